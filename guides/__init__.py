@@ -1,0 +1,1 @@
+"""Amortised guides, one a file."""

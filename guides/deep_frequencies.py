@@ -1,0 +1,27 @@
+"""Guide e2: deep, on word frequencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ppl_vae.guide import Factorised
+from ppl_vae.networks import Encoder
+
+
+class DeepFrequencies(Factorised):
+    r"""Independent latents with natural parameters from ReLU layers over the word frequencies x / l: encoder e2.
+
+    .. math:: g(x) = \mathrm{network}(x / l)
+
+    The encoder usual in semantic hashing (Schlesinger, Shekhovtsov and Flach 2021, section 4.3).
+
+    Arguments:
+        model: The generative model; its latents may be Bernoulli, categorical or normal.
+        x: An example batch.
+        layers: Hidden ReLU layers.
+        width: Units of each.
+    """
+
+    def __init__(self, model: Callable[[Any], Any], x: Any, layers: int = 2, width: int = 512) -> None:
+        super().__init__(model, x, lambda outputs: Encoder(x, outputs, layers, width, reads="frequencies"))

@@ -1,0 +1,26 @@
+"""Guide e1: linear in the word counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ppl_vae.guide import Factorised
+from ppl_vae.networks import FirstLayer
+
+
+class LinearCounts(Factorised):
+    r"""Independent latents with natural parameters affine in the data: encoder e1.
+
+    .. math:: g(x) = W x + b
+
+    For documents x are the word counts, so that confidence grows with a document's length as that of the
+    posterior does (Schlesinger, Shekhovtsov and Flach 2021, section 4.3).
+
+    Arguments:
+        model: The generative model; its latents may be Bernoulli, categorical or normal.
+        x: An example batch.
+    """
+
+    def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
+        super().__init__(model, x, lambda outputs: FirstLayer(x, outputs, reads="counts"))

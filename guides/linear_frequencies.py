@@ -1,0 +1,26 @@
+"""Guide e3: linear in the word frequencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ppl_vae.guide import Factorised
+from ppl_vae.networks import FirstLayer
+
+
+class LinearFrequencies(Factorised):
+    r"""Independent latents with natural parameters affine in the word frequencies x / l: encoder e3.
+
+    .. math:: g(x) = W x / l + b
+
+    It cannot grow more certain with a document's length l, and can be tight only where its code holds nothing
+    (Schlesinger, Shekhovtsov and Flach 2021, example 3).
+
+    Arguments:
+        model: The generative model; its latents may be Bernoulli, categorical or normal.
+        x: An example batch.
+    """
+
+    def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
+        super().__init__(model, x, lambda outputs: FirstLayer(x, outputs, reads="frequencies"))

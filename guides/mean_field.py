@@ -1,0 +1,43 @@
+"""The general factorised guide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from ppl_vae.guide import Factorised
+from ppl_vae.networks import Encoder, FirstLayer
+
+
+class MeanField(Factorised):
+    r"""Independent latents whose parameters are an affine map of the data plus a deep network.
+
+    .. math:: g(x) = W x + b + \mathrm{network}(x)
+
+    The affine map reads the counts of a document, as the true posterior of a linear decoder does; the network
+    reads its frequencies. ``linear_counts``, ``deep_frequencies`` and ``linear_frequencies`` are special cases.
+
+    Arguments:
+        model: The generative model; its latents may be Bernoulli, categorical or normal.
+        x: An example batch.
+        layers: Hidden ReLU layers of the network.
+        width: Units of each.
+    """
+
+    def __init__(self, model: Callable[[Any], Any], x: Any, layers: int = 2, width: int = 512) -> None:
+        super().__init__(model, x, lambda outputs: Sum(x, outputs, layers, width))
+
+
+class Sum(nn.Module):
+    """An affine map of counts plus a network of frequencies, ``(batch, outputs)``."""
+
+    def __init__(self, x: Any, outputs: int, layers: int, width: int) -> None:
+        super().__init__()
+        self.linear = FirstLayer(x, outputs, reads="counts")
+        self.network = Encoder(x, outputs, layers, width, reads="frequencies")
+
+    def forward(self, x: Any) -> Tensor:
+        result: Tensor = self.linear(x) + self.network(x)
+        return result

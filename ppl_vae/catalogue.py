@@ -1,0 +1,90 @@
+"""What there is to choose from, and what goes with what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from ppl_vae.batches import PackedCounts
+from ppl_vae.choice import make_estimator, refusal
+from ppl_vae.corpora import CORPORA
+from ppl_vae.estimators import ESTIMATORS, Enumerate
+from ppl_vae.pairs import Definition, facts
+from ppl_vae.sites import guide_sites
+
+__all__ = ["Catalogue"]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Models, guides, estimators and corpora by name, each with a line and what it goes with.
+
+    Arguments:
+        sections: By title, rows of name, line and companions.
+    """
+
+    sections: dict[str, list[tuple[str, str, list[str]]]]
+
+    @classmethod
+    def take(cls, models: list[Definition], guides: list[Definition]) -> Catalogue:
+        """Builds every pair on two small data, and asks it: what is listed was tried."""
+        serves: dict[str, list[str]] = {guide.name: [] for guide in guides}
+        estimators: dict[str, list[str]] = {name: [] for name in ESTIMATORS}
+        rows = []
+        for model in models:
+            example: Any = (
+                PackedCounts.from_dense([[1, 2], [1, 0]]) if model.data is PackedCounts else torch.rand(2, 8, 8)
+            )
+            known = {k: v for k, v in facts(example).items() if k in model.target.__init__.__annotations__}  # type: ignore[misc]
+            built = model.target(**known)
+            partners = []
+            for guide in guides:
+                try:
+                    sites = guide_sites(guide.target(built, example), (example,))
+                except ValueError:
+                    continue
+                partners.append(guide.name)
+                serves[guide.name].append(model.name)
+                for name, fits in estimators.items():
+                    estimator = make_estimator(name, control=False)
+                    if (
+                        refusal(Enumerate(10**6) if estimator.exact else estimator, sites) is None
+                        and guide.name not in fits
+                    ):
+                        fits.append(guide.name)
+            rows.append((model.name, model.summary, partners))
+        text = [model.name for model in models if model.data is PackedCounts]
+        return cls(
+            {
+                "models (with guides)": rows,
+                "guides (with models)": [(g.name, g.summary, serves[g.name]) for g in guides],
+                "estimators (with guides)": [
+                    (name, " ".join((kind.__doc__ or "").split("\n")[0].split()), estimators[name])
+                    for name, kind in ESTIMATORS.items()
+                ],
+                "corpora (with models)": [(name, line, text) for name, line in CORPORA.items()],
+            }
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            title.split(" ")[0]: [{"name": n, "summary": s, "goes_with": w} for n, s, w in rows]
+            for title, rows in self.sections.items()
+        }
+
+    def __str__(self) -> str:
+        console = Console()
+        with console.capture() as captured:
+            for title, rows in self.sections.items():
+                table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+                for column in ("name", "what it is", "goes with"):
+                    table.add_column(column, overflow="fold")
+                for name, summary, partners in rows:
+                    table.add_row(name, summary, ", ".join(partners))
+                console.print(table)
+                console.print()
+        return captured.get().rstrip()

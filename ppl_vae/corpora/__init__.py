@@ -1,0 +1,8 @@
+"""Corpora of texts as packed word counts: two that go by name, and the user's own in the usual formats."""
+
+from __future__ import annotations
+
+from ppl_vae.corpora.corpus import Corpus
+from ppl_vae.corpora.load import CORPORA, load_corpus
+
+__all__ = ["CORPORA", "Corpus", "load_corpus"]

@@ -1,0 +1,110 @@
+"""From a name or a path to a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pooch
+
+from ppl_vae.corpora.corpus import Corpus
+from ppl_vae.corpora.csr import read_csr
+from ppl_vae.corpora.docstrings import read_docstrings
+from ppl_vae.corpora.matlab import is_matlab_folder, read_matlab
+from ppl_vae.corpora.newsgroups import data_folder, read_newsgroups
+from ppl_vae.corpora.prepare import prepare
+from ppl_vae.corpora.raw import Raw
+from ppl_vae.corpora.reading import plain_name
+from ppl_vae.corpora.svmlight import read_svmlight
+from ppl_vae.corpora.tables import read_table
+from ppl_vae.corpora.texts import read_folder
+from ppl_vae.corpora.uci import read_uci
+
+__all__ = ["CORPORA", "load_corpus"]
+
+CORPORA: dict[str, str] = {
+    "docstrings": "docstrings of the installed scientific packages, labelled by package; needs no network",
+    "20news": "20 Newsgroups sorted by date: 11,269 training and 7,505 test posts in 20 groups; fetched once",
+    "FILE.npz": "SciPy sparse counts, a row a document; vocabulary.txt and labels.txt beside it if there are any",
+    "FILE.svm": "SVMlight lines 'label word:count ...' (also .svmlight, .libsvm)",
+    "docword.NAME.txt": "UCI bag of words, with vocab.NAME.txt beside it",
+    "FILE.csv": "a table with a column 'text' and perhaps 'label' and 'split' (also .tsv)",
+    "FOLDER/": "a folder of .txt files, sub-folders are labels, or splits if called train, validation and test; "
+    "or the files train.data, train.label, ... of the Matlab layout (also as a .tgz)",
+}
+"""What :func:`load_corpus` takes, and a line about each: names in lower case, then forms of files."""
+
+_NAMED = ("docstrings", "20news")
+
+
+def load_corpus(
+    name: str = "docstrings",
+    *,
+    vocabulary: int = 10_000,
+    validation: float = 0.1,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> Corpus:
+    """Loads a corpus as word counts in three splits.
+
+    The words kept are those that occur in the most documents of the full training split, ties by word id;
+    validation documents are training documents by origin, held out after that choice. Without a test split
+    of its own, a source gives a tenth of its documents to the test, the same ones for every seed.
+    Documents without a word that was kept are dropped. ``notes`` of the result tells of all this.
+
+    Arguments:
+        name: A name of :data:`CORPORA` or the path of a file or folder. A name wins over a path: a folder called
+            ``docstrings`` is ``./docstrings``. Text files may be compressed (``.gz``, ``.xz``).
+        vocabulary: How many words to keep at most.
+        validation: The fraction of the training documents to hold out, in ``[0, 1)``.
+        seed: Chooses the validation documents. The global random state is neither used nor changed.
+        cache: Folder for what is found or fetched once, by default the user's cache folder. Data sets are looked
+            for and fetched to the folder that the environment variable ``PPL_VAE_DATA`` names, if it is set.
+
+    Raises:
+        ValueError: If the name is unknown, an argument out of range, the data are missing, malformed or
+            cannot be fetched, or a split ends without documents.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "poems.csv"
+        ...     _ = path.write_text("text,split\\nrose is a rose,train\\nis a rose,validation\\na rose is,test\\n")
+        ...     corpus = load_corpus(str(path))
+        >>> corpus.vocabulary
+        ('is', 'rose')
+        >>> corpus.train.lengths
+        tensor([3.])
+    """
+    try:
+        raw = _named(name, cache) if name in _NAMED else _reader(name)(Path(name))
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read ({error}); check the path and its permissions") from error
+    return prepare(str(name), raw, vocabulary=vocabulary, validation=validation, seed=seed)
+
+
+def _named(name: str, cache: Path | None) -> Raw:
+    if name == "20news":
+        return read_newsgroups(data_folder(cache))
+    return read_docstrings(cache or Path(pooch.os_cache("ppl-vae")))
+
+
+def _reader(name: str) -> Callable[[Path], Raw]:
+    path = Path(name)
+    if path.is_dir():
+        return read_matlab if is_matlab_folder(path) else read_folder
+    plain = plain_name(path)
+    if plain.startswith("docword.") and plain.endswith(".txt"):
+        return read_uci
+    readers = {
+        (".npz",): read_csr,
+        (".svm", ".svmlight", ".libsvm"): read_svmlight,
+        (".csv", ".tsv"): read_table,
+        (".tgz", ".tar"): read_matlab,
+    }
+    for endings, reader in readers.items():
+        if plain.endswith(endings):
+            return reader
+    kinds = "".join(f"\n  {form}  {line}" for form, line in CORPORA.items())
+    there = "is of no format that is read" if path.exists() else "is neither a corpus nor a file or folder"
+    raise ValueError(f"{name!r} {there}; give one of{kinds}")

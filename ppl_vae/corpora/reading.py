@@ -1,0 +1,172 @@
+"""Text files, compressed or not, whose every fault is a ``ValueError`` that names file, line and remedy."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import math
+import re
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LARGEST_COUNT", "LARGEST_ID", "TextFile", "first_wrong", "plain_name"]
+
+LARGEST_COUNT = 2**24
+"""Counts are kept as 32-bit floats, which hold every whole number up to here."""
+
+LARGEST_ID = 2**31 - 1
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def plain_name(path: Path) -> str:
+    """The file's name in lower case without the ending of its compression.
+
+    Example:
+        >>> plain_name(Path("data/Docword.kos.txt.gz"))
+        'docword.kos.txt'
+    """
+    return re.sub(r"\.(gz|xz)$", "", path.name.lower())
+
+
+def first_wrong(values: NDArray[np.generic], *, low: int, high: int) -> int | None:
+    """Position of the first entry that is no whole number in ``[low, high]``; ``None`` if all are.
+
+    Example:
+        >>> first_wrong(np.array([3.0, 0.5]), low=0, high=9)
+        1
+    """
+    # Not-a-number fails every comparison, so it is wrong too.
+    right = (values >= low) & (values <= high) & (values == np.rint(values))  # type: ignore[operator]
+    return None if right.all() else int(np.argmin(right))
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """Contents of a text file and the name that errors call it by.
+
+    Arguments:
+        where: Path for messages.
+        content: The bytes, uncompressed.
+    """
+
+    where: str
+    content: bytes
+
+    @classmethod
+    def open(cls, path: Path) -> TextFile:
+        """Reads a file; the endings ``.gz``, ``.tgz`` and ``.xz`` are uncompressed.
+
+        Raises:
+            ValueError: If the file is missing, unreadable, truncated or damaged.
+        """
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise ValueError(f"there is no file {path}; check the path") from None
+        except OSError as error:
+            raise ValueError(
+                f"{path} cannot be read ({error.strerror}); check what it is and its permissions"
+            ) from None
+        return cls.unpack(str(path), content)
+
+    @classmethod
+    def unpack(cls, where: str, content: bytes) -> TextFile:
+        """A file from bytes that are still compressed if ``where`` has such an ending."""
+        try:
+            if where.endswith((".gz", ".tgz")):
+                content = gzip.decompress(content)
+            elif where.endswith(".xz"):
+                content = lzma.decompress(content)
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            raise ValueError(
+                f"{where} is truncated or not compressed as its ending says ({error}); fetch or compress it again"
+            ) from None
+        return cls(where, content)
+
+    def error(self, line: int, problem: str, remedy: str) -> ValueError:
+        """The error for a fault in line ``line``, counted from 1."""
+        return ValueError(f"{self.where}, line {line}: {problem}; {remedy}")
+
+    @cached_property
+    def text(self) -> str:
+        """The contents as text.
+
+        Raises:
+            ValueError: If they are not UTF-8.
+        """
+        try:
+            text = self.content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = self.content.count(b"\n", 0, error.start) + 1
+            raise self.error(
+                line, f"byte 0x{self.content[error.start]:02x} is not UTF-8 text", "save the file as UTF-8"
+            ) from None
+        return text.replace("\r\n", "\n") if "\r" in text else text
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines without their ends; words may hold any other character that Unicode calls a line end."""
+        lines = self.text.split("\n")
+        return lines[:-1] if lines[-1] == "" else lines
+
+    def names(self, what: str) -> tuple[str, ...]:
+        """One name a line.
+
+        Raises:
+            ValueError: If a line is blank: the lines after it would take the wrong ids.
+        """
+        names = tuple(line.strip() for line in self.lines)
+        if "" in names:
+            line = names.index("") + 1
+            raise self.error(line, f"a blank line where a {what} should be", f"give one {what} a line")
+        return names
+
+    def numbers(self, columns: int, layout: str, *, skip: int = 0) -> NDArray[np.float64]:
+        """A table of numbers, ``(rows, columns)``, separated by blanks; blank lines are passed over.
+
+        Arguments:
+            columns: The number of columns.
+            layout: What a row should look like, for the message.
+            skip: Lines at the top that are not part of the table.
+
+        Raises:
+            ValueError: If a line has another number of columns or something that is no finite number.
+        """
+        body = self.text.split("\n", skip)[-1]
+        if not body or body.isspace():
+            return np.zeros((0, columns))
+        try:
+            table = np.loadtxt(io.StringIO(body), comments=None, ndmin=2)
+        except ValueError:
+            table = np.full((1, columns), np.nan)
+        if table.shape[1] != columns or not np.isfinite(table).all():
+            raise self._first_bad_line(columns, layout, skip)
+        return table
+
+    def _first_bad_line(self, columns: int, layout: str, skip: int) -> ValueError:
+        # Only a file that is already refused comes here: a search line by line would be slow for a good one.
+        for number, line in enumerate(self.lines[skip:], start=skip + 1):
+            cells = line.split()
+            if cells and not (len(cells) == columns and all(map(_is_number, cells))):
+                return self.error(number, f"expected {layout}, got {_shortened(line)}", "correct or remove the line")
+        return ValueError(f"{self.where}: expected rows of {layout}; check the file's format")
+
+    def line_of(self, row: int, *, skip: int = 0) -> int:
+        """The line, counted from 1, that row ``row`` of :meth:`numbers` stands in."""
+        filled = (number for number, line in enumerate(self.lines[skip:], start=skip + 1) if line.strip())
+        return next(number for position, number in enumerate(filled) if position == row)
+
+
+def _is_number(cell: str) -> bool:
+    return _NUMBER.fullmatch(cell) is not None and math.isfinite(float(cell))
+
+
+def _shortened(line: str) -> str:
+    return repr(line if len(line) <= 60 else line[:57] + "...")

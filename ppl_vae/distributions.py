@@ -1,0 +1,315 @@
+"""Distributions that Pyro lacks: multinomials over packed counts, and joint distributions of bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.distributions import constraints
+from torch.nn import functional
+
+from ppl_vae.batches import PackedCounts
+
+__all__ = ["AutoregressiveBits", "JointBits", "PackedMultinomial", "bit_states", "log_normaliser"]
+
+BLOCK = 2**23
+"""Largest number of logits formed at once (32 MB in float32)."""
+
+
+def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int = BLOCK) -> Tensor:
+    r"""Log-sum-exp of a linear layer, without keeping its output.
+
+    .. math:: A(h) = \log \sum_k \exp(w_k^\top h + b_k)
+
+    Logits are formed for as many rows at a time as fit in ``block`` numbers. Where one block holds them
+    all, the exponentials are kept for the gradient; otherwise the gradient forms each block again.
+
+    Arguments:
+        hidden: Inputs of the layer, ``(..., features)``.
+        weight: ``(vocabulary, features)``.
+        bias: ``(vocabulary,)``.
+        block: Largest number of logits formed at once.
+
+    Returns:
+        ``(...)``, in nats.
+
+    Example:
+        >>> h, w, b = torch.randn(2, 3, 4), torch.randn(5, 4), torch.randn(5)
+        >>> torch.allclose(log_normaliser(h, w, b), (h @ w.T + b).logsumexp(-1), atol=1e-5)
+        True
+    """
+    rows = hidden.reshape(-1, hidden.shape[-1])
+    total: Tensor = _LogNormaliser.apply(rows, weight, bias, max(1, block // len(weight)))
+    return total.reshape(hidden.shape[:-1])
+
+
+def _exponentials(rows: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Exponentials of the logits over their row's largest, and that largest one."""
+    logits = torch.addmm(bias, rows, weight.T)
+    low, high = torch.aminmax(logits, dim=1, keepdim=True)
+    logits.sub_(high)
+    if (high - low).max() > 80:  # float32 exponentials are tens of times slower where they underflow
+        logits.clamp_(min=-80)
+    return logits.exp_(), high[:, 0]
+
+
+class _LogNormaliser(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows: Tensor, weight: Tensor, bias: Tensor, block: int) -> Tensor:  # type: ignore[no-untyped-def]
+        result = rows.new_empty(len(rows))
+        kept = None
+        for start in range(0, len(rows), block):
+            exponentials, high = _exponentials(rows[start : start + block], weight, bias)
+            result[start : start + block] = exponentials.sum(1).log_().add_(high)
+            kept = exponentials if len(rows) <= block and any(ctx.needs_input_grad) else None
+        ctx.save_for_backward(rows, weight, bias, result, kept)
+        ctx.block = block
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+        rows, weight, bias, result, kept = ctx.saved_tensors
+        of_rows, of_weight, of_bias = ctx.needs_input_grad[:3]
+        d_rows = torch.empty_like(rows) if of_rows else None
+        d_weight = torch.zeros_like(weight) if of_weight else None
+        d_bias = torch.zeros_like(bias) if of_bias else None
+        for start in range(0, len(rows), ctx.block):
+            part = slice(start, start + ctx.block)
+            exponentials = _exponentials(rows[part], weight, bias)[0] if kept is None else kept
+            # The softmax is exponentials / their sum; the division goes into the small operands.
+            scale = gradient[part] / exponentials.sum(1)
+            if d_rows is not None:
+                d_rows[part] = (exponentials @ weight) * scale[:, None]
+            if d_weight is not None:
+                d_weight.addmm_(exponentials.T, rows[part] * scale[:, None])
+            if d_bias is not None:
+                d_bias.addmv_(exponentials.T, scale)
+        return d_rows, d_weight, d_bias, None
+
+
+class PackedMultinomial(TorchDistribution):
+    r"""Multinomial over documents of packed counts, given their lengths.
+
+    .. math:: \log p(x \mid l, \eta) = \log \frac{l!}{\prod_k x_k!} + \sum_k x_k \eta_k - l A(\eta),
+        \qquad A(\eta) = \log \sum_k e^{\eta_k}
+
+    (Schlesinger, Shekhovtsov and Flach 2021, eq. 21, without the length's own density.) The natural
+    parameters come as ``logits``, or as the last linear layer that makes them, :math:`\eta = W h + b`:
+    then only :math:`x^\top W`, shared by all draws, and the normaliser are computed, blockwise.
+
+    Arguments:
+        lengths: Words of each document, ``(documents,)``.
+        logits: ``(..., documents, vocabulary)``; a size of 1 broadcasts over documents.
+        hidden: Inputs of the last linear layer, ``(..., documents, features)``, instead of ``logits``.
+        weight: ``(vocabulary, features)``, with ``hidden``.
+        bias: ``(vocabulary,)``, with ``hidden``.
+
+    Raises:
+        ValueError: If both or neither of ``logits`` and ``hidden`` are given.
+
+    Example:
+        >>> x = PackedCounts.from_dense([[2, 0, 1]])
+        >>> PackedMultinomial(x.lengths, logits=torch.zeros(1, 3)).log_prob(x)
+        tensor([-2.1972])
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    has_rsample = False
+
+    def __init__(
+        self,
+        lengths: Tensor,
+        logits: Tensor | None = None,
+        *,
+        hidden: Tensor | None = None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        if (
+            (logits is None) == (hidden is None)
+            or (hidden is None) != (weight is None)
+            or (weight is None) != (bias is None)
+        ):
+            raise ValueError("PackedMultinomial takes either logits, or all of hidden, weight and bias")
+        self.lengths, self.logits, self.hidden, self.weight, self.bias = lengths, logits, hidden, weight, bias
+        made_from = logits if logits is not None else hidden
+        batch_shape = torch.broadcast_shapes(lengths.shape, made_from.shape[:-1])  # type: ignore[union-attr]
+        vocabulary = logits.shape[-1] if logits is not None else len(weight)  # type: ignore[arg-type]
+        super().__init__(batch_shape, torch.Size((vocabulary,)), validate_args=False)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=1)
+    def support(self) -> constraints.Constraint:
+        return constraints.nonnegative_integer
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        """The same distribution under a larger batch; parameters stay small and broadcast when used."""
+        new = self._get_checked_instance(PackedMultinomial, _instance)
+        for name in ("lengths", "logits", "hidden", "weight", "bias"):
+            setattr(new, name, getattr(self, name))
+        super(PackedMultinomial, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
+        return new
+
+    def log_prob(self, value: PackedCounts) -> Tensor:
+        """Log-probability of each document in nats, ``batch_shape``, with the multinomial coefficient."""
+        if not isinstance(value, PackedCounts):
+            raise ValueError(
+                f"PackedMultinomial scores PackedCounts, got {type(value).__name__}; "
+                "pack a dense table with PackedCounts.from_dense"
+            )
+        if value.vocabulary != self.event_shape[0]:
+            raise ValueError(
+                f"the model has {self.event_shape[0]} words and the batch {value.vocabulary}; "
+                "build the model with vocabulary=x.vocabulary"
+            )
+        if self.batch_shape[-1:] != (len(value),):
+            raise ValueError(
+                f"a batch of {len(value)} documents was scored by a distribution of batch shape "
+                f"{tuple(self.batch_shape)}; give it the lengths and hidden states of the same documents"
+            )
+        if self.hidden is None:
+            assert self.logits is not None
+            logits = (
+                self.logits.expand(*self.logits.shape[:-2], len(value), -1) if self.logits.ndim > 1 else self.logits
+            )
+            used = logits[..., value.words] if logits.ndim == 1 else logits[..., value.documents, value.words]
+            linear = value.sum(used * value.counts.to(used.dtype))
+            normaliser = self.logits.logsumexp(-1)
+        else:
+            assert self.weight is not None and self.bias is not None
+            words = value @ self.weight
+            if self.hidden.shape[-2:-1] == (1,):
+                linear = self.hidden[..., 0, :] @ words.T
+            else:
+                linear = (self.hidden * words).sum(-1)
+            linear = linear + (value @ self.bias[:, None])[:, 0]
+            normaliser = log_normaliser(self.hidden, self.weight, self.bias)
+        lengths = value.lengths.to(linear.dtype)
+        return (linear - lengths * normaliser + value.log_coefficient.to(linear.dtype)).expand(self.batch_shape)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> PackedCounts:
+        """Documents of the given lengths, packed.
+
+        Raises:
+            ValueError: If more than one document a row of the batch is asked for: a packed batch has no
+                further dimensions.
+        """
+        if torch.Size(sample_shape).numel() * self.batch_shape.numel() != len(self.lengths):
+            raise ValueError(
+                f"one document a row of the batch can be drawn, got sample shape {tuple(sample_shape)} and "
+                f"batch shape {tuple(self.batch_shape)}; repeat the lengths and hidden states instead"
+            )
+        logits = self.logits
+        if logits is None:
+            assert self.hidden is not None
+            logits = functional.linear(self.hidden, self.weight, self.bias)  # type: ignore[arg-type]
+        documents, vocabulary = len(self.lengths), self.event_shape[0]
+        probabilities = logits.softmax(-1).expand(*self.batch_shape, -1).reshape(documents, vocabulary)
+        lengths = self.lengths.long()
+        words = torch.multinomial(probabilities, max(1, int(lengths.max())), replacement=True)
+        used = torch.arange(words.shape[1], device=words.device) < lengths[:, None]
+        cells = (words + vocabulary * torch.arange(documents, device=words.device)[:, None])[used]
+        cells, counts = cells.unique(return_counts=True)
+        rows = cells.div(vocabulary, rounding_mode="floor")
+        sizes = torch.bincount(rows, minlength=documents)
+        offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        return PackedCounts(offsets, cells % vocabulary, counts.to(self.lengths.dtype), vocabulary, check=False)
+
+
+def bit_states(bits: int, *, like: Tensor | None = None) -> Tensor:
+    """All codes of so many bits, ``(2**bits, bits)``, counting up with the last bit fastest.
+
+    Example:
+        >>> bit_states(2).tolist()
+        [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+    """
+    device = None if like is None else like.device
+    dtype = torch.get_default_dtype() if like is None else like.dtype
+    index = torch.arange(2**bits, device=device)[:, None]
+    return (index >> torch.arange(bits - 1, -1, -1, device=device) & 1).to(dtype)
+
+
+class JointBits(TorchDistribution):
+    r"""Any distribution over the joint states of a few bits: a categorical whose values are codes.
+
+    Arguments:
+        logits: Unnormalised log-probabilities of the states in the order of :func:`bit_states`,
+            ``(..., 2**bits)``.
+
+    Example:
+        >>> JointBits(torch.tensor([0.0, 0.0, 0.0, 50.0])).sample()
+        tensor([1., 1.])
+    """
+
+    arg_constraints = {"logits": constraints.real_vector}
+    support = constraints.independent(constraints.boolean, 1)
+    has_enumerate_support = True
+
+    def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
+        bits = (logits.shape[-1] - 1).bit_length()
+        if logits.shape[-1] != 2**bits:
+            raise ValueError(f"the joint states of bits number a power of two, got {logits.shape[-1]} logits")
+        self.logits = logits.log_softmax(-1)
+        super().__init__(logits.shape[:-1], torch.Size((bits,)), validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        new = self._get_checked_instance(JointBits, _instance)
+        new.logits = self.logits.expand(*batch_shape, -1)
+        super(JointBits, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
+        return new
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        states = torch.distributions.Categorical(logits=self.logits).sample(sample_shape)
+        return bit_states(self.event_shape[0], like=self.logits)[states]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        powers = 2 ** torch.arange(value.shape[-1] - 1, -1, -1, device=value.device)
+        states = (value.long() * powers).sum(-1)
+        shape = torch.broadcast_shapes(states.shape, self.batch_shape)
+        logits = self.logits.expand(*shape, -1)
+        return logits.gather(-1, states.expand(shape)[..., None])[..., 0]
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        states = bit_states(self.event_shape[0], like=self.logits)
+        states = states.reshape(-1, *[1] * len(self.batch_shape), self.event_shape[0])
+        return states.expand(-1, *self.batch_shape, -1) if expand else states
+
+
+class AutoregressiveBits(TorchDistribution):
+    r"""Bits of which each depends on all before it.
+
+    .. math:: \log q(z) = \sum_j \log \mathrm{Bernoulli}(z_j \mid \mathrm{logits}_j(z_1, \dots, z_{j-1}))
+
+    Arguments:
+        network: Maps codes ``(..., bits)`` to logits ``(..., bits)``; logit ``j`` may read only bits before
+            ``j``. It broadcasts against ``batch_shape``.
+        batch_shape: Of the distribution.
+        bits: The number of bits.
+        like: A tensor of the device and type of the codes.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    support = constraints.independent(constraints.boolean, 1)
+
+    def __init__(self, network: Any, batch_shape: torch.Size, bits: int, like: Tensor) -> None:
+        self.network, self.like = network, like
+        super().__init__(batch_shape, torch.Size((bits,)), validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> AutoregressiveBits:
+        return AutoregressiveBits(self.network, torch.Size(batch_shape), self.event_shape[0], self.like)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        code = self.like.new_zeros(*sample_shape, *self.batch_shape, *self.event_shape)
+        for bit in range(self.event_shape[0]):
+            code[..., bit] = torch.bernoulli(self.network(code)[..., bit].sigmoid())
+        return code
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        logits = self.network(value)
+        return -functional.softplus((1 - 2 * value) * logits).sum(-1)

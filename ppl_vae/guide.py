@@ -1,0 +1,131 @@
+"""Amortised guides: built from a model, whose prior they trace once to learn its latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from ppl_vae import exponential_family
+from ppl_vae.log_weight import latents, run
+from ppl_vae.randomness import kept_random_state
+
+__all__ = ["AmortisedGuide", "Factorised", "Latent"]
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A latent site of a model.
+
+    Arguments:
+        name: Of the site.
+        family: Of its prior, in words.
+        shape: Of one datum's value.
+        states: Of each number of a categorical; 0 for other families.
+    """
+
+    name: str
+    family: str
+    shape: torch.Size
+    states: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.shape.numel()
+
+
+class AmortisedGuide(PyroModule):
+    """A guide q(z | x) that reads each datum through a network.
+
+    A subclass declares the families it ``supports``, builds its networks in the constructor, whose further
+    arguments are its command-line options, and draws the model's latents in ``forward``.
+
+    Arguments:
+        model: A Pyro model that keeps the contract: one ``pyro.plate("data", len(x))`` with every site inside.
+        x: An example batch of its data; only shapes are read off it.
+
+    Raises:
+        ValueError: If the model has no latents, breaks the contract, or has a latent of a family the guide does
+            not support, naming the site.
+    """
+
+    supports: tuple[str, ...] = ()
+
+    def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
+        super().__init__()
+        with torch.no_grad(), kept_random_state():
+            sites = run(model, (x,), {}, draws=1)
+        self.latents: list[Latent] = []
+        who = type(self).__name__
+        for name, site in sites.items():
+            frames = [(f.name, f.dim) for f in site["cond_indep_stack"] if f.dim > -2 and f.name[0] != "_"]
+            if frames != [("data", -1)]:
+                raise ValueError(
+                    f"{who}: site {name!r} of the model lies in the plates {[f for f, _ in frames]}; put it inside "
+                    'exactly one pyro.plate("data", len(x))'
+                )
+        for name, site in latents(sites).items():
+            family = exponential_family.family(site["fn"])
+            if family not in self.supports:
+                raise ValueError(
+                    f"{who} does not support latent site {name!r}, which is {family}; it supports "
+                    f"{', '.join(self.supports)}"
+                )
+            inner = exponential_family.base(site["fn"])
+            states = inner.logits.shape[-1] if "categorical" in family else 0
+            self.latents.append(Latent(name, family, site["fn"].event_shape, states))
+        if not self.latents:
+            raise ValueError(f"{who}: the model has no latent site; a guide needs at least one pyro.sample without obs")
+
+
+class Factorised(AmortisedGuide):
+    r"""A guide under which all latents of a datum are independent of each other.
+
+    .. math:: q(z \mid x) = \prod_j q_j(z_j \mid g_j(x))
+
+    with natural parameters g from one network: a logit for a bit, a logit a state for a categorical, mean and
+    log standard deviation for a normal.
+
+    Arguments:
+        model: The generative model.
+        x: An example batch.
+        encoder: Makes the network, from the number of its outputs.
+    """
+
+    supports = ("Bernoulli", "categorical", "one-hot categorical", "normal")
+
+    def __init__(self, model: Callable[[Any], Any], x: Any, encoder: Callable[[int], nn.Module]) -> None:
+        super().__init__(model, x)
+        self.encoder = encoder(sum(map(parameters, self.latents)))
+
+    def forward(self, x: Any) -> None:
+        parts = self.encoder(x).split([parameters(latent) for latent in self.latents], dim=-1)
+        with pyro.plate("data", len(x)):
+            for latent, part in zip(self.latents, parts, strict=True):
+                pyro.sample(latent.name, independent(latent, part))
+
+
+def parameters(latent: Latent) -> int:
+    """How many numbers describe independent members of the latent's family."""
+    if latent.family == "one-hot categorical":
+        return latent.size
+    return latent.size * {"normal": 2, "categorical": latent.states}.get(latent.family, 1)
+
+
+def independent(latent: Latent, part: Tensor) -> Any:
+    """Independent members of the latent's family from their parameters, ``(..., parameters(latent))``."""
+    lead, events = part.shape[:-1], len(latent.shape)
+    if latent.family == "normal":
+        loc, log_scale = part.reshape(*lead, 2, *latent.shape).unbind(len(lead))
+        return dist.Normal(loc, log_scale.exp()).to_event(events)
+    if latent.family == "Bernoulli":
+        return dist.Bernoulli(logits=part.reshape(*lead, *latent.shape)).to_event(events)
+    if latent.family == "categorical":
+        return dist.Categorical(logits=part.reshape(*lead, *latent.shape, latent.states)).to_event(events)
+    return dist.OneHotCategorical(logits=part.reshape(*lead, *latent.shape)).to_event(events - 1)

@@ -1,0 +1,179 @@
+"""The one formula everything is measured by: log p(x, z) - log q(z | x), draw by draw and datum by datum."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae import exponential_family
+from ppl_vae.randomness import kept_random_state
+
+__all__ = ["log_joint", "log_proposal", "log_weight"]
+
+DRAWS = "_draws"
+"""The plate around a pair whose dimension counts draws."""
+
+Site = dict[str, Any]
+
+
+class Fixed(Messenger):
+    """Gives latent sites the values named, leaving their distributions as they are."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] and msg["name"] in self.values:
+            msg["value"] = self.values[msg["name"]]
+
+
+class OwnParameters(Messenger):
+    """Modules use their own parameters, not the store's of the same name, so that pairs of one process stay apart."""
+
+    def _pyro_param(self, msg: Any) -> None:
+        initial = msg["args"][1] if len(msg["args"]) > 1 else None
+        if isinstance(initial, torch.nn.Parameter):
+            initial.unconstrained = weakref.ref(initial)  # type: ignore[attr-defined]
+            msg["value"] = initial
+
+
+def run(
+    program: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    draws: int,
+    plates: int = 1,
+    handler: Messenger | None = None,
+) -> dict[str, Site]:
+    """Runs a model or guide for many draws at once and returns its sample sites by name.
+
+    Arguments:
+        draws: Size of the dimension added to the left of the program's ``plates`` dimensions.
+        handler: Sees each site after the program's own plates did.
+    """
+    plate = pyro.plate(DRAWS, draws, dim=-plates - 1)
+    with OwnParameters(), poutine.trace() as tracer, handler or Messenger(), plate:
+        program(*args, **kwargs)
+    return {
+        name: site
+        for name, site in tracer.trace.nodes.items()
+        if site["type"] == "sample" and not poutine.util.site_is_subsample(site)
+    }
+
+
+def log_prob(site: Site) -> Tensor:
+    """Log-density of a site's value in nats, ``(draws, *plates)``, scaled and masked as Pyro does."""
+    try:
+        value = exponential_family.log_prob(site["fn"], site["value"])
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"site {site['name']!r} cannot be scored: {error}") from error
+    result: Tensor = scale_and_mask(value, site["scale"], site["mask"])
+    return result
+
+
+def _sum(sites: Mapping[str, Site], who: str) -> Tensor:
+    """Sums the sites of a pair that keeps the contract, ``(draws, batch)``."""
+    for name, site in sites.items():
+        frames = [frame.name for frame in site["cond_indep_stack"] if frame.name != DRAWS]
+        if frames != ["data"]:
+            raise ValueError(
+                f"site {name!r} of the {who} lies inside the plates {frames}; put it inside exactly one "
+                'pyro.plate("data", len(x)), with other dimensions declared by .to_event'
+            )
+    return torch.stack(torch.broadcast_tensors(*map(log_prob, sites.values()))).sum(0)
+
+
+def latents(sites: Mapping[str, Site]) -> dict[str, Site]:
+    """The unobserved ones of a program's sites."""
+    return {name: site for name, site in sites.items() if not site["is_observed"]}
+
+
+def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
+    """Refuses a pair whose guide does not draw exactly the model's latents.
+
+    Raises:
+        ValueError: Naming the sites.
+    """
+    wanted = set(latents(model))
+    offered = {name for name, site in guide.items() if not site["infer"].get("is_auxiliary")}
+    if wanted != offered:
+        raise ValueError(
+            f"the guide draws {sorted(offered)} but the latents of the model are {sorted(wanted)}; "
+            "name the guide's sites after the model's"
+        )
+
+
+def shares_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapping[str, Any]) -> bool:
+    """Whether a program may be given codes of batch size 1, and then scores every datum with each of them.
+
+    Arguments:
+        score: From values by site name, ``(draws, batch or 1, *event)``, to ``(draws, batch)``.
+        latents: Distributions of the sites, to make values from.
+    """
+    values = {}
+    with torch.no_grad(), kept_random_state():
+        for name, fn in latents.items():
+            values[name] = fn.sample((3,))[:, :1]
+        try:
+            together = score(values)
+            apart = score({n: v.expand(3, *latents[n].shape()).clone() for n, v in values.items()})
+        except (ValueError, RuntimeError, IndexError):
+            return False  # the program builds on the batch size of its codes
+        return together.shape == apart.shape and torch.allclose(together, apart, rtol=1e-4, atol=1e-4)
+
+
+def log_joint(model: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> Tensor:
+    r"""Log-density of data together with given latents, :math:`\log p(x_i, z_{si})`.
+
+    Arguments:
+        model: A model that keeps the contract: one plate ``"data"``, every site inside it.
+        x: A batch.
+        values: Latents by site name, ``(draws, batch, *event)``; a batch size of 1 gives every datum the same
+            codes, and what depends on the code alone is then computed once a code.
+
+    Returns:
+        ``(draws, batch)``, in nats, with all constants.
+    """
+    draws = len(next(iter(values.values())))
+    return _sum(run(model, (x,), {}, draws=draws, handler=Fixed(values)), "model")
+
+
+def log_proposal(guide: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> Tensor:
+    r"""Log-density :math:`\log q(z_{si} \mid x_i)` of given latents under a guide, ``(draws, batch)``, in nats."""
+    draws = len(next(iter(values.values())))
+    return _sum(run(guide, (x,), {}, draws=draws, handler=Fixed(values)), "guide")
+
+
+def log_weight(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draws: int = 1) -> Tensor:
+    r"""Log-weights :math:`\log p(x_i, z_{si}) - \log q(z_{si} \mid x_i)` of independent draws from the guide.
+
+    Their mean over draws estimates the ELBO, the log of the mean of their exponentials bounds the evidence
+    (Burda, Grosse and Salakhutdinov 2016, eq. 8).
+
+    Arguments:
+        model: A Pyro model that keeps the contract of this package: one ``pyro.plate("data", len(x))`` with
+            every site inside it.
+        guide: A guide that draws the model's latents.
+        x: A batch.
+        draws: The number of draws a datum.
+
+    Returns:
+        ``(draws, batch)``, in nats, differentiable where the sites are.
+
+    Raises:
+        ValueError: If the pair does not keep the contract, naming the site.
+    """
+    proposed = run(guide, (x,), {}, draws=draws)
+    scored = run(model, (x,), {}, draws=draws, handler=Fixed({n: s["value"] for n, s in proposed.items()}))
+    check_cover(scored, proposed)
+    return _sum(scored, "model") - _sum(proposed, "guide")

@@ -1,0 +1,276 @@
+"""What is maximised: bounds on the evidence, as Pyro objectives with gradients through discrete sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae import exponential_family
+from ppl_vae.choice import make_estimator, refusal
+from ppl_vae.distributions import bit_states
+from ppl_vae.estimators import Code, Estimator, FirstOrder
+from ppl_vae.log_weight import Fixed, OwnParameters, check_cover, latents, log_prob, run, shares_codes
+from ppl_vae.randomness import kept_random_state
+from ppl_vae.sites import GuideSite, guide_sites
+
+__all__ = ["DiscreteELBO", "NonFiniteError"]
+
+Program = Callable[..., Any]
+
+
+class NonFiniteError(FloatingPointError):
+    """A site's log-density, or the gradient of a parameter, is not a finite number."""
+
+
+class _Codes(Messenger):
+    """Draws the discrete sites of a guide as an estimator wants them and remembers the codes."""
+
+    def __init__(self, estimator: Estimator, sites: list[GuideSite], draws: int, shared: bool) -> None:
+        super().__init__()
+        self.estimator, self.draws, self.shared = estimator, draws, shared
+        self.sites = {site.name: site for site in sites if site.discrete}
+        self.codes: dict[str, Code] = {}
+        self.stride = prod(site.states for site in self.sites.values()) if estimator.exact else 0
+
+    def _pyro_sample(self, msg: Any) -> None:
+        site = self.sites.get(msg["name"])
+        if site is None or msg["is_observed"]:
+            return
+        fn = msg["fn"]
+        if self.estimator.exact:
+            msg["value"] = self._states(site, fn)
+        elif site.kind == "bits" and site.independent:
+            logits = exponential_family.bit_logits(fn)[0]  # type: ignore[index]
+            code = self.estimator.draw(logits.detach(), self.draws)
+            self.codes[site.name] = Code(code.bits, code.noise, logits)
+            msg["value"] = code.bits.reshape(fn.shape())
+
+    def _states(self, site: GuideSite, fn: Any) -> Tensor:
+        """Row r holds state (r // stride) mod states of this site: together the rows run over all joint states."""
+        if site.kind == "bits":
+            support = bit_states(site.size, like=exponential_family.bit_logits(fn))
+            support = support.reshape(-1, *[1] * (len(fn.batch_shape) - 1), *fn.event_shape)
+        else:
+            support = fn.enumerate_support(expand=False)[:, 0]
+        self.stride //= site.states
+        rows = fn.batch_shape[0]
+        value = support[torch.arange(rows, device=support.device) // self.stride % site.states]
+        return value if self.shared else value.expand(fn.shape())
+
+
+class DiscreteELBO(ELBO):
+    r"""The evidence lower bound, with a chosen estimator of the gradient through discrete sites.
+
+    .. math:: \mathcal{L} = \mathbb{E}_{q(z \mid x)}[\log p(x, z) - \log q(z \mid x)]
+
+    The value is that of the draws (or exact, with :class:`~ppl_vae.estimators.Enumerate`); the gradient is that
+    of one surrogate: pathwise for the parameters of the model and for reparameterised sites of the guide, the
+    estimator's for the discrete ones. It works in a user's own ``pyro.infer.SVI`` loop, and as the module
+    ``objective(model, guide)`` whose call returns the loss, the negative ELBO summed over the batch.
+
+    Arguments:
+        estimator: An :class:`~ppl_vae.estimators.Estimator`, or the name of one, which then comes with the
+            first-order control variate where it takes one.
+        draws: Independent draws a datum; antithetic estimators evaluate a pair for each.
+
+    Raises:
+        ValueError: On the first step, naming the site, if the guide has sites the estimator cannot serve, or if
+            model and guide do not have the same latents.
+        NonFiniteError: If the loss is not finite, naming the site.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Bernoulli(0.5))
+        ...         pyro.sample("x", dist.Normal(2 * z, 1), obs=x)
+        >>> def guide(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         pyro.sample("z", dist.Bernoulli(logits=2 * x - 2))
+        >>> x = torch.tensor([0.0, 3.0])
+        >>> round(DiscreteELBO("enumerate").loss(model, guide, x), 4)  # the guide is the posterior
+        3.5791
+    """
+
+    def __init__(self, estimator: Estimator | str = "disarm", draws: int = 1, **options: Any) -> None:
+        super().__init__(num_particles=draws, vectorize_particles=True, **options)
+        self.estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
+        self.draws = draws
+        self._probed: tuple[Any, Any] | None = None
+        self._sites: list[GuideSite] = []
+        self._plates = 0
+        self._shared = False
+
+    def _probe(self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Learns the plates and the guide's sites, once a pair."""
+        if self._probed is not None and self._probed[0] == model and self._probed[1] == guide:
+            return
+        with torch.no_grad(), kept_random_state(), poutine.block(), OwnParameters():
+            traced = poutine.trace(guide).get_trace(*args, **kwargs)
+            scored = poutine.trace(poutine.replay(model, trace=traced)).get_trace(*args, **kwargs)
+        sites = {
+            "guide": {n: s for n, s in traced.nodes.items() if s["type"] == "sample"},
+            "model": {n: s for n, s in scored.nodes.items() if s["type"] == "sample"},
+        }
+        sites = {
+            who: {n: s for n, s in of.items() if not poutine.util.site_is_subsample(s)} for who, of in sites.items()
+        }
+        check_cover(sites["model"], sites["guide"])
+        frames = [f for of in sites.values() for s in of.values() for f in s["cond_indep_stack"]]
+        for frame in frames:
+            if not frame.vectorized:
+                raise ValueError(
+                    f"plate {frame.name!r} is a Python loop; write `with pyro.plate(...)` so that draws vectorise"
+                )
+        self._plates = max((-frame.dim for frame in frames), default=0)
+        self._sites = guide_sites(guide, args, kwargs, self._plates)
+        reason = refusal(self.estimator, self._sites)
+        if reason is not None:
+            raise ValueError(reason)
+        if self.estimator.exact and self._plates == 1:
+            discrete = {s.name: sites["guide"][s.name]["fn"] for s in self._sites if s.discrete}
+
+            def score(values: Mapping[str, Tensor]) -> Tensor:
+                scored = run(model, args, kwargs, draws=len(next(iter(values.values()))), handler=Fixed(values))
+                return torch.as_tensor(self._sum(scored)[0])
+
+            self._shared = len(discrete) == len(self._sites) and shares_codes(score, discrete)
+        self._probed = (model, guide)
+
+    def _frames(self) -> tuple[tuple[str, int], ...]:
+        return next((site.frames for site in self._sites if site.discrete), ())
+
+    def _rows(self) -> int:
+        if not any(site.discrete for site in self._sites):
+            return self.draws
+        if self.estimator.exact:
+            return prod(site.states for site in self._sites if site.discrete)
+        return self.estimator.rows(self.draws)
+
+    def _sum(self, sites: Mapping[str, Any]) -> tuple[Tensor | float, Tensor | float]:
+        """Log-densities of the sites in the discrete sites' plates, ``(rows, *plates)``, and of others, ``(rows,)``."""
+        own = set(self._frames())
+        local: Tensor | float = 0.0
+        other: Tensor | float = 0.0
+        for site in sites.values():
+            value = log_prob(site)
+            value = value.reshape(*[1] * (self._plates + 1 - value.ndim), *value.shape)
+            inside = own <= {(f.name, f.dim) for f in site["cond_indep_stack"]}
+            keep = {dim for _, dim in own} if inside else set()
+            drop = [dim for dim in range(-self._plates, 0) if dim not in keep]
+            value = value.sum(drop, keepdim=True) if drop else value
+            if inside:
+                local = local + value
+            else:
+                other = other + value
+        return local, other
+
+    def _blame(self, sites: Mapping[str, Any]) -> str:
+        for name, site in sites.items():
+            wrong = ~log_prob(site).isfinite()
+            if wrong.any():
+                datum = int(wrong.nonzero()[0, -1]) if wrong.ndim else 0
+                return f"site {name!r} is not finite (first at datum {datum} of the batch)"
+        return "the loss is not finite"
+
+    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        """The negative ELBO of a batch in nats, a scalar whose gradient is the estimator's."""
+        self._probe(model, guide, args, kwargs)
+        estimator, rows = self.estimator, self._rows()
+        codes = _Codes(estimator, self._sites, self.draws, self._shared)
+        proposed = run(guide, args, kwargs, draws=rows, plates=self._plates, handler=codes)
+        values = {name: site["value"] for name, site in latents(proposed).items()}
+        scored = run(model, args, kwargs, draws=rows, plates=self._plates, handler=Fixed(values))
+
+        discrete = {s.name: proposed[s.name] for s in self._sites if s.discrete}
+        pathwise = {n: s for n, s in proposed.items() if n not in discrete}
+        model_local, model_other = self._sum(scored)
+        guide_local, guide_other = self._sum(pathwise)
+        by_logits = bool(codes.codes) and len(codes.codes) == len(discrete)
+        # Scores have mean zero: only an estimator that weighs them needs the gradient of log q.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not by_logits):
+            log_q, _ = self._sum(discrete)
+        path = model_local - guide_local
+        other = model_other - guide_other
+        constant = log_q.detach() if isinstance(log_q, Tensor) else log_q
+        f = path - constant
+        weights = estimator.weights(constant) if isinstance(constant, Tensor) else 1 / rows
+        if estimator.exact and discrete and isinstance(other, Tensor):
+            raise ValueError("enumerate needs every site of the pair inside the plate of the discrete sites; use loo")
+        bound = torch.as_tensor((weights * f).sum() + (other.sum() / rows if isinstance(other, Tensor) else other))
+        if not bound.isfinite():
+            raise NonFiniteError(self._blame(scored | proposed))
+        if not discrete or not torch.is_grad_enabled():
+            return -bound
+
+        signal = torch.as_tensor(f + other).detach()
+        surrogate = bound - bound.detach() if bound.requires_grad else torch.zeros_like(bound)
+        if by_logits:
+            parts = ("bits", "noise", "logits")
+            code = Code(*(torch.cat([getattr(c, part) for c in codes.codes.values()], -1) for part in parts))
+            fixed = Code(code.bits, code.noise, code.logits.detach())
+            if isinstance(estimator, FirstOrder):
+                slope = self._slope(model, guide, args, kwargs, {n: discrete[n]["fn"] for n in codes.codes})
+                gradient = estimator.gradient(signal, fixed, slope - fixed.logits)
+            else:
+                gradient = estimator.gradient(signal, fixed)
+            surrogate = surrogate + (gradient * code.logits).sum()
+        else:
+            surrogate = surrogate + (estimator.score_weights(signal, constant) * log_q).sum()
+        return -(bound.detach() + surrogate - surrogate.detach())
+
+    def _slope(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any], bits: Mapping[str, Any]
+    ) -> Tensor:
+        """Gradient of log p(x, z) - log q(other sites) for the bits at their means, ``(*plates, bits)``."""
+        means = {
+            name: exponential_family.bit_logits(fn)[:1].sigmoid().detach()  # type: ignore[index]
+            for name, fn in bits.items()
+        }
+        means = {name: mean.reshape(1, *bits[name].shape()[1:]).requires_grad_() for name, mean in means.items()}
+        with pyro.validation_enabled(False), torch.enable_grad():
+            values, guide_part = dict(means), 0.0
+            if len(bits) < len(self._sites):
+                proposed = run(guide, args, kwargs, draws=1, plates=self._plates, handler=Fixed(means))
+                values = {name: site["value"] for name, site in latents(proposed).items()}
+                guide_part = sum(self._sum({n: s for n, s in proposed.items() if n not in bits}))  # type: ignore[assignment]
+            try:
+                scored = run(model, args, kwargs, draws=1, plates=self._plates, handler=Fixed(values))
+                total = torch.as_tensor(sum(part.sum() for part in self._sum(scored) if isinstance(part, Tensor)))
+                slopes = torch.autograd.grad(
+                    total - torch.as_tensor(guide_part).sum(), list(means.values()), allow_unused=True
+                )
+            except (ValueError, RuntimeError, IndexError, TypeError) as error:
+                raise ValueError(self._no_slope(bits, str(error))) from error
+        if any(slope is None for slope in slopes):
+            raise ValueError(self._no_slope(bits, "it does not depend on them smoothly"))
+        return torch.cat([s[0].reshape(*bits[n].batch_shape[1:], -1) for n, s in zip(bits, slopes, strict=True)], -1)
+
+    @staticmethod
+    def _no_slope(bits: Mapping[str, Any], why: str) -> str:
+        return (
+            f"the first-order control variate needs the model's slope at bits between 0 and 1 (sites {list(bits)}), "
+            f"but {why}; use an estimator without it (--control none)"
+        )
+
+    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """The negative ELBO of a batch in nats, without gradients."""
+        with torch.no_grad():
+            return float(self.differentiable_loss(model, guide, *args, **kwargs))
+
+    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """The negative ELBO of a batch in nats; adds to the gradients, as ``pyro.infer.SVI`` expects."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
+        raise NotImplementedError("DiscreteELBO draws all its particles in one run")

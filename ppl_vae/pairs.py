@@ -1,0 +1,187 @@
+"""Finding models and guides by path or name, and turning their constructors into options."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from pyro.nn import PyroModule
+
+from ppl_vae.batches import PackedCounts
+
+__all__ = ["Definition", "Option", "available", "facts", "find"]
+
+Kind = Literal["models", "guides"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """An argument of a model's or guide's constructor that a user may set.
+
+    Arguments:
+        name: Of the argument.
+        type: Its annotation: int, float, bool, str or a tuple of choices.
+        default: None where the user must give a value.
+        help: Its line in the docstring.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A model or guide class and the file it comes from."""
+
+    kind: Kind
+    file: Path
+    shipped: bool
+    target: type
+
+    @property
+    def name(self) -> str:
+        return self.file.stem
+
+    @property
+    def summary(self) -> str:
+        """First sentence of the class's docstring, without its formulas."""
+        text = inspect.getdoc(self.target) or ""
+        return " ".join(text.split("\n\n")[0].split())
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.file.read_bytes()).hexdigest()
+
+    @property
+    def data(self) -> type:
+        """The kind of batch the model's ``forward`` takes, by its annotation: packed counts or tensors."""
+        hint = typing.get_type_hints(self.target.forward).get("x")  # type: ignore[attr-defined]
+        return PackedCounts if hint is PackedCounts else torch.Tensor
+
+    def options(self) -> list[Option]:
+        """The constructor's arguments, less those that come from the data or the model.
+
+        Raises:
+            ValueError: If an argument has no annotation, or one that no option can express.
+        """
+        given = {"self", "model", "x"} if self.kind == "guides" else {"self"} | FACTS
+        constructor = self.target.__init__  # type: ignore[misc]
+        hints = typing.get_type_hints(constructor)
+        described = _described(inspect.getdoc(self.target) or "")
+        found = []
+        for name, argument in inspect.signature(constructor).parameters.items():
+            if name in given or argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
+                continue
+            hint = hints.get(name)
+            if typing.get_origin(hint) is Literal:
+                hint = typing.get_args(hint)
+            elif hint not in (int, float, bool, str):
+                raise ValueError(
+                    f"{self.file}: argument {name!r} of {self.target.__name__} is annotated {hint}; an option needs "
+                    "int, float, bool, str or Literal"
+                )
+            default = None if argument.default is argument.empty else argument.default
+            found.append(Option(name, hint, default, described.get(name, "")))
+        return found
+
+
+FACTS = {"vocabulary", "unigram", "shape"}
+"""Constructor arguments of models that the data supply."""
+
+
+def facts(x: Any) -> dict[str, Any]:
+    """What training data tell a model's constructor.
+
+    Returns:
+        For documents: ``vocabulary``, and ``unigram``, the word frequencies with one more of each word, so that
+        none is zero. For tensors: ``shape`` of a datum.
+    """
+    if not isinstance(x, PackedCounts):
+        return {"shape": tuple(x.shape[1:])}
+    counts = torch.bincount(x.words, x.counts.double(), minlength=x.vocabulary) + 1
+    return {"vocabulary": x.vocabulary, "unigram": (counts / counts.sum()).float()}
+
+
+def _described(doc: str) -> dict[str, str]:
+    """Lines of a docstring's "Arguments:" section by argument."""
+    section = re.search(r"^Arguments:\n((?:[ ]+.*\n?|\n)*)", doc, re.MULTILINE)
+    if section is None:
+        return {}
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.group(1), re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def _shipped(kind: Kind) -> dict[str, Path]:
+    package = importlib.import_module(f"ppl_vae.{kind}")
+    assert package.__file__ is not None
+    return {p.stem: p for p in sorted(Path(package.__file__).parent.glob("*.py")) if p.stem != "__init__"}
+
+
+def _own(kind: Kind) -> dict[str, Path]:
+    return {p.stem: p for p in sorted(Path(kind).glob("*.py")) if p.stem != "__init__"}
+
+
+def available(kind: Kind) -> list[Definition]:
+    """All shipped definitions and those of the working folder; a user's own wins over a shipped one of its name."""
+    return [find(kind, name) for name in sorted(_shipped(kind) | _own(kind))]
+
+
+def find(kind: Kind, name: str) -> Definition:
+    """A model or guide by path (``models/text.py``) or name (``text``).
+
+    A file of the working folder wins over a shipped one of the same name.
+
+    Raises:
+        ValueError: If there is none, listing the choices; or if its file does not load, with the reason.
+    """
+    path = Path(name)
+    shipped = _shipped(kind)
+    if path.suffix == ".py" and path.is_file():
+        file = path
+    elif path.stem in _own(kind) and path.parent in (Path("."), Path(kind)):
+        file = _own(kind)[path.stem]
+    elif path.stem in shipped and path.suffix in ("", ".py") and path.parent in (Path("."), Path(kind)):
+        file = shipped[path.stem]
+    else:
+        choices = ", ".join(sorted(shipped | _own(kind)))
+        raise ValueError(f"there is no {kind[:-1]} {name!r}; choose from {choices}, or give the path of a .py file")
+    is_shipped = file.stem in shipped and file.resolve() == shipped[file.stem].resolve()
+    module = importlib.import_module(f"ppl_vae.{kind}.{file.stem}") if is_shipped else _load(file)
+    classes = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and issubclass(value, PyroModule)
+    ]
+    named = [c for c in classes if c.__name__.lower() == file.stem.replace("_", "").lower()] or classes
+    if len(named) != 1:
+        found = ", ".join(c.__name__ for c in classes) or "none"
+        raise ValueError(f"{file} must define one PyroModule, or one named after the file; it defines {found}")
+    return Definition(kind, file, is_shipped, named[0])
+
+
+def _load(file: Path) -> ModuleType:
+    """Runs a user's file as a module, from which it may import its neighbours."""
+    if str(file.parent.resolve()) not in sys.path:
+        sys.path.append(str(file.parent.resolve()))
+    name = f"_ppl_vae_user_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{file} does not load: {type(error).__name__}: {error}") from error
+    return module

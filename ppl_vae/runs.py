@@ -1,0 +1,192 @@
+"""The folder one training leaves behind: configuration, metrics, checkpoints, summary, figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+__all__ = ["Checkpoint", "Run", "atomic_write"]
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Writes a file so that it is, at any moment, the old one or the new one.
+
+    Raises:
+        ValueError: If it cannot be written (a full disk, say), naming it; the old one is kept.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror}; its last good version is kept") from error
+
+
+class Checkpoint:
+    """Tensors by name and a JSON document, in one safetensors file.
+
+    Arguments:
+        tensors: By name.
+        state: Anything JSON holds.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        self.tensors, self.state = tensors, state
+
+    def write(self, path: Path) -> None:
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors.items()}
+        atomic_write(path, save(tensors, {"state": json.dumps(self.state)}))
+
+    @classmethod
+    def read(cls, path: Path) -> Checkpoint:
+        """Reads a file back.
+
+        Raises:
+            ValueError: If it is missing, truncated or not one of ours.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return cls(tensors, json.loads((file.metadata() or {})["state"]))
+        except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"{path} is not a readable checkpoint ({error}); delete it to start that part again"
+            ) from error
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with ``prefix.``, without it."""
+        return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
+
+    def restore(self, prefix: str, module: torch.nn.Module, where: Path) -> None:
+        """Fills a module.
+
+        Raises:
+            ValueError: Naming the first tensor that is missing or has another shape, with both shapes.
+        """
+        found, wanted = self.part(prefix), module.state_dict()
+        for name, tensor in wanted.items():
+            if name not in found:
+                raise ValueError(f"{where} has no tensor {prefix}.{name}; was it written by another {prefix}?")
+            if found[name].shape != tensor.shape:
+                raise ValueError(
+                    f"{where}: tensor {prefix}.{name} has shape {tuple(found[name].shape)}, the {prefix} needs "
+                    f"{tuple(tensor.shape)}; its options differ from those of the run"
+                )
+        module.load_state_dict(found)
+
+
+class Run:
+    """A run folder.
+
+    Arguments:
+        folder: Its path.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(cls, folder: Path, config: dict[str, Any]) -> Run:
+        """Makes a new folder with its configuration and the versions of what made it.
+
+        Raises:
+            ValueError: If the folder holds a run already.
+        """
+        if (folder / "config.json").exists():
+            raise ValueError(
+                f"{folder} holds a run already; continue it with --resume {folder}, or choose another --out"
+            )
+        run = cls(folder)
+        run.write_json("config.json", config | {"versions": versions()})
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """An existing run.
+
+        Raises:
+            ValueError: If the folder is not one.
+        """
+        run = cls(folder)
+        if not (folder / "config.json").is_file():
+            raise ValueError(
+                f"{folder} is not a run folder: it has no config.json; give the folder that train --out named"
+            )
+        run.config  # noqa: B018  (a damaged file is reported before anything else happens)
+        return run
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self._read_json("config.json")
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            content = json.loads((self.folder / name).read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.folder / name} cannot be read: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{self.folder / name} must hold a JSON object, got {type(content).__name__}")
+        return content
+
+    def write_json(self, name: str, content: Any) -> None:
+        atomic_write(self.folder / name, (json.dumps(content, indent=2) + "\n").encode())
+
+    def checkpoint(self, name: str) -> Path:
+        return self.folder / "checkpoints" / f"{name}.safetensors"
+
+    def metrics(self, name: str = "metrics") -> list[dict[str, Any]]:
+        """The rows of training so far; a last line cut short by a crash is left out."""
+        path = self.folder / f"{name}.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        rows = []
+        for line in lines:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return rows
+
+    def write_metrics(self, rows: list[dict[str, Any]], name: str = "metrics") -> None:
+        atomic_write(self.folder / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+    def figure(self, name: str, draw: Callable[[Any], None], size: tuple[float, float]) -> None:
+        """Draws a figure into the folder as PNG, leaving the user's matplotlib alone."""
+        import io
+
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=160)
+        atomic_write(self.folder / "figures" / f"{name}.png", content.getvalue())
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages a result may depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("ppl-vae", "torch", "pyro-ppl", "numpy", "scipy", "zuko"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

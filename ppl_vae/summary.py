@@ -1,0 +1,153 @@
+"""What a training ends with: bound, evidence and gap of each split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ppl_vae.batches import PackedCounts
+from ppl_vae.evidence import Estimate, Measurement
+
+__all__ = ["Split", "Summary"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A measurement of one split, and the distance that goes with its kind of data.
+
+    Arguments:
+        measurement: In nats per datum.
+        saturated: Mean log-likelihood of documents under their own word frequencies; None for other data.
+    """
+
+    measurement: Measurement
+    saturated: float | None = None
+
+    @classmethod
+    def of(cls, measurement: Measurement, x: Any) -> Split:
+        saturated = x.saturated.double().mean().item() if isinstance(x, PackedCounts) else None
+        return cls(measurement, saturated)
+
+    @property
+    def deviance(self) -> float | None:
+        """The saturated model's log-likelihood minus the ELBO: an upper bound, comparable with published NELBOs."""
+        return None if self.saturated is None else self.saturated - self.measurement.elbo.mean
+
+    def to_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"data": len(self.measurement.elbo.pointwise)}
+        for name in ("elbo", "evidence", "gap"):
+            estimate: Estimate = getattr(self.measurement, name)
+            found |= {
+                name: estimate.mean,
+                f"{name}_se": estimate.se,
+                f"{name}_data_se": estimate.data_se,
+                f"{name}_method": estimate.method,
+                f"{name}_bound": estimate.bound,
+                f"{name}_draws": estimate.draws,
+            }
+        if self.saturated is not None:
+            found["deviance"] = self.deviance
+            found["deviance_se"] = self.measurement.elbo.se
+            found["evidence_deviance"] = self.saturated - self.measurement.evidence.mean
+        if self.measurement.evidence.k_hat is not None:
+            found["k_hat_worst"] = self.measurement.evidence.k_hat.max().item()
+        found["warnings"] = list(self.measurement.evidence.warnings)
+        return found
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The final table of a training.
+
+    Arguments:
+        run: Its folder.
+        pair: Model and guide in words.
+        estimator: Of the gradient.
+        best_epoch: The epoch whose state was measured.
+        epochs: How many were trained.
+        splits: By name.
+        notes: What a reader must know.
+    """
+
+    run: str
+    pair: str
+    estimator: str
+    best_epoch: int
+    epochs: int
+    splits: dict[str, Split]
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "run": self.run,
+            "pair": self.pair,
+            "estimator": self.estimator,
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "splits": {name: split.to_json() for name, split in self.splits.items()},
+            "notes": list(self.notes),
+        }
+
+    def table(self) -> Table:
+        table = Table(
+            title=f"{self.pair}: nats per datum, higher is better (best of {self.epochs} epochs: {self.best_epoch})"
+        )
+        table.add_column("split")
+        text = any(split.deviance is not None for split in self.splits.values())
+        for name in ("data", "ELBO", "evidence", "gap", *(["deviance"] if text else [])):
+            table.add_column(name, justify="right")
+        for name, split in self.splits.items():
+            m = split.measurement
+            cells = [str(len(m.elbo.pointwise)), *map(_cell, (m.elbo, m.evidence, m.gap))]
+            if text:
+                cells.append("" if split.deviance is None else f"{split.deviance:.2f}{_error(m.elbo.se)}")
+            table.add_row(name, *cells)
+        methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
+        words = [f"evidence: {m}" + (", a lower bound" if b == "lower" else ", exact") for m, b in methods.items()]
+        words.append("+- is the Monte Carlo standard error of the mean over these data")
+        if text:
+            words.append("deviance: saturated log-likelihood minus ELBO, lower is better")
+        table.caption = "; ".join(words)
+        return table
+
+    def __str__(self) -> str:
+        console = Console(width=110)
+        with console.capture() as captured:
+            console.print(self.table())
+        return captured.get()
+
+    def draw(self, figure: Any, rows: list[dict[str, Any]]) -> None:
+        """The course of training, with the final bound and evidence of each split at its right edge."""
+        curve, bars = figure.subplots(1, 2, width_ratios=[3, 2])
+        epochs = [row["epoch"] for row in rows]
+        for (name, split), colour in zip(self.splits.items(), COLOURS, strict=False):
+            if f"{name}_elbo" in rows[-1]:
+                curve.plot(epochs, [row[f"{name}_elbo"] for row in rows], color=colour, label=f"{name} (running)")
+            bars.barh(name, split.measurement.gap.mean, color=colour)
+            note = f" {split.measurement.gap.mean:.3f}"
+            bars.annotate(note, (split.measurement.gap.mean, name), va="center")
+        curve.axvline(self.best_epoch, color="0.6", linestyle=":", label=f"chosen epoch {self.best_epoch}")
+        curve.set(xlabel="epoch", ylabel="ELBO (nats per datum)", title="Training")
+        curve.legend(frameon=False)
+        most = max((s.measurement.gap.mean for s in self.splits.values()), default=1.0)
+        kind = {s.measurement.gap.bound for s in self.splits.values()}
+        word = "evidence minus ELBO" if kind == {"exact"} else "lower bound of evidence minus ELBO"
+        bars.set(xlabel=f"{word} (nats per datum)", title="What the bound hides", xlim=(0, 1.25 * max(most, 1e-6)))
+        bars.invert_yaxis()
+        figure.suptitle(self.pair)
+
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73")
+"""Colour-blind-safe (Okabe and Ito), one a split."""
+
+
+def _error(se: float) -> str:
+    return f" +- {se:.2g}" if se else ""
+
+
+def _cell(estimate: Estimate) -> str:
+    sign = {"lower": ">= ", "upper": "<= "}.get(estimate.bound, "")
+    return f"{sign}{estimate.mean:.3f}{_error(estimate.se)}"

@@ -1,0 +1,290 @@
+"""Training a pair: epochs of stochastic steps, a validation bound after each, and a state that survives anything."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from ppl_vae.evidence import sampled_elbo
+from ppl_vae.objectives import DiscreteELBO, NonFiniteError
+from ppl_vae.progress import Reporter
+from ppl_vae.randomness import kept_random_state
+from ppl_vae.runs import Checkpoint, Run
+
+__all__ = ["Settings", "Trainer", "parse_schedule"]
+
+CHECKPOINT_SECONDS = 15.0
+VALIDATION_DRAWS = 4
+
+
+def parse_schedule(text: str, draws: int = 1) -> list[tuple[int, int]]:
+    """Phases of training, as (epochs, draws a datum).
+
+    Arguments:
+        text: A number of epochs, or phases ``EPOCHSxDRAWS`` separated by commas.
+        draws: Of phases that do not name theirs.
+
+    Raises:
+        ValueError: If the text is neither.
+
+    Example:
+        >>> parse_schedule("1000x1,500x10")
+        [(1000, 1), (500, 10)]
+        >>> parse_schedule("30", draws=2)
+        [(30, 2)]
+    """
+    phases = []
+    for part in text.split(","):
+        epochs, _, own = part.strip().partition("x")
+        if not epochs.isdecimal() or (own and not own.isdecimal()) or part.strip().endswith("x") or int(epochs) < 1:
+            raise ValueError(f"epochs are a number or phases such as 1000x1,500x10 (epochs x draws), got {text!r}")
+        phases.append((int(epochs), int(own or draws)))
+    if min(phase[1] for phase in phases) < 1:
+        raise ValueError(f"every phase needs at least one draw, got {text!r}")
+    return phases
+
+
+@dataclass
+class Settings:
+    """How to train.
+
+    Arguments:
+        schedule: Phases (epochs, draws a datum).
+        batch_size: Data a step.
+        optimizer: Name of a class of ``torch.optim``.
+        learning_rate: Of the optimiser.
+        weight_decay: Of the optimiser; 0 leaves its own default.
+        clip: Largest norm of the gradient; 0 is no limit.
+        patience: Epochs without a better validation bound after which training stops; 0 is never.
+        seed: Of the order of the data and of all draws.
+    """
+
+    schedule: list[tuple[int, int]] = field(default_factory=lambda: [(100, 1)])
+    batch_size: int = 256
+    optimizer: str = "Adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    patience: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        kind = getattr(torch.optim, self.optimizer, None)
+        if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)) or kind is torch.optim.Optimizer:
+            names = sorted(
+                n for n, v in vars(torch.optim).items() if isinstance(v, type) and n not in ("Optimizer", "LBFGS")
+            )
+            raise ValueError(f"unknown optimizer {self.optimizer!r}; choose from {', '.join(names)}")
+        if self.optimizer == "LBFGS":
+            raise ValueError("LBFGS needs exact gradients, which draws do not give; use Adam")
+        if self.batch_size < 1:
+            raise ValueError(f"the batch size must be at least 1, got {self.batch_size}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"the learning rate must be positive, got {self.learning_rate:g}")
+
+    @property
+    def epochs(self) -> int:
+        return sum(epochs for epochs, _ in self.schedule)
+
+    def draws(self, epoch: int) -> int:
+        """Draws a datum in an epoch, counted from 1."""
+        for epochs, draws in self.schedule:
+            if epoch <= epochs:
+                return draws
+            epoch -= epochs
+        return self.schedule[-1][1]
+
+
+class Trainer:
+    """Trains a pair on a device and keeps its run folder in order.
+
+    Arguments:
+        model: A module.
+        guide: A module.
+        objective: Whose loss is minimised.
+        run: Where checkpoints and metrics go.
+        settings: How to train.
+        name: Of the checkpoints and metrics: a run may hold more than one training.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        guide: torch.nn.Module,
+        objective: DiscreteELBO,
+        run: Run,
+        settings: Settings,
+        name: str = "train",
+    ) -> None:
+        self.model, self.guide, self.objective, self.run, self.settings, self.name = (
+            model,
+            guide,
+            objective,
+            run,
+            settings,
+            name,
+        )
+        self.loss = objective(model, guide)
+        self.parameters = {n: p for n, p in self.loss.named_parameters() if p.requires_grad}
+        kind = getattr(torch.optim, settings.optimizer)
+        options = {"weight_decay": settings.weight_decay} if settings.weight_decay else {}
+        try:
+            self.optimizer = kind(list(self.parameters.values()), lr=settings.learning_rate, **options)
+        except TypeError as error:
+            raise ValueError(f"optimizer {settings.optimizer} does not take these options: {error}") from error
+        self.epoch = 0
+        self.best = -math.inf
+        self.best_epoch = 0
+        self.rows: list[dict[str, Any]] = []
+        self._good: Checkpoint | None = None
+        self._best: Checkpoint | None = None
+
+    def fit(self, train: Any, validation: Any | None) -> None:
+        """Trains to the end of the schedule, or until validation stops improving.
+
+        Without validation data the last state counts as the best.
+
+        Raises:
+            NonFiniteError: If a log-density or gradient is not finite; the last good state is saved first.
+            KeyboardInterrupt: On ctrl-C; the last whole epoch and the best state are saved first.
+        """
+        settings = self.settings
+        batches = math.ceil(len(train) / settings.batch_size)
+        saved = time.monotonic()
+        reporter = Reporter("training", settings.epochs * batches, self.epoch * batches)
+        self._good = self._good or self._snapshot()
+        try:
+            with reporter, pyro.validation_enabled(False):
+                while self.epoch < settings.epochs and not self._stalled():
+                    self._epoch(train, validation, reporter)
+                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        self._save()
+                        saved = time.monotonic()
+        finally:
+            self._save()
+
+    def _stalled(self) -> bool:
+        return 0 < self.settings.patience <= self.epoch - self.best_epoch and self.best_epoch > 0
+
+    def _epoch(self, train: Any, validation: Any | None, reporter: Reporter) -> None:
+        epoch, settings = self.epoch + 1, self.settings
+        self.objective.draws = settings.draws(epoch)
+        begun, total = time.monotonic(), 0.0
+        self.loss.train()
+        for step, x in enumerate(self._batches(train, epoch), 1):
+            try:
+                total += self._step(x)
+            except NonFiniteError as error:
+                raise NonFiniteError(
+                    f"epoch {epoch}, batch {step}: {error}; the state of epoch {self.epoch} is kept; "
+                    "lower the learning rate or clip the gradient"
+                ) from error
+            reporter.advance(1, self._words(total / min(step * settings.batch_size, len(train)), begun, step))
+        self.epoch = epoch
+        seconds = time.monotonic() - begun
+        row = {"epoch": epoch, "draws": self.objective.draws, "train_elbo": total / len(train)}
+        if validation is not None:
+            with kept_random_state(settings.seed):
+                row["validation_elbo"] = (
+                    sampled_elbo(self.model, self.guide, validation, VALIDATION_DRAWS).mean().item()
+                )
+            if not math.isfinite(row["validation_elbo"]):
+                raise NonFiniteError(f"the validation bound after epoch {epoch} is {row['validation_elbo']}")
+        score = row.get("validation_elbo", float(epoch))
+        self.rows.append(row | {"seconds": round(seconds, 3), "data_per_second": round(len(train) / seconds)})
+        if score > self.best:
+            self.best, self.best_epoch = score, epoch
+            self._best = self._snapshot(best=True)
+        self._good = self._snapshot()
+
+    def _words(self, bound: float, begun: float, step: int) -> str:
+        speed = step * self.settings.batch_size / max(time.monotonic() - begun, 1e-6)
+        words = f"epoch {self.epoch + 1} elbo {bound:.2f}"
+        if self.rows and "validation_elbo" in self.rows[-1]:
+            words += f" validation {self.rows[-1]['validation_elbo']:.2f}"
+        return f"{words} {speed:,.0f} data/s"
+
+    def _batches(self, train: Any, epoch: int) -> Iterator[Any]:
+        order = torch.randperm(
+            len(train), generator=torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
+        )
+        for start in range(0, len(train), self.settings.batch_size):
+            yield train[order[start : start + self.settings.batch_size].to(train.device)]
+
+    def _step(self, x: Any) -> float:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss: Tensor = self.loss(x)
+        # The mean over the batch: a learning rate then means the same for every batch size.
+        (loss / len(x)).backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip or math.inf)
+        if not norm.isfinite():
+            wrong = next(n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all())
+            raise NonFiniteError(f"the gradient of parameter {wrong!r} is not finite")
+        self.optimizer.step()
+        return -loss.item()
+
+    def _snapshot(self, best: bool = False) -> Checkpoint:
+        tensors: dict[str, Tensor] = {}
+        for prefix, module in (("model", self.model), ("guide", self.guide)):
+            tensors |= {f"{prefix}.{name}": value.detach().clone() for name, value in module.state_dict().items()}
+        state: dict[str, Any] = {"epoch": self.epoch, "best": self.best, "best_epoch": self.best_epoch}
+        if best:
+            return Checkpoint(tensors, state)
+        kept = self.optimizer.state_dict()
+        scalars: dict[str, dict[str, Any]] = {}
+        for index, values in kept["state"].items():
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{index}.{name}"] = value.detach().clone()
+                else:
+                    scalars.setdefault(str(index), {})[name] = value
+        tensors["random.cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        return Checkpoint(tensors, state | {"optimizer": {"groups": kept["param_groups"], "scalars": scalars}})
+
+    def _save(self) -> None:
+        if self._best is not None:
+            self._best.write(self.run.checkpoint(f"{self.name}-best"))
+        if self._good is not None:
+            self.run.write_metrics(self.rows[: self._good.state["epoch"]], f"{self.name}-metrics")
+            self._good.write(self.run.checkpoint(f"{self.name}-last"))
+
+    def resume(self) -> bool:
+        """Takes up the last saved state, if there is one, exactly: the rest goes as if never interrupted."""
+        path = self.run.checkpoint(f"{self.name}-last")
+        if not path.exists():
+            return False
+        kept = Checkpoint.read(path)
+        kept.restore("model", self.model, path)
+        kept.restore("guide", self.guide, path)
+        state: dict[int, dict[str, Any]] = {int(i): dict(v) for i, v in kept.state["optimizer"]["scalars"].items()}
+        for name, tensor in kept.part("optimizer").items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({"state": state, "param_groups": kept.state["optimizer"]["groups"]})
+        torch.set_rng_state(kept.tensors["random.cpu"])
+        if "random.cuda" in kept.tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(kept.tensors["random.cuda"])
+        self.epoch, self.best, self.best_epoch = (kept.state[key] for key in ("epoch", "best", "best_epoch"))
+        self.rows = self.run.metrics(f"{self.name}-metrics")[: self.epoch]
+        if len(self.rows) < self.epoch:
+            raise ValueError(
+                f"{self.run.folder}: {self.name}-metrics.jsonl has {len(self.rows)} of {self.epoch} epochs"
+            )
+        self._good = kept
+        return True
+
+    def restore_best(self) -> None:
+        """Gives the pair its best state."""
+        path = self.run.checkpoint(f"{self.name}-best")
+        kept = Checkpoint.read(path)
+        kept.restore("model", self.model, path)
+        kept.restore("guide", self.guide, path)

@@ -1,0 +1,192 @@
+"""From a run's configuration to its data, model, guide and objective, and through training to the final table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+
+from ppl_vae.batches import PackedCounts
+from ppl_vae.choice import fit_estimator, make_estimator
+from ppl_vae.corpora import Corpus, load_corpus
+from ppl_vae.evidence import cells, measure
+from ppl_vae.objectives import DiscreteELBO
+from ppl_vae.pairs import Definition, facts, find
+from ppl_vae.progress import Reporter, say
+from ppl_vae.randomness import kept_random_state
+from ppl_vae.runs import Run
+from ppl_vae.sites import guide_sites
+from ppl_vae.summary import Split, Summary
+from ppl_vae.training import Settings, Trainer
+
+__all__ = ["Pair", "load_data", "train"]
+
+
+@dataclass
+class Pair:
+    """A model and a guide built for some data.
+
+    Arguments:
+        model: The module.
+        guide: The module.
+        words: Both in words, with their options.
+    """
+
+    model: torch.nn.Module
+    guide: torch.nn.Module
+    words: str
+
+    @classmethod
+    def build(cls, config: dict[str, Any], train: Any) -> Pair:
+        """Builds a fresh pair from the configuration, with parameters drawn from its seed.
+
+        Raises:
+            ValueError: If the model does not take this kind of data, or the guide not this model.
+        """
+        model, guide = find("models", config["model"]["name"]), find("guides", config["guide"]["name"])
+        if model.data is not (PackedCounts if isinstance(train, PackedCounts) else torch.Tensor):
+            raise ValueError(f"model {model.name} reads {model.data.__name__}, but the data are {type(train).__name__}")
+        torch.manual_seed(config["settings"]["seed"])
+        offered = facts(train)
+        taken = {name: offered[name] for name in _arguments(model) & set(offered)}
+        built = _build(model, (), config["model"]["options"] | taken)
+        device = torch.device(config["device"])
+        built.to(device)
+        q = _build(guide, (built, train[:2]), config["guide"]["options"])
+        q.to(device)
+        options = [f"{k}={v}" for d in ("model", "guide") for k, v in config[d]["options"].items()]
+        return cls(built, q, f"{model.name} with {guide.name}" + (f" ({', '.join(options)})" if options else ""))
+
+
+def _arguments(definition: Definition) -> set[str]:
+    import inspect
+
+    return set(inspect.signature(definition.target.__init__).parameters)  # type: ignore[misc]
+
+
+def _build(definition: Definition, args: tuple[Any, ...], options: dict[str, Any]) -> torch.nn.Module:
+    try:
+        built: torch.nn.Module = definition.target(*args, **options)
+    except TypeError as error:
+        raise ValueError(f"{definition.file}: {definition.target.__name__} cannot be built: {error}") from error
+    return built
+
+
+def load_data(config: dict[str, Any]) -> Corpus:
+    """The corpus of a configuration, the same documents as when the run began.
+
+    Raises:
+        ValueError: If the data have changed since.
+    """
+    corpus = load_corpus(**config["corpus"])
+    known = config.get("fingerprint")
+    if known is not None and known != corpus.fingerprint:
+        raise ValueError(
+            f"corpus {corpus.name} has changed since the run began (fingerprint {corpus.fingerprint[:12]}, the run has "
+            f"{known[:12]}); restore the data, or start a new run"
+        )
+    return corpus
+
+
+def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summary:
+    """Trains a pair, or takes up a training where it was left, and measures the best state.
+
+    Arguments:
+        config: ``model`` and ``guide`` (``name``, ``options``), ``corpus`` (arguments of ``load_corpus``),
+            ``settings`` (of :class:`~ppl_vae.training.Settings`), ``estimator``, ``control``, ``device``,
+            ``evidence_draws`` and ``retrain``.
+        folder: The run folder.
+        resume: Whether it exists already.
+
+    Returns:
+        The summary, which is also written into the folder.
+    """
+    corpus = load_data(config)
+    for note in corpus.notes:
+        say(f"note: {note}")
+    device = torch.device(config["device"])
+    splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
+    settings = Settings(**config["settings"])
+    pair = Pair.build(config, splits["train"])
+    estimator, line = fit_estimator(
+        make_estimator(config["estimator"], config["control"]), guide_sites(pair.guide, (splits["train"][:2],))
+    )
+    if line:
+        say(f"note: {line}")
+    if settings.schedule and min(d for _, d in settings.schedule) < estimator.least_draws:
+        settings.schedule = [(e, max(d, estimator.least_draws)) for e, d in settings.schedule]
+        say(f"note: {estimator.name} needs {estimator.least_draws} draws a datum: using as many")
+    run = Run.open(folder) if resume else Run.create(folder, config | {"fingerprint": corpus.fingerprint})
+    say(
+        f"{pair.words}: {len(splits['train'])} training, {len(splits['validation'])} validation, "
+        f"{len(splits['test'])} test data; estimator {estimator.name}; run {folder}"
+    )
+
+    objective = DiscreteELBO(estimator)
+    trainer = Trainer(pair.model, pair.guide, objective, run, settings)
+    if resume and trainer.resume():
+        say(f"taking up the training after epoch {trainer.epoch}")
+    else:
+        torch.manual_seed(settings.seed)
+    validation = splits["validation"] if len(splits["validation"]) else None
+    trainer.fit(splits["train"], validation)
+    notes = []
+    if config["retrain"] and validation is not None:
+        everything = PackedCounts.concatenate([splits["train"], splits["validation"]])
+        pair = Pair.build(config, everything)
+        shorter = Settings(
+            **asdict(settings) | {"schedule": _cut(settings.schedule, trainer.best_epoch), "patience": 0}
+        )
+        again = Trainer(pair.model, pair.guide, DiscreteELBO(estimator), run, shorter, name="retrain")
+        if not (resume and again.resume()):
+            torch.manual_seed(settings.seed)
+        say(f"training again on all {len(everything)} training and validation data for {trainer.best_epoch} epochs")
+        again.fit(everything, None)
+        again.restore_best()
+        splits["train"] = everything
+        del splits["validation"]
+        notes.append("trained again on training and validation data for as many epochs as validation chose")
+    else:
+        trainer.restore_best()
+
+    summary = Summary(
+        run=str(folder),
+        pair=pair.words,
+        estimator=estimator.name,
+        best_epoch=trainer.best_epoch,
+        epochs=trainer.epoch,
+        splits=_measure(pair, splits, config),
+        notes=tuple(notes) + tuple(corpus.notes),
+    )
+    run.write_json("summary.json", summary.to_json())
+    run.figure("training", lambda figure: summary.draw(figure, trainer.rows), (9, 3.8))
+    return summary
+
+
+def _cut(schedule: list[tuple[int, int]], epochs: int) -> list[tuple[int, int]]:
+    kept = []
+    for length, draws in schedule:
+        kept.append((min(length, epochs), draws))
+        epochs -= kept[-1][0]
+        if epochs == 0:
+            break
+    return kept
+
+
+def _measure(pair: Pair, splits: dict[str, Any], config: dict[str, Any]) -> dict[str, Split]:
+    draws = config["evidence_draws"]
+    found = {}
+    total = sum(cells(pair.model, x, draws) for x in splits.values() if len(x))
+    with (
+        Reporter("evidence", total) as reporter,
+        kept_random_state(config["settings"]["seed"]),
+        pyro.validation_enabled(False),
+    ):
+        for name, x in splits.items():
+            if len(x):
+                measured = measure(pair.model, pair.guide, x, draws=draws, progress=lambda n: reporter.advance(n))
+                found[name] = Split.of(measured, x)
+    return found
