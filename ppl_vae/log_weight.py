@@ -44,6 +44,8 @@ class OwnParameters(Messenger):
         if isinstance(initial, torch.nn.Parameter):
             initial.unconstrained = weakref.ref(initial)  # type: ignore[attr-defined]
             msg["value"] = initial
+            # Pyro's SVI gathers parameters by name; a model and its guide may both have a layer called "net".
+            msg["name"] = f"{msg['name']}@{id(initial)}"
 
 
 def run(

@@ -9,6 +9,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -140,7 +141,7 @@ class DiscreteELBO(ELBO):
 
             def score(values: Mapping[str, Tensor]) -> Tensor:
                 scored = run(model, args, kwargs, draws=len(next(iter(values.values()))), handler=Fixed(values))
-                return torch.as_tensor(self._sum(scored)[0])
+                return self._sum(scored)[0]
 
             self._shared = len(discrete) == len(self._sites) and shares_codes(score, discrete)
         self._probed = (model, guide)
@@ -155,11 +156,10 @@ class DiscreteELBO(ELBO):
             return prod(site.states for site in self._sites if site.discrete)
         return self.estimator.rows(self.draws)
 
-    def _sum(self, sites: Mapping[str, Any]) -> tuple[Tensor | float, Tensor | float]:
+    def _sum(self, sites: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Log-densities of the sites in the discrete sites' plates, ``(rows, *plates)``, and of others, ``(rows,)``."""
         own = set(self._frames())
-        local: Tensor | float = 0.0
-        other: Tensor | float = 0.0
+        local = other = torch.zeros(())
         for site in sites.values():
             value = log_prob(site)
             value = value.reshape(*[1] * (self._plates + 1 - value.ndim), *value.shape)
@@ -200,26 +200,25 @@ class DiscreteELBO(ELBO):
             log_q, _ = self._sum(discrete)
         path = model_local - guide_local
         other = model_other - guide_other
-        constant = log_q.detach() if isinstance(log_q, Tensor) else log_q
+        constant = log_q.detach()
         f = path - constant
-        weights = estimator.weights(constant) if isinstance(constant, Tensor) else 1 / rows
-        if estimator.exact and discrete and isinstance(other, Tensor):
+        if estimator.exact and discrete and other.ndim:
             raise ValueError("enumerate needs every site of the pair inside the plate of the discrete sites; use loo")
-        bound = torch.as_tensor((weights * f).sum() + (other.sum() / rows if isinstance(other, Tensor) else other))
+        weighted = estimator.weights(constant) * f if discrete else f / rows
+        bound = weighted.sum() + other.sum() / rows
         if not bound.isfinite():
             raise NonFiniteError(self._blame(scored | proposed))
         if not discrete or not torch.is_grad_enabled():
             return -bound
 
-        signal = torch.as_tensor(f + other).detach()
+        signal = (f + other).detach()
         surrogate = bound - bound.detach() if bound.requires_grad else torch.zeros_like(bound)
         if by_logits:
             parts = ("bits", "noise", "logits")
             code = Code(*(torch.cat([getattr(c, part) for c in codes.codes.values()], -1) for part in parts))
             fixed = Code(code.bits, code.noise, code.logits.detach())
             if isinstance(estimator, FirstOrder):
-                slope = self._slope(model, guide, args, kwargs, {n: discrete[n]["fn"] for n in codes.codes})
-                gradient = estimator.gradient(signal, fixed, slope - fixed.logits)
+                gradient = estimator.gradient(signal, fixed, self._slope(model, guide, args, kwargs, discrete))
             else:
                 gradient = estimator.gradient(signal, fixed)
             surrogate = surrogate + (gradient * code.logits).sum()
@@ -230,36 +229,31 @@ class DiscreteELBO(ELBO):
     def _slope(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any], bits: Mapping[str, Any]
     ) -> Tensor:
-        """Gradient of log p(x, z) - log q(other sites) for the bits at their means, ``(*plates, bits)``."""
-        means = {
-            name: exponential_family.bit_logits(fn)[:1].sigmoid().detach()  # type: ignore[index]
-            for name, fn in bits.items()
-        }
-        means = {name: mean.reshape(1, *bits[name].shape()[1:]).requires_grad_() for name, mean in means.items()}
+        """Gradient of log p(x, z) - log q(z) for the bits, at their means, ``(*plates, bits)``."""
+        logits = {n: exponential_family.bit_logits(site["fn"])[0].detach() for n, site in bits.items()}  # type: ignore[index]
+        means = {n: p.sigmoid().reshape(1, *bits[n]["fn"].shape()[1:]).requires_grad_() for n, p in logits.items()}
         with pyro.validation_enabled(False), torch.enable_grad():
-            values, guide_part = dict(means), 0.0
+            values, total = dict(means), torch.zeros(())
             if len(bits) < len(self._sites):
                 proposed = run(guide, args, kwargs, draws=1, plates=self._plates, handler=Fixed(means))
                 values = {name: site["value"] for name, site in latents(proposed).items()}
-                guide_part = sum(self._sum({n: s for n, s in proposed.items() if n not in bits}))  # type: ignore[assignment]
+                parts = self._sum({n: s for n, s in proposed.items() if n not in bits})
+                total = total - sum(part.sum() for part in parts)
             try:
                 scored = run(model, args, kwargs, draws=1, plates=self._plates, handler=Fixed(values))
-                total = torch.as_tensor(sum(part.sum() for part in self._sum(scored) if isinstance(part, Tensor)))
-                slopes = torch.autograd.grad(
-                    total - torch.as_tensor(guide_part).sum(), list(means.values()), allow_unused=True
-                )
+                total = total + sum(part.sum() for part in self._sum(scored))
+                slopes = torch.autograd.grad(total, list(means.values()), materialize_grads=True)
             except (ValueError, RuntimeError, IndexError, TypeError) as error:
-                raise ValueError(self._no_slope(bits, str(error))) from error
-        if any(slope is None for slope in slopes):
-            raise ValueError(self._no_slope(bits, "it does not depend on them smoothly"))
-        return torch.cat([s[0].reshape(*bits[n].batch_shape[1:], -1) for n, s in zip(bits, slopes, strict=True)], -1)
-
-    @staticmethod
-    def _no_slope(bits: Mapping[str, Any], why: str) -> str:
-        return (
-            f"the first-order control variate needs the model's slope at bits between 0 and 1 (sites {list(bits)}), "
-            f"but {why}; use an estimator without it (--control none)"
-        )
+                raise ValueError(
+                    f"the first-order control variate evaluates the model at bits between 0 and 1 (sites {list(bits)}), "
+                    f"which it refuses: {error}; use an estimator without it (--control none)"
+                ) from error
+        found = []
+        for (name, site), slope in zip(bits.items(), slopes, strict=True):
+            # log q is linear in the bits with slope logits, scaled and masked as its site is.
+            scale = scale_and_mask(torch.ones_like(logits[name][..., 0]), site["scale"], site["mask"])
+            found.append(slope.reshape(logits[name].shape) - scale[..., None] * logits[name])
+        return torch.cat(found, -1)
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """The negative ELBO of a batch in nats, without gradients."""

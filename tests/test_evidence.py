@@ -1,0 +1,172 @@
+import arviz as az
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from ppl_vae.distributions import bit_states
+from ppl_vae.evidence import from_log_weights, measure, sampled_elbo
+from ppl_vae.guides.full import Full
+from ppl_vae.guides.mean_field import MeanField
+from ppl_vae.log_weight import log_joint, log_proposal, log_weight
+from ppl_vae.models.text import Text
+from ppl_vae.pareto import k_hat, k_hat_limit
+from tests.pairs_in_small import BitsOfPoints, documents
+from tests.statistics import assert_mean
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def text_pair(bits=3, hidden=0, guide=MeanField):
+    x = documents(9, 11)
+    model = Text(11, bits=bits, hidden=hidden, width=8)
+    return model, guide(model, x, width=8), x
+
+
+def brute_force(model, guide, x):
+    """Evidence and ELBO of each document by a Python loop over codes."""
+    joint, proposal = [], []
+    for code in bit_states(model.bits):
+        values = {"z": code.expand(1, len(x), -1).clone()}
+        joint.append(log_joint(model, x, values)[0])
+        proposal.append(log_proposal(guide, x, values)[0])
+    joint, proposal = torch.stack(joint), torch.stack(proposal)
+    return joint.logsumexp(0), (proposal.exp() * (joint - proposal)).sum(0)
+
+
+@pytest.mark.parametrize("guide", [MeanField, Full])
+@pytest.mark.parametrize(("bits", "hidden"), [(1, 0), (3, 1), (5, 2)])
+def test_enumeration_is_the_sum_over_codes(bits, hidden, guide):
+    pair = text_pair(bits, hidden, guide)
+    evidence, elbo = brute_force(*pair)
+    found = measure(*pair)
+    torch.testing.assert_close(found.evidence.pointwise, evidence)
+    torch.testing.assert_close(found.elbo.pointwise, elbo)
+    torch.testing.assert_close(found.gap.pointwise, evidence - elbo)
+    assert (found.evidence.bound, found.evidence.se, found.elbo.se) == ("exact", 0, 0)
+    assert found.evidence.method == f"enumeration of {2**bits} states"
+
+
+def test_enumeration_does_not_depend_on_blocks_or_on_the_company_of_other_data(monkeypatch):
+    model, guide, x = text_pair(5, 1)
+    whole = measure(model, guide, x).evidence.pointwise
+    monkeypatch.setattr("ppl_vae.evidence.CELLS", 30)
+    torch.testing.assert_close(measure(model, guide, x).evidence.pointwise, whole)
+    order = [4, 0, 8]
+    torch.testing.assert_close(measure(model, guide, x[order]).evidence.pointwise, whole[order])
+    torch.testing.assert_close(measure(model, guide, x[:1]).evidence.pointwise, whole[:1])
+
+
+def test_importance_weights_agree_with_enumeration():
+    model, guide, x = text_pair(3, 1)
+    exact = measure(model, guide, x)
+    runs = [measure(model, guide, x, method="importance", draws=400) for _ in range(30)]
+    assert_mean(torch.stack([r.elbo.pointwise for r in runs]), exact.elbo.pointwise)
+    # exp(evidence estimate) is unbiased for the probability itself.
+    ratios = torch.stack([(r.evidence.pointwise - exact.evidence.pointwise).exp() for r in runs])
+    assert_mean(ratios, torch.ones(9))
+    assert runs[0].evidence.bound == "lower"
+    # The error it reports is the error it makes.
+    spread = torch.tensor([r.evidence.mean for r in runs]).std().item()
+    assert 0.6 < spread / np.mean([r.evidence.se for r in runs]) < 1.6
+    assert runs[0].gap.se < runs[0].elbo.se + runs[0].evidence.se
+
+
+def test_the_elbo_of_watching_agrees_with_the_exact_one():
+    model, guide, x = text_pair(3)
+    samples = torch.stack([sampled_elbo(model, guide, x, 2) for _ in range(400)])
+    assert_mean(samples, measure(model, guide, x).elbo.pointwise)
+
+
+def test_perfect_guides_have_constant_weights_and_exact_evidence():
+    found = from_log_weights(torch.tensor([[-3.0, -4.0]]).expand(50, 2).double())
+    assert (found.evidence.bound, found.evidence.method) == ("exact", "constant importance weights")
+    assert found.gap.mean == 0
+    assert found.evidence.pointwise.tolist() == [-3, -4]
+
+
+def test_impossible_data_are_reported():
+    weights = torch.randn(50, 3).double()
+    weights[:, 1] = -torch.inf
+    found = from_log_weights(weights)
+    assert found.evidence.pointwise[1] == -torch.inf
+
+
+def test_few_draws_are_refused_and_impossible_enumeration_named():
+    model, guide, x = text_pair(3)
+    with pytest.raises(ValueError, match="at least 2 draws a datum, got 1"):
+        measure(model, guide, x, method="importance", draws=1)
+    model, guide, x = text_pair(17)
+    with pytest.raises(ValueError, match="131072 joint states, more than 2.16; use method='importance'"):
+        measure(model, guide, x, method="enumeration")
+    assert measure(model, guide, x, draws=20).evidence.method == "importance, 20 draws"
+
+
+class Batchnormed(pyro.nn.PyroModule):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(torch.full((2,), 0.5)).to_event(1))
+            mean = self.net(z.reshape(-1, 2)).reshape(*z.shape[:-1], 3)
+            pyro.sample("x", dist.Normal(mean, 1.0).to_event(1), obs=x)
+
+
+def test_batch_norm_in_evaluation_scores_a_datum_alone_as_in_company():
+    model, pair, x = Batchnormed(), BitsOfPoints(2), torch.randn(6, 3)
+    model.train()
+    model(x)  # moves the running statistics off their start
+    whole = measure(model, pair.guide, x).evidence.pointwise
+    torch.testing.assert_close(measure(model, pair.guide, x[3:4]).evidence.pointwise, whole[3:4])
+    assert model.training
+
+
+def test_models_that_build_on_the_size_of_their_codes_are_enumerated_too():
+    pair, x = BitsOfPoints(2), torch.randn(6, 3)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.3 * torch.ones(2)).to_event(1))
+            z = torch.cat([z, torch.zeros(*z.shape[:-2], len(x), 1)], -1)[..., :2]
+            pyro.sample("x", dist.Normal(torch.tanh(2 * z @ pair.map), pair.noise.exp()).to_event(1), obs=x)
+
+    ours, plain = measure(model, pair.guide, x), measure(pair.model, pair.guide, x)
+    torch.testing.assert_close(ours.evidence.pointwise, plain.evidence.pointwise)
+
+
+def test_log_weight_is_differentiable_and_shaped_by_draws_and_data():
+    model, guide, x = text_pair(4)
+    weights = log_weight(model, guide, x, 7)
+    assert weights.shape == (7, 9)
+    weights.mean().backward()
+    assert model.words.weight.grad is not None
+
+
+def test_sites_outside_the_plate_are_named():
+    def model(x):
+        scale = pyro.sample("scale", dist.LogNormal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(0.0, scale), obs=x)
+
+    def guide(x):
+        pyro.sample("scale", dist.LogNormal(0.0, 1.0))
+
+    with pytest.raises(ValueError, match=r"site 'scale' of the model lies inside the plates \[\]"):
+        log_weight(model, guide, torch.randn(3), 2)
+
+
+@pytest.mark.parametrize("draws", [40, 100, 1000])
+def test_k_hat_is_that_of_arviz(draws):
+    weights = torch.randn(draws, 50) * torch.linspace(0.1, 4, 50)
+    _, theirs = az.psislw(weights.T.numpy())
+    np.testing.assert_allclose(k_hat(weights).numpy(), theirs, atol=1e-10)
+
+
+def test_k_hat_of_constant_and_of_few_weights():
+    assert k_hat(torch.zeros(100, 2)).tolist() == [-torch.inf] * 2
+    assert k_hat(torch.randn(10, 2)).isnan().all()
+    assert k_hat_limit(10) == 0
