@@ -73,6 +73,7 @@ class PairCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with words_for_errors():
             model, guide = _peek(self, args)
+            extra = ctx.meta.setdefault(PairCommand.__name__, [])
             chosen = [("models", model, "")] if model else []
             chosen += [("guides", guide, "guide-")] if guide else []
             for kind, name, prefix in chosen:
@@ -80,8 +81,12 @@ class PairCommand(click.Command):
                     definition = find(kind, name)  # type: ignore[arg-type]
                 except ValueError as error:
                     raise click.UsageError(str(error), ctx) from error
-                self.params = self.params + _options(definition, prefix, self.params)
+                extra += _options(definition, prefix, self.get_params(ctx))
         return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        *own, help_option = super().get_params(ctx)
+        return [*own, *ctx.meta.get(PairCommand.__name__, []), help_option]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -243,7 +248,8 @@ def train(
     from ppl_vae.workflow import train as run_training
 
     if resume is not None:
-        named = [p.opts[0] for p in ctx.command.params if _given(ctx, p) and p.name not in ("resume", "as_json")]
+        given = [p for p in ctx.command.get_params(ctx) if _given(ctx, p) and p.name not in ("resume", "as_json")]
+        named = [p.opts[0] for p in given]
         if named:
             raise click.UsageError(f"--resume takes up a run as it was begun; leave out {', '.join(named)}", ctx)
         return run_training(Run.open(resume).config, resume, resume=True)

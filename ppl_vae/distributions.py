@@ -169,6 +169,7 @@ class PackedMultinomial(TorchDistribution):
                 f"a batch of {len(value)} documents was scored by a distribution of batch shape "
                 f"{tuple(self.batch_shape)}; give it the lengths and hidden states of the same documents"
             )
+        constant = value.log_coefficient
         if self.hidden is None:
             assert self.logits is not None
             logits = (
@@ -184,10 +185,11 @@ class PackedMultinomial(TorchDistribution):
                 linear = self.hidden[..., 0, :] @ words.T
             else:
                 linear = (self.hidden * words).sum(-1)
-            linear = linear + (value @ self.bias[:, None])[:, 0]
+            # Thousands of nats of coefficient and of biases all but cancel: they meet in float64.
+            constant = constant + (value @ self.bias[:, None].to(constant.dtype))[:, 0]
             normaliser = log_normaliser(self.hidden, self.weight, self.bias)
         lengths = value.lengths.to(linear.dtype)
-        return (linear - lengths * normaliser + value.log_coefficient.to(linear.dtype)).expand(self.batch_shape)
+        return (linear - lengths * normaliser + constant.to(linear.dtype)).expand(self.batch_shape)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> PackedCounts:

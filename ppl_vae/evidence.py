@@ -235,20 +235,24 @@ def _enumerate(
     )
     width = 1 if isinstance(x, PackedCounts) else x[0].numel()
     block = max(1, min(2**11, CELLS // (len(x) * width)))
-    evidence = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=device)
-    bound = torch.zeros_like(evidence)
+    precise = torch.float32 if device.type == "mps" else torch.float64
+    evidence = torch.full((len(x),), -torch.inf, dtype=precise, device=device)
+    bound, mass = torch.zeros_like(evidence), torch.zeros_like(evidence)
     for start in range(0, count, block):
         codes = values(torch.arange(start, min(start + block, count), device=device))
         if not shared:
             codes = {n: v.expand(len(v), len(x), *v.shape[2:]).clone() for n, v in codes.items()}
         joint = log_joint(model, x, codes)
         proposal = log_proposal(guide, x, codes)
-        evidence = torch.logaddexp(evidence, joint.logsumexp(0).double())
+        evidence = torch.logaddexp(evidence, joint.logsumexp(0).to(evidence))
         # A code the guide never draws adds nothing, however improbable the model finds it.
         probability = proposal.exp()
-        bound += torch.where(probability > 0, probability * (joint - proposal), 0).sum(0).double()
+        bound += torch.where(probability > 0, probability * (joint - proposal), 0).sum(0, dtype=bound.dtype)
+        mass += probability.sum(0, dtype=mass.dtype)
         if progress:
             progress(joint.numel())
+    # Probabilities add up to one but for rounding, which the size of the log-densities would magnify.
+    bound /= mass
     method = f"enumeration of {count} states"
     return Measurement(
         Estimate(bound, method, "exact"),

@@ -245,8 +245,8 @@ class DiscreteELBO(ELBO):
                 slopes = torch.autograd.grad(total, list(means.values()), materialize_grads=True)
             except (ValueError, RuntimeError, IndexError, TypeError) as error:
                 raise ValueError(
-                    f"the first-order control variate evaluates the model at bits between 0 and 1 (sites {list(bits)}), "
-                    f"which it refuses: {error}; use an estimator without it (--control none)"
+                    f"the first-order control variate evaluates the model at bits between 0 and 1 "
+                    f"(sites {list(bits)}), which it refuses: {error}; use an estimator without it (--control none)"
                 ) from error
         found = []
         for (name, site), slope in zip(bits.items(), slopes, strict=True):

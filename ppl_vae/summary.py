@@ -134,8 +134,8 @@ class Summary:
         curve.legend(frameon=False)
         most = max((s.measurement.gap.mean for s in self.splits.values()), default=1.0)
         kind = {s.measurement.gap.bound for s in self.splits.values()}
-        word = "evidence minus ELBO" if kind == {"exact"} else "lower bound of evidence minus ELBO"
-        bars.set(xlabel=f"{word} (nats per datum)", title="What the bound hides", xlim=(0, 1.25 * max(most, 1e-6)))
+        word = "gap" if kind == {"exact"} else "gap, at least"
+        bars.set(xlabel=f"{word} (nats per datum)", title="What the bound hides: evidence minus ELBO", xlim=(0, 1.25 * max(most, 1e-6)))
         bars.invert_yaxis()
         figure.suptitle(self.pair)
 

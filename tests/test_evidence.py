@@ -4,14 +4,14 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from ppl_vae.guides.full import Full
+from ppl_vae.guides.mean_field import MeanField
+from ppl_vae.models.text import Text
 from torch import nn
 
 from ppl_vae.distributions import bit_states
 from ppl_vae.evidence import from_log_weights, measure, sampled_elbo
-from ppl_vae.guides.full import Full
-from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.log_weight import log_joint, log_proposal, log_weight
-from ppl_vae.models.text import Text
 from ppl_vae.pareto import k_hat, k_hat_limit
 from tests.pairs_in_small import BitsOfPoints, documents
 from tests.statistics import assert_mean

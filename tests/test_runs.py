@@ -1,0 +1,73 @@
+import errno
+import os
+
+import pytest
+import torch
+
+from ppl_vae.runs import Checkpoint, Run, atomic_write
+
+
+def test_checkpoints_come_back_whole(tmp_path):
+    path = tmp_path / "a" / "x.safetensors"
+    tensors = {"model.w": torch.randn(2, 3), "random": torch.get_rng_state(), "step": torch.tensor(3.0)}
+    Checkpoint(tensors, {"epoch": 3, "best": -1.5}).write(path)
+    kept = Checkpoint.read(path)
+    assert kept.state == {"epoch": 3, "best": -1.5}
+    assert all(torch.equal(kept.tensors[n], t) and kept.tensors[n].dtype == t.dtype for n, t in tensors.items())
+    assert list(kept.part("model")) == ["w"]
+
+
+def test_damaged_files_are_named(tmp_path):
+    path = tmp_path / "x.safetensors"
+    Checkpoint({"w": torch.zeros(100)}, {}).write(path)
+    content = path.read_bytes()
+    for broken in (content[:50], content[:-8], b"", b"not at all"):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match="x.safetensors is not a readable checkpoint .*; delete it"):
+            Checkpoint.read(path)
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        Checkpoint.read(tmp_path / "missing")
+
+
+def test_mismatched_tensors_are_named_with_both_shapes(tmp_path):
+    kept = Checkpoint({"model.weight": torch.zeros(2, 3)}, {})
+    with pytest.raises(ValueError, match=r"tensor model.weight has shape \(2, 3\), the model needs \(4, 3\)"):
+        kept.restore("model", torch.nn.Linear(3, 4), tmp_path)
+    with pytest.raises(ValueError, match="no tensor model.bias"):
+        kept.restore("model", torch.nn.Linear(3, 2), tmp_path)
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, call):
+    path = tmp_path / "summary.json"
+    atomic_write(path, b"old")
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(ValueError, match="cannot write .*summary.json: No space left on device; its last good version"):
+        atomic_write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_runs_are_made_once_and_found_again(tmp_path):
+    run = Run.create(tmp_path / "r", {"model": {"name": "text"}})
+    assert Run.open(tmp_path / "r").config["model"] == {"name": "text"}
+    assert "torch" in run.config["versions"]
+    with pytest.raises(ValueError, match="holds a run already; continue it with --resume"):
+        Run.create(tmp_path / "r", {})
+    with pytest.raises(ValueError, match="is not a run folder: it has no config.json"):
+        Run.open(tmp_path)
+    (tmp_path / "r" / "config.json").write_text('{"model"')
+    with pytest.raises(ValueError, match="config.json cannot be read"):
+        Run.open(tmp_path / "r")
+
+
+def test_a_metrics_line_cut_short_is_left_out(tmp_path):
+    run = Run(tmp_path)
+    run.write_metrics([{"epoch": 1}, {"epoch": 2}])
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"epo')
+    assert run.metrics() == [{"epoch": 1}, {"epoch": 2}]
