@@ -12,14 +12,14 @@ import json
 
 import click
 import torch
+from ppl_vae.guides.linear_counts import LinearCounts
+from ppl_vae.models.text import Text
 from rich.console import Console
 from rich.table import Table
 
 from ppl_vae.choice import make_estimator
 from ppl_vae.corpora import load_corpus
 from ppl_vae.estimators import ESTIMATORS, FirstOrder
-from ppl_vae.guides.linear_counts import LinearCounts
-from ppl_vae.models.text import Text
 from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.pairs import facts
 

@@ -36,7 +36,7 @@ class Text(PyroModule):
     """
 
     def __init__(
-        self, vocabulary: int, bits: int = 32, hidden: int = 0, width: int = 512, unigram: Tensor | None = None
+        self, vocabulary: int, bits: int = 16, hidden: int = 0, width: int = 512, unigram: Tensor | None = None
     ) -> None:
         super().__init__()
         if bits < 1 or hidden < 0 or width < 1:

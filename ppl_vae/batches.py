@@ -201,6 +201,10 @@ class PackedCounts:
     @cached_property
     def transposed(self) -> tuple[Tensor, Tensor, Tensor]:
         """Row pointers, documents and counts of the same entries stored by word."""
+        if self.device.type == "cpu":  # a counting sort, several times faster than a comparing one
+            columns = self.to_csr().tocsc()
+            parts = (columns.indptr.astype(np.int64), columns.indices.astype(np.int64), columns.data)
+            return torch.from_numpy(parts[0]), torch.from_numpy(parts[1]), torch.from_numpy(parts[2])
         order = self.words.argsort(stable=True)
         sizes = torch.bincount(self.words, minlength=self.vocabulary)
         offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])

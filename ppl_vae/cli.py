@@ -183,9 +183,7 @@ def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option(
     "--validation", default=0.1, show_default=True, help="Share of training documents held out to choose the epoch."
 )
-@click.option(
-    "--epochs", default="100", show_default=True, help="Epochs, or phases EPOCHSxDRAWS such as 1000x1,500x10."
-)
+@click.option("--epochs", default="60", show_default=True, help="Epochs, or phases EPOCHSxDRAWS such as 1000x1,500x10.")
 @click.option(
     "--draws", default=1, show_default=True, help="Draws a datum and step (pairs, for antithetic estimators)."
 )

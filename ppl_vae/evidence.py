@@ -23,8 +23,8 @@ __all__ = ["Estimate", "Measurement", "evaluating", "measure", "sampled_elbo"]
 Program = Callable[..., Any]
 Progress = Callable[[int], None]
 
-CELLS = 2**24
-"""Largest number of (code, datum) or observed cells held at once."""
+CELLS = 2**22
+"""Largest number of (code, datum) or observed cells held at once: 16 MB, which the allocator still recycles."""
 
 
 @dataclass(frozen=True)
@@ -238,21 +238,27 @@ def _enumerate(
     precise = torch.float32 if device.type == "mps" else torch.float64
     evidence = torch.full((len(x),), -torch.inf, dtype=precise, device=device)
     bound, mass = torch.zeros_like(evidence), torch.zeros_like(evidence)
+    reference: Tensor | None = None
     for start in range(0, count, block):
         codes = values(torch.arange(start, min(start + block, count), device=device))
         if not shared:
             codes = {n: v.expand(len(v), len(x), *v.shape[2:]).clone() for n, v in codes.items()}
         joint = log_joint(model, x, codes)
         proposal = log_proposal(guide, x, codes)
+        # Relative to some code's, log-densities are small numbers, and float32 enough for their sums.
+        reference = joint[0].clamp(min=torch.finfo(joint.dtype).min) if reference is None else reference
+        joint.sub_(reference)
         evidence = torch.logaddexp(evidence, joint.logsumexp(0).to(evidence))
-        # A code the guide never draws adds nothing, however improbable the model finds it.
         probability = proposal.exp()
-        bound += torch.where(probability > 0, probability * (joint - proposal), 0).sum(0, dtype=bound.dtype)
-        mass += probability.sum(0, dtype=mass.dtype)
+        mass += probability.sum(0)
+        # A code the guide never draws adds nothing, however improbable the model finds it.
+        bound += joint.sub_(proposal).mul_(probability).nan_to_num_(0.0, torch.inf, -torch.inf).sum(0)
         if progress:
             progress(joint.numel())
     # Probabilities add up to one but for rounding, which the size of the log-densities would magnify.
-    bound /= mass
+    assert reference is not None
+    bound = reference + bound / mass
+    evidence = reference + evidence
     method = f"enumeration of {count} states"
     return Measurement(
         Estimate(bound, method, "exact"),
@@ -295,7 +301,7 @@ def sampled_elbo(model: Program, guide: Program, x: Any, draws: int = 1) -> Tens
 def _log_weights(model: Program, guide: Program, x: Any, draws: int, progress: Progress | None) -> Iterator[Tensor]:
     """Log-weights of all draws for one block of data after the other, ``(draws, block)``, in float64."""
     width = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
-    rows = max(1, CELLS // width)
+    rows = max(1, 4 * CELLS // width)
     batch = max(1, min(len(x), rows // min(draws, 8)))
     for start in range(0, len(x), batch):
         part = x[start : start + batch]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import pyro
@@ -92,7 +93,7 @@ def _sum(sites: Mapping[str, Site], who: str) -> Tensor:
                 f"site {name!r} of the {who} lies inside the plates {frames}; put it inside exactly one "
                 'pyro.plate("data", len(x)), with other dimensions declared by .to_event'
             )
-    return torch.stack(torch.broadcast_tensors(*map(log_prob, sites.values()))).sum(0)
+    return reduce(torch.add, map(log_prob, sites.values()))
 
 
 def latents(sites: Mapping[str, Site]) -> dict[str, Site]:

@@ -135,7 +135,11 @@ class Summary:
         most = max((s.measurement.gap.mean for s in self.splits.values()), default=1.0)
         kind = {s.measurement.gap.bound for s in self.splits.values()}
         word = "gap" if kind == {"exact"} else "gap, at least"
-        bars.set(xlabel=f"{word} (nats per datum)", title="What the bound hides: evidence minus ELBO", xlim=(0, 1.25 * max(most, 1e-6)))
+        bars.set(
+            xlabel=f"{word} (nats per datum)",
+            title="What the bound hides: evidence minus ELBO",
+            xlim=(0, 1.25 * max(most, 1e-6)),
+        )
         bars.invert_yaxis()
         figure.suptitle(self.pair)
 
