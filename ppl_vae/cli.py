@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ppl_vae.threads  # noqa: F401
+
+# isort: split
 import json
 import os
 import sys
