@@ -94,7 +94,7 @@ class Full(AmortisedGuide):
             return _reshaped(dist.MultivariateNormal(loc, scale_tril=scale), latent.shape)
         if latent.size <= JOINT_BITS:
             states = bit_states(latent.size, like=natural)
-            return _reshaped(JointBits(natural @ states.T + self.coupling(seen)), latent.shape)
+            return JointBits(natural @ states.T + self.coupling(seen), latent.shape)
         network = partial(self._logits, natural, self.context(seen))
         return _reshaped(AutoregressiveBits(network, natural.shape[:-1], latent.size, natural), latent.shape)
 

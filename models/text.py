@@ -39,8 +39,9 @@ class Text(PyroModule):
         self, vocabulary: int, bits: int = 16, hidden: int = 0, width: int = 512, unigram: Tensor | None = None
     ) -> None:
         super().__init__()
-        if bits < 1 or hidden < 0 or width < 1:
-            raise ValueError(f"a text model has bits >= 1, hidden >= 0 and width >= 1, got {bits}, {hidden}, {width}")
+        for name, value, least in (("bits", bits, 1), ("hidden", hidden, 0), ("width", width, 1)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
         self.bits = bits
         self.decoder = nn.Sequential()
         for inputs in [bits, *[width] * hidden][:hidden]:

@@ -178,7 +178,7 @@ class PackedCounts:
     @cached_property
     def lengths(self) -> Tensor:
         """Words of each document, counted with repetition, ``(documents,)``."""
-        return self.sum(self.counts)
+        return self.sum(self._precise(self.counts)).to(self.counts.dtype)
 
     @cached_property
     def log_coefficient(self) -> Tensor:

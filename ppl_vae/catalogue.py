@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,45 +31,52 @@ class Catalogue:
     sections: dict[str, list[tuple[str, str, list[str]]]]
 
     @classmethod
-    def take(cls, models: list[Definition], guides: list[Definition]) -> Catalogue:
-        """Builds every pair on two small data, and asks it: what is listed was tried."""
+    def take(cls, models: list[Definition], guides: list[Definition], broken: dict[str, str]) -> Catalogue:
+        """Builds every pair on two small data, and asks it: what is listed was tried.
+
+        Arguments:
+            models: To list.
+            guides: To list.
+            broken: Files that do not load, with the reason.
+        """
         serves: dict[str, list[str]] = {guide.name: [] for guide in guides}
         estimators: dict[str, list[str]] = {name: [] for name in ESTIMATORS}
         rows = []
         for model in models:
-            example: Any = (
-                PackedCounts.from_dense([[1, 2], [1, 0]]) if model.data is PackedCounts else torch.rand(2, 8, 8)
-            )
-            known = {k: v for k, v in facts(example).items() if k in model.target.__init__.__annotations__}  # type: ignore[misc]
-            built = model.target(**known)
+            example: Any = torch.rand(2, 8, 8)
+            if model.data is PackedCounts:
+                example = PackedCounts.from_dense([[1, 2], [1, 0]])
+            try:
+                known = {k: v for k, v in facts(example).items() if k in model.target.__init__.__annotations__}  # type: ignore[misc]
+                built = model.target(**known)
+            except Exception as error:
+                broken[str(model.file)] = f"{type(error).__name__}: {error}"
+                continue
             partners = []
             for guide in guides:
                 try:
                     sites = guide_sites(guide.target(built, example), (example,))
-                except ValueError:
+                except Exception:  # a pair that does not fit; a user's own code may fail in any way
                     continue
                 partners.append(guide.name)
                 serves[guide.name].append(model.name)
                 for name, fits in estimators.items():
                     estimator = make_estimator(name, control=False)
-                    if (
-                        refusal(Enumerate(10**6) if estimator.exact else estimator, sites) is None
-                        and guide.name not in fits
-                    ):
+                    fit = refusal(Enumerate(10**6) if estimator.exact else estimator, sites) is None
+                    if fit and guide.name not in fits:
                         fits.append(guide.name)
             rows.append((model.name, model.summary, partners))
         text = [model.name for model in models if model.data is PackedCounts]
-        return cls(
-            {
-                "models (with guides)": rows,
-                "guides (with models)": [(g.name, g.summary, serves[g.name]) for g in guides],
-                "estimators (with guides)": [
-                    (name, " ".join((kind.__doc__ or "").split("\n")[0].split()), estimators[name])
-                    for name, kind in ESTIMATORS.items()
-                ],
-                "corpora (with models)": [(name, line, text) for name, line in CORPORA.items()],
-            }
-        )
+        lines = {name: inspect.getdoc(kind) or "" for name, kind in ESTIMATORS.items()}
+        sections = {
+            "models (with guides, all built by default)": rows,
+            "guides (with models)": [(g.name, g.summary, serves[g.name]) for g in guides],
+            "estimators (with guides)": [(n, lines[n].split("\n")[0], estimators[n]) for n in ESTIMATORS],
+            "corpora (with models)": [(name, line, text) for name, line in CORPORA.items()],
+        }
+        if broken:
+            sections["broken"] = [(file, reason, []) for file, reason in broken.items()]
+        return cls(sections)
 
     def to_json(self) -> dict[str, Any]:
         return {

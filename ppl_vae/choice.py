@@ -18,7 +18,7 @@ def make_estimator(name: str, control: bool | None = None) -> Estimator:
         control: None is yes for every estimator but the exact one.
 
     Raises:
-        ValueError: For an unknown name, listing the choices.
+        ValueError: For an unknown name, listing the choices, or for a control variate around the exact estimator.
     """
     if name not in ESTIMATORS:
         raise ValueError(f"unknown estimator {name!r}; choose from {', '.join(ESTIMATORS)}")

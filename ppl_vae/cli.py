@@ -5,8 +5,10 @@ from __future__ import annotations
 import ppl_vae.threads  # noqa: F401
 
 # isort: split
+import contextlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pyro
 import torch
 
 from ppl_vae import __version__
@@ -25,8 +28,18 @@ from ppl_vae.estimators import ESTIMATORS
 from ppl_vae.pairs import Definition, available, find
 from ppl_vae.progress import say
 from ppl_vae.runs import Run
+from ppl_vae.training import Interrupted
 
 __all__ = ["main"]
+
+
+_terminated: list[int] = []
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Schedulers send SIGTERM before they kill: it ends a run as ctrl-C does."""
+    _terminated.append(number)
+    raise KeyboardInterrupt
 
 
 class Refused(click.ClickException):
@@ -40,9 +53,14 @@ def words_for_errors() -> Iterator[None]:
         yield
     except (click.exceptions.Exit, click.ClickException, click.Abort):
         raise
-    except KeyboardInterrupt:
-        say("interrupted: the last whole epoch and the best state are saved; go on with ppl-vae train --resume RUN")
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        if isinstance(error, Interrupted):
+            say(
+                f"stopped: the last whole epoch and the best state are saved; go on with ppl-vae train --resume {error}"
+            )
+        else:
+            say("stopped")
+        sys.exit(143 if _terminated else 130)
     except BrokenPipeError:
         sys.exit(141)
     except Exception as error:
@@ -78,10 +96,11 @@ class PairCommand(click.Command):
             model, guide = _peek(self, args)
             extra = ctx.meta.setdefault(PairCommand.__name__, [])
             chosen = [("models", model, "")] if model else []
-            chosen += [("guides", guide, "guide-")] if guide else []
+            chosen += [("guides", guide or "mean_field", "guide-")] if model or guide else []
             for kind, name, prefix in chosen:
                 try:
-                    definition = find(kind, name)  # type: ignore[arg-type]
+                    with contextlib.redirect_stdout(sys.stderr):
+                        definition = find(kind, name)  # type: ignore[arg-type]
                 except ValueError as error:
                     raise click.UsageError(str(error), ctx) from error
                 extra += _options(definition, prefix, self.get_params(ctx))
@@ -151,8 +170,9 @@ def with_json(function: Callable[..., Any]) -> Callable[..., None]:
     )
     @wraps(function)
     def command(*args: Any, as_json: bool, **kwargs: Any) -> None:
-        result = function(*args, **kwargs)
-        click.echo(json.dumps(result.to_json(), indent=2) if as_json else str(result))
+        with contextlib.redirect_stdout(sys.stderr):  # what users' own files print must not mix with the result
+            result = function(*args, **kwargs)
+        click.echo(json.dumps(result.to_json(), indent=2, allow_nan=False) if as_json else str(result))
 
     return command
 
@@ -167,15 +187,22 @@ def main() -> None:
     # Must precede the first parallel operation: worker threads inherit it. Adam's moments of dead units decay into
     # denormal numbers, on which a step takes up to a hundred times as long.
     torch.set_flush_denormal(True)
+    pyro.settings.set(module_local_params=True)
+    with contextlib.suppress(ValueError):  # only the main thread may
+        signal.signal(signal.SIGTERM, _terminate)
 
 
 def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if value == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}[value]
-    if not there:
-        raise click.BadParameter(f"this machine, or this build of torch, has no {value}; use --device cpu")
+    _check_device(value)
     return value
+
+
+def _check_device(value: str) -> None:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(value, False):
+        raise click.UsageError(f"this machine, or this build of torch, has no {value}; use --device cpu")
 
 
 @main.command(cls=PairCommand)
@@ -188,7 +215,11 @@ def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
 )
 @click.option("--epochs", default="60", show_default=True, help="Epochs, or phases EPOCHSxDRAWS such as 1000x1,500x10.")
 @click.option(
-    "--draws", default=1, show_default=True, help="Draws a datum and step (pairs, for antithetic estimators)."
+    "--draws",
+    default=1,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Draws a datum and step (pairs, for antithetic estimators).",
 )
 @click.option(
     "--patience",
@@ -228,6 +259,7 @@ def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option(
     "--evidence-draws",
     default=100,
+    type=click.IntRange(min=2),
     show_default=True,
     help="Draws a datum for the final evidence where it is not exact.",
 )
@@ -253,7 +285,9 @@ def train(
         named = [p.opts[0] for p in given]
         if named:
             raise click.UsageError(f"--resume takes up a run as it was begun; leave out {', '.join(named)}", ctx)
-        return run_training(Run.open(resume).config, resume, resume=True)
+        begun = Run.open(resume).config
+        _check_device(begun.get("device", "cpu"))
+        return run_training(begun, resume, resume=True)
     if model is None:
         raise click.UsageError("name a model, such as models/text.py (ppl-vae list shows them), or --resume RUN", ctx)
     guide = guide or "mean_field"
@@ -287,7 +321,9 @@ def train(
         **{k: options[k] for k in ("device", "evidence_draws", "retrain")},
     }
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return run_training(config, out or Path("runs") / f"{found['models'].name}-{found['guides'].name}-{stamp}")
+    folder = out or Path("runs") / f"{found['models'].name}-{found['guides'].name}-{stamp}"
+    Run.check_free(folder)
+    return run_training(config, folder)
 
 
 def _given(ctx: click.Context, param: click.Parameter) -> bool:
@@ -305,4 +341,5 @@ def list_command() -> Any:
     """Show models, guides, estimators and corpora, and which go together."""
     from ppl_vae.catalogue import Catalogue
 
-    return Catalogue.take(available("models"), available("guides"))
+    (models, no_models), (guides, no_guides) = available("models"), available("guides")
+    return Catalogue.take(models, guides, no_models | no_guides)

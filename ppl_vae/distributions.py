@@ -240,6 +240,7 @@ class JointBits(TorchDistribution):
     Arguments:
         logits: Unnormalised log-probabilities of the states in the order of :func:`bit_states`,
             ``(..., 2**bits)``.
+        shape: Of one code; by default ``(bits,)``.
 
     Example:
         >>> JointBits(torch.tensor([0.0, 0.0, 0.0, 50.0])).sample()
@@ -247,15 +248,18 @@ class JointBits(TorchDistribution):
     """
 
     arg_constraints = {"logits": constraints.real_vector}
-    support = constraints.independent(constraints.boolean, 1)
     has_enumerate_support = True
 
-    def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
+    def __init__(self, logits: Tensor, shape: torch.Size | None = None, *, validate_args: bool | None = None) -> None:
         bits = (logits.shape[-1] - 1).bit_length()
         if logits.shape[-1] != 2**bits:
             raise ValueError(f"the joint states of bits number a power of two, got {logits.shape[-1]} logits")
         self.logits = logits.log_softmax(-1)
-        super().__init__(logits.shape[:-1], torch.Size((bits,)), validate_args=validate_args)
+        super().__init__(logits.shape[:-1], torch.Size((bits,)) if shape is None else shape, validate_args=False)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=1)
+    def support(self) -> Any:
+        return constraints.independent(constraints.boolean, len(self.event_shape))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         new = self._get_checked_instance(JointBits, _instance)
@@ -265,9 +269,10 @@ class JointBits(TorchDistribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         states = torch.distributions.Categorical(logits=self.logits).sample(sample_shape)
-        return bit_states(self.event_shape[0], like=self.logits)[states]
+        return bit_states(self.event_shape.numel(), like=self.logits)[states].reshape(*states.shape, *self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        value = value.reshape(*value.shape[: value.ndim - len(self.event_shape)], -1)
         powers = 2 ** torch.arange(value.shape[-1] - 1, -1, -1, device=value.device)
         states = (value.long() * powers).sum(-1)
         shape = torch.broadcast_shapes(states.shape, self.batch_shape)
@@ -275,9 +280,9 @@ class JointBits(TorchDistribution):
         return logits.gather(-1, states.expand(shape)[..., None])[..., 0]
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        states = bit_states(self.event_shape[0], like=self.logits)
-        states = states.reshape(-1, *[1] * len(self.batch_shape), self.event_shape[0])
-        return states.expand(-1, *self.batch_shape, -1) if expand else states
+        states = bit_states(self.event_shape.numel(), like=self.logits)
+        states = states.reshape(-1, *[1] * len(self.batch_shape), *self.event_shape)
+        return states.expand(-1, *self.batch_shape, *self.event_shape) if expand else states
 
 
 class AutoregressiveBits(TorchDistribution):

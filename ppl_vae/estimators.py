@@ -195,8 +195,7 @@ class Enumerate(Estimator):
         return log_q.exp()
 
     def score_weights(self, f: Tensor, log_q: Tensor) -> Tensor:
-        weights = self.weights(log_q)
-        return weights * (f - (weights * f).sum(0))  # scores have mean zero, so any constant may go
+        return self.weights(log_q) * f
 
 
 class FirstOrder(Estimator):
@@ -210,13 +209,19 @@ class FirstOrder(Estimator):
     Levine, Sutskever and Mnih 2016, section 3). Unbiased, for one more evaluation of f and its gradient for z.
 
     Arguments:
-        estimator: Any estimator of independent bits.
+        estimator: Any estimator of independent bits that draws them.
+
+    Raises:
+        ValueError: For an exact estimator.
     """
 
     def __init__(self, estimator: Estimator) -> None:
+        if estimator.exact:
+            raise ValueError(f"{estimator.name} is exact: it takes no control variate")
         self.estimator = estimator
         self.name = f"{estimator.name}+first_order"
         self.factorised = True
+        self.least_draws = estimator.least_draws
 
     def rows(self, draws: int) -> int:
         return self.estimator.rows(draws)

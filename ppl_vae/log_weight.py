@@ -25,6 +25,23 @@ DRAWS = "_draws"
 Site = dict[str, Any]
 
 
+class Sites(dict[str, Site]):
+    """The sample sites of one run by name, and the indices that its plates drew.
+
+    Arguments:
+        sites: By name.
+        indices: Of the plates, by name; a model must see the same data as its guide.
+    """
+
+    def __init__(self, sites: Mapping[str, Site], indices: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(sites)
+        self.indices = dict(indices or {})
+
+    def values_of_latents(self) -> dict[str, Tensor]:
+        """What to fix in another program so that it continues this run: latents and indices."""
+        return {name: site["value"] for name, site in latents(self).items()} | self.indices
+
+
 class Fixed(Messenger):
     """Gives latent sites the values named, leaving their distributions as they are."""
 
@@ -57,7 +74,7 @@ def run(
     draws: int,
     plates: int = 1,
     handler: Messenger | None = None,
-) -> dict[str, Site]:
+) -> Sites:
     """Runs a model or guide for many draws at once and returns its sample sites by name.
 
     Arguments:
@@ -67,20 +84,19 @@ def run(
     plate = pyro.plate(DRAWS, draws, dim=-plates - 1)
     with OwnParameters(), poutine.trace() as tracer, handler or Messenger(), plate:
         program(*args, **kwargs)
-    return {
-        name: site
-        for name, site in tracer.trace.nodes.items()
-        if site["type"] == "sample" and not poutine.util.site_is_subsample(site)
-    }
+    sites = {name: site for name, site in tracer.trace.nodes.items() if site["type"] == "sample"}
+    indices = {name: site["value"] for name, site in sites.items() if poutine.util.site_is_subsample(site)}
+    kept = {name: site for name, site in sites.items() if name not in indices}
+    return Sites(kept, {name: value for name, value in indices.items() if name != DRAWS})
 
 
-def log_prob(site: Site) -> Tensor:
-    """Log-density of a site's value in nats, ``(draws, *plates)``, scaled and masked as Pyro does."""
+def log_prob(site: Site, *, raw: bool = False) -> Tensor:
+    """Log-density of a site's value in nats, ``(draws, *plates)``, scaled and masked as Pyro does unless ``raw``."""
     try:
         value = exponential_family.log_prob(site["fn"], site["value"])
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"site {site['name']!r} cannot be scored: {error}") from error
-    result: Tensor = scale_and_mask(value, site["scale"], site["mask"])
+    result: Tensor = value if raw else scale_and_mask(value, site["scale"], site["mask"])
     return result
 
 
@@ -107,8 +123,13 @@ def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
     Raises:
         ValueError: Naming the sites.
     """
-    wanted = set(latents(model))
-    offered = {name for name, site in guide.items() if not site["infer"].get("is_auxiliary")}
+    wanted, offered = set(latents(model)), set(guide)
+    auxiliary = [name for name, site in guide.items() if site["infer"].get("is_auxiliary")]
+    if auxiliary:
+        raise ValueError(
+            f"the guide draws auxiliary sites {auxiliary}, over which its density would have to be summed; "
+            "draw the model's latents directly"
+        )
     if wanted != offered:
         raise ValueError(
             f"the guide draws {sorted(offered)} but the latents of the model are {sorted(wanted)}; "
@@ -176,7 +197,13 @@ def log_weight(model: Callable[..., Any], guide: Callable[..., Any], x: Any, dra
     Raises:
         ValueError: If the pair does not keep the contract, naming the site.
     """
+    return weigh(model, guide, x, draws)[0]
+
+
+def weigh(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draws: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """The log-weights of :func:`log_weight`, and the draws they belong to by site, ``(draws, batch, *event)``."""
     proposed = run(guide, (x,), {}, draws=draws)
-    scored = run(model, (x,), {}, draws=draws, handler=Fixed({n: s["value"] for n, s in proposed.items()}))
+    scored = run(model, (x,), {}, draws=draws, handler=Fixed(proposed.values_of_latents()))
     check_cover(scored, proposed)
-    return _sum(scored, "model") - _sum(proposed, "guide")
+    weights = _sum(scored, "model") - _sum(proposed, "guide")
+    return weights, {name: site["value"] for name, site in proposed.items()}

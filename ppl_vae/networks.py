@@ -43,7 +43,7 @@ class FirstLayer(nn.Module):
             return x.flatten(1).to(self.weight.dtype) @ self.weight + self.bias
         product = x @ self.weight
         if self.reads == "frequencies":
-            product = product / x.lengths[:, None].to(product.dtype)
+            product = product / x.lengths.clamp(min=1)[:, None].to(product.dtype)
         return product + self.bias
 
 

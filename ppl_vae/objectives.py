@@ -20,7 +20,7 @@ from ppl_vae import exponential_family
 from ppl_vae.choice import make_estimator, refusal
 from ppl_vae.distributions import bit_states
 from ppl_vae.estimators import Code, Estimator, FirstOrder
-from ppl_vae.log_weight import Fixed, OwnParameters, check_cover, latents, log_prob, run, shares_codes
+from ppl_vae.log_weight import Fixed, OwnParameters, check_cover, log_prob, run, shares_codes
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import GuideSite, guide_sites
 
@@ -51,7 +51,14 @@ class _Codes(Messenger):
         if self.estimator.exact:
             msg["value"] = self._states(site, fn)
         elif site.kind == "bits" and site.independent:
-            logits = exponential_family.bit_logits(fn)[0]  # type: ignore[index]
+            every = exponential_family.bit_logits(fn)
+            assert every is not None
+            logits = every[0]
+            if every.stride(0) and not torch.equal(every, every[:1].expand_as(every)):
+                raise ValueError(
+                    f"the bits of site {site.name!r} have come to depend on other draws, for which "
+                    f"{self.estimator.name} has no right gradient; use loo"
+                )
             code = self.estimator.draw(logits.detach(), self.draws)
             self.codes[site.name] = Code(code.bits, code.noise, logits)
             msg["value"] = code.bits.reshape(fn.shape())
@@ -153,7 +160,8 @@ class DiscreteELBO(ELBO):
         reason = refusal(self.estimator, self._sites)
         if reason is not None:
             raise ValueError(reason)
-        if self.estimator.exact and self._plates == 1:
+        sizes = [size for s in sites["guide"].values() for size in s["fn"].batch_shape]
+        if self.estimator.exact and self._plates == 1 and min(sizes, default=0) > 1:
             discrete = {s.name: sites["guide"][s.name]["fn"] for s in self._sites if s.discrete}
 
             def score(values: Mapping[str, Tensor]) -> Tensor:
@@ -173,12 +181,15 @@ class DiscreteELBO(ELBO):
             return prod(site.states for site in self._sites if site.discrete)
         return self.estimator.rows(self.draws)
 
-    def _sum(self, sites: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Log-densities of the sites in the discrete sites' plates, ``(rows, *plates)``, and of others, ``(rows,)``."""
+    def _sum(self, sites: Mapping[str, Any], *, raw: bool = False) -> tuple[Tensor, Tensor]:
+        """Log-densities of the sites in the discrete sites' plates, ``(rows, *plates)``, and of others, ``(rows,)``.
+
+        Estimators weigh and differentiate probabilities as they are, ``raw``; only f is scaled and masked.
+        """
         own = set(self._frames())
         local = other = torch.zeros(())
         for site in sites.values():
-            value = log_prob(site)
+            value = log_prob(site, raw=raw)
             value = value.reshape(*[1] * (self._plates + 1 - value.ndim), *value.shape)
             inside = own <= {(f.name, f.dim) for f in site["cond_indep_stack"]}
             keep = {dim for _, dim in own} if inside else set()
@@ -204,7 +215,7 @@ class DiscreteELBO(ELBO):
         estimator, rows = self.estimator, self._rows()
         codes = _Codes(estimator, self._sites, self.draws, self._shared)
         proposed = run(guide, args, kwargs, draws=rows, plates=self._plates, handler=codes)
-        values = {name: site["value"] for name, site in latents(proposed).items()}
+        values = proposed.values_of_latents()
         scored = run(model, args, kwargs, draws=rows, plates=self._plates, handler=Fixed(values))
 
         discrete = {s.name: proposed[s.name] for s in self._sites if s.discrete}
@@ -214,11 +225,13 @@ class DiscreteELBO(ELBO):
         by_logits = bool(codes.codes) and len(codes.codes) == len(discrete)
         # Scores have mean zero: only an estimator that weighs them needs the gradient of log q.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not by_logits):
-            log_q, _ = self._sum(discrete)
+            log_q, _ = self._sum(discrete, raw=True)
         path = model_local - guide_local
         other = model_other - guide_other
+        with torch.no_grad():
+            f_constant, _ = self._sum(discrete)
+        f = path - f_constant
         constant = log_q.detach()
-        f = path - constant
         if estimator.exact and discrete and other.ndim:
             raise ValueError("enumerate needs every site of the pair inside the plate of the discrete sites; use loo")
         weighted = estimator.weights(constant) * f if discrete else f / rows
@@ -235,7 +248,9 @@ class DiscreteELBO(ELBO):
             code = Code(*(torch.cat([getattr(c, part) for c in codes.codes.values()], -1) for part in parts))
             fixed = Code(code.bits, code.noise, code.logits.detach())
             if isinstance(estimator, FirstOrder):
-                gradient = estimator.gradient(signal, fixed, self._slope(model, guide, args, kwargs, discrete))
+                gradient = estimator.gradient(
+                    signal, fixed, self._slope(model, guide, args, kwargs, discrete, proposed.indices)
+                )
             else:
                 gradient = estimator.gradient(signal, fixed)
             surrogate = surrogate + (gradient * code.logits).sum()
@@ -244,16 +259,22 @@ class DiscreteELBO(ELBO):
         return -(bound.detach() + surrogate - surrogate.detach())
 
     def _slope(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any], bits: Mapping[str, Any]
+        self,
+        model: Program,
+        guide: Program,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        bits: Mapping[str, Any],
+        indices: dict[str, Tensor],
     ) -> Tensor:
         """Gradient of log p(x, z) - log q(z) for the bits, at their means, ``(*plates, bits)``."""
         logits = {n: exponential_family.bit_logits(site["fn"])[0].detach() for n, site in bits.items()}  # type: ignore[index]
         means = {n: p.sigmoid().reshape(1, *bits[n]["fn"].shape()[1:]).requires_grad_() for n, p in logits.items()}
         with pyro.validation_enabled(False), torch.enable_grad(), _frozen(model):
-            values, total = dict(means), torch.zeros(())
+            values, total = means | indices, torch.zeros(())
             if len(bits) < len(self._sites):
-                proposed = run(guide, args, kwargs, draws=1, plates=self._plates, handler=Fixed(means))
-                values = {name: site["value"] for name, site in latents(proposed).items()}
+                proposed = run(guide, args, kwargs, draws=1, plates=self._plates, handler=Fixed(values))
+                values = proposed.values_of_latents()
                 parts = self._sum({n: s for n, s in proposed.items() if n not in bits})
                 total = total - sum(part.sum() for part in parts)
             try:

@@ -110,7 +110,7 @@ def facts(x: Any) -> dict[str, Any]:
     """
     if not isinstance(x, PackedCounts):
         return {"shape": tuple(x.shape[1:])}
-    counts = torch.bincount(x.words, x.counts.double(), minlength=x.vocabulary) + 1
+    counts = torch.bincount(x.words.cpu(), x.counts.cpu().double(), minlength=x.vocabulary) + 1
     return {"vocabulary": x.vocabulary, "unigram": (counts / counts.sum()).float()}
 
 
@@ -133,9 +133,19 @@ def _own(kind: Kind) -> dict[str, Path]:
     return {p.stem: p for p in sorted(Path(kind).glob("*.py")) if p.stem != "__init__"}
 
 
-def available(kind: Kind) -> list[Definition]:
-    """All shipped definitions and those of the working folder; a user's own wins over a shipped one of its name."""
-    return [find(kind, name) for name in sorted(_shipped(kind) | _own(kind))]
+def available(kind: Kind) -> tuple[list[Definition], dict[str, str]]:
+    """All shipped definitions and those of the working folder; a user's own wins over a shipped one of its name.
+
+    Returns:
+        The definitions, and the names of files that are none with the reason.
+    """
+    found, broken = [], {}
+    for name in sorted(_shipped(kind) | _own(kind)):
+        try:
+            found.append(find(kind, name))
+        except ValueError as error:
+            broken[f"{kind}/{name}.py"] = str(error)
+    return found, broken
 
 
 def find(kind: Kind, name: str) -> Definition:
@@ -154,6 +164,10 @@ def find(kind: Kind, name: str) -> Definition:
         file = _own(kind)[path.stem]
     elif path.stem in shipped and path.suffix in ("", ".py") and path.parent in (Path("."), Path(kind)):
         file = shipped[path.stem]
+    elif path.suffix == ".py":
+        raise ValueError(
+            f"there is no file {name} (working folder {Path.cwd()}), nor a shipped {kind[:-1]} of that name"
+        )
     else:
         choices = ", ".join(sorted(shipped | _own(kind)))
         raise ValueError(f"there is no {kind[:-1]} {name!r}; choose from {choices}, or give the path of a .py file")

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 __all__ = ["Reporter"]
 
@@ -32,8 +32,8 @@ class Reporter:
         if sys.stderr.isatty():
             self.bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
+                BarColumn(bar_width=12),
+                TaskProgressColumn(),
                 TextColumn("{task.fields[words]}"),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
@@ -61,7 +61,8 @@ class Reporter:
         elif time.monotonic() - self.shown >= EVERY:
             self.shown = time.monotonic()
             left = (self.shown - self.begun) / max(1, self.done - self.start) * (self.total - self.done)
-            say(f"{self.title} {self.done}/{self.total} {self.words} about {left:.0f} s left")
+            words = f", {self.words}" if self.words else ""
+            say(f"{self.title}: {self.done / self.total:.0%}{words}, about {left:.0f} s left")
 
 
 def say(line: str) -> None:

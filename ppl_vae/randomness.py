@@ -1,4 +1,4 @@
-"""Random states that looking at a program leaves alone."""
+"""Random states: kept by those who look at a program, saved with a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,8 +6,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
-__all__ = ["kept_random_state"]
+__all__ = ["kept_random_state", "random_states", "set_random_states"]
+
+
+def random_states() -> dict[str, Tensor]:
+    """The states of the generators of this machine's devices, by device."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_random_states(states: dict[str, Tensor]) -> None:
+    """Puts back what :func:`random_states` gave; states of devices that are not there are passed over."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+    if "mps" in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["mps"])
 
 
 @contextmanager
@@ -17,8 +37,10 @@ def kept_random_state(seed: int | None = None) -> Iterator[None]:
     Arguments:
         seed: Where the draws inside start; None goes on from where they are.
     """
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
+    before = random_states()
+    try:
         if seed is not None:
             torch.manual_seed(seed)
         yield
+    finally:
+        set_random_states(before)

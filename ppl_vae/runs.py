@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -38,7 +39,8 @@ def atomic_write(path: Path, content: bytes) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror}; its last good version is kept") from error
+        kept = "its last good version is kept" if path.is_file() else "choose another folder, or make room"
+        raise ValueError(f"cannot write {path}: {error.strerror}; {kept}") from error
 
 
 class Checkpoint:
@@ -54,7 +56,8 @@ class Checkpoint:
 
     def write(self, path: Path) -> None:
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors.items()}
-        atomic_write(path, save(tensors, {"state": json.dumps(self.state)}))
+        metadata = {"state": json.dumps(self.state), "sha256": _digest(tensors)}
+        atomic_write(path, save(tensors, metadata))
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
@@ -66,10 +69,13 @@ class Checkpoint:
         try:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return cls(tensors, json.loads((file.metadata() or {})["state"]))
-        except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+                metadata = file.metadata() or {}
+                if metadata["sha256"] != _digest(tensors):
+                    raise ValueError("its checksum is wrong")
+                return cls(tensors, json.loads(metadata["state"]))
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise ValueError(
-                f"{path} is not a readable checkpoint ({error}); delete it to start that part again"
+                f"{path} is not a readable checkpoint ({error}); delete the checkpoints to train again"
             ) from error
 
     def part(self, prefix: str) -> dict[str, Tensor]:
@@ -94,6 +100,14 @@ class Checkpoint:
         module.load_state_dict(found)
 
 
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 class Run:
     """A run folder.
 
@@ -104,6 +118,20 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @staticmethod
+    def check_free(folder: Path) -> None:
+        """Refuses a folder that cannot become a new run.
+
+        Raises:
+            ValueError: If it holds a run already, or is no folder.
+        """
+        if (folder / "config.json").exists():
+            raise ValueError(
+                f"{folder} holds a run already; continue it with --resume {folder}, or choose another --out"
+            )
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is a file, not a folder; choose another --out")
+
     @classmethod
     def create(cls, folder: Path, config: dict[str, Any]) -> Run:
         """Makes a new folder with its configuration and the versions of what made it.
@@ -111,10 +139,7 @@ class Run:
         Raises:
             ValueError: If the folder holds a run already.
         """
-        if (folder / "config.json").exists():
-            raise ValueError(
-                f"{folder} holds a run already; continue it with --resume {folder}, or choose another --out"
-            )
+        cls.check_free(folder)
         run = cls(folder)
         run.write_json("config.json", config | {"versions": versions()})
         return run
@@ -142,13 +167,13 @@ class Run:
         try:
             content = json.loads((self.folder / name).read_text())
         except (OSError, ValueError) as error:
-            raise ValueError(f"{self.folder / name} cannot be read: {error}") from error
+            raise ValueError(f"{self.folder / name} cannot be read: {error}; restore it, or start a new run") from error
         if not isinstance(content, dict):
             raise ValueError(f"{self.folder / name} must hold a JSON object, got {type(content).__name__}")
         return content
 
     def write_json(self, name: str, content: Any) -> None:
-        atomic_write(self.folder / name, (json.dumps(content, indent=2) + "\n").encode())
+        atomic_write(self.folder / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
     def checkpoint(self, name: str) -> Path:
         return self.folder / "checkpoints" / f"{name}.safetensors"

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.evidence import Estimate, Measurement
+from ppl_vae.evidence.results import finite
 
 __all__ = ["Split", "Summary"]
 
@@ -28,7 +29,7 @@ class Split:
 
     @classmethod
     def of(cls, measurement: Measurement, x: Any) -> Split:
-        saturated = x.saturated.double().mean().item() if isinstance(x, PackedCounts) else None
+        saturated = x.saturated.cpu().double().mean().item() if isinstance(x, PackedCounts) else None
         return cls(measurement, saturated)
 
     @property
@@ -38,23 +39,13 @@ class Split:
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"data": len(self.measurement.elbo.pointwise)}
-        for name in ("elbo", "evidence", "gap"):
-            estimate: Estimate = getattr(self.measurement, name)
-            found |= {
-                name: estimate.mean,
-                f"{name}_se": estimate.se,
-                f"{name}_data_se": estimate.data_se,
-                f"{name}_method": estimate.method,
-                f"{name}_bound": estimate.bound,
-                f"{name}_draws": estimate.draws,
-            }
+        for name, estimate in self.measurement.to_json().items():
+            found[name] = estimate.pop("mean")
+            found |= {f"{name}_{key}": value for key, value in estimate.items()}
         if self.saturated is not None:
-            found["deviance"] = self.deviance
-            found["deviance_se"] = self.measurement.elbo.se
-            found["evidence_deviance"] = self.saturated - self.measurement.evidence.mean
-        if self.measurement.evidence.k_hat is not None:
-            found["k_hat_worst"] = self.measurement.evidence.k_hat.max().item()
-        found["warnings"] = list(self.measurement.evidence.warnings)
+            found["deviance"] = finite(self.saturated - self.measurement.elbo.mean)
+            found["deviance_se"] = found["elbo_se"]
+            found["evidence_deviance"] = finite(self.saturated - self.measurement.evidence.mean)
         return found
 
 
@@ -95,6 +86,7 @@ class Summary:
         table = Table(
             title=f"{self.pair}: nats per datum, higher is better (best of {self.epochs} epochs: {self.best_epoch})"
         )
+        table.min_width = 78
         table.add_column("split")
         text = any(split.deviance is not None for split in self.splits.values())
         for name in ("data", "ELBO", "evidence", "gap", *(["deviance"] if text else [])):
@@ -107,7 +99,8 @@ class Summary:
             table.add_row(name, *cells)
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
         words = [f"evidence: {m}" + (", a lower bound" if b == "lower" else ", exact") for m, b in methods.items()]
-        words.append("+- is the Monte Carlo standard error of the mean over these data")
+        if any(s.measurement.elbo.se for s in self.splits.values()):
+            words.append("+- is the Monte Carlo standard error of the mean over these data")
         if text:
             words.append("deviance: saturated log-likelihood minus ELBO, lower is better")
         table.caption = "; ".join(words)
@@ -117,19 +110,32 @@ class Summary:
         console = Console(width=110)
         with console.capture() as captured:
             console.print(self.table())
-        return captured.get()
+        return captured.get() + "".join(f"note: {line}\n" for line in self.warnings)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What each split's evidence is to be mistrusted for."""
+        return [
+            f"{name}: {line}" for name, split in self.splits.items() for line in split.measurement.evidence.warnings
+        ]
 
     def draw(self, figure: Any, rows: list[dict[str, Any]]) -> None:
         """The course of training, with the final bound and evidence of each split at its right edge."""
         curve, bars = figure.subplots(1, 2, width_ratios=[3, 2])
         epochs = [row["epoch"] for row in rows]
         for (name, split), colour in zip(self.splits.items(), COLOURS, strict=False):
-            if f"{name}_elbo" in rows[-1]:
-                curve.plot(epochs, [row[f"{name}_elbo"] for row in rows], color=colour, label=f"{name} (running)")
+            if rows and f"{name}_elbo" in rows[-1]:
+                curve.plot(
+                    epochs,
+                    [row[f"{name}_elbo"] for row in rows],
+                    color=colour,
+                    label="training" if name == "train" else name,
+                )
             bars.barh(name, split.measurement.gap.mean, color=colour)
             note = f" {split.measurement.gap.mean:.3f}"
             bars.annotate(note, (split.measurement.gap.mean, name), va="center")
         curve.axvline(self.best_epoch, color="0.6", linestyle=":", label=f"chosen epoch {self.best_epoch}")
+        curve.xaxis.get_major_locator().set_params(integer=True)
         curve.set(xlabel="epoch", ylabel="ELBO (nats per datum)", title="Training")
         curve.legend(frameon=False)
         most = max((s.measurement.gap.mean for s in self.splits.values()), default=1.0)
@@ -137,7 +143,7 @@ class Summary:
         word = "gap" if kind == {"exact"} else "gap, at least"
         bars.set(
             xlabel=f"{word} (nats per datum)",
-            title="What the bound hides: evidence minus ELBO",
+            title="Evidence minus ELBO",
             xlim=(0, 1.25 * max(most, 1e-6)),
         )
         bars.invert_yaxis()

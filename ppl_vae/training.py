@@ -15,10 +15,15 @@ from torch import Tensor
 from ppl_vae.evidence import sampled_elbo
 from ppl_vae.objectives import DiscreteELBO, NonFiniteError
 from ppl_vae.progress import Reporter
-from ppl_vae.randomness import kept_random_state
+from ppl_vae.randomness import kept_random_state, random_states, set_random_states
 from ppl_vae.runs import Checkpoint, Run
 
-__all__ = ["Settings", "Trainer", "parse_schedule"]
+__all__ = ["Interrupted", "Settings", "Trainer", "parse_schedule"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or a request to terminate, after everything was saved; holds the run folder."""
+
 
 CHECKPOINT_SECONDS = 15.0
 VALIDATION_DRAWS = 4
@@ -77,13 +82,18 @@ class Settings:
 
     def __post_init__(self) -> None:
         kind = getattr(torch.optim, self.optimizer, None)
-        if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)) or kind is torch.optim.Optimizer:
-            names = sorted(
-                n for n, v in vars(torch.optim).items() if isinstance(v, type) and n not in ("Optimizer", "LBFGS")
-            )
+        # Those left out need exact gradients, sparse ones, or matrices only.
+        unfit = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
+        names = sorted(n for n, v in vars(torch.optim).items() if isinstance(v, type) and n not in unfit)
+        if self.optimizer not in names or kind is None:
             raise ValueError(f"unknown optimizer {self.optimizer!r}; choose from {', '.join(names)}")
-        if self.optimizer == "LBFGS":
-            raise ValueError("LBFGS needs exact gradients, which draws do not give; use Adam")
+        if self.clip < 0 or self.patience < 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"clip, patience and weight decay must not be negative, got {self.clip:g}, {self.patience} and "
+                f"{self.weight_decay:g}; 0 turns each off"
+            )
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"the seed must lie in [0, 2^32), got {self.seed}")
         if self.batch_size < 1:
             raise ValueError(f"the batch size must be at least 1, got {self.batch_size}")
         if not self.learning_rate > 0:
@@ -157,7 +167,7 @@ class Trainer:
         """
         settings = self.settings
         batches = math.ceil(len(train) / settings.batch_size)
-        saved = time.monotonic()
+        saved = -math.inf  # the first epoch is saved at once, the others now and then
         reporter = Reporter("training", settings.epochs * batches, self.epoch * batches)
         self._good = self._good or self._snapshot()
         try:
@@ -167,6 +177,8 @@ class Trainer:
                     if time.monotonic() - saved > CHECKPOINT_SECONDS:
                         self._save()
                         saved = time.monotonic()
+        except KeyboardInterrupt as error:
+            raise Interrupted(str(self.run.folder)) from error
         finally:
             self._save()
 
@@ -196,7 +208,10 @@ class Trainer:
                     sampled_elbo(self.model, self.guide, validation, VALIDATION_DRAWS).mean().item()
                 )
             if not math.isfinite(row["validation_elbo"]):
-                raise NonFiniteError(f"the validation bound after epoch {epoch} is {row['validation_elbo']}")
+                raise NonFiniteError(
+                    f"the validation bound after epoch {epoch} is {row['validation_elbo']}; the state of epoch "
+                    f"{self.epoch - 1} is kept; lower the learning rate or clip the gradient"
+                )
         score = row.get("validation_elbo", float(epoch))
         self.rows.append(row | {"seconds": round(seconds, 3), "data_per_second": round(len(train) / seconds)})
         if score > self.best:
@@ -206,10 +221,10 @@ class Trainer:
 
     def _words(self, bound: float, begun: float, step: int) -> str:
         speed = step * self.settings.batch_size / max(time.monotonic() - begun, 1e-6)
-        words = f"epoch {self.epoch + 1} elbo {bound:.2f}"
+        words = f"epoch {self.epoch + 1}: {bound:.2f}"
         if self.rows and "validation_elbo" in self.rows[-1]:
-            words += f" validation {self.rows[-1]['validation_elbo']:.2f}"
-        return f"{words} {speed:,.0f} data/s"
+            words += f", validation {self.rows[-1]['validation_elbo']:.2f}"
+        return f"{words}, {speed:.0f}/s"
 
     def _batches(self, train: Any, epoch: int) -> Iterator[Any]:
         order = torch.randperm(
@@ -245,9 +260,7 @@ class Trainer:
                     tensors[f"optimizer.{index}.{name}"] = value.detach().clone()
                 else:
                     scalars.setdefault(str(index), {})[name] = value
-        tensors["random.cpu"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        tensors |= {f"random.{name}": value for name, value in random_states().items()}
         return Checkpoint(tensors, state | {"optimizer": {"groups": kept["param_groups"], "scalars": scalars}})
 
     def _save(self) -> None:
@@ -268,16 +281,16 @@ class Trainer:
         state: dict[int, dict[str, Any]] = {int(i): dict(v) for i, v in kept.state["optimizer"]["scalars"].items()}
         for name, tensor in kept.part("optimizer").items():
             index, _, key = name.partition(".")
-            state.setdefault(int(index), {})[key] = tensor
+            # A copy: the optimiser works in place, and the checkpoint must stay what it is.
+            state.setdefault(int(index), {})[key] = tensor.clone()
         self.optimizer.load_state_dict({"state": state, "param_groups": kept.state["optimizer"]["groups"]})
-        torch.set_rng_state(kept.tensors["random.cpu"])
-        if "random.cuda" in kept.tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(kept.tensors["random.cuda"])
+        set_random_states(kept.part("random"))
         self.epoch, self.best, self.best_epoch = (kept.state[key] for key in ("epoch", "best", "best_epoch"))
         self.rows = self.run.metrics(f"{self.name}-metrics")[: self.epoch]
         if len(self.rows) < self.epoch:
             raise ValueError(
-                f"{self.run.folder}: {self.name}-metrics.jsonl has {len(self.rows)} of {self.epoch} epochs"
+                f"{self.run.folder / self.name}-metrics.jsonl has {len(self.rows)} of {self.epoch} epochs; restore it, "
+                "or delete the checkpoints to train again"
             )
         self._good = kept
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ from ppl_vae.choice import fit_estimator, make_estimator
 from ppl_vae.corpora import Corpus, load_corpus
 from ppl_vae.evidence import cells, measure
 from ppl_vae.objectives import DiscreteELBO
-from ppl_vae.pairs import Definition, facts, find
+from ppl_vae.pairs import Definition, Kind, facts, find
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state
-from ppl_vae.runs import Run
+from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.sites import guide_sites
 from ppl_vae.summary import Split, Summary
 from ppl_vae.training import Settings, Trainer
 
 __all__ = ["Pair", "load_data", "train"]
+
+KINDS: tuple[Kind, ...] = ("models", "guides")
 
 
 @dataclass
@@ -46,7 +49,7 @@ class Pair:
         Raises:
             ValueError: If the model does not take this kind of data, or the guide not this model.
         """
-        model, guide = find("models", config["model"]["name"]), find("guides", config["guide"]["name"])
+        model, guide = (_unchanged(find(kind, config[kind[:-1]]["name"]), config[kind[:-1]]) for kind in KINDS)
         if model.data is not (PackedCounts if isinstance(train, PackedCounts) else torch.Tensor):
             raise ValueError(f"model {model.name} reads {model.data.__name__}, but the data are {type(train).__name__}")
         torch.manual_seed(config["settings"]["seed"])
@@ -57,8 +60,16 @@ class Pair:
         built.to(device)
         q = _build(guide, (built, train[:2]), config["guide"]["options"])
         q.to(device)
-        options = [f"{k}={v}" for d in ("model", "guide") for k, v in config[d]["options"].items()]
+        options = [f"{k}={v}" for k, v in config["model"]["options"].items()]
+        options += [f"guide-{k}={v}" for k, v in config["guide"]["options"].items()]
         return cls(built, q, f"{model.name} with {guide.name}" + (f" ({', '.join(options)})" if options else ""))
+
+
+def _unchanged(definition: Definition, known: dict[str, Any]) -> Definition:
+    """A definition, if a user's own file is still the one that the run began with."""
+    if not definition.shipped and known.get("sha256", definition.sha256) != definition.sha256:
+        raise ValueError(f"{definition.file} has changed since the run began; restore it, or start a new run")
+    return definition
 
 
 def _arguments(definition: Definition) -> set[str]:
@@ -104,17 +115,24 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
     Returns:
         The summary, which is also written into the folder.
     """
-    corpus = load_data(config)
+    missing = [key for key in ("model", "guide", "corpus", "settings", "estimator", "device") if key not in config]
+    if missing:
+        raise ValueError(f"the configuration lacks {', '.join(missing)}; restore {folder / 'config.json'}")
+    try:
+        settings = Settings(**config["settings"])
+        corpus = load_data(config)
+    except TypeError as error:
+        raise ValueError(f"{folder / 'config.json'} does not fit this version of the program: {error}") from error
     for note in corpus.notes:
         say(f"note: {note}")
     device = torch.device(config["device"])
     splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
-    settings = Settings(**config["settings"])
     pair = Pair.build(config, splits["train"])
     estimator, line = fit_estimator(
         make_estimator(config["estimator"], config["control"]), guide_sites(pair.guide, (splits["train"][:2],))
     )
-    if line:
+    asked = config["control"] is not None or estimator.name != config["estimator"]
+    if line and asked:
         say(f"note: {line}")
     if settings.schedule and min(d for _, d in settings.schedule) < estimator.least_draws:
         settings.schedule = [(e, max(d, estimator.least_draws)) for e, d in settings.schedule]
@@ -130,6 +148,8 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
     if resume and trainer.resume():
         say(f"taking up the training after epoch {trainer.epoch}")
     else:
+        if resume:
+            say("the run has no checkpoint yet: training from the start")
         torch.manual_seed(settings.seed)
     validation = splits["validation"] if len(splits["validation"]) else None
     trainer.fit(splits["train"], validation)
@@ -162,7 +182,12 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
         notes=tuple(notes) + tuple(corpus.notes),
     )
     run.write_json("summary.json", summary.to_json())
-    run.figure("training", lambda figure: summary.draw(figure, trainer.rows), (9, 3.8))
+    values = {f"{name}.{key}": v for name, s in summary.splits.items() for key, v in s.measurement.pointwise().items()}
+    Checkpoint(values, {"data": list(summary.splits)}).write(run.folder / "pointwise.safetensors")
+    if all(math.isfinite(split.measurement.gap.mean) for split in summary.splits.values()):
+        run.figure("training", lambda figure: summary.draw(figure, trainer.rows), (9, 3.8))
+    else:
+        say("note: no figure is drawn, since some of the results are not finite")
     return summary
 
 

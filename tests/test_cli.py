@@ -14,7 +14,7 @@ import scipy.sparse
 from click.testing import CliRunner
 
 from ppl_vae.cli import main
-from ppl_vae.training import Settings, parse_schedule
+from ppl_vae.training import Settings, Trainer, parse_schedule
 
 ROOT = str(Path(__file__).parent.parent)
 
@@ -69,6 +69,7 @@ def test_train_ends_in_a_table_and_a_run_folder(folder):
         "train-metrics.jsonl",
         "checkpoints/train-best.safetensors",
         "checkpoints/train-last.safetensors",
+        "pointwise.safetensors",
         "figures/training.png",
     }
     rows = [json.loads(line) for line in Path("r/train-metrics.jsonl").read_text().splitlines()]
@@ -141,7 +142,7 @@ def test_interrupt_saves_the_best_state_and_says_how_to_go_on(folder):
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert out == ""
-    assert "go on with ppl-vae train --resume RUN" in err
+    assert "go on with ppl-vae train --resume r" in err
     assert "Traceback" not in err
     assert Path("r/checkpoints/train-best.safetensors").exists()
     assert Path("r/checkpoints/train-last.safetensors").exists()
@@ -181,7 +182,26 @@ def test_long_codes_get_importance_weights(folder):
     assert (test["evidence_method"], test["evidence_bound"]) == ("importance, 30 draws", "lower")
     assert test["elbo_se"] > 0
     assert test["gap_se"] > 0
-    assert "k_hat_worst" in test
+    assert "evidence_k_hat_worst" in test
+
+
+@pytest.mark.parametrize("control", ["first_order", "none"])
+@pytest.mark.parametrize("estimator", ["arm", "disarm", "loo", "enumerate"])
+def test_every_estimator_trains(folder, estimator, control):
+    if (estimator, control) == ("enumerate", "first_order"):
+        control = "none"
+    result = invoke("train", *SMALL, "--epochs", "1", "--estimator", estimator, "--control", control, "--out", "r")
+    assert result.exit_code == 0, result.output
+    assert json.loads(Path("r/summary.json").read_text())["estimator"].startswith(estimator)
+
+
+def test_what_cannot_be_known_is_null_in_json_and_said_in_words(folder):
+    options = (*SMALL[:-4], "--bits", "20", "--epochs", "1", "--evidence-draws", "10")
+    done = call("train", *options, "--out", "r", "--json")
+    content = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert content["splits"]["test"]["evidence_k_hat_worst"] is None
+    assert "too few different draws" in content["splits"]["test"]["evidence_warnings"][0]
+    assert "note: test: " in call("train", *options, "--out", "s").stdout
 
 
 @pytest.mark.parametrize(("guide", "bits", "line"), [("full", "3", "using enumerate"), ("full", "14", "using loo")])
@@ -254,12 +274,20 @@ def test_help_shows_the_options_of_model_and_guide():
         (("train", "text", "--corpus", "20nws"), "20nws"),
         (("train", "text", "--epochs", "many"), "epochs are a number or phases such as 1000x1,500x10"),
         (("train", "text", "--optimizer", "Adm"), "unknown optimizer 'Adm'; choose from"),
-        (("train", "text", "--bits", "0", "--corpus", "topics.npz"), "bits >= 1"),
+        (("train", "text", "--bits", "0", "--corpus", "topics.npz"), "bits must be at least 1, got 0"),
         (("train", "text", "--bits", "two"), "'two' is not a valid integer"),
         (("train", "text", "--resume", "nowhere"), "leave out"),
         (("train", "--resume", "nowhere"), "is not a run folder"),
         (("train", "text", "--batch-size", "0"), "batch size must be at least 1"),
         (("train", "text", "--learning-rate", "-1"), "learning rate must be positive"),
+        (("train", "text", "--clip", "-1"), "must not be negative, got -1"),
+        (("train", "text", "--seed", "99999999999999999999"), "the seed must lie in"),
+        (("train", "text", "--evidence-draws", "1"), "1 is not in the range x>=2"),
+        (("train", "text", "--draws", "0"), "0 is not in the range x>=1"),
+        (("train", "text", "--estimator", "enumerate", "--control", "first_order"), "it takes no control variate"),
+        (("train", "text", "--optimizer", "SparseAdam"), "unknown optimizer 'SparseAdam'"),
+        (("train", "models/txt.py"), "there is no file models/txt.py"),
+        (("train", "text", "--corpus", "topics.npz", "--out", "topics.npz"), "choose another --out"),
         (("tain",), "No such command 'tain'"),
     ],
 )
@@ -285,6 +313,109 @@ def test_changed_data_are_refused_on_resuming(folder):
     done = call("train", "--resume", "r")
     assert done.returncode == 1
     assert "has changed since the run began" in done.stderr
+
+
+OWN = """
+import pyro, pyro.distributions as dist, torch
+from pyro.nn import PyroModule, PyroParam
+from ppl_vae.batches import PackedCounts
+from ppl_vae.distributions import PackedMultinomial
+print("hello from a user's file")
+
+class Mine(PyroModule):
+    def __init__(self, vocabulary: int, codes: int = 2):
+        super().__init__()
+        self.words = torch.nn.Linear(codes, vocabulary)
+        self.scale = PyroParam(torch.tensor(FACTOR))
+
+    def forward(self, x: PackedCounts):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(logits=self.words.bias.new_zeros(self.words.in_features)).to_event(1))
+            f = {"hidden": self.scale * z, "weight": self.words.weight, "bias": self.words.bias}
+            pyro.sample("x", PackedMultinomial(x.lengths, **f), obs=x)
+"""
+
+
+def test_a_model_changed_since_is_refused_on_resuming(folder):
+    Path("mine.py").write_text(OWN.replace("FACTOR", "3.0"))
+    options = ("train", "mine.py", "--corpus", "topics.npz", "--epochs", "1", "--out", "r", "--json")
+    assert json.loads(call(*options).stdout)["epochs"] == 1
+    Path("mine.py").write_text(OWN.replace("FACTOR", "4.0"))
+    done = call("train", "--resume", "r")
+    assert done.returncode == 1
+    assert "mine.py has changed since the run began" in done.stderr
+
+
+def test_parameters_of_pyro_start_afresh_on_retraining(folder):
+    """PyroParam lives in the global store unless told otherwise; a second training must not start from the first."""
+    Path("mine.py").write_text(OWN.replace("FACTOR", "3.0"))
+    options = ("train", "mine.py", "--corpus", "topics.npz", "--patience", "0", "--batch-size", "400")
+    done = call(*options, "--epochs", "30", "--learning-rate", "0.1", "--retrain", "--out", "a")
+    assert done.returncode == 0, done.stderr
+    first, again = (
+        [json.loads(line)["train_elbo"] for line in Path(f"a/{stage}-metrics.jsonl").read_text().splitlines()]
+        for stage in ("train", "retrain")
+    )
+    assert abs(again[0] - first[0]) < 0.1 * abs(first[0] - first[-1])
+
+
+def test_two_interrupts_still_end_as_if_there_were_none(folder, monkeypatch):
+    monkeypatch.setattr("ppl_vae.training.CHECKPOINT_SECONDS", 1e9)
+    options = ("train", *SMALL, "--epochs", "6", "--patience", "0", "--learning-rate", "0.01")
+    assert invoke(*options, "--out", "whole").exit_code == 0
+    step, count, stops = Trainer._step, iter(range(10_000)), [14, 20, 21]
+
+    def interrupted(self, x):
+        if next(count) in stops:
+            raise KeyboardInterrupt
+        return step(self, x)
+
+    monkeypatch.setattr(Trainer, "_step", interrupted)
+    assert invoke(*options, "--out", "stopped").exit_code == 130
+    assert invoke("train", "--resume", "stopped").exit_code == 130
+    assert invoke("train", "--resume", "stopped").exit_code == 130
+    assert invoke("train", "--resume", "stopped").exit_code == 0
+    assert summary("stopped") == summary("whole")
+
+
+def test_damage_to_a_checkpoint_is_found(folder):
+    assert invoke("train", *SMALL, "--epochs", "2", "--out", "r").exit_code == 0
+    path = Path("r/checkpoints/train-best.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 64
+    path.write_bytes(content)
+    result = invoke("train", "--resume", "r")
+    assert result.exit_code == 1
+    assert "train-best.safetensors is not a readable checkpoint (its checksum is wrong)" in result.output
+
+
+def test_termination_saves_as_an_interrupt_does(folder):
+    process = subprocess.Popen(
+        command("train", *SMALL, "--epochs", "100000", "--patience", "0", "--out", "r"),
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.time() + 60
+    while not Path("r/train-metrics.jsonl").exists():
+        assert time.time() < deadline
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "go on with ppl-vae train --resume r" in err
+    assert len(Path("r/train-metrics.jsonl").read_text().splitlines()) > 1
+
+
+def test_list_survives_files_that_are_no_models(folder):
+    Path("models").mkdir()
+    Path("models/helpers.py").write_text("x = 1")
+    Path("models/mine.py").write_text(OWN.replace("FACTOR", "3.0").replace("codes: int = 2", "codes: int"))
+    done = call("list", "--json")
+    content = json.loads(done.stdout)
+    broken = {row["name"]: row["summary"] for row in content["broken"]}
+    assert "it defines none" in broken["models/helpers.py"]
+    assert any("missing 1 required" in reason for reason in broken.values())
+    assert "text" in {row["name"] for row in content["models"]}
 
 
 def test_errors_in_a_users_model_name_its_line(folder):

@@ -105,6 +105,8 @@ def test_limits_are_named():
         LeaveOneOut().draw(torch.zeros(1, 3), 1)
     with pytest.raises(ValueError, match="independent bits only"):
         ARM().score_weights(torch.zeros(2), torch.zeros(2))
+    with pytest.raises(ValueError, match="enumerate is exact: it takes no control variate"):
+        FirstOrder(Enumerate())
     with pytest.raises(ValueError, match="needs the slope"):
         FirstOrder(ARM()).gradient(torch.zeros(2, 1), ARM().draw(torch.zeros(1, 1), 1))
 

@@ -10,9 +10,10 @@ from ppl_vae.models.text import Text
 from torch import nn
 
 from ppl_vae.distributions import bit_states
-from ppl_vae.evidence import from_log_weights, measure, sampled_elbo
+from ppl_vae.evidence import Measurement, measure, sampled_elbo
+from ppl_vae.evidence.importance import from_log_weights
+from ppl_vae.evidence.pareto import k_hat, k_hat_limit
 from ppl_vae.log_weight import log_joint, log_proposal, log_weight
-from ppl_vae.pareto import k_hat, k_hat_limit
 from tests.pairs_in_small import BitsOfPoints, documents
 from tests.statistics import assert_mean
 
@@ -52,7 +53,7 @@ def test_enumeration_is_the_sum_over_codes(bits, hidden, guide):
 def test_enumeration_does_not_depend_on_blocks_or_on_the_company_of_other_data(monkeypatch):
     model, guide, x = text_pair(5, 1)
     whole = measure(model, guide, x).evidence.pointwise
-    monkeypatch.setattr("ppl_vae.evidence.CELLS", 30)
+    monkeypatch.setattr("ppl_vae.evidence.enumeration.CELLS", 30)
     torch.testing.assert_close(measure(model, guide, x).evidence.pointwise, whole)
     order = [4, 0, 8]
     torch.testing.assert_close(measure(model, guide, x[order]).evidence.pointwise, whole[order])
@@ -80,18 +81,99 @@ def test_the_elbo_of_watching_agrees_with_the_exact_one():
     assert_mean(samples, measure(model, guide, x).elbo.pointwise)
 
 
+def one_code(logits):
+    """A model of two bits that explain nothing, and a guide with the logits given."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(2)).to_event(1))
+            pyro.sample("x", dist.Normal(0 * z[..., 0], 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(logits=logits).to_event(1))
+
+    return model, guide
+
+
 def test_perfect_guides_have_constant_weights_and_exact_evidence():
-    found = from_log_weights(torch.tensor([[-3.0, -4.0]]).expand(50, 2).double())
-    assert (found.evidence.bound, found.evidence.method) == ("exact", "constant importance weights")
+    x = torch.randn(4)
+    found = measure(*one_code(torch.zeros(2)), x, method="importance", draws=50)
+    assert found.evidence.bound == "exact"
+    assert "constant importance weights" in found.evidence.method
     assert found.gap.mean == 0
-    assert found.evidence.pointwise.tolist() == [-3, -4]
+    torch.testing.assert_close(found.evidence.pointwise, dist.Normal(0.0, 1.0).log_prob(x))
 
 
-def test_impossible_data_are_reported():
+def test_collapsed_guides_are_not_taken_for_perfect_ones():
+    """All draws the same: the weights are constant, and the evidence two log 2 too low."""
+    x = torch.randn(4)
+    found = measure(*one_code(torch.full((2,), 60.0)), x, method="importance", draws=50)
+    assert found.evidence.bound == "lower"
+    assert "4 of 4 data have too few different draws" in found.evidence.warnings[0]
+    some = from_log_weights(torch.zeros(50, 2), torch.tensor([True, False]))
+    assert some.evidence.k_hat[0] == -torch.inf
+    assert some.evidence.k_hat[1].isnan()
+
+
+def test_blocks_with_and_without_constant_weights_join():
+    rough = from_log_weights(torch.randn(50, 2), torch.ones(2).bool())
+    flat = from_log_weights(torch.zeros(50, 2), torch.ones(2).bool())
+    for parts in ([rough, flat], [flat, rough]):
+        joined = Measurement.join(parts)
+        assert joined.evidence.bound == "lower"
+        assert joined.evidence.se == pytest.approx(rough.evidence.se / 2)
+        assert len(joined.evidence.k_hat) == 4
+
+
+def test_impossible_data_are_reported_and_not_averaged_silently():
     weights = torch.randn(50, 3).double()
     weights[:, 1] = -torch.inf
-    found = from_log_weights(weights)
-    assert found.evidence.pointwise[1] == -torch.inf
+    found = from_log_weights(weights, torch.ones(3).bool()).evidence
+    assert found.pointwise[1] == -torch.inf
+    assert "1 data have probability zero" in found.warnings[0]
+    assert found.to_json()["mean"] is None
+
+
+def test_codes_impossible_for_some_data_do_not_spoil_the_others():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(2)).to_event(1))
+            pyro.sample("x", dist.Uniform(-z.sum(-1), 0.2 + z.sum(-1), validate_args=False), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(logits=torch.zeros(2)).to_event(1))
+
+    x = torch.tensor([0.1, 0.5, -1.5, 9.0])
+    pyro.enable_validation(False)
+    found = measure(model, guide, x).evidence
+    expected = torch.tensor([0.25 / 0.2 + 0.5 / 2.2 + 0.25 / 4.2, 0.5 / 2.2 + 0.25 / 4.2, 0.25 / 4.2, 0.0]).log()
+    torch.testing.assert_close(found.pointwise, expected)
+
+
+def test_auxiliary_sites_are_refused_by_name():
+    model, _ = one_code(torch.zeros(2))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            a = pyro.sample("a", dist.Bernoulli(0.5), infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Bernoulli(logits=a[..., None] * torch.ones(2)).to_event(1))
+
+    for method in ("auto", "importance"):
+        with pytest.raises(ValueError, match=r"auxiliary sites \['a'\]"):
+            measure(model, guide, torch.randn(3), method=method)
+
+
+def test_a_bound_from_draws_beside_exact_evidence(monkeypatch):
+    """What a guide with a dear density gets."""
+    model, guide, x = text_pair(3, 1, Full)
+    exact = measure(model, guide, x)
+    monkeypatch.setattr("ppl_vae.evidence.measuring.CHEAP_STATES", 4)
+    sampled = [measure(model, guide, x, draws=100) for _ in range(20)]
+    torch.testing.assert_close(sampled[0].evidence.pointwise, exact.evidence.pointwise)
+    assert sampled[0].gap.bound == "unbiased"
+    assert_mean(torch.stack([s.gap.pointwise for s in sampled]), exact.gap.pointwise)
 
 
 def test_few_draws_are_refused_and_impossible_enumeration_named():

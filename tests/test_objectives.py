@@ -119,6 +119,7 @@ class Mixed:
 def test_reparameterised_sites_keep_their_pathwise_gradient(order, estimator):
     """Against quadrature over the normal and a sum over the bits."""
     pair, x = Mixed(order), torch.randn(2, 3)
+    pair.c.data *= 2  # the more the sites lean on each other, the more a wrong estimator shows
     nodes, weights = (torch.from_numpy(v) for v in __import__("numpy").polynomial.hermite_e.hermegauss(60))
     weights = weights / weights.sum()
     z = bit_states(2)[:, None, None]  # (codes, nodes, data, bits)
@@ -136,7 +137,7 @@ def test_reparameterised_sites_keep_their_pathwise_gradient(order, estimator):
     elbo = (weights[:, None] * log_q_bits.exp() * (log_p - log_q_bits - log_q_normal)).sum()
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(-elbo, pair.parameters)])
     objective, samples = DiscreteELBO(estimator, draws=2), []
-    for _ in range(600):
+    for _ in range(1500):
         for parameter in pair.parameters:
             parameter.grad = None
         objective.loss_and_grads(pair.model, pair.guide, x)
@@ -144,7 +145,64 @@ def test_reparameterised_sites_keep_their_pathwise_gradient(order, estimator):
     assert_mean(torch.stack(samples), expected)
 
 
-def test_subsampled_plates_scale_value_and_gradient():
+def test_guide_and_model_see_the_same_subsample():
+    """Pyro draws the subsample at the guide; the mean over subsamples is the gradient of all the data."""
+    pair, x = BitsOfPoints(2), torch.randn(6, 3)
+
+    def model(x):
+        with pyro.plate("data", len(x), subsample_size=2) as index:
+            z = pyro.sample("z", dist.Bernoulli(0.3 * torch.ones(2)).to_event(1))
+            pyro.sample("x", dist.Normal(torch.tanh(2 * z @ pair.map), pair.noise.exp()).to_event(1), obs=x[index])
+
+    def guide(x):
+        with pyro.plate("data", len(x), subsample_size=2) as index:
+            pyro.sample("z", dist.Bernoulli(logits=x[index] @ pair.weight).to_event(1))
+
+    expected = torch.cat([g.flatten() for g in torch.autograd.grad(-exact_elbo(pair, x), pair.parameters)])
+    for estimator in (FirstOrder(DisARM()), Enumerate(), LeaveOneOut()):
+        objective, samples = DiscreteELBO(estimator, draws=2), []
+        for _ in range(400):
+            for parameter in pair.parameters:
+                parameter.grad = None
+            objective.loss_and_grads(model, guide, x)
+            samples.append(torch.cat([p.grad.flatten() for p in pair.parameters]))
+        assert_mean(torch.stack(samples), expected)
+
+
+def one_hot_pair(scale):
+    logits = torch.nn.Parameter(torch.randn(3))
+
+    def model(x):
+        with pyro.plate("data", len(x)), pyro.poutine.scale(scale=scale):
+            z = pyro.sample("z", dist.OneHotCategorical(logits=torch.zeros(3)))
+            pyro.sample("x", dist.Normal(z @ torch.arange(3.0), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)), pyro.poutine.scale(scale=scale):
+            pyro.sample("z", dist.OneHotCategorical(logits=logits))
+
+    return logits, model, guide
+
+
+@pytest.mark.parametrize("estimator", [Enumerate(), LeaveOneOut()], ids=lambda e: e.name)
+def test_scaled_categoricals(estimator):
+    x, scale = torch.randn(4), 2.5
+    logits, model, guide = one_hot_pair(scale)
+    log_q = logits.log_softmax(0)
+    log_p = dist.Normal(torch.arange(3.0)[:, None], 1.0).log_prob(x) - torch.tensor(3.0).log()
+    elbo = scale * (log_q.exp()[:, None] * (log_p - log_q[:, None])).sum()
+    (expected,) = torch.autograd.grad(-elbo, logits)
+    objective, samples = DiscreteELBO(estimator, draws=4), []
+    for _ in range(400):
+        logits.grad = None
+        objective.loss_and_grads(model, guide, x)
+        samples.append(logits.grad.clone())
+    assert_mean(torch.stack(samples), expected)
+    if estimator.exact:
+        assert objective.loss(model, guide, x) == pytest.approx(-elbo.item())
+
+
+def test_scaled_pairs_scale_value_and_gradient():
     pair, x = BitsOfPoints(3), torch.randn(6, 3)
 
     def scaled(program):
@@ -256,6 +314,43 @@ def counting(x):
 def autoregressive(x):
     with pyro.plate("data", len(x)):
         pyro.sample("z", AutoregressiveBits(lambda z: z @ torch.ones(20, 20).tril(-1), x.shape[:1], 20, x))
+
+
+def test_couplings_whose_weights_are_still_zero_are_seen():
+    weight = torch.nn.Parameter(torch.zeros(1, 2))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(logits=x[:, :1]).to_event(1))
+            pyro.sample("y", dist.Bernoulli(logits=z @ weight).to_event(1))
+
+    first, second = guide_sites(guide, (torch.randn(4, 3),))
+    assert first.independent
+    assert not second.independent
+
+
+def test_parents_of_every_discrete_family_are_seen():
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(logits=torch.tensor([30.0, 0.0])))
+            pyro.sample("z", dist.Bernoulli(logits=k[..., None].double() * torch.ones(2)).to_event(1))
+
+    assert not guide_sites(guide, (torch.randn(4, 3),))[1].independent
+
+
+def test_couplings_that_come_later_are_refused():
+    weight = torch.zeros(1, 2)  # not a parameter: no graph shows it
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(logits=x[:, :1]).to_event(1))
+            pyro.sample("y", dist.Bernoulli(logits=(z @ weight).detach()).to_event(1))
+
+    objective, x = DiscreteELBO(DisARM()), torch.randn(4, 3)
+    objective.loss(guide, guide, x)
+    weight += 1
+    with pytest.raises(ValueError, match="bits of site 'y' have come to depend on other draws"):
+        objective.loss(guide, guide, x)
 
 
 @pytest.mark.parametrize(

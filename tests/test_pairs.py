@@ -65,12 +65,14 @@ def test_a_users_own_file_wins_over_a_shipped_one(folder):
     (folder / "models" / "text.py").write_text(OWN)
     for name in ("text", "models/text.py"):
         assert find("models", name).target.__name__ == "Mine"
-    assert [d.name for d in available("models") if not d.shipped] == ["text"]
+    assert [d.name for d in available("models")[0] if not d.shipped] == ["text"]
 
 
 def test_what_does_not_load_is_named(folder):
     with pytest.raises(ValueError, match="there is no model 'txet'; choose from .*text.*path of a .py file"):
         find("models", "txet")
+    with pytest.raises(ValueError, match="there is no file models/txet.py .working folder .*, nor a shipped model"):
+        find("models", "models/txet.py")
     with pytest.raises(ValueError, match="there is no guide 'text'; choose from .*linear_counts"):
         find("guides", "text")
     for content, message in (

@@ -21,9 +21,10 @@ def test_damaged_files_are_named(tmp_path):
     path = tmp_path / "x.safetensors"
     Checkpoint({"w": torch.zeros(100)}, {}).write(path)
     content = path.read_bytes()
+    words = "x.safetensors is not a readable checkpoint .*; delete the checkpoints to train again"
     for broken in (content[:50], content[:-8], b"", b"not at all"):
         path.write_bytes(broken)
-        with pytest.raises(ValueError, match="x.safetensors is not a readable checkpoint .*; delete it"):
+        with pytest.raises(ValueError, match=words):
             Checkpoint.read(path)
     with pytest.raises(ValueError, match="not a readable checkpoint"):
         Checkpoint.read(tmp_path / "missing")

@@ -33,7 +33,7 @@ def read_csr(path: Path) -> Raw:
     except Exception as error:
         # Damage shows in too many types to list (zip, zlib, header, missing arrays, shapes).
         raise ValueError(
-            f"{path} is truncated or no sparse matrix ({error}); write it with scipy.sparse.save_npz"
+            f"{path} is truncated or no sparse matrix ({type(error).__name__}); write it with scipy.sparse.save_npz"
         ) from error
     if counts.dtype.kind not in "buif":
         raise ValueError(f"{path} holds values of type {counts.dtype}; give whole counts")

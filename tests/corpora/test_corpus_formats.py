@@ -315,7 +315,7 @@ class TestTable:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ("", "docs.csv needs a header line and a document a row, has 0 rows"),
+            ("", "docs.csv needs a header line and at least one document, has 0 rows"),
             ("text\n", "has 1 rows"),
             ("body,label\naa,x\n", "line 1: no column 'text' among body, label; name the column"),
             ("text,label\naa,x\nbb, cc,y\n", "line 3: 3 columns where the header has 2; quote texts"),

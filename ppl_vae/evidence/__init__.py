@@ -1,0 +1,9 @@
+"""How probable the data are under a model, how far the bound is below, and how sure one may be of both."""
+
+from __future__ import annotations
+
+from ppl_vae.evidence.importance import sampled_elbo
+from ppl_vae.evidence.measuring import cells, measure
+from ppl_vae.evidence.results import Estimate, Measurement
+
+__all__ = ["Estimate", "Measurement", "cells", "measure", "sampled_elbo"]

@@ -1,0 +1,140 @@
+"""Evidence and bound by visiting every state of the discrete latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.batches import PackedCounts
+from ppl_vae.distributions import bit_states
+from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.log_weight import Sites, check_cover, latents, log_joint, log_proposal, run, shares_codes
+from ppl_vae.randomness import kept_random_state
+from ppl_vae.sites import GuideSite
+
+__all__ = ["States", "enumerate_states"]
+
+Program = Callable[..., Any]
+Progress = Callable[[int], None]
+
+CELLS = 2**22
+"""Largest number of (code, datum) cells held at once: 16 MB, which the allocator still recycles."""
+
+
+class States:
+    """The joint states of a model's discrete latents.
+
+    Arguments:
+        sites: How the model draws its latents; all must list their values.
+        model: The model.
+        x: A few data.
+    """
+
+    def __init__(self, sites: list[GuideSite], model: Program, x: Any) -> None:
+        self.sites, self.count = sites, prod(site.states for site in sites)
+        with kept_random_state():
+            self.run: Sites = run(model, (x,), {}, draws=1)
+        self.priors = {name: site["fn"] for name, site in latents(self.run).items()}
+        self.device = next(iter(latents(self.run).values()))["value"].device
+        self.x = x
+
+    def values(self, index: Tensor) -> dict[str, Tensor]:
+        """Values of every site in the states numbered ``index``, ``(states, 1, *event)``; the last turns fastest."""
+        found, stride = {}, self.count
+        for site in self.sites:
+            fn, stride = self.priors[site.name], stride // site.states
+            which = index // stride % site.states
+            if site.kind == "bits":
+                drawn = self.run[site.name]["value"]
+                found[site.name] = bit_states(site.size, like=drawn)[which].reshape(len(index), 1, *fn.event_shape)
+            else:
+                found[site.name] = fn.enumerate_support(expand=False)[:, 0][which]
+        return found
+
+    def shared(self, *scores: Callable[[Any, Mapping[str, Tensor]], Tensor]) -> bool:
+        """Whether the programs behind the scores take codes of batch size 1 for all data at once."""
+        if len(self.x) < 2:
+            return False
+        few = {name: _First(fn) for name, fn in self.priors.items()}
+        return all(shares_codes(lambda values, score=score: score(self.x, values), few) for score in scores)  # type: ignore[misc]
+
+
+class _First:
+    """A prior of shape ``(1, batch)`` seen as one of shape ``(batch,)``."""
+
+    def __init__(self, fn: Any) -> None:
+        self.fn = fn
+
+    def sample(self, shape: tuple[int, ...]) -> Tensor:
+        drawn: Tensor = self.fn.sample(shape)[:, 0]
+        return drawn
+
+    def shape(self) -> torch.Size:
+        return torch.Size(self.fn.shape()[1:])
+
+
+def enumerate_states(
+    model: Program,
+    guide: Program | None,
+    x: Any,
+    sites: list[GuideSite],
+    progress: Progress | None = None,
+) -> Measurement | Tensor:
+    r"""Evidence and bound of each datum by sums over all states, a block of states at a time.
+
+    Arguments:
+        model: The model.
+        guide: Its guide; None leaves the bound out.
+        x: The data.
+        sites: How the model draws its latents.
+        progress: Called with the number of (state, datum) cells done.
+
+    Returns:
+        A measurement; without a guide only the evidence, ``(data,)``, in nats.
+    """
+    states = States(sites, model, x[:3])
+    if guide is not None:
+        check_cover(states.run, run(guide, (x[:1],), {}, draws=1))
+    score_model = lambda x, values: log_joint(model, x, values)  # noqa: E731
+    score_guide = lambda x, values: log_proposal(guide, x, values)  # type: ignore[arg-type]  # noqa: E731
+    shared = states.shared(score_model, *([score_guide] if guide is not None else []))
+    width = 1 if isinstance(x, PackedCounts) else x[0].numel()
+    block = max(1, min(2**11, CELLS // (len(x) * width)))
+    precise = torch.float32 if states.device.type == "mps" else torch.float64
+    evidence = torch.full((len(x),), -torch.inf, dtype=precise, device=states.device)
+    bound, mass, reference = torch.zeros_like(evidence), torch.zeros_like(evidence), None
+    for start in range(0, states.count, block):
+        codes = states.values(torch.arange(start, min(start + block, states.count), device=states.device))
+        if not shared:
+            codes = {n: v.expand(len(v), len(x), *v.shape[2:]).clone() for n, v in codes.items()}
+        joint = score_model(x, codes)
+        if reference is None:
+            # Relative to some code's, log-densities are small numbers, and float32 enough for their sums.
+            high = joint.amax(0)
+            reference = torch.where(high.isfinite(), high, 0)
+        joint.sub_(reference)
+        evidence = torch.logaddexp(evidence, joint.logsumexp(0).to(evidence))
+        if guide is not None:
+            proposal = score_guide(x, codes)
+            probability = proposal.exp()
+            mass += probability.sum(0)
+            # A code the guide never draws adds nothing, however improbable the model finds it.
+            bound += joint.sub_(proposal).mul_(probability).nan_to_num_(0.0, torch.inf, -torch.inf).sum(0)
+        if progress:
+            progress(joint.numel())
+    assert reference is not None
+    evidence = reference + evidence
+    if guide is None:
+        return evidence
+    # Probabilities add up to one but for rounding, which the size of the log-densities would magnify.
+    bound = reference + bound / mass
+    method = f"enumeration of {states.count} states"
+    return Measurement(
+        Estimate(bound, method, "exact"),
+        Estimate(evidence, method, "exact"),
+        Estimate(evidence - bound, method, "exact"),
+    )

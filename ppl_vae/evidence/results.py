@@ -1,0 +1,154 @@
+"""Results of measuring: numbers with their method, direction, error and pointwise values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ppl_vae.evidence.pareto import k_hat_limit
+
+__all__ = ["Bound", "Estimate", "Measurement", "finite"]
+
+Bound = Literal["exact", "unbiased", "lower", "upper"]
+
+
+def finite(number: float) -> float | None:
+    """A number as JSON can hold it: None for what is not finite."""
+    return number if math.isfinite(number) else None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number in nats per datum, with where it comes from.
+
+    Arguments:
+        pointwise: One value a datum, ``(data,)``, in nats.
+        method: How it was computed, in words.
+        bound: Whether each value is exact, or in expectation a lower or an upper bound, or unbiased.
+        draws: Draws a datum; 0 for exact methods.
+        pointwise_se: Monte Carlo standard error of each value, ``(data,)``; None is zero.
+        k_hat: Pareto shape of the largest weights of each datum, ``(data,)``, where weights were used: minus infinity
+            where they are constant over different draws, not a number where it cannot be known.
+    """
+
+    pointwise: Tensor
+    method: str
+    bound: Bound
+    draws: int = 0
+    pointwise_se: Tensor | None = None
+    k_hat: Tensor | None = None
+
+    @property
+    def mean(self) -> float:
+        """Mean over the data."""
+        return self.pointwise.mean().item()
+
+    @property
+    def se(self) -> float:
+        """Monte Carlo standard error of the mean over these very data; zero for exact methods."""
+        if self.pointwise_se is None:
+            return 0.0
+        return (self.pointwise_se.square().sum().sqrt() / len(self.pointwise)).item()
+
+    @property
+    def data_se(self) -> float:
+        """Standard error of the mean as a figure of the population the data were drawn from."""
+        return (self.pointwise.std() / len(self.pointwise) ** 0.5).item() if len(self.pointwise) > 1 else math.nan
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before believing the number."""
+        lines = []
+        impossible = int((self.pointwise == -torch.inf).sum())
+        if impossible:
+            lines.append(f"{impossible} data have probability zero under the model: the mean is minus infinity")
+        if self.k_hat is None:
+            return tuple(lines)
+        limit, count = k_hat_limit(self.draws), len(self.k_hat)
+        unknown, high = int(self.k_hat.isnan().sum()), int((self.k_hat > limit).sum())
+        if unknown:
+            lines.append(
+                f"{unknown} of {count} data have too few different draws to judge the weights by: take 21 draws or "
+                "more, or mistrust a guide that always draws the same"
+            )
+        if high:
+            lines.append(
+                f"{high} of {count} data have a Pareto k-hat over {limit:.2f}: few draws carry the estimate, the "
+                "evidence is probably higher and its error larger; raise the draws"
+            )
+        return tuple(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The number and its errors, without the pointwise values."""
+        found: dict[str, Any] = {
+            "mean": finite(self.mean),
+            "se": finite(self.se),
+            "data_se": finite(self.data_se),
+            "method": self.method,
+            "bound": self.bound,
+            "draws": self.draws,
+            "warnings": list(self.warnings),
+        }
+        if self.k_hat is not None:
+            known = self.k_hat[~self.k_hat.isnan()]
+            found["k_hat_worst"] = finite(known.max().item()) if len(known) else None
+        return found
+
+    def __str__(self) -> str:
+        sign = {"lower": ">= ", "upper": "<= "}.get(self.bound, "")
+        error = f" +- {self.se:.2g}" if self.se else ""
+        return f"{sign}{self.mean:.3f}{error} ({self.method})"
+
+    @classmethod
+    def join(cls, parts: list[Estimate]) -> Estimate:
+        """The estimate of all data from those of consecutive blocks, made by the same method."""
+
+        def together(name: str) -> Tensor | None:
+            values = [getattr(part, name) for part in parts]
+            return None if values[0] is None else torch.cat(values)
+
+        pointwise = torch.cat([part.pointwise for part in parts])
+        first = parts[0]
+        return cls(pointwise, first.method, first.bound, first.draws, together("pointwise_se"), together("k_hat"))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Bound, evidence and gap of one set of data.
+
+    Arguments:
+        elbo: The evidence lower bound of each datum.
+        evidence: log p(x) of each datum.
+        gap: Evidence minus bound.
+    """
+
+    elbo: Estimate
+    evidence: Estimate
+    gap: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name).to_json() for name in ("elbo", "evidence", "gap")}
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<9} {getattr(self, name)}" for name in ("elbo", "evidence", "gap"))
+
+    def pointwise(self) -> dict[str, Tensor]:
+        """All values a datum by name, for keeping."""
+        found = {}
+        for name in ("elbo", "evidence", "gap"):
+            estimate: Estimate = getattr(self, name)
+            found[name] = estimate.pointwise
+            if estimate.pointwise_se is not None:
+                found[f"{name}_se"] = estimate.pointwise_se
+            if estimate.k_hat is not None:
+                found["k_hat"] = estimate.k_hat
+        return found
+
+    @classmethod
+    def join(cls, parts: list[Measurement]) -> Measurement:
+        """The measurement of all data from those of consecutive blocks."""
+        return cls(*(Estimate.join([getattr(part, name) for part in parts]) for name in ("elbo", "evidence", "gap")))
