@@ -48,11 +48,9 @@ def read_newsgroups(folder: Path) -> Raw:
 
 
 def _fetch(folder: Path) -> None:
+    if os.environ.get("PPL_VAE_DATA") and not folder.is_dir():
+        raise ValueError(f"PPL_VAE_DATA names {folder}, which is no folder; make it, or name the one with the data")
     try:
-        if os.environ.get("PPL_VAE_DATA") and not folder.is_dir():
-            raise ValueError(
-                f"PPL_VAE_DATA names {folder}, which is not a folder; make it, or name the one with the data"
-            )
         folder.mkdir(parents=True, exist_ok=True)
         # Within the data folder, so that the files can be moved into place in one step once they are known to be good.
         with tempfile.TemporaryDirectory(dir=folder) as scratch:

@@ -28,9 +28,7 @@ def read_table(path: Path) -> Raw:
     file = TextFile.open(path)
     rows = list(_rows(file, "\t" if plain_name(path).endswith(".tsv") else ","))
     if len(rows) < 2:
-        raise ValueError(
-            f"{path} needs a header line and a document a row, has {len(rows)} lines in all; add what is missing"
-        )
+        raise ValueError(f"{path} needs a header line and at least one document, has {len(rows)} rows; add documents")
     header = [cell.strip().lower() for cell in rows[0][1]]
     notes: tuple[str, ...] = ()
     if "text" in header:
