@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from zuko.nn import MaskedMLP
 
-from ppl_vae.distributions import AutoregressiveBits, JointBits, bit_states
+from ppl_vae.bits import AutoregressiveBits, JointBits, bit_states
 from ppl_vae.guide import AmortisedGuide, independent, parameters
 from ppl_vae.networks import Encoder, FirstLayer
 

@@ -7,13 +7,10 @@ import ppl_vae.threads  # noqa: F401
 # isort: split
 import contextlib
 import json
-import os
 import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -24,60 +21,13 @@ import torch
 
 from ppl_vae import __version__
 from ppl_vae.corpora import CORPORA
+from ppl_vae.errors import on_termination, words_for_errors
 from ppl_vae.estimators import ESTIMATORS
-from ppl_vae.pairs import Definition, available, find
-from ppl_vae.progress import say
+from ppl_vae.pair_command import PairCommand
+from ppl_vae.pairs import available, find
 from ppl_vae.runs import Run
-from ppl_vae.training import Interrupted
 
 __all__ = ["main"]
-
-
-_terminated: list[int] = []
-
-
-def _terminate(number: int, frame: object) -> None:
-    """Schedulers send SIGTERM before they kill: it ends a run as ctrl-C does."""
-    _terminated.append(number)
-    raise KeyboardInterrupt
-
-
-class Refused(click.ClickException):
-    """An error the user can mend, in one line."""
-
-
-@contextmanager
-def words_for_errors() -> Iterator[None]:
-    """Turns what goes wrong into a line; ``PPL_VAE_DEBUG=1`` shows the traceback too."""
-    try:
-        yield
-    except (click.exceptions.Exit, click.ClickException, click.Abort):
-        raise
-    except KeyboardInterrupt as error:
-        if isinstance(error, Interrupted):
-            say(
-                f"stopped: the last whole epoch and the best state are saved; go on with ppl-vae train --resume {error}"
-            )
-        else:
-            say("stopped")
-        sys.exit(143 if _terminated else 130)
-    except BrokenPipeError:
-        sys.exit(141)
-    except Exception as error:
-        if os.environ.get("PPL_VAE_DEBUG"):
-            traceback.print_exc()
-        expected = isinstance(error, (ValueError, ArithmeticError))
-        text = str(error) if expected else f"{type(error).__name__}: {error}{_where(error)}"
-        raise Refused(text or type(error).__name__) from error
-
-
-def _where(error: BaseException) -> str:
-    """The line of a user's own model or guide an unforeseen error came from, else how to see more."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-    own = [f for f in frames if not f.filename.startswith(str(Path(__file__).parent))]
-    own = [f for f in own if Path(f.filename).suffix == ".py"]
-    place = f" (at {own[-1].filename}, line {own[-1].lineno})" if own else ""
-    return f"{place}; PPL_VAE_DEBUG=1 shows the traceback"
 
 
 class Group(click.Group):
@@ -86,80 +36,6 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with words_for_errors():
             return super().invoke(ctx)
-
-
-class PairCommand(click.Command):
-    """A command whose further options are the constructor arguments of the model and the guide it is given."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with words_for_errors():
-            model, guide = _peek(self, args)
-            extra = ctx.meta.setdefault(PairCommand.__name__, [])
-            chosen = [("models", model, "")] if model else []
-            chosen += [("guides", guide or "mean_field", "guide-")] if model or guide else []
-            for kind, name, prefix in chosen:
-                try:
-                    with contextlib.redirect_stdout(sys.stderr):
-                        definition = find(kind, name)  # type: ignore[arg-type]
-                except ValueError as error:
-                    raise click.UsageError(str(error), ctx) from error
-                extra += _options(definition, prefix, self.get_params(ctx))
-        return super().parse_args(ctx, args)
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        *own, help_option = super().get_params(ctx)
-        return [*own, *ctx.meta.get(PairCommand.__name__, []), help_option]
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record is not None:
-                groups.setdefault(getattr(param, "group", "Options"), []).append(record)
-        for title, records in groups.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
-
-
-def _peek(command: click.Command, args: list[str]) -> tuple[str | None, str | None]:
-    """The model and guide named among arguments that may still hold options not yet known."""
-    takes_value = {name for p in command.params if isinstance(p, click.Option) and not p.is_flag for name in p.opts}
-    model, guide, skip = None, None, False
-    for index, arg in enumerate(args):
-        if skip:
-            skip = False
-        elif arg == "--guide" and index + 1 < len(args):
-            guide, skip = args[index + 1], True
-        elif arg.startswith("--guide="):
-            guide = arg.partition("=")[2]
-        elif arg.startswith("-"):
-            # An option of the model is unknown here; all of them take a value.
-            known = arg in {name for p in command.params for name in p.opts + p.secondary_opts}
-            skip = "=" not in arg and (arg in takes_value or (not known and arg not in ("--help", "-h")))
-        elif model is None:
-            model = arg
-    return model, guide
-
-
-def _options(definition: Definition, prefix: str, taken: list[click.Parameter]) -> list[click.Parameter]:
-    known = {name for param in taken for name in param.opts}
-    found: list[click.Parameter] = []
-    for option in definition.options():
-        flag = f"--{prefix}{option.name.replace('_', '-')}"
-        if flag in known:
-            raise ValueError(f"{definition.file}: argument {option.name!r} clashes with the option {flag}; rename it")
-        kind = click.Choice([str(c) for c in option.type]) if isinstance(option.type, tuple) else option.type
-        made = click.Option(
-            [flag, f"{definition.kind}__{option.name}"],
-            type=kind,
-            default=option.default,
-            required=option.default is None,
-            show_default=True,
-            help=option.help,
-        )
-        made.group = f"Options of {definition.kind[:-1]} {definition.name}"  # type: ignore[attr-defined]
-        found.append(made)
-    return found
 
 
 def with_json(function: Callable[..., Any]) -> Callable[..., None]:
@@ -189,7 +65,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     pyro.settings.set(module_local_params=True)
     with contextlib.suppress(ValueError):  # only the main thread may
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, on_termination)
 
 
 def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppl_vae.distributions import bit_states
+from ppl_vae.bits import bit_states
 
 __all__ = [
     "ARM",

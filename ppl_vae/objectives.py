@@ -17,8 +17,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae import exponential_family
+from ppl_vae.bits import bit_states
 from ppl_vae.choice import make_estimator, refusal
-from ppl_vae.distributions import bit_states
 from ppl_vae.estimators import Code, Estimator, FirstOrder
 from ppl_vae.log_weight import Fixed, OwnParameters, check_cover, log_prob, run, shares_codes
 from ppl_vae.randomness import kept_random_state

@@ -17,7 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ["Checkpoint", "Run", "atomic_write"]
+__all__ = ["Checkpoint", "Interrupted", "Run", "atomic_write"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or a request to terminate, with the folder of the run that can be taken up again."""
 
 
 def atomic_write(path: Path, content: bytes) -> None:

@@ -18,11 +18,7 @@ from ppl_vae.progress import Reporter
 from ppl_vae.randomness import kept_random_state, random_states, set_random_states
 from ppl_vae.runs import Checkpoint, Run
 
-__all__ = ["Interrupted", "Settings", "Trainer", "parse_schedule"]
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or a request to terminate, after everything was saved; holds the run folder."""
+__all__ = ["Settings", "Trainer", "parse_schedule"]
 
 
 CHECKPOINT_SECONDS = 15.0
@@ -177,8 +173,6 @@ class Trainer:
                     if time.monotonic() - saved > CHECKPOINT_SECONDS:
                         self._save()
                         saved = time.monotonic()
-        except KeyboardInterrupt as error:
-            raise Interrupted(str(self.run.folder)) from error
         finally:
             self._save()
 

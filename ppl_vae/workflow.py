@@ -13,12 +13,13 @@ import torch
 from ppl_vae.batches import PackedCounts
 from ppl_vae.choice import fit_estimator, make_estimator
 from ppl_vae.corpora import Corpus, load_corpus
+from ppl_vae.estimators import Estimator
 from ppl_vae.evidence import cells, measure
 from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.pairs import Definition, Kind, facts, find
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state
-from ppl_vae.runs import Checkpoint, Run
+from ppl_vae.runs import Checkpoint, Interrupted, Run
 from ppl_vae.sites import guide_sites
 from ppl_vae.summary import Split, Summary
 from ppl_vae.training import Settings, Trainer
@@ -143,8 +144,23 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
         f"{len(splits['test'])} test data; estimator {estimator.name}; run {folder}"
     )
 
-    objective = DiscreteELBO(estimator)
-    trainer = Trainer(pair.model, pair.guide, objective, run, settings)
+    try:
+        return _train_and_measure(config, run, pair, estimator, settings, splits, corpus.notes, resume)
+    except KeyboardInterrupt as error:
+        raise Interrupted(str(folder)) from error
+
+
+def _train_and_measure(
+    config: dict[str, Any],
+    run: Run,
+    pair: Pair,
+    estimator: Estimator,
+    settings: Settings,
+    splits: dict[str, Any],
+    notes: tuple[str, ...],
+    resume: bool,
+) -> Summary:
+    trainer = Trainer(pair.model, pair.guide, DiscreteELBO(estimator), run, settings)
     if resume and trainer.resume():
         say(f"taking up the training after epoch {trainer.epoch}")
     else:
@@ -153,7 +169,6 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
         torch.manual_seed(settings.seed)
     validation = splits["validation"] if len(splits["validation"]) else None
     trainer.fit(splits["train"], validation)
-    notes = []
     if config["retrain"] and validation is not None:
         everything = PackedCounts.concatenate([splits["train"], splits["validation"]])
         pair = Pair.build(config, everything)
@@ -168,18 +183,18 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
         again.restore_best()
         splits["train"] = everything
         del splits["validation"]
-        notes.append("trained again on training and validation data for as many epochs as validation chose")
+        notes = ("trained again on training and validation data for as many epochs as validation chose", *notes)
     else:
         trainer.restore_best()
 
     summary = Summary(
-        run=str(folder),
+        run=str(run.folder),
         pair=pair.words,
         estimator=estimator.name,
         best_epoch=trainer.best_epoch,
         epochs=trainer.epoch,
         splits=_measure(pair, splits, config),
-        notes=tuple(notes) + tuple(corpus.notes),
+        notes=notes,
     )
     run.write_json("summary.json", summary.to_json())
     values = {f"{name}.{key}": v for name, s in summary.splits.items() for key, v in s.measurement.pointwise().items()}

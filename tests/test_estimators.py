@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ppl_vae.distributions import bit_states
+from ppl_vae.bits import bit_states
 from ppl_vae.estimators import ARM, ESTIMATORS, Code, DisARM, Enumerate, FirstOrder, LeaveOneOut, estimate
 from tests.statistics import assert_mean
 

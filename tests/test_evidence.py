@@ -9,7 +9,7 @@ from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.text import Text
 from torch import nn
 
-from ppl_vae.distributions import bit_states
+from ppl_vae.bits import bit_states
 from ppl_vae.evidence import Measurement, measure, sampled_elbo
 from ppl_vae.evidence.importance import from_log_weights
 from ppl_vae.evidence.pareto import k_hat, k_hat_limit

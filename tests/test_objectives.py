@@ -7,8 +7,8 @@ import torch
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from pyro.nn import PyroModule
 
+from ppl_vae.bits import AutoregressiveBits, bit_states
 from ppl_vae.choice import fit_estimator, make_estimator
-from ppl_vae.distributions import AutoregressiveBits, bit_states
 from ppl_vae.estimators import DisARM, Enumerate, FirstOrder, LeaveOneOut
 from ppl_vae.objectives import DiscreteELBO, NonFiniteError
 from ppl_vae.sites import guide_sites

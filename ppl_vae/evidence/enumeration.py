@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.batches import PackedCounts
-from ppl_vae.distributions import bit_states
+from ppl_vae.bits import bit_states
 from ppl_vae.evidence.results import Estimate, Measurement
 from ppl_vae.log_weight import Sites, check_cover, latents, log_joint, log_proposal, run, shares_codes
 from ppl_vae.randomness import kept_random_state

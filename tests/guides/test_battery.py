@@ -7,7 +7,7 @@ import torch
 from ppl_vae.models.text import Text
 from torch import nn
 
-from ppl_vae.distributions import bit_states
+from ppl_vae.bits import bit_states
 from ppl_vae.log_weight import latents, log_proposal, log_weight, run
 from ppl_vae.networks import FirstLayer
 from ppl_vae.objectives import DiscreteELBO

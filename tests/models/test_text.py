@@ -4,7 +4,7 @@ import torch
 from ppl_vae.models.text import Text
 
 from ppl_vae.batches import PackedCounts
-from ppl_vae.distributions import bit_states
+from ppl_vae.bits import bit_states
 from ppl_vae.log_weight import log_joint
 from tests.pairs_in_small import documents
 from tests.statistics import assert_mean
