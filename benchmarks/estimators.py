@@ -30,7 +30,7 @@ from ppl_vae.pairs import facts
 @click.option("--bits", default=8, show_default=True, help="At most 12: the reference enumerates.")
 @click.option("--epochs", default=5, show_default=True, help="Of training before measuring.")
 @click.option("--repeats", default=200, show_default=True, help="Gradient estimates an estimator.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 def main(corpus: str, vocabulary: int, bits: int, epochs: int, repeats: int, as_json: bool) -> None:
     """Print the gradient noise of every estimator."""
     torch.manual_seed(0)
@@ -52,12 +52,10 @@ def main(corpus: str, vocabulary: int, bits: int, epochs: int, repeats: int, as_
 
     exact = gradient(DiscreteELBO("enumerate"))
     rows = []
-    for name in ESTIMATORS:
+    for name in (name for name, kind in ESTIMATORS.items() if not kind.exact):
         for control in (False, True):
             for draws in (1, 5):
                 estimator = make_estimator(name, control)
-                if name == "enumerate":
-                    continue
                 # At equal cost: leave-one-out takes as many independent draws as the others take pairs' halves.
                 count = 2 * draws if name == "loo" else draws
                 objective = DiscreteELBO(estimator, draws=count)

@@ -1,4 +1,4 @@
-"""The command line: ``ppl-vae train`` and ``ppl-vae list``."""
+"""The command line: ``ppl-vae train``, ``gap``, ``evidence`` and ``list``."""
 
 from __future__ import annotations
 
@@ -209,6 +209,39 @@ def _given(ctx: click.Context, param: click.Parameter) -> bool:
 def _absolute(corpus: str) -> str:
     """Paths are kept whole, so that a run can be taken up from any folder."""
     return corpus if corpus in CORPORA or not Path(corpus).exists() else str(Path(corpus).resolve())
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
+@with_json
+def gap(folder: Path, split: str) -> Any:
+    """Split the gap of a trained RUN into what the guide's family costs and what its amortisation.
+
+    Exact, by enumeration of codes of at most 16 bits. Writes gap-SPLIT.json, the values of every datum and a
+    figure into the run.
+    """
+    from ppl_vae.workflow import measure_gap
+
+    return measure_gap(folder, split)
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
+@click.option("--method", default="auto", show_default=True, type=click.Choice(["auto", "enumeration", "importance"]))
+@click.option(
+    "--draws", default=1000, show_default=True, type=click.IntRange(min=2), help="Draws a datum where needed."
+)
+@with_json
+def evidence(folder: Path, split: str, method: Any, draws: int) -> Any:
+    """Measure ELBO, evidence and gap of a trained RUN again, by another method or with more draws.
+
+    Writes evidence-SPLIT-METHOD.json and the values of every datum into the run.
+    """
+    from ppl_vae.workflow import measure_evidence
+
+    return measure_evidence(folder, split, method, draws)
 
 
 @main.command("list")

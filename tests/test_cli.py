@@ -406,6 +406,39 @@ def test_termination_saves_as_an_interrupt_does(folder):
     assert len(Path("r/train-metrics.jsonl").read_text().splitlines()) > 1
 
 
+def test_the_gap_of_a_run_is_split(folder):
+    assert invoke("train", *SMALL, "--epochs", "3", "--out", "r").exit_code == 0
+    content = json.loads(call("gap", "r", "--json").stdout)
+    expected = summary("r")["splits"]["test"]
+    assert content["evidence"]["mean"] == pytest.approx(expected["evidence"], abs=1e-4)
+    assert content["elbo"]["mean"] == pytest.approx(expected["elbo"], abs=1e-4)
+    parts = content["family_gap"]["mean"] + content["amortisation_gap"]["mean"]
+    assert parts == pytest.approx(expected["gap"], abs=1e-4)
+    for name in ("gap-test.json", "gap-test.safetensors", "figures/gap-test.png"):
+        assert Path("r", name).exists()
+    assert "amortisation gap" in invoke("gap", "r", "--split", "train").output
+
+
+def test_evidence_is_measured_again_by_another_method(folder):
+    assert invoke("train", *SMALL, "--epochs", "3", "--out", "r").exit_code == 0
+    exact = json.loads(call("evidence", "r", "--json").stdout)
+    assert exact["evidence"]["mean"] == pytest.approx(summary("r")["splits"]["test"]["evidence"], abs=1e-4)
+    sampled = json.loads(call("evidence", "r", "--method", "importance", "--draws", "2000", "--json").stdout)
+    assert sampled["evidence"]["bound"] == "lower"
+    assert abs(sampled["elbo"]["mean"] - exact["elbo"]["mean"]) < 6 * sampled["elbo"]["se"]
+    assert Path("r/evidence-test-importance.safetensors").exists()
+
+
+def test_gaps_that_cannot_be_split_are_named(folder):
+    assert invoke("train", *SMALL, "--epochs", "1", "--retrain", "--out", "r").exit_code == 0
+    assert "has no validation data; choose from train, test" in invoke("gap", "r", "--split", "validation").output
+    assert invoke("gap", "r", "--split", "train").exit_code == 0
+    assert "is not a run folder" in invoke("gap", "nowhere").output
+    for path in Path("r/checkpoints").iterdir():
+        path.unlink()
+    assert "has no trained state yet; finish it with" in " ".join(invoke("gap", "r").output.split())
+
+
 def test_list_survives_files_that_are_no_models(folder):
     Path("models").mkdir()
     Path("models/helpers.py").write_text("x = 1")

@@ -1,0 +1,29 @@
+"""Every benchmark runs, in small."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+from click.testing import CliRunner
+
+from benchmarks import estimators
+
+SMALL = {"estimators": (estimators.main, ["--epochs", "1", "--repeats", "3", "--bits", "3", "--json"])}
+
+
+def test_none_is_left_out():
+    folder = Path(__file__).parents[2] / "benchmarks"
+    assert {p.stem for p in folder.glob("*.py")} - {"__init__"} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_runs_in_small(name, tmp_path):
+    rows = np.random.default_rng(0).poisson(0.5, (60, 30)) + np.eye(60, 30)
+    scipy.sparse.save_npz(tmp_path / "x.npz", scipy.sparse.csr_matrix(rows))
+    command, options = SMALL[name]
+    result = CliRunner().invoke(command, [*options, "--corpus", str(tmp_path / "x.npz")], catch_exceptions=False)
+    rows = json.loads(result.output)["rows"]
+    assert {row["estimator"] for row in rows} >= {"arm", "disarm+first_order", "loo"}
+    assert all(row["noise"] > 0 for row in rows)
