@@ -228,10 +228,9 @@ class DiscreteELBO(ELBO):
             log_q, _ = self._sum(discrete, raw=True)
         path = model_local - guide_local
         other = model_other - guide_other
-        with torch.no_grad():
-            f_constant, _ = self._sum(discrete)
-        f = path - f_constant
         constant = log_q.detach()
+        plain = all(isinstance(s["scale"], float) and s["scale"] == 1 and s["mask"] is None for s in discrete.values())
+        f = path - (constant if plain else self._sum(discrete)[0].detach())
         if estimator.exact and discrete and other.ndim:
             raise ValueError("enumerate needs every site of the pair inside the plate of the discrete sites; use loo")
         weighted = estimator.weights(constant) * f if discrete else f / rows
