@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, OneHotCategorical
 from torch.nn import functional
@@ -20,8 +21,8 @@ _FAMILIES: tuple[tuple[type, str], ...] = (
 
 
 def base(fn: Any) -> Any:
-    """The distribution of single numbers inside Independent and expanded wrappers."""
-    while isinstance(fn, Independent) or (hasattr(fn, "base_dist") and not hasattr(fn, "transforms")):
+    """The distribution of single numbers inside Independent and expanded wrappers; masked ones are another family."""
+    while isinstance(fn, (Independent, ExpandedDistribution)):
         fn = fn.base_dist
     return fn
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ppl_vae import exponential_family
 from ppl_vae.log_weight import latents, run
+from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
 
 __all__ = ["AmortisedGuide", "Factorised", "Latent"]
@@ -59,7 +60,7 @@ class AmortisedGuide(PyroModule):
 
     def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
         super().__init__()
-        with torch.no_grad(), kept_random_state():
+        with evaluating(model), kept_random_state():
             sites = run(model, (x,), {}, draws=1)
         self.latents: list[Latent] = []
         who = type(self).__name__

@@ -55,15 +55,18 @@ class Fixed(Messenger):
 
 
 class OwnParameters(Messenger):
-    """Modules use their own parameters, not the store's of the same name, so that pairs of one process stay apart."""
+    """A module keeps its own parameter where the store knows another of that name, so that pairs stay apart."""
 
     def _pyro_param(self, msg: Any) -> None:
         initial = msg["args"][1] if len(msg["args"]) > 1 else None
-        if isinstance(initial, torch.nn.Parameter):
-            initial.unconstrained = weakref.ref(initial)  # type: ignore[attr-defined]
+        if not isinstance(initial, torch.nn.Parameter):
+            return
+        initial.unconstrained = weakref.ref(initial)  # type: ignore[attr-defined]
+        store, name = pyro.get_param_store(), msg["name"]
+        if pyro.settings.get("module_local_params") or (name in store and store[name] is not initial):
             msg["value"] = initial
             # Pyro's SVI gathers parameters by name; a model and its guide may both have a layer called "net".
-            msg["name"] = f"{msg['name']}@{id(initial)}"
+            msg["name"] = f"{name}@{id(initial)}"
 
 
 def run(

@@ -21,6 +21,7 @@ from ppl_vae.bits import bit_states
 from ppl_vae.choice import make_estimator, refusal
 from ppl_vae.estimators import Code, Estimator, FirstOrder
 from ppl_vae.log_weight import Fixed, OwnParameters, check_cover, log_prob, run, shares_codes
+from ppl_vae.modes import evaluating, evaluation_mode
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import GuideSite, guide_sites
 
@@ -138,7 +139,7 @@ class DiscreteELBO(ELBO):
         """Learns the plates and the guide's sites, once a pair."""
         if self._probed is not None and self._probed[0] == model and self._probed[1] == guide:
             return
-        with torch.no_grad(), kept_random_state(), poutine.block(), OwnParameters():
+        with evaluating(model, guide), kept_random_state(), poutine.block(), OwnParameters():
             traced = poutine.trace(guide).get_trace(*args, **kwargs)
             scored = poutine.trace(poutine.replay(model, trace=traced)).get_trace(*args, **kwargs)
         sites = {
@@ -168,7 +169,10 @@ class DiscreteELBO(ELBO):
                 scored = run(model, args, kwargs, draws=len(next(iter(values.values()))), handler=Fixed(values))
                 return self._sum(scored)[0]
 
-            self._shared = len(discrete) == len(self._sites) and shares_codes(score, discrete)
+            # A site that depends on others has the guide, too, work on their codes.
+            alone = len(discrete) == len(self._sites) and all(site.independent for site in self._sites)
+            with evaluating(model):
+                self._shared = alone and shares_codes(score, discrete)
         self._probed = (model, guide)
 
     def _frames(self) -> tuple[tuple[str, int], ...]:
@@ -269,7 +273,7 @@ class DiscreteELBO(ELBO):
         """Gradient of log p(x, z) - log q(z) for the bits, at their means, ``(*plates, bits)``."""
         logits = {n: exponential_family.bit_logits(site["fn"])[0].detach() for n, site in bits.items()}  # type: ignore[index]
         means = {n: p.sigmoid().reshape(1, *bits[n]["fn"].shape()[1:]).requires_grad_() for n, p in logits.items()}
-        with pyro.validation_enabled(False), torch.enable_grad(), _frozen(model):
+        with pyro.validation_enabled(False), torch.enable_grad(), _frozen(model), evaluation_mode(model, guide):
             values, total = means | indices, torch.zeros(())
             if len(bits) < len(self._sites):
                 proposed = run(guide, args, kwargs, draws=1, plates=self._plates, handler=Fixed(values))

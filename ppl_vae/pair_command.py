@@ -73,7 +73,7 @@ def _options(definition: Definition, prefix: str, taken: list[click.Parameter]) 
         flag = f"--{prefix}{option.name.replace('_', '-')}"
         if flag in known:
             raise ValueError(f"{definition.file}: argument {option.name!r} clashes with the option {flag}; rename it")
-        kind = click.Choice([str(c) for c in option.type]) if isinstance(option.type, tuple) else option.type
+        kind = click.Choice(option.type) if isinstance(option.type, tuple) else option.type
         made = click.Option(
             [flag, f"{definition.kind}__{option.name}"],
             type=kind,

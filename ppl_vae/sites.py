@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ppl_vae import exponential_family
 from ppl_vae.log_weight import latents, run
+from ppl_vae.modes import evaluation_mode
 from ppl_vae.randomness import kept_random_state
 
 __all__ = ["GuideSite", "guide_sites"]
@@ -92,7 +93,7 @@ def guide_sites(
 ) -> list[GuideSite]:
     """Reads off one run of a guide how it draws each latent. Leaves the random state as it was."""
     found, probe = [], _Probe()
-    with kept_random_state(), torch.enable_grad():
+    with kept_random_state(), evaluation_mode(guide), torch.enable_grad():
         traced = latents(run(guide, args, kwargs or {}, draws=4, plates=plates, handler=probe))
     for name, site in traced.items():
         fn = site["fn"]

@@ -210,7 +210,7 @@ def _train_and_measure(
 
 @dataclass
 class Opened:
-    """A finished run, ready to be measured.
+    """A run, ready to be measured.
 
     Arguments:
         run: Its folder.
@@ -240,10 +240,16 @@ def open_run(folder: Path) -> Opened:
     run = Run.open(folder)
     config = run.config
     corpus = load_data(config)
+    if config["device"] != "cpu" and not getattr(torch, config["device"]).is_available():
+        say(f"note: this machine has no {config['device']}, on which the run was trained: measuring on the cpu")
+        config["device"] = "cpu"
+    finished = (folder / "summary.json").exists()
+    if not finished:
+        say("note: the run is not finished; its best state so far is measured")
     device = torch.device(config["device"])
     splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
     name = "train-best"
-    if run.checkpoint("retrain-best").exists():
+    if finished and run.checkpoint("retrain-best").exists():
         name, everything = "retrain-best", PackedCounts.concatenate([splits["train"], splits.pop("validation")])
         splits["train"] = everything
     if not run.checkpoint(name).exists():

@@ -16,6 +16,7 @@ def clean_state() -> Iterator[None]:
     torch.manual_seed(0)
     pyro.clear_param_store()
     pyro.enable_validation(True)
+    pyro.settings.set(module_local_params=False)  # as a user's script finds it; the command line sets it
     kind = torch.get_default_dtype()
     yield
     torch.set_default_dtype(kind)

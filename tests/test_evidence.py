@@ -116,6 +116,44 @@ def test_collapsed_guides_are_not_taken_for_perfect_ones():
     assert some.evidence.k_hat[1].isnan()
 
 
+def test_tied_weights_are_not_taken_for_constant_ones():
+    """One bit of twenty matters: half the weights are equal and largest, and the guide is not the posterior."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(20)).to_event(1))
+            pyro.sample("x", dist.Normal(3 * z[..., 0], 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(logits=torch.zeros(20)).to_event(1))
+
+    found = measure(model, guide, torch.zeros(4), draws=100)
+    assert found.evidence.bound == "lower"
+    assert found.gap.mean > 0.5
+    assert found.evidence.warnings
+
+
+def test_masked_latents_are_not_enumerated_as_if_unmasked():
+    def masked(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(2)).to_event(1).mask(x > 0))
+
+    with pytest.raises(ValueError, match="site 'z' is MaskedDistribution"):
+        measure(masked, masked, torch.randn(4), method="enumeration")
+
+
+def test_densities_that_are_not_numbers_stay_so():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(2)).to_event(1))
+            pyro.sample("x", dist.Normal(z[..., 0] * torch.nan, 1.0, validate_args=False), obs=x)
+
+    pyro.enable_validation(False)
+    found = measure(model, one_code(torch.zeros(2))[1], torch.randn(3))
+    assert found.elbo.pointwise.isnan().all()
+
+
 def test_blocks_with_and_without_constant_weights_join():
     rough = from_log_weights(torch.randn(50, 2), torch.ones(2).bool())
     flat = from_log_weights(torch.zeros(50, 2), torch.ones(2).bool())

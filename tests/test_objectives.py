@@ -269,8 +269,43 @@ def test_two_pairs_in_one_process_do_not_disturb_each_other():
     assert not torch.equal(other[1].net.weight, before)
 
 
-def test_svi_trains_a_stock_pair():
-    torch.manual_seed(0)
+def test_svi_still_saves_its_optimiser_and_its_parameters():
+    x, pair = torch.rand(20, 6).round(), (Decoder(4, 6), Encoder(6, 4))
+    optimiser = pyro.optim.Adam({"lr": 0.05})
+    SVI(*pair, optimiser, loss=DiscreteELBO()).step(x)
+    assert "net$$$weight" in optimiser.get_state()
+    kept = pyro.get_param_store()["net$$$weight"]
+    assert any(kept is module.net.weight for module in pair)
+
+
+def test_probing_and_relaxing_leave_running_statistics_alone():
+    class Normed(PyroModule):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.BatchNorm1d(4))
+
+        def forward(self, x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Bernoulli(logits=self.net(x)).to_event(1))
+
+    guide, x = Normed(), torch.rand(20, 6).round()
+    DiscreteELBO()(Decoder(4, 6), guide)(x)
+    assert guide.net[1].num_batches_tracked == 1
+
+
+def test_enumeration_of_a_guide_that_works_on_the_codes_of_another_site():
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            a = pyro.sample("a", dist.Bernoulli(0.5 * torch.ones(2)).to_event(1))
+            both = torch.cat([x.expand(*a.shape[:-1], 3), a], -1)
+            pyro.sample("b", dist.Bernoulli(logits=both[..., :2]).to_event(1))
+
+    assert DiscreteELBO("enumerate").loss(guide, guide, torch.randn(4, 3)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_svi_trains_a_stock_pair(local):
+    pyro.settings.set(module_local_params=local)
     x = (torch.rand(200, 1) < 0.5).double().expand(200, 6).clone()
     svi = SVI(Decoder(4, 6), Encoder(6, 4), pyro.optim.Adam({"lr": 0.05}), loss=DiscreteELBO())
     losses = [svi.step(x) / 200 for _ in range(300)]

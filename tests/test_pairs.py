@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ppl_vae.batches import PackedCounts
+from ppl_vae.pair_command import _options
 from ppl_vae.pairs import available, facts, find
 
 OWN = '''
@@ -66,6 +67,12 @@ def test_a_users_own_file_wins_over_a_shipped_one(folder):
     for name in ("text", "models/text.py"):
         assert find("models", name).target.__name__ == "Mine"
     assert [d.name for d in available("models")[0] if not d.shipped] == ["text"]
+
+
+def test_choices_keep_their_type(folder):
+    (folder / "mine.py").write_text(OWN.replace('Literal["a", "b"] = "a"', "Literal[2, 4] = 2"))
+    kind = next(o for o in _options(find("models", "mine.py"), "", []) if "--kind" in o.opts)
+    assert kind.type.convert("4", kind, None) == 4
 
 
 def test_what_does_not_load_is_named(folder):

@@ -17,9 +17,9 @@ from ppl_vae import exponential_family
 from ppl_vae.bits import AutoregressiveBits, JointBits
 from ppl_vae.diagnostics.family import best_factorised
 from ppl_vae.evidence.enumeration import States
-from ppl_vae.evidence.modes import evaluating
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.log_weight import check_cover, latents, log_joint, log_proposal, run
+from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import GuideSite, guide_sites
 

@@ -123,7 +123,7 @@ def enumerate_states(
             probability = proposal.exp()
             mass += probability.sum(0)
             # A code the guide never draws adds nothing, however improbable the model finds it.
-            bound += joint.sub_(proposal).mul_(probability).nan_to_num_(0.0, torch.inf, -torch.inf).sum(0)
+            bound += joint.sub_(proposal).mul_(probability).masked_fill_(probability == 0, 0).sum(0)
         if progress:
             progress(joint.numel())
     assert reference is not None

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ppl_vae.batches import PackedCounts
-from ppl_vae.evidence.modes import evaluating
 from ppl_vae.evidence.pareto import k_hat
 from ppl_vae.evidence.results import Estimate, Measurement
 from ppl_vae.log_weight import weigh
+from ppl_vae.modes import evaluating
 
 __all__ = ["from_log_weights", "importance", "log_weights", "sampled_elbo"]
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import prod
 from typing import Any, Literal
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.evidence.enumeration import enumerate_states
-from ppl_vae.evidence.importance import importance
-from ppl_vae.evidence.modes import evaluating
+from ppl_vae.evidence.importance import from_log_weights, importance, log_weights
 from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.modes import evaluating
 from ppl_vae.sites import GuideSite, guide_sites
 
 __all__ = ["cells", "measure"]
@@ -101,8 +100,7 @@ def _cheap(guide: Program, x: Any, sites: list[GuideSite]) -> bool:
 
 def _beside(evidence: Any, model: Program, guide: Program, x: Any, draws: int, sites: list[GuideSite]) -> Measurement:
     """Exact evidence beside a bound from draws."""
-    elbo = importance(model, guide, x, draws).elbo
-    elbo = replace(elbo, bound="unbiased", method=f"{draws} draws", draws=draws)
+    elbo = Estimate.join([from_log_weights(w, distinct).elbo for w, distinct in log_weights(model, guide, x, draws)])
     words = f"enumeration of {prod(site.states for site in sites)} states"
     gap = Estimate(evidence - elbo.pointwise, f"{words}, {draws} draws", "unbiased", draws, elbo.pointwise_se)
     return Measurement(elbo, Estimate(evidence, words, "exact"), gap)

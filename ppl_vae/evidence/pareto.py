@@ -33,8 +33,8 @@ def k_hat(log_weights: Tensor) -> Tensor:
         log_weights: ``(draws, data)``, in nats.
 
     Returns:
-        ``(data,)``; minus infinity where the tail is constant (a perfect guide), not a number where fewer than
-        five weights lie in the tail.
+        ``(data,)``; minus infinity where all weights are equal, not a number where no tail can be fitted: fewer than
+        five weights lie in it, or they are all tied, as those of few discrete states are.
     """
     draws = len(log_weights)
     size = ceil(min(0.2 * draws, 3 * sqrt(draws)))
@@ -43,9 +43,10 @@ def k_hat(log_weights: Tensor) -> Tensor:
     ordered = log_weights.sort(0).values
     ordered = ordered - ordered[-1]
     tail = ordered[-size:].exp() - ordered[-size - 1].exp()
-    constant = tail[-1] <= 1e-12
-    tail = torch.where(constant, torch.arange(1.0, size + 1, device=tail.device, dtype=tail.dtype)[:, None], tail)
-    return torch.where(constant, -torch.inf, _shape(tail))
+    tied = tail[-1] <= 1e-12
+    tail = torch.where(tied, torch.arange(1.0, size + 1, device=tail.device, dtype=tail.dtype)[:, None], tail)
+    constant = torch.where(ordered[0] > -1e-9, -torch.inf, torch.nan)
+    return torch.where(tied, constant, _shape(tail))
 
 
 def _shape(tail: Tensor) -> Tensor:

@@ -72,8 +72,8 @@ class Estimate:
         unknown, high = int(self.k_hat.isnan().sum()), int((self.k_hat > limit).sum())
         if unknown:
             lines.append(
-                f"{unknown} of {count} data have too few different draws to judge the weights by: take 21 draws or "
-                "more, or mistrust a guide that always draws the same"
+                f"{unknown} of {count} data have too few different draws to judge their weights by: take 21 draws or "
+                "more, mistrust a guide that always draws the same, or enumerate"
             )
         if high:
             lines.append(
@@ -109,7 +109,11 @@ class Estimate:
 
         def together(name: str) -> Tensor | None:
             values = [getattr(part, name) for part in parts]
-            return None if values[0] is None else torch.cat(values)
+            if all(value is None for value in values):
+                return None
+            return torch.cat(
+                [torch.zeros_like(p.pointwise) if v is None else v for p, v in zip(parts, values, strict=True)]
+            )
 
         pointwise = torch.cat([part.pointwise for part in parts])
         first = parts[0]
