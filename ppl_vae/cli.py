@@ -221,7 +221,7 @@ def gap(folder: Path, split: str) -> Any:
     Exact, by enumeration of codes of at most 16 bits. Writes gap-SPLIT.json, the values of every datum and a
     figure into the run.
     """
-    from ppl_vae.workflow import measure_gap
+    from ppl_vae.measured_runs import measure_gap
 
     return measure_gap(folder, split)
 
@@ -239,7 +239,7 @@ def evidence(folder: Path, split: str, method: Any, draws: int) -> Any:
 
     Writes evidence-SPLIT-METHOD.json and the values of every datum into the run.
     """
-    from ppl_vae.workflow import measure_evidence
+    from ppl_vae.measured_runs import measure_evidence
 
     return measure_evidence(folder, split, method, draws)
 
