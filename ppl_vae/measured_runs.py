@@ -69,9 +69,7 @@ def open_run(folder: Path) -> Opened:
     if not run.checkpoint(name).exists():
         raise ValueError(f"{folder} has no trained state yet; finish it with ppl-vae train --resume {folder}")
     pair = Pair.build(config, splits["train"])
-    kept = Checkpoint.read(run.checkpoint(name))
-    kept.restore("model", pair.model, run.checkpoint(name))
-    kept.restore("guide", pair.guide, run.checkpoint(name))
+    Checkpoint.into(run.checkpoint(name), pair.model, pair.guide)
     return Opened(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus)
 
 

@@ -86,6 +86,14 @@ class Checkpoint:
         """The tensors whose names begin with ``prefix.``, without it."""
         return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
 
+    @classmethod
+    def into(cls, path: Path, model: torch.nn.Module, guide: torch.nn.Module) -> Checkpoint:
+        """Reads a file and gives a pair the parameters it holds."""
+        kept = cls.read(path)
+        kept.restore("model", model, path)
+        kept.restore("guide", guide, path)
+        return kept
+
     def restore(self, prefix: str, module: torch.nn.Module, where: Path) -> None:
         """Fills a module.
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ppl_vae.batches import PackedCounts
-from ppl_vae.evidence import Estimate, Measurement
+from ppl_vae.evidence import Measurement
 from ppl_vae.evidence.results import finite
 
 __all__ = ["Split", "Summary"]
@@ -93,7 +93,7 @@ class Summary:
             table.add_column(name, justify="right")
         for name, split in self.splits.items():
             m = split.measurement
-            cells = [str(len(m.elbo.pointwise)), *map(_cell, (m.elbo, m.evidence, m.gap))]
+            cells = [str(len(m.elbo.pointwise)), *(e.figure for e in (m.elbo, m.evidence, m.gap))]
             if text:
                 cells.append("" if split.deviance is None else f"{split.deviance:.2f}{_error(m.elbo.se)}")
             table.add_row(name, *cells)
@@ -156,8 +156,3 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73")
 
 def _error(se: float) -> str:
     return f" +- {se:.2g}" if se else ""
-
-
-def _cell(estimate: Estimate) -> str:
-    sign = {"lower": ">= ", "upper": "<= "}.get(estimate.bound, "")
-    return f"{sign}{estimate.mean:.3f}{_error(estimate.se)}"

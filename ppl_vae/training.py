@@ -269,9 +269,7 @@ class Trainer:
         path = self.run.checkpoint(f"{self.name}-last")
         if not path.exists():
             return False
-        kept = Checkpoint.read(path)
-        kept.restore("model", self.model, path)
-        kept.restore("guide", self.guide, path)
+        kept = Checkpoint.into(path, self.model, self.guide)
         state: dict[int, dict[str, Any]] = {int(i): dict(v) for i, v in kept.state["optimizer"]["scalars"].items()}
         for name, tensor in kept.part("optimizer").items():
             index, _, key = name.partition(".")
@@ -291,7 +289,4 @@ class Trainer:
 
     def restore_best(self) -> None:
         """Gives the pair its best state."""
-        path = self.run.checkpoint(f"{self.name}-best")
-        kept = Checkpoint.read(path)
-        kept.restore("model", self.model, path)
-        kept.restore("guide", self.guide, path)
+        Checkpoint.into(self.run.checkpoint(f"{self.name}-best"), self.model, self.guide)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -183,14 +184,10 @@ def _split(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Evidence, bound of the family's best member, and bound of the guide, ``(data,)`` each."""
     states = States(sites, model, x[:3])
-    shared = states.shared(
-        lambda x, values: log_joint(model, x, values), lambda x, values: log_proposal(guide, x, values)
-    )
+    shared = states.shared(partial(log_joint, model), partial(log_proposal, guide))
     joints, proposals = [], []
-    for index in torch.arange(states.count, device=states.device).split(2**11):
-        codes = states.values(index)
-        if not shared:
-            codes = {n: v.expand(len(v), len(x), *v.shape[2:]).clone() for n, v in codes.items()}
+    for start in range(0, states.count, 2**11):
+        codes = states.codes(start, start + 2**11, len(x), shared)
         joints.append(log_joint(model, x, codes))
         proposals.append(log_proposal(guide, x, codes))
     precise = torch.float32 if states.device.type == "mps" else torch.float64
@@ -228,8 +225,8 @@ def _factors(guide: Program, x: Any, sites: list[GuideSite], dtype: torch.dtype)
 
 def _marginals(posterior: Tensor, sizes: list[int]) -> list[Tensor]:
     """Log-marginals of each factor under joint log-probabilities ``(data, states)``."""
-    found, left = [], 1
+    probability, found, left = posterior.exp(), [], 1
     for size in sizes:
-        found.append(posterior.exp().reshape(len(posterior), left, size, -1).sum((1, 3)).clamp(min=1e-30).log())
+        found.append(probability.reshape(len(posterior), left, size, -1).sum((1, 3)).clamp(min=1e-30).log())
         left *= size
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -55,6 +56,13 @@ class States:
                 found[site.name] = fn.enumerate_support(expand=False)[:, 0][which]
         return found
 
+    def codes(self, start: int, stop: int, data: int, shared: bool) -> dict[str, Tensor]:
+        """Values of the states from ``start`` to ``stop``, of batch size 1 if shared, else repeated for each datum."""
+        found = self.values(torch.arange(start, min(stop, self.count), device=self.device))
+        if shared:
+            return found
+        return {name: value.expand(len(value), data, *value.shape[2:]).clone() for name, value in found.items()}
+
     def shared(self, *scores: Callable[[Any, Mapping[str, Tensor]], Tensor]) -> bool:
         """Whether the programs behind the scores take codes of batch size 1 for all data at once."""
         if len(self.x) < 2:
@@ -99,19 +107,15 @@ def enumerate_states(
     states = States(sites, model, x[:3])
     if guide is not None:
         check_cover(states.run, run(guide, (x[:1],), {}, draws=1))
-    score_model = lambda x, values: log_joint(model, x, values)  # noqa: E731
-    score_guide = lambda x, values: log_proposal(guide, x, values)  # type: ignore[arg-type]  # noqa: E731
-    shared = states.shared(score_model, *([score_guide] if guide is not None else []))
+    shared = states.shared(partial(log_joint, model), *([partial(log_proposal, guide)] if guide is not None else []))
     width = 1 if isinstance(x, PackedCounts) else x[0].numel()
     block = max(1, min(2**11, CELLS // (len(x) * width)))
     precise = torch.float32 if states.device.type == "mps" else torch.float64
     evidence = torch.full((len(x),), -torch.inf, dtype=precise, device=states.device)
     bound, mass, reference = torch.zeros_like(evidence), torch.zeros_like(evidence), None
     for start in range(0, states.count, block):
-        codes = states.values(torch.arange(start, min(start + block, states.count), device=states.device))
-        if not shared:
-            codes = {n: v.expand(len(v), len(x), *v.shape[2:]).clone() for n, v in codes.items()}
-        joint = score_model(x, codes)
+        codes = states.codes(start, start + block, len(x), shared)
+        joint = log_joint(model, x, codes)
         if reference is None:
             # Relative to some code's, log-densities are small numbers, and float32 enough for their sums.
             high = joint.amax(0)
@@ -119,7 +123,7 @@ def enumerate_states(
         joint.sub_(reference)
         evidence = torch.logaddexp(evidence, joint.logsumexp(0).to(evidence))
         if guide is not None:
-            proposal = score_guide(x, codes)
+            proposal = log_proposal(guide, x, codes)
             probability = proposal.exp()
             mass += probability.sum(0)
             # A code the guide never draws adds nothing, however improbable the model finds it.

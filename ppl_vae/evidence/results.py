@@ -98,10 +98,15 @@ class Estimate:
             found["k_hat_worst"] = finite(known.max().item()) if len(known) else None
         return found
 
-    def __str__(self) -> str:
+    @property
+    def figure(self) -> str:
+        """The mean as a table shows it, with its direction and error."""
         sign = {"lower": ">= ", "upper": "<= "}.get(self.bound, "")
         error = f" +- {self.se:.2g}" if self.se else ""
-        return f"{sign}{self.mean:.3f}{error} ({self.method})"
+        return f"{sign}{self.mean:.3f}{error}"
+
+    def __str__(self) -> str:
+        return f"{self.figure} ({self.method})"
 
     @classmethod
     def join(cls, parts: list[Estimate]) -> Estimate:
