@@ -1,4 +1,4 @@
-"""The command line: ``ppl-vae train``, ``gap``, ``evidence`` and ``list``."""
+"""The command line: ``ppl-vae train``, ``list``, and the commands that measure runs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import ppl_vae.threads  # noqa: F401
 
 # isort: split
 import contextlib
-import json
 import signal
-import sys
 import time
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from ppl_vae import __version__
 from ppl_vae.corpora import CORPORA
 from ppl_vae.errors import on_termination, words_for_errors
 from ppl_vae.estimators import ESTIMATORS
+from ppl_vae.measuring_commands import COMMANDS, with_json
 from ppl_vae.pair_command import PairCommand
 from ppl_vae.pairs import available, find
 from ppl_vae.runs import Run
@@ -36,21 +33,6 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with words_for_errors():
             return super().invoke(ctx)
-
-
-def with_json(function: Callable[..., Any]) -> Callable[..., None]:
-    """Adds ``--json``: the result as one JSON document on the output stream; else its table."""
-
-    @click.option(
-        "--json", "as_json", is_flag=True, help="Print the result as one JSON document, and nothing else, on stdout."
-    )
-    @wraps(function)
-    def command(*args: Any, as_json: bool, **kwargs: Any) -> None:
-        with contextlib.redirect_stdout(sys.stderr):  # what users' own files print must not mix with the result
-            result = function(*args, **kwargs)
-        click.echo(json.dumps(result.to_json(), indent=2, allow_nan=False) if as_json else str(result))
-
-    return command
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -211,39 +193,6 @@ def _absolute(corpus: str) -> str:
     return corpus if corpus in CORPORA or not Path(corpus).exists() else str(Path(corpus).resolve())
 
 
-@main.command()
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
-@with_json
-def gap(folder: Path, split: str) -> Any:
-    """Split the gap of a trained RUN into what the guide's family costs and what its amortisation.
-
-    Exact, by enumeration of codes of at most 16 bits. Writes gap-SPLIT.json, the values of every datum and a
-    figure into the run.
-    """
-    from ppl_vae.measured_runs import measure_gap
-
-    return measure_gap(folder, split)
-
-
-@main.command()
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
-@click.option("--method", default="auto", show_default=True, type=click.Choice(["auto", "enumeration", "importance"]))
-@click.option(
-    "--draws", default=1000, show_default=True, type=click.IntRange(min=2), help="Draws a datum where needed."
-)
-@with_json
-def evidence(folder: Path, split: str, method: Any, draws: int) -> Any:
-    """Measure ELBO, evidence and gap of a trained RUN again, by another method or with more draws.
-
-    Writes evidence-SPLIT-METHOD.json and the values of every datum into the run.
-    """
-    from ppl_vae.measured_runs import measure_evidence
-
-    return measure_evidence(folder, split, method, draws)
-
-
 @main.command("list")
 @with_json
 def list_command() -> Any:
@@ -252,3 +201,7 @@ def list_command() -> Any:
 
     (models, no_models), (guides, no_guides) = available("models"), available("guides")
     return Catalogue.take(models, guides, no_models | no_guides)
+
+
+for _command in COMMANDS:
+    main.add_command(_command)

@@ -1,0 +1,70 @@
+"""The commands that measure trained runs: ``ppl-vae gap``, ``evidence``, ..."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["COMMANDS", "with_json"]
+
+COMMANDS: list[click.Command] = []
+"""What :mod:`ppl_vae.cli` adds to its group."""
+
+
+def with_json(function: Callable[..., Any]) -> Callable[..., None]:
+    """Adds ``--json``: the result as one JSON document on the output stream; else its table."""
+
+    @click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as one JSON document, and nothing else, on stdout."
+    )
+    @wraps(function)
+    def command(*args: Any, as_json: bool, **kwargs: Any) -> None:
+        with contextlib.redirect_stdout(sys.stderr):  # what users' own files print must not mix with the result
+            result = function(*args, **kwargs)
+        click.echo(json.dumps(result.to_json(), indent=2, allow_nan=False) if as_json else str(result))
+
+    return command
+
+
+def measuring(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a command ``RUN --split ... --json`` of a function of a folder, a split and its own options."""
+    split = click.Choice(["train", "validation", "test"])
+    wrapped = click.option("--split", default="test", show_default=True, type=split)(with_json(function))
+    wrapped = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))(wrapped)
+    command = click.command(function.__name__)(wrapped)
+    COMMANDS.append(command)
+    return command
+
+
+@measuring
+def gap(folder: Path, split: str) -> Any:
+    """Split the gap of a trained RUN into what the guide's family costs and what its amortisation.
+
+    Exact, by enumeration of codes of at most 16 bits. Writes gap-SPLIT.json, the values of every datum and a
+    figure into the run.
+    """
+    from ppl_vae.measured_runs import measure_gap
+
+    return measure_gap(folder, split)
+
+
+@measuring
+@click.option("--method", default="auto", show_default=True, type=click.Choice(["auto", "enumeration", "importance"]))
+@click.option(
+    "--draws", default=1000, show_default=True, type=click.IntRange(min=2), help="Draws a datum where needed."
+)
+def evidence(folder: Path, split: str, method: Any, draws: int) -> Any:
+    """Measure ELBO, evidence and gap of a trained RUN again, by another method or with more draws.
+
+    Writes evidence-SPLIT-METHOD.json and the values of every datum into the run.
+    """
+    from ppl_vae.measured_runs import measure_evidence
+
+    return measure_evidence(folder, split, method, draws)
