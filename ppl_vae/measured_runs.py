@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import pyro
 import torch
@@ -19,7 +20,25 @@ from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.workflow import Pair, load_data
 
-__all__ = ["Opened", "measure_evidence", "measure_gap", "open_run"]
+__all__ = ["Opened", "measure_evidence", "measure_gap", "measured", "open_run"]
+
+
+class Result(Protocol):
+    """What a measurement gives: a table by ``str``, numbers for JSON, values a datum."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def pointwise(self) -> dict[str, torch.Tensor]: ...
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """A result with a figure."""
+
+    def draw(self, figure: Any, title: str) -> None: ...
+
+
+R = TypeVar("R", bound=Result)
 
 
 @dataclass
@@ -38,11 +57,31 @@ class Opened:
     splits: dict[str, Any]
     corpus: Corpus
 
-    def data(self, split: str) -> Any:
-        """One split, or a ValueError that names those there are."""
+    def data(self, split: str, count: int = 0) -> Any:
+        """One split, or a random sample of it; a ValueError names the splits there are."""
         if split not in self.splits:
             raise ValueError(f"{self.run.folder} has no {split} data; choose from {', '.join(self.splits)}")
-        return self.splits[split]
+        rows = self.chosen(split, count)
+        return self.splits[split] if rows is None else self.splits[split][rows.to(self.splits[split].device)]
+
+    def chosen(self, split: str, count: int) -> torch.Tensor | None:
+        """Positions of a random sample of a split, the same every time, in ascending order; None is all of it."""
+        whole = len(self.splits[split])
+        if not 0 < count < whole:
+            return None
+        return torch.randperm(whole, generator=torch.Generator().manual_seed(count))[:count].sort().values
+
+    def name_worst(self, what: str, split: str, count: int, worst: list[int], values: torch.Tensor) -> None:
+        """Says which data are worst, by title where the corpus has titles."""
+        titles = getattr(self.corpus, f"{split}_titles")
+        if split == "train" and "validation" not in self.splits:
+            titles = None  # retraining has put other data behind them
+        rows = self.chosen(split, count)
+        found = []
+        for i in worst:
+            row = i if rows is None else int(rows[i])
+            found.append(f"{titles[row] if titles else f'datum {row}'} ({values[i].item():.2f})")
+        say(f"{what}: {', '.join(found)}")
 
 
 def open_run(folder: Path) -> Opened:
@@ -73,43 +112,65 @@ def open_run(folder: Path) -> Opened:
     return Opened(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus)
 
 
-def measure_gap(folder: Path, split: str) -> Gap:
-    """Splits the gap of one split of a run, and keeps table, pointwise values and figure in its folder.
+def measured(
+    folder: Path,
+    name: str,
+    split: str,
+    count: int,
+    compute: Callable[[Pair, Any, Callable[[int], None]], R],
+    total: Callable[[Pair, Any], int] = lambda pair, x: len(x),
+) -> tuple[Opened, R]:
+    """Measures one split of a run and keeps table, pointwise values and figure in its folder.
+
+    Arguments:
+        folder: Of the run.
+        name: Of the files, and of the bar while it lasts.
+        split: Of the data.
+        count: Measure a random sample of so many data; 0 for all.
+        compute: From the pair, the data and a progress to the result.
+        total: How many steps the progress will be told of.
 
     Raises:
-        ValueError: If the run has no such data, or its gap cannot be split.
+        ValueError: If the run has no such data, or they cannot be measured so.
     """
     opened = open_run(folder)
-    x = opened.data(split)
-    with Reporter("gap", len(x)) as reporter, pyro.validation_enabled(False):
-        found = split_gap(opened.pair.model, opened.pair.guide, x, progress=reporter.advance)
-    opened.run.write_json(f"gap-{split}.json", found.to_json())
-    values = {name.replace(" ", "_"): estimate.pointwise for name, estimate in found.rows().items()}
-    Checkpoint(values, {"split": split}).write(opened.run.folder / f"gap-{split}.safetensors")
-    opened.run.figure(f"gap-{split}", lambda figure: found.draw(figure, f"{opened.pair.words}: {split}"), (9, 3.8))
-    titles = getattr(opened.corpus, f"{split}_titles")
-    if titles and not (split == "train" and "validation" not in opened.splits):
-        gaps = found.evidence.pointwise - found.elbo.pointwise
-        worst = ", ".join(f"{titles[i]} ({gaps[i].item():.2f})" for i in found.worst(3))
-        say(f"widest gaps: {worst}")
+    x, pair = opened.data(split, count), opened.pair
+    seed = opened.run.config["settings"]["seed"]
+    with (
+        Reporter(name, total(pair, x)) as reporter,
+        kept_random_state(seed),
+        pyro.validation_enabled(False),
+    ):
+        found = compute(pair, x, reporter.advance)
+    opened.run.write_json(f"{name}.json", found.to_json())
+    rows = opened.chosen(split, count)
+    kept = found.pointwise() | ({} if rows is None else {"rows": rows})
+    Checkpoint(kept, {"split": split}).write(opened.run.folder / f"{name}.safetensors")
+    if isinstance(found, Drawn):
+        opened.run.figure(name, lambda figure: found.draw(figure, f"{pair.words}: {split}"), (9, 3.8))
+    return opened, found
+
+
+def measure_gap(folder: Path, split: str, count: int = 0) -> Gap:
+    """Splits the gap of one split of a run; names the worst data."""
+    opened, found = measured(
+        folder, f"gap-{split}", split, count, lambda pair, x, tick: split_gap(pair.model, pair.guide, x, progress=tick)
+    )
+    gaps = found.evidence.pointwise - found.elbo.pointwise
+    opened.name_worst("widest gaps", split, count, found.worst(3), gaps)
     return found
 
 
-def measure_evidence(folder: Path, split: str, method: Method, draws: int) -> Measurement:
-    """Measures one split of a run afresh, and keeps result and pointwise values in its folder.
-
-    Raises:
-        ValueError: If the run has no such data, or the method does not serve it.
-    """
-    opened = open_run(folder)
-    x, pair = opened.data(split), opened.pair
-    total = len(x) * draws if method == "importance" else cells(pair.model, x, draws)
-    seed = opened.run.config["settings"]["seed"]
-    with Reporter("evidence", total) as reporter, kept_random_state(seed), pyro.validation_enabled(False):
-        found = measure(pair.model, pair.guide, x, draws=draws, method=method, progress=reporter.advance)
-    opened.run.write_json(f"evidence-{split}-{method}.json", found.to_json())
-    kept = Checkpoint(found.pointwise(), {"split": split, "method": method, "draws": draws})
-    kept.write(opened.run.folder / f"evidence-{split}-{method}.safetensors")
+def measure_evidence(folder: Path, split: str, method: Method, draws: int, count: int = 0) -> Measurement:
+    """Measures bound, evidence and gap of one split of a run afresh."""
+    _, found = measured(
+        folder,
+        f"evidence-{split}-{method}",
+        split,
+        count,
+        lambda pair, x, tick: measure(pair.model, pair.guide, x, draws=draws, method=method, progress=tick),
+        lambda pair, x: len(x) * draws if method == "importance" else cells(pair.model, x, draws),
+    )
     for line in found.evidence.warnings:
         say(f"note: {line}")
     return found

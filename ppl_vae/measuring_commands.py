@@ -34,9 +34,16 @@ def with_json(function: Callable[..., Any]) -> Callable[..., None]:
 
 
 def measuring(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes a command ``RUN --split ... --json`` of a function of a folder, a split and its own options."""
+    """A command ``RUN --split --data --json`` of a function of folder, split, number of data and its own options."""
     split = click.Choice(["train", "validation", "test"])
-    wrapped = click.option("--split", default="test", show_default=True, type=split)(with_json(function))
+    sample = click.option(
+        "--data",
+        "count",
+        default=0,
+        type=click.IntRange(min=0),
+        help="Measure a random sample of so many data.  [default: all]",
+    )
+    wrapped = click.option("--split", default="test", show_default=True, type=split)(sample(with_json(function)))
     wrapped = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))(wrapped)
     command = click.command(function.__name__)(wrapped)
     COMMANDS.append(command)
@@ -44,7 +51,7 @@ def measuring(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @measuring
-def gap(folder: Path, split: str) -> Any:
+def gap(folder: Path, split: str, count: int) -> Any:
     """Split the gap of a trained RUN into what the guide's family costs and what its amortisation.
 
     Exact, by enumeration of codes of at most 16 bits. Writes gap-SPLIT.json, the values of every datum and a
@@ -52,7 +59,7 @@ def gap(folder: Path, split: str) -> Any:
     """
     from ppl_vae.measured_runs import measure_gap
 
-    return measure_gap(folder, split)
+    return measure_gap(folder, split, count)
 
 
 @measuring
@@ -60,11 +67,11 @@ def gap(folder: Path, split: str) -> Any:
 @click.option(
     "--draws", default=1000, show_default=True, type=click.IntRange(min=2), help="Draws a datum where needed."
 )
-def evidence(folder: Path, split: str, method: Any, draws: int) -> Any:
+def evidence(folder: Path, split: str, count: int, method: Any, draws: int) -> Any:
     """Measure ELBO, evidence and gap of a trained RUN again, by another method or with more draws.
 
     Writes evidence-SPLIT-METHOD.json and the values of every datum into the run.
     """
     from ppl_vae.measured_runs import measure_evidence
 
-    return measure_evidence(folder, split, method, draws)
+    return measure_evidence(folder, split, method, draws, count)

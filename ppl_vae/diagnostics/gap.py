@@ -77,6 +77,10 @@ class Gap:
             (self.evidence.pointwise - self.elbo.pointwise).topk(min(count, len(self.elbo.pointwise))).indices.tolist()
         )
 
+    def pointwise(self) -> dict[str, Tensor]:
+        """All values a datum by name, for keeping."""
+        return {name.replace(" ", "_").lower(): estimate.pointwise for name, estimate in self.rows().items()}
+
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {name.replace(" ", "_").lower(): e.to_json() for name, e in self.rows().items()}
         return found | {"family": self.family, "data": len(self.elbo.pointwise), "worst": self.worst()}
