@@ -1,14 +1,15 @@
-"""The mode in which networks are probed and measured."""
+"""The modes in which networks are probed and measured."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-__all__ = ["evaluating", "evaluation_mode"]
+__all__ = ["evaluating", "evaluation_mode", "frozen"]
 
 
 @contextmanager
@@ -30,3 +31,19 @@ def evaluation_mode(*programs: Any) -> Iterator[None]:
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
+
+
+@contextmanager
+def frozen(*programs: Any) -> Iterator[None]:
+    """No work for the gradients of modules' parameters; undone afterwards."""
+    modules = [program for program in programs if isinstance(program, torch.nn.Module)]
+    learned = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* was not registered in the param store")
+            yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
@@ -21,7 +19,7 @@ from ppl_vae.bits import bit_states
 from ppl_vae.choice import make_estimator, refusal
 from ppl_vae.estimators import Code, Estimator, FirstOrder
 from ppl_vae.log_weight import Fixed, OwnParameters, check_cover, log_prob, run, shares_codes
-from ppl_vae.modes import evaluating, evaluation_mode
+from ppl_vae.modes import evaluating, evaluation_mode, frozen
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import GuideSite, guide_sites
 
@@ -75,21 +73,6 @@ class _Codes(Messenger):
         rows = fn.batch_shape[0]
         value = support[torch.arange(rows, device=support.device) // self.stride % site.states]
         return value if self.shared else value.expand(fn.shape())
-
-
-@contextmanager
-def _frozen(program: Program) -> Iterator[None]:
-    """No work for the gradients of a module's parameters."""
-    learned = [p for p in program.parameters() if p.requires_grad] if isinstance(program, torch.nn.Module) else []
-    for parameter in learned:
-        parameter.requires_grad_(False)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".* was not registered in the param store")
-            yield
-    finally:
-        for parameter in learned:
-            parameter.requires_grad_(True)
 
 
 class DiscreteELBO(ELBO):
@@ -273,7 +256,7 @@ class DiscreteELBO(ELBO):
         """Gradient of log p(x, z) - log q(z) for the bits, at their means, ``(*plates, bits)``."""
         logits = {n: exponential_family.bit_logits(site["fn"])[0].detach() for n, site in bits.items()}  # type: ignore[index]
         means = {n: p.sigmoid().reshape(1, *bits[n]["fn"].shape()[1:]).requires_grad_() for n, p in logits.items()}
-        with pyro.validation_enabled(False), torch.enable_grad(), _frozen(model), evaluation_mode(model, guide):
+        with pyro.validation_enabled(False), torch.enable_grad(), frozen(model), evaluation_mode(model, guide):
             values, total = means | indices, torch.zeros(())
             if len(bits) < len(self._sites):
                 proposed = run(guide, args, kwargs, draws=1, plates=self._plates, handler=Fixed(values))

@@ -33,6 +33,7 @@ class Estimate:
         pointwise_se: Monte Carlo standard error of each value, ``(data,)``; None is zero.
         k_hat: Pareto shape of the largest weights of each datum, ``(data,)``, where weights were used: minus infinity
             where they are constant over different draws, not a number where it cannot be known.
+        notes: What else a reader must know before believing the number.
     """
 
     pointwise: Tensor
@@ -41,6 +42,7 @@ class Estimate:
     draws: int = 0
     pointwise_se: Tensor | None = None
     k_hat: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -62,7 +64,7 @@ class Estimate:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before believing the number."""
-        lines = []
+        lines = list(self.notes)
         impossible = int((self.pointwise == -torch.inf).sum())
         if impossible:
             lines.append(f"{impossible} data have probability zero under the model: the mean is minus infinity")
@@ -122,7 +124,10 @@ class Estimate:
 
         pointwise = torch.cat([part.pointwise for part in parts])
         first = parts[0]
-        return cls(pointwise, first.method, first.bound, first.draws, together("pointwise_se"), together("k_hat"))
+        notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+        return cls(
+            pointwise, first.method, first.bound, first.draws, together("pointwise_se"), together("k_hat"), notes
+        )
 
 
 @dataclass(frozen=True)

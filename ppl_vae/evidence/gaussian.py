@@ -1,0 +1,151 @@
+"""Evidence in closed form where log p(x, z) is a quadratic function of the latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log, pi
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal, Normal
+
+from ppl_vae import exponential_family
+from ppl_vae.evidence.coordinates import Coordinates
+from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.log_weight import latents, log_joint, run
+from ppl_vae.modes import frozen
+from ppl_vae.randomness import kept_random_state
+from ppl_vae.sites import guide_sites
+
+__all__ = ["gaussian", "is_gaussian"]
+
+Program = Callable[..., Any]
+
+PROBES = 32
+METHOD = "closed form: the posterior is Gaussian"
+
+
+def gaussian(model: Program, guide: Program, x: Any) -> Measurement | Tensor:
+    r"""Exact evidence of each datum of a model whose joint density is Gaussian in the latents.
+
+    With the mode :math:`z^*` of the posterior and its precision :math:`\Lambda = -\nabla^2 \log p(x, z)`,
+
+    .. math:: \log p(x) = \log p(x, z^*) + \tfrac m2 \log 2\pi - \tfrac12 \log \det \Lambda,
+
+    and for a Gaussian guide :math:`\mathcal{N}(\mu, \Sigma)` the gap is the divergence between two Gaussians. Linear
+    Gaussian models (probabilistic PCA, factor analysis; Tipping and Bishop 1999) are of this kind, whatever their
+    covariances.
+
+    Arguments:
+        model: The model; :func:`is_gaussian` holds of it.
+        guide: Its guide.
+        x: The data.
+
+    Returns:
+        A measurement where the guide is Gaussian; else the evidence alone, ``(data,)``, in nats.
+    """
+    mode, precision, high = _posterior(model, x)
+    factor = torch.linalg.cholesky(precision)
+    size = mode.shape[-1]
+    half = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    evidence: Tensor = high + size / 2 * log(2 * pi) - half
+    found = _moments(model, guide, x, precision.dtype)
+    if found is None:
+        return evidence
+    mean, covariance = found
+    away = (factor.mT @ (mean - mode)[..., None])[..., 0].square().sum(-1)
+    spread = (precision * covariance).sum((-2, -1)) - size
+    determinant = 2 * half + torch.linalg.slogdet(covariance).logabsdet
+    gap = 0.5 * (away + spread - determinant)
+    return Measurement(
+        Estimate(evidence - gap, METHOD, "exact"),
+        Estimate(evidence, METHOD, "exact"),
+        Estimate(gap, METHOD, "exact"),
+    )
+
+
+def is_gaussian(model: Program, x: Any) -> str | None:
+    """Why a model's joint density is not quadratic in its latents, as far as probes far and near show; None if it is.
+
+    The quadratic through the mode must predict the density of draws from prior and posterior, also far out: a network
+    that is linear only around the mode is found out there.
+    """
+    coordinates = Coordinates(model, x)
+    if coordinates.bits:
+        return f"site {coordinates.bits[0].name!r} is Bernoulli"
+    few = x[:4]
+    try:
+        mode, precision, high = _posterior(model, few)
+        factor = torch.linalg.cholesky(precision)
+    except (RuntimeError, ValueError):  # not differentiable twice, or not concave
+        return "log p(x, z) is not a concave quadratic in z"
+    with kept_random_state(0), torch.no_grad():
+        prior = coordinates.prior_draws(model, x, PROBES)[:, None].expand(-1, len(few), -1)
+        near = torch.linalg.solve_triangular(
+            factor.mT, torch.randn_like(mode[None].expand(PROBES, -1, -1))[..., None], upper=True
+        )
+        points = torch.cat([prior.to(mode), 3 * prior.to(mode), mode + near[..., 0], mode + 3 * near[..., 0]])
+        found = _score(coordinates, model, few, points.to(prior.dtype)).to(mode)
+    change = ((factor.mT @ (points - mode)[..., None])[..., 0]).square().sum(-1) / 2
+    scale = torch.finfo(prior.dtype).eps * 1e3 * (1 + high.abs() + change)
+    wrong = (found - (high - change)).abs() > scale
+    return "log p(x, z) is not quadratic in z" if bool(wrong.any()) or not bool(found.isfinite().all()) else None
+
+
+def _score(coordinates: Coordinates, model: Program, x: Any, real: Tensor) -> Tensor:
+    values = coordinates.values(real, real[..., :0])
+    return log_joint(model, x, values) + coordinates.log_jacobian(real)
+
+
+def _posterior(model: Program, x: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Mode ``(data, m)``, precision ``(data, m, m)`` and log p(x, mode), ``(data,)``, by two exact Newton steps."""
+    coordinates = Coordinates(model, x)
+    with kept_random_state(0):
+        start = coordinates.prior_draws(model, x, 2)[:1]
+    precise = torch.float32 if start.device.type == "mps" else torch.float64
+    point = torch.zeros_like(start)[:, None].expand(1, len(x), -1).contiguous()
+    precision = step = high = mode = torch.empty(0)
+    for newton in range(3):
+        with torch.enable_grad(), frozen(model):
+            at = point.detach().requires_grad_()
+            value = _score(coordinates, model, x, at)
+            (slope,) = torch.autograd.grad(value.sum(), at, create_graph=newton == 0)
+            if newton == 0:
+                rows = [
+                    torch.autograd.grad(slope[..., j].sum(), at, retain_graph=True)[0][0] for j in range(at.shape[-1])
+                ]
+                hessian = torch.stack(rows, -2).to(precise)
+                precision = -(hessian + hessian.mT) / 2
+        step = torch.linalg.solve(precision, slope[0].detach().to(precise)[..., None])[..., 0]
+        high, mode = value[0].detach().to(precise), point[0].to(precise)
+        point = (mode + step).to(point)[None]
+    # The density at the last point, and what the last step, tiny, would still add.
+    return mode + step, precision, high + (step * (precision @ step[..., None])[..., 0]).sum(-1) / 2
+
+
+def _moments(model: Program, guide: Program, x: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+    """Mean ``(data, m)`` and covariance ``(data, m, m)`` of a Gaussian guide, sites as in the model; else None."""
+    if not all(site.independent for site in guide_sites(guide, (x[:2],))):
+        return None
+    with kept_random_state(), torch.no_grad():
+        drawn = latents(run(guide, (x,), {}, draws=1))
+    means, blocks = [], []
+    for part in Coordinates(model, x).real:
+        fn = drawn[part.name]["fn"]
+        inner = exponential_family.base(fn)
+        if isinstance(inner, Normal):
+            means.append(inner.mean.expand(fn.shape())[0].reshape(len(x), -1))
+            blocks.append(inner.variance.expand(fn.shape())[0].reshape(len(x), -1).diag_embed())
+        elif isinstance(inner, MultivariateNormal) and len(fn.event_shape) == 1:
+            means.append(inner.mean.expand(fn.shape())[0])
+            blocks.append(inner.covariance_matrix.expand(*fn.shape(), -1)[0])
+        else:
+            return None
+    sizes = [mean.shape[-1] for mean in means]
+    covariance = torch.zeros(len(x), sum(sizes), sum(sizes), dtype=dtype, device=means[0].device)
+    start = 0
+    for size, block in zip(sizes, blocks, strict=True):
+        covariance[:, start : start + size, start : start + size] = block
+        start += size
+    return torch.cat(means, -1).to(dtype), covariance
