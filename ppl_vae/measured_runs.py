@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -13,8 +13,8 @@ import torch
 from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import Corpus
 from ppl_vae.diagnostics import Gap, split_gap
-from ppl_vae.evidence import Measurement, cells, measure
-from ppl_vae.evidence.measuring import Method
+from ppl_vae.evidence import Measurement, Method, Schedule, measure, plan
+from ppl_vae.partial import Kept
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Checkpoint, Run
@@ -108,7 +108,7 @@ def open_run(folder: Path) -> Opened:
     if not run.checkpoint(name).exists():
         raise ValueError(f"{folder} has no trained state yet; finish it with ppl-vae train --resume {folder}")
     pair = Pair.build(config, splits["train"])
-    Checkpoint.into(run.checkpoint(name), pair.model, pair.guide)
+    pair.state = Checkpoint.into(run.checkpoint(name), pair.model, pair.guide).digest
     return Opened(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus)
 
 
@@ -161,16 +161,36 @@ def measure_gap(folder: Path, split: str, count: int = 0) -> Gap:
     return found
 
 
-def measure_evidence(folder: Path, split: str, method: Method, draws: int, count: int = 0) -> Measurement:
-    """Measures bound, evidence and gap of one split of a run afresh."""
-    _, found = measured(
-        folder,
-        f"evidence-{split}-{method}",
-        split,
-        count,
-        lambda pair, x, tick: measure(pair.model, pair.guide, x, draws=draws, method=method, progress=tick),
-        lambda pair, x: len(x) * draws if method == "importance" else cells(pair.model, x, draws),
-    )
+def measure_evidence(
+    folder: Path, split: str, method: Method, draws: int, count: int = 0, schedule: Schedule | None = None
+) -> Measurement:
+    """Measures bound, evidence and gap of one split of a run afresh; what an interruption left is taken up."""
+    name = f"evidence-{split}-{method}"
+    how = {"method": method, "draws": draws, "count": count, "schedule": asdict(schedule or Schedule())}
+    kept: list[Kept] = []
+
+    def compute(pair: Pair, x: Any, tick: Callable[[int], None]) -> Measurement:
+        kept.append(Kept(folder / "partial" / name, how | {"state": pair.state}))
+        if len(kept[0]):
+            say(f"taking up {name}: {len(kept[0])} blocks are measured already")
+        return measure(
+            pair.model, pair.guide, x, draws=draws, method=method, schedule=schedule, done=kept[0], progress=tick
+        )
+
+    try:
+        _, found = measured(
+            folder,
+            name,
+            split,
+            count,
+            compute,
+            lambda pair, x: plan(pair.model, x, draws=draws, method=method, schedule=schedule).cells,
+        )
+    except KeyboardInterrupt:
+        if kept and len(kept[0]):
+            say(f"{len(kept[0])} measured blocks are kept; the same command goes on from there")
+        raise
+    kept[0].forget()
     for line in found.evidence.warnings:
         say(f"note: {line}")
     return found

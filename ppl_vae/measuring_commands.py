@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from ppl_vae.evidence import METHODS
+
 __all__ = ["COMMANDS", "with_json"]
 
 COMMANDS: list[click.Command] = []
@@ -50,6 +52,24 @@ def measuring(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def annealing_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of :class:`ppl_vae.evidence.Schedule`."""
+    positive = click.IntRange(min=1)
+    for option in (
+        click.option("--temperatures", default=500, show_default=True, type=positive, help="Steps of annealing."),
+        click.option("--leaps", default=5, show_default=True, type=positive, help="Leapfrog steps of a move."),
+        click.option(
+            "--start",
+            default="guide",
+            show_default=True,
+            type=click.Choice(["guide", "prior"]),
+            help="Where annealing starts.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 @measuring
 def gap(folder: Path, split: str, count: int) -> Any:
     """Split the gap of a trained RUN into what the guide's family costs and what its amortisation.
@@ -63,15 +83,35 @@ def gap(folder: Path, split: str, count: int) -> Any:
 
 
 @measuring
-@click.option("--method", default="auto", show_default=True, type=click.Choice(["auto", "enumeration", "importance"]))
 @click.option(
-    "--draws", default=1000, show_default=True, type=click.IntRange(min=2), help="Draws a datum where needed."
+    "--method",
+    default="auto",
+    show_default=True,
+    type=click.Choice(METHODS),
+    help="auto takes the first exact one that serves, else importance, and says why.",
 )
-def evidence(folder: Path, split: str, count: int, method: Any, draws: int) -> Any:
+@click.option(
+    "--draws",
+    type=click.IntRange(min=2),
+    help="Draws a datum where needed, or chains that anneal.  [default: 1000; annealing 16]",
+)
+@annealing_options
+def evidence(folder: Path, split: str, count: int, method: Any, draws: int | None, **schedule: Any) -> Any:
     """Measure ELBO, evidence and gap of a trained RUN again, by another method or with more draws.
 
-    Writes evidence-SPLIT-METHOD.json and the values of every datum into the run.
+    \b
+    enumeration   exact; discrete latents of at most 16 bits together
+    closed_form   exact; linear Gaussian models
+    quadrature    exact to 1e-4 nats; one or two continuous latent dimensions
+    importance    a lower bound from so many draws of the guide
+    psis          the same with Pareto-smoothed weights: less noisy, no bound
+    annealing     a lower bound from chains that move from guide to posterior
+
+    Writes evidence-SPLIT-METHOD.json and the values of every datum into the run. After an interruption the same
+    command goes on where it was.
     """
+    from ppl_vae.evidence import Schedule
     from ppl_vae.measured_runs import measure_evidence
 
-    return measure_evidence(folder, split, method, draws, count)
+    draws = draws or (16 if method == "annealing" else 1000)
+    return measure_evidence(folder, split, method, draws, count, Schedule(**schedule))

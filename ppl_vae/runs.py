@@ -58,6 +58,11 @@ class Checkpoint:
     def __init__(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         self.tensors, self.state = tensors, state
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the tensors and their names."""
+        return _digest(self.tensors)
+
     def write(self, path: Path) -> None:
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors.items()}
         metadata = {"state": json.dumps(self.state), "sha256": _digest(tensors)}

@@ -14,7 +14,7 @@ from ppl_vae.batches import PackedCounts
 from ppl_vae.choice import fit_estimator, make_estimator
 from ppl_vae.corpora import Corpus, load_corpus
 from ppl_vae.estimators import Estimator
-from ppl_vae.evidence import cells, measure
+from ppl_vae.evidence import measure, plan
 from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.pairs import Definition, Kind, facts, find
 from ppl_vae.progress import Reporter, say
@@ -37,11 +37,13 @@ class Pair:
         model: The module.
         guide: The module.
         words: Both in words, with their options.
+        state: Digest of the parameters they were given, if any.
     """
 
     model: torch.nn.Module
     guide: torch.nn.Module
     words: str
+    state: str = ""
 
     @classmethod
     def build(cls, config: dict[str, Any], train: Any) -> Pair:
@@ -219,7 +221,7 @@ def _cut(schedule: list[tuple[int, int]], epochs: int) -> list[tuple[int, int]]:
 def _measure(pair: Pair, splits: dict[str, Any], config: dict[str, Any]) -> dict[str, Split]:
     draws = config["evidence_draws"]
     found = {}
-    total = sum(cells(pair.model, x, draws) for x in splits.values() if len(x))
+    total = sum(plan(pair.model, x, draws=draws).cells for x in splits.values() if len(x))
     with (
         Reporter("evidence", total) as reporter,
         kept_random_state(config["settings"]["seed"]),

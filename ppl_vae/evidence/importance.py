@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import log
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppl_vae.batches import PackedCounts
-from ppl_vae.evidence.pareto import k_hat
-from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.evidence.pareto import k_hat, smoothed
+from ppl_vae.evidence.results import Bound, Estimate, Measurement
 from ppl_vae.log_weight import weigh
 from ppl_vae.modes import evaluating
 
-__all__ = ["from_log_weights", "importance", "log_weights", "sampled_elbo"]
+__all__ = ["annealed", "from_log_weights", "importance", "log_weights", "sampled_elbo"]
 
 Program = Callable[..., Any]
 Progress = Callable[[int], None]
+
+BELOW: Bound = "lower"
+NEAR: Bound = "approximate"
 
 CELLS = 2**24
 """Largest number of (draw, datum, observed number) cells worked on at once."""
 
 
-def importance(model: Program, guide: Program, x: Any, draws: int, progress: Progress | None = None) -> Measurement:
-    """ELBO and importance-weighted evidence of each datum from so many independent draws.
-
-    Raises:
-        ValueError: For fewer than two draws, from which no error can be estimated.
-    """
-    if draws < 2:
-        raise ValueError(f"importance weights need at least 2 draws a datum, got {draws}; raise the draws")
-    parts = [from_log_weights(w, distinct) for w, distinct in log_weights(model, guide, x, draws, progress)]
-    joined = Measurement.join(parts)
-    shape = joined.evidence.k_hat
-    if shape is not None and shape.isneginf().all():
-        words = "constant importance weights: the guide is the posterior"
-        exact = Estimate(joined.elbo.pointwise, words, "exact")
-        return Measurement(exact, exact, Estimate(torch.zeros_like(joined.elbo.pointwise), words, "exact"))
-    return joined
+def importance(
+    model: Program, guide: Program, x: Any, draws: int, progress: Progress | None = None, *, smooth: bool = False
+) -> Measurement:
+    """ELBO and importance-weighted evidence of each datum from so many independent draws, Pareto-smoothed if wished."""
+    return Measurement.join(
+        [from_log_weights(w, distinct, smooth=smooth) for w, distinct in log_weights(model, guide, x, draws, progress)]
+    )
 
 
 def sampled_elbo(model: Program, guide: Program, x: Any, draws: int = 1) -> Tensor:
@@ -77,7 +72,7 @@ def log_weights(
         yield (together if together.device.type == "mps" else together.double()), distinct
 
 
-def from_log_weights(weights: Tensor, distinct: Tensor) -> Measurement:
+def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False) -> Measurement:
     """ELBO, importance-weighted evidence and gap from log-weights.
 
     Standard errors are those of the mean over draws, for the evidence and the gap by the delta method. Weights that
@@ -87,6 +82,7 @@ def from_log_weights(weights: Tensor, distinct: Tensor) -> Measurement:
     Arguments:
         weights: ``(draws, data)``, in nats.
         distinct: Whether a datum's draws are not all the same, ``(data,)``.
+        smooth: Whether the largest weights are replaced by the quantiles of a Pareto distribution.
     """
     draws = len(weights)
     high = weights.amax(0).clamp(min=torch.finfo(weights.dtype).min)
@@ -97,9 +93,26 @@ def from_log_weights(weights: Tensor, distinct: Tensor) -> Measurement:
     errors = [value.std(0) / draws**0.5 for value in (weights, relative, relative - weights)]
     constant = weights.amax(0) - weights.amin(0) <= 1e-9 * high.abs().clamp(min=1)
     shape = torch.where(constant, torch.where(distinct, -torch.inf, torch.nan), k_hat(weights))
-    method = f"importance, {draws} draws"
+    method, bound = f"importance, {draws} draws", BELOW
+    if smooth:
+        evidence = smoothed(weights).logsumexp(0) - log(draws)
+        method, bound = f"Pareto-smoothed importance, {draws} draws", NEAR
     return Measurement(
         Estimate(elbo, f"{draws} draws", "unbiased", draws, errors[0]),
-        Estimate(evidence, method, "lower", draws, errors[1], shape),
-        Estimate(evidence - elbo, method, "lower", draws, errors[2]),
+        Estimate(evidence, method, bound, draws, errors[1], shape),
+        Estimate(evidence - elbo, method, bound, draws, errors[2]),
+    )
+
+
+def annealed(weights: Tensor, elbo: Estimate, temperatures: int) -> Measurement:
+    """Evidence and gap from the log-weights of annealed chains, ``(chains, data)``, beside a bound."""
+    chains = len(weights)
+    found = from_log_weights(weights, torch.ones_like(weights[0]).bool()).evidence
+    method = f"annealing, {temperatures} temperatures, {chains} chains"
+    spread = torch.full_like(found.pointwise, torch.inf) if found.pointwise_se is None else found.pointwise_se
+    se = spread if elbo.pointwise_se is None else (spread.square() + elbo.pointwise_se.square()).sqrt()
+    return Measurement(
+        elbo,
+        Estimate(found.pointwise, method, "lower", chains, spread),
+        Estimate(found.pointwise - elbo.pointwise, method, "lower", chains, se),
     )

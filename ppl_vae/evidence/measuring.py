@@ -2,25 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
 
 from ppl_vae.batches import PackedCounts
+from ppl_vae.evidence.annealing import Annealer, Schedule
+from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.enumeration import enumerate_states
-from ppl_vae.evidence.importance import from_log_weights, importance, log_weights
+from ppl_vae.evidence.gaussian import gaussian, is_gaussian
+from ppl_vae.evidence.importance import annealed, from_log_weights, importance, log_weights
+from ppl_vae.evidence.quadrature import NODES, quadrature
 from ppl_vae.evidence.results import Estimate, Measurement
 from ppl_vae.modes import evaluating
+from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import GuideSite, guide_sites
 
-__all__ = ["cells", "measure"]
+__all__ = ["METHODS", "Method", "Plan", "measure", "plan"]
 
 Program = Callable[..., Any]
 Progress = Callable[[int], None]
-Method = Literal["auto", "enumeration", "importance"]
+Method = Literal["auto", "enumeration", "closed_form", "quadrature", "importance", "psis", "annealing"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 CHEAP_STATES = 2**12
 """Most states at which any guide's density is evaluated; independent bits, one matrix product, are always."""
+CHAINS = 2**9
+"""Most annealing chains that move together."""
+LEAST_BOUND_DRAWS = 100
+"""Draws for the ELBO beside an evidence that needs none, or few."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the evidence will be had, and why so.
+
+    Arguments:
+        method: Never ``"auto"``.
+        why: In words.
+        sites: How the model draws its latents.
+        block: Data worked on, and kept, together.
+        cells: What the progress will add up to.
+    """
+
+    method: Method
+    why: str
+    sites: list[GuideSite]
+    block: int
+    cells: int
+
+
+def plan(
+    model: Program,
+    x: Any,
+    *,
+    draws: int = 100,
+    method: Method = "auto",
+    most_bits: int = 16,
+    schedule: Schedule | None = None,
+) -> Plan:
+    """Chooses the method for a model and its data; arguments and errors as those of :func:`measure`."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
+    if len(x) == 0:
+        raise ValueError("there are no data to measure")
+    with evaluating(model):
+        sites = guide_sites(model, (x[:2],))
+        obstacles: dict[Method, Callable[[], str | None]] = {
+            "enumeration": lambda: _not_few(sites, most_bits),
+            "closed_form": lambda: _not_gaussian(model, x, sites),
+            "quadrature": lambda: _not_flat(model, x, sites),
+        }
+        reasons = {}
+        for exact in obstacles if method == "auto" else [method] if method in obstacles else []:
+            reason = obstacles[exact]()
+            if reason is None:
+                method = exact
+                break
+            reasons[exact] = reason
+    why = f"asked for {method}"
+    if method == "auto":
+        method, why = "importance", f"no exact method serves: {'; '.join(reasons.values())}"
+    elif method in reasons:
+        words = method.replace("_", " ")
+        raise ValueError(f"{words} is not possible: {reasons[method]}; use method='importance' or 'annealing'")
+    elif method in obstacles:
+        why = {
+            "enumeration": f"the discrete latents have {prod(site.states for site in sites)} joint states",
+            "closed_form": "log p(x, z) is quadratic in the latents",
+            "quadrature": "the latents have one or two dimensions",
+        }[method]
+    block, each = _block(x, draws), draws
+    if method == "enumeration":
+        each = prod(site.states for site in sites)
+    elif method in ("closed_form", "quadrature"):
+        each = 1
+    elif method == "annealing":
+        block = max(1, min(len(x), CHAINS // draws))
+        each = (schedule or Schedule()).cells(draws)
+    return Plan(method, why, sites, block, len(x) * each)
 
 
 def measure(
@@ -31,61 +115,82 @@ def measure(
     draws: int = 100,
     method: Method = "auto",
     most_bits: int = 16,
+    schedule: Schedule | None = None,
+    done: MutableMapping[int, Measurement] | None = None,
     progress: Progress | None = None,
 ) -> Measurement:
     r"""ELBO, evidence and gap of each datum, all from the log-weights of the pair.
 
-    Where all latents together have at most :math:`2^{\mathrm{most\_bits}}` states everything is exact: with
-    :math:`w(z) = \log p(x, z) - \log q(z \mid x)`,
+    With :math:`w(z) = \log p(x, z) - \log q(z \mid x)`, the methods are
 
-    .. math:: \log p(x) = \log \sum_z p(x, z), \qquad
-        \mathcal{L} = \sum_z q(z \mid x)\, w(z);
-
-    only the bound of a guide whose density is dear to evaluate (autoregressive, beyond 12 bits) comes from draws.
-    Otherwise the mean of w over draws estimates the ELBO, and the log of the mean weight bounds the evidence
-    from below in expectation (Burda, Grosse and Salakhutdinov 2016).
+    - ``"enumeration"``: :math:`\log p(x) = \log \sum_z p(x, z)` and
+      :math:`\mathcal{L} = \sum_z q(z \mid x)\, w(z)`, exact, where all latents together have at most
+      :math:`2^{\mathrm{most\_bits}}` states (finite mixtures among them); only the bound of a guide whose density is dear
+      to evaluate (autoregressive, beyond 12 bits) comes from draws;
+    - ``"closed_form"``: exact, where log p(x, z) is a quadratic function of z (linear Gaussian models);
+    - ``"quadrature"``: one or two continuous dimensions, exact up to a tolerance that is checked;
+    - ``"importance"``: the logarithm of the mean of so many weights, a lower bound in expectation (Burda, Grosse and
+      Salakhutdinov 2016);
+    - ``"psis"``: the same of Pareto-smoothed weights (Vehtari et al. 2024), less noisy and no longer a bound;
+    - ``"annealing"``: the same of so many annealed chains (Neal 2001), a lower bound in expectation, much tighter where
+      the guide misses the posterior.
 
     Arguments:
         model: The generative model.
         guide: Its guide.
         x: The data; worked through in blocks.
-        draws: Draws a datum, where they are needed.
-        method: ``"auto"`` takes enumeration where it is affordable.
+        draws: Draws, or annealing chains, a datum, where they are needed.
+        method: ``"auto"`` takes the first exact one that serves, else importance, and says why.
         most_bits: Longest code to enumerate.
-        progress: Called with the number of (datum, code or draw) cells done since the last call.
+        schedule: How to anneal.
+        done: Blocks measured already, by the position of their first datum. Each finished block is put in at once: hand
+            in the same mapping again after an interruption, with everything else the same, and the rest is measured.
+        progress: Called with the number of cells done since the last call; :func:`plan` knows their total.
 
     Returns:
         A :class:`Measurement`, in nats per datum.
 
     Raises:
-        ValueError: If enumeration is asked for and impossible, naming the site; or if there are no data.
+        ValueError: If the method asked for is impossible, naming the site; or if there are no data.
     """
-    if len(x) == 0:
-        raise ValueError("there are no data to measure")
+    schedule, done = schedule or Schedule(), {} if done is None else done
+    found = plan(model, x, draws=draws, method=method, most_bits=most_bits, schedule=schedule)
+    if found.method in ("importance", "psis", "annealing") and draws < 2:
+        raise ValueError(f"importance weights need at least 2 draws a datum, got {draws}; raise the draws")
+    seed = int(torch.randint(2**31, ()))
+    tick = progress or (lambda cells: None)
+    parts = []
     with evaluating(model, guide):
-        sites = guide_sites(model, (x[:2],))
-        wrong = _obstacle(sites, most_bits)
-        if method == "enumeration" and wrong:
-            raise ValueError(f"enumeration is not possible: {wrong}; use method='importance'")
-        if method == "importance" or wrong:
-            return importance(model, guide, x, draws, progress)
-        parts = []
-        cheap = _cheap(guide, x, sites)
-        for start in range(0, len(x), block := _data_block(x)):
-            part = x[start : start + block]
-            found = enumerate_states(model, guide if cheap else None, part, sites, progress)
-            parts.append(found if isinstance(found, Measurement) else _beside(found, model, guide, part, draws, sites))
-    return Measurement.join(parts)
+        cheap = found.method == "enumeration" and _cheap(guide, x, found.sites)
+        for start in range(0, len(x), found.block):
+            part = x[start : start + found.block]
+            if start in done:
+                tick(found.cells * len(part) // len(x))
+            else:
+                # A block's draws do not depend on whether those before it were made in this very call.
+                with kept_random_state(seed + start):
+                    if found.method == "enumeration":
+                        exact = enumerate_states(model, guide if cheap else None, part, found.sites, tick)
+                        done[start] = _complete(exact, model, guide, part, draws, found)
+                    elif found.method == "closed_form":
+                        done[start] = _complete(gaussian(model, guide, part), model, guide, part, draws, found)
+                        tick(len(part))
+                    elif found.method == "quadrature":
+                        done[start] = _complete(
+                            quadrature(model, part, progress=tick), model, guide, part, draws, found
+                        )
+                    elif found.method == "annealing":
+                        weights = Annealer(model, guide, part, schedule).forward(draws, tick)
+                        bound = _sampled_bound(model, guide, part, draws)
+                        done[start] = annealed(weights, bound, schedule.temperatures)
+                    else:
+                        smooth = found.method == "psis"
+                        done[start] = importance(model, guide, part, draws, tick, smooth=smooth)
+            parts.append(done[start])
+    return Measurement.join(parts).settled(found.why)
 
 
-def cells(model: Program, x: Any, draws: int, most_bits: int = 16) -> int:
-    """How many cells :func:`measure` will report to its progress for these data."""
-    with evaluating(model):
-        sites = guide_sites(model, (x[:2],))
-    return len(x) * (draws if _obstacle(sites, most_bits) else prod(site.states for site in sites))
-
-
-def _obstacle(sites: list[GuideSite], most_bits: int) -> str | None:
+def _not_few(sites: list[GuideSite], most_bits: int) -> str | None:
     for site in sites:
         if site.kind not in ("bits", "states"):
             return f"site {site.name!r} is {site.family}"
@@ -93,19 +198,53 @@ def _obstacle(sites: list[GuideSite], most_bits: int) -> str | None:
     return f"the latents have {states} joint states, more than 2^{most_bits}" if states > 2**most_bits else None
 
 
+def _discrete(sites: list[GuideSite]) -> str | None:
+    return next((f"site {site.name!r} is {site.family}" for site in sites if site.kind in ("bits", "states")), None)
+
+
+def _not_gaussian(model: Program, x: Any, sites: list[GuideSite]) -> str | None:
+    return _discrete(sites) or is_gaussian(model, x)
+
+
+def _not_flat(model: Program, x: Any, sites: list[GuideSite]) -> str | None:
+    reason = _discrete(sites)
+    if reason is None:
+        size = Coordinates(model, x).dimensions
+        reason = None if size in NODES else f"the latents have {size} dimensions"
+    return reason
+
+
 def _cheap(guide: Program, x: Any, sites: list[GuideSite]) -> bool:
     independent = all(site.kind == "bits" and site.independent for site in guide_sites(guide, (x[:2],)))
     return independent or prod(site.states for site in sites) <= CHEAP_STATES
 
 
-def _beside(evidence: Any, model: Program, guide: Program, x: Any, draws: int, sites: list[GuideSite]) -> Measurement:
-    """Exact evidence beside a bound from draws."""
-    elbo = Estimate.join([from_log_weights(w, distinct).elbo for w, distinct in log_weights(model, guide, x, draws)])
-    words = f"enumeration of {prod(site.states for site in sites)} states"
-    gap = Estimate(evidence - elbo.pointwise, f"{words}, {draws} draws", "unbiased", draws, elbo.pointwise_se)
-    return Measurement(elbo, Estimate(evidence, words, "exact"), gap)
+def _sampled_bound(model: Program, guide: Program, x: Any, draws: int) -> Estimate:
+    draws = max(draws, LEAST_BOUND_DRAWS)
+    return Estimate.join([from_log_weights(w, distinct).elbo for w, distinct in log_weights(model, guide, x, draws)])
 
 
-def _data_block(x: Any) -> int:
+def _complete(
+    exact: Measurement | Estimate | Tensor, model: Program, guide: Program, x: Any, draws: int, how: Plan
+) -> Measurement:
+    """Exact evidence, and beside it a bound from draws where it is not exact too."""
+    if isinstance(exact, Measurement):
+        return exact
+    if not isinstance(exact, Estimate):
+        states = f" of {prod(site.states for site in how.sites)} states" if how.method == "enumeration" else ""
+        exact = Estimate(exact, how.method.replace("_", " ") + states, "exact")
+    elbo = _sampled_bound(model, guide, x, draws)
+    gap = Estimate(
+        exact.pointwise - elbo.pointwise,
+        f"{exact.method}, {elbo.draws} draws",
+        "unbiased",
+        elbo.draws,
+        elbo.pointwise_se,
+    )
+    return Measurement(elbo, exact, gap)
+
+
+def _block(x: Any, draws: int) -> int:
     """Documents cost their distinct words, so one block takes thousands; tensors cost all their numbers."""
-    return 2**14 if isinstance(x, PackedCounts) else max(1, min(2**10, 2**18 // x[0].numel()))
+    most = 2**14 if isinstance(x, PackedCounts) else max(1, min(2**10, 2**18 // x[0].numel()))
+    return most if draws <= 1000 else max(1, most * 1000 // draws)

@@ -7,7 +7,7 @@ from math import ceil, log10, sqrt
 import torch
 from torch import Tensor
 
-__all__ = ["k_hat", "k_hat_limit"]
+__all__ = ["k_hat", "k_hat_limit", "smoothed"]
 
 
 def k_hat_limit(draws: int) -> float:
@@ -36,21 +36,57 @@ def k_hat(log_weights: Tensor) -> Tensor:
         ``(data,)``; minus infinity where all weights are equal, not a number where no tail can be fitted: fewer than
         five weights lie in it, or they are all tied, as those of few discrete states are.
     """
+    _, tail = _tail(log_weights)
+    if tail is None:
+        return log_weights.new_full(log_weights.shape[1:], torch.nan)
+    ordered, exceedances, tied = tail
+    constant = torch.where(ordered[0] - ordered[-1] > -1e-9, -torch.inf, torch.nan)
+    return torch.where(tied, constant, _fit(exceedances)[0])
+
+
+def smoothed(log_weights: Tensor) -> Tensor:
+    r"""Log-weights whose largest are replaced by the quantiles they should have.
+
+    The M largest become the expected order statistics of the Pareto distribution fitted to them, none above the
+    largest raw weight (Vehtari et al. 2024, section 2.4). Their mean is a little biased and much less noisy.
+
+    Arguments:
+        log_weights: ``(draws, data)``, in nats.
+
+    Returns:
+        ``(draws, data)`` in ascending order, in nats; as they were where no tail can be fitted.
+    """
+    ordered, tail = _tail(log_weights)
+    if tail is None:
+        return ordered
+    _, exceedances, tied = tail
+    shape, scale = _fit(exceedances)
+    size = len(exceedances)
+    share = (torch.arange(size, dtype=ordered.dtype, device=ordered.device)[:, None] + 0.5) / size
+    quantile = torch.special.expm1(-shape * torch.log1p(-share)) / shape * scale
+    high, cut = ordered[-1], ordered[-size - 1]
+    replaced = (quantile + (cut - high).exp()).log().clamp(max=0) + high
+    keep = tied | ~replaced.isfinite().all(0)
+    ordered[-size:] = torch.where(keep, ordered[-size:], replaced)
+    return ordered
+
+
+def _tail(log_weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | None]:
+    """Sorted log-weights; and again with the tail's exceedances and which tails are tied, None for too few draws."""
     draws = len(log_weights)
     size = ceil(min(0.2 * draws, 3 * sqrt(draws)))
-    if size < 5:
-        return log_weights.new_full(log_weights.shape[1:], torch.nan)
     ordered = log_weights.sort(0).values
-    ordered = ordered - ordered[-1]
-    tail = ordered[-size:].exp() - ordered[-size - 1].exp()
-    tied = tail[-1] <= 1e-12
+    if size < 5:
+        return ordered, None
+    relative = ordered - ordered[-1]
+    tail = relative[-size:].exp() - relative[-size - 1].exp()
+    tied = ~(tail[-1] > 1e-12)
     tail = torch.where(tied, torch.arange(1.0, size + 1, device=tail.device, dtype=tail.dtype)[:, None], tail)
-    constant = torch.where(ordered[0] > -1e-9, -torch.inf, torch.nan)
-    return torch.where(tied, constant, _shape(tail))
+    return ordered, (ordered, tail, tied)
 
 
-def _shape(tail: Tensor) -> Tensor:
-    """Posterior mean of the shape, from sorted exceedances ``(size, data)``."""
+def _fit(tail: Tensor) -> tuple[Tensor, Tensor]:
+    """Posterior means of shape and scale, ``(data,)`` each, from sorted exceedances ``(size, data)``."""
     size = len(tail)
     points = 30 + int(sqrt(size))
     grid = torch.arange(1, points + 1, dtype=tail.dtype, device=tail.device)[:, None]
@@ -62,4 +98,4 @@ def _shape(tail: Tensor) -> Tensor:
     weight = profile.softmax(0)
     best = (weight * scale).sum(0)
     shape = torch.log1p(-best * tail).mean(0)
-    return (size * shape + 5) / (size + 10)
+    return (size * shape + 5) / (size + 10), -shape / best

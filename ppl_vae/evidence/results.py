@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.evidence.pareto import k_hat_limit
 
 __all__ = ["Bound", "Estimate", "Measurement", "finite"]
 
-Bound = Literal["exact", "unbiased", "lower", "upper"]
+Bound = Literal["exact", "unbiased", "approximate", "lower", "upper"]
 
 
 def finite(number: float) -> float | None:
@@ -28,7 +30,7 @@ class Estimate:
     Arguments:
         pointwise: One value a datum, ``(data,)``, in nats.
         method: How it was computed, in words.
-        bound: Whether each value is exact, or in expectation a lower or an upper bound, or unbiased.
+        bound: Whether each value is exact, or in expectation a lower or an upper bound, or unbiased, or only close.
         draws: Draws a datum; 0 for exact methods.
         pointwise_se: Monte Carlo standard error of each value, ``(data,)``; None is zero.
         k_hat: Pareto shape of the largest weights of each datum, ``(data,)``, where weights were used: minus infinity
@@ -103,7 +105,7 @@ class Estimate:
     @property
     def figure(self) -> str:
         """The mean as a table shows it, with its direction and error."""
-        sign = {"lower": ">= ", "upper": "<= "}.get(self.bound, "")
+        sign = {"lower": ">= ", "upper": "<= ", "approximate": "~ "}.get(self.bound, "")
         error = f" +- {self.se:.2g}" if self.se else ""
         return f"{sign}{self.mean:.3f}{error}"
 
@@ -138,17 +140,42 @@ class Measurement:
         elbo: The evidence lower bound of each datum.
         evidence: log p(x) of each datum.
         gap: Evidence minus bound.
+        why: Why the evidence was measured this way.
     """
 
     elbo: Estimate
     evidence: Estimate
     gap: Estimate
+    why: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name).to_json() for name in ("elbo", "evidence", "gap")}
+        found: dict[str, Any] = {name: getattr(self, name).to_json() for name in ("elbo", "evidence", "gap")}
+        return found | {"why": self.why}
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:<9} {getattr(self, name)}" for name in ("elbo", "evidence", "gap"))
+        names = {"elbo": "ELBO", "evidence": "evidence", "gap": "gap"}
+        table = Table(title=f"nats per datum over {len(self.elbo.pointwise)} data, higher is better")
+        for column in ("", "mean", "smallest", "median", "largest", "how"):
+            table.add_column(column, justify="left" if column in ("", "how") else "right")
+        for name, words in names.items():
+            estimate: Estimate = getattr(self, name)
+            v = estimate.pointwise
+            figures = [f"{figure.item():.3f}" for figure in (v.min(), v.median(), v.max())]
+            table.add_row(words, estimate.figure, *figures, f"{estimate.method}: {estimate.bound}")
+        table.caption = self.why
+        console = Console(width=110)
+        with console.capture() as captured:
+            console.print(table)
+        return captured.get().rstrip()
+
+    def settled(self, why: str) -> Measurement:
+        """The same with the reason for its method; exact where all weights turned out to be constant."""
+        shape = self.evidence.k_hat
+        if shape is None or not shape.isneginf().all():
+            return replace(self, why=why)
+        words = "constant importance weights: the guide is the posterior"
+        exact = Estimate(self.elbo.pointwise, words, "exact")
+        return Measurement(exact, exact, Estimate(torch.zeros_like(exact.pointwise), words, "exact"), why)
 
     def pointwise(self) -> dict[str, Tensor]:
         """All values a datum by name, for keeping."""
@@ -165,4 +192,7 @@ class Measurement:
     @classmethod
     def join(cls, parts: list[Measurement]) -> Measurement:
         """The measurement of all data from those of consecutive blocks."""
-        return cls(*(Estimate.join([getattr(part, name) for part in parts]) for name in ("elbo", "evidence", "gap")))
+        elbo, evidence, gap = (
+            Estimate.join([getattr(part, name) for part in parts]) for name in ("elbo", "evidence", "gap")
+        )
+        return cls(elbo, evidence, gap, parts[0].why)

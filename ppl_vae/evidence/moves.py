@@ -1,0 +1,133 @@
+"""Markov moves of latents that leave a tempered posterior as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["Ends", "Point", "flip_bits", "hamiltonian"]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The log-densities at both ends of an annealing path and their slopes, at one point.
+
+    Arguments:
+        start: Log-density of the distribution annealing starts from, ``(chains, data)``.
+        joint: log p(x, z), ``(chains, data)``.
+        start_slope: Its gradient for the flat latents, real numbers first, ``(chains, data, size)``.
+        joint_slope: The same of the joint.
+    """
+
+    start: Tensor
+    joint: Tensor
+    start_slope: Tensor
+    joint_slope: Tensor
+
+    def value(self, beta: float) -> Tensor:
+        """Log-density of the geometric path at an inverse temperature, unnormalised."""
+        if beta in (0, 1):  # where the other end may be minus infinity
+            return self.joint if beta else self.start
+        return (1 - beta) * self.start + beta * self.joint
+
+    def slope(self, beta: float) -> Tensor:
+        return (1 - beta) * self.start_slope + beta * self.joint_slope
+
+    def where(self, accept: Tensor, other: Ends) -> Ends:
+        """The other's where accepted, these elsewhere."""
+        return Ends(
+            torch.where(accept, other.start, self.start),
+            torch.where(accept, other.joint, self.joint),
+            torch.where(accept[..., None], other.start_slope, self.start_slope),
+            torch.where(accept[..., None], other.joint_slope, self.joint_slope),
+        )
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where chains are: flat latents and what is known there.
+
+    Arguments:
+        real: ``(chains, data, dimensions)``.
+        bits: ``(chains, data, width)``.
+        ends: Both densities at these latents.
+    """
+
+    real: Tensor
+    bits: Tensor
+    ends: Ends
+
+
+Evaluate = Callable[[Tensor, Tensor], Ends]
+
+
+def hamiltonian(
+    point: Point, beta: float, step: Tensor, scale: Tensor, evaluate: Evaluate, leaps: int
+) -> tuple[Point, Tensor]:
+    """One Hamiltonian move of the real numbers (Neal 2011, section 5.2), bits fixed.
+
+    Arguments:
+        point: Where the chains are.
+        beta: Inverse temperature.
+        step: Size of a leap for each datum, ``(data,)``, in units of the scale.
+        scale: Spread of each number, ``(data, dimensions)``: the mass is its inverse square.
+        evaluate: Both ends at new latents.
+        leaps: Leapfrog steps.
+
+    Returns:
+        The new point, and the probability of acceptance of each chain, ``(chains, data)``.
+    """
+    size = point.real.shape[-1]
+    length = step[:, None] * scale
+    momentum = torch.randn_like(point.real)
+    before = point.ends.value(beta) - momentum.square().sum(-1) / 2
+    real, ends = point.real, point.ends
+    for _ in range(leaps):
+        momentum = momentum + length / 2 * ends.slope(beta)[..., :size]
+        real = real + length * momentum
+        ends = evaluate(real, point.bits)
+        momentum = momentum + length / 2 * ends.slope(beta)[..., :size]
+    after = ends.value(beta) - momentum.square().sum(-1) / 2
+    chance = (after - before).clamp(max=0).exp().nan_to_num(0)
+    accept = torch.rand_like(chance) < chance
+    moved = torch.where(accept[..., None], real, point.real)
+    return replace(point, real=moved, ends=point.ends.where(accept, ends)), chance
+
+
+def flip_bits(point: Point, beta: float, step: Tensor, evaluate: Evaluate) -> tuple[Point, Tensor]:
+    r"""One move that may flip many bits at once, each by the slope of the density there, real numbers fixed.
+
+    Bit j flips with probability :math:`\mathrm{sigmoid}\bigl(\tfrac12 g_j (1 - 2 z_j) - \tfrac1{2a}\bigr)`, g the
+    gradient of the log-density and a the step size, and Metropolis and Hastings decide over all flips together (Zhang,
+    Liu and Liu 2022, eq. 5). Where the density has no slope, bits flip blindly, which is slow but right.
+
+    Arguments:
+        point: Where the chains are.
+        beta: Inverse temperature.
+        step: Of each datum, ``(data,)``.
+        evaluate: Both ends at new latents.
+
+    Returns:
+        The new point, and the probability of acceptance of each chain, ``(chains, data)``.
+    """
+    size = point.real.shape[-1]
+
+    def tendency(bits: Tensor, ends: Ends) -> Tensor:
+        return ends.slope(beta)[..., size:] * (0.5 - bits) - 0.5 / step[:, None]
+
+    forward = tendency(point.bits, point.ends)
+    flip = torch.rand_like(forward) < forward.sigmoid()
+    bits = torch.where(flip, 1 - point.bits, point.bits)
+    ends = evaluate(point.real, bits)
+    backward = tendency(bits, ends)
+    sign = 1 - 2 * flip.to(forward.dtype)  # log-probability of a flip is -softplus(-t), of none -softplus(t)
+    proposed = -functional.softplus(sign * forward).sum(-1)
+    returned = -functional.softplus(sign * backward).sum(-1)
+    chance = (ends.value(beta) - point.ends.value(beta) + returned - proposed).clamp(max=0).exp().nan_to_num(0)
+    accept = torch.rand_like(chance) < chance
+    moved = torch.where(accept[..., None], bits, point.bits)
+    return replace(point, bits=moved, ends=point.ends.where(accept, ends)), chance

@@ -1,0 +1,68 @@
+"""What a long measurement has done so far, kept in its run so that an interruption loses at most a block."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from ppl_vae.evidence import Estimate, Measurement
+from ppl_vae.runs import Checkpoint
+
+__all__ = ["Kept"]
+
+
+class Kept(MutableMapping[int, Measurement]):
+    """Measured blocks in a folder, by the position of their first datum.
+
+    Arguments:
+        folder: Where they lie; what was measured otherwise is deleted.
+        how: All that the measurement depends on, as JSON holds it.
+    """
+
+    def __init__(self, folder: Path, how: dict[str, Any]) -> None:
+        self.folder = folder
+        self.key = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()[:16]
+        for other in folder.glob("*"):
+            if not other.name.startswith(self.key):
+                other.unlink()
+
+    def _path(self, start: int) -> Path:
+        return self.folder / f"{self.key}-{start:09d}.safetensors"
+
+    def __getitem__(self, start: int) -> Measurement:
+        if not self._path(start).exists():
+            raise KeyError(start)
+        kept = Checkpoint.read(self._path(start))
+
+        def estimate(name: str) -> Estimate:
+            words: dict[str, Any] = kept.state[name]
+            return Estimate(**kept.part(name), **words | {"notes": tuple(words["notes"])})
+
+        return Measurement(estimate("elbo"), estimate("evidence"), estimate("gap"))
+
+    def __setitem__(self, start: int, found: Measurement) -> None:
+        tensors, words = {}, {}
+        for name in ("elbo", "evidence", "gap"):
+            estimate: Estimate = getattr(found, name)
+            for part in ("pointwise", "pointwise_se", "k_hat"):
+                if getattr(estimate, part) is not None:
+                    tensors[f"{name}.{part}"] = getattr(estimate, part)
+            words[name] = {part: getattr(estimate, part) for part in ("method", "bound", "draws", "notes")}
+        Checkpoint(tensors, words).write(self._path(start))
+
+    def __delitem__(self, start: int) -> None:
+        self._path(start).unlink()
+
+    def __iter__(self) -> Iterator[int]:
+        return (int(path.stem.rpartition("-")[2]) for path in sorted(self.folder.glob(f"{self.key}-*.safetensors")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def forget(self) -> None:
+        """Deletes the folder: the measurement is whole and lies elsewhere."""
+        shutil.rmtree(self.folder, ignore_errors=True)
