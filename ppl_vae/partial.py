@@ -40,7 +40,8 @@ class Kept(MutableMapping[int, Measurement]):
 
         def estimate(name: str) -> Estimate:
             words: dict[str, Any] = kept.state[name]
-            return Estimate(**kept.part(name), **words | {"notes": tuple(words["notes"])})
+            tensors: dict[str, Any] = kept.part(name)
+            return Estimate(**tensors, **words | {"notes": tuple(words["notes"])})
 
         return Measurement(estimate("elbo"), estimate("evidence"), estimate("gap"))
 

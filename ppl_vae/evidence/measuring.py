@@ -125,8 +125,8 @@ def measure(
 
     - ``"enumeration"``: :math:`\log p(x) = \log \sum_z p(x, z)` and
       :math:`\mathcal{L} = \sum_z q(z \mid x)\, w(z)`, exact, where all latents together have at most
-      :math:`2^{\mathrm{most\_bits}}` states (finite mixtures among them); only the bound of a guide whose density is dear
-      to evaluate (autoregressive, beyond 12 bits) comes from draws;
+      :math:`2^{\mathrm{most\_bits}}` states (finite mixtures among them); only the bound of a guide whose density is
+      dear to evaluate (autoregressive, beyond 12 bits) comes from draws;
     - ``"closed_form"``: exact, where log p(x, z) is a quadratic function of z (linear Gaussian models);
     - ``"quadrature"``: one or two continuous dimensions, exact up to a tolerance that is checked;
     - ``"importance"``: the logarithm of the mean of so many weights, a lower bound in expectation (Burda, Grosse and
