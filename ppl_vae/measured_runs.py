@@ -13,14 +13,15 @@ import torch
 from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import Corpus
 from ppl_vae.diagnostics import Gap, split_gap
-from ppl_vae.evidence import Measurement, Method, Schedule, measure, plan
+from ppl_vae.evidence import Measurement, Method, Sandwich, Schedule, measure, plan, sandwich
+from ppl_vae.evidence.bidirectional import sandwich_cells
 from ppl_vae.partial import Kept
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.workflow import Pair, load_data
 
-__all__ = ["Opened", "measure_evidence", "measure_gap", "measured", "open_run"]
+__all__ = ["Opened", "measure_evidence", "measure_gap", "measure_sandwich", "measured", "open_run"]
 
 
 class Result(Protocol):
@@ -165,32 +166,62 @@ def measure_evidence(
     folder: Path, split: str, method: Method, draws: int, count: int = 0, schedule: Schedule | None = None
 ) -> Measurement:
     """Measures bound, evidence and gap of one split of a run afresh; what an interruption left is taken up."""
-    name = f"evidence-{split}-{method}"
-    how = {"method": method, "draws": draws, "count": count, "schedule": asdict(schedule or Schedule())}
-    kept: list[Kept] = []
+    how: dict[str, Any] = {"method": method, "draws": draws, "schedule": schedule}
+    found = _resumable(
+        folder,
+        f"evidence-{split}-{method}",
+        split,
+        count,
+        how,
+        Measurement,
+        lambda pair, x, **kept: measure(pair.model, pair.guide, x, **how, **kept),
+        lambda pair, x: plan(pair.model, x, **how).cells,
+    )
+    for line in found.evidence.warnings:
+        say(f"note: {line}")
+    return found
 
-    def compute(pair: Pair, x: Any, tick: Callable[[int], None]) -> Measurement:
-        kept.append(Kept(folder / "partial" / name, how | {"state": pair.state}))
+
+def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule: Schedule) -> Sandwich:
+    """Evidence from below and above of data drawn from a run's model, like those of one split in shape."""
+    how: dict[str, Any] = {"draws": draws, "schedule": schedule}
+    return _resumable(
+        folder,
+        f"sandwich-{split}",
+        split,
+        count,
+        how,
+        Sandwich,
+        lambda pair, x, **kept: sandwich(pair.model, pair.guide, x, **how, **kept),
+        lambda pair, x: sandwich_cells(x, draws, schedule),
+    )
+
+
+def _resumable(
+    folder: Path,
+    name: str,
+    split: str,
+    count: int,
+    how: dict[str, Any],
+    kind: Any,
+    compute: Callable[..., R],
+    total: Callable[[Pair, Any], int],
+) -> R:
+    """As :func:`measured`, with blocks kept as they are done, until all are."""
+    kept: list[Kept[Any]] = []
+
+    def keeping(pair: Pair, x: Any, tick: Callable[[int], None]) -> R:
+        depends = how | {"schedule": asdict(how["schedule"] or Schedule()), "count": count, "state": pair.state}
+        kept.append(Kept(folder / "partial" / name, depends, kind))
         if len(kept[0]):
             say(f"taking up {name}: {len(kept[0])} blocks are measured already")
-        return measure(
-            pair.model, pair.guide, x, draws=draws, method=method, schedule=schedule, done=kept[0], progress=tick
-        )
+        return compute(pair, x, done=kept[0], progress=tick)
 
     try:
-        _, found = measured(
-            folder,
-            name,
-            split,
-            count,
-            compute,
-            lambda pair, x: plan(pair.model, x, draws=draws, method=method, schedule=schedule).cells,
-        )
+        _, found = measured(folder, name, split, count, keeping, total)
     except KeyboardInterrupt:
         if kept and len(kept[0]):
             say(f"{len(kept[0])} measured blocks are kept; the same command goes on from there")
         raise
     kept[0].forget()
-    for line in found.evidence.warnings:
-        say(f"note: {line}")
     return found

@@ -115,3 +115,19 @@ def evidence(folder: Path, split: str, count: int, method: Any, draws: int | Non
 
     draws = draws or (16 if method == "annealing" else 1000)
     return measure_evidence(folder, split, method, draws, count, Schedule(**schedule))
+
+
+@measuring
+@click.option("--draws", default=16, show_default=True, type=click.IntRange(min=2), help="Chains a datum each way.")
+@annealing_options
+def sandwich(folder: Path, split: str, count: int, draws: int, **schedule: Any) -> Any:
+    """Bound the evidence of data drawn from a RUN's model from below and from above.
+
+    Simulated data come with an exact draw from their posterior, from which annealing can also go backwards: the
+    truth lies between the two bounds. How far they are apart says how far annealing with these options can be trusted
+    on real data. Simulated data have the shapes (documents: the lengths) of those of the split.
+    """
+    from ppl_vae.evidence import Schedule
+    from ppl_vae.measured_runs import measure_sandwich
+
+    return measure_sandwich(folder, split, draws, count, Schedule(**schedule))

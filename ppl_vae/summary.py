@@ -39,7 +39,9 @@ class Split:
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"data": len(self.measurement.elbo.pointwise)}
-        for name, estimate in self.measurement.to_json().items():
+        measured = self.measurement.to_json()
+        found["evidence_why"] = measured.pop("why")
+        for name, estimate in measured.items():
             found[name] = estimate.pop("mean")
             found |= {f"{name}_{key}": value for key, value in estimate.items()}
         if self.saturated is not None:

@@ -14,6 +14,7 @@ import scipy.sparse
 from click.testing import CliRunner
 
 from ppl_vae.cli import main
+from ppl_vae.evidence.annealing import Annealer
 from ppl_vae.training import Settings, Trainer, parse_schedule
 
 ROOT = str(Path(__file__).parent.parent)
@@ -427,6 +428,54 @@ def test_evidence_is_measured_again_by_another_method(folder):
     assert sampled["evidence"]["bound"] == "lower"
     assert abs(sampled["elbo"]["mean"] - exact["elbo"]["mean"]) < 6 * sampled["elbo"]["se"]
     assert Path("r/evidence-test-importance.safetensors").exists()
+
+
+def test_evidence_by_annealing_agrees_and_is_taken_up_after_an_interruption(folder, monkeypatch):
+    assert invoke("train", *SMALL, "--epochs", "3", "--out", "r").exit_code == 0
+    exact = json.loads(invoke("evidence", "r", "--data", "30", "--json").stdout)
+    assert exact["why"] == "the discrete latents have 8 joint states"
+    monkeypatch.setattr("ppl_vae.evidence.measuring.CHAINS", 80)
+    command = (
+        "evidence",
+        "r",
+        "--method",
+        "annealing",
+        "--data",
+        "30",
+        "--temperatures",
+        "60",
+        "--draws",
+        "8",
+        "--json",
+    )
+    whole = json.loads(invoke(*command).stdout)
+    assert whole["evidence"]["method"] == "annealing, 60 temperatures, 8 chains"
+    assert abs(whole["evidence"]["mean"] - exact["evidence"]["mean"]) < 6 * whole["evidence"]["se"] + 0.02
+    walk, calls = Annealer.forward, []
+
+    def second_time_stops(self, *args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return walk(self, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Annealer, "forward", second_time_stops)
+        stopped = invoke(*command)
+    assert stopped.exit_code == 130
+    assert "1 measured blocks are kept; the same command goes on from there" in stopped.stderr
+    again = invoke(*command)
+    assert "taking up evidence-test-annealing: 1 blocks are measured already" in again.stderr
+    assert json.loads(again.stdout) == whole
+    assert not Path("r/partial/evidence-test-annealing").exists()
+
+
+def test_a_sandwich_of_simulated_data(folder):
+    assert invoke("train", *SMALL, "--epochs", "2", "--out", "r").exit_code == 0
+    found = json.loads(invoke("sandwich", "r", "--data", "20", "--temperatures", "50", "--json").stdout)
+    assert found["data"] == 20
+    assert found["lower"]["mean"] - 6 * found["lower"]["se"] < found["upper"]["mean"] + 6 * found["upper"]["se"]
+    assert Path("r/figures/sandwich-test.png").exists()
 
 
 def test_gaps_that_cannot_be_split_are_named(folder):

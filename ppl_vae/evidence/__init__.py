@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from ppl_vae.evidence.annealing import Schedule
+from ppl_vae.evidence.bidirectional import Sandwich, sandwich
 from ppl_vae.evidence.importance import sampled_elbo
 from ppl_vae.evidence.measuring import METHODS, Method, measure, plan
 from ppl_vae.evidence.results import Estimate, Measurement
 
-__all__ = ["METHODS", "Estimate", "Measurement", "Method", "Schedule", "measure", "plan", "sampled_elbo"]
+__all__ = [
+    "METHODS",
+    "Estimate",
+    "Measurement",
+    "Method",
+    "Sandwich",
+    "Schedule",
+    "measure",
+    "plan",
+    "sampled_elbo",
+    "sandwich",
+]

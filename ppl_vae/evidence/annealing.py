@@ -100,7 +100,7 @@ class Annealer:
         spread, _ = self.coordinates.flat({name: site["value"] for name, site in latents(drawn).items()})
         if schedule.start == "prior":
             spread = self.coordinates.prior_draws(model, x, 256)[:, None].expand(-1, len(x), -1)
-        self.scale = spread.std(0).clamp(min=1e-6)
+        self.scale = spread.std(0).clamp(min=1e-6) if self.coordinates.dimensions else spread[0]
         self.accepted: dict[str, float] = {}
 
     def forward(self, chains: int, progress: Progress | None = None) -> Tensor:

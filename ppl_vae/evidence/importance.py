@@ -85,12 +85,11 @@ def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False)
         smooth: Whether the largest weights are replaced by the quantiles of a Pareto distribution.
     """
     draws = len(weights)
-    high = weights.amax(0).clamp(min=torch.finfo(weights.dtype).min)
-    ratio = (weights - high).exp()
-    relative = ratio / ratio.mean(0)
-    elbo, evidence = weights.mean(0), high + ratio.mean(0).log()
+    elbo, (evidence, error) = weights.mean(0), log_mean_exp(weights)
     # The same draws give both, so the error of the gap is that of the difference draw by draw.
-    errors = [value.std(0) / draws**0.5 for value in (weights, relative, relative - weights)]
+    high = weights.amax(0).clamp(min=torch.finfo(weights.dtype).min)
+    relative = (weights - evidence.clamp(min=torch.finfo(weights.dtype).min)).exp()
+    errors = [weights.std(0) / draws**0.5, error, (relative - weights).std(0) / draws**0.5]
     constant = weights.amax(0) - weights.amin(0) <= 1e-9 * high.abs().clamp(min=1)
     shape = torch.where(constant, torch.where(distinct, -torch.inf, torch.nan), k_hat(weights))
     method, bound = f"importance, {draws} draws", BELOW
@@ -104,15 +103,22 @@ def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False)
     )
 
 
+def log_mean_exp(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Log of the mean weight and its standard error by the delta method, ``(data,)`` each, from ``(draws, data)``."""
+    high = weights.amax(0).clamp(min=torch.finfo(weights.dtype).min)
+    ratio = (weights - high).exp()
+    mean = ratio.mean(0)
+    return high + mean.log(), ratio.std(0) / mean / len(weights) ** 0.5
+
+
 def annealed(weights: Tensor, elbo: Estimate, temperatures: int) -> Measurement:
     """Evidence and gap from the log-weights of annealed chains, ``(chains, data)``, beside a bound."""
-    chains = len(weights)
-    found = from_log_weights(weights, torch.ones_like(weights[0]).bool()).evidence
+    chains, (evidence, se) = len(weights), log_mean_exp(weights)
     method = f"annealing, {temperatures} temperatures, {chains} chains"
-    spread = torch.full_like(found.pointwise, torch.inf) if found.pointwise_se is None else found.pointwise_se
-    se = spread if elbo.pointwise_se is None else (spread.square() + elbo.pointwise_se.square()).sqrt()
+    assert elbo.pointwise_se is not None
+    both = (se.square() + elbo.pointwise_se.square()).sqrt()
     return Measurement(
         elbo,
-        Estimate(found.pointwise, method, "lower", chains, spread),
-        Estimate(found.pointwise - elbo.pointwise, method, "lower", chains, se),
+        Estimate(evidence, method, "lower", chains, se),
+        Estimate(evidence - elbo.pointwise, method, "lower", chains, both),
     )

@@ -80,7 +80,8 @@ def _tail(log_weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | 
         return ordered, None
     relative = ordered - ordered[-1]
     tail = relative[-size:].exp() - relative[-size - 1].exp()
-    tied = ~(tail[-1] > 1e-12)
+    # Ties at the cut, as few discrete states make them, are no tail; the smallest are, even where exp() underflows.
+    tied = ~(ordered[-size + int(size / 4 + 0.5) - 1] - ordered[-size - 1] > 1e-9)
     tail = torch.where(tied, torch.arange(1.0, size + 1, device=tail.device, dtype=tail.dtype)[:, None], tail)
     return ordered, (ordered, tail, tied)
 
