@@ -135,10 +135,9 @@ def test_interrupt_saves_the_best_state_and_says_how_to_go_on(folder):
         env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.time() + 60
-    while not Path("r/config.json").exists():
+    while not Path("r/checkpoints/train-last.safetensors").exists():
         assert time.time() < deadline
         time.sleep(0.05)
-    time.sleep(3)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
