@@ -12,7 +12,8 @@ import torch
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import Corpus
-from ppl_vae.diagnostics import Gap, split_gap
+from ppl_vae.diagnostics import Gap, Information, information, split_gap
+from ppl_vae.diagnostics.information import steps
 from ppl_vae.evidence import Measurement, cells, measure
 from ppl_vae.evidence.measuring import Method
 from ppl_vae.progress import Reporter, say
@@ -20,7 +21,7 @@ from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.workflow import Pair, load_data
 
-__all__ = ["Opened", "measure_evidence", "measure_gap", "measured", "open_run"]
+__all__ = ["Opened", "measure_evidence", "measure_gap", "measure_information", "measured", "open_run"]
 
 
 class Result(Protocol):
@@ -172,5 +173,20 @@ def measure_evidence(folder: Path, split: str, method: Method, draws: int, count
         lambda pair, x: len(x) * draws if method == "importance" else cells(pair.model, x, draws),
     )
     for line in found.evidence.warnings:
+        say(f"note: {line}")
+    return found
+
+
+def measure_information(folder: Path, split: str, draws: int, codes: int, count: int = 0) -> Information:
+    """Measures what the code of a run knows of one split, and which of its units have collapsed."""
+    _, found = measured(
+        folder,
+        f"information-{split}",
+        split,
+        count,
+        lambda pair, x, tick: information(pair.model, pair.guide, x, draws=draws, codes=codes, progress=tick),
+        lambda pair, x: steps(pair.model, pair.guide, x, draws=draws, codes=codes),
+    )
+    for line in found.warnings:
         say(f"note: {line}")
     return found

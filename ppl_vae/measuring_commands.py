@@ -75,3 +75,22 @@ def evidence(folder: Path, split: str, count: int, method: Any, draws: int) -> A
     from ppl_vae.measured_runs import measure_evidence
 
     return measure_evidence(folder, split, method, draws, count)
+
+
+@measuring
+@click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws a datum where needed.")
+@click.option(
+    "--codes",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Compare at most so many codes with all the data, where they are not enumerated.",
+)
+def information(folder: Path, split: str, count: int, draws: int, codes: int) -> Any:
+    """Measure rate, distortion and mutual information of a trained RUN, and which units of its code have collapsed.
+
+    Writes information-SPLIT.json, the values of every datum and a figure into the run.
+    """
+    from ppl_vae.measured_runs import measure_information
+
+    return measure_information(folder, split, draws, codes, count)

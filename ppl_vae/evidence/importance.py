@@ -11,10 +11,10 @@ from torch import Tensor
 from ppl_vae.batches import PackedCounts
 from ppl_vae.evidence.pareto import k_hat
 from ppl_vae.evidence.results import Estimate, Measurement
-from ppl_vae.log_weight import weigh
+from ppl_vae.log_weight import Terms, log_terms
 from ppl_vae.modes import evaluating
 
-__all__ = ["from_log_weights", "importance", "log_weights", "sampled_elbo"]
+__all__ = ["from_log_weights", "importance", "in_blocks", "log_weights", "sampled_elbo"]
 
 Program = Callable[..., Any]
 Progress = Callable[[int], None]
@@ -55,26 +55,44 @@ def log_weights(
     Yields:
         Log-weights ``(draws, block)`` in float64, and whether a datum's draws are not all the same, ``(block,)``.
     """
-    width = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
-    rows = max(1, CELLS // width)
-    batch = max(1, min(len(x), rows // min(draws, 8)))
-    for start in range(0, len(x), batch):
-        part = x[start : start + batch]
-        step = max(1, rows // len(part))
+    for _, parts in in_blocks(model, guide, x, draws, progress):
         found, first, distinct = [], None, None
-        for done in range(0, draws, step):
-            weights, values = weigh(model, guide, part, min(step, draws - done))
+        for terms in parts:
+            weights, values = terms.weight, terms.values
             # Sites without a number a datum (none, under the contract) would fail here rather than mislead.
             first = {name: value[0] for name, value in values.items()} if first is None else first
             differ = [(v != first[n]).reshape(*v.shape[:2], -1).any(-1).any(0) for n, v in values.items()]
             here = torch.stack(differ).any(0)
             distinct = here if distinct is None else distinct | here
             found.append(weights)
-            if progress:
-                progress(weights.numel())
         together = torch.cat(found)
         assert distinct is not None
         yield (together if together.device.type == "mps" else together.double()), distinct
+
+
+def in_blocks(
+    model: Program, guide: Program, x: Any, draws: int, progress: Progress | None = None
+) -> Iterator[tuple[slice, Iterator[Terms]]]:
+    """The terms of so many draws a datum, a block at a time.
+
+    Yields:
+        For one block of data after the other its place, and the terms of some of its draws after the other.
+    """
+    width = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
+    rows = max(1, CELLS // width)
+    batch = max(1, min(len(x), rows // min(draws, 8)))
+
+    def drawn(part: Any) -> Iterator[Terms]:
+        step = max(1, rows // len(part))
+        for done in range(0, draws, step):
+            terms = log_terms(model, guide, part, min(step, draws - done))
+            if progress:
+                progress(terms.likelihood.numel())
+            yield terms
+
+    for start in range(0, len(x), batch):
+        place = slice(start, min(start + batch, len(x)))
+        yield place, drawn(x[place])
 
 
 def from_log_weights(weights: Tensor, distinct: Tensor) -> Measurement:

@@ -13,7 +13,7 @@ from ppl_vae.evidence.results import Estimate, Measurement
 from ppl_vae.modes import evaluating
 from ppl_vae.sites import GuideSite, guide_sites
 
-__all__ = ["cells", "measure"]
+__all__ = ["cells", "cheap", "data_block", "measure", "obstacle"]
 
 Program = Callable[..., Any]
 Progress = Callable[[int], None]
@@ -64,16 +64,16 @@ def measure(
         raise ValueError("there are no data to measure")
     with evaluating(model, guide):
         sites = guide_sites(model, (x[:2],))
-        wrong = _obstacle(sites, most_bits)
+        wrong = obstacle(sites, most_bits)
         if method == "enumeration" and wrong:
             raise ValueError(f"enumeration is not possible: {wrong}; use method='importance'")
         if method == "importance" or wrong:
             return importance(model, guide, x, draws, progress)
         parts = []
-        cheap = _cheap(guide, x, sites)
-        for start in range(0, len(x), block := _data_block(x)):
+        whole = cheap(guide, x, sites)
+        for start in range(0, len(x), block := data_block(x)):
             part = x[start : start + block]
-            found = enumerate_states(model, guide if cheap else None, part, sites, progress)
+            found = enumerate_states(model, guide if whole else None, part, sites, progress)
             parts.append(found if isinstance(found, Measurement) else _beside(found, model, guide, part, draws, sites))
     return Measurement.join(parts)
 
@@ -82,10 +82,11 @@ def cells(model: Program, x: Any, draws: int, most_bits: int = 16) -> int:
     """How many cells :func:`measure` will report to its progress for these data."""
     with evaluating(model):
         sites = guide_sites(model, (x[:2],))
-    return len(x) * (draws if _obstacle(sites, most_bits) else prod(site.states for site in sites))
+    return len(x) * (draws if obstacle(sites, most_bits) else prod(site.states for site in sites))
 
 
-def _obstacle(sites: list[GuideSite], most_bits: int) -> str | None:
+def obstacle(sites: list[GuideSite], most_bits: int) -> str | None:
+    """Why latents cannot be enumerated, naming the site; None if they can."""
     for site in sites:
         if site.kind not in ("bits", "states"):
             return f"site {site.name!r} is {site.family}"
@@ -93,7 +94,8 @@ def _obstacle(sites: list[GuideSite], most_bits: int) -> str | None:
     return f"the latents have {states} joint states, more than 2^{most_bits}" if states > 2**most_bits else None
 
 
-def _cheap(guide: Program, x: Any, sites: list[GuideSite]) -> bool:
+def cheap(guide: Program, x: Any, sites: list[GuideSite]) -> bool:
+    """Whether a guide's density may be evaluated at every state of the latents."""
     independent = all(site.kind == "bits" and site.independent for site in guide_sites(guide, (x[:2],)))
     return independent or prod(site.states for site in sites) <= CHEAP_STATES
 
@@ -106,6 +108,6 @@ def _beside(evidence: Any, model: Program, guide: Program, x: Any, draws: int, s
     return Measurement(elbo, Estimate(evidence, words, "exact"), gap)
 
 
-def _data_block(x: Any) -> int:
+def data_block(x: Any) -> int:
     """Documents cost their distinct words, so one block takes thousands; tensors cost all their numbers."""
     return 2**14 if isinstance(x, PackedCounts) else max(1, min(2**10, 2**18 // x[0].numel()))
