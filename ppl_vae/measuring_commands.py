@@ -94,3 +94,22 @@ def information(folder: Path, split: str, count: int, draws: int, codes: int) ->
     from ppl_vae.measured_runs import measure_information
 
     return measure_information(folder, split, draws, codes, count)
+
+
+@measuring
+@click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws a datum.")
+@click.option(
+    "--predictive",
+    default=5,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Draws given which data are drawn from the model.",
+)
+def export(folder: Path, split: str, count: int, draws: int, predictive: int) -> Any:
+    """Write draws, weights, likelihoods and data of a trained RUN for ArviZ.
+
+    Writes arviz-SPLIT.nc into the run, to be read with arviz.from_netcdf. The draws are those of the guide.
+    """
+    from ppl_vae.measured_runs import export_arviz
+
+    return export_arviz(folder, split, draws, count, predictive)

@@ -9,8 +9,9 @@ import torch
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/own-pair.md"])
-def test_code_of_the_page_runs(page, capsys):
+@pytest.mark.parametrize("page", ["README.md", "docs/own-pair.md", "docs/arviz.md"])
+def test_code_of_the_page_runs(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
     assert blocks
     names: dict = {"__name__": "page"}
@@ -20,5 +21,8 @@ def test_code_of_the_page_runs(page, capsys):
     if page == "README.md":
         assert sum(names["losses"][-20:]) < 0.5 * sum(names["losses"][:20])
         assert names["result"].gap.mean > 0
+    elif page == "docs/arviz.md":
+        assert names["elbo"].mean() < names["evidence"].mean()
+        assert names["loo"].loo_i.shape == (40,)
     else:
         assert names["weights"].shape == torch.Size((10, 50))
