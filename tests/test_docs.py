@@ -9,7 +9,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/own-pair.md", "docs/arviz.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/own-pair.md", "docs/arviz.md", "docs/information.md"])
 def test_code_of_the_page_runs(page, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
@@ -24,5 +24,7 @@ def test_code_of_the_page_runs(page, capsys, tmp_path, monkeypatch):
     elif page == "docs/arviz.md":
         assert names["elbo"].mean() < names["evidence"].mean()
         assert names["loo"].loo_i.shape == (40,)
+    elif page == "docs/information.md":
+        assert names["found"].units.collapsed == ["z[2]"]
     else:
         assert names["weights"].shape == torch.Size((10, 50))

@@ -303,6 +303,23 @@ def test_a_prior_that_moves_with_the_data_breaks_the_chain():
     assert "NOT in order: I <= R" in str(found)
 
 
+def test_data_of_probability_zero_are_null_in_json_and_drawn():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(2)).to_event(1))
+            pyro.sample("x", dist.Categorical(logits=torch.tensor([0.0, 0.0, -torch.inf])).mask(z[..., 0] > -1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(logits=x[:, None].expand(-1, 2) * 1.0).to_event(1))
+
+    found = information(model, guide, torch.tensor([0, 1, 2]))
+    assert found.rates.distortion.pointwise[2] == torch.inf
+    assert found.to_json()["distortion"]["mean"] is None
+    assert found.rates.rate.mean > 0
+    found.draw(Figure(), "title")
+
+
 def test_misuse_is_named():
     pair, x = BitsOfPoints(2), torch.randn(4, 3)
     with pytest.raises(ValueError, match="at least 2 data, got 1; take more"):

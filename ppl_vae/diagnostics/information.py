@@ -177,7 +177,8 @@ class Information:
             ("information I", mutual.among, ORANGE),
             (f"batches of {mutual.batch}", mutual.lower, GREY),
         )
-        edge = 1.35 * max(rate.mean, mutual.among.mean, 1e-6)
+        edge = 1.35 * max([e for e in (rate.mean, mutual.among.mean) if math.isfinite(e)], default=1.0)
+        edge = max(edge, 1e-6)
         for name, estimate, colour in bars:
             sign = {"lower": "$\\geq$ ", "upper": "$\\leq$ "}.get(estimate.bound, "")
             shown = min(estimate.mean, edge)

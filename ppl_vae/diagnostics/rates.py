@@ -13,7 +13,7 @@ from torch import Tensor
 from ppl_vae.batches import PackedCounts
 from ppl_vae.diagnostics.units import Units, analytic, as_numbers, beside, independent_kl, unit_names
 from ppl_vae.evidence.enumeration import States
-from ppl_vae.evidence.importance import in_blocks
+from ppl_vae.evidence.importance import in_blocks, rows_at_once
 from ppl_vae.evidence.measuring import cheap, data_block, obstacle
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.log_weight import check_cover, latents, log_joint, log_parts, log_proposal, log_proposals, run
@@ -101,7 +101,7 @@ def measure_rates(
     else:
         _draw(model, guide, x, known, draws, kept, errors, sites, moved, progress)
     if known.closed:
-        for start in range(0, count, block := data_block(x)):
+        for start in range(0, count, block := rows_at_once(x)):
             part = slice(start, start + block)
             divergence, means = independent_kl(model, guide, x[part])
             kept["rate"][part], errors["rate"][part] = divergence.to(precise).sum(1), 0

@@ -13,6 +13,7 @@ from torch.distributions import Bernoulli, Distribution, Normal, kl_divergence
 from torch.nn import functional
 
 from ppl_vae import exponential_family
+from ppl_vae.evidence.results import finite
 from ppl_vae.log_weight import Fixed, Site, latents, run
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import GuideSite
@@ -59,14 +60,14 @@ class Units:
         return [name for name, active in zip(self.names, self.active.tolist(), strict=True) if not active]
 
     def to_json(self) -> dict[str, Any]:
-        divergence = [None] * len(self.names) if self.kl is None else self.kl.tolist()
-        rows = zip(self.names, divergence, self.variance.tolist(), self.active.tolist(), strict=True)
+        divergence = [None] * len(self.names) if self.kl is None else [finite(kl) for kl in self.kl.tolist()]
+        rows = zip(self.names, divergence, map(finite, self.variance.tolist()), self.active.tolist(), strict=True)
         return {
             "active": int(self.active.sum()),
             "share_active": self.active.double().mean().item(),
             "collapsed": self.collapsed,
             "units": [{"name": n, "kl": k, "variance": v, "active": a} for n, k, v, a in rows],
-            "kl_of_sites": self.sites,
+            "kl_of_sites": {name: finite(kl) for name, kl in self.sites.items()},
         }
 
     def __str__(self) -> str:

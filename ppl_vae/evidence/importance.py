@@ -14,7 +14,7 @@ from ppl_vae.evidence.results import Estimate, Measurement
 from ppl_vae.log_weight import Terms, log_terms
 from ppl_vae.modes import evaluating
 
-__all__ = ["from_log_weights", "importance", "in_blocks", "log_weights", "sampled_elbo"]
+__all__ = ["from_log_weights", "importance", "in_blocks", "log_weights", "rows_at_once", "sampled_elbo"]
 
 Program = Callable[..., Any]
 Progress = Callable[[int], None]
@@ -78,8 +78,7 @@ def in_blocks(
     Yields:
         For one block of data after the other its place, and the terms of some of its draws after the other.
     """
-    width = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
-    rows = max(1, CELLS // width)
+    rows = rows_at_once(x)
     batch = max(1, min(len(x), rows // min(draws, 8)))
 
     def drawn(part: Any) -> Iterator[Terms]:
@@ -93,6 +92,11 @@ def in_blocks(
     for start in range(0, len(x), batch):
         place = slice(start, min(start + batch, len(x)))
         yield place, drawn(x[place])
+
+
+def rows_at_once(x: Any) -> int:
+    """For how many codes of a datum a decoder may be run at once, whatever it forms of an observation's size."""
+    return max(1, CELLS // (x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()))
 
 
 def from_log_weights(weights: Tensor, distinct: Tensor) -> Measurement:
