@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyro
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from ppl_vae import exponential_family
 from ppl_vae.randomness import kept_random_state
 
-__all__ = ["log_joint", "log_proposal", "log_weight"]
+__all__ = ["Terms", "log_joint", "log_parts", "log_proposal", "log_proposals", "log_terms", "log_weight"]
 
 DRAWS = "_draws"
 """The plate around a pair whose dimension counts draws."""
@@ -105,6 +105,11 @@ def log_prob(site: Site, *, raw: bool = False) -> Tensor:
 
 def _sum(sites: Mapping[str, Site], who: str) -> Tensor:
     """Sums the sites of a pair that keeps the contract, ``(draws, batch)``."""
+    return reduce(torch.add, _scores(sites, who).values())
+
+
+def _scores(sites: Mapping[str, Site], who: str) -> dict[str, Tensor]:
+    """Log-densities by site of a pair that keeps the contract, ``(draws, batch)`` each."""
     for name, site in sites.items():
         frames = [frame.name for frame in site["cond_indep_stack"] if frame.name != DRAWS]
         if frames != ["data"]:
@@ -112,7 +117,7 @@ def _sum(sites: Mapping[str, Site], who: str) -> Tensor:
                 f"site {name!r} of the {who} lies inside the plates {frames}; put it inside exactly one "
                 'pyro.plate("data", len(x)), with other dimensions declared by .to_event'
             )
-    return reduce(torch.add, map(log_prob, sites.values()))
+    return {name: log_prob(site) for name, site in sites.items()}
 
 
 def latents(sites: Mapping[str, Site]) -> dict[str, Site]:
@@ -177,8 +182,13 @@ def log_joint(model: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -
 
 def log_proposal(guide: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> Tensor:
     r"""Log-density :math:`\log q(z_{si} \mid x_i)` of given latents under a guide, ``(draws, batch)``, in nats."""
+    return reduce(torch.add, log_proposals(guide, x, values).values())
+
+
+def log_proposals(guide: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parts of :func:`log_proposal` by site, ``(draws, batch)`` each."""
     draws = len(next(iter(values.values())))
-    return _sum(run(guide, (x,), {}, draws=draws, handler=Fixed(values)), "guide")
+    return _scores(run(guide, (x,), {}, draws=draws, handler=Fixed(values)), "guide")
 
 
 def log_weight(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draws: int = 1) -> Tensor:
@@ -205,8 +215,56 @@ def log_weight(model: Callable[..., Any], guide: Callable[..., Any], x: Any, dra
 
 def weigh(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draws: int) -> tuple[Tensor, dict[str, Tensor]]:
     """The log-weights of :func:`log_weight`, and the draws they belong to by site, ``(draws, batch, *event)``."""
+    terms = log_terms(model, guide, x, draws)
+    return terms.weight, terms.values
+
+
+class Terms(NamedTuple):
+    """What log-weights are made of; densities ``(draws, batch)`` in nats.
+
+    Arguments:
+        likelihood: log p(x given z).
+        prior: log p(z) by site.
+        proposal: log q(z given x) by site.
+        values: The draws z by site, ``(draws, batch, *event)``.
+    """
+
+    likelihood: Tensor
+    prior: dict[str, Tensor]
+    proposal: dict[str, Tensor]
+    values: dict[str, Tensor]
+
+    @property
+    def weight(self) -> Tensor:
+        """The log-weight of each draw."""
+        return reduce(torch.add, self.prior.values()) + self.likelihood - reduce(torch.add, self.proposal.values())
+
+
+def log_terms(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draws: int = 1) -> Terms:
+    r"""The parts :math:`\log p(x \mid z)`, :math:`\log p(z)` and :math:`\log q(z \mid x)` of :func:`log_weight`.
+
+    Raises:
+        ValueError: If the pair does not keep the contract, naming the site.
+    """
     proposed = run(guide, (x,), {}, draws=draws)
     scored = run(model, (x,), {}, draws=draws, handler=Fixed(proposed.values_of_latents()))
     check_cover(scored, proposed)
-    weights = _sum(scored, "model") - _sum(proposed, "guide")
-    return weights, {name: site["value"] for name, site in proposed.items()}
+    return Terms(
+        *_parts(scored),
+        _scores(proposed, "guide"),
+        {name: site["value"] for name, site in proposed.items()},
+    )
+
+
+def log_parts(model: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The parts of :func:`log_joint`: log p(x given z), ``(draws, batch)``, and log p(z) by site."""
+    draws = len(next(iter(values.values())))
+    return _parts(run(model, (x,), {}, draws=draws, handler=Fixed(values)))
+
+
+def _parts(scored: Mapping[str, Site]) -> tuple[Tensor, dict[str, Tensor]]:
+    drawn = latents(scored)
+    observed = {name: site for name, site in scored.items() if name not in drawn}
+    if not observed:
+        raise ValueError("the model observes nothing; give its observation obs=x")
+    return _sum(observed, "model"), _scores(drawn, "model")

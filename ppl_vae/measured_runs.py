@@ -12,7 +12,8 @@ import torch
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import Corpus
-from ppl_vae.diagnostics import Gap, split_gap
+from ppl_vae.diagnostics import Gap, Information, information, split_gap
+from ppl_vae.diagnostics.information import steps
 from ppl_vae.evidence import Measurement, Method, Sandwich, Schedule, measure, plan, sandwich
 from ppl_vae.evidence.bidirectional import sandwich_cells
 from ppl_vae.partial import Kept
@@ -21,7 +22,17 @@ from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.workflow import Pair, load_data
 
-__all__ = ["Opened", "measure_evidence", "measure_gap", "measure_sandwich", "measured", "open_run"]
+__all__ = [
+    "Exported",
+    "Opened",
+    "export_arviz",
+    "measure_evidence",
+    "measure_gap",
+    "measure_information",
+    "measure_sandwich",
+    "measured",
+    "open_run",
+]
 
 
 class Result(Protocol):
@@ -225,3 +236,69 @@ def _resumable(
         raise
     kept[0].forget()
     return found
+
+
+def measure_information(folder: Path, split: str, draws: int, codes: int, count: int = 0) -> Information:
+    """Measures what the code of a run knows of one split, and which of its units have collapsed."""
+    _, found = measured(
+        folder,
+        f"information-{split}",
+        split,
+        count,
+        lambda pair, x, tick: information(pair.model, pair.guide, x, draws=draws, codes=codes, progress=tick),
+        lambda pair, x: steps(pair.model, pair.guide, x, draws=draws, codes=codes),
+    )
+    for line in found.warnings:
+        say(f"note: {line}")
+    return found
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file for another program.
+
+    Arguments:
+        file: Its path.
+        data: How many.
+        draws: A datum.
+        groups: Variables by group.
+    """
+
+    file: Path
+    data: int
+    draws: int
+    groups: dict[str, list[str]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"file": str(self.file), "data": self.data, "draws": self.draws, "groups": self.groups}
+
+    def __str__(self) -> str:
+        lines = [f"  {group}: {', '.join(variables)}" for group, variables in self.groups.items()]
+        head = f"{self.file}: {self.draws} draws of the guide for each of {self.data} data; read it with"
+        return "\n".join([head, f"  arviz.from_netcdf({str(self.file)!r})", "Groups:", *lines])
+
+
+def export_arviz(folder: Path, split: str, draws: int, count: int = 0, predictive: int = 5) -> Exported:
+    """Writes draws, weights, likelihoods and data of one split of a run for ArviZ, ``arviz-SPLIT.nc``."""
+    from ppl_vae.arviz_data import save, to_arviz
+
+    opened = open_run(folder)
+    x, pair, path = opened.data(split, count), opened.pair, folder / f"arviz-{split}.nc"
+    predictive = min(predictive, draws)
+    with (
+        Reporter(path.name, len(x) * (draws + predictive)) as reporter,
+        kept_random_state(opened.run.config["settings"]["seed"]),
+        pyro.validation_enabled(False),
+    ):
+        found = to_arviz(
+            pair.model,
+            pair.guide,
+            x,
+            draws=draws,
+            predictive=predictive,
+            positions=opened.chosen(split, count),
+            progress=reporter.advance,
+        )
+        say(f"writing {path}")
+        save(found, path)
+    return Exported(path, len(x), draws, {name: [str(key) for key in found[name].data_vars] for name in found.groups()})

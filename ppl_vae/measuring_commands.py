@@ -131,3 +131,41 @@ def sandwich(folder: Path, split: str, count: int, draws: int, **schedule: Any) 
     from ppl_vae.measured_runs import measure_sandwich
 
     return measure_sandwich(folder, split, draws, count, Schedule(**schedule))
+
+
+@measuring
+@click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws a datum where needed.")
+@click.option(
+    "--codes",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Compare at most so many codes with all the data, where they are not enumerated.",
+)
+def information(folder: Path, split: str, count: int, draws: int, codes: int) -> Any:
+    """Measure rate, distortion and mutual information of a trained RUN, and which units of its code have collapsed.
+
+    Writes information-SPLIT.json, the values of every datum and a figure into the run.
+    """
+    from ppl_vae.measured_runs import measure_information
+
+    return measure_information(folder, split, draws, codes, count)
+
+
+@measuring
+@click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws a datum.")
+@click.option(
+    "--predictive",
+    default=5,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Draws given which data are drawn from the model.",
+)
+def export(folder: Path, split: str, count: int, draws: int, predictive: int) -> Any:
+    """Write draws, weights, likelihoods and data of a trained RUN for ArviZ.
+
+    Writes arviz-SPLIT.nc into the run, to be read with arviz.from_netcdf. The draws are those of the guide.
+    """
+    from ppl_vae.measured_runs import export_arviz
+
+    return export_arviz(folder, split, draws, count, predictive)

@@ -477,6 +477,17 @@ def test_a_sandwich_of_simulated_data(folder):
     assert Path("r/figures/sandwich-test.png").exists()
 
 
+def test_the_information_of_a_run_is_measured(folder):
+    assert invoke("train", *SMALL, "--epochs", "3", "--out", "r").exit_code == 0
+    content = json.loads(call("information", "r", "--json").stdout)
+    assert content["elbo"]["mean"] == pytest.approx(summary("r")["splits"]["test"]["elbo"], abs=1e-4)
+    assert content["elbo"]["mean"] == pytest.approx(-content["rate"]["mean"] - content["distortion"]["mean"])
+    assert len(content["units"]) == 3
+    for name in ("information-test.json", "information-test.safetensors", "figures/information-test.png"):
+        assert Path("r", name).exists()
+    assert "active units" in invoke("information", "r", "--split", "train", "--data", "30").output
+
+
 def test_gaps_that_cannot_be_split_are_named(folder):
     assert invoke("train", *SMALL, "--epochs", "1", "--retrain", "--out", "r").exit_code == 0
     assert "has no validation data; choose from train, test" in invoke("gap", "r", "--split", "validation").output

@@ -17,7 +17,8 @@ def blocks_of(page):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
-def test_code_of_the_page_runs(page, capsys):
+def test_code_of_the_page_runs(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = blocks_of(page)
     names: dict = {"__name__": "page"}
     for block in blocks:
@@ -26,5 +27,10 @@ def test_code_of_the_page_runs(page, capsys):
     if page == "README.md":
         assert sum(names["losses"][-20:]) < 0.5 * sum(names["losses"][:20])
         assert names["result"].gap.mean > 0
-    if page == "docs/own-pair.md":
+    elif page == "docs/arviz.md":
+        assert names["elbo"].mean() < names["evidence"].mean()
+        assert names["loo"].loo_i.shape == (40,)
+    elif page == "docs/information.md":
+        assert names["found"].units.collapsed == ["z[2]"]
+    elif page == "docs/own-pair.md":
         assert names["weights"].shape == torch.Size((10, 50))

@@ -1,8 +1,9 @@
-"""Why a bound is not tight."""
+"""Why a bound is not tight, and what goes through a code."""
 
 from __future__ import annotations
 
 from ppl_vae.diagnostics.family import best_factorised
 from ppl_vae.diagnostics.gap import Gap, split_gap
+from ppl_vae.diagnostics.information import Information, information
 
-__all__ = ["Gap", "best_factorised", "split_gap"]
+__all__ = ["Gap", "Information", "best_factorised", "information", "split_gap"]

@@ -17,7 +17,7 @@ from ppl_vae.log_weight import Sites, check_cover, latents, log_joint, log_propo
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import GuideSite
 
-__all__ = ["States", "enumerate_states"]
+__all__ = ["FirstRow", "States", "enumerate_states"]
 
 Program = Callable[..., Any]
 Progress = Callable[[int], None]
@@ -67,11 +67,11 @@ class States:
         """Whether the programs behind the scores take codes of batch size 1 for all data at once."""
         if len(self.x) < 2:
             return False
-        few = {name: _First(fn) for name, fn in self.priors.items()}
+        few = {name: FirstRow(fn) for name, fn in self.priors.items()}
         return all(shares_codes(lambda values, score=score: score(self.x, values), few) for score in scores)  # type: ignore[misc]
 
 
-class _First:
+class FirstRow:
     """A prior of shape ``(1, batch)`` seen as one of shape ``(batch,)``."""
 
     def __init__(self, fn: Any) -> None:

@@ -12,10 +12,19 @@ from torch import Tensor
 from ppl_vae.batches import PackedCounts
 from ppl_vae.evidence.pareto import k_hat, smoothed
 from ppl_vae.evidence.results import Bound, Estimate, Measurement
-from ppl_vae.log_weight import weigh
+from ppl_vae.log_weight import Terms, log_terms
 from ppl_vae.modes import evaluating
 
-__all__ = ["annealed", "from_log_weights", "importance", "log_weights", "sampled_elbo"]
+__all__ = [
+    "annealed",
+    "from_log_weights",
+    "importance",
+    "in_blocks",
+    "log_mean_exp",
+    "log_weights",
+    "rows_at_once",
+    "sampled_elbo",
+]
 
 Program = Callable[..., Any]
 Progress = Callable[[int], None]
@@ -50,26 +59,48 @@ def log_weights(
     Yields:
         Log-weights ``(draws, block)`` in float64, and whether a datum's draws are not all the same, ``(block,)``.
     """
-    width = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
-    rows = max(1, CELLS // width)
-    batch = max(1, min(len(x), rows // min(draws, 8)))
-    for start in range(0, len(x), batch):
-        part = x[start : start + batch]
-        step = max(1, rows // len(part))
+    for _, parts in in_blocks(model, guide, x, draws, progress):
         found, first, distinct = [], None, None
-        for done in range(0, draws, step):
-            weights, values = weigh(model, guide, part, min(step, draws - done))
+        for terms in parts:
+            weights, values = terms.weight, terms.values
             # Sites without a number a datum (none, under the contract) would fail here rather than mislead.
             first = {name: value[0] for name, value in values.items()} if first is None else first
             differ = [(v != first[n]).reshape(*v.shape[:2], -1).any(-1).any(0) for n, v in values.items()]
             here = torch.stack(differ).any(0)
             distinct = here if distinct is None else distinct | here
             found.append(weights)
-            if progress:
-                progress(weights.numel())
         together = torch.cat(found)
         assert distinct is not None
         yield (together if together.device.type == "mps" else together.double()), distinct
+
+
+def in_blocks(
+    model: Program, guide: Program, x: Any, draws: int, progress: Progress | None = None
+) -> Iterator[tuple[slice, Iterator[Terms]]]:
+    """The terms of so many draws a datum, a block at a time.
+
+    Yields:
+        For one block of data after the other its place, and the terms of some of its draws after the other.
+    """
+    rows = rows_at_once(x)
+    batch = max(1, min(len(x), rows // min(draws, 8)))
+
+    def drawn(part: Any) -> Iterator[Terms]:
+        step = max(1, rows // len(part))
+        for done in range(0, draws, step):
+            terms = log_terms(model, guide, part, min(step, draws - done))
+            if progress:
+                progress(terms.likelihood.numel())
+            yield terms
+
+    for start in range(0, len(x), batch):
+        place = slice(start, min(start + batch, len(x)))
+        yield place, drawn(x[place])
+
+
+def rows_at_once(x: Any) -> int:
+    """For how many codes of a datum a decoder may be run at once, whatever it forms of an observation's size."""
+    return max(1, CELLS // (x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()))
 
 
 def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False) -> Measurement:

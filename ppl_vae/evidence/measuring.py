@@ -22,7 +22,7 @@ from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import GuideSite, guide_sites
 
-__all__ = ["METHODS", "Method", "Plan", "measure", "plan"]
+__all__ = ["METHODS", "Method", "Plan", "cheap", "data_block", "measure", "obstacle", "plan"]
 
 Program = Callable[..., Any]
 Progress = Callable[[int], None]
@@ -73,7 +73,7 @@ def plan(
     with evaluating(model):
         sites = guide_sites(model, (x[:2],))
         obstacles: dict[Method, Callable[[], str | None]] = {
-            "enumeration": lambda: _not_few(sites, most_bits),
+            "enumeration": lambda: obstacle(sites, most_bits),
             "closed_form": lambda: _not_gaussian(model, x, sites),
             "quadrature": lambda: _not_flat(model, x, sites),
         }
@@ -96,7 +96,7 @@ def plan(
             "closed_form": "log p(x, z) is quadratic in the latents",
             "quadrature": "the latents have one or two dimensions",
         }[method]
-    block, each = _block(x, draws), draws
+    block, each = data_block(x, draws), draws
     if method == "enumeration":
         each = prod(site.states for site in sites)
     elif method in ("closed_form", "quadrature"):
@@ -161,7 +161,7 @@ def measure(
     tick = progress or (lambda cells: None)
     parts = []
     with evaluating(model, guide):
-        cheap = found.method == "enumeration" and _cheap(guide, x, found.sites)
+        whole = found.method == "enumeration" and cheap(guide, x, found.sites)
         for start in range(0, len(x), found.block):
             part = x[start : start + found.block]
             if start in done:
@@ -170,7 +170,7 @@ def measure(
                 # A block's draws do not depend on whether those before it were made in this very call.
                 with kept_random_state(seed + start):
                     if found.method == "enumeration":
-                        exact = enumerate_states(model, guide if cheap else None, part, found.sites, tick)
+                        exact = enumerate_states(model, guide if whole else None, part, found.sites, tick)
                         done[start] = _complete(exact, model, guide, part, draws, found)
                     elif found.method == "closed_form":
                         done[start] = _complete(gaussian(model, guide, part), model, guide, part, draws, found)
@@ -190,7 +190,8 @@ def measure(
     return Measurement.join(parts).settled(found.why)
 
 
-def _not_few(sites: list[GuideSite], most_bits: int) -> str | None:
+def obstacle(sites: list[GuideSite], most_bits: int) -> str | None:
+    """Why latents cannot be enumerated, naming the site; None if they can."""
     for site in sites:
         if site.kind not in ("bits", "states"):
             return f"site {site.name!r} is {site.family}"
@@ -214,7 +215,8 @@ def _not_flat(model: Program, x: Any, sites: list[GuideSite]) -> str | None:
     return reason
 
 
-def _cheap(guide: Program, x: Any, sites: list[GuideSite]) -> bool:
+def cheap(guide: Program, x: Any, sites: list[GuideSite]) -> bool:
+    """Whether a guide's density may be evaluated at every state of the latents."""
     independent = all(site.kind == "bits" and site.independent for site in guide_sites(guide, (x[:2],)))
     return independent or prod(site.states for site in sites) <= CHEAP_STATES
 
@@ -244,7 +246,7 @@ def _complete(
     return Measurement(elbo, exact, gap)
 
 
-def _block(x: Any, draws: int) -> int:
+def data_block(x: Any, draws: int = 1) -> int:
     """Documents cost their distinct words, so one block takes thousands; tensors cost all their numbers."""
     most = 2**14 if isinstance(x, PackedCounts) else max(1, min(2**10, 2**18 // x[0].numel()))
     return most if draws <= 1000 else max(1, most * 1000 // draws)
