@@ -103,8 +103,8 @@ def log_prob(site: Site, *, raw: bool = False) -> Tensor:
     return result
 
 
-def _sum(sites: Mapping[str, Site], who: str) -> Tensor:
-    """Sums the sites of a pair that keeps the contract, ``(draws, batch)``."""
+def total(sites: Mapping[str, Site], who: str) -> Tensor:
+    """Sums the log-densities of sites of a pair that keeps the contract, ``(draws, batch)``, in nats; 0 of none."""
     for name, site in sites.items():
         frames = [frame.name for frame in site["cond_indep_stack"] if frame.name != DRAWS]
         if frames != ["data"]:
@@ -112,7 +112,7 @@ def _sum(sites: Mapping[str, Site], who: str) -> Tensor:
                 f"site {name!r} of the {who} lies inside the plates {frames}; put it inside exactly one "
                 'pyro.plate("data", len(x)), with other dimensions declared by .to_event'
             )
-    return reduce(torch.add, map(log_prob, sites.values()))
+    return reduce(torch.add, map(log_prob, sites.values()), torch.zeros(()))
 
 
 def latents(sites: Mapping[str, Site]) -> dict[str, Site]:
@@ -172,13 +172,13 @@ def log_joint(model: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -
         ``(draws, batch)``, in nats, with all constants.
     """
     draws = len(next(iter(values.values())))
-    return _sum(run(model, (x,), {}, draws=draws, handler=Fixed(values)), "model")
+    return total(run(model, (x,), {}, draws=draws, handler=Fixed(values)), "model")
 
 
 def log_proposal(guide: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> Tensor:
     r"""Log-density :math:`\log q(z_{si} \mid x_i)` of given latents under a guide, ``(draws, batch)``, in nats."""
     draws = len(next(iter(values.values())))
-    return _sum(run(guide, (x,), {}, draws=draws, handler=Fixed(values)), "guide")
+    return total(run(guide, (x,), {}, draws=draws, handler=Fixed(values)), "guide")
 
 
 def log_weight(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draws: int = 1) -> Tensor:
@@ -208,5 +208,5 @@ def weigh(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draws: i
     proposed = run(guide, (x,), {}, draws=draws)
     scored = run(model, (x,), {}, draws=draws, handler=Fixed(proposed.values_of_latents()))
     check_cover(scored, proposed)
-    weights = _sum(scored, "model") - _sum(proposed, "guide")
+    weights = total(scored, "model") - total(proposed, "guide")
     return weights, {name: site["value"] for name, site in proposed.items()}
