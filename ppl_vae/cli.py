@@ -22,6 +22,7 @@ from ppl_vae.estimators import ESTIMATORS
 from ppl_vae.measuring_commands import COMMANDS, with_json
 from ppl_vae.pair_command import PairCommand
 from ppl_vae.pairs import available, find
+from ppl_vae.progress import say
 from ppl_vae.runs import Run
 
 __all__ = ["main"]
@@ -74,19 +75,24 @@ def _check_device(value: str) -> None:
 @click.option("--epochs", default="60", show_default=True, help="Epochs, or phases EPOCHSxDRAWS such as 1000x1,500x10.")
 @click.option(
     "--draws",
-    default=1,
     type=click.IntRange(min=1),
-    show_default=True,
-    help="Draws a datum and step (pairs, for antithetic estimators).",
+    help="Draws a datum and step (pairs, for antithetic estimators).  [default: 1; 16 for the likelihood]",
 )
 @click.option(
     "--patience",
     default=10,
     show_default=True,
-    help="Stop after so many epochs without a better validation ELBO; 0 never.",
+    help="Stop after so many epochs without a better validation score; 0 never.",
 )
 @click.option(
     "--retrain", is_flag=True, help="Then train afresh on training and validation data for the epochs validation chose."
+)
+@click.option(
+    "--objective",
+    default="elbo",
+    show_default=True,
+    type=click.Choice(["elbo", "likelihood"]),
+    help="What to maximise; the likelihood is exact up to 10 bits, importance-weighted beyond.",
 )
 @click.option(
     "--estimator",
@@ -139,7 +145,7 @@ def train(
     from ppl_vae.workflow import train as run_training
 
     if resume is not None:
-        given = [p for p in ctx.command.get_params(ctx) if _given(ctx, p) and p.name not in ("resume", "as_json")]
+        given = [p for p in ctx.command.get_params(ctx) if _given(ctx, p.name) and p.name not in ("resume", "as_json")]
         named = [p.opts[0] for p in given]
         if named:
             raise click.UsageError(f"--resume takes up a run as it was begun; leave out {', '.join(named)}", ctx)
@@ -150,8 +156,12 @@ def train(
         raise click.UsageError("name a model, such as models/text.py (ppl-vae list shows them), or --resume RUN", ctx)
     guide = guide or "mean_field"
     found = {kind: find(kind, name) for kind, name in (("models", model), ("guides", guide))}  # type: ignore[arg-type]
+    likelihood = options["objective"] == "likelihood"
+    idle = [f"--{name}" for name in ("estimator", "control") if likelihood and _given(ctx, name)]
+    if idle:
+        say(f"note: {' and '.join(idle)} belong to the ELBO: the likelihood has a gradient estimator of its own")
     settings = {
-        "schedule": parse_schedule(options["epochs"], options["draws"]),
+        "schedule": parse_schedule(options["epochs"], options["draws"] or (16 if likelihood else 1)),
         **{
             k: options[k]
             for k in ("batch_size", "optimizer", "learning_rate", "weight_decay", "clip", "patience", "seed")
@@ -174,6 +184,7 @@ def train(
             "seed": options["seed"],
         },
         "settings": settings,
+        "objective": options["objective"],
         "estimator": options["estimator"],
         "control": {None: None, "first_order": True, "none": False}[options["control"]],
         **{k: options[k] for k in ("device", "evidence_draws", "retrain")},
@@ -184,8 +195,8 @@ def train(
     return run_training(config, folder)
 
 
-def _given(ctx: click.Context, param: click.Parameter) -> bool:
-    return ctx.get_parameter_source(param.name or "") == click.core.ParameterSource.COMMANDLINE
+def _given(ctx: click.Context, name: str | None) -> bool:
+    return ctx.get_parameter_source(name or "") == click.core.ParameterSource.COMMANDLINE
 
 
 def _absolute(corpus: str) -> str:

@@ -103,9 +103,9 @@ def log_prob(site: Site, *, raw: bool = False) -> Tensor:
     return result
 
 
-def _sum(sites: Mapping[str, Site], who: str) -> Tensor:
-    """Sums the sites of a pair that keeps the contract, ``(draws, batch)``."""
-    return reduce(torch.add, _scores(sites, who).values())
+def total(sites: Mapping[str, Site], who: str) -> Tensor:
+    """Sums the log-densities of sites of a pair that keeps the contract, ``(draws, batch)``, in nats; 0 of none."""
+    return reduce(torch.add, _scores(sites, who).values(), torch.zeros(()))
 
 
 def _scores(sites: Mapping[str, Site], who: str) -> dict[str, Tensor]:
@@ -177,7 +177,7 @@ def log_joint(model: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -
         ``(draws, batch)``, in nats, with all constants.
     """
     draws = len(next(iter(values.values())))
-    return _sum(run(model, (x,), {}, draws=draws, handler=Fixed(values)), "model")
+    return total(run(model, (x,), {}, draws=draws, handler=Fixed(values)), "model")
 
 
 def log_proposal(guide: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> Tensor:
@@ -267,4 +267,4 @@ def _parts(scored: Mapping[str, Site]) -> tuple[Tensor, dict[str, Tensor]]:
     observed = {name: site for name, site in scored.items() if name not in drawn}
     if not observed:
         raise ValueError("the model observes nothing; give its observation obs=x")
-    return _sum(observed, "model"), _scores(drawn, "model")
+    return total(observed, "model"), _scores(drawn, "model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from ppl_vae.workflow import Pair, load_data
 __all__ = [
     "Exported",
     "Opened",
+    "best_state",
     "export_arviz",
     "measure_evidence",
     "measure_gap",
@@ -96,6 +98,20 @@ class Opened:
         say(f"{what}: {', '.join(found)}")
 
 
+def best_state(run: Run) -> tuple[str, str]:
+    """The checkpoint that a run is measured by: its name, and the digest by which measurements of it are known.
+
+    Raises:
+        ValueError: If there is none yet.
+    """
+    again = run.summary is not None and run.checkpoint("retrain-best").exists()
+    name = "retrain-best" if again else "train-best"
+    if not run.checkpoint(name).exists():
+        raise ValueError(f"{run.folder} has no trained state yet; finish it with ppl-vae train --resume {run.folder}")
+    with open(run.checkpoint(name), "rb") as file:
+        return name, hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def open_run(folder: Path) -> Opened:
     """The pair of a run in its best state, and the data it was trained on.
 
@@ -108,17 +124,13 @@ def open_run(folder: Path) -> Opened:
     if config["device"] != "cpu" and not getattr(torch, config["device"]).is_available():
         say(f"note: this machine has no {config['device']}, on which the run was trained: measuring on the cpu")
         config["device"] = "cpu"
-    finished = (folder / "summary.json").exists()
-    if not finished:
+    if run.summary is None:
         say("note: the run is not finished; its best state so far is measured")
     device = torch.device(config["device"])
     splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
-    name = "train-best"
-    if finished and run.checkpoint("retrain-best").exists():
-        name, everything = "retrain-best", PackedCounts.concatenate([splits["train"], splits.pop("validation")])
-        splits["train"] = everything
-    if not run.checkpoint(name).exists():
-        raise ValueError(f"{folder} has no trained state yet; finish it with ppl-vae train --resume {folder}")
+    name, _ = best_state(run)
+    if name == "retrain-best":
+        splits["train"] = PackedCounts.concatenate([splits["train"], splits.pop("validation")])
     pair = Pair.build(config, splits["train"])
     pair.state = Checkpoint.into(run.checkpoint(name), pair.model, pair.guide).digest
     return Opened(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus)
@@ -157,7 +169,7 @@ def measured(
     opened.run.write_json(f"{name}.json", found.to_json())
     rows = opened.chosen(split, count)
     kept = found.pointwise() | ({} if rows is None else {"rows": rows})
-    Checkpoint(kept, {"split": split}).write(opened.run.folder / f"{name}.safetensors")
+    Checkpoint(kept, {"split": split, "of": best_state(opened.run)[1]}).write(opened.run.folder / f"{name}.safetensors")
     if isinstance(found, Drawn):
         opened.run.figure(name, lambda figure: found.draw(figure, f"{pair.words}: {split}"), (9, 3.8))
     return opened, found

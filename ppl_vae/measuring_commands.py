@@ -35,9 +35,11 @@ def with_json(function: Callable[..., Any]) -> Callable[..., None]:
     return command
 
 
+SPLIT = click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
+
+
 def measuring(function: Callable[..., Any]) -> Callable[..., Any]:
     """A command ``RUN --split --data --json`` of a function of folder, split, number of data and its own options."""
-    split = click.Choice(["train", "validation", "test"])
     sample = click.option(
         "--data",
         "count",
@@ -45,7 +47,7 @@ def measuring(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.IntRange(min=0),
         help="Measure a random sample of so many data.  [default: all]",
     )
-    wrapped = click.option("--split", default="test", show_default=True, type=split)(sample(with_json(function)))
+    wrapped = SPLIT(sample(with_json(function)))
     wrapped = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))(wrapped)
     command = click.command(function.__name__)(wrapped)
     COMMANDS.append(command)
@@ -169,3 +171,22 @@ def export(folder: Path, split: str, count: int, draws: int, predictive: int) ->
     from ppl_vae.measured_runs import export_arviz
 
     return export_arviz(folder, split, draws, count, predictive)
+
+
+@click.command
+@click.argument("folders", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@SPLIT
+@with_json
+def compare(folders: tuple[Path, ...], split: str) -> Any:
+    """Compare trained RUNs on the same data: ELBO, evidence, gap and its parts, and how far each is from the first.
+
+    If one of them was trained with --objective likelihood, the approximation error of the others of its model is
+    shown. What the runs were measured by before is read, what is missing is measured. Writes compare-SPLIT.json
+    and a figure into the first run.
+    """
+    from ppl_vae.compared_runs import compare_runs
+
+    return compare_runs(folders, split)
+
+
+COMMANDS.append(compare)

@@ -10,7 +10,6 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
-from pyro.infer import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from ppl_vae.bits import bit_states
 from ppl_vae.choice import make_estimator, refusal
 from ppl_vae.estimators import Code, Estimator, FirstOrder
 from ppl_vae.log_weight import Fixed, OwnParameters, check_cover, log_prob, run, shares_codes
+from ppl_vae.losses import NonFiniteError, Objective, blame
 from ppl_vae.modes import evaluating, evaluation_mode, frozen
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import GuideSite, guide_sites
@@ -26,10 +26,6 @@ from ppl_vae.sites import GuideSite, guide_sites
 __all__ = ["DiscreteELBO", "NonFiniteError"]
 
 Program = Callable[..., Any]
-
-
-class NonFiniteError(FloatingPointError):
-    """A site's log-density, or the gradient of a parameter, is not a finite number."""
 
 
 class _Codes(Messenger):
@@ -75,7 +71,7 @@ class _Codes(Messenger):
         return value if self.shared else value.expand(fn.shape())
 
 
-class DiscreteELBO(ELBO):
+class DiscreteELBO(Objective):
     r"""The evidence lower bound, with a chosen estimator of the gradient through discrete sites.
 
     .. math:: \mathcal{L} = \mathbb{E}_{q(z \mid x)}[\log p(x, z) - \log q(z \mid x)]
@@ -110,17 +106,15 @@ class DiscreteELBO(ELBO):
     """
 
     def __init__(self, estimator: Estimator | str = "disarm", draws: int = 1, **options: Any) -> None:
-        super().__init__(num_particles=draws, vectorize_particles=True, **options)
+        super().__init__(draws, **options)
         self.estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
-        self.draws = draws
-        self._probed: tuple[Any, Any] | None = None
         self._sites: list[GuideSite] = []
         self._plates = 0
         self._shared = False
 
     def _probe(self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Learns the plates and the guide's sites, once a pair."""
-        if self._probed is not None and self._probed[0] == model and self._probed[1] == guide:
+        if self._knows(model, guide):
             return
         with evaluating(model, guide), kept_random_state(), poutine.block(), OwnParameters():
             traced = poutine.trace(guide).get_trace(*args, **kwargs)
@@ -188,14 +182,6 @@ class DiscreteELBO(ELBO):
                 other = other + value
         return local, other
 
-    def _blame(self, sites: Mapping[str, Any]) -> str:
-        for name, site in sites.items():
-            wrong = ~log_prob(site).isfinite()
-            if wrong.any():
-                datum = int(wrong.nonzero()[0, -1]) if wrong.ndim else 0
-                return f"site {name!r} is not finite (first at datum {datum} of the batch)"
-        return "the loss is not finite"
-
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """The negative ELBO of a batch in nats, a scalar whose gradient is the estimator's."""
         self._probe(model, guide, args, kwargs)
@@ -223,7 +209,7 @@ class DiscreteELBO(ELBO):
         weighted = estimator.weights(constant) * f if discrete else f / rows
         bound = weighted.sum() + other.sum() / rows
         if not bound.isfinite():
-            raise NonFiniteError(self._blame(scored | proposed))
+            raise NonFiniteError(blame(scored | proposed))
         if not discrete or not torch.is_grad_enabled():
             return -bound
 
@@ -278,17 +264,3 @@ class DiscreteELBO(ELBO):
             scale = scale_and_mask(torch.ones_like(logits[name][..., 0]), site["scale"], site["mask"])
             found.append(slope.reshape(logits[name].shape) - scale[..., None] * logits[name])
         return torch.cat(found, -1)
-
-    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
-        """The negative ELBO of a batch in nats, without gradients."""
-        with torch.no_grad():
-            return float(self.differentiable_loss(model, guide, *args, **kwargs))
-
-    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
-        """The negative ELBO of a batch in nats; adds to the gradients, as ``pyro.infer.SVI`` expects."""
-        loss = self.differentiable_loss(model, guide, *args, **kwargs)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
-
-    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
-        raise NotImplementedError("DiscreteELBO draws all its particles in one run")

@@ -178,9 +178,19 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        return self._read_json("config.json")
+        return self.read_json("config.json")
 
-    def _read_json(self, name: str) -> dict[str, Any]:
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What a finished training ended with; None of one that is not."""
+        return self.read_json("summary.json") if (self.folder / "summary.json").exists() else None
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON object of the folder.
+
+        Raises:
+            ValueError: If it is missing or damaged, naming it.
+        """
         try:
             content = json.loads((self.folder / name).read_text())
         except (OSError, ValueError) as error:

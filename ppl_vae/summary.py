@@ -58,7 +58,8 @@ class Summary:
     Arguments:
         run: Its folder.
         pair: Model and guide in words.
-        estimator: Of the gradient.
+        objective: What was maximised, ``"elbo"`` or ``"likelihood"``.
+        estimator: Of the gradient, or how the likelihood was come by.
         best_epoch: The epoch whose state was measured.
         epochs: How many were trained.
         splits: By name.
@@ -67,6 +68,7 @@ class Summary:
 
     run: str
     pair: str
+    objective: str
     estimator: str
     best_epoch: int
     epochs: int
@@ -77,6 +79,7 @@ class Summary:
         return {
             "run": self.run,
             "pair": self.pair,
+            "objective": self.objective,
             "estimator": self.estimator,
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
@@ -85,8 +88,10 @@ class Summary:
         }
 
     def table(self) -> Table:
+        trained = "" if self.objective == "elbo" else f" trained on the {self.objective}"
         table = Table(
-            title=f"{self.pair}: nats per datum, higher is better (best of {self.epochs} epochs: {self.best_epoch})"
+            title=f"{self.pair}{trained}: nats per datum, higher is better "
+            f"(best of {self.epochs} epochs: {self.best_epoch})"
         )
         table.min_width = 78
         table.add_column("split")
@@ -125,11 +130,12 @@ class Summary:
         """The course of training, with the final bound and evidence of each split at its right edge."""
         curve, bars = figure.subplots(1, 2, width_ratios=[3, 2])
         epochs = [row["epoch"] for row in rows]
+        measures = "evidence" if rows and "train_evidence" in rows[-1] else "elbo"
         for (name, split), colour in zip(self.splits.items(), COLOURS, strict=False):
-            if rows and f"{name}_elbo" in rows[-1]:
+            if rows and f"{name}_{measures}" in rows[-1]:
                 curve.plot(
                     epochs,
-                    [row[f"{name}_elbo"] for row in rows],
+                    [row[f"{name}_{measures}"] for row in rows],
                     color=colour,
                     label="training" if name == "train" else name,
                 )
@@ -138,7 +144,7 @@ class Summary:
             bars.annotate(note, (split.measurement.gap.mean, name), va="center")
         curve.axvline(self.best_epoch, color="0.6", linestyle=":", label=f"chosen epoch {self.best_epoch}")
         curve.xaxis.get_major_locator().set_params(integer=True)
-        curve.set(xlabel="epoch", ylabel="ELBO (nats per datum)", title="Training")
+        curve.set(xlabel="epoch", ylabel=f"{measures.replace('elbo', 'ELBO')} (nats per datum)", title="Training")
         curve.legend(frameon=False)
         most = max((s.measurement.gap.mean for s in self.splits.values()), default=1.0)
         kind = {s.measurement.gap.bound for s in self.splits.values()}

@@ -1,4 +1,4 @@
-"""Training a pair: epochs of stochastic steps, a validation bound after each, and a state that survives anything."""
+"""Training a pair: epochs of stochastic steps, a validation score after each, and a state that survives anything."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from ppl_vae.evidence import sampled_elbo
-from ppl_vae.objectives import DiscreteELBO, NonFiniteError
+from ppl_vae.losses import NonFiniteError, Objective
 from ppl_vae.progress import Reporter
 from ppl_vae.randomness import kept_random_state, random_states, set_random_states
 from ppl_vae.runs import Checkpoint, Run
@@ -22,7 +21,6 @@ __all__ = ["Settings", "Trainer", "parse_schedule"]
 
 
 CHECKPOINT_SECONDS = 15.0
-VALIDATION_DRAWS = 4
 
 
 def parse_schedule(text: str, draws: int = 1) -> list[tuple[int, int]]:
@@ -63,7 +61,7 @@ class Settings:
         learning_rate: Of the optimiser.
         weight_decay: Of the optimiser; 0 leaves its own default.
         clip: Largest norm of the gradient; 0 is no limit.
-        patience: Epochs without a better validation bound after which training stops; 0 is never.
+        patience: Epochs without a better validation score after which training stops; 0 is never.
         seed: Of the order of the data and of all draws.
     """
 
@@ -114,7 +112,7 @@ class Trainer:
     Arguments:
         model: A module.
         guide: A module.
-        objective: Whose loss is minimised.
+        objective: Whose loss is minimised, and whose score chooses the epoch.
         run: Where checkpoints and metrics go.
         settings: How to train.
         name: Of the checkpoints and metrics: a run may hold more than one training.
@@ -124,7 +122,7 @@ class Trainer:
         self,
         model: torch.nn.Module,
         guide: torch.nn.Module,
-        objective: DiscreteELBO,
+        objective: Objective,
         run: Run,
         settings: Settings,
         name: str = "train",
@@ -180,7 +178,7 @@ class Trainer:
         return 0 < self.settings.patience <= self.epoch - self.best_epoch and self.best_epoch > 0
 
     def _epoch(self, train: Any, validation: Any | None, reporter: Reporter) -> None:
-        epoch, settings = self.epoch + 1, self.settings
+        epoch, settings, measures = self.epoch + 1, self.settings, self.objective.measures
         self.objective.draws = settings.draws(epoch)
         begun, total = time.monotonic(), 0.0
         self.loss.train()
@@ -195,18 +193,17 @@ class Trainer:
             reporter.advance(1, self._words(total / min(step * settings.batch_size, len(train)), begun, step))
         self.epoch = epoch
         seconds = time.monotonic() - begun
-        row = {"epoch": epoch, "draws": self.objective.draws, "train_elbo": total / len(train)}
+        row = {"epoch": epoch, "draws": self.objective.draws, f"train_{measures}": total / len(train)}
+        score = float(epoch)
         if validation is not None:
             with kept_random_state(settings.seed):
-                row["validation_elbo"] = (
-                    sampled_elbo(self.model, self.guide, validation, VALIDATION_DRAWS).mean().item()
-                )
-            if not math.isfinite(row["validation_elbo"]):
+                score = self.objective.score(self.model, self.guide, validation).mean().item()
+            if not math.isfinite(score):
                 raise NonFiniteError(
-                    f"the validation bound after epoch {epoch} is {row['validation_elbo']}; the state of epoch "
+                    f"the validation bound after epoch {epoch} is {score}; the state of epoch "
                     f"{self.epoch - 1} is kept; lower the learning rate or clip the gradient"
                 )
-        score = row.get("validation_elbo", float(epoch))
+            row[f"validation_{measures}"] = score
         self.rows.append(row | {"seconds": round(seconds, 3), "data_per_second": round(len(train) / seconds)})
         if score > self.best:
             self.best, self.best_epoch = score, epoch
@@ -216,8 +213,9 @@ class Trainer:
     def _words(self, bound: float, begun: float, step: int) -> str:
         speed = step * self.settings.batch_size / max(time.monotonic() - begun, 1e-6)
         words = f"epoch {self.epoch + 1}: {bound:.2f}"
-        if self.rows and "validation_elbo" in self.rows[-1]:
-            words += f", validation {self.rows[-1]['validation_elbo']:.2f}"
+        last = self.rows[-1].get(f"validation_{self.objective.measures}") if self.rows else None
+        if last is not None:
+            words += f", validation {last:.2f}"
         return f"{words}, {speed:.0f}/s"
 
     def _batches(self, train: Any, epoch: int) -> Iterator[Any]:

@@ -13,8 +13,9 @@ import torch
 from ppl_vae.batches import PackedCounts
 from ppl_vae.choice import fit_estimator, make_estimator
 from ppl_vae.corpora import Corpus, load_corpus
-from ppl_vae.estimators import Estimator
 from ppl_vae.evidence import measure, plan
+from ppl_vae.likelihood import Likelihood
+from ppl_vae.losses import Objective
 from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.pairs import Definition, Kind, facts, find
 from ppl_vae.progress import Reporter, say
@@ -110,8 +111,8 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
 
     Arguments:
         config: ``model`` and ``guide`` (``name``, ``options``), ``corpus`` (arguments of ``load_corpus``),
-            ``settings`` (of :class:`~ppl_vae.training.Settings`), ``estimator``, ``control``, ``device``,
-            ``evidence_draws`` and ``retrain``.
+            ``settings`` (of :class:`~ppl_vae.training.Settings`), ``objective`` (``"elbo"`` where it is missing),
+            ``estimator``, ``control``, ``device``, ``evidence_draws`` and ``retrain``.
         folder: The run folder.
         resume: Whether it exists already.
 
@@ -131,38 +132,52 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
     device = torch.device(config["device"])
     splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
     pair = Pair.build(config, splits["train"])
+    objective, how = _objective(config, pair, settings, splits["train"][:2])
+    run = Run.open(folder) if resume else Run.create(folder, config | {"fingerprint": corpus.fingerprint})
+    say(
+        f"{pair.words}: {len(splits['train'])} training, {len(splits['validation'])} validation, "
+        f"{len(splits['test'])} test data; gradient by {how}; run {folder}"
+    )
+
+    try:
+        return _train_and_measure(config, run, pair, objective, how, settings, splits, corpus.notes, resume)
+    except KeyboardInterrupt as error:
+        raise Interrupted(str(folder)) from error
+
+
+def _objective(config: dict[str, Any], pair: Pair, settings: Settings, x: Any) -> tuple[Objective, str]:
+    """What the pair is trained on, and how its gradient is come by, in words; mends the schedule where it must."""
+    fewest = min(draws for _, draws in settings.schedule)
+    if config.get("objective", "elbo") == "likelihood":
+        likelihood = Likelihood()
+        how = likelihood.method(pair.model, pair.guide, x)
+        if how == "importance weights" and fewest < 2:
+            say("note: the importance-weighted bound of a single draw is the ELBO: take --draws 16 or more")
+        return likelihood, how
     estimator, line = fit_estimator(
-        make_estimator(config["estimator"], config["control"]), guide_sites(pair.guide, (splits["train"][:2],))
+        make_estimator(config["estimator"], config["control"]), guide_sites(pair.guide, (x,))
     )
     asked = config["control"] is not None or estimator.name != config["estimator"]
     if line and asked:
         say(f"note: {line}")
-    if settings.schedule and min(d for _, d in settings.schedule) < estimator.least_draws:
+    if fewest < estimator.least_draws:
         settings.schedule = [(e, max(d, estimator.least_draws)) for e, d in settings.schedule]
         say(f"note: {estimator.name} needs {estimator.least_draws} draws a datum: using as many")
-    run = Run.open(folder) if resume else Run.create(folder, config | {"fingerprint": corpus.fingerprint})
-    say(
-        f"{pair.words}: {len(splits['train'])} training, {len(splits['validation'])} validation, "
-        f"{len(splits['test'])} test data; estimator {estimator.name}; run {folder}"
-    )
-
-    try:
-        return _train_and_measure(config, run, pair, estimator, settings, splits, corpus.notes, resume)
-    except KeyboardInterrupt as error:
-        raise Interrupted(str(folder)) from error
+    return DiscreteELBO(estimator), estimator.name
 
 
 def _train_and_measure(
     config: dict[str, Any],
     run: Run,
     pair: Pair,
-    estimator: Estimator,
+    objective: Objective,
+    how: str,
     settings: Settings,
     splits: dict[str, Any],
     notes: tuple[str, ...],
     resume: bool,
 ) -> Summary:
-    trainer = Trainer(pair.model, pair.guide, DiscreteELBO(estimator), run, settings)
+    trainer = Trainer(pair.model, pair.guide, objective, run, settings)
     if resume and trainer.resume():
         say(f"taking up the training after epoch {trainer.epoch}")
     else:
@@ -177,7 +192,7 @@ def _train_and_measure(
         shorter = Settings(
             **asdict(settings) | {"schedule": _cut(settings.schedule, trainer.best_epoch), "patience": 0}
         )
-        again = Trainer(pair.model, pair.guide, DiscreteELBO(estimator), run, shorter, name="retrain")
+        again = Trainer(pair.model, pair.guide, objective, run, shorter, name="retrain")
         if not (resume and again.resume()):
             torch.manual_seed(settings.seed)
         say(f"training again on all {len(everything)} training and validation data for {trainer.best_epoch} epochs")
@@ -192,7 +207,8 @@ def _train_and_measure(
     summary = Summary(
         run=str(run.folder),
         pair=pair.words,
-        estimator=estimator.name,
+        objective=config.get("objective", "elbo"),
+        estimator=how,
         best_epoch=trainer.best_epoch,
         epochs=trainer.epoch,
         splits=_measure(pair, splits, config),

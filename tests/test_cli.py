@@ -540,3 +540,130 @@ def test_schedules():
     for wrong in ("", "0", "3x0", "3x", "x3", "-1", "1.5"):
         with pytest.raises(ValueError, match="epochs are a number|at least one draw"):
             parse_schedule(wrong)
+
+
+def test_a_run_trained_on_the_likelihood(folder):
+    done = call(
+        "train",
+        *SMALL,
+        "--epochs",
+        "4x1,4x3",
+        "--objective",
+        "likelihood",
+        "--estimator",
+        "arm",
+        "--out",
+        "r",
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "note: --estimator belong" in done.stderr
+    content = json.loads(done.stdout)
+    assert (content["objective"], content["estimator"]) == ("likelihood", "enumeration of 8 states")
+    assert json.loads(Path("r/config.json").read_text())["objective"] == "likelihood"
+    rows = [json.loads(line) for line in Path("r/train-metrics.jsonl").read_text().splitlines()]
+    assert "train_evidence" in rows[0]
+    assert "validation_elbo" not in rows[0]
+    # The epoch was chosen by the evidence, exactly what is measured in the end.
+    best = max(row["validation_evidence"] for row in rows)
+    assert content["splits"]["validation"]["evidence"] == pytest.approx(best, abs=1e-4)
+
+
+def test_the_likelihood_of_long_codes_is_sampled(folder):
+    options = (*SMALL[:-4], "--bits", "12", "--epochs", "1", "--objective", "likelihood")
+    assert invoke("train", *options, "--out", "a").exit_code == 0
+    assert json.loads(Path("a/train-metrics.jsonl").read_text())["draws"] == 16
+    assert json.loads(Path("a/summary.json").read_text())["estimator"] == "importance weights"
+    done = call("train", *options, "--draws", "1", "--out", "b")
+    assert "note: the importance-weighted bound of a single draw is the ELBO: take --draws 16 or more" in done.stderr
+
+
+def test_interrupted_training_on_the_likelihood_ends_the_same(folder, monkeypatch):
+    options = ("train", *SMALL[:-4], "--bits", "12", "--epochs", "6", "--objective", "likelihood", "--retrain")
+    assert invoke(*options, "--out", "whole").exit_code == 0
+    step, count = Trainer._step, iter(range(10**6))
+
+    def interrupted(self, x):
+        if next(count) == 16:  # while training again
+            raise KeyboardInterrupt
+        return step(self, x)
+
+    monkeypatch.setattr(Trainer, "_step", interrupted)
+    assert invoke(*options, "--out", "stopped").exit_code == 130
+    assert invoke("train", "--resume", "stopped").exit_code == 0
+    assert summary("stopped") == summary("whole")
+
+
+@pytest.fixture
+def trained(folder, monkeypatch):
+    """Two runs of one model, on the bound and on the likelihood, measured once."""
+    for name, objective in (("bound", "elbo"), ("best", "likelihood")):
+        options = ("--epochs", "30", "--learning-rate", "0.02", "--objective", objective)
+        assert invoke("train", *SMALL, *options, "--out", name).exit_code == 0
+    return folder
+
+
+def test_runs_are_compared_from_what_was_measured_before(trained, monkeypatch):
+    # Runs of before there were objectives climbed the ELBO.
+    config = json.loads(Path("bound/config.json").read_text())
+    del config["objective"]
+    Path("bound/config.json").write_text(json.dumps(config))
+    done = call("compare", "bound", "best", "--json")
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    bound, best = content["runs"]
+    assert (bound["objective"], best["objective"], bound["optimum"]) == ("elbo", "likelihood", "best")
+    for row, run in ((bound, "bound"), (best, "best")):
+        expected = summary(run)["splits"]["test"]
+        for number in ("elbo", "evidence", "gap"):
+            assert row[number]["mean"] == pytest.approx(expected[number], abs=1e-6)
+        assert row["deviance"] == pytest.approx(expected["deviance"], abs=1e-6)
+        parts = row["family_gap"]["mean"] + row["amortisation_gap"]["mean"]
+        assert parts == pytest.approx(expected["gap"], abs=1e-4)
+    for split in ("train", "test"):
+        difference = summary("best")["splits"][split]["evidence"] - summary("bound")["splits"][split]["evidence"]
+        assert bound["approximation_error"][split]["mean"] == pytest.approx(difference, abs=1e-5)
+        assert bound["approximation_error"][split]["se"] > 0
+    assert Path("bound/compare-test.json").exists()
+    assert Path("bound/figures/compare-test.png").exists()
+
+    def measure_again(*args, **kwargs):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("ppl_vae.compared_runs.measured", measure_again)
+    monkeypatch.setattr("ppl_vae.compared_runs.measure_evidence", measure_again)
+    monkeypatch.setattr("ppl_vae.compared_runs.open_run", measure_again)
+    result = invoke("compare", "bound", "best")
+    assert result.exit_code == 0, result.output
+    assert "approximation error, train" in result.output
+    # Another state than that of the run is measured afresh.
+    path = Path("bound/checkpoints/train-best.safetensors")
+    path.write_bytes(Path("best/checkpoints/train-best.safetensors").read_bytes())
+    assert "measured again" in invoke("compare", "bound", "best").output
+
+
+def test_unfinished_runs_are_measured_for_a_comparison(trained):
+    Path("bound/summary.json").unlink()
+    content = json.loads(call("compare", "best", "bound", "--json").stdout)
+    assert any("B: not finished" in note for note in content["notes"])
+    assert content["runs"][1]["deviance"] is not None
+    assert Path("bound/evidence-test-auto.safetensors").exists()
+    assert Path("bound/evidence-train-auto.safetensors").exists()
+
+
+def test_runs_that_cannot_be_compared_are_named(trained):
+    assert invoke("train", *SMALL, "--epochs", "1", "--vocabulary", "30", "--out", "fewer").exit_code == 0
+    assert invoke("train", *SMALL, "--epochs", "1", "--retrain", "--out", "again").exit_code == 0
+
+    def words(*args):
+        result = invoke("compare", *args)
+        assert "Traceback" not in result.output
+        return " ".join(result.output.split())
+
+    assert "bound and fewer were trained on different data, or split otherwise" in words("bound", "fewer")
+    assert "vocabulary 30" in words("bound", "fewer")
+    assert "a comparison takes 2 to 26 runs, got 1" in words("bound")
+    assert "is not a run folder" in words("bound", "nowhere")
+    assert "compare on test" in words("bound", "again", "--split", "train")
+    assert "no comparison on training data" in words("bound", "again")
+    assert "again has no validation data" in words("again", "bound", "--split", "validation")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ppl_vae.evidence.annealing import Schedule
 from ppl_vae.evidence.bidirectional import Sandwich, sandwich
 from ppl_vae.evidence.importance import sampled_elbo
-from ppl_vae.evidence.measuring import METHODS, Method, measure, plan
+from ppl_vae.evidence.measuring import METHODS, Method, measure, plan, quick_evidence
 from ppl_vae.evidence.results import Estimate, Measurement
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Schedule",
     "measure",
     "plan",
+    "quick_evidence",
     "sampled_elbo",
     "sandwich",
 ]

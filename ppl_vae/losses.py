@@ -1,0 +1,78 @@
+"""What Pyro's SVI and the training loop ask of an objective, whatever it maximises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from pyro.infer import ELBO
+from torch import Tensor
+
+from ppl_vae.evidence import sampled_elbo
+from ppl_vae.log_weight import log_prob
+
+__all__ = ["NonFiniteError", "Objective", "blame"]
+
+Program = Callable[..., Any]
+
+VALIDATION_DRAWS = 4
+
+
+class NonFiniteError(FloatingPointError):
+    """A site's log-density, or the gradient of a parameter, is not a finite number."""
+
+
+class Objective(ELBO):
+    """A loss whose value and gradient are those of one scalar, made in one run of guide and model.
+
+    Subclasses write ``differentiable_loss``; they work in a user's own ``pyro.infer.SVI`` loop, and as the module
+    ``objective(model, guide)`` whose call returns the loss of a batch in nats.
+
+    Arguments:
+        draws: Independent draws a datum; may be set anew between steps.
+    """
+
+    measures: Literal["elbo", "evidence"] = "elbo"
+    """What the negative loss is, by the name it has in the metrics of a training."""
+
+    def __init__(self, draws: int, **options: Any) -> None:
+        super().__init__(num_particles=draws, vectorize_particles=True, **options)
+        self.draws = draws
+        self._probed: tuple[Program, Program] | None = None
+
+    def _knows(self, model: Program, guide: Program) -> bool:
+        """Whether this is the pair probed last."""
+        return self._probed is not None and self._probed[0] == model and self._probed[1] == guide
+
+    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss of a batch in nats, a scalar with its gradient."""
+        raise NotImplementedError
+
+    def score(self, model: Program, guide: Program, x: Any) -> Tensor:
+        """What is measured, for data that were not trained on, quickly, ``(data,)``, in nats: to choose an epoch by."""
+        return sampled_elbo(model, guide, x, VALIDATION_DRAWS)
+
+    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """The loss of a batch in nats, without gradients."""
+        with torch.no_grad():
+            return float(self.differentiable_loss(model, guide, *args, **kwargs))
+
+    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """The loss of a batch in nats; adds to the gradients, as ``pyro.infer.SVI`` expects."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} draws all its particles in one run")
+
+
+def blame(sites: Mapping[str, Any], start: int = 0) -> str:
+    """Names the first site whose log-density is not finite; ``start`` is where its data begin in the batch."""
+    for name, site in sites.items():
+        wrong = ~log_prob(site).isfinite()
+        if wrong.any():
+            datum = start + int(wrong.nonzero()[0, -1]) if wrong.ndim else start
+            return f"site {name!r} is not finite (first at datum {datum} of the batch)"
+    return "the loss is not finite"
