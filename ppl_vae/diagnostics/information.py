@@ -67,11 +67,14 @@ class Information:
         :math:`H \le D + I \le D + \min(I_{\text{leave one out}}, R)`; the first is the negative ELBO under the prior
         that the other data's aggregate makes.
         """
-        upper = min((self.mutual.upper, self.rates.rate), key=lambda e: e.mean)
-        found = _difference(self.rates.distortion, upper, 1)
-        return Estimate(
-            found.pointwise, "rate" if upper is self.rates.rate else upper.method, "upper", 0, found.pointwise_se
-        )
+        if self.rates.rate.mean <= self.mutual.upper.mean:
+            # Rate and distortion may come from the same draws: the error of their sum is the ELBO's.
+            value, error, words = -self.rates.elbo.mean, self.rates.elbo.se, "rate"
+        else:
+            sum_ = _difference(self.rates.distortion, self.mutual.upper, 1)
+            value, error, words = sum_.mean, sum_.se, self.mutual.upper.method
+        single = torch.tensor([value, error], dtype=torch.float64)
+        return Estimate(single[:1], words, "upper", 0, single[1:] if error else None)
 
     @property
     def chain(self) -> dict[str, bool]:
@@ -174,7 +177,7 @@ class Information:
         bars = (
             ("rate R", rate, BLUE),
             ("leaving one out", mutual.upper, GREY),
-            ("information I", mutual.among, ORANGE),
+            ("information I", mutual.among, GREEN),
             (f"batches of {mutual.batch}", mutual.lower, GREY),
         )
         edge = 1.35 * max([e for e in (rate.mean, mutual.among.mean) if math.isfinite(e)], default=1.0)
@@ -196,7 +199,7 @@ class Information:
         figure.suptitle(f"{title}\n{parts}")
 
 
-BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "0.75"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "0.75"
 
 
 def _draw_units(axes: Any, units: Units) -> None:
@@ -213,10 +216,11 @@ def _draw_units(axes: Any, units: Units) -> None:
             axes.bar(0, 0, color=colour, label=f"{name}: {number}")
     axes.legend(frameon=False)
     if units.kl is None:
-        axes.set(yscale="log", ylim=(1e-5, None), ylabel="variance of the posterior mean over the data")
+        axes.set(yscale="log", ylim=(1e-5, None), ylabel="variance of E[z] over the data")
         axes.axhline(0.01, color="0.3", linestyle=":")
     else:
-        axes.set(ylabel="KL from the prior (nats per datum)")
+        highest = values[values.isfinite()].max().item() if values.isfinite().any() else 1.0
+        axes.set(ylabel="KL from the prior (nats per datum)", ylim=(0, 1.35 * max(highest, 1e-6)))
     axes.set(xlabel="unit of the code, sorted", title="Where the rate goes" if units.kl is not None else "Units")
 
 
