@@ -63,10 +63,14 @@ class JointBits(TorchDistribution):
         states = torch.distributions.Categorical(logits=self.logits).sample(sample_shape)
         return bit_states(self.event_shape.numel(), like=self.logits)[states].reshape(*states.shape, *self.event_shape)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def numbers(self, value: Tensor) -> Tensor:
+        """Numbers of codes ``(..., *event)`` in the order of :func:`bit_states`, ``(...)``."""
         value = value.reshape(*value.shape[: value.ndim - len(self.event_shape)], -1)
         powers = 2 ** torch.arange(value.shape[-1] - 1, -1, -1, device=value.device)
-        states = (value.long() * powers).sum(-1)
+        return (value.long() * powers).sum(-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        states = self.numbers(value)
         shape = torch.broadcast_shapes(states.shape, self.batch_shape)
         logits = self.logits.expand(*shape, -1)
         return logits.gather(-1, states.expand(shape)[..., None])[..., 0]
