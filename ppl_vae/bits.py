@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
-__all__ = ["AutoregressiveBits", "JointBits", "bit_states"]
+__all__ = ["UNIVERSAL", "AutoregressiveBits", "JointBits", "bit_states"]
 
 
 def bit_states(bits: int, *, like: Tensor | None = None) -> Tensor:
@@ -114,3 +114,7 @@ class AutoregressiveBits(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         logits = self.network(value)
         return -functional.softplus((1 - 2 * value) * logits).sum(-1)
+
+
+UNIVERSAL = (JointBits, AutoregressiveBits)
+"""Families that hold every distribution of a code."""

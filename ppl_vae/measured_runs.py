@@ -12,7 +12,7 @@ import torch
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import Corpus
-from ppl_vae.diagnostics import Gap, split_gap
+from ppl_vae.diagnostics import Gap, Tightness, split_gap, tightness
 from ppl_vae.evidence import Measurement, cells, measure
 from ppl_vae.evidence.measuring import Method
 from ppl_vae.progress import Reporter, say
@@ -20,7 +20,7 @@ from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.workflow import Pair, load_data
 
-__all__ = ["Opened", "measure_evidence", "measure_gap", "measured", "open_run"]
+__all__ = ["Opened", "measure_evidence", "measure_gap", "measure_tightness", "measured", "open_run"]
 
 
 class Result(Protocol):
@@ -158,6 +158,21 @@ def measure_gap(folder: Path, split: str, count: int = 0) -> Gap:
     )
     gaps = found.evidence.pointwise - found.elbo.pointwise
     opened.name_worst("widest gaps", split, count, found.worst(3), gaps)
+    return found
+
+
+def measure_tightness(folder: Path, split: str, draws: int | None = None, count: int = 0) -> Tightness:
+    """Tests whether the posterior of one split of a run lies in the guide's family; names the worst data."""
+    opened, found = measured(
+        folder,
+        f"tightness-{split}",
+        split,
+        count,
+        lambda pair, x, tick: tightness(pair.model, pair.guide, x, draws=draws, progress=tick),
+    )
+    if found.status == "outside":
+        left = found.affine["guide"].residual.sqrt()
+        opened.name_worst("furthest from affine, nats", split, count, found.worst(3), left)
     return found
 
 

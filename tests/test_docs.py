@@ -9,7 +9,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/own-pair.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/own-pair.md", "docs/tightness.md"])
 def test_code_of_the_page_runs(page, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
     assert blocks
@@ -20,5 +20,7 @@ def test_code_of_the_page_runs(page, capsys):
     if page == "README.md":
         assert sum(names["losses"][-20:]) < 0.5 * sum(names["losses"][:20])
         assert names["result"].gap.mean > 0
+    elif page == "docs/tightness.md":
+        assert (names["gray"].status, names["around"].status) == ("tight", "outside")
     else:
         assert names["weights"].shape == torch.Size((10, 50))
