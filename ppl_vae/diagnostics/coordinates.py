@@ -21,7 +21,7 @@ Program = Callable[..., Any]
 
 
 class Family:
-    r"""What all members of a guide's family have in common.
+    r"""What all members of a guide's family have in common, and ``eps``, the rounding of the latents' numbers.
 
     Arguments:
         guide: The guide.
@@ -36,7 +36,10 @@ class Family:
         drawn = guide_sites(guide, (x,))
         with kept_random_state():
             few = run(guide, (x,), {}, draws=1)
-            check_cover(run(model, (x,), {}, draws=1), few)
+            scored = run(model, (x,), {}, draws=1)
+            check_cover(scored, few)
+        drawn_values = [site["value"] for sites in (scored, few) for site in latents(sites).values()]
+        self.eps = max((torch.finfo(v.dtype).eps for v in drawn_values if v.is_floating_point()), default=0.0)
         self.fns = {name: site["fn"] for name, site in latents(few).items()}
         names = ", ".join(repr(name) for name in self.fns)
         if not all(site.independent for site in drawn):

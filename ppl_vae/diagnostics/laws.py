@@ -157,7 +157,10 @@ class EveryState:
                 found.append(log_joint(self.model, part, codes))
             joint = torch.cat(found).T
             weights: dict[Law, Tensor] = {"guide": self._proposal(part), "prior": self.prior}
-            yield part, {law: _table(self.statistics, joint, self.base, weights[law], law) for law in LAWS}
+            yield (
+                part,
+                {law: _table(self.statistics, joint, self.base, weights[law], law, self.family.eps) for law in LAWS},
+            )
 
     def pool(self, law: Law, x: Any) -> Pool:
         assert self.statistics is not None
@@ -186,7 +189,8 @@ class Draws:
             part = x[begin : begin + block]
             step = max(1, CELLS // (width * len(part)))
             found: dict[Law, Table] = {}
-            for law, program in (("guide", self.guide), ("prior", self.model)):
+            for law in LAWS:
+                program = self.guide if law == "guide" else self.model
                 seen, joints, bases = [], [], []
                 for done in range(0, self.draws, step):
                     sites = latents(run(program, (part,), {}, draws=min(step, self.draws - done)))
@@ -197,7 +201,8 @@ class Draws:
                         seen.append(self.family.statistics(values).transpose(0, 1))
                 uniform = precise(joints[0]).new_full((1, self.draws), 1 / self.draws)
                 statistics = torch.cat(seen, 1) if seen else None
-                found[law] = _table(statistics, torch.cat(joints, 1), torch.cat(bases, 1), uniform, law)  # type: ignore[index,arg-type]
+                joint, base = torch.cat(joints, 1), torch.cat(bases, 1)
+                found[law] = _table(statistics, joint, base, uniform, law, self.family.eps)
             yield part, found
 
     def pool(self, law: Law, x: Any) -> Pool:
@@ -219,7 +224,7 @@ def data_width(x: Any) -> int:
     return x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
 
 
-def _table(statistics: Tensor | None, joint: Tensor, base: Tensor, weights: Tensor, law: Law) -> Table:
+def _table(statistics: Tensor | None, joint: Tensor, base: Tensor, weights: Tensor, law: Law, eps: float) -> Table:
     counted = joint.isfinite() | (weights == 0)
     if not counted.all():
         raise ValueError(
@@ -228,5 +233,5 @@ def _table(statistics: Tensor | None, joint: Tensor, base: Tensor, weights: Tens
         )
     values = torch.where(joint.isfinite(), precise(joint), 0)
     size = (weights * values.square()).sum(1).sqrt() + (weights * base.square()).sum(1).sqrt()
-    eps = torch.finfo(joint.dtype).eps
+    eps = max(eps, torch.finfo(joint.dtype).eps)
     return Table(statistics, values - base, weights, ROUNDING * eps * size, eps)

@@ -71,13 +71,14 @@ class LinearGuide:
         return left - (weights * left).sum(1, keepdim=True), ROUNDING * eps * (size * spread).sum(1)
 
 
-def obstacle(model: Program, x: Any, codes: dict[str, Tensor]) -> str | None:
+def obstacle(model: Program, x: Any, codes: dict[str, Tensor], eps: float) -> str | None:
     r"""Why the observation is no known exponential family given z alone; None if it is.
 
     Arguments:
         model: The model.
         x: The data.
         codes: A few latents by site, ``(codes, 1, *event)``.
+        eps: Relative rounding error of the model.
     """
     few = x[:3]
     sites = {name: site for name, site in run(model, (few,), {}, draws=1).items() if site["is_observed"]}
@@ -100,7 +101,7 @@ def obstacle(model: Program, x: Any, codes: dict[str, Tensor]) -> str | None:
         size = size + base.abs()[:, None] + (nu if isinstance(nu, PackedCounts) else nu.abs()) @ eta.abs().T
     repeated = {name: v.expand(len(v), len(few), *v.shape[2:]).clone() for name, v in codes.items()}
     joint = log_joint(model, few, repeated)
-    off = (precise(joint).T - total).abs() > torch.finfo(joint.dtype).eps ** 0.5 * size
+    off = (precise(joint).T - total).abs() > max(eps, torch.finfo(joint.dtype).eps) ** 0.5 * size
     return "the parameters of the observation depend on x itself" if off.any() else None
 
 

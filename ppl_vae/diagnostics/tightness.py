@@ -123,7 +123,7 @@ def _linear_guides(model: Program, x: Any, family: Family, source: Source) -> tu
     """The best linear guide at z of each law, where it comes from or why there is none, and whether all are linear."""
     with kept_random_state():
         codes = {name: site["value"] for name, site in latents(run(model, (x[:1],), {}, draws=4)).items()}
-    wrong = obstacle(model, x, codes)
+    wrong = obstacle(model, x, codes, family.eps)
     if not source.fitted:
         return {}, wrong or "every function of the codes is affine in indicators of them", wrong is None
     if wrong is None:
