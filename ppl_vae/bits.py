@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
-__all__ = ["AutoregressiveBits", "JointBits", "bit_states"]
+__all__ = ["UNIVERSAL", "AutoregressiveBits", "JointBits", "bit_states"]
 
 
 def bit_states(bits: int, *, like: Tensor | None = None) -> Tensor:
@@ -63,10 +63,14 @@ class JointBits(TorchDistribution):
         states = torch.distributions.Categorical(logits=self.logits).sample(sample_shape)
         return bit_states(self.event_shape.numel(), like=self.logits)[states].reshape(*states.shape, *self.event_shape)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def numbers(self, value: Tensor) -> Tensor:
+        """Numbers of codes ``(..., *event)`` in the order of :func:`bit_states`, ``(...)``."""
         value = value.reshape(*value.shape[: value.ndim - len(self.event_shape)], -1)
         powers = 2 ** torch.arange(value.shape[-1] - 1, -1, -1, device=value.device)
-        states = (value.long() * powers).sum(-1)
+        return (value.long() * powers).sum(-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        states = self.numbers(value)
         shape = torch.broadcast_shapes(states.shape, self.batch_shape)
         logits = self.logits.expand(*shape, -1)
         return logits.gather(-1, states.expand(shape)[..., None])[..., 0]
@@ -110,3 +114,7 @@ class AutoregressiveBits(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         logits = self.network(value)
         return -functional.softplus((1 - 2 * value) * logits).sum(-1)
+
+
+UNIVERSAL = (JointBits, AutoregressiveBits)
+"""Families that hold every distribution of a code."""

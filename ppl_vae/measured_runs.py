@@ -13,7 +13,7 @@ import torch
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import Corpus
-from ppl_vae.diagnostics import Gap, Information, information, split_gap
+from ppl_vae.diagnostics import Gap, Information, Tightness, information, split_gap, tightness
 from ppl_vae.diagnostics.information import steps
 from ppl_vae.evidence import Measurement, Method, Sandwich, Schedule, measure, plan, sandwich
 from ppl_vae.evidence.bidirectional import sandwich_cells
@@ -32,6 +32,7 @@ __all__ = [
     "measure_gap",
     "measure_information",
     "measure_sandwich",
+    "measure_tightness",
     "measured",
     "open_run",
 ]
@@ -182,6 +183,21 @@ def measure_gap(folder: Path, split: str, count: int = 0) -> Gap:
     )
     gaps = found.evidence.pointwise - found.elbo.pointwise
     opened.name_worst("widest gaps", split, count, found.worst(3), gaps)
+    return found
+
+
+def measure_tightness(folder: Path, split: str, draws: int | None = None, count: int = 0) -> Tightness:
+    """Tests whether the posterior of one split of a run lies in the guide's family; names the worst data."""
+    opened, found = measured(
+        folder,
+        f"tightness-{split}",
+        split,
+        count,
+        lambda pair, x, tick: tightness(pair.model, pair.guide, x, draws=draws, progress=tick),
+    )
+    if found.status == "outside":
+        left = found.affine["guide"].residual.sqrt()
+        opened.name_worst("furthest from affine, nats", split, count, found.worst(3), left)
     return found
 
 

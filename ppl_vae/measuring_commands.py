@@ -190,3 +190,27 @@ def compare(folders: tuple[Path, ...], split: str) -> Any:
 
 
 COMMANDS.append(compare)
+
+
+@measuring
+@click.option(
+    "--draws",
+    type=click.IntRange(min=2),
+    help="Draws a datum, where the states are too many.  [default: four a statistic, at least 100]",
+)
+def tightness(folder: Path, split: str, count: int, draws: int | None) -> Any:
+    """Test whether the gap of a trained RUN could ever be closed: is the posterior in the guide's family?
+
+    It is if log p(x, z) is, for each datum, an affine function of the statistics of the family (z itself for bits,
+    z and its square for normals). If it is not, no network whatever mends it: take a wider family, such as the guide
+    "full", or a decoder nearer to affine. If it is, coefficients linear in x are enough, and a gap that remains is
+    the training's.
+
+    "Share left" is what the best affine function leaves of the variance of log p(x, z) over z: of the guide, where the
+    bound is made, and of the prior, everywhere. "Linear in x" gives all data one map from x to the coefficients.
+    Needs no training; exact up to 16 bits, from draws beyond. Writes tightness-SPLIT.json, the values of every
+    datum and a figure into the run.
+    """
+    from ppl_vae.measured_runs import measure_tightness
+
+    return measure_tightness(folder, split, draws, count)

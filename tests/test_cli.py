@@ -488,6 +488,20 @@ def test_the_information_of_a_run_is_measured(folder):
     assert "active units" in invoke("information", "r", "--split", "train", "--data", "30").output
 
 
+def test_tightness_of_a_run_is_tested(folder):
+    assert invoke("train", *SMALL, "--epochs", "3", "--out", "r").exit_code == 0
+    content = json.loads(call("tightness", "r", "--json").stdout)
+    assert (content["status"], content["method"]) == ("outside", "enumeration of 8 states")
+    gap = json.loads(call("gap", "r", "--json").stdout)
+    assert content["family_gap"]["mean"] == pytest.approx(gap["family_gap"]["mean"], abs=1e-5)
+    assert 0 < content["guide"]["affine"]["share"] < 0.5
+    for name in ("tightness-test.json", "tightness-test.safetensors", "figures/tightness-test.png"):
+        assert Path("r", name).exists()
+    result = invoke("tightness", "r", "--split", "train", "--data", "50")
+    assert "outside the family, by" in " ".join(result.output.split())
+    assert "furthest from affine" in result.output
+
+
 def test_gaps_that_cannot_be_split_are_named(folder):
     assert invoke("train", *SMALL, "--epochs", "1", "--retrain", "--out", "r").exit_code == 0
     assert "has no validation data; choose from train, test" in invoke("gap", "r", "--split", "validation").output

@@ -34,5 +34,7 @@ def test_code_of_the_page_runs(page, capsys, tmp_path, monkeypatch):
         assert names["found"].units.collapsed == ["z[2]"]
     elif page == "docs/likelihood.md":
         assert names["error"] > 0
+    elif page == "docs/tightness.md":
+        assert (names["gray"].status, names["around"].status) == ("tight", "outside")
     elif page == "docs/own-pair.md":
         assert names["weights"].shape == torch.Size((10, 50))

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ppl_vae import exponential_family
-from ppl_vae.bits import AutoregressiveBits, JointBits
+from ppl_vae.bits import UNIVERSAL
 from ppl_vae.diagnostics.family import best_factorised
 from ppl_vae.evidence.enumeration import States
 from ppl_vae.evidence.results import Estimate
@@ -159,7 +159,7 @@ def split_gap(
             few = run(guide, (x[:2],), {}, draws=1)
         check_cover(States(sites, model, x[:2]).run, few)
         factorised = all(site.independent and site.kind in ("bits", "states") for site in drawn)
-        universal = len(drawn) == 1 and isinstance(next(iter(few.values()))["fn"], (JointBits, AutoregressiveBits))
+        universal = len(drawn) == 1 and isinstance(next(iter(few.values()))["fn"], UNIVERSAL)
         if not (factorised or universal):
             names = ", ".join(repr(site.name) for site in drawn)
             raise ValueError(

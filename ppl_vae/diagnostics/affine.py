@@ -1,0 +1,227 @@
+"""Least squares of functions on the statistics of a family: what an affine function leaves unexplained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.evidence.results import finite
+
+__all__ = ["Unexplained", "Whitened", "regress", "remaining", "whiten"]
+
+COLLINEAR = 1e-12
+"""Eigenvalue of a correlation matrix below which its direction is rounding."""
+
+
+@dataclass(frozen=True)
+class Unexplained:
+    """What a fit leaves of the variance of one function a datum.
+
+    Arguments:
+        variance: Of the function over z, ``(data,)``, in squared nats.
+        residual: Of what the fit leaves of it, ``(data,)``.
+        noise: Monte Carlo variance of ``residual``, its covariance with ``variance``, and the variance of
+            ``variance``, ``(data, 3)``; zero for exact weights.
+        precision: Smallest residual standard deviation that is more than rounding, ``(data,)``, in nats.
+        known: Whether the draws of a datum are different enough to judge by, ``(data,)``.
+    """
+
+    variance: Tensor
+    residual: Tensor
+    noise: Tensor
+    precision: Tensor
+    known: Tensor
+
+    @property
+    def data(self) -> int:
+        """How many data can be judged."""
+        return int(self.known.sum())
+
+    def _means(self) -> tuple[float, float, list[float]]:
+        """Means of residual and variance over the data, and the errors of those means, squared, as in ``noise``."""
+        kept = self.known
+        means = [values[kept].mean().item() for values in (self.residual, self.variance)]
+        return means[0], means[1], (self.noise[kept].sum(0) / max(1, self.data) ** 2).tolist()
+
+    @property
+    def tolerance(self) -> float:
+        """Root mean square of the precisions."""
+        return self.precision[self.known].square().mean().sqrt().item()
+
+    @property
+    def varies(self) -> bool:
+        """Whether the function varies over z by more than rounding: else there is nothing to explain."""
+        return self.data > 0 and sqrt(self._means()[1]) > self.tolerance
+
+    @property
+    def vanishes(self) -> bool:
+        """Whether what is left is rounding: a function that is affine leaves nothing, whatever the draws."""
+        return self.data > 0 and sqrt(self._means()[0]) <= self.tolerance
+
+    @property
+    def share(self) -> float:
+        """Mean residual over mean variance; 0 where nothing varies."""
+        residual, variance, _ = self._means()
+        return residual / variance if self.varies else 0.0 if self.data else torch.nan
+
+    @property
+    def share_se(self) -> float:
+        """Monte Carlo standard error of the share, by the delta method."""
+        _, variance, (rr, rv, vv) = self._means()
+        share = self.share
+        return sqrt(max(0.0, rr - 2 * share * rv + share**2 * vv)) / variance if self.varies else 0.0
+
+    @property
+    def deviation(self) -> float:
+        """Root of the mean residual variance, in nats."""
+        return sqrt(self._means()[0]) if self.data else torch.nan
+
+    @property
+    def deviation_se(self) -> float:
+        """Monte Carlo standard error of the deviation, by the delta method."""
+        return sqrt(self._means()[2][0]) / (2 * self.deviation) if self.data and self.deviation else 0.0
+
+    def shares(self) -> Tensor:
+        """The share of each datum, ``(data,)``; 0 where nothing varies or nothing is known."""
+        varies = self.known & (self.variance > self.precision.square())
+        return torch.where(varies, self.residual / self.variance.clamp(min=torch.finfo(self.variance.dtype).tiny), 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers over all data that can be judged."""
+        numbers = ("share", "share_se", "deviation", "deviation_se", "tolerance")
+        found: dict[str, Any] = {name: finite(getattr(self, name)) for name in numbers}
+        return found | {"data": self.data, "varies": self.varies, "vanishes": self.vanishes}
+
+    @classmethod
+    def join(cls, parts: list[Unexplained]) -> Unexplained:
+        """That of all data from those of consecutive blocks."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """Statistics turned into uncorrelated directions of unit variance; those without variance are dropped.
+
+    Arguments:
+        centre: Their means, ``(data or 1, statistics)``.
+        turn: From centred statistics to directions, ``(data or 1, statistics, statistics)``; zero for dropped ones.
+        basis: The directions at each z, ``(data or 1, z, statistics)``.
+        rank: How many are kept, ``(data or 1,)``.
+    """
+
+    centre: Tensor
+    turn: Tensor
+    basis: Tensor
+    rank: Tensor
+
+
+def whiten(statistics: Tensor, weights: Tensor) -> Whitened:
+    """Uncorrelated directions of statistics, by eigenvectors of their correlations with a tolerance.
+
+    Arguments:
+        statistics: ``(data or 1, z, statistics)``.
+        weights: Of each z, adding up to 1, ``(data or 1, z)``.
+    """
+    centre = _mean(statistics, weights)
+    basis, turn = statistics - centre[:, None], None
+    for first in (True, False):  # the second turn mends what rounding of nearly collinear statistics spoils
+        basis = basis - _mean(basis, weights)[:, None]
+        moments = (basis * weights[..., None]).mT @ basis
+        scale = moments.diagonal(dim1=1, dim2=2).sqrt()
+        least = 16 * torch.finfo(basis.dtype).eps * statistics.abs().amax(1) if first else 0.5
+        inverse = torch.where(scale > least, 1 / scale, 0)
+        values, vectors = torch.linalg.eigh(inverse[:, :, None] * moments * inverse[:, None])
+        kept = values > COLLINEAR * values[:, -1:].clamp(min=1e-300)
+        step = inverse[:, :, None] * vectors * torch.where(kept, values, 1).rsqrt()[:, None] * kept[:, None]
+        basis, turn = basis @ step, step if turn is None else turn @ step
+    assert turn is not None
+    return Whitened(centre, turn, basis, kept.sum(1))
+
+
+def regress(
+    statistics: Tensor, values: Tensor, weights: Tensor, precision: Tensor, *, drawn: bool
+) -> tuple[Unexplained, Tensor, Tensor]:
+    r"""The best affine function of the statistics for each datum, by weighted least squares.
+
+    .. math:: \min_{g_i, b_i} \sum_z w_i(z) \bigl(y_i(z) - \langle \psi(z), g_i \rangle - b_i\bigr)^2
+
+    Arguments:
+        statistics: ``(data or 1, z, statistics)``.
+        values: y, ``(data, z)``, in nats.
+        weights: Adding up to 1, ``(data or 1, z)``.
+        precision: As in :class:`Unexplained`.
+        drawn: Whether the z are independent draws, equally weighted: variances then are corrected for what was fitted
+            to the same draws, and have errors.
+
+    Returns:
+        What is left; the coefficients g, ``(data, statistics)``; the residual at each z, ``(data, z)``.
+    """
+    white = whiten(statistics, weights)
+    centred = values - (weights * values).sum(1, keepdim=True)
+    inner, left = torch.zeros_like(values[:, :1]), centred
+    for _ in range(2):  # the second time for what rounding of the first left
+        step = _product(weights * left, white.basis)
+        left = left - _combine(white.basis, step)
+        inner = inner + step
+    coefficients = _combine(white.turn, inner)
+    left = left - (weights * left).sum(1, keepdim=True)
+    leverage = weights * (1 + white.basis.square().sum(2)) if drawn else None
+    found = remaining(centred, left, weights, precision, leverage)
+    if drawn:
+        # On as many different points as coefficients any function is affine.
+        direction = (statistics * torch.cos(torch.arange(statistics.shape[-1]).to(statistics))).sum(-1).sort(1).values
+        steps = direction.diff(dim=1) > 1e-12 * direction.abs().amax(1, keepdim=True)
+        known = (steps.sum(1) > white.rank).expand(len(values))
+        found = Unexplained(found.variance, found.residual, found.noise, precision, known)
+    return found, coefficients, left
+
+
+def remaining(
+    centred: Tensor, left: Tensor, weights: Tensor, precision: Tensor, leverage: Tensor | None
+) -> Unexplained:
+    r"""What residuals amount to; see :func:`regress`.
+
+    A fit follows the draws it was made from. Squares of its residuals are therefore divided by one less the leverage
+    of their draw (MacKinnon and White 1985, HC2), which to first order is right whatever function is fitted; degrees of
+    freedom are not, as functions far from affine are furthest where the leverage is largest.
+
+    Arguments:
+        centred: The function less its mean over z, ``(data, z)``.
+        left: The residuals, less their mean over z, ``(data, z)``.
+        leverage: Of each draw on the fit, ``(data or 1, z)``; None if z are not draws.
+    """
+    known = torch.ones_like(centred[:, 0], dtype=torch.bool)
+    precision, noise = precision.expand(len(centred)), centred.new_zeros(len(centred), 3)
+    whole, rest = centred.square(), left.square()
+    if leverage is not None:
+        draws = centred.shape[1]
+        # A draw of leverage 1 is met exactly, and tells nothing.
+        rest = rest / (1 - leverage).clamp(min=1e-6)
+        whole = whole * (draws / max(1, draws - 1))
+    variance, residual = (weights * whole).sum(1), (weights * rest).sum(1)
+    if leverage is not None:
+        of_rest, of_whole = rest - residual[:, None], whole - variance[:, None]
+        pairs = ((of_rest, of_rest), (of_rest, of_whole), (of_whole, of_whole))
+        noise = torch.stack([(a * b).mean(1) for a, b in pairs], 1) / draws
+    return Unexplained(variance, residual, noise, precision, known)
+
+
+def _mean(statistics: Tensor, weights: Tensor) -> Tensor:
+    """``(data or 1, statistics)``."""
+    if len(statistics) == 1:
+        return weights @ statistics[0]
+    return (weights[:, None] @ statistics)[:, 0]
+
+
+def _product(values: Tensor, basis: Tensor) -> Tensor:
+    """Sums over z of values ``(data, z)`` times each direction, ``(data, statistics)``."""
+    return values @ basis[0] if len(basis) == 1 else (values[:, None] @ basis)[:, 0]
+
+
+def _combine(basis: Tensor, coefficients: Tensor) -> Tensor:
+    """``(data or 1, a, b)`` times ``(data, b)``: ``(data, a)``."""
+    return coefficients @ basis[0].T if len(basis) == 1 else (basis @ coefficients[..., None])[..., 0]
