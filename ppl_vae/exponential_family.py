@@ -7,7 +7,17 @@ from typing import Any
 import torch
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, OneHotCategorical
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Distribution,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    OneHotCategorical,
+    ReshapeTransform,
+    TransformedDistribution,
+)
 from torch.nn import functional
 
 __all__ = ["bit_logits", "family", "log_prob"]
@@ -17,13 +27,20 @@ _FAMILIES: tuple[tuple[type, str], ...] = (
     (Categorical, "categorical"),
     (OneHotCategorical, "one-hot categorical"),
     (Normal, "normal"),
+    (MultivariateNormal, "multivariate normal"),
 )
 
 
 def base(fn: Any) -> Any:
-    """The distribution of single numbers inside Independent and expanded wrappers; masked ones are another family."""
+    """The distribution inside Independent, expanded and, around a multivariate normal, reshaping wrappers.
+
+    Masked distributions are another family.
+    """
     while isinstance(fn, (Independent, ExpandedDistribution)):
         fn = fn.base_dist
+    if isinstance(fn, TransformedDistribution) and all(isinstance(t, ReshapeTransform) for t in fn.transforms):
+        inner = base(fn.base_dist)
+        return inner if isinstance(inner, MultivariateNormal) else fn
     return fn
 
 
