@@ -23,10 +23,28 @@ __all__ = ["bit_logits", "family", "is_known", "log_base", "log_normaliser", "lo
 
 
 def base(fn: Any) -> Any:
-    """The distribution of single numbers inside Independent and expanded wrappers; masked ones are another family."""
+    """The distribution inside Independent, expanded and, around a multivariate normal, reshaping wrappers.
+
+    Masked distributions are another family.
+    """
+    fn = _unwrapped(fn)
+    return base(fn.base_dist) if _is_reshaped(fn) else fn
+
+
+def _unwrapped(fn: Any) -> Any:
     while isinstance(fn, (families.Independent, ExpandedDistribution)):
         fn = fn.base_dist
     return fn
+
+
+def _is_reshaped(fn: Any) -> bool:
+    """Whether it is a multivariate normal whose values have another shape."""
+    fn = _unwrapped(fn)
+    return (
+        isinstance(fn, families.TransformedDistribution)
+        and all(isinstance(t, families.ReshapeTransform) for t in fn.transforms)
+        and isinstance(base(fn.base_dist), families.MultivariateNormal)
+    )
 
 
 def _form(fn: Any) -> Form | None:
@@ -54,7 +72,7 @@ def is_known(fn: Any) -> bool:
 
 def _repeated(fn: Any) -> torch.Size:
     """Dimensions of an event over which the values inside all wrappers are independent."""
-    events = len(fn.event_shape) - len(base(fn).event_shape)
+    events = 0 if _is_reshaped(fn) else len(fn.event_shape) - len(base(fn).event_shape)
     return torch.Size(fn.event_shape[:events])
 
 
@@ -77,7 +95,10 @@ def statistics(fn: Any, value: Any) -> Any:
         >>> statistics(families.Categorical(torch.ones(3)), torch.tensor(2)).tolist()
         [0.0, 1.0]
     """
-    found = _known(fn).statistics(base(fn), value)
+    known = _known(fn)
+    if _is_reshaped(fn):
+        return known.statistics(base(fn), value.flatten(-len(fn.event_shape)))
+    found = known.statistics(base(fn), value)
     if isinstance(found, PackedCounts):
         return found
     return found.reshape(*value.shape[: value.ndim - len(fn.event_shape)], -1)
@@ -85,6 +106,8 @@ def statistics(fn: Any, value: Any) -> Any:
 
 def log_base(fn: Any, value: Any) -> Tensor:
     r"""Log base measure :math:`\log h(v)` of values ``(..., *event)``, in nats; see :func:`statistics`."""
+    if _is_reshaped(fn):
+        return value.new_zeros(()).expand(value.shape[: value.ndim - len(fn.event_shape)])
     found = _known(fn).log_base(base(fn), value)
     return found.sum(tuple(range(-len(_repeated(fn)), 0))) if _repeated(fn) else found
 

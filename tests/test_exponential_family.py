@@ -34,6 +34,10 @@ FAMILIES = {
     "MultivariateNormals": lambda: dist.MultivariateNormal(torch.randn(4, 2, 3), scale_tril=cholesky(4, 2, 3)).to_event(
         1
     ),
+    "reshaped MultivariateNormal": lambda: dist.TransformedDistribution(
+        dist.MultivariateNormal(torch.randn(4, 6), scale_tril=cholesky(4, 6)),
+        [dist.transforms.ReshapeTransform(torch.Size([6]), torch.Size([2, 3]))],
+    ),
     "Poisson": lambda: dist.Poisson(3 * positive(4, 3)).to_event(1),
     "Gamma": lambda: dist.Gamma(positive(4, 3), positive(4, 3)).to_event(1),
     "Exponential": lambda: dist.Exponential(positive(4, 3)).to_event(1),
