@@ -55,7 +55,8 @@ class Gap:
 
     @property
     def family_gap(self) -> Estimate:
-        return Estimate(self.evidence.pointwise - self.best.pointwise, self.best.method, self.best.bound)
+        bound = "upper" if self.best.bound == "lower" else self.best.bound
+        return Estimate(self.evidence.pointwise - self.best.pointwise, self.best.method, bound)
 
     @property
     def amortisation_gap(self) -> Estimate:
