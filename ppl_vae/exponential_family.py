@@ -107,7 +107,7 @@ def statistics(fn: Any, value: Any) -> Any:
 def log_base(fn: Any, value: Any) -> Tensor:
     r"""Log base measure :math:`\log h(v)` of values ``(..., *event)``, in nats; see :func:`statistics`."""
     if _is_reshaped(fn):
-        return value.new_zeros(()).expand(value.shape[: value.ndim - len(fn.event_shape)])
+        return torch.zeros_like(value).flatten(-len(fn.event_shape))[..., 0]
     found = _known(fn).log_base(base(fn), value)
     return found.sum(tuple(range(-len(_repeated(fn)), 0))) if _repeated(fn) else found
 

@@ -26,7 +26,7 @@ __all__ = ["tightness"]
 Program = Callable[..., Any]
 Progress = Callable[[int], None]
 
-FEW = 255
+FEW = 63
 """Most statistics of a family that spans everything that are looked at one by one."""
 POINTS = 2000
 """Most points of an example."""
