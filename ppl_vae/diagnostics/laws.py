@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.batches import PackedCounts
-from ppl_vae.diagnostics.coordinates import Family, decoded, log_prior, precise
+from ppl_vae.diagnostics.guide_family import Family, decoded, log_prior, precise
 from ppl_vae.evidence.enumeration import States
 from ppl_vae.log_weight import latents, log_joint, log_proposal, run
 from ppl_vae.sites import GuideSite

@@ -12,7 +12,7 @@ from torch import Tensor
 from ppl_vae import exponential_family
 from ppl_vae.batches import PackedCounts
 from ppl_vae.diagnostics.affine import regress, whiten
-from ppl_vae.diagnostics.coordinates import Family, decoded, log_prior, precise
+from ppl_vae.diagnostics.guide_family import Family, decoded, log_prior, precise
 from ppl_vae.diagnostics.laws import Pool, data_width
 from ppl_vae.log_weight import Sites, log_joint, run
 

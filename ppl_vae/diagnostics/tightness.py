@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.diagnostics.affine import Unexplained, regress, remaining
-from ppl_vae.diagnostics.coordinates import Family
+from ppl_vae.diagnostics.guide_family import Family
 from ppl_vae.diagnostics.laws import LAWS, Draws, EveryState, Law, Source, Table
 from ppl_vae.diagnostics.linear import LinearGuide, from_data, from_decoder, obstacle
 from ppl_vae.diagnostics.split import split_gap
