@@ -171,8 +171,11 @@ def measured(
     rows = opened.chosen(split, count)
     kept = found.pointwise() | ({} if rows is None else {"rows": rows})
     Checkpoint(kept, {"split": split, "of": best_state(opened.run)[1]}).write(opened.run.folder / f"{name}.safetensors")
-    if isinstance(found, Drawn):
+    drawn = [value for key, value in found.pointwise().items() if key not in ("k_hat", "rows")]
+    if isinstance(found, Drawn) and all(value.isfinite().all() for value in drawn):
         opened.run.figure(name, lambda figure: found.draw(figure, f"{pair.words}: {split}"), (9, 3.8))
+    elif isinstance(found, Drawn):
+        say("note: no figure is drawn, since some of the results are not finite")
     return opened, found
 
 
@@ -206,7 +209,7 @@ def measure_evidence(
 ) -> Measurement:
     """Measures bound, evidence and gap of one split of a run afresh; what an interruption left is taken up."""
     how: dict[str, Any] = {"method": method, "draws": draws, "schedule": schedule}
-    found = _resumable(
+    opened, found = _resumable(
         folder,
         f"evidence-{split}-{method}",
         split,
@@ -218,13 +221,14 @@ def measure_evidence(
     )
     for line in found.evidence.warnings:
         say(f"note: {line}")
+    opened.name_worst("widest gaps", split, count, found.worst(3), found.gap.pointwise)
     return found
 
 
 def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule: Schedule) -> Sandwich:
     """Evidence from below and above of data drawn from a run's model, like those of one split in shape."""
     how: dict[str, Any] = {"draws": draws, "schedule": schedule}
-    return _resumable(
+    _, found = _resumable(
         folder,
         f"sandwich-{split}",
         split,
@@ -234,6 +238,7 @@ def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule:
         lambda pair, x, **kept: sandwich(pair.model, pair.guide, x, **how, **kept),
         lambda pair, x: sandwich_cells(x, draws, schedule),
     )
+    return found
 
 
 def _resumable(
@@ -245,7 +250,7 @@ def _resumable(
     kind: Any,
     compute: Callable[..., R],
     total: Callable[[Pair, Any], int],
-) -> R:
+) -> tuple[Opened, R]:
     """As :func:`measured`, with blocks kept as they are done, until all are."""
     kept: list[Kept[Any]] = []
 
@@ -257,13 +262,13 @@ def _resumable(
         return compute(pair, x, done=kept[0], progress=tick)
 
     try:
-        _, found = measured(folder, name, split, count, keeping, total)
+        opened, found = measured(folder, name, split, count, keeping, total)
     except KeyboardInterrupt:
         if kept and len(kept[0]):
             say(f"{len(kept[0])} measured blocks are kept; the same command goes on from there")
         raise
     kept[0].forget()
-    return found
+    return opened, found
 
 
 def measure_information(folder: Path, split: str, draws: int, codes: int, count: int = 0) -> Information:

@@ -191,6 +191,33 @@ class Measurement:
             console.print(table)
         return captured.get().rstrip()
 
+    def worst(self, count: int = 5) -> list[int]:
+        """Positions of the data with the widest gaps, widest first."""
+        return self.gap.pointwise.topk(min(count, len(self.gap.pointwise))).indices.tolist()
+
+    def draw(self, figure: Any, title: str) -> None:
+        """The means from evidence to ELBO with their errors, and how the gap is spread over the data."""
+        fall, spread = figure.subplots(1, 2, width_ratios=[2, 3])
+        evidence, elbo, gap = self.evidence.mean, self.elbo.mean, max(self.gap.mean, 1e-9)
+        floor = elbo - 0.6 * gap
+        marks = {"exact": "", "lower": "at least ", "upper": "at most "}
+        bars = (
+            ("evidence", evidence, floor, self.evidence, "0.75"),
+            ("gap", evidence, elbo, self.gap, "#E69F00"),
+            ("ELBO", elbo, floor, self.elbo, "0.75"),
+        )
+        for name, top, bottom, estimate, colour in bars:
+            fall.bar(name, top - bottom, bottom=bottom, color=colour, yerr=estimate.se or None, capsize=3)
+            words = f"{marks.get(estimate.bound, 'about ')}{estimate.mean:.2f}"
+            fall.annotate(words, (name, top + estimate.se), ha="center", va="bottom")
+        fall.set(ylim=(floor, evidence + 0.25 * gap), ylabel="nats per datum", title=self.evidence.method)
+        values = self.gap.pointwise.cpu().numpy()
+        spread.hist(values, bins=40, color="#E69F00")
+        spread.axvline(gap, color="#D55E00", label=f"mean {self.gap.mean:.2f}")
+        spread.set(xlabel="evidence minus ELBO (nats)", ylabel="data", title="Spread of the gap over the data")
+        spread.legend(frameon=False)
+        figure.suptitle(title)
+
     def settled(self, why: str) -> Measurement:
         """The same with the reason for its method; exact where all weights turned out to be constant."""
         shape = self.evidence.k_hat
