@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pyro
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 from zuko.nn import MaskedMLP
 
 from ppl_vae.bits import AutoregressiveBits, JointBits, bit_states
-from ppl_vae.guide import AmortisedGuide, independent, parameters
+from ppl_vae.guide import AmortisedGuide, independent, parameters, reshaped
 from ppl_vae.networks import Encoder, FirstLayer
 
 JOINT_BITS = 12
@@ -86,27 +86,16 @@ class Full(AmortisedGuide):
         if "categorical" in latent.family:
             return independent(latent, natural)
         if latent.family == "normal":
-            loc, log_scale = natural.chunk(2, -1)
-            below = torch.tril_indices(latent.size, latent.size, -1, device=natural.device)
-            scale = torch.diag_embed(log_scale.exp()).index_put(
-                (torch.arange(len(natural), device=natural.device)[:, None], below[0], below[1]), self.coupling(seen)
-            )
-            return _reshaped(dist.MultivariateNormal(loc, scale_tril=scale), latent.shape)
+            correlated = replace(latent, family="multivariate normal")
+            return independent(correlated, torch.cat([natural, self.coupling(seen)], -1))
         if latent.size <= JOINT_BITS:
             states = bit_states(latent.size, like=natural)
             return JointBits(natural @ states.T + self.coupling(seen), latent.shape)
         network = partial(self._logits, natural, self.context(seen))
-        return _reshaped(AutoregressiveBits(network, natural.shape[:-1], latent.size, natural), latent.shape)
+        return reshaped(AutoregressiveBits(network, natural.shape[:-1], latent.size, natural), latent.shape)
 
     def _logits(self, natural: Tensor, context: Tensor, code: Tensor) -> Tensor:
         lead = torch.broadcast_shapes(code.shape[:-1], context.shape[:-1])
         both = torch.cat([code.expand(*lead, -1), context.expand(*lead, -1)], -1)
         logits: Tensor = natural + self.coupling(both)
         return logits
-
-
-def _reshaped(fn: Any, shape: torch.Size) -> Any:
-    """The same distribution over values of another shape with as many numbers."""
-    if shape == fn.event_shape:
-        return fn
-    return dist.TransformedDistribution(fn, [dist.transforms.ReshapeTransform(fn.event_shape, shape)])

@@ -122,7 +122,7 @@ FORMS: dict[type, Form] = {
     families.LogNormal: Form(
         lambda fn, v: _gaussian(v.log()), _gaussian_natural, _gaussian_normaliser, lambda fn, v: -v.log()
     ),
-    families.MultivariateNormal: Form(_products, _products_natural, _products_normaliser),
+    families.MultivariateNormal: Form(_products, _products_natural, _products_normaliser, name="multivariate normal"),
     families.Poisson: Form(
         lambda fn, v: v[..., None],
         lambda fn: fn.rate.log()[..., None],

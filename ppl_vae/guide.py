@@ -17,7 +17,7 @@ from ppl_vae.log_weight import latents, run
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
 
-__all__ = ["AmortisedGuide", "Factorised", "Latent"]
+__all__ = ["AmortisedGuide", "Factorised", "Latent", "independent", "parameters", "parameters_of"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,13 @@ class Latent:
     family: str
     shape: torch.Size
     states: int = 0
+
+    @classmethod
+    def of(cls, name: str, fn: Any) -> Latent:
+        """The latent that a distribution draws, ``(draws, data)`` of them at once."""
+        family = exponential_family.family(_flat(fn))
+        states = exponential_family.base(fn).logits.shape[-1] if "categorical" in family else 0
+        return cls(name, family, fn.event_shape, states)
 
     @property
     def size(self) -> int:
@@ -78,9 +85,7 @@ class AmortisedGuide(PyroModule):
                     f"{who} does not support latent site {name!r}, which is {family}; it supports "
                     f"{', '.join(self.supports)}"
                 )
-            inner = exponential_family.base(site["fn"])
-            states = inner.logits.shape[-1] if "categorical" in family else 0
-            self.latents.append(Latent(name, family, site["fn"].event_shape, states))
+            self.latents.append(Latent.of(name, site["fn"]))
         if not self.latents:
             raise ValueError(f"{who}: the model has no latent site; a guide needs at least one pyro.sample without obs")
 
@@ -116,17 +121,59 @@ def parameters(latent: Latent) -> int:
     """How many numbers describe independent members of the latent's family."""
     if latent.family == "one-hot categorical":
         return latent.size
+    if latent.family == "multivariate normal":
+        return latent.size * (latent.size + 3) // 2
     return latent.size * {"normal": 2, "categorical": latent.states}.get(latent.family, 1)
 
 
 def independent(latent: Latent, part: Tensor) -> Any:
-    """Independent members of the latent's family from their parameters, ``(..., parameters(latent))``."""
+    """Independent members of the latent's family from their parameters, ``(..., parameters(latent))``.
+
+    A multivariate normal has its mean, the logarithms of its Cholesky factor's diagonal, and what lies below.
+    """
     lead, events = part.shape[:-1], len(latent.shape)
     if latent.family == "normal":
         loc, log_scale = part.reshape(*lead, 2, *latent.shape).unbind(len(lead))
         return dist.Normal(loc, log_scale.exp()).to_event(events)
+    if latent.family == "multivariate normal":
+        size = latent.size
+        loc, log_diagonal, coupling = part.split([size, size, size * (size - 1) // 2], -1)
+        row, column = torch.tril_indices(size, size, -1, device=part.device)
+        below = part.new_zeros(*lead, size, size)
+        below[..., row, column] = coupling
+        return reshaped(dist.MultivariateNormal(loc, scale_tril=log_diagonal.exp().diag_embed() + below), latent.shape)
     if latent.family == "Bernoulli":
         return dist.Bernoulli(logits=part.reshape(*lead, *latent.shape)).to_event(events)
     if latent.family == "categorical":
         return dist.Categorical(logits=part.reshape(*lead, *latent.shape, latent.states)).to_event(events)
     return dist.OneHotCategorical(logits=part.reshape(*lead, *latent.shape)).to_event(events - 1)
+
+
+def parameters_of(latent: Latent, fn: Any) -> Tensor:
+    """What :func:`independent` makes a distribution from, ``(*batch_shape, parameters(latent))``."""
+    inner, lead = exponential_family.base(_flat(fn)), fn.batch_shape
+    if latent.family == "multivariate normal":
+        tril = inner.scale_tril
+        row, column = torch.tril_indices(latent.size, latent.size, -1, device=tril.device)
+        parts = [inner.loc, tril.diagonal(dim1=-2, dim2=-1).log(), tril[..., row, column]]
+        return torch.cat([part.expand(*lead, part.shape[-1]) for part in parts], -1)
+    if latent.family == "normal":
+        parts = [part.expand(fn.shape()).reshape(*lead, -1) for part in (inner.loc, inner.scale.log())]
+        return torch.cat(parts, -1)
+    shape = (*fn.shape(), latent.states) if latent.family == "categorical" else fn.shape()
+    logits: Tensor = inner.logits
+    return logits.expand(shape).reshape(*lead, -1)
+
+
+def _flat(fn: Any) -> Any:
+    """What :func:`reshaped` made a distribution from, if it did."""
+    transforms = getattr(fn, "transforms", [])
+    reshaping = [isinstance(transform, dist.transforms.ReshapeTransform) for transform in transforms]
+    return fn.base_dist if reshaping and all(reshaping) else fn
+
+
+def reshaped(fn: Any, shape: torch.Size) -> Any:
+    """The same distribution over values of another shape with as many numbers."""
+    if shape == fn.event_shape:
+        return fn
+    return dist.TransformedDistribution(fn, [dist.transforms.ReshapeTransform(fn.event_shape, shape)])

@@ -78,7 +78,7 @@ def test_the_parts_add_up_to_the_gap(guide, monkeypatch):
     assert found.amortisation_gap.pointwise.min() > -1e-9
     if guide is Full:
         assert found.family_gap.mean == 0
-    monkeypatch.setattr("ppl_vae.diagnostics.gap.CELLS", 80)
+    monkeypatch.setattr("ppl_vae.diagnostics.split.CELLS", 80)
     torch.testing.assert_close(split_gap(model, q, x).best.pointwise, found.best.pointwise)
     assert found.worst(3)[0] == int(whole.gap.pointwise.argmax())
 
@@ -129,6 +129,6 @@ def test_what_cannot_be_split_is_named():
     with pytest.raises(ValueError, match="sites 'a', 'b' depend on each other"):
         split_gap(chained, chained, x)
     with pytest.raises(ValueError, match="site 'y' is normal"):
-        split_gap(continuous, continuous, x)
+        split_gap(continuous, continuous, x, method="enumeration")
     with pytest.raises(ValueError, match="the latents have 4 states, over 2.1"):
-        split_gap(pair.model, pair.guide, x, most_bits=1)
+        split_gap(pair.model, pair.guide, x, method="enumeration", most_bits=1)

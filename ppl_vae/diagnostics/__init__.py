@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from ppl_vae.diagnostics.ascent import Ascent, best_member
 from ppl_vae.diagnostics.comparison import Compared, Comparison, Difference
 from ppl_vae.diagnostics.family import best_factorised
-from ppl_vae.diagnostics.gap import Gap, split_gap
+from ppl_vae.diagnostics.gap import Gap
 from ppl_vae.diagnostics.information import Information, information
+from ppl_vae.diagnostics.split import SPLITS, SplitMethod, UnknownFamilyError, split_gap
 from ppl_vae.diagnostics.tightness import tightness
 from ppl_vae.diagnostics.verdict import Tightness
 
 __all__ = [
+    "SPLITS",
+    "Ascent",
     "Compared",
     "Comparison",
     "Difference",
     "Gap",
     "Information",
+    "SplitMethod",
     "Tightness",
+    "UnknownFamilyError",
     "best_factorised",
+    "best_member",
     "information",
     "split_gap",
     "tightness",

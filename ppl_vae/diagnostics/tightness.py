@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.affine import Unexplained, regress, remaining
 from ppl_vae.diagnostics.coordinates import Family
-from ppl_vae.diagnostics.gap import split_gap
 from ppl_vae.diagnostics.laws import LAWS, Draws, EveryState, Law, Source, Table
 from ppl_vae.diagnostics.linear import LinearGuide, from_data, from_decoder, obstacle
+from ppl_vae.diagnostics.split import split_gap
 from ppl_vae.diagnostics.verdict import Example, Tightness
 from ppl_vae.log_weight import latents, run
 from ppl_vae.modes import evaluating

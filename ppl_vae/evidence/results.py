@@ -15,7 +15,10 @@ from ppl_vae.evidence.pareto import k_hat_limit
 
 __all__ = ["Bound", "Estimate", "Measurement", "finite"]
 
-Bound = Literal["exact", "unbiased", "approximate", "lower", "upper"]
+Bound = Literal["exact", "unbiased", "approximate", "lower", "upper", "between"]
+"""``"between"``: off in either direction, as what lies between two lower bounds is."""
+
+_FLIPPED: dict[Bound, Bound] = {"lower": "upper", "upper": "lower"}
 
 
 def finite(number: float) -> float | None:
@@ -30,7 +33,8 @@ class Estimate:
     Arguments:
         pointwise: One value a datum, ``(data,)``, in nats.
         method: How it was computed, in words.
-        bound: Whether each value is exact, or in expectation a lower or an upper bound, or unbiased, or only close.
+        bound: Whether each value is exact, or in expectation a lower or an upper bound, or unbiased, or only close, or
+            the difference of two bounds that are off in the same direction.
         draws: Draws a datum; 0 for exact methods.
         pointwise_se: Monte Carlo standard error of each value, ``(data,)``; None is zero.
         k_hat: Pareto shape of the largest weights of each datum, ``(data,)``, where weights were used: minus infinity
@@ -105,12 +109,31 @@ class Estimate:
     @property
     def figure(self) -> str:
         """The mean as a table shows it, with its direction and error."""
-        sign = {"lower": ">= ", "upper": "<= ", "approximate": "~ "}.get(self.bound, "")
+        sign = {"lower": ">= ", "upper": "<= ", "approximate": "~ ", "between": "~ "}.get(self.bound, "")
         error = f" +- {self.se:.2g}" if self.se else ""
         return f"{sign}{self.mean:.3f}{error}"
 
     def __str__(self) -> str:
         return f"{self.figure} ({self.method})"
+
+    def minus(self, other: Estimate) -> Estimate:
+        """The difference from an estimate of other draws: its direction follows from both, its error adds up.
+
+        Example:
+            >>> evidence = Estimate(torch.tensor([-3.0]), "16 chains", "lower")
+            >>> best = Estimate(torch.tensor([-3.5]), "ascent", "lower")
+            >>> print(evidence.minus(best).bound, replace(evidence, bound="exact").minus(best).bound)
+            between upper
+        """
+        if other is self:
+            return Estimate(torch.zeros_like(self.pointwise), self.method, "exact")
+        bounds = {self.bound, _FLIPPED.get(other.bound, other.bound)}
+        order: tuple[Bound, ...] = ("between", "approximate", "lower", "upper", "unbiased", "exact")
+        bound = "between" if {"lower", "upper"} <= bounds else next(b for b in order if b in bounds)
+        errors = [e.pointwise_se for e in (self, other) if e.pointwise_se is not None]
+        se = torch.stack([error.square() for error in errors]).sum(0).sqrt() if errors else None
+        words = f"{self.method}; less {other.method}"
+        return Estimate(self.pointwise - other.pointwise, words, bound, max(self.draws, other.draws), se)
 
     @classmethod
     def join(cls, parts: list[Estimate]) -> Estimate:
