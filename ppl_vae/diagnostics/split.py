@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any, Literal, get_args
@@ -124,7 +125,7 @@ def split_gap(
     )
     evidence = measured.evidence
     if evidence.bound == "lower" and ascent.evidence.mean > evidence.mean:
-        evidence = ascent.evidence
+        evidence = replace(ascent.evidence, method=f"{ascent.evidence.method} from the best members")
     families = dict.fromkeys(Latent.of(name, site["fn"]).family for name, site in few.items())
     return Gap(
         evidence, ascent.best, measured.elbo, f"independent latents, {' and '.join(families)}", ascent.optimisation
