@@ -72,6 +72,12 @@ def test_a_guide_of_unknown_family_keeps_its_place():
     assert found.evidence.bound == "lower"
 
 
+def test_guides_of_one_family_share_its_best_members():
+    model, guides, x = three(bits=5)
+    found = ladder(model, {"linear": guides["linear"], "deep": guides["deep"]}, x, method="ascent", steps=10, draws=10)
+    assert found.rungs["linear"].best is found.rungs["deep"].best
+
+
 def test_families_of_normals():
     """Full covariance contains independence; both best members are found by ascent."""
     pair = LinearGaussian(2, 3)

@@ -120,7 +120,7 @@ class Ladder:
             "step up: over the guide below, paired by datum, +- its standard error over the data; "
             "elsewhere +- is the Monte Carlo error"
         )
-        console = Console(width=112)
+        console = Console(width=126)
         with console.capture() as captured:
             console.print(table)
         return captured.get() + "".join(f"note: {line}\n" for line in self.notes)
@@ -173,7 +173,8 @@ def ladder(
     """Measures one model under several guides.
 
     The evidence does not depend on the guide: the exact one is taken where there is one, else the highest of the lower
-    bounds. A guide whose family is not known has its ELBO measured only.
+    bounds. Guides of one family share its best members, those of the search that found the better ones: a search begins at
+    the guide. A guide whose family is not known has its ELBO measured only.
 
     Arguments:
         model: The generative model.
@@ -207,12 +208,16 @@ def ladder(
                 progress(len(x))
     evidences = [each.evidence for each in found.values()]
     evidence = next((e for e in evidences if e.bound == "exact"), max(evidences, key=lambda e: e.mean))
-    rungs = {}
-    for name, each in found.items():
+    bests: dict[str, Estimate] = {}
+    for each in found.values():
         if isinstance(each, Gap):
             # Where every distribution is a member the posterior is, whichever guide its evidence came from.
             best = evidence if each.best is each.evidence else each.best
-            rungs[name] = Rung(each.elbo, best, each.family)
-        else:
-            rungs[name] = Rung(each.elbo, None, unknown[name])
+            bests[each.family] = max(bests.get(each.family, best), best, key=lambda e: e.mean)
+    rungs = {
+        name: Rung(each.elbo, bests[each.family], each.family)
+        if isinstance(each, Gap)
+        else Rung(each.elbo, None, unknown[name])
+        for name, each in found.items()
+    }
     return Ladder(evidence, rungs, remarks)
