@@ -17,7 +17,7 @@ from ppl_vae.log_weight import latents, run
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
 
-__all__ = ["AmortisedGuide", "Factorised", "Latent", "independent", "natural", "parameters"]
+__all__ = ["AmortisedGuide", "Factorised", "Latent", "independent", "parameters", "parameters_of"]
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def independent(latent: Latent, part: Tensor) -> Any:
     return dist.OneHotCategorical(logits=part.reshape(*lead, *latent.shape)).to_event(events - 1)
 
 
-def natural(latent: Latent, fn: Any) -> Tensor:
+def parameters_of(latent: Latent, fn: Any) -> Tensor:
     """What :func:`independent` makes a distribution from, ``(*batch_shape, parameters(latent))``."""
     inner, lead = exponential_family.base(fn), fn.batch_shape
     if latent.family == "multivariate normal":

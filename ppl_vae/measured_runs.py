@@ -13,7 +13,7 @@ import torch
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import Corpus
-from ppl_vae.diagnostics import Gap, Information, Tightness, information, split_gap, tightness
+from ppl_vae.diagnostics import Information, Tightness, information, tightness
 from ppl_vae.diagnostics.information import steps
 from ppl_vae.evidence import Measurement, Method, Sandwich, Schedule, measure, plan, sandwich
 from ppl_vae.evidence.bidirectional import sandwich_cells
@@ -29,7 +29,6 @@ __all__ = [
     "best_state",
     "export_arviz",
     "measure_evidence",
-    "measure_gap",
     "measure_information",
     "measure_sandwich",
     "measure_tightness",
@@ -138,7 +137,7 @@ def open_run(folder: Path) -> Opened:
 
 
 def measured(
-    folder: Path,
+    where: Path | Opened,
     name: str,
     split: str,
     count: int,
@@ -148,7 +147,7 @@ def measured(
     """Measures one split of a run and keeps table, pointwise values and figure in its folder.
 
     Arguments:
-        folder: Of the run.
+        where: The folder of the run, or the run opened.
         name: Of the files, and of the bar while it lasts.
         split: Of the data.
         count: Measure a random sample of so many data; 0 for all.
@@ -158,7 +157,7 @@ def measured(
     Raises:
         ValueError: If the run has no such data, or they cannot be measured so.
     """
-    opened = open_run(folder)
+    opened = where if isinstance(where, Opened) else open_run(where)
     x, pair = opened.data(split, count), opened.pair
     seed = opened.run.config["settings"]["seed"]
     with (
@@ -177,16 +176,6 @@ def measured(
     elif isinstance(found, Drawn):
         say("note: no figure is drawn, since some of the results are not finite")
     return opened, found
-
-
-def measure_gap(folder: Path, split: str, count: int = 0) -> Gap:
-    """Splits the gap of one split of a run; names the worst data."""
-    opened, found = measured(
-        folder, f"gap-{split}", split, count, lambda pair, x, tick: split_gap(pair.model, pair.guide, x, progress=tick)
-    )
-    gaps = found.evidence.pointwise - found.elbo.pointwise
-    opened.name_worst("widest gaps", split, count, found.worst(3), gaps)
-    return found
 
 
 def measure_tightness(folder: Path, split: str, draws: int | None = None, count: int = 0) -> Tightness:

@@ -73,15 +73,38 @@ def annealing_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @measuring
-def gap(folder: Path, split: str, count: int) -> Any:
+@click.option("--method", default="auto", show_default=True, type=click.Choice(["auto", "enumeration", "ascent"]))
+@click.option("--steps", default=600, show_default=True, type=click.IntRange(min=4), help="Of the gradient ascent.")
+@click.option(
+    "--draws", default=200, show_default=True, type=click.IntRange(min=2), help="Draws a datum where they are needed."
+)
+@click.option(
+    "--ladder", metavar="GUIDE,...", help="Fit these guides to the run's model, kept as it is, and compare them."
+)
+@click.option("--epochs", help="Of fitting each guide of the ladder, at most.  [default: as the run]")
+def gap(folder: Path, split: str, count: int, ladder: str | None, epochs: str | None, **how: Any) -> Any:
     """Split the gap of a trained RUN into what the guide's family costs and what its amortisation.
 
-    Exact, by enumeration of codes of at most 16 bits. Writes gap-SPLIT.json, the values of every datum and a
-    figure into the run.
-    """
-    from ppl_vae.measured_runs import measure_gap
+    \b
+    enumeration   exact; discrete latents of at most 16 bits together
+    ascent        the best member of the guide's family by gradient ascent for each
+                  datum: bits, categoricals, normals, full covariances
 
-    return measure_gap(folder, split, count)
+    With --ladder linear_counts,mean_field,full (from the smallest family up) each guide is fitted to the training data
+    of the run, and what each step up buys is shown, up to the evidence. Fits are kept in RUN/ladder, and taken up
+    there by the same command after an interruption.
+
+    Writes gap-SPLIT.json (ladder-SPLIT.json), the values of every datum and a figure into the run.
+    """
+    if ladder is None:
+        if epochs is not None:
+            raise click.UsageError("--epochs are those of fitting guides: name them with --ladder")
+        from ppl_vae.gap_runs import measure_gap
+
+        return measure_gap(folder, split, count, **how)
+    from ppl_vae.gap_runs import measure_ladder
+
+    return measure_ladder(folder, split, count, [name.strip() for name in ladder.split(",")], epochs, **how)
 
 
 @measuring

@@ -174,14 +174,22 @@ class Trainer:
         finally:
             self._save()
 
+    def keep_start(self, validation: Any) -> None:
+        """Lets the state before the first epoch count as the best so far: for what was trained already."""
+        with kept_random_state(self.settings.seed):
+            self.best = self.objective.score(self.model, self.guide, validation).mean().item()
+        self._best = self._snapshot(best=True)
+
     def _stalled(self) -> bool:
-        return 0 < self.settings.patience <= self.epoch - self.best_epoch and self.best_epoch > 0
+        return 0 < self.settings.patience <= self.epoch - self.best_epoch
 
     def _epoch(self, train: Any, validation: Any | None, reporter: Reporter) -> None:
         epoch, settings, measures = self.epoch + 1, self.settings, self.objective.measures
         self.objective.draws = settings.draws(epoch)
         begun, total = time.monotonic(), 0.0
-        self.loss.train()
+        for module in (self.model, self.guide):
+            # A frozen one must stay what it was measured as: its running statistics are not to move.
+            module.train(any(parameter.requires_grad for parameter in module.parameters()))
         for step, x in enumerate(self._batches(train, epoch), 1):
             try:
                 total += self._step(x)

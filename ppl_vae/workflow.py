@@ -25,7 +25,7 @@ from ppl_vae.sites import guide_sites
 from ppl_vae.summary import Split, Summary
 from ppl_vae.training import Settings, Trainer
 
-__all__ = ["Pair", "load_data", "train"]
+__all__ = ["Pair", "load_data", "make_objective", "train"]
 
 KINDS: tuple[Kind, ...] = ("models", "guides")
 
@@ -132,7 +132,7 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
     device = torch.device(config["device"])
     splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
     pair = Pair.build(config, splits["train"])
-    objective, how = _objective(config, pair, settings, splits["train"][:2])
+    objective, how = make_objective(config, pair, settings, splits["train"][:2])
     run = Run.open(folder) if resume else Run.create(folder, config | {"fingerprint": corpus.fingerprint})
     say(
         f"{pair.words}: {len(splits['train'])} training, {len(splits['validation'])} validation, "
@@ -145,7 +145,7 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
         raise Interrupted(str(folder)) from error
 
 
-def _objective(config: dict[str, Any], pair: Pair, settings: Settings, x: Any) -> tuple[Objective, str]:
+def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: Any) -> tuple[Objective, str]:
     """What the pair is trained on, and how its gradient is come by, in words; mends the schedule where it must."""
     fewest = min(draws for _, draws in settings.schedule)
     if config.get("objective", "elbo") == "likelihood":

@@ -10,7 +10,7 @@ from torch import nn
 
 from ppl_vae.diagnostics import Gap, best_member, split_gap
 from ppl_vae.evidence import Estimate, measure
-from ppl_vae.guide import Latent, independent, natural, parameters
+from ppl_vae.guide import Latent, independent, parameters, parameters_of
 from tests.pairs_in_small import BitsOfPoints, LinearGaussian, documents
 from tests.statistics import assert_mean
 
@@ -196,7 +196,7 @@ def test_neither_model_nor_guide_is_changed():
 )
 def test_parameters_make_the_distribution_they_were_read_off(fn):
     latent = Latent.of("z", fn)
-    part = natural(latent, fn)
+    part = parameters_of(latent, fn)
     assert part.shape == (4, parameters(latent))
     value = fn.sample((5,))
     torch.testing.assert_close(independent(latent, part).log_prob(value), fn.log_prob(value))

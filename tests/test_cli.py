@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -500,6 +501,84 @@ def test_tightness_of_a_run_is_tested(folder):
     result = invoke("tightness", "r", "--split", "train", "--data", "50")
     assert "outside the family, by" in " ".join(result.output.split())
     assert "furthest from affine" in result.output
+
+
+def test_the_gap_of_long_codes_is_split_by_ascent(folder):
+    assert invoke("train", *SMALL[:-4], "--bits", "20", "--epochs", "2", "--out", "r").exit_code == 0
+    result = invoke("gap", "r", "--data", "10", "--steps", "10", "--draws", "30", "--json")
+    assert result.exit_code == 0, result.output
+    content = json.loads(Path("r/gap-test.json").read_text())
+    assert content["best_of_family"]["method"] == "ascent of 10 steps from 4 starts"
+    assert content["family_gap"]["bound"] == "between"
+    assert content["optimisation"]["gained_in_the_second_round_of_the_ascent"]["se"] > 0
+    assert "widest gaps" in result.stderr
+    few = invoke("gap", "r", "--data", "10", "--method", "enumeration")
+    assert "the latents have 1048576 states, over 2^16; use method='ascent'" in " ".join(few.output.split())
+
+
+LADDER = ("gap", "r", "--ladder", "linear_counts, mean_field, full", "--data", "30", "--epochs")
+
+
+def test_a_ladder_of_guides_is_fitted_to_the_model_of_a_run(folder):
+    assert invoke("train", *SMALL, "--epochs", "3", "--learning-rate", "0.01", "--out", "r").exit_code == 0
+    before = Path("r/checkpoints/train-best.safetensors").read_bytes()
+    result = invoke(*LADDER, "3", "--json")
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert list(content["rungs"]) == ["linear_counts", "mean_field", "full"]
+    full, evidence = content["rungs"]["full"], content["evidence"]
+    assert evidence["bound"] == "exact"
+    assert full["family_gap"]["mean"] == 0
+    steps = sum(content["rungs"][name]["step"]["mean"] for name in ("mean_field", "full"))
+    total = full["elbo"]["mean"] - content["rungs"]["linear_counts"]["elbo"]["mean"]
+    assert steps == pytest.approx(total, abs=1e-4)
+    for name in ("ladder-test.json", "ladder-test.safetensors", "figures/ladder-test.png"):
+        assert Path("r", name).exists()
+    assert Path("r/checkpoints/train-best.safetensors").read_bytes() == before
+    assert "step up" in invoke(*LADDER, "3").output  # the fits are there already
+    # Another state of the model: the fits no longer belong to it.
+    assert invoke("train", *SMALL, "--epochs", "3", "--seed", "1", "--out", "s").exit_code == 0
+    Path("s/ladder").symlink_to(Path("r/ladder").resolve())
+    assert "belongs to another state of the run's model" in " ".join(
+        invoke("gap", "s", *LADDER[2:], "3").output.split()
+    )
+
+
+def test_an_interrupted_ladder_is_taken_up(folder, monkeypatch):
+    assert invoke("train", *SMALL, "--epochs", "3", "--out", "r").exit_code == 0
+    shutil.copytree("r", "whole")
+    assert invoke("gap", "whole", *LADDER[2:], "3").exit_code == 0
+    step, count = Trainer._step, iter(range(10_000))
+
+    def interrupted(self, x):
+        if next(count) == 45:  # nine steps an epoch: in the second guide
+            raise KeyboardInterrupt
+        return step(self, x)
+
+    monkeypatch.setattr(Trainer, "_step", interrupted)
+    stopped = invoke(*LADDER, "3")
+    assert stopped.exit_code == 130
+    assert "the same command goes on from there" in stopped.output
+    assert Path("r/ladder/linear_counts").exists()
+    assert invoke(*LADDER, "3").exit_code == 0
+    assert Path("r/ladder-test.json").read_text() == Path("whole/ladder-test.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--ladder", "linear_counts,linear_counts"), "each guide of a ladder is named once"),
+        (("--ladder", "linear"), "there is no guide 'linear'; choose from"),
+        (("--epochs", "3"), "name them with --ladder"),
+        (("--ladder", "full", "--epochs", "x"), "epochs are a number or phases"),
+        (("--steps", "1"), "1 is not in the range x>=4"),
+    ],
+)
+def test_mistakes_with_ladders_are_answered_in_words(folder, args, words):
+    assert invoke("train", *SMALL, "--epochs", "1", "--out", "r").exit_code == 0
+    result = invoke("gap", "r", *args)
+    assert result.exit_code in (1, 2)
+    assert words in " ".join(result.output.split()), result.output
 
 
 def test_gaps_that_cannot_be_split_are_named(folder):

@@ -7,6 +7,7 @@ from ppl_vae.diagnostics.comparison import Compared, Comparison, Difference
 from ppl_vae.diagnostics.family import best_factorised
 from ppl_vae.diagnostics.gap import Gap
 from ppl_vae.diagnostics.information import Information, information
+from ppl_vae.diagnostics.ladder import Ladder, ladder
 from ppl_vae.diagnostics.split import SPLITS, SplitMethod, UnknownFamilyError, split_gap
 from ppl_vae.diagnostics.tightness import tightness
 from ppl_vae.diagnostics.verdict import Tightness
@@ -19,12 +20,14 @@ __all__ = [
     "Difference",
     "Gap",
     "Information",
+    "Ladder",
     "SplitMethod",
     "Tightness",
     "UnknownFamilyError",
     "best_factorised",
     "best_member",
     "information",
+    "ladder",
     "split_gap",
     "tightness",
 ]

@@ -16,10 +16,11 @@ from ppl_vae.choice import fit_estimator, make_estimator
 from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.importance import CELLS, from_log_weights, log_weights
 from ppl_vae.evidence.results import Estimate, Measurement
-from ppl_vae.guide import Latent, independent, natural, parameters
+from ppl_vae.guide import Latent, independent, parameters, parameters_of
 from ppl_vae.log_weight import check_cover, latents, run
 from ppl_vae.modes import evaluating, evaluation_mode, frozen
 from ppl_vae.objectives import DiscreteELBO
+from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import guide_sites
 
 __all__ = ["Ascent", "best_member", "unknown_family"]
@@ -92,9 +93,12 @@ def unknown_family(guide: Program, x: Any) -> str | None:
     if not all(site.independent for site in sites):
         names = ", ".join(repr(site.name) for site in sites)
         return f"the family of a guide whose sites {names} depend on each other is not known"
-    for site in sites:
-        if site.family not in FAMILIES:
-            return f"the family of site {site.name!r} of the guide, {site.family}, is none of {', '.join(FAMILIES)}"
+    with kept_random_state(), evaluating(guide):
+        drawn = latents(run(guide, (x[:2],), {}, draws=1))
+    for name, site in drawn.items():
+        family = Latent.of(name, site["fn"]).family
+        if family not in FAMILIES:
+            return f"the family of site {name!r} of the guide, {family}, is none of {', '.join(FAMILIES)}"
     return None
 
 
@@ -186,7 +190,7 @@ class _Climb:
             prior = latents(run(model, (x,), {}, draws=PRIOR_DRAWS))
             check_cover(prior, proposed)
             self.latents = [Latent.of(name, site["fn"]) for name, site in proposed.items()]
-            own = [natural(latent, proposed[latent.name]["fn"])[0] for latent in self.latents]
+            own = [parameters_of(latent, proposed[latent.name]["fn"])[0] for latent in self.latents]
             others = [
                 torch.cat([_start(latent, prior[latent.name]["value"], k) for latent in self.latents], -1)
                 for k in range(restarts - 1)

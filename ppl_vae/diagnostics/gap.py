@@ -122,20 +122,20 @@ class Gap:
         total = max(evidence - elbo, 1e-9)
         floor = elbo - 0.6 * total
         steps = (
-            ("family\ngap", evidence - family, family, "#0072B2"),
-            ("amortisation\ngap", elbo, amortisation, "#E69F00"),
+            ("family\ngap", evidence - family, family, self.family_gap.figure, "#0072B2"),
+            ("amortisation\ngap", elbo, amortisation, self.amortisation_gap.figure, "#E69F00"),
         )
         fall.bar("evidence", evidence - floor, bottom=floor, color="0.75")
-        for name, bottom, height, colour in steps:
+        for name, bottom, height, words, colour in steps:
             fall.bar(name, height, bottom=bottom, color=colour)
-            fall.annotate(f"{height:.3f}", (name, bottom + height), ha="center", va="bottom")
+            fall.annotate(words.replace(" +- ", "\n+- "), (name, bottom + height), ha="center", va="bottom")
         fall.bar("ELBO", elbo - floor, bottom=floor, color="0.75")
         fall.annotate(f"{evidence:.2f}", ("evidence", evidence), ha="center", va="bottom")
         fall.annotate(f"{elbo:.2f}", ("ELBO", elbo), ha="center", va="bottom")
-        fall.set(ylim=(floor, evidence + 0.2 * total), ylabel="nats per datum", title="From evidence to ELBO (means)")
+        fall.set(ylim=(floor, evidence + 0.3 * total), ylabel="nats per datum", title="From evidence to ELBO (means)")
         for (name, *_, colour), estimate in zip(steps, (self.family_gap, self.amortisation_gap), strict=True):
             values = estimate.pointwise.clamp(min=1e-6).log10().cpu().numpy()
             spread.hist(values, bins=40, color=colour, alpha=0.6, label=name.replace("\n", " "))
         spread.set(xlabel="log10 of nats (below -6 drawn at -6)", ylabel="data", title="Spread over the data")
-        spread.legend(frameon=False, loc="center left")
+        spread.legend(frameon=False)
         figure.suptitle(title)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any, Literal, get_args
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ppl_vae import exponential_family
-from ppl_vae.bits import AutoregressiveBits, JointBits
+from ppl_vae.bits import UNIVERSAL, JointBits
 from ppl_vae.diagnostics.ascent import best_member, unknown_family
 from ppl_vae.diagnostics.family import best_factorised
 from ppl_vae.diagnostics.gap import Gap
@@ -20,6 +21,7 @@ from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.enumeration import States
 from ppl_vae.evidence.measuring import measure
 from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.guide import Latent
 from ppl_vae.log_weight import check_cover, latents, log_joint, log_proposal, run
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
@@ -98,7 +100,7 @@ def split_gap(
             raise ValueError(f"the gap cannot be split by enumeration: {obstacle}; use method='ascent'")
         only = next(iter(few.values()))["fn"] if len(few) == 1 else None
         if method != "ascent" and obstacle is None:
-            universal = isinstance(only, (JointBits, AutoregressiveBits))
+            universal = isinstance(only, UNIVERSAL)
             if not universal:
                 drawn = guide_sites(guide, (x[:2],))
                 if not all(site.independent and site.kind in ("bits", "states") for site in drawn):
@@ -110,7 +112,7 @@ def split_gap(
         raise UnknownFamilyError(f"{reason}; use evidence")
     measured = measurement or measure(model, guide, x, draws=draws, most_bits=most_bits)
     if universal:
-        return Gap(measured.evidence, measured.evidence, measured.elbo, UNIVERSAL)
+        return Gap(measured.evidence, measured.evidence, measured.elbo, ANY)
     ascent = best_member(
         model,
         guide,
@@ -123,14 +125,14 @@ def split_gap(
     )
     evidence = measured.evidence
     if evidence.bound == "lower" and ascent.evidence.mean > evidence.mean:
-        evidence = ascent.evidence
-    families = dict.fromkeys(site.family for site in guide_sites(guide, (x[:2],)))
+        evidence = replace(ascent.evidence, method=f"{ascent.evidence.method} from the best members")
+    families = dict.fromkeys(Latent.of(name, site["fn"]).family for name, site in few.items())
     return Gap(
         evidence, ascent.best, measured.elbo, f"independent latents, {' and '.join(families)}", ascent.optimisation
     )
 
 
-UNIVERSAL = "all distributions of the code"
+ANY = "all distributions of the code"
 
 
 def _not_enumerable(sites: list[GuideSite], most_bits: int) -> str | None:
@@ -170,7 +172,7 @@ def _by_enumeration(
     words = f"enumeration of {count} states"
     evidence, elbo = Estimate(values[0], words, "exact"), Estimate(values[2], words, "exact")
     if universal:
-        return Gap(evidence, evidence, elbo, UNIVERSAL)
+        return Gap(evidence, evidence, elbo, ANY)
     return Gap(evidence, Estimate(values[1], "coordinate ascent", "lower"), elbo, "independent latents")
 
 
