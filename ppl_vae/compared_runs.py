@@ -11,7 +11,8 @@ from ppl_vae.batches import PackedCounts
 from ppl_vae.diagnostics import Compared, Comparison, Gap, split_gap
 from ppl_vae.diagnostics.comparison import MOST_RUNS
 from ppl_vae.evidence import METHODS, Estimate, Measurement, plan
-from ppl_vae.measured_runs import best_state, measure_evidence, measured, open_run
+from ppl_vae.measured_runs import measure_evidence, measured
+from ppl_vae.opened_runs import best_state, open_run
 from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.workflow import Pair
 

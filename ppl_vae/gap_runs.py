@@ -9,8 +9,9 @@ import torch
 
 from ppl_vae.choice import make_estimator
 from ppl_vae.diagnostics import Gap, Ladder, SplitMethod, ladder, split_gap
-from ppl_vae.measured_runs import Opened, measured, open_run
+from ppl_vae.measured_runs import measured
 from ppl_vae.modes import frozen
+from ppl_vae.opened_runs import Opened, open_run
 from ppl_vae.pairs import find
 from ppl_vae.progress import say
 from ppl_vae.randomness import kept_random_state

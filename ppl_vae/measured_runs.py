@@ -1,40 +1,27 @@
-"""Runs taken up again after training, to be measured."""
+"""What a command measures of a trained run, and what it leaves in its folder."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import pyro
 import torch
 
-from ppl_vae.batches import PackedCounts
-from ppl_vae.corpora import Corpus
 from ppl_vae.diagnostics import Information, Tightness, information, tightness
 from ppl_vae.diagnostics.information import steps
 from ppl_vae.evidence import Measurement, Method, Sandwich, Schedule, measure, plan, sandwich
 from ppl_vae.evidence.bidirectional import sandwich_cells
+from ppl_vae.opened_runs import Opened, best_state, open_run
 from ppl_vae.partial import Kept
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state
-from ppl_vae.runs import Checkpoint, Run
-from ppl_vae.workflow import Pair, load_data
+from ppl_vae.runs import Checkpoint
+from ppl_vae.workflow import Pair
 
-__all__ = [
-    "Exported",
-    "Opened",
-    "best_state",
-    "export_arviz",
-    "measure_evidence",
-    "measure_information",
-    "measure_sandwich",
-    "measure_tightness",
-    "measured",
-    "open_run",
-]
+__all__ = ["measure_evidence", "measure_information", "measure_sandwich", "measure_tightness", "measured"]
 
 
 class Result(Protocol):
@@ -53,87 +40,6 @@ class Drawn(Protocol):
 
 
 R = TypeVar("R", bound=Result)
-
-
-@dataclass
-class Opened:
-    """A run, ready to be measured.
-
-    Arguments:
-        run: Its folder.
-        pair: With the parameters of the best state.
-        splits: The data by name; after retraining, ``train`` holds the validation data too.
-        corpus: Where they come from.
-    """
-
-    run: Run
-    pair: Pair
-    splits: dict[str, Any]
-    corpus: Corpus
-
-    def data(self, split: str, count: int = 0) -> Any:
-        """One split, or a random sample of it; a ValueError names the splits there are."""
-        if split not in self.splits:
-            raise ValueError(f"{self.run.folder} has no {split} data; choose from {', '.join(self.splits)}")
-        rows = self.chosen(split, count)
-        return self.splits[split] if rows is None else self.splits[split][rows.to(self.splits[split].device)]
-
-    def chosen(self, split: str, count: int) -> torch.Tensor | None:
-        """Positions of a random sample of a split, the same every time, in ascending order; None is all of it."""
-        whole = len(self.splits[split])
-        if not 0 < count < whole:
-            return None
-        return torch.randperm(whole, generator=torch.Generator().manual_seed(count))[:count].sort().values
-
-    def name_worst(self, what: str, split: str, count: int, worst: list[int], values: torch.Tensor) -> None:
-        """Says which data are worst, by title where the corpus has titles."""
-        titles = getattr(self.corpus, f"{split}_titles")
-        if split == "train" and "validation" not in self.splits:
-            titles = None  # retraining has put other data behind them
-        rows = self.chosen(split, count)
-        found = []
-        for i in worst:
-            row = i if rows is None else int(rows[i])
-            found.append(f"{titles[row] if titles else f'datum {row}'} ({values[i].item():.2f})")
-        say(f"{what}: {', '.join(found)}")
-
-
-def best_state(run: Run) -> tuple[str, str]:
-    """The checkpoint that a run is measured by: its name, and the digest by which measurements of it are known.
-
-    Raises:
-        ValueError: If there is none yet.
-    """
-    again = run.summary is not None and run.checkpoint("retrain-best").exists()
-    name = "retrain-best" if again else "train-best"
-    if not run.checkpoint(name).exists():
-        raise ValueError(f"{run.folder} has no trained state yet; finish it with ppl-vae train --resume {run.folder}")
-    with open(run.checkpoint(name), "rb") as file:
-        return name, hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def open_run(folder: Path) -> Opened:
-    """The pair of a run in its best state, and the data it was trained on.
-
-    Raises:
-        ValueError: If the folder is no run, has no checkpoint yet, or its data or files have changed.
-    """
-    run = Run.open(folder)
-    config = run.config
-    corpus = load_data(config)
-    if config["device"] != "cpu" and not getattr(torch, config["device"]).is_available():
-        say(f"note: this machine has no {config['device']}, on which the run was trained: measuring on the cpu")
-        config["device"] = "cpu"
-    if run.summary is None:
-        say("note: the run is not finished; its best state so far is measured")
-    device = torch.device(config["device"])
-    splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
-    name, _ = best_state(run)
-    if name == "retrain-best":
-        splits["train"] = PackedCounts.concatenate([splits["train"], splits.pop("validation")])
-    pair = Pair.build(config, splits["train"])
-    pair.state = Checkpoint.into(run.checkpoint(name), pair.model, pair.guide).digest
-    return Opened(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus)
 
 
 def measured(
@@ -273,54 +179,3 @@ def measure_information(folder: Path, split: str, draws: int, codes: int, count:
     for line in found.warnings:
         say(f"note: {line}")
     return found
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A file for another program.
-
-    Arguments:
-        file: Its path.
-        data: How many.
-        draws: A datum.
-        groups: Variables by group.
-    """
-
-    file: Path
-    data: int
-    draws: int
-    groups: dict[str, list[str]]
-
-    def to_json(self) -> dict[str, Any]:
-        return {"file": str(self.file), "data": self.data, "draws": self.draws, "groups": self.groups}
-
-    def __str__(self) -> str:
-        lines = [f"  {group}: {', '.join(variables)}" for group, variables in self.groups.items()]
-        head = f"{self.file}: {self.draws} draws of the guide for each of {self.data} data; read it with"
-        return "\n".join([head, f"  arviz.from_netcdf({str(self.file)!r})", "Groups:", *lines])
-
-
-def export_arviz(folder: Path, split: str, draws: int, count: int = 0, predictive: int = 5) -> Exported:
-    """Writes draws, weights, likelihoods and data of one split of a run for ArviZ, ``arviz-SPLIT.nc``."""
-    from ppl_vae.arviz_data import save, to_arviz
-
-    opened = open_run(folder)
-    x, pair, path = opened.data(split, count), opened.pair, folder / f"arviz-{split}.nc"
-    predictive = min(predictive, draws)
-    with (
-        Reporter(path.name, len(x) * (draws + predictive)) as reporter,
-        kept_random_state(opened.run.config["settings"]["seed"]),
-        pyro.validation_enabled(False),
-    ):
-        found = to_arviz(
-            pair.model,
-            pair.guide,
-            x,
-            draws=draws,
-            predictive=predictive,
-            positions=opened.chosen(split, count),
-            progress=reporter.advance,
-        )
-        say(f"writing {path}")
-        save(found, path)
-    return Exported(path, len(x), draws, {name: [str(key) for key in found[name].data_vars] for name in found.groups()})

@@ -191,7 +191,7 @@ def export(folder: Path, split: str, count: int, draws: int, predictive: int) ->
 
     Writes arviz-SPLIT.nc into the run, to be read with arviz.from_netcdf. The draws are those of the guide.
     """
-    from ppl_vae.measured_runs import export_arviz
+    from ppl_vae.exported_runs import export_arviz
 
     return export_arviz(folder, split, draws, count, predictive)
 

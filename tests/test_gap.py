@@ -133,7 +133,7 @@ def test_what_cannot_be_split_is_named():
         split_gap(chained, chained, x)
     with pytest.raises(ValueError, match="site 'y' is normal"):
         split_gap(continuous, continuous, x, method="enumeration")
-    with pytest.raises(ValueError, match="the latents have 4 states, over 2.1"):
+    with pytest.raises(ValueError, match="the latents have 4 joint states, more than 2.1"):
         split_gap(pair.model, pair.guide, x, method="enumeration", most_bits=1)
 
 

@@ -19,7 +19,7 @@ from ppl_vae.diagnostics.family import best_factorised
 from ppl_vae.diagnostics.gap import Gap
 from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.enumeration import States
-from ppl_vae.evidence.measuring import measure
+from ppl_vae.evidence.measuring import measure, obstacle
 from ppl_vae.evidence.results import Estimate, Measurement
 from ppl_vae.guide import Latent
 from ppl_vae.log_weight import check_cover, latents, log_joint, log_proposal, run
@@ -95,11 +95,11 @@ def split_gap(
         with kept_random_state():
             few = run(guide, (x[:2],), {}, draws=1)
             check_cover(run(model, (x[:2],), {}, draws=1), few)
-        obstacle = _not_enumerable(sites, most_bits)
-        if method == "enumeration" and obstacle:
-            raise ValueError(f"the gap cannot be split by enumeration: {obstacle}; use method='ascent'")
+        wrong = obstacle(sites, most_bits)
+        if method == "enumeration" and wrong:
+            raise ValueError(f"the gap cannot be split by enumeration: {wrong}; use method='ascent'")
         only = next(iter(few.values()))["fn"] if len(few) == 1 else None
-        if method != "ascent" and obstacle is None:
+        if method != "ascent" and wrong is None:
             universal = isinstance(only, UNIVERSAL)
             if not universal:
                 drawn = guide_sites(guide, (x[:2],))
@@ -133,14 +133,6 @@ def split_gap(
 
 
 ANY = "all distributions of the code"
-
-
-def _not_enumerable(sites: list[GuideSite], most_bits: int) -> str | None:
-    for site in sites:
-        if site.kind not in ("bits", "states"):
-            return f"site {site.name!r} is {site.family}"
-    count = prod(site.states for site in sites)
-    return f"the latents have {count} states, over 2^{most_bits}" if count > 2**most_bits else None
 
 
 def _in_data(progress: Progress | None, steps: int) -> Progress | None:
@@ -201,7 +193,8 @@ def _split(
     # On data that lie symmetrically the first and the last begin on a saddle; the mode breaks the tie.
     starts = [own, _marginals(joint - evidence[:, None], sizes), _mode(joint, sizes), uniform]
     best, _ = best_factorised(joint, sizes, starts)
-    return evidence, torch.maximum(best, elbo), elbo
+    # Rounding must not lift the best member above the evidence.
+    return evidence, torch.maximum(best, elbo).clamp(max=evidence), elbo
 
 
 def _factors(guide: Program, x: Any, sites: list[GuideSite], dtype: torch.dtype) -> list[Tensor]:

@@ -1,0 +1,99 @@
+"""Runs taken up again after training, to be measured."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ppl_vae.batches import PackedCounts
+from ppl_vae.corpora import Corpus
+from ppl_vae.progress import say
+from ppl_vae.runs import Checkpoint, Run
+from ppl_vae.workflow import Pair, load_data
+
+__all__ = ["Opened", "best_state", "open_run"]
+
+
+@dataclass
+class Opened:
+    """A run, ready to be measured.
+
+    Arguments:
+        run: Its folder.
+        pair: With the parameters of the best state.
+        splits: The data by name; after retraining, ``train`` holds the validation data too.
+        corpus: Where they come from.
+    """
+
+    run: Run
+    pair: Pair
+    splits: dict[str, Any]
+    corpus: Corpus
+
+    def data(self, split: str, count: int = 0) -> Any:
+        """One split, or a random sample of it; a ValueError names the splits there are."""
+        if split not in self.splits:
+            raise ValueError(f"{self.run.folder} has no {split} data; choose from {', '.join(self.splits)}")
+        rows = self.chosen(split, count)
+        return self.splits[split] if rows is None else self.splits[split][rows.to(self.splits[split].device)]
+
+    def chosen(self, split: str, count: int) -> torch.Tensor | None:
+        """Positions of a random sample of a split, the same every time, in ascending order; None is all of it."""
+        whole = len(self.splits[split])
+        if not 0 < count < whole:
+            return None
+        return torch.randperm(whole, generator=torch.Generator().manual_seed(count))[:count].sort().values
+
+    def name_worst(self, what: str, split: str, count: int, worst: list[int], values: torch.Tensor) -> None:
+        """Says which data are worst, by title where the corpus has titles."""
+        titles = getattr(self.corpus, f"{split}_titles")
+        if split == "train" and "validation" not in self.splits:
+            titles = None  # retraining has put other data behind them
+        rows = self.chosen(split, count)
+        found = []
+        for i in worst:
+            row = i if rows is None else int(rows[i])
+            found.append(f"{titles[row] if titles else f'datum {row}'} ({values[i].item():.2f})")
+        say(f"{what}: {', '.join(found)}")
+
+
+def best_state(run: Run) -> tuple[str, str]:
+    """The checkpoint that a run is measured by: its name, and the digest by which measurements of it are known.
+
+    Raises:
+        ValueError: If there is none yet.
+    """
+    again = run.summary is not None and run.checkpoint("retrain-best").exists()
+    name = "retrain-best" if again else "train-best"
+    if not run.checkpoint(name).exists():
+        raise ValueError(f"{run.folder} has no trained state yet; finish it with ppl-vae train --resume {run.folder}")
+    with open(run.checkpoint(name), "rb") as file:
+        return name, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_run(folder: Path) -> Opened:
+    """The pair of a run in its best state, and the data it was trained on.
+
+    Raises:
+        ValueError: If the folder is no run, has no checkpoint yet, or its data or files have changed.
+    """
+    run = Run.open(folder)
+    config = run.config
+    corpus = load_data(config)
+    if config["device"] != "cpu" and not getattr(torch, config["device"]).is_available():
+        say(f"note: this machine has no {config['device']}, on which the run was trained: measuring on the cpu")
+        config["device"] = "cpu"
+    if run.summary is None:
+        say("note: the run is not finished; its best state so far is measured")
+    device = torch.device(config["device"])
+    splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
+    name, _ = best_state(run)
+    if name == "retrain-best":
+        splits["train"] = PackedCounts.concatenate([splits["train"], splits.pop("validation")])
+    pair = Pair.build(config, splits["train"])
+    pair.state = Checkpoint.into(run.checkpoint(name), pair.model, pair.guide).digest
+    return Opened(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus)
