@@ -245,7 +245,9 @@ class Comparison:
                 left += width
             sign = ">= " if run.measurement.evidence.bound == "lower" else ""
             axes.annotate(f"{elbo:.2f} ", (elbo, place), ha="right", va="center")
-            axes.annotate(f" {sign}{evidence:.2f}", (evidence, place), ha="left", va="center")
+            beside = {"xytext": (6, 0), "textcoords": "offset points", "ha": "left", "va": "center"}
+            label = axes.annotate(f"{sign}{evidence:.2f}", (evidence, place), **beside)
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
         words = {key: f"{run.pair.split(' (')[0]}\ntrained on {_words(run)}" for key, run in self.labelled().items()}
         axes.set_yticks(range(len(words)), [f"{key}: {line}" for key, line in words.items()])
         axes.invert_yaxis()
