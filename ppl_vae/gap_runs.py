@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import torch
 
 from ppl_vae.choice import make_estimator
 from ppl_vae.diagnostics import Gap, Ladder, SplitMethod, ladder, split_gap
-from ppl_vae.measured_runs import measured
+from ppl_vae.measured_runs import measured, resumable
 from ppl_vae.modes import frozen
 from ppl_vae.opened_runs import Opened, open_run
 from ppl_vae.pairs import find
+from ppl_vae.partial import Kept
 from ppl_vae.progress import say
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Run
@@ -20,6 +22,9 @@ from ppl_vae.training import Settings, Trainer, parse_schedule
 from ppl_vae.workflow import Pair, make_objective
 
 __all__ = ["measure_gap", "measure_ladder"]
+
+BLOCK = 512
+"""Data whose gap is split, and kept, together."""
 
 
 def measure_gap(
@@ -29,14 +34,19 @@ def measure_gap(
     opened = open_run(folder)
     config = opened.run.config
     estimator = make_estimator(config["estimator"], config["control"])
-    how: dict[str, Any] = {"method": method, "steps": steps, "draws": draws, "estimator": estimator}
-    _, found = measured(
-        opened,
-        f"gap-{split}",
-        split,
-        count,
-        lambda pair, x, tick: split_gap(pair.model, pair.guide, x, progress=tick, **how),
-    )
+    options: dict[str, Any] = {"method": method, "steps": steps, "draws": draws}
+
+    def in_blocks(pair: Pair, x: Any, done: Kept[Gap], tick: Callable[[int], None]) -> Gap:
+        for start in range(0, len(x), BLOCK):
+            part = x[start : start + BLOCK]
+            if start in done:
+                tick(len(part))
+            else:
+                with kept_random_state(config["settings"]["seed"] + start):
+                    done[start] = split_gap(pair.model, pair.guide, part, estimator=estimator, progress=tick, **options)
+        return Gap.join([done[start] for start in range(0, len(x), BLOCK)])
+
+    _, found = resumable(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
     for line in found.warnings:
         say(f"note: {line}")
     gaps = found.evidence.pointwise - found.elbo.pointwise

@@ -21,7 +21,7 @@ from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Checkpoint
 from ppl_vae.workflow import Pair
 
-__all__ = ["measure_evidence", "measure_information", "measure_sandwich", "measure_tightness", "measured"]
+__all__ = ["measure_evidence", "measure_information", "measure_sandwich", "measure_tightness", "measured", "resumable"]
 
 
 class Result(Protocol):
@@ -103,16 +103,17 @@ def measure_evidence(
     folder: Path, split: str, method: Method, draws: int, count: int = 0, schedule: Schedule | None = None
 ) -> Measurement:
     """Measures bound, evidence and gap of one split of a run afresh; what an interruption left is taken up."""
-    how: dict[str, Any] = {"method": method, "draws": draws, "schedule": schedule}
-    opened, found = _resumable(
+    schedule = schedule or Schedule()
+    options: dict[str, Any] = {"method": method, "draws": draws, "schedule": schedule}
+    opened, found = resumable(
         folder,
         f"evidence-{split}-{method}",
         split,
         count,
-        how,
+        options | {"schedule": asdict(schedule)},
         Measurement,
-        lambda pair, x, **kept: measure(pair.model, pair.guide, x, **how, **kept),
-        lambda pair, x: plan(pair.model, x, **how).cells,
+        lambda pair, x, done, tick: measure(pair.model, pair.guide, x, done=done, progress=tick, **options),
+        lambda pair, x: plan(pair.model, x, **options).cells,
     )
     for line in found.evidence.warnings:
         say(f"note: {line}")
@@ -122,47 +123,48 @@ def measure_evidence(
 
 def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule: Schedule) -> Sandwich:
     """Evidence from below and above of data drawn from a run's model, like those of one split in shape."""
-    how: dict[str, Any] = {"draws": draws, "schedule": schedule}
-    _, found = _resumable(
+    options: dict[str, Any] = {"draws": draws, "schedule": schedule}
+    _, found = resumable(
         folder,
         f"sandwich-{split}",
         split,
         count,
-        how,
+        options | {"schedule": asdict(schedule)},
         Sandwich,
-        lambda pair, x, **kept: sandwich(pair.model, pair.guide, x, **how, **kept),
+        lambda pair, x, done, tick: sandwich(pair.model, pair.guide, x, done=done, progress=tick, **options),
         lambda pair, x: sandwich_cells(x, draws, schedule),
     )
     return found
 
 
-def _resumable(
-    folder: Path,
+def resumable(
+    where: Path | Opened,
     name: str,
     split: str,
     count: int,
     how: dict[str, Any],
     kind: Any,
-    compute: Callable[..., R],
-    total: Callable[[Pair, Any], int],
+    compute: Callable[[Pair, Any, Kept[Any], Callable[[int], None]], R],
+    total: Callable[[Pair, Any], int] = lambda pair, x: len(x),
 ) -> tuple[Opened, R]:
-    """As :func:`measured`, with blocks kept as they are done, until all are."""
-    kept: list[Kept[Any]] = []
+    """As :func:`measured`, with blocks kept as they are done, until all are.
 
-    def keeping(pair: Pair, x: Any, tick: Callable[[int], None]) -> R:
-        depends = how | {"schedule": asdict(how["schedule"] or Schedule()), "count": count, "state": pair.state}
-        kept.append(Kept(folder / "partial" / name, depends, kind))
-        if len(kept[0]):
-            say(f"taking up {name}: {len(kept[0])} blocks are measured already")
-        return compute(pair, x, done=kept[0], progress=tick)
-
+    Arguments:
+        how: All that the result depends on besides the data and the state of the pair, as JSON holds it.
+        kind: The class of a block's result.
+        compute: From the pair, the data, the blocks done and a progress to the result.
+    """
+    opened = where if isinstance(where, Opened) else open_run(where)
+    kept = Kept(opened.run.folder / "partial" / name, how | {"count": count, "state": opened.pair.state}, kind)
+    if len(kept):
+        say(f"taking up {name}: {len(kept)} blocks are measured already")
     try:
-        opened, found = measured(folder, name, split, count, keeping, total)
+        _, found = measured(opened, name, split, count, lambda pair, x, tick: compute(pair, x, kept, tick), total)
     except KeyboardInterrupt:
-        if kept and len(kept[0]):
-            say(f"{len(kept[0])} measured blocks are kept; the same command goes on from there")
+        if len(kept):
+            say(f"{len(kept)} measured blocks are kept; the same command goes on from there")
         raise
-    kept[0].forget()
+    kept.forget()
     return opened, found
 
 

@@ -10,12 +10,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from torch import Tensor
+
+from ppl_vae.diagnostics import Gap
 from ppl_vae.evidence import Estimate, Measurement, Sandwich
 from ppl_vae.runs import Checkpoint
 
 __all__ = ["Kept"]
 
-R = TypeVar("R", Measurement, Sandwich)
+R = TypeVar("R", Measurement, Sandwich, Gap)
 
 
 class Kept(MutableMapping[int, R]):
@@ -24,13 +27,12 @@ class Kept(MutableMapping[int, R]):
     Arguments:
         folder: Where they lie; what was measured otherwise is deleted.
         how: All that the measurement depends on, as JSON holds it.
-        kind: The class of a block's result, whose first fields are estimates.
+        kind: The class of a block's result, a dataclass of estimates, mappings of them, and what JSON holds.
     """
 
     def __init__(self, folder: Path, how: dict[str, Any], kind: type[R]) -> None:
         self.folder = folder
         self.kind: Callable[..., R] = kind
-        self.names = [field.name for field in fields(kind) if field.type == "Estimate"]
         self.key = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()[:16]
         for other in folder.glob("*"):
             if not other.name.startswith(self.key):
@@ -40,25 +42,19 @@ class Kept(MutableMapping[int, R]):
         return self.folder / f"{self.key}-{start:09d}.safetensors"
 
     def __getitem__(self, start: int) -> R:
-        if not self._path(start).exists():
+        path = self._path(start)
+        if not path.exists():
             raise KeyError(start)
-        kept = Checkpoint.read(self._path(start))
-
-        def estimate(name: str) -> Estimate:
-            words: dict[str, Any] = kept.state[name]
-            tensors: dict[str, Any] = kept.part(name)
-            return Estimate(**tensors, **words | {"notes": tuple(words["notes"])})
-
-        return self.kind(*map(estimate, self.names))
+        try:
+            kept = Checkpoint.read(path)
+        except ValueError as error:
+            path.unlink()  # it is measured again
+            raise KeyError(start) from error
+        return self.kind(**{name: _unpacked(words, name, kept) for name, words in kept.state.items()})
 
     def __setitem__(self, start: int, found: R) -> None:
-        tensors, words = {}, {}
-        for name in self.names:
-            estimate: Estimate = getattr(found, name)
-            for part in ("pointwise", "pointwise_se", "k_hat"):
-                if getattr(estimate, part) is not None:
-                    tensors[f"{name}.{part}"] = getattr(estimate, part)
-            words[name] = {part: getattr(estimate, part) for part in ("method", "bound", "draws", "notes")}
+        tensors: dict[str, Tensor] = {}
+        words = {field.name: _packed(getattr(found, field.name), field.name, tensors) for field in fields(found)}
         Checkpoint(tensors, words).write(self._path(start))
 
     def __delitem__(self, start: int) -> None:
@@ -73,3 +69,23 @@ class Kept(MutableMapping[int, R]):
     def forget(self) -> None:
         """Deletes the folder: the measurement is whole and lies elsewhere."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """A field as JSON holds it; the tensors of its estimates go into the mapping."""
+    if isinstance(value, dict):
+        return {key: _packed(part, f"{name}/{key}", tensors) for key, part in value.items()}
+    if not isinstance(value, Estimate):
+        return value
+    parts = {part: getattr(value, part) for part in ("pointwise", "pointwise_se", "k_hat")}
+    tensors |= {f"{name}.{part}": tensor for part, tensor in parts.items() if tensor is not None}
+    return {part: getattr(value, part) for part in ("method", "bound", "draws", "notes")}
+
+
+def _unpacked(words: Any, name: str, kept: Checkpoint) -> Any:
+    if isinstance(words, dict) and "bound" in words:
+        tensors: dict[str, Any] = kept.part(name)
+        return Estimate(**tensors, **words | {"notes": tuple(words["notes"])})
+    if isinstance(words, dict):
+        return {key: _unpacked(part, f"{name}/{key}", kept) for key, part in words.items()}
+    return words

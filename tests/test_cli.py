@@ -14,6 +14,7 @@ import pytest
 import scipy.sparse
 from click.testing import CliRunner
 
+from ppl_vae import gap_runs
 from ppl_vae.cli import main
 from ppl_vae.evidence.annealing import Annealer
 from ppl_vae.training import Settings, Trainer, parse_schedule
@@ -470,6 +471,28 @@ def test_evidence_by_annealing_agrees_and_is_taken_up_after_an_interruption(fold
     assert not Path("r/partial/evidence-test-annealing").exists()
 
 
+def test_a_gap_is_taken_up_after_an_interruption(folder, monkeypatch):
+    assert invoke("train", *SMALL, "--epochs", "1", "--out", "r").exit_code == 0
+    monkeypatch.setattr(gap_runs, "BLOCK", 15)
+    options = ("--method", "ascent", "--steps", "20", "--draws", "10", "--json")
+    whole = json.loads(invoke("gap", "r", *options).stdout)
+    calls, split_gap = [], gap_runs.split_gap
+
+    def second_time_stops(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return split_gap(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gap_runs, "split_gap", second_time_stops)
+        stopped = invoke("gap", "r", *options)
+    assert stopped.exit_code == 130
+    assert "1 measured blocks are kept" in stopped.stderr
+    assert json.loads(invoke("gap", "r", *options).stdout) == whole
+    assert not Path("r/partial/gap-test").exists()
+
+
 def test_a_sandwich_of_simulated_data(folder):
     assert invoke("train", *SMALL, "--epochs", "2", "--out", "r").exit_code == 0
     found = json.loads(invoke("sandwich", "r", "--data", "20", "--temperatures", "50", "--json").stdout)
@@ -513,7 +536,7 @@ def test_the_gap_of_long_codes_is_split_by_ascent(folder):
     assert content["optimisation"]["gained_in_the_second_round_of_the_ascent"]["se"] > 0
     assert "widest gaps" in result.stderr
     few = invoke("gap", "r", "--data", "10", "--method", "enumeration")
-    assert "the latents have 1048576 states, over 2^16; use method='ascent'" in " ".join(few.output.split())
+    assert "the latents have 1048576 joint states, more than 2^16; use method='ascent'" in " ".join(few.output.split())
 
 
 LADDER = ("gap", "r", "--ladder", "linear_counts, mean_field, full", "--data", "30", "--epochs")

@@ -5,6 +5,7 @@ import torch
 from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.text import Text
 
+from ppl_vae.diagnostics import Gap
 from ppl_vae.evidence import Estimate, Measurement, Sandwich, Schedule, measure, sandwich
 from ppl_vae.evidence.bidirectional import sandwich_cells
 from ppl_vae.partial import Kept
@@ -89,6 +90,25 @@ def test_kept_blocks_come_back_whole_and_others_are_dropped(tmp_path):
     other = Kept(tmp_path, {"draws": 6}, Measurement)
     assert 4 not in other
     assert not list(tmp_path.iterdir())
+
+
+def test_kept_gaps_and_damaged_blocks(tmp_path):
+    values = Estimate(torch.arange(3.0), "here", "lower", 5, pointwise_se=torch.ones(3))
+    gap = Gap(values, values, values, "normals", {"gained in the second round": values})
+    kept = Kept(tmp_path, {}, Gap)
+    kept[0] = kept[3] = gap
+    assert str(kept[3]) == str(gap)
+    assert kept[3].family == "normals"
+    file = next(tmp_path.glob("*3.safetensors"))
+    file.write_bytes(file.read_bytes()[:100])
+    assert 3 not in kept
+    assert list(kept) == [0]
+
+
+def test_blocks_measured_by_different_methods_join_under_both_names():
+    parts = [Estimate(torch.zeros(2), "sum", "exact"), Estimate(torch.ones(1), "draws", "lower", 9)]
+    joined = Estimate.join(parts)
+    assert (joined.method, joined.bound, len(joined.pointwise)) == ("sum or draws", "lower", 3)
 
 
 def test_too_few_chains_and_no_data_are_refused():

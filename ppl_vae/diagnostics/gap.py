@@ -47,6 +47,14 @@ class Gap:
         """Best member minus guide: too narrow by as much."""
         return self.best.minus(self.elbo)
 
+    @classmethod
+    def join(cls, parts: list[Gap]) -> Gap:
+        """The gap of all data from those of consecutive blocks."""
+        evidence, best, elbo = (Estimate.join([getattr(p, n) for p in parts]) for n in ("evidence", "best", "elbo"))
+        names = [name for name in parts[0].optimisation if all(name in part.optimisation for part in parts)]
+        optimisation = {name: Estimate.join([part.optimisation[name] for part in parts]) for name in names}
+        return cls(evidence, best, elbo, parts[0].family, optimisation)
+
     def rows(self) -> dict[str, Estimate]:
         """The five numbers from the evidence down to the ELBO."""
         return {

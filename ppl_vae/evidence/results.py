@@ -18,6 +18,7 @@ __all__ = ["Bound", "Estimate", "Measurement", "finite"]
 Bound = Literal["exact", "unbiased", "approximate", "lower", "upper", "between"]
 """``"between"``: off in either direction, as what lies between two lower bounds is."""
 
+_WEAKEST_FIRST: tuple[Bound, ...] = ("between", "approximate", "lower", "upper", "unbiased", "exact")
 _FLIPPED: dict[Bound, Bound] = {"lower": "upper", "upper": "lower"}
 
 
@@ -128,8 +129,7 @@ class Estimate:
         if other is self:
             return Estimate(torch.zeros_like(self.pointwise), self.method, "exact")
         bounds = {self.bound, _FLIPPED.get(other.bound, other.bound)}
-        order: tuple[Bound, ...] = ("between", "approximate", "lower", "upper", "unbiased", "exact")
-        bound = "between" if {"lower", "upper"} <= bounds else next(b for b in order if b in bounds)
+        bound = "between" if {"lower", "upper"} <= bounds else next(b for b in _WEAKEST_FIRST if b in bounds)
         errors = [e.pointwise_se for e in (self, other) if e.pointwise_se is not None]
         se = torch.stack([error.square() for error in errors]).sum(0).sqrt() if errors else None
         words = f"{self.method}; less {other.method}"
@@ -137,7 +137,7 @@ class Estimate:
 
     @classmethod
     def join(cls, parts: list[Estimate]) -> Estimate:
-        """The estimate of all data from those of consecutive blocks, made by the same method."""
+        """The estimate of all data from those of consecutive blocks."""
 
         def together(name: str) -> Tensor | None:
             values = [getattr(part, name) for part in parts]
@@ -148,11 +148,11 @@ class Estimate:
             )
 
         pointwise = torch.cat([part.pointwise for part in parts])
-        first = parts[0]
+        method = " or ".join(dict.fromkeys(part.method for part in parts))
+        bounds = {part.bound for part in parts}
+        bound = next(bound for bound in _WEAKEST_FIRST if bound in bounds)
         notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
-        return cls(
-            pointwise, first.method, first.bound, first.draws, together("pointwise_se"), together("k_hat"), notes
-        )
+        return cls(pointwise, method, bound, parts[0].draws, together("pointwise_se"), together("k_hat"), notes)
 
 
 @dataclass(frozen=True)
