@@ -1,5 +1,7 @@
 """Bidirectional Monte Carlo, and measurements that are taken up after an interruption."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from ppl_vae.guides.mean_field import MeanField
@@ -94,7 +96,7 @@ def test_kept_blocks_come_back_whole_and_others_are_dropped(tmp_path):
 
 def test_kept_gaps_and_damaged_blocks(tmp_path):
     values = Estimate(torch.arange(3.0), "here", "lower", 5, pointwise_se=torch.ones(3))
-    gap = Gap(values, values, values, "normals", {"gained in the second round": values})
+    gap = Gap(values, replace(values), replace(values), "normals", {"gained in the second round": values})
     kept = Kept(tmp_path, {}, Gap)
     kept[0] = kept[3] = gap
     assert str(kept[3]) == str(gap)
