@@ -92,6 +92,9 @@ def to_arviz(
         observed = [name for name in sites if name not in latents(sites)]
         if len(observed) != 1:
             raise ValueError(f"a model with one observed site can be exported, but this one has {observed}")
+        taken = {"chain", "draw", "datum", "entry"} & (set(sites) - set(observed))
+        if taken:
+            raise ValueError(f"site {taken.pop()!r} has the name of a dimension of the file; rename it in the model")
         kept = _Kept(draws, len(x), bits)
         for place, parts in in_blocks(model, guide, x, draws, progress):
             done = 0
@@ -110,7 +113,17 @@ def to_arviz(
             drawn.append(simulate(model, x, codes)[1])
             if progress:
                 progress(len(x))
-    return _assemble(kept, observed[0], x, drawn, positions)
+    seen = x if isinstance(x, PackedCounts) else _observed(model, observed[0], x)
+    return _assemble(kept, observed[0], seen, drawn, positions)
+
+
+def _observed(model: Program, name: str, x: Any) -> Tensor:
+    """The values of the observed site, which a model may have made from its data."""
+    parts = []
+    with evaluating(model), kept_random_state():
+        for start in range(0, len(x), 256):
+            parts.append(run(model, (x[start : start + 256],), {}, draws=1)[name]["value"])
+    return torch.cat(parts)
 
 
 class _Kept:

@@ -13,6 +13,7 @@ from ppl_vae.diagnostics.comparison import MOST_RUNS
 from ppl_vae.evidence import METHODS, Estimate, Measurement, plan
 from ppl_vae.measured_runs import measure_evidence, measured
 from ppl_vae.opened_runs import best_state, open_run
+from ppl_vae.progress import say
 from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.workflow import Pair
 
@@ -45,7 +46,12 @@ def compare_runs(folders: Sequence[Path], split: str) -> Comparison:
     result = Comparison(split, tuple(found), tuple(notes))
     runs[0].write_json(f"compare-{split}.json", result.to_json())
     size = (9.0, 1.7 + 0.6 * len(runs))
-    runs[0].figure(f"compare-{split}", lambda figure: result.draw(figure, f"{len(runs)} runs on {split} data"), size)
+    if all(run.measurement.gap.pointwise.isfinite().all() for run in found):
+        runs[0].figure(
+            f"compare-{split}", lambda figure: result.draw(figure, f"{len(runs)} runs on {split} data"), size
+        )
+    else:
+        say("note: no figure is drawn, since some of the results are not finite")
     return result
 
 
@@ -85,7 +91,7 @@ def _compared(run: Run, split: str, with_train: bool) -> Compared:
 
 
 def _measurement(run: Run, split: str) -> Measurement:
-    """The best measurement there is of a split: exact, then annealed, then of many draws before few."""
+    """The best measurement there is of a split: exact, else the highest lower bound."""
     found, summary = [], run.summary
     if summary is not None:
         if split not in summary["splits"]:
@@ -101,7 +107,8 @@ def _measurement(run: Run, split: str) -> Measurement:
             found.append(Measurement(elbo, evidence, gap))
     if not found:
         found.append(measure_evidence(run.folder, split, "auto", run.config["evidence_draws"]))
-    return max(found, key=lambda m: (m.evidence.bound == "exact", "annealing" in m.evidence.method, m.evidence.draws))
+    rank = {"exact": 2, "lower": 1}
+    return max(found, key=lambda m: (rank.get(m.evidence.bound, 0), m.evidence.mean))
 
 
 def _gap(run: Run, split: str, measurement: Measurement) -> tuple[Gap | None, tuple[str, ...]]:

@@ -117,7 +117,7 @@ class _Fit:
         }  # fmt: skip
         self.settings = Settings(**config["settings"])
         if epochs is not None:
-            self.settings.schedule = parse_schedule(epochs)
+            self.settings.schedule = parse_schedule(epochs, self.settings.schedule[-1][1])
         # Also after retraining on both: what a guide learns must still be judged on data kept from it.
         self.train, validation = (getattr(opened.corpus, s).to(config["device"]) for s in ("train", "validation"))
         self.validation = validation if len(validation) else None

@@ -170,7 +170,7 @@ class Likelihood(Objective):
 
 def _finite(values: Tensor, sites: Mapping[str, Any], start: int) -> Tensor:
     if not values.isfinite().all():
-        raise NonFiniteError(blame(Sites(sites), start))
+        raise NonFiniteError(blame(Sites(sites), start=start))
     return values
 
 

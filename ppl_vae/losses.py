@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -68,9 +69,9 @@ class Objective(ELBO):
         raise NotImplementedError(f"{type(self).__name__} draws all its particles in one run")
 
 
-def blame(sites: Mapping[str, Any], start: int = 0) -> str:
+def blame(*programs: Mapping[str, Any], start: int = 0) -> str:
     """Names the first site whose log-density is not finite; ``start`` is where its data begin in the batch."""
-    for name, site in sites.items():
+    for name, site in chain.from_iterable(sites.items() for sites in programs):
         wrong = ~log_prob(site).isfinite()
         if wrong.any():
             datum = start + int(wrong.nonzero()[0, -1]) if wrong.ndim else start

@@ -14,7 +14,7 @@ from ppl_vae.diagnostics import Information, Tightness, information, tightness
 from ppl_vae.diagnostics.information import steps
 from ppl_vae.evidence import Measurement, Method, Sandwich, Schedule, measure, plan, sandwich
 from ppl_vae.evidence.bidirectional import sandwich_cells
-from ppl_vae.opened_runs import Opened, best_state, open_run
+from ppl_vae.opened_runs import Opened, open_run
 from ppl_vae.partial import Kept
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state
@@ -75,7 +75,7 @@ def measured(
     opened.run.write_json(f"{name}.json", found.to_json())
     rows = opened.chosen(split, count)
     kept = found.pointwise() | ({} if rows is None else {"rows": rows})
-    Checkpoint(kept, {"split": split, "of": best_state(opened.run)[1]}).write(opened.run.folder / f"{name}.safetensors")
+    Checkpoint(kept, {"split": split, "of": opened.state}).write(opened.run.folder / f"{name}.safetensors")
     drawn = [value for key, value in found.pointwise().items() if key not in ("k_hat", "rows")]
     if isinstance(found, Drawn) and all(value.isfinite().all() for value in drawn):
         opened.run.figure(name, lambda figure: found.draw(figure, f"{pair.words}: {split}"), (9, 3.8))
@@ -180,4 +180,9 @@ def measure_information(folder: Path, split: str, draws: int, codes: int, count:
     )
     for line in found.warnings:
         say(f"note: {line}")
+    if split != "test":
+        say(
+            "note: the pair has seen these data, so that the entropy of the population may be above the bound shown; "
+            "take --split test"
+        )
     return found

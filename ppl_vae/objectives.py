@@ -209,7 +209,7 @@ class DiscreteELBO(Objective):
         weighted = estimator.weights(constant) * f if discrete else f / rows
         bound = weighted.sum() + other.sum() / rows
         if not bound.isfinite():
-            raise NonFiniteError(blame(scored | proposed))
+            raise NonFiniteError(blame(scored, proposed))
         if not discrete or not torch.is_grad_enabled():
             return -bound
 

@@ -27,12 +27,14 @@ class Opened:
         pair: With the parameters of the best state.
         splits: The data by name; after retraining, ``train`` holds the validation data too.
         corpus: Where they come from.
+        state: Digest of the checkpoint that was read, by which measurements of it are known.
     """
 
     run: Run
     pair: Pair
     splits: dict[str, Any]
     corpus: Corpus
+    state: str
 
     def data(self, split: str, count: int = 0) -> Any:
         """One split, or a random sample of it; a ValueError names the splits there are."""
@@ -91,9 +93,9 @@ def open_run(folder: Path) -> Opened:
         say("note: the run is not finished; its best state so far is measured")
     device = torch.device(config["device"])
     splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
-    name, _ = best_state(run)
+    name, state = best_state(run)
     if name == "retrain-best":
         splits["train"] = PackedCounts.concatenate([splits["train"], splits.pop("validation")])
     pair = Pair.build(config, splits["train"])
     pair.state = Checkpoint.into(run.checkpoint(name), pair.model, pair.guide).digest
-    return Opened(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus)
+    return Opened(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus, state)

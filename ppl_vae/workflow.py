@@ -119,7 +119,8 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
     Returns:
         The summary, which is also written into the folder.
     """
-    missing = [key for key in ("model", "guide", "corpus", "settings", "estimator", "device") if key not in config]
+    needed = ("model", "guide", "corpus", "settings", "estimator", "control", "device", "evidence_draws", "retrain")
+    missing = [key for key in needed if key not in config]
     if missing:
         raise ValueError(f"the configuration lacks {', '.join(missing)}; restore {folder / 'config.json'}")
     try:

@@ -157,3 +157,40 @@ def test_saddles_of_symmetric_data_are_left():
     starts = [[torch.randn(3, 2).log_softmax(1) for _ in range(2)] for _ in range(30)]
     best, _ = best_factorised(table, [2, 2], starts)
     torch.testing.assert_close(found, table.logsumexp(1) - best, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["categorical", "one-hot"])
+def test_categoricals_are_split_too(kind):
+    """Two of three states each, coupled through the observation."""
+    fn = dist.Categorical if kind == "categorical" else dist.OneHotCategorical
+    centres = torch.randn(3, 3)
+
+    def number(value):
+        return value if kind == "categorical" else value.argmax(-1)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            a = pyro.sample("a", fn(logits=torch.tensor([0.0, 1.0, -1.0])))
+            b = pyro.sample("b", fn(logits=torch.zeros(3)))
+            pyro.sample("x", dist.Normal(centres[number(a), number(b)], 0.7), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("b", fn(logits=torch.stack([x, 0 * x, -x], -1)))
+            pyro.sample("a", fn(logits=torch.stack([0 * x, x, x], -1)))
+
+    x = torch.randn(8)
+    found, whole = split_gap(model, guide, x), measure(model, guide, x)
+    total = found.family_gap.pointwise + found.amortisation_gap.pointwise
+    torch.testing.assert_close(total, whole.gap.pointwise)
+    assert (found.family_gap.pointwise >= 0).all()
+    assert found.family_gap.mean > 1e-3
+
+
+def test_a_universal_family_stays_universal_when_put_together():
+    x = documents(6, 9)
+    model = Text(9, bits=3)
+    found = split_gap(model, Full(model, x, width=8), x)
+    joined = type(found).join([found, found])
+    assert joined.best is joined.evidence
+    assert joined.family_gap.bound == "exact"

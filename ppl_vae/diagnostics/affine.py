@@ -55,12 +55,17 @@ class Unexplained:
     @property
     def varies(self) -> bool:
         """Whether the function varies over z by more than rounding: else there is nothing to explain."""
-        return self.data > 0 and sqrt(self._means()[1]) > self.tolerance
+        return self.data > 0 and self._roundings(self.variance) > 1
 
     @property
     def vanishes(self) -> bool:
         """Whether what is left is rounding: a function that is affine leaves nothing, whatever the draws."""
-        return self.data > 0 and sqrt(self._means()[0]) <= self.tolerance
+        return self.data > 0 and self._roundings(self.residual) <= 1
+
+    def _roundings(self, variance: Tensor) -> float:
+        """Mean over the data of a variance in units of each datum's own rounding: a huge datum hides no others."""
+        tiny = torch.finfo(variance.dtype).tiny
+        return (variance / self.precision.square().clamp(min=tiny))[self.known].mean().item()
 
     @property
     def share(self) -> float:

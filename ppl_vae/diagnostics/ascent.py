@@ -160,6 +160,8 @@ def best_member(
     for name, value, least in (("steps", steps, 4), ("draws", draws, 2), ("restarts", restarts, 1)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
+    if steps % 2:
+        raise ValueError(f"an ascent has two rounds of half the steps, which must be even, got {steps}")
     if restarts > PRIOR_DRAWS:
         raise ValueError(f"there are at most {PRIOR_DRAWS} restarts, got {restarts}")
     reason = unknown_family(guide, x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.gap import Gap
 from ppl_vae.evidence import Estimate, Measurement
-from ppl_vae.evidence.results import finite
+from ppl_vae.evidence.results import difference, finite
 
 __all__ = ["Compared", "Comparison", "Difference"]
 
@@ -53,7 +54,7 @@ class Difference:
     Arguments:
         pointwise: One difference a datum, ``(data,)``.
         sign: How the number stands to the true one: ``""`` exact or unbiased, ``">="`` below it, ``"<="`` above it,
-            ``"~"`` not known, a difference of two bounds.
+            ``"~"`` not known: a difference of two bounds, or of what is only close.
     """
 
     pointwise: Tensor
@@ -62,8 +63,8 @@ class Difference:
     @classmethod
     def of(cls, one: Estimate, other: Estimate) -> Difference:
         """What the first has more than the second."""
-        signs = {(True, False): ">=", (False, True): "<=", (True, True): "~"}
-        sign = signs.get((one.bound == "lower", other.bound == "lower"), "")
+        signs = {"lower": ">=", "upper": "<=", "between": "~", "approximate": "~"}
+        sign = signs.get(difference(one.bound, other.bound), "")
         return cls(one.pointwise.double().cpu() - other.pointwise.double().cpu(), sign)
 
     @property
@@ -73,7 +74,7 @@ class Difference:
     @property
     def se(self) -> float:
         """Standard error over the data; the noise of the draws, where there were any, is a part of it."""
-        return float(self.pointwise.std() / len(self.pointwise) ** 0.5)
+        return float(self.pointwise.std() / len(self.pointwise) ** 0.5) if len(self.pointwise) > 1 else math.nan
 
     def to_json(self) -> dict[str, Any]:
         return {"mean": finite(self.mean), "se": finite(self.se), "sign": self.sign, "data": len(self.pointwise)}
@@ -123,6 +124,8 @@ class Comparison:
     def optimum(self, run: Compared) -> Compared | None:
         """The run that stands for the likelihood optimum of a run's model; None if there is no such run."""
         found = [r for r in self.runs if r.objective == "likelihood" and r.model == run.model]
+        if len(found) > 1 and any(r.train is None for r in found):
+            return None  # to choose by the split compared on would be to choose by the test
         return max(found, key=lambda r: (r.train or r.measurement.evidence).mean, default=None)
 
     def approximation_errors(self, run: Compared) -> dict[str, Difference]:

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from ppl_vae.evidence.results import Estimate
 
-__all__ = ["Gap"]
+__all__ = ["ANY", "Gap"]
+
+ANY = "all distributions of the code"
+"""The family whose best member is the posterior."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Gap:
     def amortisation_gap(self) -> Estimate:
         """Best member minus guide: too narrow by as much."""
         return self.best.minus(self.elbo)
+
+    def __post_init__(self) -> None:
+        if self.family == ANY:  # also when put together again from what was kept
+            object.__setattr__(self, "best", self.evidence)
 
     @classmethod
     def join(cls, parts: list[Gap]) -> Gap:

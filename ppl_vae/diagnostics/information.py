@@ -16,7 +16,9 @@ from ppl_vae.diagnostics.aggregate import Mutual, by_codes, by_enumeration, by_e
 from ppl_vae.diagnostics.rates import Rates, measure_rates, probe
 from ppl_vae.diagnostics.units import Units
 from ppl_vae.evidence.results import Estimate
+from ppl_vae.log_weight import Fixed, latents, log_prob, run
 from ppl_vae.modes import evaluating
+from ppl_vae.randomness import kept_random_state
 
 __all__ = ["Information", "information", "steps"]
 
@@ -40,10 +42,12 @@ class Information:
     Arguments:
         rates: Rate, distortion and ELBO of each datum, and the units of the code.
         mutual: Mutual information by the aggregate posterior of these data, and its bounds.
+        one_prior: Whether p(z) is the same for all data; else R - I is no divergence.
     """
 
     rates: Rates
     mutual: Mutual
+    one_prior: bool = True
 
     @property
     def units(self) -> Units:
@@ -62,7 +66,7 @@ class Information:
 
     @property
     def entropy(self) -> Estimate:
-        r"""An upper bound of the entropy of the population that the data come from, one number.
+        r"""An upper bound of the entropy of the population that the data come from, if the pair never saw them.
 
         :math:`H \le D + I \le D + \min(I_{\text{leave one out}}, R)`; the first is the negative ELBO under the prior
         that the other data's aggregate makes.
@@ -96,6 +100,8 @@ class Information:
             for name, held in self.chain.items()
             if not held
         ]
+        if not self.one_prior:
+            lines.append("p(z) differs between the data: R - I, the divergence from one prior, is left out")
         among, count = self.mutual.among.mean, len(self.rates.rate.pointwise)
         if among > self.most - 1:
             lines.append(
@@ -107,6 +113,7 @@ class Information:
 
     def rows(self) -> dict[str, Estimate]:
         """All numbers by name."""
+        mismatch = {"marginal mismatch": self.mismatch} if self.one_prior else {}
         return {
             "rate": self.rates.rate,
             "distortion": self.rates.distortion,
@@ -114,7 +121,7 @@ class Information:
             "information": self.mutual.among,
             "information in batches": self.mutual.lower,
             "information leaving one out": self.mutual.upper,
-            "marginal mismatch": self.mismatch,
+            **mismatch,
             "entropy of the data": self.entropy,
         }
 
@@ -276,7 +283,18 @@ def information(
             mutual = by_codes(guide, x, codes, batch, progress)
         else:
             mutual = by_enumeration(guide, x, known.states, batch, progress)
-    return Information(rates, mutual)
+        one_prior = _one_prior(model, x[:16])
+    return Information(rates, mutual, one_prior)
+
+
+def _one_prior(model: Program, x: Any) -> bool:
+    """Whether the same latents have the same prior density for all of a few data."""
+    with kept_random_state():
+        first = {name: site["value"][:, :1] for name, site in latents(run(model, (x,), {}, draws=1)).items()}
+        shared = {name: value.expand(-1, len(x), *value.shape[2:]).clone() for name, value in first.items()}
+        found = latents(run(model, (x,), {}, draws=1, handler=Fixed(shared)))
+    densities = torch.stack([log_prob(site)[0] for site in found.values()])
+    return torch.allclose(densities, densities[:, :1].expand_as(densities), rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def steps(model: Program, guide: Program, x: Any, *, draws: int = 100, codes: int = 10_000, most_bits: int = 16) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -67,7 +68,7 @@ class Ladder:
         """What a reader must know before believing the numbers."""
         lines = list(self.remarks) + list(self.evidence.warnings)
         for (below, name), step in zip(pairwise(self.rungs), self.steps().values(), strict=False):
-            if step.mean < 0:
+            if step.mean < -3 * max(step.se, 0.0 if math.isnan(step.data_se) else step.data_se) - 1e-6:
                 lines.append(
                     f"the ELBO falls from {below} to {name} by {-step.mean:.3f} +- {step.data_se:.2g} nats: where the "
                     f"family of {name} contains that of {below}, this is a matter of training, not of the family"

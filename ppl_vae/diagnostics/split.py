@@ -16,7 +16,7 @@ from ppl_vae import exponential_family
 from ppl_vae.bits import UNIVERSAL, JointBits
 from ppl_vae.diagnostics.ascent import best_member, unknown_family
 from ppl_vae.diagnostics.family import best_factorised
-from ppl_vae.diagnostics.gap import Gap
+from ppl_vae.diagnostics.gap import ANY, Gap
 from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.enumeration import States
 from ppl_vae.evidence.measuring import measure, obstacle
@@ -126,13 +126,10 @@ def split_gap(
     evidence = measured.evidence
     if evidence.bound == "lower" and ascent.evidence.mean > evidence.mean:
         evidence = replace(ascent.evidence, method=f"{ascent.evidence.method} from the best members")
-    families = dict.fromkeys(Latent.of(name, site["fn"]).family for name, site in few.items())
-    return Gap(
-        evidence, ascent.best, measured.elbo, f"independent latents, {' and '.join(families)}", ascent.optimisation
-    )
-
-
-ANY = "all distributions of the code"
+    families = {name: Latent.of(name, site["fn"]).family for name, site in sorted(few.items())}
+    alike = len(set(families.values())) == 1
+    words = next(iter(families.values())) if alike else ", ".join(f"{n} {family}" for n, family in families.items())
+    return Gap(evidence, ascent.best, measured.elbo, f"independent latents, {words}", ascent.optimisation)
 
 
 def _in_data(progress: Progress | None, steps: int) -> Progress | None:
@@ -209,7 +206,7 @@ def _factors(guide: Program, x: Any, sites: list[GuideSite], dtype: torch.dtype)
             both = torch.stack([-logits[0], logits[0]], -1).to(dtype)
             found += list(functional.logsigmoid(both).unbind(1))
         else:
-            support = fn.enumerate_support(expand=False)
+            support = fn.enumerate_support(expand=False)[:, 0]
             found.append(fn.log_prob(support.expand(-1, *fn.shape()[1:])).T.to(dtype).log_softmax(1))
     return found
 

@@ -19,7 +19,7 @@ from ppl_vae.diagnostics.linear import LinearGuide
 
 __all__ = ["Example", "Status", "Tightness"]
 
-Status = Literal["tight", "not linear", "in the family", "outside"]
+Status = Literal["tight", "not linear", "in the family", "outside", "not known"]
 COLOURS: dict[Law, str] = {"guide": "#0072B2", "prior": "#E69F00"}
 
 
@@ -73,7 +73,9 @@ class Tightness:
 
     @property
     def status(self) -> Status:
-        """The verdict as one of four words; see :attr:`verdict`."""
+        """The verdict as one of five words; see :attr:`verdict`."""
+        if not self.saturated and not any(left.data for left in self.affine.values()):
+            return "not known"
         if not (self.saturated or all(left.vanishes for left in self.affine.values() if left.data)):
             return "outside"
         judged = [left for left in self.linear.values() if left.data]
@@ -91,6 +93,8 @@ class Tightness:
                 f"{_figure(left)} nats at z of the {law}" for law, left in self.linear.items() if left.data
             )
             return f"the posterior is in the family, but no linear guide reaches it: the best leaves {lost}"
+        if self.status == "not known":
+            return "nothing is known: the draws are too few different codes to judge any datum by"
         if self.status == "in the family":
             return f"the posterior is in the family; whether a linear guide reaches it is not known: {self.why}"
         lost = ", ".join(f"{_figure(left)} nats at z of the {law}" for law, left in self.affine.items() if left.data)
@@ -114,7 +118,13 @@ class Tightness:
                 )
             if left.data and not left.varies:
                 lines.append(f"log p(x, z) does not vary over z of the {law}: nothing is to be explained")
+        if self.status == "outside" and self._hardly():
+            lines.append("what is left is little more than rounding: repeat the test with the pair in float64")
         return lines
+
+    def _hardly(self) -> bool:
+        """Whether what is left is so near to rounding that float32 may have made it."""
+        return all(left.deviation < 100 * left.tolerance for left in self.affine.values() if left.data)
 
     def worst(self, count: int = 5) -> list[int]:
         """Positions of the data with the largest residuals at z of the guide, largest first."""

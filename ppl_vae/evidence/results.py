@@ -13,13 +13,19 @@ from torch import Tensor
 
 from ppl_vae.evidence.pareto import k_hat_limit
 
-__all__ = ["Bound", "Estimate", "Measurement", "finite"]
+__all__ = ["Bound", "Estimate", "Measurement", "difference", "finite"]
 
 Bound = Literal["exact", "unbiased", "approximate", "lower", "upper", "between"]
 """``"between"``: off in either direction, as what lies between two lower bounds is."""
 
 _WEAKEST_FIRST: tuple[Bound, ...] = ("between", "approximate", "lower", "upper", "unbiased", "exact")
 _FLIPPED: dict[Bound, Bound] = {"lower": "upper", "upper": "lower"}
+
+
+def difference(one: Bound, other: Bound) -> Bound:
+    """How a difference of two numbers stands to the true one."""
+    bounds = {one, _FLIPPED.get(other, other)}
+    return "between" if {"lower", "upper"} <= bounds else next(b for b in _WEAKEST_FIRST if b in bounds)
 
 
 def finite(number: float) -> float | None:
@@ -128,8 +134,7 @@ class Estimate:
         """
         if other is self:
             return Estimate(torch.zeros_like(self.pointwise), self.method, "exact")
-        bounds = {self.bound, _FLIPPED.get(other.bound, other.bound)}
-        bound = "between" if {"lower", "upper"} <= bounds else next(b for b in _WEAKEST_FIRST if b in bounds)
+        bound = difference(self.bound, other.bound)
         errors = [e.pointwise_se for e in (self, other) if e.pointwise_se is not None]
         se = torch.stack([error.square() for error in errors]).sum(0).sqrt() if errors else None
         words = f"{self.method}; less {other.method}"
