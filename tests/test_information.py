@@ -301,6 +301,8 @@ def test_a_prior_that_moves_with_the_data_breaks_the_chain():
     assert not found.chain["I <= R"]
     assert "I <= R does not hold within its error: is p(z) the same for all data?" in found.warnings
     assert "NOT in order: I <= R" in str(found)
+    assert any("p(z) differs between the data" in line for line in found.warnings)
+    assert "marginal mismatch" not in found.rows()
 
 
 def test_data_of_probability_zero_are_null_in_json_and_drawn():

@@ -447,3 +447,32 @@ def test_what_cannot_be_tested_is_named():
     half = pair(JointBits(torch.tensor([0.0, -torch.inf])), lambda z, x: dist.Normal(z, 1.0).to_event(1), bits(1))
     with pytest.raises(ValueError, match="not finite for 4 data at z that the guide draws"):
         tightness(*half, torch.randn(4, 1))
+
+
+def test_one_huge_datum_does_not_hide_the_others():
+    """Float32 rounds its density ten thousand times as coarsely, but not theirs."""
+    torch.set_default_dtype(torch.float32)
+    corners = torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
+
+    def likelihood(z, x):
+        place = corners[(2 * z[..., 0] + z[..., 1]).long()]
+        return dist.Normal(torch.cat([place, 0 * place[..., :1]], -1), 1.0).to_event(1)
+
+    model, guide = pair(dist.Bernoulli(0.5 * torch.ones(2)).to_event(1), likelihood, bits(2))
+    x = torch.cat([corners[torch.randint(4, (100,))] + torch.randn(100, 2), torch.zeros(100, 1)], 1)
+    x[0, 2] = 1e4
+    assert tightness(model, guide, x).status == "outside"
+
+
+def test_where_nothing_can_be_judged_nothing_is_claimed():
+    """Twenty bits that are always zero under prior and guide tell nothing of log p(x, z)."""
+    off = torch.full((20,), -30.0)
+    weight = torch.randn(20, 3)
+    model, guide = pair(
+        dist.Bernoulli(logits=off).to_event(1),
+        lambda z, x: dist.Normal(torch.tanh(z @ weight), 1.0).to_event(1),
+        bits(20, lambda x: off.expand(len(x), -1)),
+    )
+    found = tightness(model, guide, torch.randn(5, 3))
+    assert found.status == "not known"
+    assert "nothing is known" in str(found)
