@@ -5,11 +5,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 
 __all__ = ["evaluating", "evaluation_mode", "frozen"]
+
+
+def _owners(programs: tuple[Any, ...]) -> list[torch.nn.Module]:
+    """The modules that programs are, or are methods of, also behind functools.partial."""
+    found = []
+    for program in programs:
+        while isinstance(program, partial):
+            program = program.func
+        owner = getattr(program, "__self__", program)
+        if isinstance(owner, torch.nn.Module) and owner not in found:
+            found.append(owner)
+    return found
 
 
 @contextmanager
@@ -22,7 +35,7 @@ def evaluating(*programs: Any) -> Iterator[None]:
 @contextmanager
 def evaluation_mode(*programs: Any) -> Iterator[None]:
     """Networks use running statistics, which stay as they are, and no dropout; undone afterwards."""
-    modules = [m for p in programs if isinstance(p, torch.nn.Module) for m in p.modules()]
+    modules = [module for owner in _owners(programs) for module in owner.modules()]
     modes = [m.training for m in modules]
     for module in modules:
         module.training = False
@@ -36,8 +49,7 @@ def evaluation_mode(*programs: Any) -> Iterator[None]:
 @contextmanager
 def frozen(*programs: Any) -> Iterator[None]:
     """No work for the gradients of modules' parameters; undone afterwards."""
-    modules = [program for program in programs if isinstance(program, torch.nn.Module)]
-    learned = [p for module in modules for p in module.parameters() if p.requires_grad]
+    learned = [p for owner in _owners(programs) for p in owner.parameters() if p.requires_grad]
     for parameter in learned:
         parameter.requires_grad_(False)
     try:

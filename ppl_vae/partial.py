@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -25,21 +26,23 @@ class Kept(MutableMapping[int, R]):
     """Measured blocks in a folder, by the position of their first datum.
 
     Arguments:
-        folder: Where they lie; what was measured otherwise is deleted.
-        how: All that the measurement depends on, as JSON holds it.
+        folder: Where they lie; those of another state of the pair are deleted.
+        how: All that the measurement depends on, as JSON holds it, the ``"state"`` of the pair among it.
         kind: The class of a block's result, a dataclass of estimates, mappings of them, and what JSON holds.
     """
 
     def __init__(self, folder: Path, how: dict[str, Any], kind: type[R]) -> None:
         self.folder = folder
         self.kind: Callable[..., R] = kind
-        self.key = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()
+        state = str(how.get("state", ""))[:16]
+        self.own = folder / f"{state}-{digest[:16]}"
         for other in folder.glob("*"):
-            if not other.name.startswith(self.key):
-                other.unlink()
+            if not other.name.startswith(f"{state}-"):
+                shutil.rmtree(other, ignore_errors=True)
 
     def _path(self, start: int) -> Path:
-        return self.folder / f"{self.key}-{start:09d}.safetensors"
+        return self.own / f"{start:09d}.safetensors"
 
     def __getitem__(self, start: int) -> R:
         path = self._path(start)
@@ -61,14 +64,16 @@ class Kept(MutableMapping[int, R]):
         self._path(start).unlink()
 
     def __iter__(self) -> Iterator[int]:
-        return (int(path.stem.rpartition("-")[2]) for path in sorted(self.folder.glob(f"{self.key}-*.safetensors")))
+        return (int(path.stem) for path in sorted(self.own.glob("*.safetensors")))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def forget(self) -> None:
-        """Deletes the folder: the measurement is whole and lies elsewhere."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Deletes the blocks: the measurement is whole and lies elsewhere."""
+        shutil.rmtree(self.own, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another measurement's blocks are still there
+            self.folder.rmdir()
 
 
 def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

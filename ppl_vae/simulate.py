@@ -84,5 +84,21 @@ def simulate(
             parts.append({name: sites[name]["value"][0] for name in drawn})
             new = sites[observed[0]]["value"]
             data.append(new if isinstance(new, PackedCounts) else new[0])
+            if not start:
+                _check(model, observed[0], data[0], {name: sites[name]["value"] for name in drawn})
     together = PackedCounts.concatenate(data) if isinstance(data[0], PackedCounts) else torch.cat(data)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, together
+
+
+def _check(model: Callable[..., Any], name: str, x: Any, values: Mapping[str, Tensor]) -> None:
+    """Refuses a model that observes something else than its data: what was drawn would not be data."""
+    try:
+        seen = run(model, (x,), {}, draws=1, handler=Fixed(values))[name]["value"]
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise ValueError(f"the model cannot read what is drawn at its site {name!r} as data: {error}") from error
+    same = seen is x if isinstance(x, PackedCounts) else seen.shape == x.shape and torch.equal(seen, x)
+    if not same:
+        raise ValueError(
+            f"site {name!r} observes something else than the data x themselves (a part, or a function of them): "
+            "draws from it are no data; observe obs=x"
+        )

@@ -170,7 +170,6 @@ def test_smoothed_evidence_is_close_and_calls_itself_so():
     x = pair.simulate(50)[1]
     found = measure(pair.model, pair.guide, x, method="psis", draws=1000)
     assert found.evidence.bound == "approximate"
-    assert not found.evidence.warnings
     assert abs(found.evidence.mean - pair.evidence(x).mean()) < 6 * found.evidence.se
     assert str(found).count("~") == 2
 
@@ -344,6 +343,8 @@ def test_auto_says_why():
 def test_a_schedule_needs_steps():
     with pytest.raises(ValueError, match="at least one temperature and one leap, got 0 and 5"):
         Schedule(temperatures=0)
+    with pytest.raises(ValueError, match="starts from 'guide' or 'prior'"):
+        Schedule(start="Prior")
     betas = Schedule().betas(10)
     assert (betas[0], betas[-1], len(betas)) == (0, 1, 11)
     assert (betas.diff() > 0).all()
@@ -354,3 +355,144 @@ def test_one_temperature_is_importance_sampling():
     exact = measure(model, guide, x).evidence.pointwise
     weights = Annealer(model, guide, x, Schedule(temperatures=1)).forward(4000)
     assert_mean((weights - exact).exp(), torch.ones(9))
+
+
+def test_priors_without_a_known_map_are_left_to_importance():
+    """A mixture as the prior, as learned priors are, and counts."""
+
+    def mixture(x):
+        with pyro.plate("data", len(x)):
+            parts = dist.Normal(torch.tensor([-1.0, 1.0]), 0.5)
+            z = pyro.sample("z", dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), parts))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 1.0))
+
+    def counts(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Poisson(2.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def counted(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Poisson(2.0 + 0 * x))
+
+    for model, q in ((mixture, guide), (counts, counted)):
+        assert measure(model, q, torch.randn(4), draws=30).evidence.method == "importance, 30 draws"
+
+
+def test_data_that_are_not_gaussian_after_all_are_found_out_later():
+    """Censored at zero: the first data are not, those behind them are."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            seen = dist.Normal(z, 1.0).log_prob(x)
+            cut = torch.distributions.Normal(0.0, 1.0).cdf(-z).clamp(min=1e-300).log()
+            pyro.sample("x", dist.Unit(torch.where(x > 0, seen, cut)), obs=torch.empty(*seen.shape, 0))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0 * x, 1.0))
+
+    x = torch.tensor([0.5, 1.0, 2.0, 0.3, 0.0, 0.0])
+    expected = torch.where(x > 0, dist.Normal(0.0, 2**0.5).log_prob(x), torch.tensor(0.5).log())
+    assert plan(model, x).method == "closed_form"
+    torch.testing.assert_close(measure(model, guide, x).evidence.pointwise, expected, atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="not quadratic in z for all data"):
+        measure(model, guide, x, method="closed_form")
+
+
+def test_constant_weights_of_a_guide_that_leaves_out_half_are_a_bound():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(20)).to_event(1))
+            pyro.sample("x", dist.Normal(z[..., 0], 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(logits=torch.tensor([30.0] + [0.0] * 19).expand(len(x), 20)).to_event(1))
+
+    found = measure(model, guide, torch.zeros(3), draws=50)
+    assert found.evidence.bound == "lower"
+    assert "constant where the guide draws, but not elsewhere" in found.evidence.warnings[0]
+
+
+def test_supports_that_differ_between_data_are_refused():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Uniform(0.0, 1 + x))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    with pytest.raises(ValueError, match="the support of site 'z' differs between data"):
+        measure(model, model, torch.tensor([1.0, 3.0]), method="annealing")
+
+
+def test_priors_that_differ_between_data_do_not_share_a_grid():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(10 * x, 0.1))
+            pyro.sample("x", dist.Normal(z.tanh(), 1.0), obs=x)
+
+    with pytest.raises(ValueError, match="p.z. differs between the data"):
+        measure(model, model, torch.tensor([0.0, 3.0]), method="quadrature")
+
+
+def test_quadrature_does_not_settle_on_nothing():
+    """The likelihood is zero but in a small window: minus infinity on every grid that misses it is no answer."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Uniform(z - 1e-3, z + 1e-3, validate_args=False), obs=x)
+
+    pyro.enable_validation(False)
+    x = torch.tensor([0.1234567, -0.7654321])
+    torch.testing.assert_close(quadrature(model, x).pointwise, dist.Normal(0.0, 1.0).log_prob(x), atol=0.2, rtol=0)
+
+
+def test_quadrature_near_the_end_of_a_support_says_so():
+    torch.set_default_dtype(torch.float32)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Beta(0.1, 0.1))
+            pyro.sample("x", dist.Binomial(5, z), obs=x)
+
+    pyro.enable_validation(False)
+    found = quadrature(model, torch.tensor([5.0]))
+    assert found.bound == "approximate"
+    assert found.warnings
+
+
+def test_methods_of_modules_are_measured_in_evaluation_mode():
+    class Vae(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.Dropout(0.5))
+
+        def model(self, x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(self.net(z), 1.0).to_event(1), obs=x)
+
+        def guide(self, x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(torch.zeros(len(x), 1), 1.0).to_event(1))
+
+    vae, x = Vae(), torch.randn(3, 3)
+    assert measure(vae.model, vae.guide, x).evidence.method == "closed form: the posterior is Gaussian"
+    assert vae.net[1].training
+
+
+def test_a_closed_form_needs_a_guide_of_these_latents():
+    pair = LinearGaussian(2)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("w", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
+
+    with pytest.raises(ValueError, match=r"the guide draws \['w'\]"):
+        measure(pair.model, guide, torch.randn(3, 4))

@@ -82,15 +82,18 @@ def test_kept_blocks_come_back_whole_and_others_are_dropped(tmp_path):
     values = torch.arange(3.0)
     lower = Estimate(values, "here", "lower", 5, pointwise_se=values / 10, k_hat=values, notes=("so so",))
     plain = Estimate(values, "there", "exact")
-    first = Kept(tmp_path, {"draws": 5}, Measurement)
+    first = Kept(tmp_path, {"draws": 5, "state": "a"}, Measurement)
     first[4] = Measurement(plain, lower, plain)
-    back = Kept(tmp_path, {"draws": 5}, Measurement)[4]
+    back = Kept(tmp_path, {"draws": 5, "state": "a"}, Measurement)[4]
     assert back.evidence.warnings == lower.warnings
     assert (back.evidence.method, back.evidence.bound, back.evidence.draws) == ("here", "lower", 5)
     torch.testing.assert_close(back.evidence.pointwise_se, lower.pointwise_se)
     assert back.elbo.pointwise_se is None
-    other = Kept(tmp_path, {"draws": 6}, Measurement)
+    other = Kept(tmp_path, {"draws": 6, "state": "a"}, Measurement)
     assert 4 not in other
+    assert 4 in first  # a shorter trial beside it costs a long measurement nothing
+    assert 4 not in Kept(tmp_path, {"draws": 5, "state": "b"}, Measurement)
+    assert 4 not in first
     assert not list(tmp_path.iterdir())
 
 
@@ -101,7 +104,7 @@ def test_kept_gaps_and_damaged_blocks(tmp_path):
     kept[0] = kept[3] = gap
     assert str(kept[3]) == str(gap)
     assert kept[3].family == "normals"
-    file = next(tmp_path.glob("*3.safetensors"))
+    file = next(tmp_path.rglob("*3.safetensors"))
     file.write_bytes(file.read_bytes()[:100])
     assert 3 not in kept
     assert list(kept) == [0]

@@ -15,10 +15,9 @@ from torch import Tensor
 from ppl_vae.diagnostics.aggregate import Mutual, by_codes, by_enumeration, by_enumeration_steps
 from ppl_vae.diagnostics.rates import Rates, measure_rates, probe
 from ppl_vae.diagnostics.units import Units
+from ppl_vae.evidence.coordinates import one_prior
 from ppl_vae.evidence.results import Estimate
-from ppl_vae.log_weight import Fixed, latents, log_prob, run
 from ppl_vae.modes import evaluating
-from ppl_vae.randomness import kept_random_state
 
 __all__ = ["Information", "information", "steps"]
 
@@ -283,18 +282,7 @@ def information(
             mutual = by_codes(guide, x, codes, batch, progress)
         else:
             mutual = by_enumeration(guide, x, known.states, batch, progress)
-        one_prior = _one_prior(model, x[:16])
-    return Information(rates, mutual, one_prior)
-
-
-def _one_prior(model: Program, x: Any) -> bool:
-    """Whether the same latents have the same prior density for all of a few data."""
-    with kept_random_state():
-        first = {name: site["value"][:, :1] for name, site in latents(run(model, (x,), {}, draws=1)).items()}
-        shared = {name: value.expand(-1, len(x), *value.shape[2:]).clone() for name, value in first.items()}
-        found = latents(run(model, (x,), {}, draws=1, handler=Fixed(shared)))
-    densities = torch.stack([log_prob(site)[0] for site in found.values()])
-    return torch.allclose(densities, densities[:, :1].expand_as(densities), rtol=1e-4, atol=1e-4, equal_nan=True)
+        return Information(rates, mutual, one_prior(model, x[:16]))
 
 
 def steps(model: Program, guide: Program, x: Any, *, draws: int = 100, codes: int = 10_000, most_bits: int = 16) -> int:

@@ -46,6 +46,11 @@ class Schedule:
     pilot: float = 0.25
 
     def __post_init__(self) -> None:
+        if self.start not in ("guide", "prior") or not 0 < self.pilot <= 1:
+            raise ValueError(
+                f"annealing starts from 'guide' or 'prior' and tunes at a share of the temperatures, "
+                f"got {self.start!r} and {self.pilot}"
+            )
         if self.temperatures < 1 or self.leaps < 1:
             raise ValueError(
                 f"annealing needs at least one temperature and one leap, got {self.temperatures} and {self.leaps}"

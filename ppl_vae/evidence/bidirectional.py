@@ -63,7 +63,8 @@ class Sandwich:
             v = estimate.pointwise
             figures = [f"{figure:.3f}" for figure in (estimate.data_se, v.min(), v.median(), v.max())]
             table.add_row(f"{name} bound" if name != "width" else name, estimate.figure, *figures)
-        table.caption = f"{self.lower.method}, both ways; the truth lies between in expectation"
+        table.caption = f"{self.lower.method}, both ways; the truth lies between in expectation; "
+        table.caption += "+- is the chains' noise given one posterior draw a datum, the error over data holds all"
         console = Console(width=100)
         with console.capture() as captured:
             console.print(table)

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to
+from torch.distributions import VonMises, biject_to
 from torch.distributions.transforms import Transform
 
 from ppl_vae import exponential_family
-from ppl_vae.log_weight import latents, run
+from ppl_vae.log_weight import Fixed, latents, log_prob, run
 from ppl_vae.randomness import kept_random_state
 
-__all__ = ["Coordinates"]
+__all__ = ["Coordinates", "one_prior"]
 
 Program = Callable[..., Any]
 
@@ -29,6 +29,7 @@ class _Part:
     shape: torch.Size
     place: slice
     transform: Transform | None
+    dtype: torch.dtype
 
 
 class Coordinates:
@@ -42,12 +43,14 @@ class Coordinates:
         x: A few data.
 
     Raises:
-        ValueError: If a latent is neither continuous nor a bit, naming the site.
+        ValueError: If a latent is neither continuous nor a bit, or its support is not the same for all data, naming the
+            site.
     """
 
     def __init__(self, model: Program, x: Any) -> None:
         with kept_random_state(), torch.no_grad():
             sites = latents(run(model, (x[:1],), {}, draws=1))
+            others = latents(run(model, (x[:4],), {}, draws=3))
         self.real: list[_Part] = []
         self.bits: list[_Part] = []
         self.dimensions = self.width = 0
@@ -56,27 +59,35 @@ class Coordinates:
             shape = value.shape[2:]
             if exponential_family.bit_logits(fn) is not None:
                 size = shape.numel()
-                self.bits.append(_Part(name, shape, slice(self.width, self.width + size), None))
+                self.bits.append(_Part(name, shape, slice(self.width, self.width + size), None, value.dtype))
                 self.width += size
-            elif value.is_floating_point() and not fn.support.is_discrete:
-                transform = biject_to(fn.support)
-                inner = transform.inv(value).shape[2:]
-                size = inner.numel()
-                self.real.append(_Part(name, inner, slice(self.dimensions, self.dimensions + size), transform))
-                self.dimensions += size
-            else:
+                continue
+            transform = _to_real_numbers(fn, value)
+            if transform is None:
                 raise ValueError(
-                    f"site {name!r} is {exponential_family.family(fn)}; latents must be continuous, or bits"
+                    f"site {name!r} is {exponential_family.family(fn)}; latents must be continuous, or bits, "
+                    "and those with a known map to the real numbers"
                 )
+            inner = transform.inv(value)
+            origin, elsewhere = transform(torch.zeros_like(inner)), _to_real_numbers(others[name]["fn"], value)
+            assert elsewhere is not None
+            shifted = elsewhere(torch.zeros(*others[name]["value"].shape[:2], *inner.shape[2:]).to(inner))
+            if not torch.equal(shifted, origin.expand_as(shifted)):
+                raise ValueError(f"the support of site {name!r} differs between data, or between draws of other sites")
+            size = inner.shape[2:].numel()
+            place = slice(self.dimensions, self.dimensions + size)
+            self.real.append(_Part(name, inner.shape[2:], place, transform, value.dtype))
+            self.dimensions += size
 
     def values(self, real: Tensor, bits: Tensor) -> dict[str, Tensor]:
         """Latents by site from flat vectors, ``(draws, batch, dimensions)`` and ``(draws, batch, width)``."""
         found = {}
         for part in self.real:
             assert part.transform is not None
-            found[part.name] = part.transform(real[..., part.place].reshape(*real.shape[:2], *part.shape))
+            inner = real[..., part.place].reshape(*real.shape[:2], *part.shape)
+            found[part.name] = part.transform(inner).to(part.dtype)
         for part in self.bits:
-            found[part.name] = bits[..., part.place].reshape(*bits.shape[:2], *part.shape)
+            found[part.name] = bits[..., part.place].reshape(*bits.shape[:2], *part.shape).to(part.dtype)
         return found
 
     def flat(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -103,3 +114,35 @@ class Coordinates:
         with torch.no_grad():
             sites = latents(run(model, (x[:1],), {}, draws=draws))
         return self.flat({name: site["value"] for name, site in sites.items()})[0][:, 0]
+
+    def saturated(self, real: Tensor) -> Tensor:
+        """Where a latent's number no longer tells which real number it came from, ``(draws, batch)``."""
+        found = torch.zeros(real.shape[:2], dtype=torch.bool, device=real.device)
+        for part in self.real:
+            assert part.transform is not None
+            inner = real[..., part.place].reshape(*real.shape[:2], *part.shape)
+            back = part.transform.inv(part.transform(inner))
+            wrong = ~((back - inner).abs() <= 0.01 * (1 + inner.abs()))
+            found |= wrong.reshape(*real.shape[:2], -1).any(-1)
+        return found
+
+
+def _to_real_numbers(fn: Any, value: Tensor) -> Transform | None:
+    """The map from real numbers to a distribution's support; None where there is none, or the support is a circle."""
+    try:
+        if not value.is_floating_point() or fn.support.is_discrete or isinstance(exponential_family.base(fn), VonMises):
+            return None
+        found: Transform = biject_to(fn.support)
+        return found
+    except NotImplementedError:
+        return None
+
+
+def one_prior(model: Program, x: Any) -> bool:
+    """Whether the same latents have the same prior density for all of a few data."""
+    with kept_random_state(), torch.no_grad():
+        first = {name: site["value"][:, :1] for name, site in latents(run(model, (x,), {}, draws=1)).items()}
+        shared = {name: value.expand(-1, len(x), *value.shape[2:]).clone() for name, value in first.items()}
+        found = latents(run(model, (x,), {}, draws=1, handler=Fixed(shared)))
+    densities = torch.stack([log_prob(site)[0] for site in found.values()])
+    return torch.allclose(densities, densities[:, :1].expand_as(densities), rtol=1e-4, atol=1e-4, equal_nan=True)

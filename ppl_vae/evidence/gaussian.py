@@ -13,17 +13,21 @@ from torch.distributions import MultivariateNormal, Normal
 from ppl_vae import exponential_family
 from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.results import Estimate, Measurement
-from ppl_vae.log_weight import latents, log_joint, run
+from ppl_vae.log_weight import check_cover, latents, log_joint, run
 from ppl_vae.modes import frozen
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import guide_sites
 
-__all__ = ["gaussian", "is_gaussian"]
+__all__ = ["NotGaussianError", "gaussian", "is_gaussian"]
 
 Program = Callable[..., Any]
 
 PROBES = 32
 METHOD = "closed form: the posterior is Gaussian"
+
+
+class NotGaussianError(ValueError):
+    """A joint density is not quadratic in the latents for some of the data."""
 
 
 def gaussian(model: Program, guide: Program, x: Any) -> Measurement | Tensor:
@@ -44,9 +48,17 @@ def gaussian(model: Program, guide: Program, x: Any) -> Measurement | Tensor:
 
     Returns:
         A measurement where the guide is Gaussian; else the evidence alone, ``(data,)``, in nats.
+
+    Raises:
+        NotGaussianError: If the density of some of these data is not quadratic after all.
     """
     mode, precision, high = _posterior(model, x)
-    factor = torch.linalg.cholesky(precision)
+    try:
+        factor = torch.linalg.cholesky(precision)
+    except RuntimeError as error:
+        raise NotGaussianError("log p(x, z) is not a concave quadratic in z for all data") from error
+    if _off(model, x, mode, factor, high, draws=2):
+        raise NotGaussianError("log p(x, z) is not quadratic in z for all data")
     size = mode.shape[-1]
     half = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     evidence: Tensor = high + size / 2 * log(2 * pi) - half
@@ -78,19 +90,25 @@ def is_gaussian(model: Program, x: Any) -> str | None:
     try:
         mode, precision, high = _posterior(model, few)
         factor = torch.linalg.cholesky(precision)
-    except (RuntimeError, ValueError):  # not differentiable twice, or not concave
+    except RuntimeError:  # not differentiable twice, or not concave
         return "log p(x, z) is not a concave quadratic in z"
+    return "log p(x, z) is not quadratic in z" if _off(model, few, mode, factor, high, PROBES) else None
+
+
+def _off(model: Program, x: Any, mode: Tensor, factor: Tensor, high: Tensor, draws: int) -> bool:
+    """Whether the quadratic through the mode mispredicts the density of draws from prior and posterior, near or far."""
+    coordinates = Coordinates(model, x)
     with kept_random_state(0), torch.no_grad():
-        prior = coordinates.prior_draws(model, x, PROBES)[:, None].expand(-1, len(few), -1)
+        prior = coordinates.prior_draws(model, x, draws)[:, None].expand(-1, len(x), -1)
         near = torch.linalg.solve_triangular(
-            factor.mT, torch.randn_like(mode[None].expand(PROBES, -1, -1))[..., None], upper=True
+            factor.mT, torch.randn_like(mode[None].expand(draws, -1, -1))[..., None], upper=True
         )
         points = torch.cat([prior.to(mode), 3 * prior.to(mode), mode + near[..., 0], mode + 3 * near[..., 0]])
-        found = _score(coordinates, model, few, points.to(prior.dtype)).to(mode)
+        found = _score(coordinates, model, x, points.to(prior.dtype)).to(mode)
     change = ((factor.mT @ (points - mode)[..., None])[..., 0]).square().sum(-1) / 2
     scale = torch.finfo(prior.dtype).eps * 1e3 * (1 + high.abs() + change)
     wrong = (found - (high - change)).abs() > scale
-    return "log p(x, z) is not quadratic in z" if bool(wrong.any()) or not bool(found.isfinite().all()) else None
+    return bool(wrong.any()) or not bool(found.isfinite().all())
 
 
 def _score(coordinates: Coordinates, model: Program, x: Any, real: Tensor) -> Tensor:
@@ -130,6 +148,7 @@ def _moments(model: Program, guide: Program, x: Any, dtype: torch.dtype) -> tupl
         return None
     with kept_random_state(), torch.no_grad():
         drawn = latents(run(guide, (x,), {}, draws=1))
+        check_cover(run(model, (x[:1],), {}, draws=1), drawn)
     means, blocks = [], []
     for part in Coordinates(model, x).real:
         fn = drawn[part.name]["fn"]

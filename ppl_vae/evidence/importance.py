@@ -29,9 +29,8 @@ __all__ = [
 Program = Callable[..., Any]
 Progress = Callable[[int], None]
 
-BELOW: Bound = "lower"
-NEAR: Bound = "approximate"
-
+WIDTH = 2**10
+"""Numbers that a decoder is taken to hold a code, however few are observed."""
 CELLS = 2**24
 """Largest number of (draw, datum, observed number) cells worked on at once."""
 
@@ -59,19 +58,23 @@ def log_weights(
     Yields:
         Log-weights ``(draws, block)`` in float64, and whether a datum's draws are not all the same, ``(block,)``.
     """
-    for _, parts in in_blocks(model, guide, x, draws, progress):
-        found, first, distinct = [], None, None
+    for place, parts in in_blocks(model, guide, x, draws, progress):
+        # Small tensors made between large ones would keep the allocator from giving memory back.
+        together, done, first, distinct = torch.empty(0), 0, None, None
         for terms in parts:
             weights, values = terms.weight, terms.values
+            if not done:
+                precise = torch.float32 if weights.device.type == "mps" else torch.float64
+                together = torch.empty(draws, place.stop - place.start, dtype=precise, device=weights.device)
             # Sites without a number a datum (none, under the contract) would fail here rather than mislead.
-            first = {name: value[0] for name, value in values.items()} if first is None else first
+            first = {name: value[0].clone() for name, value in values.items()} if first is None else first
             differ = [(v != first[n]).reshape(*v.shape[:2], -1).any(-1).any(0) for n, v in values.items()]
             here = torch.stack(differ).any(0)
             distinct = here if distinct is None else distinct | here
-            found.append(weights)
-        together = torch.cat(found)
+            together[done : done + len(weights)] = weights
+            done += len(weights)
         assert distinct is not None
-        yield (together if together.device.type == "mps" else together.double()), distinct
+        yield together, distinct
 
 
 def in_blocks(
@@ -100,7 +103,8 @@ def in_blocks(
 
 def rows_at_once(x: Any) -> int:
     """For how many codes of a datum a decoder may be run at once, whatever it forms of an observation's size."""
-    return max(1, CELLS // (x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()))
+    width = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
+    return max(1, CELLS // max(width, WIDTH))
 
 
 def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False) -> Measurement:
@@ -123,10 +127,11 @@ def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False)
     errors = [weights.std(0) / draws**0.5, error, (relative - weights).std(0) / draws**0.5]
     constant = weights.amax(0) - weights.amin(0) <= 1e-9 * high.abs().clamp(min=1)
     shape = torch.where(constant, torch.where(distinct, -torch.inf, torch.nan), k_hat(weights))
-    method, bound = f"importance, {draws} draws", BELOW
+    bound: Bound
+    method, bound = f"importance, {draws} draws", "lower"
     if smooth:
         evidence = smoothed(weights).logsumexp(0) - log(draws)
-        method, bound = f"Pareto-smoothed importance, {draws} draws", NEAR
+        method, bound = f"Pareto-smoothed importance, {draws} draws", "approximate"
     return Measurement(
         Estimate(elbo, f"{draws} draws", "unbiased", draws, errors[0]),
         Estimate(evidence, method, bound, draws, errors[1], shape),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log, prod
 from typing import Any, Literal, cast, get_args
 
@@ -12,12 +12,13 @@ from torch import Tensor
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.evidence.annealing import Annealer, Schedule
-from ppl_vae.evidence.coordinates import Coordinates
+from ppl_vae.evidence.coordinates import Coordinates, one_prior
 from ppl_vae.evidence.enumeration import enumerate_states
-from ppl_vae.evidence.gaussian import gaussian, is_gaussian
+from ppl_vae.evidence.gaussian import NotGaussianError, gaussian, is_gaussian
 from ppl_vae.evidence.importance import annealed, from_log_weights, importance, log_weights
 from ppl_vae.evidence.quadrature import NODES, quadrature
 from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.log_weight import latents, log_joint, log_proposal, run
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import GuideSite, guide_sites
@@ -31,6 +32,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 CHEAP_STATES = 2**12
 """Most states at which any guide's density is evaluated; independent bits, one matrix product, are always."""
+AFFORDABLE = 2**34
+"""Most (node, datum, observed number) cells that quadrature takes without being asked."""
 CHAINS = 2**9
 """Most annealing chains that move together."""
 LEAST_BOUND_DRAWS = 100
@@ -72,14 +75,18 @@ def plan(
         raise ValueError("there are no data to measure")
     with evaluating(model):
         sites = guide_sites(model, (x[:2],))
+        auto = method == "auto"
         obstacles: dict[Method, Callable[[], str | None]] = {
             "enumeration": lambda: obstacle(sites, most_bits),
             "closed_form": lambda: _not_gaussian(model, x, sites),
-            "quadrature": lambda: _not_flat(model, x, sites),
+            "quadrature": lambda: (_too_dear if auto else _not_flat)(model, x, sites),
         }
         reasons = {}
         for exact in obstacles if method == "auto" else [method] if method in obstacles else []:
-            reason = obstacles[exact]()
+            try:
+                reason = obstacles[exact]()
+            except ValueError as error:  # latents that the method cannot even look at
+                reason = str(error)
             if reason is None:
                 method = exact
                 break
@@ -154,9 +161,11 @@ def measure(
         ValueError: If the method asked for is impossible, naming the site; or if there are no data.
     """
     schedule, done = schedule or Schedule(), {} if done is None else done
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}")
     found = plan(model, x, draws=draws, method=method, most_bits=most_bits, schedule=schedule)
     if found.method in ("importance", "psis", "annealing") and draws < 2:
-        raise ValueError(f"importance weights need at least 2 draws a datum, got {draws}; raise the draws")
+        raise ValueError(f"{found.method} needs at least 2 draws a datum, got {draws}; raise the draws")
     seed = int(torch.randint(2**31, ()))
     tick = progress or (lambda cells: None)
     parts = []
@@ -173,7 +182,7 @@ def measure(
                         exact = enumerate_states(model, guide if whole else None, part, found.sites, tick)
                         done[start] = _complete(exact, model, guide, part, draws, found)
                     elif found.method == "closed_form":
-                        done[start] = _complete(gaussian(model, guide, part), model, guide, part, draws, found)
+                        done[start] = _closed_form(model, guide, part, draws, found, method)
                         tick(len(part))
                     elif found.method == "quadrature":
                         done[start] = _complete(
@@ -187,7 +196,35 @@ def measure(
                         smooth = found.method == "psis"
                         done[start] = importance(model, guide, part, draws, tick, smooth=smooth)
             parts.append(done[start])
-    return Measurement.join(parts).settled(found.why)
+        joined = replace(Measurement.join(parts), why=found.why)
+        if joined.constant and found.method in ("importance", "psis"):
+            return joined.settled(_constant_elsewhere(model, guide, x, joined.elbo.pointwise))
+    return joined
+
+
+def _closed_form(model: Program, guide: Program, x: Any, draws: int, how: Plan, asked: Method) -> Measurement:
+    """Closed forms of a block of data, for some of which the density may turn out to be no quadratic."""
+    try:
+        return _complete(gaussian(model, guide, x), model, guide, x, draws, how)
+    except NotGaussianError:
+        if asked == "closed_form":
+            raise
+    if _not_flat(model, x, how.sites):
+        return importance(model, guide, x, draws)
+    return _complete(quadrature(model, x), model, guide, x, draws, how)
+
+
+def _constant_elsewhere(model: Program, guide: Program, x: Any, value: Tensor) -> bool:
+    """Whether draws from the prior, too, have the constant log-weights that those of the guide have."""
+    most = 64
+    for start in range(0, len(x), most):
+        part = x[start : start + most]
+        values = {name: site["value"] for name, site in latents(run(model, (part,), {}, draws=8)).items()}
+        weights = log_joint(model, part, values) - log_proposal(guide, part, values)
+        expected = value[start : start + most]
+        if not bool(((weights - expected).abs() <= 1e-4 * (1 + expected.abs())).all()):
+            return False
+    return True
 
 
 def quick_evidence(model: Program, guide: Program, x: Any, draws: int, most_bits: int = 10) -> Tensor:
@@ -227,6 +264,19 @@ def _not_flat(model: Program, x: Any, sites: list[GuideSite]) -> str | None:
     if reason is None:
         size = Coordinates(model, x).dimensions
         reason = None if size in NODES else f"the latents have {size} dimensions"
+    if reason is None and not one_prior(model, x[:16]):
+        reason = "p(z) differs between the data, which share quadrature's grid"
+    return reason
+
+
+def _too_dear(model: Program, x: Any, sites: list[GuideSite]) -> str | None:
+    """As :func:`_not_flat`; and where a usual grid would take long, a reason to be asked for it by name."""
+    reason = _not_flat(model, x, sites)
+    if reason is None:
+        nodes = 2 ** (18 if Coordinates(model, x).dimensions == 2 else 14)
+        cells = x.vocabulary + len(x) if isinstance(x, PackedCounts) else len(x) * x[0].numel()
+        if nodes * cells > AFFORDABLE:
+            return f"quadrature would take {nodes * cells:.1g} evaluations, and is only done when asked for"
     return reason
 
 

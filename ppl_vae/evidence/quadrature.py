@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.batches import PackedCounts
-from ppl_vae.evidence.coordinates import Coordinates
+from ppl_vae.evidence.coordinates import Coordinates, one_prior
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.log_weight import log_joint, shares_codes
 from ppl_vae.randomness import kept_random_state
@@ -25,7 +25,7 @@ CELLS = 2**22
 """Largest number of (node, datum, observed number) cells held at once."""
 SPREADS = 10
 """How far the grid reaches, in standard deviations of the prior."""
-NODES = {1: (2**8, 2**17), 2: (2**6, 2**11)}
+NODES = {1: (2**12, 2**17), 2: (2**6, 2**11)}
 """Nodes of an axis to begin with and at most, by the number of dimensions."""
 
 
@@ -35,8 +35,8 @@ def quadrature(model: Program, x: Any, *, tolerance: float = 1e-4, progress: Pro
     .. math:: \log p(x) \approx \log \Bigl( h^m \sum_{z \in \mathrm{grid}} p(x, z) \Bigr)
 
     For smooth densities that fade towards the ends the error of the rule falls faster than any power of the spacing h
-    (Trefethen and Weideman 2014, section 5): the spacing is halved until no value changes by more than the
-    tolerance. All data share the grid, so the decoder runs once a node.
+    (Trefethen and Weideman 2014, section 5): the spacing is halved until two changes in a row stay within the
+    tolerance. A peak far narrower than the spacing escapes them all. The data share the grid.
 
     Arguments:
         model: A model with one or two continuous numbers latent in all.
@@ -48,12 +48,14 @@ def quadrature(model: Program, x: Any, *, tolerance: float = 1e-4, progress: Pro
         An exact estimate, ``(data,)``, in nats.
 
     Raises:
-        ValueError: If the latents are discrete or have more dimensions.
+        ValueError: If the latents are discrete or have more dimensions, or their prior is not the same for all data.
     """
     coordinates = Coordinates(model, x)
     if coordinates.bits or coordinates.dimensions not in NODES:
         found = f"{coordinates.dimensions} continuous dimensions and {coordinates.width} bits"
         raise ValueError(f"quadrature takes latents of one or two continuous dimensions, but they have {found}")
+    if not one_prior(model, x[:16]):
+        raise ValueError("quadrature needs one prior for all data, but p(z) differs between them")
     with kept_random_state(0):
         prior = coordinates.prior_draws(model, x, 2**12)
         shared = len(x) > 1 and _shares(coordinates, model, x[:3], prior)
@@ -61,14 +63,14 @@ def quadrature(model: Program, x: Any, *, tolerance: float = 1e-4, progress: Pro
     fewest, most = NODES[coordinates.dimensions]
     precise = torch.float32 if prior.device.type == "mps" else torch.float64
     value = torch.full((len(x),), torch.nan, dtype=precise, device=prior.device)
-    change = torch.full_like(value, torch.inf)
+    change, before = torch.full_like(value, torch.inf), torch.full_like(value, torch.inf)
     left, nodes, cut = torch.arange(len(x), device=prior.device), fewest, torch.zeros_like(value).bool()
     while True:
         part = x if len(left) == len(x) else x[left]
         sums, edge = _sum(coordinates, model, part, centre, reach, nodes, shared)
-        change[left] = torch.where(sums == value[left], 0, sums - value[left]).abs().nan_to_num(torch.inf)
+        before[left], change[left] = change[left], (sums - value[left]).abs().nan_to_num(torch.inf)
         value[left], cut[left] = sums, edge > sums - 12
-        settled = change[left] <= tolerance
+        settled = (change[left] <= tolerance) & (before[left] <= tolerance)
         if progress:
             progress(int(settled.sum()))
         left = left[~settled]
@@ -78,6 +80,13 @@ def quadrature(model: Program, x: Any, *, tolerance: float = 1e-4, progress: Pro
     if progress:
         progress(len(left))
     notes = []
+    lost = ~(value < torch.inf)
+    if lost.any():
+        notes.append(
+            f"the sums of {int(lost.sum())} of {len(x)} data are no finite numbers: latents under- or overflow at the "
+            "end of their support; use float64, or annealing"
+        )
+    left = left[value[left].isfinite()]
     if len(left):
         worst = change[left].max().item()
         notes.append(
@@ -85,9 +94,12 @@ def quadrature(model: Program, x: Any, *, tolerance: float = 1e-4, progress: Pro
             "is narrower than its spacing; use annealing"
         )
     if cut.any():
-        notes.append(f"{int(cut.sum())} of {len(x)} data have mass beyond {SPREADS} standard deviations of the prior")
+        notes.append(
+            f"{int(cut.sum())} of {len(x)} data have mass beyond {SPREADS} standard deviations of the prior, or "
+            "where the numbers of their latents run into the end of the support: the evidence is wrong by it"
+        )
     grid = " x ".join([str(nodes)] * coordinates.dimensions)
-    return Estimate(value, f"quadrature on up to {grid} nodes", "exact", notes=tuple(notes))
+    return Estimate(value, f"quadrature on up to {grid} nodes", "approximate" if notes else "exact", notes=tuple(notes))
 
 
 def _score(coordinates: Coordinates, model: Program, x: Any, values: dict[str, Tensor], real: Tensor) -> Tensor:
@@ -127,7 +139,7 @@ def _sum(
         real = points[:, None] if shared else points[:, None].expand(-1, len(x), -1)
         joint = _score(coordinates, model, x, coordinates.values(real, real[..., :0]), real).to(precise)
         total = torch.logaddexp(total, joint.logsumexp(0))
-        outer = ((places == 0) | (places == nodes)).any(-1)
+        outer = ((places == 0) | (places == nodes)).any(-1) | coordinates.saturated(points[:, None])[:, 0]
         if outer.any():
             edge = torch.maximum(edge, joint[outer].amax(0))
     cell = (2 * reach / nodes).log().sum().to(precise)

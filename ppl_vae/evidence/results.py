@@ -223,14 +223,23 @@ class Measurement:
         spread.legend(frameon=False)
         figure.suptitle(title)
 
-    def settled(self, why: str) -> Measurement:
-        """The same with the reason for its method; exact where all weights turned out to be constant."""
+    @property
+    def constant(self) -> bool:
+        """Whether all log-weights of every datum were the same over different draws."""
         shape = self.evidence.k_hat
-        if shape is None or not shape.isneginf().all():
-            return replace(self, why=why)
-        words = "constant importance weights: the guide is the posterior"
-        exact = Estimate(self.elbo.pointwise, words, "exact")
-        return Measurement(exact, exact, Estimate(torch.zeros_like(exact.pointwise), words, "exact"), why)
+        return shape is not None and bool(shape.isneginf().all())
+
+    def settled(self, everywhere: bool) -> Measurement:
+        """What constant weights are worth: exact if they are the same everywhere, else a bound like any other."""
+        if everywhere:
+            words = "constant importance weights: the guide is the posterior"
+            exact = Estimate(self.elbo.pointwise, words, "exact")
+            return Measurement(exact, exact, Estimate(torch.zeros_like(exact.pointwise), words, "exact"), self.why)
+        note = (
+            "the log-weights are constant where the guide draws, but not elsewhere: the guide leaves out a part of the "
+            "posterior, and the evidence is higher than this"
+        )
+        return replace(self, evidence=replace(self.evidence, notes=(*self.evidence.notes, note)))
 
     def pointwise(self) -> dict[str, Tensor]:
         """All values a datum by name, for keeping."""
