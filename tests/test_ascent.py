@@ -120,7 +120,7 @@ def test_sites_of_all_families_together():
     x, model = torch.randn(30, 4), Mixed()
     guide = MeanField(model, x, layers=1, width=4)
     gap = split_gap(model, guide, x, steps=100, restarts=2)
-    assert gap.family == "independent latents, normal and categorical and one-hot categorical and Bernoulli"
+    assert gap.family == "independent latents, a normal, b Bernoulli, k categorical, o one-hot categorical"
     assert (gap.evidence.bound, gap.family_gap.bound) == ("lower", "between")
     assert gap.family_gap.figure.startswith("~ ")
     assert gap.amortisation_gap.mean > 10 * gap.amortisation_gap.se
