@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from ppl_vae.batches import PackedCounts
 from ppl_vae.evidence import quick_evidence
 from ppl_vae.evidence.enumeration import States
-from ppl_vae.evidence.measuring import obstacle
+from ppl_vae.evidence.planning import obstacle
 from ppl_vae.log_weight import Fixed, Sites, check_cover, log_joint, log_proposal, run, total
 from ppl_vae.losses import NonFiniteError, Objective, blame
 from ppl_vae.modes import evaluating

@@ -435,7 +435,7 @@ def test_evidence_by_annealing_agrees_and_is_taken_up_after_an_interruption(fold
     assert invoke("train", *SMALL, "--epochs", "3", "--out", "r").exit_code == 0
     exact = json.loads(invoke("evidence", "r", "--data", "30", "--json").stdout)
     assert exact["why"] == "the discrete latents have 8 joint states"
-    monkeypatch.setattr("ppl_vae.evidence.measuring.CHAINS", 80)
+    monkeypatch.setattr("ppl_vae.evidence.planning.CHAINS", 80)
     command = (
         "evidence",
         "r",

@@ -207,7 +207,7 @@ def test_a_bound_from_draws_beside_exact_evidence(monkeypatch):
     """What a guide with a dear density gets."""
     model, guide, x = text_pair(3, 1, Full)
     exact = measure(model, guide, x)
-    monkeypatch.setattr("ppl_vae.evidence.measuring.CHEAP_STATES", 4)
+    monkeypatch.setattr("ppl_vae.evidence.planning.CHEAP_STATES", 4)
     sampled = [measure(model, guide, x, draws=100) for _ in range(20)]
     torch.testing.assert_close(sampled[0].evidence.pointwise, exact.evidence.pointwise)
     assert sampled[0].gap.bound == "unbiased"

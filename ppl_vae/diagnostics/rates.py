@@ -14,7 +14,7 @@ from ppl_vae.batches import PackedCounts
 from ppl_vae.diagnostics.units import Units, analytic, as_numbers, beside, independent_kl, unit_names
 from ppl_vae.evidence.enumeration import States
 from ppl_vae.evidence.importance import in_blocks, rows_at_once
-from ppl_vae.evidence.measuring import cheap, data_block, obstacle
+from ppl_vae.evidence.planning import cheap, data_block, obstacle
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.log_weight import check_cover, latents, log_joint, log_parts, log_proposal, log_proposals, run
 from ppl_vae.randomness import kept_random_state

@@ -19,7 +19,8 @@ from ppl_vae.diagnostics.family import best_factorised
 from ppl_vae.diagnostics.gap import ANY, Gap
 from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.enumeration import States
-from ppl_vae.evidence.measuring import measure, obstacle
+from ppl_vae.evidence.measuring import measure
+from ppl_vae.evidence.planning import obstacle
 from ppl_vae.evidence.results import Estimate, Measurement
 from ppl_vae.guide import Latent
 from ppl_vae.log_weight import check_cover, latents, log_joint, log_proposal, run

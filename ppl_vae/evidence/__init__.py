@@ -5,7 +5,8 @@ from __future__ import annotations
 from ppl_vae.evidence.annealing import Schedule
 from ppl_vae.evidence.bidirectional import Sandwich, sandwich
 from ppl_vae.evidence.importance import sampled_elbo
-from ppl_vae.evidence.measuring import METHODS, Method, measure, plan, quick_evidence
+from ppl_vae.evidence.measuring import measure, quick_evidence
+from ppl_vae.evidence.planning import METHODS, Method, plan
 from ppl_vae.evidence.results import Estimate, Measurement
 
 __all__ = [

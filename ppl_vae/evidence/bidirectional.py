@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppl_vae.evidence.annealing import Annealer, Schedule
 from ppl_vae.evidence.importance import log_mean_exp
-from ppl_vae.evidence.measuring import CHAINS
+from ppl_vae.evidence.planning import CHAINS
 from ppl_vae.evidence.results import Estimate, finite
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
