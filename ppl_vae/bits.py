@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
-__all__ = ["UNIVERSAL", "AutoregressiveBits", "JointBits", "bit_states"]
+__all__ = ["UNIVERSAL", "AutoregressiveBits", "BitsDistribution", "JointBits", "bit_states"]
 
 
 def bit_states(bits: int, *, like: Tensor | None = None) -> Tensor:
@@ -26,7 +26,11 @@ def bit_states(bits: int, *, like: Tensor | None = None) -> Tensor:
     return (index >> torch.arange(bits - 1, -1, -1, device=device) & 1).to(dtype)
 
 
-class JointBits(TorchDistribution):
+class BitsDistribution(TorchDistribution):
+    """Any distribution whose values are codes of bits; guides over bits serve a prior of this kind."""
+
+
+class JointBits(BitsDistribution):
     r"""Any distribution over the joint states of a few bits: a categorical whose values are codes.
 
     Arguments:
@@ -81,7 +85,7 @@ class JointBits(TorchDistribution):
         return states.expand(-1, *self.batch_shape, *self.event_shape) if expand else states
 
 
-class AutoregressiveBits(TorchDistribution):
+class AutoregressiveBits(BitsDistribution):
     r"""Bits of which each depends on all before it.
 
     .. math:: \log q(z) = \sum_j \log \mathrm{Bernoulli}(z_j \mid \mathrm{logits}_j(z_1, \dots, z_{j-1}))

@@ -214,5 +214,31 @@ def list_command() -> Any:
     return Catalogue.take(models, guides, no_models | no_guides)
 
 
+@main.command()
+@click.argument("name", required=False)
+@click.option("--preset", default="smoke", show_default=True, help="smoke (seconds), cpu (minutes) or paper (in full).")
+@click.option("--seeds", type=click.IntRange(min=1), help="Repetitions, instead of the preset's.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    callback=_device,
+    help="Where to compute.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: runs/NAME-PRESET]")
+@with_json
+def experiment(name: str | None, preset: str, **how: Any) -> Any:
+    """Reproduce a table or figure of a paper, with what the paper could not measure.
+
+    NAME is an experiment, or a file of your own with PRESETS and run(study, ...); without it, all are listed. What is
+    done is kept cell by cell: the same command goes on after an interruption, and shows a finished report again.
+    Writes report.md, report.json, figures/ (PNG and PDF) and values/ (every raw number) into its folder.
+    """
+    from ppl_vae.experiment_runs import Experiments, run_experiment
+
+    return Experiments.take() if name is None else run_experiment(name, preset, **how)
+
+
 for _command in COMMANDS:
     main.add_command(_command)

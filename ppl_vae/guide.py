@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyro
@@ -13,6 +13,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from ppl_vae import exponential_family
+from ppl_vae.bits import BitsDistribution
 from ppl_vae.log_weight import latents, run
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
@@ -51,8 +52,8 @@ class Latent:
 class AmortisedGuide(PyroModule):
     """A guide q(z | x) that reads each datum through a network.
 
-    A subclass declares the families it ``supports``, builds its networks in the constructor, whose further
-    arguments are its command-line options, and draws the model's latents in ``forward``.
+    A subclass declares the families it ``supports`` (None is any), builds its networks in the constructor, whose
+    further arguments are its command-line options, and draws the model's latents in ``forward``.
 
     Arguments:
         model: A Pyro model that keeps the contract: one ``pyro.plate("data", len(x))`` with every site inside.
@@ -63,7 +64,7 @@ class AmortisedGuide(PyroModule):
             not support, naming the site.
     """
 
-    supports: tuple[str, ...] = ()
+    supports: tuple[str, ...] | None = ()
 
     def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
         super().__init__()
@@ -79,13 +80,14 @@ class AmortisedGuide(PyroModule):
                     'exactly one pyro.plate("data", len(x))'
                 )
         for name, site in latents(sites).items():
-            family = exponential_family.family(site["fn"])
-            if family not in self.supports:
+            inner = exponential_family.base(site["fn"])
+            family = "Bernoulli" if isinstance(inner, BitsDistribution) else exponential_family.family(inner)
+            if self.supports is not None and family not in self.supports:
                 raise ValueError(
                     f"{who} does not support latent site {name!r}, which is {family}; it supports "
                     f"{', '.join(self.supports)}"
                 )
-            self.latents.append(Latent.of(name, site["fn"]))
+            self.latents.append(replace(Latent.of(name, site["fn"]), family=family))
         if not self.latents:
             raise ValueError(f"{who}: the model has no latent site; a guide needs at least one pyro.sample without obs")
 

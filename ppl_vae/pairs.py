@@ -19,7 +19,7 @@ from pyro.nn import PyroModule
 
 from ppl_vae.batches import PackedCounts
 
-__all__ = ["Definition", "Option", "available", "facts", "find"]
+__all__ = ["Definition", "Option", "available", "facts", "find", "load_file"]
 
 Kind = Literal["models", "guides"]
 
@@ -172,7 +172,7 @@ def find(kind: Kind, name: str) -> Definition:
         choices = ", ".join(sorted(shipped | _own(kind)))
         raise ValueError(f"there is no {kind[:-1]} {name!r}; choose from {choices}, or give the path of a .py file")
     is_shipped = file.stem in shipped and file.resolve() == shipped[file.stem].resolve()
-    module = importlib.import_module(f"ppl_vae.{kind}.{file.stem}") if is_shipped else _load(file)
+    module = importlib.import_module(f"ppl_vae.{kind}.{file.stem}") if is_shipped else load_file(file)
     classes = [
         value
         for value in vars(module).values()
@@ -185,7 +185,7 @@ def find(kind: Kind, name: str) -> Definition:
     return Definition(kind, file, is_shipped, named[0])
 
 
-def _load(file: Path) -> ModuleType:
+def load_file(file: Path) -> ModuleType:
     """Runs a user's file as a module, from which it may import its neighbours."""
     if str(file.parent.resolve()) not in sys.path:
         sys.path.append(str(file.parent.resolve()))

@@ -21,7 +21,7 @@ __all__ = ["Checkpoint", "Interrupted", "Run", "atomic_write"]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or a request to terminate, with the folder of the run that can be taken up again."""
+    """Ctrl-C or a request to terminate, with the command that goes on."""
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -220,17 +220,20 @@ class Run:
     def write_metrics(self, rows: list[dict[str, Any]], name: str = "metrics") -> None:
         atomic_write(self.folder / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
 
-    def figure(self, name: str, draw: Callable[[Any], None], size: tuple[float, float]) -> None:
-        """Draws a figure into the folder as PNG, leaving the user's matplotlib alone."""
+    def figure(
+        self, name: str, draw: Callable[[Any], None], size: tuple[float, float], kinds: tuple[str, ...] = ("png",)
+    ) -> None:
+        """Draws a figure into the folder, leaving the user's matplotlib alone."""
         import io
 
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=160)
-        atomic_write(self.folder / "figures" / f"{name}.png", content.getvalue())
+        for kind in kinds:
+            content = io.BytesIO()
+            figure.savefig(content, format=kind, dpi=160)
+            atomic_write(self.folder / "figures" / f"{name}.{kind}", content.getvalue())
 
 
 def versions() -> dict[str, str]:

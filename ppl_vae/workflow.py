@@ -143,7 +143,7 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
     try:
         return _train_and_measure(config, run, pair, objective, how, settings, splits, corpus.notes, resume)
     except KeyboardInterrupt as error:
-        raise Interrupted(str(folder)) from error
+        raise Interrupted(f"ppl-vae train --resume {folder}") from error
 
 
 def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: Any) -> tuple[Objective, str]:

@@ -13,6 +13,7 @@ from torch.distributions import VonMises, biject_to
 from torch.distributions.transforms import Transform
 
 from ppl_vae import exponential_family
+from ppl_vae.bits import BitsDistribution
 from ppl_vae.log_weight import Fixed, latents, log_prob, run
 from ppl_vae.randomness import kept_random_state
 
@@ -57,7 +58,7 @@ class Coordinates:
         for name, site in sites.items():
             fn, value = site["fn"], site["value"]
             shape = value.shape[2:]
-            if exponential_family.bit_logits(fn) is not None:
+            if isinstance(exponential_family.base(fn), (torch.distributions.Bernoulli, BitsDistribution)):
                 size = shape.numel()
                 self.bits.append(_Part(name, shape, slice(self.width, self.width + size), None, value.dtype))
                 self.width += size

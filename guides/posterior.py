@@ -1,0 +1,50 @@
+"""The model's own posterior as a guide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+
+from ppl_vae.guide import AmortisedGuide
+
+
+class Posterior(AmortisedGuide):
+    r"""The model's own posterior, for models that know it in closed form.
+
+    .. math:: q(z \mid x) = p(z \mid x)
+
+    The gap is zero, and the gradient of the ELBO that of the likelihood: training with it is the EM algorithm by
+    gradient steps (Neal and Hinton 1998). It has no parameters of its own.
+
+    Arguments:
+        model: The generative model; its ``posterior(x)`` gives a distribution by site name.
+        x: An example batch.
+
+    Raises:
+        ValueError: If the model does not know its posterior.
+    """
+
+    supports = None
+
+    def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
+        super().__init__(model, x)
+        if not hasattr(model, "posterior"):
+            raise ValueError(
+                f"{type(model).__name__} does not know its posterior: give it a method posterior(x) that returns "
+                "distributions by site name, or take another guide"
+            )
+        self._of = (model.posterior,)  # in a tuple: the model's parameters are not the guide's
+        with torch.no_grad():
+            missing = {latent.name for latent in self.latents} - set(model.posterior(x))
+        if missing:
+            raise ValueError(f"the posterior of {type(model).__name__} lacks the sites {sorted(missing)}")
+
+    def forward(self, x: Any) -> None:
+        with torch.no_grad():
+            found = self._of[0](x)
+        with pyro.plate("data", len(x)):
+            for latent in self.latents:
+                pyro.sample(latent.name, found[latent.name])

@@ -1,0 +1,136 @@
+"""Experiments by name, and how one is run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ppl_vae.pairs import load_file
+from ppl_vae.progress import say
+from ppl_vae.report import Report
+from ppl_vae.runs import Interrupted
+from ppl_vae.study import Study
+
+__all__ = ["Experiment", "Experiments", "find_experiment", "run_experiment"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A file that reproduces a table or figure.
+
+    It defines ``PRESETS``, settings by the name of the preset, and ``run(study, **settings)``, which gives a
+    :class:`~ppl_vae.report.Report`.
+    """
+
+    name: str
+    file: Path
+    module: ModuleType
+
+    @property
+    def summary(self) -> str:
+        """First sentence of the file's docstring."""
+        return " ".join((inspect.getdoc(self.module) or "").split("\n\n")[0].split())
+
+    @property
+    def presets(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = self.module.PRESETS
+        return found
+
+
+@dataclass(frozen=True)
+class Experiments:
+    """All shipped experiments, with a line each."""
+
+    lines: dict[str, str]
+
+    @classmethod
+    def take(cls) -> Experiments:
+        return cls({name: find_experiment(name).summary for name in sorted(_shipped())})
+
+    def to_json(self) -> dict[str, str]:
+        return self.lines
+
+    def __str__(self) -> str:
+        table = Table(title="ppl-vae experiment NAME", title_justify="left", box=None, padding=(0, 2))
+        for column in ("name", "what it shows"):
+            table.add_column(column, overflow="fold")
+        for row in self.lines.items():
+            table.add_row(*row)
+        console = Console()
+        with console.capture() as captured:
+            console.print(table)
+        return captured.get().rstrip()
+
+
+def _shipped() -> dict[str, Path]:
+    package = importlib.import_module("ppl_vae.experiments")
+    assert package.__file__ is not None
+    return {p.stem: p for p in Path(package.__file__).parent.glob("*.py") if p.stem != "__init__"}
+
+
+def find_experiment(name: str) -> Experiment:
+    """An experiment by name (``gmm``) or by the path of a file of one's own.
+
+    Raises:
+        ValueError: If there is none, listing the choices; or if a file does not define ``PRESETS`` and ``run``.
+    """
+    path, shipped = Path(name), _shipped()
+    is_shipped = path.stem in shipped and path.suffix in ("", ".py") and path.parent.name in ("", "experiments")
+    if path.suffix == ".py" and path.is_file() and not (is_shipped and path.samefile(shipped[path.stem])):
+        file, module = path, load_file(path)
+    elif is_shipped:
+        file, module = shipped[path.stem], importlib.import_module(f"ppl_vae.experiments.{path.stem}")
+    else:
+        raise ValueError(
+            f"there is no experiment {name!r}; choose from {', '.join(sorted(shipped))}, or give the path of a .py file"
+        )
+    missing = [part for part in ("PRESETS", "run") if not hasattr(module, part)]
+    if missing:
+        raise ValueError(
+            f"{file} is no experiment: it lacks {' and '.join(missing)}; see the docstring of experiments/gmm.py"
+        )
+    return Experiment(path.stem, file, module)
+
+
+def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, device: str) -> Report:
+    """Runs an experiment, or takes it up where it was left, and writes its report.
+
+    Arguments:
+        name: Of the experiment, or its file.
+        preset: One of its presets.
+        out: Its folder; by default ``runs/NAME-PRESET``.
+        seeds: Instead of the preset's.
+        device: Where to compute.
+
+    Raises:
+        ValueError: If there is no such experiment or preset, or the folder holds something else.
+    """
+    found = find_experiment(name)
+    if preset not in found.presets:
+        raise ValueError(f"experiment {found.name} has no preset {preset!r}; choose from {', '.join(found.presets)}")
+    settings = dict(found.presets[preset])
+    if seeds is not None and "seeds" not in settings:
+        raise ValueError(f"experiment {found.name} draws nothing, so it takes no --seeds")
+    folder = out or Path("runs") / f"{found.name}-{preset}"
+    # More seeds go on from those there are; what another version of the experiment kept is not its own.
+    what = {"experiment": found.name, "preset": preset, "settings": {k: v for k, v in settings.items() if k != "seeds"}}
+    source = hashlib.sha256(found.file.read_bytes()).hexdigest()[:16]
+    study = Study(folder, what | {"source": source, "device": device}, device)
+    say(f"{found.name}, preset {preset}, in {folder}")
+    begun = time.monotonic()
+    try:
+        report: Report = found.module.run(study, **settings | ({} if seeds is None else {"seeds": seeds}))
+    except KeyboardInterrupt as error:
+        raise Interrupted("the same command") from error
+    study.finish(report)
+    say(f"{time.monotonic() - begun:.0f} s; table, values and figures are in {folder}")
+    return report

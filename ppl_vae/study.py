@@ -1,0 +1,125 @@
+"""The folder an experiment works in: trainings and values kept cell by cell, figures, and the report at the end."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from ppl_vae.choice import fit_estimator, make_estimator
+from ppl_vae.losses import Objective
+from ppl_vae.objectives import DiscreteELBO
+from ppl_vae.progress import say
+from ppl_vae.randomness import kept_random_state
+from ppl_vae.report import Report
+from ppl_vae.runs import Checkpoint, Run, atomic_write, versions
+from ppl_vae.sites import guide_sites
+from ppl_vae.training import Settings, Trainer
+
+__all__ = ["Study"]
+
+
+class Study:
+    """Where an experiment keeps what it has done, so that a killed one goes on where it was.
+
+    Arguments:
+        folder: Made if it is not there.
+        what: All that the results depend on, as JSON holds it: the experiment, its preset and settings.
+        device: Where to compute.
+
+    Raises:
+        ValueError: If the folder holds another experiment, or this one with other settings, naming them.
+    """
+
+    def __init__(self, folder: Path, what: dict[str, Any], device: str = "cpu") -> None:
+        self.folder, self.device = folder, torch.device(device)
+        self.run = Run(folder)
+        if (folder / "experiment.json").exists():
+            known = self.run.read_json("experiment.json")
+            other = [key for key, value in json.loads(json.dumps(what)).items() if known.get(key) != value]
+            if other:
+                was = ", ".join(f"{key} {known.get(key)!r} is now {what[key]!r}" for key in other)
+                raise ValueError(f"{folder} holds an experiment begun otherwise ({was}); choose another --out")
+        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"{folder} is there and holds no experiment; choose another --out")
+        else:
+            self.run.write_json("experiment.json", what | {"versions": versions()})
+
+    def values(self, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What was computed under this name before, or else now: tensors by name.
+
+        Whatever is drawn depends on the name alone, not on what came before it.
+        """
+        path = self.folder / "values" / f"{name}.safetensors"
+        if path.exists():
+            return Checkpoint.read(path).tensors
+        say(name)
+        with kept_random_state(zlib.crc32(name.encode())), pyro.validation_enabled(False):
+            found = compute()
+        Checkpoint(found, {}).write(path)
+        # As the next call will find them: on the CPU, whatever made them.
+        return {key: value.detach().cpu() for key, value in found.items()}
+
+    def train(
+        self,
+        name: str,
+        model: torch.nn.Module,
+        guide: torch.nn.Module,
+        x: Any,
+        settings: Settings,
+        *,
+        validation: Any | None = None,
+        objective: Objective | None = None,
+        estimator: str = "enumerate",
+    ) -> Trainer:
+        """Trains a pair, takes up its training, or gives it the state it ended with before.
+
+        Arguments:
+            name: Of the run below the study's folder.
+            model: Left in its best state, as the guide is; parameters that need no gradient stay as they are.
+            guide: The guide.
+            x: The data.
+            settings: How to train.
+            validation: Data to choose the epoch by; without them the last state is the one.
+            objective: By default the ELBO.
+            estimator: Of the ELBO's gradient; another where it does not fit.
+
+        Returns:
+            The trainer, for its ``rows``.
+        """
+        run, what = Run(self.folder / "runs" / name), {"settings": json.loads(json.dumps(asdict(settings)))}
+        if not (run.folder / "config.json").exists():
+            Run.create(run.folder, what)
+        elif run.config["settings"] != what["settings"]:
+            raise ValueError(f"{run.folder} was begun with other settings; choose another --out")
+        model.to(self.device)
+        guide.to(self.device)
+        if objective is None:
+            sites = guide_sites(guide, (x[:2],))
+            objective = DiscreteELBO(fit_estimator(make_estimator(estimator), sites)[0])
+        trainer = Trainer(model, guide, objective, run, settings)
+        with kept_random_state(settings.seed):
+            if not trainer.resume():
+                say(f"{name}: {settings.epochs} epochs of {len(x)} data")
+            trainer.fit(x, validation)
+            trainer.restore_best()
+        return trainer
+
+    def figure(self, name: str, draw: Callable[[Any], None], size: tuple[float, float]) -> None:
+        """Draws a figure into the folder, as PNG to look at and as PDF for a paper."""
+        self.run.figure(name, draw, size, ("png", "pdf"))
+
+    def finish(self, report: Report) -> None:
+        """Writes the report, as JSON and as a page."""
+        self.run.write_json("report.json", report.to_json())
+        figures = "".join(
+            f"![{path.stem}](figures/{path.name})\n" for path in sorted(self.folder.glob("figures/*.png"))
+        )
+        atomic_write(self.folder / "report.md", f"{report.markdown()}\n{figures}".encode())
