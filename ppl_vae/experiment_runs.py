@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import inspect
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +21,8 @@ from ppl_vae.runs import Interrupted
 from ppl_vae.study import Study
 
 __all__ = ["Experiment", "Experiments", "find_experiment", "run_experiment"]
+
+SMOKE = "preset smoke cuts its trainings short: what it says of trained pairs is no finding; take --preset cpu"
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
         report: Report = found.module.run(study, **settings | ({} if seeds is None else {"seeds": seeds}))
     except KeyboardInterrupt as error:
         raise Interrupted("the same command") from error
+    if preset == "smoke":
+        report = replace(report, notes=(*report.notes, SMOKE))
     study.finish(report)
     say(f"{time.monotonic() - begun:.0f} s; table, values and figures are in {folder}")
     return report

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 __all__ = ["best_factorised"]
 
@@ -13,7 +14,7 @@ __all__ = ["best_factorised"]
 def best_factorised(
     table: Tensor,
     sizes: Sequence[int],
-    starts: Sequence[Sequence[Tensor]],
+    starts: Sequence[Sequence[Tensor]] = (),
     *,
     sweeps: int = 500,
     tolerance: float = 1e-7,
@@ -29,7 +30,8 @@ def best_factorised(
     Arguments:
         table: log p(x, z) of all joint states, the last factor fastest, ``(data, states)``.
         sizes: States of each factor; their product is ``states``.
-        starts: Where to begin: for each start the log-probabilities of every factor, ``(data, size)``.
+        starts: Where to begin beside the marginals of the posterior, its mode, and the uniform distribution: for each
+            start the log-probabilities of every factor, ``(data, size)``.
         sweeps: At most so many a start.
         tolerance: In nats; a start ends when no datum gains more in a sweep.
 
@@ -38,15 +40,17 @@ def best_factorised(
 
     Example:
         >>> table = torch.tensor([[0.5, 0.125, 0.25, 0.125]]).log()  # two bits
-        >>> uniform = [torch.full((1, 2), 0.5).log()] * 2
-        >>> bound, _ = best_factorised(table, [2, 2], [uniform])
+        >>> bound, _ = best_factorised(table, [2, 2])
         >>> bool(-0.04 < bound < 0)  # below log 1, the evidence
         True
     """
     high = table.amax(1, keepdim=True)
     centred = (table - high).clamp(min=-1e30)  # a state of probability zero must not make 0 * -inf
-    best, factors = torch.full_like(high[:, 0], -torch.inf), [torch.empty_like(s) for s in starts[0]]
-    for start in starts:
+    # On data that lie symmetrically the first and the last begin on a saddle; the mode breaks the tie.
+    uniform = [high.new_zeros(len(table), size).log_softmax(1) for size in sizes]
+    always = [_marginals(table.log_softmax(1), sizes), _mode(table, sizes), uniform]
+    best, factors = torch.full_like(high[:, 0], -torch.inf), uniform
+    for start in [*starts, *always]:
         bound, found = _ascend(centred, sizes, [factor.to(table.dtype) for factor in start], sweeps, tolerance)
         better = bound > best
         best = torch.where(better, bound, best)
@@ -75,3 +79,22 @@ def _ascend(
             break
         last = bound
     return bound, factors
+
+
+def _marginals(posterior: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Log-marginals of each factor under joint log-probabilities ``(data, states)``."""
+    probability, found, left = posterior.exp(), [], 1
+    for size in sizes:
+        found.append(probability.reshape(len(posterior), left, size, -1).sum((1, 3)).clamp(min=1e-30).log())
+        left *= size
+    return found
+
+
+def _mode(joint: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Log-probabilities of factors that all but insist on the most probable state of each datum."""
+    found, index, stride = [], joint.argmax(1), joint.shape[1]
+    for size in sizes:
+        stride //= size
+        there = functional.one_hot(index // stride % size, size).to(joint)
+        found.append((there * 0.9 + 0.1 / size).log())
+    return found

@@ -187,10 +187,7 @@ def _split(
         return evidence, evidence, elbo
     own = _factors(guide, x, sites, precise)
     sizes = [factor.shape[1] for factor in own]
-    uniform = [torch.zeros_like(factor).log_softmax(1) for factor in own]
-    # On data that lie symmetrically the first and the last begin on a saddle; the mode breaks the tie.
-    starts = [own, _marginals(joint - evidence[:, None], sizes), _mode(joint, sizes), uniform]
-    best, _ = best_factorised(joint, sizes, starts)
+    best, _ = best_factorised(joint, sizes, [own])
     # Rounding must not lift the best member above the evidence.
     return evidence, torch.maximum(best, elbo).clamp(max=evidence), elbo
 
@@ -209,23 +206,4 @@ def _factors(guide: Program, x: Any, sites: list[GuideSite], dtype: torch.dtype)
         else:
             support = fn.enumerate_support(expand=False)[:, 0]
             found.append(fn.log_prob(support.expand(-1, *fn.shape()[1:])).T.to(dtype).log_softmax(1))
-    return found
-
-
-def _marginals(posterior: Tensor, sizes: list[int]) -> list[Tensor]:
-    """Log-marginals of each factor under joint log-probabilities ``(data, states)``."""
-    probability, found, left = posterior.exp(), [], 1
-    for size in sizes:
-        found.append(probability.reshape(len(posterior), left, size, -1).sum((1, 3)).clamp(min=1e-30).log())
-        left *= size
-    return found
-
-
-def _mode(joint: Tensor, sizes: list[int]) -> list[Tensor]:
-    """Log-probabilities of factors that all but insist on the most probable state of each datum."""
-    found, index, stride = [], joint.argmax(1), joint.shape[1]
-    for size in sizes:
-        stride //= size
-        there = functional.one_hot(index // stride % size, size).to(joint)
-        found.append((there * 0.9 + 0.1 / size).log())
     return found
