@@ -47,8 +47,6 @@ def measure_gap(
         return Gap.join([done[start] for start in range(0, len(x), BLOCK)])
 
     _, found = resumable(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
-    for line in found.warnings:
-        say(f"note: {line}")
     gaps = found.evidence.pointwise - found.elbo.pointwise
     opened.name_worst("widest gaps", split, count, found.worst(3), gaps)
     return found

@@ -115,8 +115,6 @@ def measure_evidence(
         lambda pair, x, done, tick: measure(pair.model, pair.guide, x, done=done, progress=tick, **options),
         lambda pair, x: plan(pair.model, x, **options).cells,
     )
-    for line in found.evidence.warnings:
-        say(f"note: {line}")
     opened.name_worst("widest gaps", split, count, found.worst(3), found.gap.pointwise)
     return found
 
@@ -178,8 +176,6 @@ def measure_information(folder: Path, split: str, draws: int, codes: int, count:
         lambda pair, x, tick: information(pair.model, pair.guide, x, draws=draws, codes=codes, progress=tick),
         lambda pair, x: steps(pair.model, pair.guide, x, draws=draws, codes=codes),
     )
-    for line in found.warnings:
-        say(f"note: {line}")
     if split != "test":
         say(
             "note: the pair has seen these data, so that the entropy of the population may be above the bound shown; "

@@ -536,7 +536,9 @@ def test_the_gap_of_long_codes_is_split_by_ascent(folder):
     assert content["optimisation"]["gained_in_the_second_round_of_the_ascent"]["se"] > 0
     assert "widest gaps" in result.stderr
     few = invoke("gap", "r", "--data", "10", "--method", "enumeration")
-    assert "the latents have 1048576 joint states, more than 2^16; use method='ascent'" in " ".join(few.output.split())
+    assert "the latents have 1048576 joint states, more than 2^16; use the method 'ascent'" in " ".join(
+        few.output.split()
+    )
 
 
 LADDER = ("gap", "r", "--ladder", "linear_counts, mean_field, full", "--data", "30", "--epochs")

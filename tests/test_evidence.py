@@ -219,7 +219,9 @@ def test_few_draws_are_refused_and_impossible_enumeration_named():
     with pytest.raises(ValueError, match="at least 2 draws a datum, got 1"):
         measure(model, guide, x, method="importance", draws=1)
     model, guide, x = text_pair(17)
-    with pytest.raises(ValueError, match="131072 joint states, more than 2.16; use method='importance'"):
+    with pytest.raises(
+        ValueError, match="131072 joint states, more than 2.16; use the method 'annealing' or 'importance'"
+    ):
         measure(model, guide, x, method="enumeration")
     assert measure(model, guide, x, draws=20).evidence.method == "importance, 20 draws"
 

@@ -149,7 +149,7 @@ def test_quadrature_says_where_its_grid_is_too_coarse(monkeypatch):
 
 def test_quadrature_refuses_what_is_not_one_or_two_numbers():
     pair = LinearGaussian(3)
-    with pytest.raises(ValueError, match="the latents have 3 dimensions; use method='importance' or 'annealing'"):
+    with pytest.raises(ValueError, match="the latents have 3 dimensions; use the method 'closed_form'"):
         measure(pair.model, pair.guide, pair.simulate(2)[1], method="quadrature")
     model = Text(7, bits=2)
     with pytest.raises(ValueError, match="site 'z' is Bernoulli"):

@@ -127,7 +127,7 @@ class Gap:
         console = Console(width=90)
         with console.capture() as captured:
             console.print(table)
-        return captured.get().rstrip()
+        return captured.get().rstrip() + "".join(f"\nnote: {line}" for line in self.warnings)
 
     def draw(self, figure: Any, title: str) -> None:
         """A waterfall from evidence to ELBO, and how the two gaps are spread over the data."""

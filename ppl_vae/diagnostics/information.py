@@ -173,7 +173,7 @@ class Information:
         console = Console(width=100)
         with console.capture() as captured:
             console.print(table)
-        return f"{captured.get().rstrip()}\n{self.units}"
+        return f"{captured.get().rstrip()}\n{self.units}" + "".join(f"\nnote: {line}" for line in self.warnings)
 
     def draw(self, figure: Any, title: str) -> None:
         """The units, most telling first, and the information among its bounds."""

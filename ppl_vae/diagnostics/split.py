@@ -98,7 +98,7 @@ def split_gap(
             check_cover(run(model, (x[:2],), {}, draws=1), few)
         wrong = obstacle(sites, most_bits)
         if method == "enumeration" and wrong:
-            raise ValueError(f"the gap cannot be split by enumeration: {wrong}; use method='ascent'")
+            raise ValueError(f"the gap cannot be split by enumeration: {wrong}; use the method 'ascent'")
         only = next(iter(few.values()))["fn"] if len(few) == 1 else None
         if method != "ascent" and wrong is None:
             universal = isinstance(only, UNIVERSAL)

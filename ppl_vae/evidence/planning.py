@@ -85,7 +85,9 @@ def plan(
         method, why = "importance", f"no exact method serves: {'; '.join(reasons.values())}"
     elif method in reasons:
         words = method.replace("_", " ")
-        raise ValueError(f"{words} is not possible: {reasons[method]}; use method='importance' or 'annealing'")
+        better = [other for other in obstacles if other != method and _serves(obstacles[other])]
+        instead = better[0] if better else "annealing' or 'importance"
+        raise ValueError(f"{words} is not possible: {reasons[method]}; use the method '{instead}'")
     elif method in obstacles:
         why = {
             "enumeration": f"the discrete latents have {prod(site.states for site in sites)} joint states",
@@ -101,6 +103,13 @@ def plan(
         block = max(1, min(len(x), CHAINS // draws))
         each = (schedule or Schedule()).cells(draws)
     return Plan(method, why, sites, block, len(x) * each)
+
+
+def _serves(obstacle: Callable[[], str | None]) -> bool:
+    try:
+        return obstacle() is None
+    except ValueError:
+        return False
 
 
 def obstacle(sites: list[GuideSite], most_bits: int) -> str | None:

@@ -86,10 +86,12 @@ class Estimate:
         limit, count = k_hat_limit(self.draws), len(self.k_hat)
         unknown, high = int(self.k_hat.isnan().sum()), int((self.k_hat > limit).sum())
         if unknown:
-            lines.append(
-                f"{unknown} of {count} data have too few different draws to judge their weights by: take 21 draws or "
-                "more, mistrust a guide that always draws the same, or enumerate"
+            remedy = (
+                "take 21 draws or more"
+                if self.draws < 21
+                else "the guide all but always draws the same; anneal, or enumerate"
             )
+            lines.append(f"{unknown} of {count} data have too few different draws to judge their weights by: {remedy}")
         if high:
             lines.append(
                 f"{high} of {count} data have a Pareto k-hat over {limit:.2f}: few draws carry the estimate, the "
@@ -194,7 +196,7 @@ class Measurement:
         console = Console(width=110)
         with console.capture() as captured:
             console.print(table)
-        return captured.get().rstrip()
+        return captured.get().rstrip() + "".join(f"\nnote: {line}" for line in self.evidence.warnings)
 
     def worst(self, count: int = 5) -> list[int]:
         """Positions of the data with the widest gaps, widest first."""
