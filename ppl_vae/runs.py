@@ -38,6 +38,10 @@ def atomic_write(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            # As any new file: mkstemp's are for the owner alone, and runs are shared.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(name, 0o666 & ~mask)
             os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
