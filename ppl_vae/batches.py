@@ -146,10 +146,7 @@ class PackedCounts:
             start, stop, step = index.indices(len(self))
             if step == 1:
                 offsets = self.offsets[start : max(start, stop) + 1]
-                first, last = int(offsets[0]), int(offsets[-1])
-                return PackedCounts(
-                    offsets - first, self.words[first:last], self.counts[first:last], self.vocabulary, check=False
-                )
+                return self._part(offsets - offsets[0], slice(int(offsets[0]), int(offsets[-1])), slice(start, stop))
             index = torch.arange(start, stop, step, device=self.device)
         rows = torch.as_tensor(index, device=self.device)
         rows = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows.long()
@@ -158,7 +155,13 @@ class PackedCounts:
         # Entry k of document r of the result is entry offsets[rows[r]] + k of this batch.
         shift = torch.repeat_interleave(self.offsets[:-1][rows] - offsets[:-1], sizes)
         entries = torch.arange(len(shift), device=self.device) + shift
-        return PackedCounts(offsets, self.words[entries], self.counts[entries], self.vocabulary, check=False)
+        return self._part(offsets, entries, rows)
+
+    def _part(self, offsets: Tensor, entries: slice | Tensor, rows: slice | Tensor) -> PackedCounts:
+        """Some documents, which know what the whole knows of each: it is computed once, not batch by batch."""
+        part = PackedCounts(offsets, self.words[entries], self.counts[entries], self.vocabulary, check=False)
+        part.lengths, part.log_coefficient = self.lengths[rows], self.log_coefficient[rows]
+        return part
 
     @cached_property
     def sizes(self) -> Tensor:

