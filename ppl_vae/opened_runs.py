@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ppl_vae.batches import PackedCounts
+from ppl_vae.batches import concatenate
 from ppl_vae.corpora import Corpus
 from ppl_vae.progress import say
 from ppl_vae.runs import Checkpoint, Run
@@ -95,7 +95,7 @@ def open_run(folder: Path) -> Opened:
     splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
     name, state = best_state(run)
     if name == "retrain-best":
-        splits["train"] = PackedCounts.concatenate([splits["train"], splits.pop("validation")])
+        splits["train"] = concatenate([splits["train"], splits.pop("validation")])
     pair = Pair.build(config, splits["train"])
     pair.state = Checkpoint.into(run.checkpoint(name), pair.model, pair.guide).digest
     return Opened(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus, state)

@@ -10,7 +10,7 @@ from typing import Any
 import pyro
 import torch
 
-from ppl_vae.batches import PackedCounts
+from ppl_vae.batches import PackedCounts, concatenate
 from ppl_vae.choice import fit_estimator, make_estimator
 from ppl_vae.corpora import Corpus, load_corpus
 from ppl_vae.evidence import measure, plan
@@ -188,7 +188,7 @@ def _train_and_measure(
     validation = splits["validation"] if len(splits["validation"]) else None
     trainer.fit(splits["train"], validation)
     if config["retrain"] and validation is not None:
-        everything = PackedCounts.concatenate([splits["train"], splits["validation"]])
+        everything = concatenate([splits["train"], splits["validation"]])
         pair = Pair.build(config, everything)
         shorter = Settings(
             **asdict(settings) | {"schedule": _cut(settings.schedule, trainer.best_epoch), "patience": 0}

@@ -1,8 +1,9 @@
-"""Corpora of texts as packed word counts: two that go by name, and the user's own in the usual formats."""
+"""Data by name, and the user's own in the usual formats: documents as packed word counts, others as tensors."""
 
 from __future__ import annotations
 
 from ppl_vae.corpora.corpus import Corpus
-from ppl_vae.corpora.load import CORPORA, load_corpus
+from ppl_vae.corpora.load import CORPORA, DOCUMENTS, TENSORS, data_of, load_corpus
+from ppl_vae.corpora.synthetic import FOUR_GAUSSIANS
 
-__all__ = ["CORPORA", "Corpus", "load_corpus"]
+__all__ = ["CORPORA", "DOCUMENTS", "FOUR_GAUSSIANS", "TENSORS", "Corpus", "data_of", "load_corpus"]

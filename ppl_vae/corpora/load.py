@@ -6,23 +6,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pooch
+import torch
 
+from ppl_vae.batches import PackedCounts
+from ppl_vae.corpora.arrays import holds_arrays, read_npy, read_npz
 from ppl_vae.corpora.corpus import Corpus
 from ppl_vae.corpora.csr import read_csr
+from ppl_vae.corpora.digits import read_mnist, shrunk
 from ppl_vae.corpora.docstrings import read_docstrings
+from ppl_vae.corpora.idx import is_idx_folder, read_idx, read_idx_folder
 from ppl_vae.corpora.matlab import is_matlab_folder, read_matlab
 from ppl_vae.corpora.newsgroups import data_folder, read_newsgroups
 from ppl_vae.corpora.prepare import prepare
-from ppl_vae.corpora.raw import Raw
+from ppl_vae.corpora.raw import Raw, RawArrays
 from ppl_vae.corpora.reading import plain_name
 from ppl_vae.corpora.svmlight import read_svmlight
+from ppl_vae.corpora.synthetic import bars, gaussians
 from ppl_vae.corpora.tables import read_table
 from ppl_vae.corpora.texts import read_folder
 from ppl_vae.corpora.uci import read_uci
 
-__all__ = ["CORPORA", "load_corpus"]
+__all__ = ["CORPORA", "DOCUMENTS", "TENSORS", "data_of", "load_corpus"]
 
-CORPORA: dict[str, str] = {
+DOCUMENTS: dict[str, str] = {
     "docstrings": "docstrings of the installed scientific packages, labelled by package; needs no network",
     "20news": "20 Newsgroups sorted by date: 11,269 training and 7,505 test posts in 20 groups; fetched once",
     "FILE.npz": "SciPy sparse counts, a row a document; vocabulary.txt and labels.txt beside it if there are any",
@@ -32,9 +38,35 @@ CORPORA: dict[str, str] = {
     "FOLDER/": "a folder of .txt files, sub-folders are labels, or splits if called train, validation and test; "
     "or the files train.data, train.label, ... of the Matlab layout (also as a .tgz)",
 }
-"""What :func:`load_corpus` takes, and a line about each: names in lower case, then forms of files."""
+"""Corpora of documents that :func:`load_corpus` takes, and a line about each: names, then forms of files."""
 
-_NAMED = ("docstrings", "20news")
+TENSORS: dict[str, str] = {
+    "gaussians": "points drawn from four Gaussians in the plane, (2,); needs no network",
+    "bars": "bars and stripes, 4 x 4 binary pictures, (16,); needs no network",
+    "mnist": "60,000 and 10,000 handwritten digits, values in [0, 1], (28, 28); fetched once",
+    "mnist8": "the digits averaged down to 8 x 8, values in [0, 1], (64,)",
+    "mnist8_binary": "the same, 0 or 1, (64,)",
+    "FILE.npy": "an array (data, ...) of numbers",
+    "ARRAYS.npz": "arrays of numbers called train and perhaps validation and test",
+    "FILE-idx3-ubyte": "pictures in the format of MNIST, bytes over 255, with labels beside them (also .gz)",
+    "IDX/": "a folder with the four files of MNIST or a relative, such as train-images-idx3-ubyte.gz",
+}
+"""The same for tensors, with the shape of a datum."""
+
+CORPORA = DOCUMENTS | TENSORS
+"""All that :func:`load_corpus` takes."""
+
+_Reader = Callable[[Path], Raw | RawArrays]
+
+_NAMED: dict[str, _Reader] = {
+    "docstrings": lambda cache: read_docstrings(cache),
+    "20news": lambda cache: read_newsgroups(data_folder(cache)),
+    "gaussians": lambda cache: gaussians(),
+    "bars": lambda cache: bars(),
+    "mnist": lambda cache: read_mnist(data_folder(cache)),
+    "mnist8": lambda cache: shrunk(read_mnist(data_folder(cache))),
+    "mnist8_binary": lambda cache: shrunk(read_mnist(data_folder(cache)), binary=True),
+}
 
 
 def load_corpus(
@@ -45,25 +77,25 @@ def load_corpus(
     seed: int = 0,
     cache: Path | None = None,
 ) -> Corpus:
-    """Loads a corpus as word counts in three splits.
+    """Loads documents as word counts, or other data as tensors, in three splits.
 
     The words kept are those that occur in the most documents of the full training split, ties by word id;
     validation documents are training documents by origin, held out after that choice. Without a test split
-    of its own, a source gives a tenth of its documents to the test, the same ones for every seed.
+    of its own, a source gives a tenth of its data to the test, the same ones for every seed.
     Documents without a word that was kept are dropped. ``notes`` of the result tells of all this.
 
     Arguments:
         name: A name of :data:`CORPORA` or the path of a file or folder. A name wins over a path: a folder called
             ``docstrings`` is ``./docstrings``. Text files may be compressed (``.gz``, ``.xz``).
-        vocabulary: How many words to keep at most.
-        validation: The fraction of the training documents to hold out, in ``[0, 1)``.
-        seed: Chooses the validation documents. The global random state is neither used nor changed.
+        vocabulary: How many words to keep at most; means nothing for tensors.
+        validation: The fraction of the training data to hold out, in ``[0, 1)``.
+        seed: Chooses the validation data. The global random state is neither used nor changed.
         cache: Folder for what is found or fetched once, by default the user's cache folder. Data sets are looked
             for and fetched to the folder that the environment variable ``PPL_VAE_DATA`` names, if it is set.
 
     Raises:
         ValueError: If the name is unknown, an argument out of range, the data are missing, malformed or
-            cannot be fetched, or a split ends without documents.
+            cannot be fetched, or a split ends without data.
 
     Example:
         >>> import tempfile
@@ -75,29 +107,41 @@ def load_corpus(
         ('is', 'rose')
         >>> corpus.train.lengths
         tensor([3.])
+        >>> load_corpus("bars").train.shape
+        torch.Size([9000, 16])
     """
     try:
-        raw = _named(name, cache) if name in _NAMED else _reader(name)(Path(name))
+        raw = _NAMED[name](cache or Path(pooch.os_cache("ppl-vae"))) if name in _NAMED else _reader(name)(Path(name))
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error}); check the path and its permissions") from error
     return prepare(str(name), raw, vocabulary=vocabulary, validation=validation, seed=seed)
 
 
-def _named(name: str, cache: Path | None) -> Raw:
-    if name == "20news":
-        return read_newsgroups(data_folder(cache))
-    return read_docstrings(cache or Path(pooch.os_cache("ppl-vae")))
+def data_of(name: str) -> type:
+    """The kind of batch a corpus gives, known without loading it: packed counts or tensors.
+
+    Raises:
+        ValueError: If the name is unknown, listing the choices.
+
+    Example:
+        >>> data_of("20news").__name__, data_of("mnist").__name__
+        ('PackedCounts', 'Tensor')
+    """
+    tensors = name in TENSORS if name in _NAMED else _reader(name) in (read_npy, read_npz, read_idx, read_idx_folder)
+    return torch.Tensor if tensors else PackedCounts
 
 
-def _reader(name: str) -> Callable[[Path], Raw]:
+def _reader(name: str) -> _Reader:
     path = Path(name)
     if path.is_dir():
-        return read_matlab if is_matlab_folder(path) else read_folder
+        return read_matlab if is_matlab_folder(path) else read_idx_folder if is_idx_folder(path) else read_folder
     plain = plain_name(path)
     if plain.startswith("docword.") and plain.endswith(".txt"):
         return read_uci
-    readers = {
-        (".npz",): read_csr,
+    readers: dict[tuple[str, ...], _Reader] = {
+        (".npz",): read_npz if holds_arrays(path) else read_csr,
+        (".npy",): read_npy,
+        ("idx3-ubyte",): read_idx,
         (".svm", ".svmlight", ".libsvm"): read_svmlight,
         (".csv", ".tsv"): read_table,
         (".tgz", ".tar"): read_matlab,

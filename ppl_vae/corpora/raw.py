@@ -1,4 +1,4 @@
-"""What every reader returns, whatever the format: counts as the source has them."""
+"""What every reader returns, whatever the format: counts or numbers as the source has them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-__all__ = ["Documents", "Raw", "SplitName", "made_up_words"]
+__all__ = ["Arrays", "Documents", "Raw", "RawArrays", "SplitName", "made_up_words"]
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -42,7 +42,7 @@ class Documents:
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """A source as it was read: nothing cut, dropped or held out yet.
+    """A source of documents as it was read: nothing cut, dropped or held out yet.
 
     Arguments:
         splits: The source's own splits. ``"train"`` is always there; a source without splits has only that.
@@ -53,6 +53,41 @@ class Raw:
 
     splits: dict[SplitName, Documents]
     words: tuple[str, ...]
+    label_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """Data of one split of a source that are no documents.
+
+    Arguments:
+        values: Finite numbers, ``(data, *shape)``, float32.
+        labels: Class ids, ``(data,)``, int64, or ``None``.
+    """
+
+    values: NDArray[np.float32]
+    labels: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: NDArray[np.int64]) -> Arrays:
+        """The data at the positions ``rows``, in that order."""
+        return Arrays(self.values[rows], None if self.labels is None else self.labels[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class RawArrays:
+    """A source of other data as it was read: nothing held out yet.
+
+    Arguments:
+        splits: The source's own splits. ``"train"`` is always there; a source without splits has only that.
+        label_names: The name of each class id; empty without labels.
+        notes: Lines for the user.
+    """
+
+    splits: dict[SplitName, Arrays]
     label_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 

@@ -1,0 +1,96 @@
+"""MNIST (LeCun, Bottou, Bengio and Haffner 1998), whole and shrunk: in the data folder, or fetched into it once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pooch
+from numpy.typing import NDArray
+
+from ppl_vae.corpora.idx import is_idx_folder, read_idx_folder
+from ppl_vae.corpora.raw import RawArrays
+from ppl_vae.corpora.reading import TextFile
+
+__all__ = ["read_mnist", "shrunk"]
+
+_SITE = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+_FOLDERS = ("mnist", "MNIST/raw")
+
+# MD5 of the files once uncompressed, as they are published.
+_PUBLISHED = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+
+
+def read_mnist(folder: Path) -> RawArrays:
+    """Reads MNIST from a data folder, after fetching it there if it is not there yet: 60,000 and 10,000 digits.
+
+    Arguments:
+        folder: The data folder. Taken are the IDX files, gzipped or not, of ``mnist/``, else of ``MNIST/raw/``, where
+            torchvision puts them.
+
+    Returns:
+        Pictures ``(data, 28, 28)`` with values in [0, 1], and their digits as labels.
+
+    Raises:
+        ValueError: If a file is malformed, or if the files are neither there nor can be fetched.
+    """
+    there = next((folder / name for name in _FOLDERS if is_idx_folder(folder / name)), None)
+    if there is None:
+        there = folder / _FOLDERS[0]
+        _fetch(folder, there)
+    return read_idx_folder(there)
+
+
+def _fetch(folder: Path, target: Path) -> None:
+    if os.environ.get("PPL_VAE_DATA") and not folder.is_dir():
+        raise ValueError(f"PPL_VAE_DATA names {folder}, which is no folder; make it, or name the one with the data")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Within the data folder, so that the files can be moved into place in one step once they are known to be good.
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            for name, expected in _PUBLISHED.items():
+                pooch.retrieve(f"{_SITE}{name}.gz", known_hash=None, fname=f"{name}.gz", path=scratch)
+                content = TextFile.open(Path(scratch) / f"{name}.gz").content
+                found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+                if found != expected:
+                    raise ValueError(f"{name} as it was fetched has the MD5 {found}, published is {expected}")
+            target.mkdir(exist_ok=True)
+            # The training pictures go last: they alone are what the next call looks for.
+            for name in reversed(_PUBLISHED):
+                os.replace(Path(scratch) / f"{name}.gz", target / f"{name}.gz")
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"mnist is not in {folder} and cannot be fetched from {_SITE} ({error}); put {', '.join(_PUBLISHED)} (or "
+            f"the same with .gz) into {target}, or set PPL_VAE_DATA to the folder that holds mnist/"
+        ) from error
+
+
+def shrunk(raw: RawArrays, *, binary: bool = False) -> RawArrays:
+    """Digits of 8 x 8, flat: padded to 32 x 32, each block of 4 x 4 averaged.
+
+    Arguments:
+        raw: Pictures ``(data, 28, 28)``.
+        binary: Whether a pixel is on or off, by whether its average is above 1/4. Seen side by side, at 1/5 the loops
+            of many digits are filled, and from 3/10 on thin strokes break and some pictures are empty.
+
+    Returns:
+        Pictures ``(data, 64)`` with values in [0, 1], or 0 and 1.
+    """
+    return replace(raw, splits={name: replace(s, values=_pooled(s.values, binary)) for name, s in raw.splits.items()})
+
+
+def _pooled(pictures: NDArray[np.float32], binary: bool) -> NDArray[np.float32]:
+    # Whole numbers, whose sums no order of adding changes: the same digits on every machine.
+    padded = np.pad(np.rint(255 * pictures), ((0, 0), (2, 2), (2, 2)))
+    totals = padded.reshape(-1, 8, 4, 8, 4).sum((2, 4)).reshape(-1, 64)
+    small = totals > 4 * 255 if binary else totals / (16 * 255)
+    return small.astype(np.float32)
