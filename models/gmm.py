@@ -11,10 +11,10 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from ppl_vae.bits import JointBits, bit_states
+from ppl_vae.corpora import FOUR_GAUSSIANS
 
 PLACEMENTS = {
-    # The paper does not print its centres; these were found by a search, and give all four of its figures.
-    "four": [(-0.61, 0.13), (0.80, 0.08), (0.34, -2.55), (0.16, 2.62)],
+    "four": FOUR_GAUSSIANS,
     # Codes 00, 01, 11, 10 go around the square: neighbours differ in one bit.
     "gray_square": [(-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0)],
     # Codes 00, 01, 10, 11 go around it: two of its sides flip both bits at once.
@@ -34,7 +34,7 @@ class Gmm(PyroModule):
 
     Arguments:
         bits: Length m of the code of one of 2^m Gaussians.
-        centres: ``"four"``, the paper's; ``"gray_square"`` and ``"natural_square"``, the corners of a square of side 2
+        centres: ``"four"``, those with which the paper's figures come out; ``"gray_square"`` and ``"natural_square"``, the corners of a square of side 2
             with codes in Gray and in natural order around it; or ``"random"``, standard normal ones to start from.
         scale: The deviation sigma, where it starts if it is learned.
         learn_centres: Whether the centres are learned.
