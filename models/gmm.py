@@ -34,8 +34,9 @@ class Gmm(PyroModule):
 
     Arguments:
         bits: Length m of the code of one of 2^m Gaussians.
-        centres: ``"four"``, those with which the paper's figures come out; ``"gray_square"`` and ``"natural_square"``, the corners of a square of side 2
-            with codes in Gray and in natural order around it; or ``"random"``, standard normal ones to start from.
+        centres: ``"four"``, those with which the paper's figures come out; ``"gray_square"`` and ``"natural_square"``,
+            the corners of a square of side 2 with codes in Gray and in natural order around it; or ``"random"``,
+            standard normal ones to start from.
         scale: The deviation sigma, where it starts if it is learned.
         learn_centres: Whether the centres are learned.
         learn_scale: Whether sigma is.
