@@ -16,6 +16,7 @@ import pyro
 import torch
 
 from ppl_vae import __version__
+from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import CORPORA
 from ppl_vae.errors import on_termination, words_for_errors
 from ppl_vae.estimators import ESTIMATORS
@@ -67,10 +68,16 @@ def _check_device(value: str) -> None:
 @main.command(cls=PairCommand)
 @click.argument("model", required=False)
 @click.option("--guide", help="Name or file of the guide (ppl-vae list shows them).  [default: mean_field]")
-@click.option("--corpus", default="docstrings", show_default=True, help="Named corpus, or path of your own documents.")
-@click.option("--vocabulary", default=10_000, show_default=True, help="Words kept: those in most training documents.")
 @click.option(
-    "--validation", default=0.1, show_default=True, help="Share of training documents held out to choose the epoch."
+    "--corpus",
+    help="Named corpus, or path of your own data (ppl-vae list shows both).  [default: what the model names; else "
+    "docstrings for models of documents, gaussians for models of tensors]",
+)
+@click.option(
+    "--vocabulary", default=10_000, show_default=True, help="Words kept of documents: those in most training documents."
+)
+@click.option(
+    "--validation", default=0.1, show_default=True, help="Share of training data held out to choose the epoch."
 )
 @click.option("--epochs", default="60", show_default=True, help="Epochs, or phases EPOCHSxDRAWS such as 1000x1,500x10.")
 @click.option(
@@ -156,6 +163,11 @@ def train(
         raise click.UsageError("name a model, such as models/text.py (ppl-vae list shows them), or --resume RUN", ctx)
     guide = guide or "mean_field"
     found = {kind: find(kind, name) for kind, name in (("models", model), ("guides", guide))}  # type: ignore[arg-type]
+    corpus = options["corpus"] or found["models"].corpus
+    found["models"].check_corpus(corpus)
+    documents = found["models"].data is PackedCounts
+    if not documents and _given(ctx, "vocabulary"):
+        say(f"note: --vocabulary belongs to documents: {corpus} holds tensors, which have no words")
     likelihood = options["objective"] == "likelihood"
     idle = [f"--{name}" for name in ("estimator", "control") if likelihood and _given(ctx, name)]
     if idle:
@@ -178,8 +190,8 @@ def train(
     }
     config |= {
         "corpus": {
-            "name": _absolute(options["corpus"]),
-            "vocabulary": options["vocabulary"],
+            "name": _absolute(corpus),
+            **({"vocabulary": options["vocabulary"]} if documents else {}),
             "validation": options["validation"],
             "seed": options["seed"],
         },

@@ -18,6 +18,7 @@ import torch
 from pyro.nn import PyroModule
 
 from ppl_vae.batches import PackedCounts
+from ppl_vae.corpora import DOCUMENTS, TENSORS, data_of
 
 __all__ = ["Definition", "Option", "available", "facts", "find"]
 
@@ -70,6 +71,32 @@ class Definition:
         hint = typing.get_type_hints(self.target.forward).get("x")  # type: ignore[attr-defined]
         return PackedCounts if hint is PackedCounts else torch.Tensor
 
+    @property
+    def corpus(self) -> str:
+        """What the model is trained on where nothing is named: its attribute ``corpus``, else one of its kind."""
+        return str(getattr(self.target, "corpus", "docstrings" if self.data is PackedCounts else "gaussians"))
+
+    def check_corpus(self, name: str) -> None:
+        """Refuses data that the model does not read, before they are loaded.
+
+        Raises:
+            ValueError: If the corpus holds documents and the model reads tensors, or the other way round, naming those
+                that fit; or if there is no such corpus.
+        """
+        there, (words, fitting) = data_of(name), _DATA[self.data]
+        if there is not self.data:
+            remedy = f"choose a corpus of {words}: {', '.join(fitting)}"
+            if self.data is not PackedCounts and not self.shipped:
+                remedy += f"; if the model reads documents, annotate x of its forward in {self.file} as PackedCounts"
+            raise ValueError(
+                f"model {self.name} reads {words}, but {name} holds {_DATA[there][0]} (--corpus); {remedy}"
+            )
+
+    def facts(self, x: Any) -> dict[str, Any]:
+        """What the constructor takes of the :func:`facts` of some data."""
+        taken = inspect.signature(self.target.__init__).parameters  # type: ignore[misc]
+        return {name: value for name, value in facts(x).items() if name in taken}
+
     def options(self) -> list[Option]:
         """The constructor's arguments, less those that come from the data or the model.
 
@@ -96,6 +123,8 @@ class Definition:
             found.append(Option(name, hint, default, described.get(name, "")))
         return found
 
+
+_DATA = {PackedCounts: ("documents", DOCUMENTS), torch.Tensor: ("tensors", TENSORS)}
 
 FACTS = {"vocabulary", "unigram", "shape"}
 """Constructor arguments of models that the data supply."""
