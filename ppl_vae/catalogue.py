@@ -14,9 +14,7 @@ from ppl_vae.batches import PackedCounts
 from ppl_vae.choice import make_estimator, refusal
 from ppl_vae.corpora import DOCUMENTS, TENSORS
 from ppl_vae.estimators import ESTIMATORS, Enumerate
-from ppl_vae.log_weight import run
-from ppl_vae.modes import evaluating
-from ppl_vae.pairs import Definition
+from ppl_vae.pairs import Definition, check_fit
 from ppl_vae.sites import guide_sites
 
 __all__ = ["Catalogue"]
@@ -119,8 +117,7 @@ def _built(model: Definition) -> tuple[Any, Any]:
     for example in _examples(model):
         try:
             built = model.target(**model.facts(example))
-            with evaluating(built):
-                run(built, (example,), {}, draws=1)
+            check_fit(built, example)
         except Exception as error:  # a user's own code may fail in any way
             reasons[f"{type(error).__name__}: {error}"] = None
         else:

@@ -115,6 +115,13 @@ def _check_device(value: str) -> None:
 )
 @click.option("--optimizer", default="Adam", show_default=True, help="Any class of torch.optim.")
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Of the optimizer.")
+@click.option(
+    "--decay",
+    default="none",
+    show_default=True,
+    type=click.Choice(["none", "linear", "cosine"]),
+    help="How the learning rate falls, towards zero at the end of --epochs.",
+)
 @click.option("--weight-decay", default=0.0, show_default=True, help="Of the optimizer.")
 @click.option("--batch-size", default=256, show_default=True, help="Data a step.")
 @click.option("--clip", default=0.0, show_default=True, help="Largest gradient norm; 0 for no limit.")
@@ -176,7 +183,7 @@ def train(
         "schedule": parse_schedule(options["epochs"], options["draws"] or (16 if likelihood else 1)),
         **{
             k: options[k]
-            for k in ("batch_size", "optimizer", "learning_rate", "weight_decay", "clip", "patience", "seed")
+            for k in ("batch_size", "optimizer", "learning_rate", "decay", "weight_decay", "clip", "patience", "seed")
         },
     }
     Settings(**settings)

@@ -19,8 +19,11 @@ from pyro.nn import PyroModule
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import DOCUMENTS, TENSORS, data_of
+from ppl_vae.log_weight import run, total
+from ppl_vae.modes import evaluating
+from ppl_vae.randomness import kept_random_state
 
-__all__ = ["Definition", "Option", "available", "facts", "find"]
+__all__ = ["Definition", "Option", "available", "check_fit", "facts", "find"]
 
 Kind = Literal["models", "guides"]
 
@@ -141,6 +144,22 @@ def facts(x: Any) -> dict[str, Any]:
         return {"shape": tuple(x.shape[1:])}
     counts = torch.bincount(x.words.cpu(), x.counts.cpu().double(), minlength=x.vocabulary) + 1
     return {"vocabulary": x.vocabulary, "unigram": (counts / counts.sum()).float()}
+
+
+def check_fit(model: torch.nn.Module, x: Any) -> None:
+    """Refuses data that a model does not score one by one, such as pictures given to a model of vectors.
+
+    Raises:
+        ValueError: Naming the shape of a datum, and what is wrong with it.
+    """
+    with evaluating(model), kept_random_state():
+        sites = run(model, (x,), {}, draws=1)
+        try:
+            # Broadcasting lets some wrong shapes through, with another number of densities than data.
+            total(sites, "model").expand(1, len(x))
+        except (ValueError, RuntimeError) as error:
+            shape = tuple(x.shape[1:])
+            raise ValueError(f"data of shape {shape} do not fit the model ({error}); choose another corpus") from error
 
 
 def _described(doc: str) -> dict[str, str]:

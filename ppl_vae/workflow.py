@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ppl_vae.evidence import measure, plan
 from ppl_vae.likelihood import Likelihood
 from ppl_vae.losses import Objective
 from ppl_vae.objectives import DiscreteELBO
-from ppl_vae.pairs import Definition, Kind, find
+from ppl_vae.pairs import Definition, Kind, check_fit, find
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Checkpoint, Interrupted, Run
@@ -60,6 +60,7 @@ class Pair:
         built = _build(model, (), config["model"]["options"] | model.facts(train))
         device = torch.device(config["device"])
         built.to(device)
+        check_fit(built, train[:2])
         q = _build(guide, (built, train[:2]), config["guide"]["options"])
         q.to(device)
         options = [f"{k}={v}" for k, v in config["model"]["options"].items()]
@@ -182,14 +183,11 @@ def _train_and_measure(
     if config["retrain"] and validation is not None:
         everything = concatenate([splits["train"], splits["validation"]])
         pair = Pair.build(config, everything)
-        shorter = Settings(
-            **asdict(settings) | {"schedule": _cut(settings.schedule, trainer.best_epoch), "patience": 0}
-        )
-        again = Trainer(pair.model, pair.guide, objective, run, shorter, name="retrain")
+        again = Trainer(pair.model, pair.guide, objective, run, settings, name="retrain")
         if not (resume and again.resume()):
             torch.manual_seed(settings.seed)
         say(f"training again on all {len(everything)} training and validation data for {trainer.best_epoch} epochs")
-        again.fit(everything, None)
+        again.fit(everything, None, epochs=trainer.best_epoch)
         again.restore_best()
         splits["train"] = everything
         del splits["validation"]
@@ -215,16 +213,6 @@ def _train_and_measure(
     else:
         say("note: no figure is drawn, since some of the results are not finite")
     return summary
-
-
-def _cut(schedule: list[tuple[int, int]], epochs: int) -> list[tuple[int, int]]:
-    kept = []
-    for length, draws in schedule:
-        kept.append((min(length, epochs), draws))
-        epochs -= kept[-1][0]
-        if epochs == 0:
-            break
-    return kept
 
 
 def _measure(pair: Pair, splits: dict[str, Any], config: dict[str, Any]) -> dict[str, Split]:
