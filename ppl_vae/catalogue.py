@@ -12,9 +12,9 @@ from rich.table import Table
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.choice import make_estimator, refusal
-from ppl_vae.corpora import CORPORA
+from ppl_vae.corpora import DOCUMENTS, TENSORS
 from ppl_vae.estimators import ESTIMATORS, Enumerate
-from ppl_vae.pairs import Definition, facts
+from ppl_vae.pairs import Definition, check_fit
 from ppl_vae.sites import guide_sites
 
 __all__ = ["Catalogue"]
@@ -43,14 +43,10 @@ class Catalogue:
         estimators: dict[str, list[str]] = {name: [] for name in ESTIMATORS}
         rows = []
         for model in models:
-            example: Any = torch.rand(2, 8, 8)
-            if model.data is PackedCounts:
-                example = PackedCounts.from_dense([[1, 2], [1, 0]])
             try:
-                known = {k: v for k, v in facts(example).items() if k in model.target.__init__.__annotations__}  # type: ignore[misc]
-                built = model.target(**known)
-            except Exception as error:
-                broken[str(model.file)] = f"{type(error).__name__}: {error}"
+                built, example = _built(model)
+            except ValueError as error:
+                broken[str(model.file)] = str(error)
                 continue
             partners = []
             for guide in guides:
@@ -66,13 +62,19 @@ class Catalogue:
                     if fit and guide.name not in fits:
                         fits.append(guide.name)
             rows.append((model.name, model.summary, partners))
-        text = [model.name for model in models if model.data is PackedCounts]
+        readers: dict[bool, list[str]] = {True: [], False: []}
+        for model in models:
+            readers[model.data is PackedCounts].append(model.name)
         lines = {name: inspect.getdoc(kind) or "" for name, kind in ESTIMATORS.items()}
         sections = {
             "models (with guides, all built by default)": rows,
             "guides (with models)": [(g.name, g.summary, serves[g.name]) for g in guides],
             "estimators (with guides)": [(n, lines[n].split("\n")[0], estimators[n]) for n in ESTIMATORS],
-            "corpora (with models)": [(name, line, text) for name, line in CORPORA.items()],
+            "corpora (with models)": [
+                (name, line, readers[documents])
+                for documents, corpora in ((True, DOCUMENTS), (False, TENSORS))
+                for name, line in corpora.items()
+            ],
         }
         if broken:
             sections["broken"] = [(file, reason, []) for file, reason in broken.items()]
@@ -96,3 +98,28 @@ class Catalogue:
                 console.print(table)
                 console.print()
         return captured.get().rstrip()
+
+
+SHAPES: tuple[tuple[int, ...], ...] = ((2,), (16,), (28, 28), (1, 28, 28))
+"""Of the data that models of tensors are tried on: a point, a vector, pictures without and with a channel."""
+
+
+def _examples(model: Definition) -> list[Any]:
+    """Two small data, of each shape; zeros and ones, which models of real and of binary numbers take alike."""
+    if model.data is PackedCounts:
+        return [PackedCounts.from_dense([[1, 2], [1, 0]])]
+    return [torch.stack([torch.zeros(shape), torch.ones(shape)]) for shape in SHAPES]
+
+
+def _built(model: Definition) -> tuple[Any, Any]:
+    """A model with its default options, and the first example that it reads; a ValueError says why it reads none."""
+    reasons: dict[str, None] = {}
+    for example in _examples(model):
+        try:
+            built = model.target(**model.facts(example))
+            check_fit(built, example)
+        except Exception as error:  # a user's own code may fail in any way
+            reasons[f"{type(error).__name__}: {error}"] = None
+        else:
+            return built, example
+    raise ValueError(" / ".join(reasons))

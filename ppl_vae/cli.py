@@ -16,6 +16,7 @@ import pyro
 import torch
 
 from ppl_vae import __version__
+from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import CORPORA
 from ppl_vae.errors import on_termination, words_for_errors
 from ppl_vae.estimators import ESTIMATORS
@@ -67,10 +68,16 @@ def _check_device(value: str) -> None:
 @main.command(cls=PairCommand)
 @click.argument("model", required=False)
 @click.option("--guide", help="Name or file of the guide (ppl-vae list shows them).  [default: mean_field]")
-@click.option("--corpus", default="docstrings", show_default=True, help="Named corpus, or path of your own documents.")
-@click.option("--vocabulary", default=10_000, show_default=True, help="Words kept: those in most training documents.")
 @click.option(
-    "--validation", default=0.1, show_default=True, help="Share of training documents held out to choose the epoch."
+    "--corpus",
+    help="Named corpus, or path of your own data (ppl-vae list shows both).  [default: what the model names; else "
+    "docstrings for models of documents, gaussians for models of tensors]",
+)
+@click.option(
+    "--vocabulary", default=10_000, show_default=True, help="Words kept of documents: those in most training documents."
+)
+@click.option(
+    "--validation", default=0.1, show_default=True, help="Share of training data held out to choose the epoch."
 )
 @click.option("--epochs", default="60", show_default=True, help="Epochs, or phases EPOCHSxDRAWS such as 1000x1,500x10.")
 @click.option(
@@ -108,6 +115,13 @@ def _check_device(value: str) -> None:
 )
 @click.option("--optimizer", default="Adam", show_default=True, help="Any class of torch.optim.")
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Of the optimizer.")
+@click.option(
+    "--decay",
+    default="none",
+    show_default=True,
+    type=click.Choice(["none", "linear", "cosine"]),
+    help="How the learning rate falls, towards zero at the end of --epochs.",
+)
 @click.option("--weight-decay", default=0.0, show_default=True, help="Of the optimizer.")
 @click.option("--batch-size", default=256, show_default=True, help="Data a step.")
 @click.option("--clip", default=0.0, show_default=True, help="Largest gradient norm; 0 for no limit.")
@@ -156,6 +170,11 @@ def train(
         raise click.UsageError("name a model, such as models/text.py (ppl-vae list shows them), or --resume RUN", ctx)
     guide = guide or "mean_field"
     found = {kind: find(kind, name) for kind, name in (("models", model), ("guides", guide))}  # type: ignore[arg-type]
+    corpus = options["corpus"] or found["models"].corpus
+    found["models"].check_corpus(corpus)
+    documents = found["models"].data is PackedCounts
+    if not documents and _given(ctx, "vocabulary"):
+        say(f"note: --vocabulary belongs to documents: {corpus} holds tensors, which have no words")
     likelihood = options["objective"] == "likelihood"
     idle = [f"--{name}" for name in ("estimator", "control") if likelihood and _given(ctx, name)]
     if idle:
@@ -164,7 +183,7 @@ def train(
         "schedule": parse_schedule(options["epochs"], options["draws"] or (16 if likelihood else 1)),
         **{
             k: options[k]
-            for k in ("batch_size", "optimizer", "learning_rate", "weight_decay", "clip", "patience", "seed")
+            for k in ("batch_size", "optimizer", "learning_rate", "decay", "weight_decay", "clip", "patience", "seed")
         },
     }
     Settings(**settings)
@@ -178,8 +197,8 @@ def train(
     }
     config |= {
         "corpus": {
-            "name": _absolute(options["corpus"]),
-            "vocabulary": options["vocabulary"],
+            "name": _absolute(corpus),
+            **({"vocabulary": options["vocabulary"]} if documents else {}),
             "validation": options["validation"],
             "seed": options["seed"],
         },

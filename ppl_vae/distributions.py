@@ -73,8 +73,7 @@ class _LogNormaliser(torch.autograd.Function):
         rows, weight, bias, result, kept = ctx.saved_tensors
         of_rows, of_weight, of_bias = ctx.needs_input_grad[:3]
         d_rows = torch.empty_like(rows) if of_rows else None
-        d_weight = torch.zeros_like(weight) if of_weight else None
-        d_bias = torch.zeros_like(bias) if of_bias else None
+        d_weight = d_bias = None
         for start in range(0, len(rows), ctx.block):
             part = slice(start, start + ctx.block)
             exponentials = _exponentials(rows[part], weight, bias)[0] if kept is None else kept
@@ -82,10 +81,11 @@ class _LogNormaliser(torch.autograd.Function):
             scale = gradient[part] / exponentials.sum(1)
             if d_rows is not None:
                 d_rows[part] = (exponentials @ weight) * scale[:, None]
-            if d_weight is not None:
-                d_weight.addmm_(exponentials.T, rows[part] * scale[:, None])
-            if d_bias is not None:
-                d_bias.addmv_(exponentials.T, scale)
+            if of_weight:
+                small = rows[part] * scale[:, None]
+                d_weight = exponentials.T @ small if d_weight is None else d_weight.addmm_(exponentials.T, small)
+            if of_bias:
+                d_bias = scale @ exponentials if d_bias is None else d_bias.addmv_(exponentials.T, scale)
         return d_rows, d_weight, d_bias, None
 
 

@@ -18,8 +18,8 @@ Reads = Literal["counts", "frequencies"]
 class FirstLayer(nn.Module):
     """An affine map of the data.
 
-    Documents are read as word counts, or as frequencies, the counts over the document's length; the cost grows
-    with the distinct words. Tensors are read as they are, flattened.
+    Documents are read as word counts, or as frequencies in per cent, 100 times the counts over the document's
+    length; the cost grows with the distinct words. Tensors are read as they are, flattened.
 
     Arguments:
         x: An example of the data.
@@ -43,7 +43,9 @@ class FirstLayer(nn.Module):
             return x.flatten(1).to(self.weight.dtype) @ self.weight + self.bias
         product = x @ self.weight
         if self.reads == "frequencies":
-            product = product / x.lengths.clamp(min=1)[:, None].to(product.dtype)
+            # In per cent they are of the size of counts: as fractions, hundreds of times smaller, they would take an
+            # optimiser like Adam hundreds of epochs to see.
+            product = product * (100 / x.lengths.clamp(min=1)[:, None].to(product.dtype))
         return product + self.bias
 
 

@@ -18,8 +18,12 @@ import torch
 from pyro.nn import PyroModule
 
 from ppl_vae.batches import PackedCounts
+from ppl_vae.corpora import DOCUMENTS, TENSORS, data_of
+from ppl_vae.log_weight import run, total
+from ppl_vae.modes import evaluating
+from ppl_vae.randomness import kept_random_state
 
-__all__ = ["Definition", "Option", "available", "facts", "find", "load_file"]
+__all__ = ["Definition", "Option", "available", "check_fit", "facts", "find", "load_file"]
 
 Kind = Literal["models", "guides"]
 
@@ -70,6 +74,32 @@ class Definition:
         hint = typing.get_type_hints(self.target.forward).get("x")  # type: ignore[attr-defined]
         return PackedCounts if hint is PackedCounts else torch.Tensor
 
+    @property
+    def corpus(self) -> str:
+        """What the model is trained on where nothing is named: its attribute ``corpus``, else one of its kind."""
+        return str(getattr(self.target, "corpus", "docstrings" if self.data is PackedCounts else "gaussians"))
+
+    def check_corpus(self, name: str) -> None:
+        """Refuses data that the model does not read, before they are loaded.
+
+        Raises:
+            ValueError: If the corpus holds documents and the model reads tensors, or the other way round, naming those
+                that fit; or if there is no such corpus.
+        """
+        there, (words, fitting) = data_of(name), _DATA[self.data]
+        if there is not self.data:
+            remedy = f"choose a corpus of {words}: {', '.join(fitting)}"
+            if self.data is not PackedCounts and not self.shipped:
+                remedy += f"; if the model reads documents, annotate x of its forward in {self.file} as PackedCounts"
+            raise ValueError(
+                f"model {self.name} reads {words}, but {name} holds {_DATA[there][0]} (--corpus); {remedy}"
+            )
+
+    def facts(self, x: Any) -> dict[str, Any]:
+        """What the constructor takes of the :func:`facts` of some data."""
+        taken = inspect.signature(self.target.__init__).parameters  # type: ignore[misc]
+        return {name: value for name, value in facts(x).items() if name in taken}
+
     def options(self) -> list[Option]:
         """The constructor's arguments, less those that come from the data or the model.
 
@@ -97,6 +127,8 @@ class Definition:
         return found
 
 
+_DATA = {PackedCounts: ("documents", DOCUMENTS), torch.Tensor: ("tensors", TENSORS)}
+
 FACTS = {"vocabulary", "unigram", "shape"}
 """Constructor arguments of models that the data supply."""
 
@@ -112,6 +144,22 @@ def facts(x: Any) -> dict[str, Any]:
         return {"shape": tuple(x.shape[1:])}
     counts = torch.bincount(x.words.cpu(), x.counts.cpu().double(), minlength=x.vocabulary) + 1
     return {"vocabulary": x.vocabulary, "unigram": (counts / counts.sum()).float()}
+
+
+def check_fit(model: torch.nn.Module, x: Any) -> None:
+    """Refuses data that a model does not score one by one, such as pictures given to a model of vectors.
+
+    Raises:
+        ValueError: Naming the shape of a datum, and what is wrong with it.
+    """
+    with evaluating(model), kept_random_state():
+        sites = run(model, (x,), {}, draws=1)
+        try:
+            # Broadcasting lets some wrong shapes through, with another number of densities than data.
+            total(sites, "model").expand(1, len(x))
+        except (ValueError, RuntimeError) as error:
+            shape = tuple(x.shape[1:])
+            raise ValueError(f"data of shape {shape} do not fit the model ({error}); choose another corpus") from error
 
 
 def _described(doc: str) -> dict[str, str]:

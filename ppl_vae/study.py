@@ -13,6 +13,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from ppl_vae import workflow
 from ppl_vae.choice import fit_estimator, make_estimator
 from ppl_vae.losses import Objective
 from ppl_vae.objectives import DiscreteELBO
@@ -66,6 +67,25 @@ class Study:
         Checkpoint(found, {}).write(path)
         # As the next call will find them: on the CPU, whatever made them.
         return {key: value.detach().cpu() for key, value in found.items()}
+
+    def figures(self, name: str, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """As :meth:`values`, for numbers."""
+        found = self.values(name, lambda: {k: torch.tensor(v, dtype=torch.float64) for k, v in compute().items()})
+        return {key: value.item() for key, value in found.items()}
+
+    def finished(self, name: str, config: dict[str, Any]) -> dict[str, Any]:
+        """The summary of a run as ``ppl-vae train`` makes it, begun, taken up, or finished before.
+
+        Arguments:
+            name: Of the run below the study's folder.
+            config: As :func:`ppl_vae.workflow.train` takes it.
+        """
+        run = Run(self.folder / "runs" / name)
+        if run.summary is None:
+            workflow.train(config, run.folder, resume=(run.folder / "config.json").exists())
+        found = run.summary
+        assert found is not None
+        return found
 
     def train(
         self,

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pyro
 import torch
@@ -18,7 +18,9 @@ from ppl_vae.progress import Reporter
 from ppl_vae.randomness import kept_random_state, random_states, set_random_states
 from ppl_vae.runs import Checkpoint, Run
 
-__all__ = ["Settings", "Trainer", "parse_schedule"]
+__all__ = ["Decay", "Settings", "Trainer", "parse_schedule"]
+
+Decay = Literal["none", "linear", "cosine"]
 
 
 CHECKPOINT_SECONDS = 15.0
@@ -59,7 +61,8 @@ class Settings:
         schedule: Phases (epochs, draws a datum).
         batch_size: Data a step.
         optimizer: Name of a class of ``torch.optim``.
-        learning_rate: Of the optimiser.
+        learning_rate: Of the optimiser, in the first epoch.
+        decay: How the rate falls from epoch to epoch, towards zero at the end of the schedule.
         weight_decay: Of the optimiser; 0 leaves its own default.
         clip: Largest norm of the gradient; 0 is no limit.
         patience: Epochs without a better validation score after which training stops; 0 is never.
@@ -70,6 +73,7 @@ class Settings:
     batch_size: int = 256
     optimizer: str = "Adam"
     learning_rate: float = 1e-3
+    decay: Decay = "none"
     weight_decay: float = 0.0
     clip: float = 0.0
     patience: int = 0
@@ -93,10 +97,26 @@ class Settings:
             raise ValueError(f"the batch size must be at least 1, got {self.batch_size}")
         if not self.learning_rate > 0:
             raise ValueError(f"the learning rate must be positive, got {self.learning_rate:g}")
+        if self.decay not in get_args(Decay):
+            raise ValueError(f"unknown decay {self.decay!r}; choose from {', '.join(get_args(Decay))}")
 
     @property
     def epochs(self) -> int:
         return sum(epochs for epochs, _ in self.schedule)
+
+    def rate(self, epoch: int) -> float:
+        r"""Learning rate of an epoch, counted from 1, where :math:`t = (\mathrm{epoch} - 1) / \mathrm{epochs}`.
+
+        The full rate times :math:`1 - t` (linear) or :math:`(1 + \cos \pi t) / 2` (cosine; Loshchilov and Hutter
+        2017, eq. 5, without restarts). It depends on nothing else, so that a run taken up goes on as it would have.
+
+        Example:
+            >>> [Settings(schedule=[(4, 1)], learning_rate=1.0, decay="linear").rate(epoch) for epoch in (1, 2, 3, 4)]
+            [1.0, 0.75, 0.5, 0.25]
+        """
+        done = (epoch - 1) / self.epochs
+        left = {"none": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
+        return self.learning_rate * left[self.decay]
 
     def draws(self, epoch: int) -> int:
         """Draws a datum in an epoch, counted from 1."""
@@ -153,10 +173,15 @@ class Trainer:
         self._good: Checkpoint | None = None
         self._best: Checkpoint | None = None
 
-    def fit(self, train: Any, validation: Any | None) -> None:
+    def fit(self, train: Any, validation: Any | None, epochs: int | None = None) -> None:
         """Trains to the end of the schedule, or until validation stops improving.
 
         Without validation data the last state counts as the best.
+
+        Arguments:
+            train: Training data.
+            validation: Validation data, or None.
+            epochs: Stop after so many, whatever validation says: the beginning of the schedule.
 
         Raises:
             NonFiniteError: If a log-density or gradient is not finite; the last good state is saved first.
@@ -165,11 +190,12 @@ class Trainer:
         settings = self.settings
         batches = math.ceil(len(train) / settings.batch_size)
         saved = -math.inf  # the first epoch is saved at once, the others now and then
-        reporter = Reporter("training", settings.epochs * batches, self.epoch * batches)
+        last = settings.epochs if epochs is None else epochs
+        reporter = Reporter("training", last * batches, self.epoch * batches)
         self._good = self._good or self._snapshot()
         try:
             with reporter, pyro.validation_enabled(False):
-                while self.epoch < settings.epochs and not self._stalled():
+                while self.epoch < last and (epochs is not None or not self._stalled()):
                     self._epoch(train, validation, reporter)
                     if time.monotonic() - saved > CHECKPOINT_SECONDS:
                         self._save()
@@ -189,6 +215,8 @@ class Trainer:
     def _epoch(self, train: Any, validation: Any | None, reporter: Reporter) -> None:
         epoch, settings, measures = self.epoch + 1, self.settings, self.objective.measures
         self.objective.draws = settings.draws(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.rate(epoch)
         begun, total = time.monotonic(), 0.0
         for module in (self.model, self.guide):
             # A frozen one must stay what it was measured as: its running statistics are not to move.
@@ -204,7 +232,8 @@ class Trainer:
             reporter.advance(1, self._words(total / min(step * settings.batch_size, len(train)), begun, step))
         self.epoch = epoch
         seconds = time.monotonic() - begun
-        row = {"epoch": epoch, "draws": self.objective.draws, f"train_{measures}": total / len(train)}
+        row = {"epoch": epoch, "draws": self.objective.draws, "learning_rate": settings.rate(epoch)}
+        row[f"train_{measures}"] = total / len(train)
         score = float(epoch)
         if validation is not None:
             with kept_random_state(settings.seed):

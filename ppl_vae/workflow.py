@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ppl_vae.evidence import measure, plan
 from ppl_vae.likelihood import Likelihood
 from ppl_vae.losses import Objective
 from ppl_vae.objectives import DiscreteELBO
-from ppl_vae.pairs import Definition, Kind, facts, find
+from ppl_vae.pairs import Definition, Kind, check_fit, find
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Checkpoint, Interrupted, Run
@@ -57,11 +57,10 @@ class Pair:
         if model.data is not (PackedCounts if isinstance(train, PackedCounts) else torch.Tensor):
             raise ValueError(f"model {model.name} reads {model.data.__name__}, but the data are {type(train).__name__}")
         torch.manual_seed(config["settings"]["seed"])
-        offered = facts(train)
-        taken = {name: offered[name] for name in _arguments(model) & set(offered)}
-        built = _build(model, (), config["model"]["options"] | taken)
+        built = _build(model, (), config["model"]["options"] | model.facts(train))
         device = torch.device(config["device"])
         built.to(device)
+        check_fit(built, train[:2])
         q = _build(guide, (built, train[:2]), config["guide"]["options"])
         q.to(device)
         options = [f"{k}={v}" for k, v in config["model"]["options"].items()]
@@ -74,12 +73,6 @@ def _unchanged(definition: Definition, known: dict[str, Any]) -> Definition:
     if not definition.shipped and known.get("sha256", definition.sha256) != definition.sha256:
         raise ValueError(f"{definition.file} has changed since the run began; restore it, or start a new run")
     return definition
-
-
-def _arguments(definition: Definition) -> set[str]:
-    import inspect
-
-    return set(inspect.signature(definition.target.__init__).parameters)  # type: ignore[misc]
 
 
 def _build(definition: Definition, args: tuple[Any, ...], options: dict[str, Any]) -> torch.nn.Module:
@@ -155,16 +148,16 @@ def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: An
         if how == "importance weights" and fewest < 2:
             say("note: the importance-weighted bound of a single draw is the ELBO: take --draws 16 or more")
         return likelihood, how
-    estimator, line = fit_estimator(
-        make_estimator(config["estimator"], config["control"]), guide_sites(pair.guide, (x,))
-    )
+    sites = guide_sites(pair.guide, (x,))
+    estimator, line = fit_estimator(make_estimator(config["estimator"], config["control"]), sites)
     asked = config["control"] is not None or estimator.name != config["estimator"]
     if line and asked:
         say(f"note: {line}")
     if fewest < estimator.least_draws:
         settings.schedule = [(e, max(d, estimator.least_draws)) for e, d in settings.schedule]
         say(f"note: {estimator.name} needs {estimator.least_draws} draws a datum: using as many")
-    return DiscreteELBO(estimator), estimator.name
+    how = estimator.name if any(site.discrete for site in sites) else "reparameterised draws"
+    return DiscreteELBO(estimator), how
 
 
 def _train_and_measure(
@@ -190,14 +183,11 @@ def _train_and_measure(
     if config["retrain"] and validation is not None:
         everything = concatenate([splits["train"], splits["validation"]])
         pair = Pair.build(config, everything)
-        shorter = Settings(
-            **asdict(settings) | {"schedule": _cut(settings.schedule, trainer.best_epoch), "patience": 0}
-        )
-        again = Trainer(pair.model, pair.guide, objective, run, shorter, name="retrain")
+        again = Trainer(pair.model, pair.guide, objective, run, settings, name="retrain")
         if not (resume and again.resume()):
             torch.manual_seed(settings.seed)
         say(f"training again on all {len(everything)} training and validation data for {trainer.best_epoch} epochs")
-        again.fit(everything, None)
+        again.fit(everything, None, epochs=trainer.best_epoch)
         again.restore_best()
         splits["train"] = everything
         del splits["validation"]
@@ -223,16 +213,6 @@ def _train_and_measure(
     else:
         say("note: no figure is drawn, since some of the results are not finite")
     return summary
-
-
-def _cut(schedule: list[tuple[int, int]], epochs: int) -> list[tuple[int, int]]:
-    kept = []
-    for length, draws in schedule:
-        kept.append((min(length, epochs), draws))
-        epochs -= kept[-1][0]
-        if epochs == 0:
-            break
-    return kept
 
 
 def _measure(pair: Pair, splits: dict[str, Any], config: dict[str, Any]) -> dict[str, Split]:

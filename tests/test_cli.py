@@ -282,6 +282,8 @@ def test_help_shows_the_options_of_model_and_guide():
         (("train", "--resume", "nowhere"), "is not a run folder"),
         (("train", "text", "--batch-size", "0"), "batch size must be at least 1"),
         (("train", "text", "--learning-rate", "-1"), "learning rate must be positive"),
+        (("train", "text", "--decay", "slow"), "'slow' is not one of 'none', 'linear', 'cosine'"),
+        (("train", "text", "--corpus", "gaussians"), "model text reads documents, but gaussians holds tensors"),
         (("train", "text", "--clip", "-1"), "must not be negative, got -1"),
         (("train", "text", "--seed", "99999999999999999999"), "the seed must lie in"),
         (("train", "text", "--evidence-draws", "1"), "1 is not in the range x>=2"),
@@ -649,6 +651,19 @@ def test_list_tells_what_goes_with_what(folder):
     assert "full" not in estimators["disarm"]
     assert all(row["summary"] for rows in content.values() for row in rows)
     assert "linear_counts" in invoke("list").output
+
+
+@pytest.mark.parametrize("decay", ["linear", "cosine"])
+def test_the_learning_rate_falls_from_the_whole_to_almost_nothing(decay):
+    settings = Settings(schedule=[(10, 1), (90, 3)], learning_rate=0.2, decay=decay)
+    rates = [settings.rate(epoch) for epoch in range(1, 101)]
+    assert rates[0] == 0.2
+    assert rates == sorted(rates, reverse=True)
+    assert rates[50] == pytest.approx(0.1)
+    assert rates[-1] == pytest.approx(0.2 * {"linear": 0.01, "cosine": (1 - np.cos(np.pi / 100)) / 2}[decay])
+    assert {Settings(schedule=[(100, 1)]).rate(epoch) for epoch in (1, 50, 100)} == {1e-3}
+    with pytest.raises(ValueError, match="unknown decay 'slow'; choose from none, linear, cosine"):
+        Settings(decay="slow")
 
 
 def test_schedules():
