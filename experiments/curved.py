@@ -180,7 +180,7 @@ def run(
 
 
 NOTES = (
-    "limit: the truth. Evidence is exact, by quadrature, on test data, and counted from that of the best linear decoder",
+    "limit: the truth. Evidence is exact, by quadrature, on test data, counted from that of the best linear decoder",
     "curvature: share of the variance of the mean of x under the prior that no linear function of z explains. It is a "
     "property of the decoder, not of p(x) alone: two decoders of one p(x) may differ in it",
     "family and amortisation gap: on the first test data only, by gradient ascent for each datum",
