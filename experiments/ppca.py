@@ -28,7 +28,7 @@ from ppl_vae.training import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "points": 1_000, "latents": [2, 5, 6], "digits": [], "epochs": 80},
-    "cpu": {"seeds": 2, "points": 10_000, "latents": [1, 3, 5, 6, 8], "digits": [2, 4, 8, 16], "epochs": 500},
+    "cpu": {"seeds": 2, "points": 10_000, "latents": [1, 3, 5, 6, 8], "digits": [2, 4, 8, 16], "epochs": 1_000},
     "paper": {
         "seeds": 10,
         "points": 10_000,
@@ -125,7 +125,9 @@ def run(study: Study, *, seeds: int, points: int, latents: list[int], digits: li
             ]
             for k in sizes
         }
-        rows += [row for k, found in cells.items() for row in rows_of(f"{name}, {k} latents", k, found, limit)]
+        rows += [
+            row for k, found in cells.items() for row in rows_of(f"{name}, {k} latent{'s' * (k > 1)}", k, found, limit)
+        ]
         claims += claims_of(name, limit, [row for row in rows if row.group.startswith(name)])
         shown[name] = (limit, cells)
     study.figure("likelihood", partial(draw_likelihood, shown=shown), (1.6 + 4.4 * len(shown), 6.4))
@@ -202,6 +204,7 @@ def draw_likelihood(figure: Any, shown: dict[str, Any]) -> None:
             )
         bottom.axhline(NEAR, color="0.6", linestyle=":")
         bottom.set(yscale="log", xlabel="latent dimensions", ylabel="nats per datum")
+        bottom.xaxis.get_major_locator().set_params(integer=True)
         top.set(title=name, ylabel="nats per datum")
         bottom.legend(frameon=False, fontsize=8)
     panels[0, 0].legend(frameon=False, fontsize=8)
@@ -225,5 +228,6 @@ def draw_units(figure: Any, shown: dict[str, Any]) -> None:
         axes.set(
             yscale="log", title=f"{name}: {most} latents", xlabel="unit", ylabel="variance of E[z | x] over the data"
         )
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False, fontsize=8)
-    figure.suptitle("Units are active where eigenvalues stand out from the noise", fontsize=11)
+    figure.suptitle("What each unit tells of the data, beside what the spectrum says it can", fontsize=11)
