@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from ppl_vae import gap_runs
 from ppl_vae.cli import main
 from ppl_vae.evidence.annealing import Annealer
-from ppl_vae.training import Settings, Trainer, parse_schedule
+from ppl_vae.settings import Settings, parse_schedule
+from ppl_vae.training import Trainer
 
 ROOT = str(Path(__file__).parent.parent)
 
