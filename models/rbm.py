@@ -1,0 +1,93 @@
+"""Binary data that a binary code explains: the Boltzmann machine, and the Bernoulli VAE around it."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from ppl_vae.boltzmann import HiddenBits, log_partition
+
+
+class Rbm(PyroModule):
+    r"""Restricted Boltzmann machine as a pair (Schlesinger, Shekhovtsov and Flach 2021, example 2 and eq. 19).
+
+    .. math:: p(x, z) = \frac1c \exp(x^\top W z + u^\top x + v^\top z), \qquad x \in \{0, 1\}^n,\ z \in \{0, 1\}^m
+
+    Its decoder is :math:`x \mid z \sim \mathrm{Bernoulli}(\sigma(W z + u))`, its posterior :math:`z \mid x \sim
+    \mathrm{Bernoulli}(\sigma(W^\top x + v))`: a linear guide is exact. Theorem 1 says that no other Bernoulli pair has
+    a factorised posterior. With a ``"free"`` prior, independent bits, the same decoder is a general Bernoulli VAE.
+
+    Arguments:
+        bits: Length m of the code.
+        prior: ``"rbm"``, the one that makes the posterior factorise, or ``"free"``, independent learned bits.
+        hidden: ReLU layers of the decoder before the linear one; only with the free prior.
+        width: Units of each.
+        shape: Of a datum; the data give it.
+
+    Raises:
+        ValueError: If a number is out of range, or hidden layers are asked for with the prior of a Boltzmann machine.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0, 1.0]])
+        >>> model = Rbm(bits=2, shape=(3,))
+        >>> model.posterior(x)["z"].base_dist.logits.shape
+        torch.Size([1, 2])
+    """
+
+    corpus = "bars"
+
+    def __init__(
+        self,
+        bits: int = 8,
+        prior: Literal["rbm", "free"] = "rbm",
+        hidden: int = 0,
+        width: int = 128,
+        shape: tuple[int, ...] = (16,),
+    ) -> None:
+        super().__init__()
+        for name, value, least in (("bits", bits, 1), ("hidden", hidden, 0), ("width", width, 1)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if hidden and prior == "rbm":
+            raise ValueError(f"a Boltzmann machine has a linear decoder, got hidden={hidden}; take prior 'free'")
+        self.bits, self.prior, self.shape = bits, prior, tuple(shape)
+        self.hidden = nn.Sequential()
+        for inputs in [bits, *[width] * hidden][:hidden]:
+            self.hidden.extend([nn.Linear(inputs, width), nn.ReLU()])
+        self.linear = nn.Linear(width if hidden else bits, prod(self.shape))
+        self.code_bias = nn.Parameter(torch.zeros(bits))
+        self._known: tuple[list[int], Tensor] | None = None
+
+    def forward(self, x: Tensor) -> None:
+        if self.prior == "rbm":
+            prior = HiddenBits(self.linear.weight, self.linear.bias, self.code_bias, self.log_c())
+        else:
+            prior = dist.Bernoulli(logits=self.code_bias).to_event(1)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", prior)
+            logits = self.linear(self.hidden(z)).unflatten(-1, self.shape)
+            pyro.sample("x", dist.Bernoulli(logits=logits).to_event(len(self.shape)), obs=x)
+
+    def log_c(self) -> Tensor:
+        """The log-normaliser, computed once for a state of the parameters where no gradient is wanted."""
+        parts = (self.linear.weight, self.linear.bias, self.code_bias)
+        if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
+            return log_partition(*parts)[0]
+        versions = [id(part) + part._version for part in parts]
+        if self._known is None or self._known[0] != versions:
+            with torch.no_grad():
+                self._known = versions, log_partition(*parts)[0]
+        return self._known[1]
+
+    def posterior(self, x: Tensor) -> dict[str, dist.Independent]:
+        """The exact posterior of the code, for the prior of a Boltzmann machine."""
+        if self.prior != "rbm":
+            raise ValueError("the posterior is known for the prior of a Boltzmann machine alone; take prior 'rbm'")
+        logits = x.flatten(1) @ self.linear.weight + self.code_bias
+        return {"z": dist.Bernoulli(logits=logits).to_event(1)}
