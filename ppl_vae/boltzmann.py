@@ -8,18 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from ppl_vae.bits import BitsDistribution, bit_states
+from ppl_vae.bits import BitsDistribution
 
 __all__ = ["HiddenBits", "log_partition"]
 
 ENUMERATED = 20
 """Most bits whose states are all visited for the normaliser."""
-LISTED = 12
-"""Most bits whose states are listed as a support."""
 BLOCK = 2**12
 """States visited together."""
 
@@ -34,7 +31,6 @@ class HiddenBits(BitsDistribution):
         visible: u, ``(visible,)``.
         hidden: v, ``(hidden,)``.
         log_c: The log-normaliser; by default :func:`log_partition` gives it.
-        batch_shape: Of the distribution; all its members are the same.
 
     Example:
         >>> fn = HiddenBits(torch.zeros(3, 2), torch.zeros(3), torch.zeros(2))
@@ -42,51 +38,28 @@ class HiddenBits(BitsDistribution):
         tensor(0.2500)
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}
-    support = constraints.independent(constraints.boolean, 1)
-
-    def __init__(
-        self,
-        weight: Tensor,
-        visible: Tensor,
-        hidden: Tensor,
-        log_c: Tensor | None = None,
-        batch_shape: torch.Size = torch.Size(),  # noqa: B008  (immutable)
-    ) -> None:
+    def __init__(self, weight: Tensor, visible: Tensor, hidden: Tensor, log_c: Tensor | None = None) -> None:
         self.weight, self.visible, self.hidden = weight, visible, hidden
         self.log_c = log_partition(weight, visible, hidden)[0] if log_c is None else log_c
-        super().__init__(batch_shape, hidden.shape, validate_args=False)
-
-    @property
-    def has_enumerate_support(self) -> bool:  # type: ignore[override]
-        return len(self.hidden) <= LISTED
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> HiddenBits:
-        return HiddenBits(self.weight, self.visible, self.hidden, self.log_c, torch.Size(batch_shape))
+        super().__init__(torch.Size(), hidden.shape, hidden)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        found = free_energy(value, self.weight, self.visible, self.hidden) - self.log_c
-        return found.expand(torch.broadcast_shapes(found.shape, self.batch_shape))
+        return self._whole(free_energy(value, self.weight, self.visible, self.hidden) - self.log_c)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Exact draws up to 20 bits; beyond, ends of annealed chains, drawn by their weights."""
-        shape = (*sample_shape, *self.batch_shape)
+        shape = self._lead(sample_shape)
         if len(self.hidden) <= ENUMERATED:
             starts = range(0, 2 ** len(self.hidden), BLOCK)
             parts = (self.weight, self.visible, self.hidden)
             logits = torch.cat([free_energy(_states(self.hidden, start), *parts) for start in starts])
-            drawn = torch.multinomial(logits.softmax(0), max(1, torch.Size(shape).numel()), replacement=True)
+            drawn = torch.multinomial(logits.softmax(0), max(1, shape.numel()), replacement=True)
             found = _codes(drawn, self.hidden)
         else:
             ends, logits = _anneal(self.weight, self.visible, self.hidden, chains=1_000, temperatures=1_000)
-            found = ends[torch.multinomial(logits.softmax(0), max(1, torch.Size(shape).numel()), replacement=True)]
-        return found[: torch.Size(shape).numel()].reshape(*shape, -1)
-
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        states = bit_states(len(self.hidden), like=self.hidden)
-        states = states.reshape(-1, *[1] * len(self.batch_shape), len(self.hidden))
-        return states.expand(-1, *self.batch_shape, -1) if expand else states
+            found = ends[torch.multinomial(logits.softmax(0), max(1, shape.numel()), replacement=True)]
+        return found[: shape.numel()].reshape(*shape, self.bits)
 
 
 def free_energy(z: Tensor, weight: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
