@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from pyro.contrib.zuko import ZukoToPyro
 from torch import Tensor, nn
+from torch.distributions import constraints
 from zuko.distributions import DiagNormal, NormalizingFlow
 from zuko.flows import MaskedAutoregressiveTransform
 from zuko.transforms import ComposedTransform
@@ -67,5 +68,17 @@ class Flow(AmortisedGuide):
         loc, log_scale, context = part.split([size, size, self.context], -1)
         # Zuko's flows map values to noise, and draw by the inverse; here drawing is the quick way.
         to_noise = ComposedTransform(*(step(context) for step in self.steps)).inv
-        fn = ZukoToPyro(NormalizingFlow(to_noise, DiagNormal(loc, log_scale.exp())))
+        fn = Flowed(NormalizingFlow(to_noise, DiagNormal(loc, log_scale.exp())))
         return {self.latent.name: reshaped(fn, self.latent.shape)}
+
+
+class Flowed(ZukoToPyro):
+    """Pyro's wrapper of Zuko's flows, which keeps the density of each draw, with what it lacks of a distribution."""
+
+    support = constraints.real_vector
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.dist.rsample(torch.Size(sample_shape))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Flowed:
+        return Flowed(self.dist.expand(torch.Size(batch_shape)))

@@ -257,6 +257,8 @@ def test_families_of_normals_contain_mean_field(name):
     start_as(other, factorised, 8)
     values = {"z": torch.randn(3, 6, 2, 2)}
     torch.testing.assert_close(log_proposal(other, x, values), log_proposal(factorised, x, values))
+    drawn = latents(run(other, (x,), {}, draws=3))["z"]
+    torch.testing.assert_close(drawn["fn"].log_prob(drawn["value"]), log_proposal(other, x, {"z": drawn["value"]}))
 
 
 def test_trees_and_full_start_where_mean_field_would():
