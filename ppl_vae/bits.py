@@ -117,6 +117,10 @@ class JointBits(BitsDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         states = self.numbers(value)
+        rows = self.logits.shape[:-1].numel()
+        if states.ndim == 2 and states.shape[1] == 1 and self.batch_shape[-1:] == (rows,):
+            # All data meet the same codes: columns are taken, and nothing of size draws x data x states is made.
+            return self._whole(self.logits.reshape(rows, -1).index_select(1, states[:, 0]).T)
         shape = torch.broadcast_shapes(states.shape, self.batch_shape)
         logits = self.logits.expand(*shape, -1)
         return logits.gather(-1, states.expand(shape)[..., None])[..., 0]
