@@ -11,7 +11,9 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from ppl_vae.bits import JointBits
 from ppl_vae.boltzmann import HiddenBits, log_partition
+from ppl_vae.randomness import kept_random_state
 
 
 class Rbm(PyroModule):
@@ -21,17 +23,19 @@ class Rbm(PyroModule):
 
     Its decoder is :math:`x \mid z \sim \mathrm{Bernoulli}(\sigma(W z + u))`, its posterior :math:`z \mid x \sim
     \mathrm{Bernoulli}(\sigma(W^\top x + v))`: a linear guide is exact. Theorem 1 says that no other Bernoulli pair has
-    a factorised posterior. With a ``"free"`` prior, independent bits, the same decoder is a general Bernoulli VAE.
+    a factorised posterior: with a prior of its own the same decoder is a Bernoulli VAE like any other.
 
     Arguments:
         bits: Length m of the code.
-        prior: ``"rbm"``, the one that makes the posterior factorise, or ``"free"``, independent learned bits.
-        hidden: ReLU layers of the decoder before the linear one; only with the free prior.
+        prior: ``"rbm"``, the one that makes the posterior factorise; ``"free"``, independent learned bits; or
+            ``"any"``, a learned table of all codes of up to 16 bits, the Boltzmann machine's among them.
+        hidden: ReLU layers of the decoder before the linear one; not with the prior of a Boltzmann machine.
         width: Units of each.
         shape: Of a datum; the data give it.
 
     Raises:
-        ValueError: If a number is out of range, or hidden layers are asked for with the prior of a Boltzmann machine.
+        ValueError: If a number is out of range, or hidden layers are asked for with the prior of a Boltzmann machine,
+            or a table of too many codes.
 
     Example:
         >>> x = torch.tensor([[0.0, 1.0, 1.0]])
@@ -45,7 +49,7 @@ class Rbm(PyroModule):
     def __init__(
         self,
         bits: int = 8,
-        prior: Literal["rbm", "free"] = "rbm",
+        prior: Literal["rbm", "free", "any"] = "rbm",
         hidden: int = 0,
         width: int = 128,
         shape: tuple[int, ...] = (16,),
@@ -56,34 +60,42 @@ class Rbm(PyroModule):
                 raise ValueError(f"{name} must be at least {least}, got {value}")
         if hidden and prior == "rbm":
             raise ValueError(f"a Boltzmann machine has a linear decoder, got hidden={hidden}; take prior 'free'")
+        if bits > 16 and prior == "any":
+            raise ValueError(f"prior 'any' lists all codes of at most 16 bits, got {bits}; take prior 'free'")
         self.bits, self.prior, self.shape = bits, prior, tuple(shape)
         self.hidden = nn.Sequential()
         for inputs in [bits, *[width] * hidden][:hidden]:
             self.hidden.extend([nn.Linear(inputs, width), nn.ReLU()])
         self.linear = nn.Linear(width if hidden else bits, prod(self.shape))
-        self.code_bias = nn.Parameter(torch.zeros(bits))
-        self._known: tuple[list[int], Tensor] | None = None
+        self.code_bias = nn.Parameter(torch.zeros(2**bits if prior == "any" else bits))
+        self._known: tuple[list[Tensor], tuple[Tensor, float]] | None = None
 
     def forward(self, x: Tensor) -> None:
-        if self.prior == "rbm":
-            prior = HiddenBits(self.linear.weight, self.linear.bias, self.code_bias, self.log_c())
-        else:
-            prior = dist.Bernoulli(logits=self.code_bias).to_event(1)
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", prior)
+            z = pyro.sample("z", self.law())
             logits = self.linear(self.hidden(z)).unflatten(-1, self.shape)
             pyro.sample("x", dist.Bernoulli(logits=logits).to_event(len(self.shape)), obs=x)
 
-    def log_c(self) -> Tensor:
-        """The log-normaliser, computed once for a state of the parameters where no gradient is wanted."""
-        parts = (self.linear.weight, self.linear.bias, self.code_bias)
+    def law(self) -> HiddenBits | JointBits | dist.Independent:
+        """The prior of the code."""
+        if self.prior == "rbm":
+            return HiddenBits(self.linear.weight, self.linear.bias, self.code_bias, self.log_c())
+        return JointBits(self.code_bias) if self.prior == "any" else dist.Bernoulli(logits=self.code_bias).to_event(1)
+
+    def log_c(self) -> tuple[Tensor, float]:
+        """The log-normaliser and its standard error, computed once for a state where no gradient is wanted."""
+        parts = [self.linear.weight, self.linear.bias, self.code_bias]
         if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
-            return log_partition(*parts)[0]
-        versions = [id(part) + part._version for part in parts]
-        if self._known is None or self._known[0] != versions:
-            with torch.no_grad():
-                self._known = versions, log_partition(*parts)[0]
-        return self._known[1]
+            return log_partition(*parts)
+        # By value: a fused optimiser and .data change parameters without raising their version.
+        known = self._known
+        if known is None or any(
+            a.dtype != b.dtype or a.device != b.device or not a.equal(b) for a, b in zip(known[0], parts, strict=True)
+        ):
+            # The same state must have the same normaliser, also when a measurement is taken up again.
+            with torch.no_grad(), kept_random_state(0):
+                known = self._known = [part.clone() for part in parts], log_partition(*parts)
+        return known[1]
 
     def posterior(self, x: Tensor) -> dict[str, dist.Independent]:
         """The exact posterior of the code, for the prior of a Boltzmann machine."""

@@ -40,6 +40,8 @@ class BitsDistribution(TorchDistribution):
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
+    log_prob_se: float = 0.0
+    """Standard error of every ``log_prob``, the same for all codes, where its normaliser is only an estimate."""
 
     def __init__(self, batch_shape: torch.Size, shape: torch.Size, like: Tensor) -> None:
         self.like = like
@@ -118,6 +120,8 @@ class JointBits(BitsDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         states = self.numbers(value)
         rows = self.logits.shape[:-1].numel()
+        if rows == 1:
+            return self._whole(self.logits.reshape(-1)[states])
         if states.ndim == 2 and states.shape[1] == 1 and self.batch_shape[-1:] == (rows,):
             # All data meet the same codes: columns are taken, and nothing of size draws x data x states is made.
             return self._whole(self.logits.reshape(rows, -1).index_select(1, states[:, 0]).T)

@@ -19,6 +19,10 @@ ENUMERATED = 20
 """Most bits whose states are all visited for the normaliser."""
 BLOCK = 2**12
 """States visited together."""
+TEMPERATURES = 1_000
+"""Steps of annealing from independent bits to the machine."""
+SWEEPS = 100
+"""Rounds of Gibbs sampling that part draws which began at the end of the same chain."""
 
 
 class HiddenBits(BitsDistribution):
@@ -30,7 +34,7 @@ class HiddenBits(BitsDistribution):
         weight: W, ``(visible, hidden)``.
         visible: u, ``(visible,)``.
         hidden: v, ``(hidden,)``.
-        log_c: The log-normaliser; by default :func:`log_partition` gives it.
+        log_c: The log-normaliser and its standard error; by default :func:`log_partition` gives them.
 
     Example:
         >>> fn = HiddenBits(torch.zeros(3, 2), torch.zeros(3), torch.zeros(2))
@@ -38,9 +42,11 @@ class HiddenBits(BitsDistribution):
         tensor(0.2500)
     """
 
-    def __init__(self, weight: Tensor, visible: Tensor, hidden: Tensor, log_c: Tensor | None = None) -> None:
+    def __init__(
+        self, weight: Tensor, visible: Tensor, hidden: Tensor, log_c: tuple[Tensor, float] | None = None
+    ) -> None:
         self.weight, self.visible, self.hidden = weight, visible, hidden
-        self.log_c = log_partition(weight, visible, hidden)[0] if log_c is None else log_c
+        self.log_c, self.log_prob_se = log_partition(weight, visible, hidden) if log_c is None else log_c
         super().__init__(torch.Size(), hidden.shape, hidden)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -48,18 +54,34 @@ class HiddenBits(BitsDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Exact draws up to 20 bits; beyond, ends of annealed chains, drawn by their weights."""
+        """Exact draws where either side has at most 20 bits; else Gibbs sampling from the ends of annealed chains."""
         shape = self._lead(sample_shape)
-        if len(self.hidden) <= ENUMERATED:
-            starts = range(0, 2 ** len(self.hidden), BLOCK)
-            parts = (self.weight, self.visible, self.hidden)
-            logits = torch.cat([free_energy(_states(self.hidden, start), *parts) for start in starts])
-            drawn = torch.multinomial(logits.softmax(0), max(1, shape.numel()), replacement=True)
-            found = _codes(drawn, self.hidden)
+        parts = (self.weight, self.visible, self.hidden)
+        count = max(1, shape.numel())
+        if len(self.hidden) <= min(ENUMERATED, len(self.visible)):
+            found = _draw(*parts, count)
+        elif len(self.visible) <= ENUMERATED:
+            x = _draw(self.weight.T, self.hidden, self.visible, count)
+            found = torch.bernoulli((x @ self.weight + self.hidden).sigmoid())
         else:
-            ends, logits = _anneal(self.weight, self.visible, self.hidden, chains=1_000, temperatures=1_000)
-            found = ends[torch.multinomial(logits.softmax(0), max(1, shape.numel()), replacement=True)]
+            ends, logits = _anneal(*parts, chains=min(1_000, max(200, count)), temperatures=TEMPERATURES)
+            found = ends[torch.multinomial(logits.softmax(0), count, replacement=True)]
+            for _ in range(SWEEPS):
+                found = _sweep(found, *parts)
         return found[: shape.numel()].reshape(*shape, self.bits)
+
+
+def _draw(weight: Tensor, visible: Tensor, hidden: Tensor, count: int) -> Tensor:
+    """Exact draws of the hidden bits, ``(count, hidden)``."""
+    starts = range(0, 2 ** len(hidden), BLOCK)
+    logits = torch.cat([free_energy(_states(hidden, start), weight, visible, hidden) for start in starts])
+    return _codes(torch.multinomial(logits.softmax(0), count, replacement=True), hidden)
+
+
+def _sweep(z: Tensor, weight: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
+    """All visible bits drawn given the hidden ones, and these given them."""
+    x = torch.bernoulli((z @ weight.T + visible).sigmoid())
+    return torch.bernoulli((x @ weight + hidden).sigmoid())
 
 
 def free_energy(z: Tensor, weight: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
@@ -68,7 +90,7 @@ def free_energy(z: Tensor, weight: Tensor, visible: Tensor, hidden: Tensor) -> T
 
 
 def log_partition(
-    weight: Tensor, visible: Tensor, hidden: Tensor, *, chains: int = 200, temperatures: int = 1_000
+    weight: Tensor, visible: Tensor, hidden: Tensor, *, chains: int = 200, temperatures: int = TEMPERATURES
 ) -> tuple[Tensor, float]:
     r"""Log-normaliser of a restricted Boltzmann machine, a sum over all visible and all hidden bits.
 
@@ -129,6 +151,5 @@ def _anneal(weight: Tensor, visible: Tensor, hidden: Tensor, chains: int, temper
     total = functional.softplus(visible).sum() + functional.softplus(hidden).sum() + z.new_zeros(chains)
     for before, now in pairwise(torch.linspace(0, 1, temperatures + 1).tolist()):
         total += free_energy(z, now * weight, visible, hidden) - free_energy(z, before * weight, visible, hidden)
-        x = torch.bernoulli((now * z @ weight.T + visible).sigmoid())
-        z = torch.bernoulli((now * x @ weight + hidden).sigmoid())
+        z = _sweep(z, now * weight, visible, hidden)
     return z, total
