@@ -24,9 +24,9 @@ from ppl_vae.diagnostics.family import best_factorised
 from ppl_vae.evidence import measure
 from ppl_vae.log_weight import log_joint, log_proposal
 from ppl_vae.report import Claim, Report, Row
+from ppl_vae.settings import Settings
 from ppl_vae.simulate import simulate
 from ppl_vae.study import Study
-from ppl_vae.training import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "points": 4_000, "epochs": 20, "step": 0.4, "rate": 5e-3},

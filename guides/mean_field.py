@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
-
 from ppl_vae.guide import Factorised
-from ppl_vae.networks import Encoder, FirstLayer
+from ppl_vae.networks import Sum
 
 
 class MeanField(Factorised):
@@ -28,16 +26,3 @@ class MeanField(Factorised):
 
     def __init__(self, model: Callable[[Any], Any], x: Any, layers: int = 2, width: int = 512) -> None:
         super().__init__(model, x, lambda outputs: Sum(x, outputs, layers, width))
-
-
-class Sum(nn.Module):
-    """An affine map of counts plus a network of frequencies, ``(batch, outputs)``."""
-
-    def __init__(self, x: Any, outputs: int, layers: int, width: int) -> None:
-        super().__init__()
-        self.linear = FirstLayer(x, outputs, reads="counts")
-        self.network = Encoder(x, outputs, layers, width, reads="frequencies")
-
-    def forward(self, x: Any) -> Tensor:
-        result: Tensor = self.linear(x) + self.network(x)
-        return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import torch
@@ -10,7 +11,10 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
-__all__ = ["UNIVERSAL", "AutoregressiveBits", "BitsDistribution", "JointBits", "bit_states"]
+__all__ = ["UNIVERSAL", "AutoregressiveBits", "BitsDistribution", "JointBits", "TreeBits", "bit_states"]
+
+FEW = 12
+"""Longest code whose distribution lists all its values, 4,096 of them."""
 
 
 def bit_states(bits: int, *, like: Tensor | None = None) -> Tensor:
@@ -27,7 +31,60 @@ def bit_states(bits: int, *, like: Tensor | None = None) -> Tensor:
 
 
 class BitsDistribution(TorchDistribution):
-    """Any distribution whose values are codes of bits; guides over bits serve a prior of this kind."""
+    """Any distribution over codes of bits; guides over bits serve a prior of this kind.
+
+    Arguments:
+        batch_shape: Of the distribution.
+        shape: Of one code.
+        like: A tensor of the device and type of the codes.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    log_prob_se: float = 0.0
+    """Standard error of every ``log_prob``, the same for all codes, where its normaliser is only an estimate."""
+
+    def __init__(self, batch_shape: torch.Size, shape: torch.Size, like: Tensor) -> None:
+        self.like = like
+        super().__init__(batch_shape, shape, validate_args=False)
+
+    @property
+    def bits(self) -> int:
+        """The number of bits of a code."""
+        bits: int = self.event_shape.numel()
+        return bits
+
+    @property
+    def has_enumerate_support(self) -> bool:
+        """Whether a code is short enough for all to be listed."""
+        return self.bits <= FEW
+
+    @constraints.dependent_property(is_discrete=True, event_dim=1)
+    def support(self) -> Any:
+        return constraints.independent(constraints.boolean, len(self.event_shape))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        """The same for more data; the parameters stay as small as they are."""
+        new = copy(self)
+        new._batch_shape = torch.Size(batch_shape)
+        return new
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        states = bit_states(self.bits, like=self.like)
+        states = states.reshape(-1, *[1] * len(self.batch_shape), *self.event_shape)
+        return states.expand(-1, *self.batch_shape, *self.event_shape) if expand else states
+
+    def flat(self, value: Tensor) -> Tensor:
+        """Codes ``(..., *event)`` as ``(..., bits)``."""
+        return value.reshape(*value.shape[: value.ndim - len(self.event_shape)], self.bits)
+
+    def _shaped(self, code: Tensor) -> Tensor:
+        return code.reshape(*code.shape[:-1], *self.event_shape)
+
+    def _lead(self, sample_shape: Any) -> torch.Size:
+        return torch.Size((*sample_shape, *self.batch_shape))
+
+    def _whole(self, values: Tensor) -> Tensor:
+        return values.expand(torch.broadcast_shapes(values.shape, self.batch_shape))
 
 
 class JointBits(BitsDistribution):
@@ -43,46 +100,90 @@ class JointBits(BitsDistribution):
         tensor([1., 1.])
     """
 
-    arg_constraints = {"logits": constraints.real_vector}
-    has_enumerate_support = True
-
-    def __init__(self, logits: Tensor, shape: torch.Size | None = None, *, validate_args: bool | None = None) -> None:
+    def __init__(self, logits: Tensor, shape: torch.Size | None = None) -> None:
         bits = (logits.shape[-1] - 1).bit_length()
         if logits.shape[-1] != 2**bits:
             raise ValueError(f"the joint states of bits number a power of two, got {logits.shape[-1]} logits")
         self.logits = logits.log_softmax(-1)
-        super().__init__(logits.shape[:-1], torch.Size((bits,)) if shape is None else shape, validate_args=False)
-
-    @constraints.dependent_property(is_discrete=True, event_dim=1)
-    def support(self) -> Any:
-        return constraints.independent(constraints.boolean, len(self.event_shape))
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        new = self._get_checked_instance(JointBits, _instance)
-        new.logits = self.logits.expand(*batch_shape, -1)
-        super(JointBits, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
-        return new
+        super().__init__(logits.shape[:-1], torch.Size((bits,)) if shape is None else shape, logits)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        states = torch.distributions.Categorical(logits=self.logits).sample(sample_shape)
-        return bit_states(self.event_shape.numel(), like=self.logits)[states].reshape(*states.shape, *self.event_shape)
+        logits = self.logits.expand(*self.batch_shape, -1)
+        states = torch.distributions.Categorical(logits=logits).sample(sample_shape)
+        return self._shaped(bit_states(self.bits, like=self.logits)[states])
 
     def numbers(self, value: Tensor) -> Tensor:
         """Numbers of codes ``(..., *event)`` in the order of :func:`bit_states`, ``(...)``."""
-        value = value.reshape(*value.shape[: value.ndim - len(self.event_shape)], -1)
-        powers = 2 ** torch.arange(value.shape[-1] - 1, -1, -1, device=value.device)
-        return (value.long() * powers).sum(-1)
+        powers = 2 ** torch.arange(self.bits - 1, -1, -1, device=value.device)
+        return (self.flat(value).long() * powers).sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         states = self.numbers(value)
+        rows = self.logits.shape[:-1].numel()
+        if rows == 1:
+            return self._whole(self.logits.reshape(-1)[states])
+        if states.ndim == 2 and states.shape[1] == 1 and self.batch_shape[-1:] == (rows,):
+            # All data meet the same codes: columns are taken, and nothing of size draws x data x states is made.
+            return self._whole(self.logits.reshape(rows, -1).index_select(1, states[:, 0]).T)
         shape = torch.broadcast_shapes(states.shape, self.batch_shape)
         logits = self.logits.expand(*shape, -1)
         return logits.gather(-1, states.expand(shape)[..., None])[..., 0]
 
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        states = bit_states(self.event_shape.numel(), like=self.logits)
-        states = states.reshape(-1, *[1] * len(self.batch_shape), *self.event_shape)
-        return states.expand(-1, *self.batch_shape, *self.event_shape) if expand else states
+
+class TreeBits(BitsDistribution):
+    r"""Bits of which each, but for the first, depends on one before it, its parent.
+
+    .. math:: \log q(z) = \sum_j \log \mathrm{Bernoulli}\bigl(z_j \mid \mathrm{logit} = a_j + c_j z_{p(j)}\bigr)
+
+    For a given tree every such distribution is a member. They are an exponential family with statistics :math:`z_j` and
+    :math:`z_j z_{p(j)}`.
+
+    Arguments:
+        logits: a, ``(..., bits)``: each bit's logit where its parent is zero.
+        coupling: c, ``(..., bits - 1)``, of all bits but the first.
+        parents: p, of all bits but the first, ``(bits - 1,)``.
+        shape: Of one code; by default ``(bits,)``.
+
+    Raises:
+        ValueError: If a parent does not come before its child.
+
+    Example:
+        >>> pair = TreeBits(torch.tensor([0.0, -9.0]), torch.tensor([18.0]), torch.tensor([0]))
+        >>> pair.log_prob(bit_states(2)).exp().round(decimals=3).tolist()  # the second bit copies the first
+        [0.5, 0.0, 0.0, 0.5]
+    """
+
+    def __init__(self, logits: Tensor, coupling: Tensor, parents: Tensor, shape: torch.Size | None = None) -> None:
+        wrong = (parents < 0) | (parents > torch.arange(len(parents), device=parents.device))
+        if wrong.any():
+            child = int(wrong.nonzero()[0]) + 1
+            raise ValueError(f"a parent comes before its child, but bit {child} has {int(parents[child - 1])}")
+        self.logits, self.coupling, self.parents = logits, coupling, parents
+        super().__init__(logits.shape[:-1], logits.shape[-1:] if shape is None else shape, logits)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        lead = self._lead(sample_shape)
+        noise = torch.rand(*lead, self.bits, dtype=self.like.dtype, device=self.like.device)
+        found = [noise[..., 0] < self.logits[..., 0].sigmoid()]
+        for bit, parent in enumerate(self.parents.tolist()):
+            logit = self.logits[..., bit + 1] + self.coupling[..., bit] * found[parent]
+            found.append(noise[..., bit + 1] < logit.sigmoid())
+        return self._shaped(torch.stack(found, -1).to(self.like))
+
+    def statistics(self, value: Tensor) -> Tensor:
+        """Bits, and products of each with its parent, ``(..., 2 bits - 1)``."""
+        code = self.flat(value)
+        return torch.cat([code, code[..., 1:] * code[..., self.parents]], -1)
+
+    def natural(self) -> Tensor:
+        """What the statistics are multiplied by, ``(..., 2 bits - 1)``."""
+        below = self.logits[..., 1:]
+        pull = functional.softplus(below + self.coupling) - functional.softplus(below)
+        return torch.cat([self.logits.index_add(-1, self.parents, -pull), self.coupling], -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        products = torch.einsum("...k,...k->...", self.statistics(value), self.natural())
+        return self._whole(products - functional.softplus(self.logits).sum(-1))
 
 
 class AutoregressiveBits(BitsDistribution):
@@ -94,30 +195,24 @@ class AutoregressiveBits(BitsDistribution):
         network: Maps codes ``(..., bits)`` to logits ``(..., bits)``; logit ``j`` may read only bits before
             ``j``. It broadcasts against ``batch_shape``.
         batch_shape: Of the distribution.
-        bits: The number of bits.
+        shape: Of one code, or the number of its bits.
         like: A tensor of the device and type of the codes.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}
-    support = constraints.independent(constraints.boolean, 1)
-
-    def __init__(self, network: Any, batch_shape: torch.Size, bits: int, like: Tensor) -> None:
-        self.network, self.like = network, like
-        super().__init__(batch_shape, torch.Size((bits,)), validate_args=False)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> AutoregressiveBits:
-        return AutoregressiveBits(self.network, torch.Size(batch_shape), self.event_shape[0], self.like)
+    def __init__(self, network: Any, batch_shape: torch.Size, shape: torch.Size | int, like: Tensor) -> None:
+        self.network = network
+        super().__init__(batch_shape, torch.Size((shape,)) if isinstance(shape, int) else shape, like)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        code = self.like.new_zeros(*sample_shape, *self.batch_shape, *self.event_shape)
-        for bit in range(self.event_shape[0]):
+        code = self.like.new_zeros(*self._lead(sample_shape), self.bits)
+        for bit in range(self.bits):
             code[..., bit] = torch.bernoulli(self.network(code)[..., bit].sigmoid())
-        return code
+        return self._shaped(code)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        logits = self.network(value)
-        return -functional.softplus((1 - 2 * value) * logits).sum(-1)
+        code = self.flat(value)
+        return self._whole(-functional.softplus((1 - 2 * code) * self.network(code)).sum(-1))
 
 
 UNIVERSAL = (JointBits, AutoregressiveBits)

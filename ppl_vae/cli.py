@@ -122,6 +122,13 @@ def _check_device(value: str) -> None:
     type=click.Choice(["none", "linear", "cosine"]),
     help="How the learning rate falls, towards zero at the end of --epochs.",
 )
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "bf16"]),
+    help="Of matrix products in training; bf16 pays for hidden layers, where the processor has it.",
+)
 @click.option("--weight-decay", default=0.0, show_default=True, help="Of the optimizer.")
 @click.option("--batch-size", default=256, show_default=True, help="Data a step.")
 @click.option("--clip", default=0.0, show_default=True, help="Largest gradient norm; 0 for no limit.")
@@ -155,7 +162,7 @@ def train(
     MODEL is a file or the name of a model, such as models/text.py. Its constructor's arguments, and the guide's
     with --guide- before them, are options: add --help after naming both.
     """
-    from ppl_vae.training import Settings, parse_schedule
+    from ppl_vae.settings import Settings, parse_schedule
     from ppl_vae.workflow import train as run_training
 
     if resume is not None:
@@ -183,7 +190,17 @@ def train(
         "schedule": parse_schedule(options["epochs"], options["draws"] or (16 if likelihood else 1)),
         **{
             k: options[k]
-            for k in ("batch_size", "optimizer", "learning_rate", "decay", "weight_decay", "clip", "patience", "seed")
+            for k in (
+                "batch_size",
+                "optimizer",
+                "learning_rate",
+                "decay",
+                "weight_decay",
+                "clip",
+                "patience",
+                "seed",
+                "precision",
+            )
         },
     }
     Settings(**settings)

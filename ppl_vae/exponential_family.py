@@ -139,19 +139,24 @@ def bit_logits(fn: Any) -> Tensor | None:
 def log_prob(fn: families.Distribution, value: Any) -> Tensor:
     r"""Log-density at ``value``, by one matrix product where every code meets every datum.
 
-    Independent bits have :math:`\log q(z) = z^\top \eta - \sum_j \log(1 + e^{\eta_j})`; where the codes,
-    ``(draws, 1, bits)``, are shared by the batch and the parameters, ``(batch, bits)``, by the draws, the sum
-    is a product of two small matrices. Everything else is the distribution's own ``log_prob``.
+    Independent bits have :math:`\log q(z) = z^\top \eta - \sum_j \log(1 + e^{\eta_j})`; where the bits,
+    ``(draws, 1, bits)``, are shared by the batch and the parameters, ``(batch, bits)``, by the draws, or the other way
+    round, the sum is a product of two small matrices. Everything else is the distribution's own ``log_prob``.
 
     Returns:
         ``fn.batch_shape``, in nats.
     """
-    if isinstance(value, Tensor) and len(fn.batch_shape) == 2 and value.ndim == 2 + len(fn.event_shape):
+    if isinstance(value, Tensor) and len(fn.batch_shape) == 2 and min(fn.batch_shape) > 0:
         draws, batch = fn.batch_shape
-        logits = bit_logits(fn) if value.shape[:2] == (draws, 1) and batch > 1 else None
-        if logits is not None and (draws == 1 or logits.stride(0) == 0):
+        lead = value.shape[: value.ndim - len(fn.event_shape)]
+        logits = bit_logits(fn) if lead in ((draws, 1), (batch,)) and batch > 1 else None
+        if logits is not None and lead == (draws, 1) and (draws == 1 or logits.stride(0) == 0):
             parameters = logits[0]
             codes = value.reshape(draws, -1).to(parameters.dtype)
             return codes @ parameters.T - functional.softplus(parameters).sum(-1)
+        if logits is not None and lead == (batch,) and draws > 1 and logits.stride(1) == 0:
+            parameters = logits[:, 0]
+            data = value.reshape(batch, -1).to(parameters.dtype)
+            return parameters @ data.T - functional.softplus(parameters).sum(-1, keepdim=True)
     result: Tensor = fn.log_prob(value)
     return result.expand(torch.broadcast_shapes(result.shape, fn.batch_shape))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch import distributions as families
 from torch.nn import functional
 
-from ppl_vae.bits import JointBits
+from ppl_vae.bits import JointBits, TreeBits
 from ppl_vae.distributions import PackedMultinomial
 
 __all__ = ["FORMS", "Form"]
@@ -141,6 +141,12 @@ FORMS: dict[type, Form] = {
         _beta,
     ),
     JointBits: Form(lambda fn, v: _states(fn, fn.numbers(v)), _against_first, _first),
+    TreeBits: Form(
+        lambda fn, v: fn.statistics(v),
+        lambda fn: fn.natural(),
+        lambda fn: functional.softplus(fn.logits).sum(-1),
+        name="tree of bits",
+    ),
     PackedMultinomial: Form(
         lambda fn, v: v, _words, lambda fn: fn.lengths.new_zeros(fn.batch_shape), lambda fn, v: v.log_coefficient
     ),

@@ -18,7 +18,8 @@ from ppl_vae.partial import Kept
 from ppl_vae.progress import say
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Run
-from ppl_vae.training import Settings, Trainer, parse_schedule
+from ppl_vae.settings import Settings, parse_schedule
+from ppl_vae.training import Trainer
 from ppl_vae.workflow import Pair, make_objective
 
 __all__ = ["measure_gap", "measure_ladder"]
@@ -62,7 +63,7 @@ def measure_ladder(
         split: Of the data.
         count: Measure a random sample of so many data; 0 for all.
         names: Names or files of guides, from the smallest family up.
-        epochs: Of fitting, as :func:`~ppl_vae.training.parse_schedule` reads them; by default those of the run.
+        epochs: Of fitting, as :func:`~ppl_vae.settings.parse_schedule` reads them; by default those of the run.
         how: Options of :func:`~ppl_vae.diagnostics.split_gap`.
 
     Raises:

@@ -18,7 +18,7 @@ from ppl_vae.log_weight import latents, run
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
 
-__all__ = ["AmortisedGuide", "Factorised", "Latent", "independent", "parameters", "parameters_of"]
+__all__ = ["AmortisedGuide", "Factorised", "Latent", "independent", "independents", "parameters", "parameters_of"]
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,13 @@ class Latent:
 
 
 class AmortisedGuide(PyroModule):
-    """A guide q(z | x) that reads each datum through a network.
+    """A guide q(z | x): a network reads numbers off each datum, and a family of distributions is made from them.
 
-    A subclass declares the families it ``supports`` (None is any), builds its networks in the constructor, whose
-    further arguments are its command-line options, and draws the model's latents in ``forward``.
+    A subclass declares the latents it ``supports`` (None is any). Its constructor, whose further arguments are its
+    command-line options, sets ``encoder``, a module from a batch to ``(batch, numbers)``; ``members`` makes
+    distributions by site from such numbers. The first ``parameters(latent)`` numbers are those of :func:`independent`,
+    and where couplings, the others, are zero, the latents are independent: every family contains the factorised one.
+    One that does not fit this may override ``forward``.
 
     Arguments:
         model: A Pyro model that keeps the contract: one ``pyro.plate("data", len(x))`` with every site inside.
@@ -65,6 +68,10 @@ class AmortisedGuide(PyroModule):
     """
 
     supports: tuple[str, ...] | None = ()
+    family: str | None = None
+    """The family in words, down to what tells it from others, where ``members`` reaches all of it by the numbers alone:
+    no network of its own that would have to be trained. Its best members can then be searched for."""
+    encoder: nn.Module
 
     def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
         super().__init__()
@@ -91,6 +98,31 @@ class AmortisedGuide(PyroModule):
         if not self.latents:
             raise ValueError(f"{who}: the model has no latent site; a guide needs at least one pyro.sample without obs")
 
+    @property
+    def latent(self) -> Latent:
+        """The only latent site.
+
+        Raises:
+            ValueError: If there are several, naming them.
+        """
+        if len(self.latents) > 1:
+            names = ", ".join(repr(latent.name) for latent in self.latents)
+            raise ValueError(
+                f"{type(self).__name__} supports one latent site, but the model has {names}; use mean_field"
+            )
+        return self.latents[0]
+
+    def members(self, part: Tensor) -> dict[str, Any]:
+        """Distributions of the latents by site from numbers ``(*batch, numbers)``, of batch shape ``(*batch,)``."""
+        raise NotImplementedError
+
+    def forward(self, x: Any) -> None:
+        """Draws the latents of a batch."""
+        part = self.encoder(x)
+        with pyro.plate("data", len(x)):
+            for name, fn in self.members(part).items():
+                pyro.sample(name, fn)
+
 
 class Factorised(AmortisedGuide):
     r"""A guide under which all latents of a datum are independent of each other.
@@ -112,11 +144,8 @@ class Factorised(AmortisedGuide):
         super().__init__(model, x)
         self.encoder = encoder(sum(map(parameters, self.latents)))
 
-    def forward(self, x: Any) -> None:
-        parts = self.encoder(x).split([parameters(latent) for latent in self.latents], dim=-1)
-        with pyro.plate("data", len(x)):
-            for latent, part in zip(self.latents, parts, strict=True):
-                pyro.sample(latent.name, independent(latent, part))
+    def members(self, part: Tensor) -> dict[str, Any]:
+        return independents(self.latents, part)
 
 
 def parameters(latent: Latent) -> int:
@@ -149,6 +178,12 @@ def independent(latent: Latent, part: Tensor) -> Any:
     if latent.family == "categorical":
         return dist.Categorical(logits=part.reshape(*lead, *latent.shape, latent.states)).to_event(events)
     return dist.OneHotCategorical(logits=part.reshape(*lead, *latent.shape)).to_event(events - 1)
+
+
+def independents(latents: list[Latent], part: Tensor) -> dict[str, Any]:
+    """Independent members by site, from the parameters of all latents side by side."""
+    parts = part.split([parameters(latent) for latent in latents], -1)
+    return {latent.name: independent(latent, part) for latent, part in zip(latents, parts, strict=True)}
 
 
 def parameters_of(latent: Latent, fn: Any) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["evaluating", "evaluation_mode", "frozen"]
+__all__ = ["evaluating", "evaluation_mode", "frozen", "matmul_precision"]
 
 
 def _owners(programs: tuple[Any, ...]) -> list[torch.nn.Module]:
@@ -44,6 +44,17 @@ def evaluation_mode(*programs: Any) -> Iterator[None]:
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
+
+
+@contextmanager
+def matmul_precision(name: str) -> Iterator[None]:
+    """Matrix products of so high a precision, as :func:`torch.set_float32_matmul_precision` names it; undone after."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager

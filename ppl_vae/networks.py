@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from zuko.nn import MaskedMLP
 
 from ppl_vae.batches import PackedCounts
 
-__all__ = ["Encoder", "FirstLayer"]
+__all__ = ["BitByBit", "Encoder", "FirstLayer", "Sum"]
 
 Reads = Literal["counts", "frequencies"]
 
@@ -35,6 +36,8 @@ class FirstLayer(nn.Module):
         self.reads = reads
         inputs = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
         bound = 1 / sqrt(inputs)
+        if isinstance(x, PackedCounts) and reads == "frequencies":
+            bound = min(bound, 1 / (100 * bound))  # of few words each has a large share, which must not saturate bits
         self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
@@ -77,4 +80,75 @@ class Encoder(nn.Module):
 
     def forward(self, x: PackedCounts | Tensor) -> Tensor:
         result: Tensor = self.rest(self.first(x))
+        return result
+
+
+class Sum(nn.Module):
+    """An affine map of counts plus a network of frequencies: what a guide reads off the data.
+
+    The posterior of a linear decoder is affine in the counts; the network may add what is not.
+
+    Arguments:
+        x: An example of the data.
+        outputs: Width of the result.
+        layers: Hidden ReLU layers of the network.
+        width: Units of each.
+        affine: How many of the outputs, the first, have an affine map; None is all.
+        zeros: How many of the outputs, the last, are zero until they are trained.
+
+    Shapes:
+        A batch to ``(batch, outputs)``.
+    """
+
+    def __init__(
+        self, x: Any, outputs: int, layers: int, width: int, *, affine: int | None = None, zeros: int = 0
+    ) -> None:
+        super().__init__()
+        self.linear = FirstLayer(x, outputs if affine is None else affine, reads="counts")
+        self.network = Encoder(x, outputs, layers, width, reads="frequencies")
+        if zeros:
+            last: Any = self.network.rest[-1] if layers else self.network.first
+            weight = last.weight if layers else last.weight.T  # FirstLayer's lies the other way round
+            ends = (self.linear.weight.T, self.linear.bias, weight, last.bias)
+            with torch.no_grad():
+                for end in ends:
+                    end[outputs - zeros :] = 0
+
+    def forward(self, x: PackedCounts | Tensor) -> Tensor:
+        straight: Tensor = self.linear(x)
+        found: Tensor = self.network(x)
+        return found + nn.functional.pad(straight, (0, found.shape[-1] - straight.shape[-1]))
+
+
+class BitByBit(nn.Module):
+    r"""Logits of bits, each from the bits before it, by a masked network (Germain et al. 2015, section 4).
+
+    .. math:: \mathrm{logit}_j = a_j + \mathrm{network}_j(z_1, \dots, z_{j-1}, c)
+
+    The network adds nothing until it is trained.
+
+    Arguments:
+        bits: The number of bits.
+        context: Width of c.
+        hidden: Units of its only hidden layer; None is four times the bits.
+
+    Shapes:
+        Parameters ``(batch, outputs)``, a and c side by side, and codes ``(..., batch or 1, bits)`` to logits
+        ``(..., batch, bits)``.
+    """
+
+    def __init__(self, bits: int, context: int = 64, hidden: int | None = None) -> None:
+        super().__init__()
+        self.bits, self.outputs = bits, bits + context
+        before = torch.ones(bits, bits).tril(-1)
+        adjacency = torch.cat([before, torch.ones(bits, context)], 1).bool()
+        self.network = MaskedMLP(adjacency, hidden_features=(hidden or 4 * bits,), activation=nn.ReLU)
+        nn.init.zeros_(self.network[-1].weight)
+        nn.init.zeros_(self.network[-1].bias)
+
+    def forward(self, part: Tensor, code: Tensor) -> Tensor:
+        lead = torch.broadcast_shapes(code.shape[:-1], part.shape[:-1])
+        natural, context = part.split([self.bits, part.shape[-1] - self.bits], -1)
+        both = torch.cat([code.expand(*lead, -1), context.expand(*lead, -1)], -1)
+        result: Tensor = natural + self.network(both)
         return result

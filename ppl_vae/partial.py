@@ -84,7 +84,7 @@ def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         return value
     parts = {part: getattr(value, part) for part in ("pointwise", "pointwise_se", "k_hat")}
     tensors |= {f"{name}.{part}": tensor for part, tensor in parts.items() if tensor is not None}
-    return {part: getattr(value, part) for part in ("method", "bound", "draws", "notes")}
+    return {part: getattr(value, part) for part in ("method", "bound", "draws", "notes", "common_se")}
 
 
 def _unpacked(words: Any, name: str, kept: Checkpoint) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ppl_vae.evidence.results import finite
 
@@ -144,8 +145,13 @@ class Report:
         for name in columns:
             table.add_column(name, justify="left" if name in ("quantity", "unit") else "right", overflow="fold")
         groups = [row.group for row in self.rows]
-        for cells, group, after in zip(zip(*columns.values(), strict=True), groups, [*groups[1:], None], strict=True):
-            table.add_row(*cells, end_section=group != after)
+        for cells, row, before, after in zip(
+            zip(*columns.values(), strict=True), self.rows, [None, *groups[:-1]], [*groups[1:], None], strict=True
+        ):
+            if row.group and row.group != before:
+                table.add_row(Text(row.group, style="bold"))
+            label = Text(f"  {row.quantity}" if row.group else row.quantity)
+            table.add_row(label, *cells[1:], end_section=row.group != after)
         if "se" in columns:
             count = max(len(row.values) for row in self.rows)
             table.caption = f"se: standard error of the mean over {count} seeds"

@@ -21,8 +21,9 @@ from ppl_vae.progress import say
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.report import Report
 from ppl_vae.runs import Checkpoint, Run, atomic_write, versions
+from ppl_vae.settings import Settings
 from ppl_vae.sites import guide_sites
-from ppl_vae.training import Settings, Trainer
+from ppl_vae.training import Trainer
 
 __all__ = ["Study"]
 

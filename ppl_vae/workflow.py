@@ -21,9 +21,10 @@ from ppl_vae.pairs import Definition, Kind, check_fit, find
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Checkpoint, Interrupted, Run
+from ppl_vae.settings import Settings
 from ppl_vae.sites import guide_sites
 from ppl_vae.summary import Split, Summary
-from ppl_vae.training import Settings, Trainer
+from ppl_vae.training import Trainer
 
 __all__ = ["Pair", "load_data", "make_objective", "train"]
 
@@ -104,7 +105,7 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
 
     Arguments:
         config: ``model`` and ``guide`` (``name``, ``options``), ``corpus`` (arguments of ``load_corpus``),
-            ``settings`` (of :class:`~ppl_vae.training.Settings`), ``objective`` (``"elbo"`` where it is missing),
+            ``settings`` (of :class:`~ppl_vae.settings.Settings`), ``objective`` (``"elbo"`` where it is missing),
             ``estimator``, ``control``, ``device``, ``evidence_draws`` and ``retrain``.
         folder: The run folder.
         resume: Whether it exists already.

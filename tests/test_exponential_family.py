@@ -91,3 +91,12 @@ def test_other_families_are_an_error_that_lists_the_known():
     for fn, call in ((student, ef.natural), (chain, ef.log_normaliser)):
         with pytest.raises(ValueError, match=f"{type(ef.base(fn)).__name__} is no exponential family .* Bernoulli, "):
             call(fn)
+
+
+def test_data_shared_by_all_codes_are_scored_by_one_product():
+    logits, x = torch.randn(5, 1, 3, 2), torch.rand(4, 3, 2).round()
+    fn = dist.Bernoulli(logits=logits).to_event(2).expand([5, 4])
+    found = ef.log_prob(fn, x)
+    torch.testing.assert_close(found, fn.log_prob(x))
+    own = dist.Bernoulli(logits=torch.randn(5, 4, 3, 2)).to_event(2)
+    torch.testing.assert_close(ef.log_prob(own, x), own.log_prob(x))

@@ -81,7 +81,7 @@ def test_the_parts_add_up_to_the_gap(guide, monkeypatch):
     else:
         # A bound of the best member from below is one of the family gap from above.
         assert (found.family_gap.bound, found.amortisation_gap.bound) == ("upper", "lower")
-    monkeypatch.setattr("ppl_vae.diagnostics.split.CELLS", 80)
+    monkeypatch.setattr("ppl_vae.diagnostics.enumerated.CELLS", 80)
     torch.testing.assert_close(split_gap(model, q, x).best.pointwise, found.best.pointwise)
     assert found.worst(3)[0] == int(whole.gap.pointwise.argmax())
 

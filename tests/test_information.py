@@ -114,7 +114,7 @@ def test_a_random_part_of_the_data_stands_for_all_of_them():
 def test_bits_that_depend_on_each_other():
     x, model = documents(12, 9), Text(9, bits=3)
     guide = Full(model, x)
-    torch.nn.init.normal_(guide.coupling.weight, std=3)
+    torch.nn.init.normal_(guide.encoder.network.rest[-1].weight, std=3)
     found = information(model, guide, x, batch=5)
     among, upper = by_force(table_of(guide, x, 3))
     torch.testing.assert_close(found.mutual.among.pointwise, among)

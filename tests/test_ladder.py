@@ -11,7 +11,8 @@ from ppl_vae.evidence import measure
 from ppl_vae.modes import frozen
 from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.runs import Run
-from ppl_vae.training import Settings, Trainer
+from ppl_vae.settings import Settings
+from ppl_vae.training import Trainer
 from tests.pairs_in_small import LinearGaussian, documents
 
 pytestmark = pytest.mark.usefixtures("float64")

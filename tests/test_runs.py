@@ -1,10 +1,16 @@
 import errno
 import os
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from ppl_vae.guides.linear_counts import LinearCounts
 
+from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.runs import Checkpoint, Run, atomic_write
+from ppl_vae.settings import Settings
+from ppl_vae.training import Trainer
 
 
 def test_checkpoints_come_back_whole(tmp_path):
@@ -72,3 +78,27 @@ def test_a_metrics_line_cut_short_is_left_out(tmp_path):
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"epo')
     assert run.metrics() == [{"epoch": 1}, {"epoch": 2}]
+
+
+def test_products_are_rounded_in_training_alone(tmp_path):
+    seen = {}
+
+    class Watched(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(3))
+
+        def forward(self, x):
+            seen[torch.is_grad_enabled()] = torch.get_float32_matmul_precision()
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Bernoulli(logits=self.weight * 0 + x[:, :3]).to_event(1))
+                pyro.sample("x", dist.Normal(z.sum(-1, keepdim=True) * self.weight[0], 1.0).to_event(1), obs=x[:, :1])
+
+    model, x = Watched(), torch.randn(8, 3)
+    guide = LinearCounts(model, x)
+    trainer = Trainer(model, guide, DiscreteELBO(), Run(tmp_path), Settings([(1, 1)], precision="bf16"))
+    trainer.fit(x, x)
+    assert seen == {True: "medium", False: "highest"}
+    assert torch.get_float32_matmul_precision() == "highest"
+    with pytest.raises(ValueError, match="unknown precision 'half'; choose from float32, bf16"):
+        Settings(precision="half")

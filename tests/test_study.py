@@ -11,8 +11,8 @@ from ppl_vae.models.gmm import Gmm
 from ppl_vae.cli import main
 from ppl_vae.experiment_runs import find_experiment, run_experiment
 from ppl_vae.report import Claim, Report, Row
+from ppl_vae.settings import Settings
 from ppl_vae.study import Study
-from ppl_vae.training import Settings
 
 OWN = '''
 """Throws a die."""

@@ -6,52 +6,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.choice import fit_estimator, make_estimator
+from ppl_vae.diagnostics.members import FreeGuide, Members, members_of
 from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.importance import CELLS, from_log_weights, log_weights
 from ppl_vae.evidence.results import Estimate, Measurement
-from ppl_vae.guide import Latent, independent, parameters, parameters_of
 from ppl_vae.log_weight import check_cover, latents, run
 from ppl_vae.modes import evaluating, evaluation_mode, frozen
 from ppl_vae.objectives import DiscreteELBO
-from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import guide_sites
 
-__all__ = ["Ascent", "best_member", "unknown_family"]
+__all__ = ["Ascent", "best_member"]
 
 Program = Callable[..., Any]
 
-FAMILIES = ("Bernoulli", "categorical", "one-hot categorical", "normal", "multivariate normal")
 FINER = 0.2
 """How much smaller the rate of the second round is."""
 PRIOR_DRAWS = 32
 DATA = 2**9
 """Most data that ascend together."""
-
-
-class FreeGuide(nn.Module):
-    """A guide without a network: each datum has parameters of its own.
-
-    Arguments:
-        latents: What it draws, each independent of the others.
-        free: Their parameters side by side, ``(data, sum of parameters(latent))``.
-    """
-
-    def __init__(self, latents: list[Latent], free: Tensor) -> None:
-        super().__init__()
-        self.latents, self.free = latents, nn.Parameter(free.clone())
-
-    def forward(self, x: Any) -> None:
-        parts = self.free.split([parameters(latent) for latent in self.latents], -1)
-        with pyro.plate("data", len(x)):
-            for latent, part in zip(self.latents, parts, strict=True):
-                pyro.sample(latent.name, independent(latent, part))
+GAINED, LEAD = "gained in the second round of the ascent", "above the best other start"
+"""What there is to judge the optimisation error by."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +43,7 @@ class Ascent:
         gain: What the second round of its ascent gained over the first: the order of what a third one would.
         lead: By how much it is above the best ascent from another start: near zero where starts agree, large where
             there are many maxima, the best of which may have been missed. None with a single start.
-        free: Its parameters, ``(data, parameters)``, site by site as the guide draws them.
+        free: What it is made from, ``(data, numbers)``; of independent sites their parameters, as the guide draws them.
     """
 
     best: Estimate
@@ -76,8 +55,7 @@ class Ascent:
     @property
     def optimisation(self) -> dict[str, Estimate]:
         """What there is to judge the optimisation error by."""
-        found = {"gained in the second round of the ascent": self.gain}
-        return found if self.lead is None else found | {"above the best other start": self.lead}
+        return {GAINED: self.gain} | ({} if self.lead is None else {LEAD: self.lead})
 
     @classmethod
     def join(cls, parts: list[Ascent]) -> Ascent:
@@ -85,21 +63,6 @@ class Ascent:
         best, evidence, gain = (Estimate.join([getattr(p, n) for p in parts]) for n in ("best", "evidence", "gain"))
         leads = [part.lead for part in parts if part.lead is not None]
         return cls(best, evidence, gain, Estimate.join(leads) if leads else None, torch.cat([p.free for p in parts]))
-
-
-def unknown_family(guide: Program, x: Any) -> str | None:
-    """Why the members of a guide's family cannot be gone through, naming the site; None if they can."""
-    sites = guide_sites(guide, (x[:2],))
-    if not all(site.independent for site in sites):
-        names = ", ".join(repr(site.name) for site in sites)
-        return f"the family of a guide whose sites {names} depend on each other is not known"
-    with kept_random_state(), evaluating(guide):
-        drawn = latents(run(guide, (x[:2],), {}, draws=1))
-    for name, site in drawn.items():
-        family = Latent.of(name, site["fn"]).family
-        if family not in FAMILIES:
-            return f"the family of site {name!r} of the guide, {family}, is none of {', '.join(FAMILIES)}"
-    return None
 
 
 def best_member(
@@ -128,7 +91,8 @@ def best_member(
     Arguments:
         model: The generative model.
         guide: Its guide; its sites are independent of each other and Bernoulli, categorical, normal or multivariate
-            normal.
+            normal, or it is one of this package whose members are made from numbers alone (``tree``, ``mixture``,
+            ``low_rank``).
         x: The data; worked through in blocks.
         steps: Of each ascent, an even number.
         draws: A datum, for choosing and again for each value returned.
@@ -145,7 +109,7 @@ def best_member(
         ValueError: If a site's family is not known, naming it, or numbers are out of range.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -164,9 +128,7 @@ def best_member(
         raise ValueError(f"an ascent has two rounds of half the steps, which must be even, got {steps}")
     if restarts > PRIOR_DRAWS:
         raise ValueError(f"there are at most {PRIOR_DRAWS} restarts, got {restarts}")
-    reason = unknown_family(guide, x)
-    if reason is not None:
-        raise ValueError(reason)
+    family = members_of(guide, x)
     estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
     tick = progress or (lambda cells: None)
     parts = []
@@ -174,7 +136,7 @@ def best_member(
     block = max(1, min(DATA, CELLS // width // 8))  # what log_weights takes in one piece
     for start in range(0, len(x), block):
         part = x[start : start + block]
-        climb = _Climb(model, guide, part, restarts, draws)
+        climb = _Climb(model, guide, family, part, restarts, draws)
         with evaluation_mode(model), frozen(model):
             climb.ascend(steps, rate, step_draws, estimator, tick)
         with evaluating(model):
@@ -185,19 +147,14 @@ def best_member(
 class _Climb:
     """The ascents of one block of data."""
 
-    def __init__(self, model: Program, guide: Program, x: Any, restarts: int, draws: int) -> None:
-        self.model, self.x, self.draws = model, x, draws
+    def __init__(self, model: Program, guide: Program, family: Members, x: Any, restarts: int, draws: int) -> None:
+        self.model, self.family, self.x, self.draws = model, family, x, draws
         with evaluating(model, guide):
-            proposed = latents(run(guide, (x,), {}, draws=1))
             prior = latents(run(model, (x,), {}, draws=PRIOR_DRAWS))
-            check_cover(prior, proposed)
-            self.latents = [Latent.of(name, site["fn"]) for name, site in proposed.items()]
-            own = [parameters_of(latent, proposed[latent.name]["fn"])[0] for latent in self.latents]
-            others = [
-                torch.cat([_start(latent, prior[latent.name]["value"], k) for latent in self.latents], -1)
-                for k in range(restarts - 1)
-            ]
-        self.own = torch.cat(own, -1)
+            check_cover(prior, latents(run(guide, (x[:1],), {}, draws=1)))
+            self.own = family.own(x)
+            drawn = {name: site["value"] for name, site in prior.items()}
+            others = [family.from_prior(drawn, self.own.shape[-1], k) for k in range(restarts - 1)]
         self.starts = torch.stack([self.own, *(start.to(self.own) for start in others)])
         self.rounds: list[Tensor] = []
 
@@ -211,10 +168,12 @@ class _Climb:
     ) -> None:
         """Two rounds, the second from where the first ended and finer; the mean of its last iterates ends each."""
         count, data = self.starts.shape[:2]
-        free = FreeGuide(self.latents, self.starts.flatten(0, 1))
+        free = FreeGuide(self.family.make, self.starts.flatten(0, 1))
         x = self.x[torch.arange(data, device=self.own.device).repeat(count)]
         estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)))
-        objective = DiscreteELBO(estimator, draws=max(step_draws, estimator.least_draws))
+        # Without antithetic pairs and control variate a gradient is so much noisier.
+        enough = step_draws if estimator.factorised else 4 * step_draws
+        objective = DiscreteELBO(estimator, draws=max(enough, estimator.least_draws))
         half = steps // 2  # of each round
         for fineness in (1, FINER):
             optimizer = torch.optim.Adam([free.free], lr=fineness * rate)
@@ -249,24 +208,5 @@ class _Climb:
 
     def _value(self, free: Tensor) -> Measurement:
         """Of members with these parameters, ``(data, parameters)``, each time from fresh draws."""
-        pieces = log_weights(self.model, FreeGuide(self.latents, free), self.x, self.draws)
+        pieces = log_weights(self.model, FreeGuide(self.family.make, free), self.x, self.draws)
         return Measurement.join([from_log_weights(w, distinct) for w, distinct in pieces])
-
-
-def _start(latent: Latent, drawn: Tensor, which: int) -> Tensor:
-    """Parameters ``(data, parameters)`` with the moments of prior draws ``(draws, data, *event)``.
-
-    After the first, which is the prior itself, half-way to one draw: mean half-way, deviation half as wide.
-    """
-    if latent.family == "categorical":
-        drawn = functional.one_hot(drawn.long(), latent.states).to(torch.get_default_dtype())
-    mean = drawn.mean(0) if which == 0 else (drawn.mean(0) + drawn[which]) / 2
-    if latent.family == "Bernoulli":
-        parts = [mean.clamp(0.02, 0.98).logit()]
-    elif "categorical" in latent.family:
-        parts = [mean.clamp(min=0.1 / latent.states).log()]
-    else:
-        parts = [mean, drawn.std(0).log() - (0.7 if which else 0)]
-    if latent.family == "multivariate normal":
-        parts.append(mean.new_zeros(len(mean), latent.size * (latent.size - 1) // 2))
-    return torch.cat([part.reshape(len(mean), -1) for part in parts], -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
 from dataclasses import replace
-from math import log, prod
+from math import hypot, log, prod
 from typing import Any, cast
 
 import torch
@@ -17,6 +17,7 @@ from ppl_vae.evidence.importance import annealed, from_log_weights, importance, 
 from ppl_vae.evidence.planning import Method, Plan, cheap, data_block, not_flat, obstacle, plan
 from ppl_vae.evidence.quadrature import quadrature
 from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.exponential_family import base
 from ppl_vae.log_weight import latents, log_joint, log_proposal, run
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
@@ -116,8 +117,15 @@ def measure(
             parts.append(done[start])
         joined = replace(Measurement.join(parts), why=found.why)
         if joined.constant and found.method in ("importance", "psis"):
-            return joined.settled(_constant_elsewhere(model, guide, x, joined.elbo.pointwise))
-    return joined
+            joined = joined.settled(_constant_elsewhere(model, guide, x, joined.elbo.pointwise))
+        return joined.normalised(_normaliser_error(model, x))
+
+
+def _normaliser_error(model: Program, x: Any) -> float:
+    """Standard error of log p(z) where its normaliser is an estimate, the same for all data."""
+    with kept_random_state():
+        drawn = latents(run(model, (x[:1],), {}, draws=1)).values()
+    return hypot(*(getattr(base(site["fn"]), "log_prob_se", 0.0) for site in drawn))
 
 
 def _closed_form(model: Program, guide: Program, x: Any, draws: int, how: Plan, asked: Method) -> Measurement:

@@ -47,6 +47,7 @@ class Estimate:
         k_hat: Pareto shape of the largest weights of each datum, ``(data,)``, where weights were used: minus infinity
             where they are constant over different draws, not a number where it cannot be known.
         notes: What else a reader must know before believing the number.
+        common_se: Standard error of what is added to every value alike, which no mean over data makes smaller.
     """
 
     pointwise: Tensor
@@ -56,6 +57,7 @@ class Estimate:
     pointwise_se: Tensor | None = None
     k_hat: Tensor | None = None
     notes: tuple[str, ...] = ()
+    common_se: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -66,8 +68,8 @@ class Estimate:
     def se(self) -> float:
         """Monte Carlo standard error of the mean over these very data; zero for exact methods."""
         if self.pointwise_se is None:
-            return 0.0
-        return (self.pointwise_se.square().sum().sqrt() / len(self.pointwise)).item()
+            return self.common_se
+        return math.hypot((self.pointwise_se.square().sum().sqrt() / len(self.pointwise)).item(), self.common_se)
 
     @property
     def data_se(self) -> float:
@@ -120,7 +122,7 @@ class Estimate:
         """The mean as a table shows it, with its direction and error."""
         sign = {"lower": ">= ", "upper": "<= ", "approximate": "~ ", "between": "~ "}.get(self.bound, "")
         error = f" +- {self.se:.2g}" if self.se else ""
-        return f"{sign}{self.mean:.3f}{error}"
+        return f"{sign}{round(self.mean, 3) + 0.0:.3f}{error}"  # + 0.0: never -0.000
 
     def __str__(self) -> str:
         return f"{self.figure} ({self.method})"
@@ -140,7 +142,10 @@ class Estimate:
         errors = [e.pointwise_se for e in (self, other) if e.pointwise_se is not None]
         se = torch.stack([error.square() for error in errors]).sum(0).sqrt() if errors else None
         words = f"{self.method}; less {other.method}"
-        return Estimate(self.pointwise - other.pointwise, words, bound, max(self.draws, other.draws), se)
+        # Equal ones are one model's, and cancel.
+        common = 0.0 if self.common_se == other.common_se else math.hypot(self.common_se, other.common_se)
+        draws = max(self.draws, other.draws)
+        return Estimate(self.pointwise - other.pointwise, words, bound, draws, se, common_se=common)
 
     @classmethod
     def join(cls, parts: list[Estimate]) -> Estimate:
@@ -159,7 +164,8 @@ class Estimate:
         bounds = {part.bound for part in parts}
         bound = next(bound for bound in _WEAKEST_FIRST if bound in bounds)
         notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
-        return cls(pointwise, method, bound, parts[0].draws, together("pointwise_se"), together("k_hat"), notes)
+        common = max(part.common_se for part in parts)
+        return cls(pointwise, method, bound, parts[0].draws, together("pointwise_se"), together("k_hat"), notes, common)
 
 
 @dataclass(frozen=True)
@@ -242,6 +248,20 @@ class Measurement:
             "posterior, and the evidence is higher than this"
         )
         return replace(self, evidence=replace(self.evidence, notes=(*self.evidence.notes, note)))
+
+    def normalised(self, error: float) -> Measurement:
+        """The same of a model whose log-normaliser has this standard error: bound and evidence have it together."""
+        if not error:
+            return self
+        note = (
+            f"the normaliser of p(z) is an estimate, known to +- {error:.2g} nats: bound and evidence of all data are "
+            "off by it together, the gap is not"
+        )
+
+        def off(estimate: Estimate) -> Estimate:
+            return replace(estimate, bound="approximate", common_se=error, notes=(*estimate.notes, note))
+
+        return replace(self, elbo=off(self.elbo), evidence=off(self.evidence))
 
     def pointwise(self) -> dict[str, Tensor]:
         """All values a datum by name, for keeping."""

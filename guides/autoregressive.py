@@ -1,0 +1,53 @@
+"""The guide of bits that depend on all bits before them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from ppl_vae.bits import AutoregressiveBits
+from ppl_vae.guide import AmortisedGuide
+from ppl_vae.networks import BitByBit, Sum
+
+
+class Autoregressive(AmortisedGuide):
+    r"""Bits drawn one by one, each from a masked network of those before it (Germain et al. 2015).
+
+    .. math:: q(z \mid x) = \prod_j \mathrm{Bernoulli}\bigl(z_j \mid
+        \mathrm{logit} = a_j(x) + \mathrm{network}_j(z_1, \dots, z_{j-1}, c(x))\bigr)
+
+    It can come near any distribution of a code of any length; a draw takes as many passes as there are bits. Until the
+    masked network is trained it adds nothing: there this is ``mean_field``.
+
+    Arguments:
+        model: The generative model, with one latent site of bits.
+        x: An example batch.
+        layers: Hidden ReLU layers of the network over the data.
+        width: Units of each.
+        context: Numbers c that tell the masked network of the data.
+        hidden: Units of the masked network; 0 is four times the bits.
+    """
+
+    supports = ("Bernoulli",)
+
+    def __init__(
+        self,
+        model: Callable[[Any], Any],
+        x: Any,
+        layers: int = 2,
+        width: int = 512,
+        context: int = 64,
+        hidden: int = 0,
+    ) -> None:
+        super().__init__(model, x)
+        if context < 1 or hidden < 0:
+            raise ValueError(f"context is at least 1 and hidden at least 0, got {context} and {hidden}")
+        self.logits = BitByBit(self.latent.size, context, hidden or 4 * self.latent.size)
+        self.encoder = Sum(x, self.logits.outputs, layers, width)
+
+    def members(self, part: Tensor) -> dict[str, Any]:
+        logits, latent = partial(self.logits, part), self.latent
+        return {latent.name: AutoregressiveBits(logits, part.shape[:-1], latent.shape, part)}

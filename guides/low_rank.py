@@ -1,0 +1,46 @@
+"""The guide of normals whose covariance is diagonal plus low rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pyro.distributions import LowRankMultivariateNormal
+from torch import Tensor
+
+from ppl_vae.guide import AmortisedGuide, reshaped
+from ppl_vae.networks import Sum
+
+
+class LowRank(AmortisedGuide):
+    r"""A normal whose covariance is diagonal but for a few directions (Ong, Nott and Smith 2018, section 3).
+
+    .. math:: q(z \mid x) = \mathcal{N}\bigl(\mu, S (1 + U U^\top) S\bigr), \qquad S = \mathrm{diag}(\sigma)
+
+    with :math:`\mu, \log \sigma, U` from the network over the data. Without U this is ``mean_field``; there the bound
+    has no slope in U, so U starts at small numbers drawn by chance.
+
+    Arguments:
+        model: The generative model, with one latent site of normals.
+        x: An example batch.
+        rank: Columns of U.
+        layers: Hidden ReLU layers of the network over the data.
+        width: Units of each.
+    """
+
+    supports = ("normal",)
+
+    def __init__(self, model: Callable[[Any], Any], x: Any, rank: int = 2, layers: int = 2, width: int = 512) -> None:
+        super().__init__(model, x)
+        if rank < 1:
+            raise ValueError(f"the rank must be at least 1, got {rank}")
+        self.rank = rank
+        self.family = f"normals of covariance diagonal plus rank {rank}"
+        self.encoder = Sum(x, self.latent.size * (2 + rank), layers, width)
+
+    def members(self, part: Tensor) -> dict[str, Any]:
+        size = self.latent.size
+        loc, log_scale, factor = part.split([size, size, size * self.rank], -1)
+        scale = log_scale.exp()
+        factor = scale[..., None] * factor.reshape(*part.shape[:-1], size, self.rank)
+        return {self.latent.name: reshaped(LowRankMultivariateNormal(loc, factor, scale.square()), self.latent.shape)}

@@ -1,0 +1,53 @@
+"""The guide that mixes factorised guides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ppl_vae.guide import AmortisedGuide, parameters, reshaped
+from ppl_vae.mixtures import MixtureOfBits, MixtureOfNormals
+from ppl_vae.networks import Sum
+
+
+class Mixture(AmortisedGuide):
+    r"""A mixture of independent bits, or of independent normals (Jaakkola and Jordan 1998).
+
+    .. math:: q(z \mid x) = \sum_k w_k(x) \prod_j q_j\bigl(z_j \mid g_{kj}(x)\bigr)
+
+    Where all g_k are the same this is ``mean_field``. Components that start there would stay there, all moving alike,
+    so it starts nearby, each a little different from the first by chance.
+
+    Arguments:
+        model: The generative model, with one latent site of bits or normals.
+        x: An example batch.
+        components: How many are mixed.
+        layers: Hidden ReLU layers of the network over the data.
+        width: Units of each.
+    """
+
+    supports = ("Bernoulli", "normal")
+
+    def __init__(
+        self, model: Callable[[Any], Any], x: Any, components: int = 4, layers: int = 2, width: int = 512
+    ) -> None:
+        super().__init__(model, x)
+        if components < 1:
+            raise ValueError(f"a mixture has at least one component, got components={components}")
+        self.components, self.numbers = components, parameters(self.latent)
+        self.family = f"mixtures of {components} independent members, {self.latent.family}"
+        self.encoder = Sum(x, components * (self.numbers + 1) - 1, layers, width)
+
+    def members(self, part: Tensor) -> dict[str, Any]:
+        others = self.components - 1
+        first, weights, away = part.split([self.numbers, others, others * self.numbers], -1)
+        away = away.reshape(*part.shape[:-1], others, self.numbers)
+        # The first component's weight and offset are zero: they would be one number too many.
+        each, log_weights = first[..., None, :] + pad(away, (0, 0, 1, 0)), pad(weights, (1, 0))
+        if self.latent.family == "Bernoulli":
+            return {self.latent.name: MixtureOfBits(log_weights, each, self.latent.shape)}
+        loc, log_scale = each.chunk(2, -1)
+        return {self.latent.name: reshaped(MixtureOfNormals(log_weights, loc, log_scale.exp()), self.latent.shape)}

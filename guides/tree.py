@@ -1,0 +1,54 @@
+"""The guide of bits that depend on each other along a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ppl_vae.bits import TreeBits
+from ppl_vae.guide import AmortisedGuide
+from ppl_vae.networks import Sum
+
+
+class Tree(AmortisedGuide):
+    r"""Bits of which each depends on one other: structured mean field (Saul and Jordan 1996).
+
+    .. math:: q(z \mid x) = \prod_j \mathrm{Bernoulli}\bigl(z_j \mid \mathrm{logit} = a_j(x) + c_j(x) z_{p(j)}\bigr)
+
+    The parents are given by the order of the bits. A model that is trained along with the guide lays its code out
+    accordingly; for one that is not, the order is arbitrary. In a balanced tree, where bit j hangs on bit
+    (j - 1) // 2, any two bits are few edges apart; in a chain it hangs on bit j - 1. Without the couplings c this is
+    ``mean_field``, and there it starts.
+
+    Arguments:
+        model: The generative model, with one latent site of bits.
+        x: An example batch.
+        layout: Of the tree.
+        layers: Hidden ReLU layers of the network over the data.
+        width: Units of each.
+    """
+
+    supports = ("Bernoulli",)
+
+    def __init__(
+        self,
+        model: Callable[[Any], Any],
+        x: Any,
+        layout: Literal["balanced", "chain"] = "balanced",
+        layers: int = 2,
+        width: int = 512,
+    ) -> None:
+        super().__init__(model, x)
+        bits = self.latent.size
+        below = torch.arange(bits - 1)
+        self.register_buffer("parents", below // 2 if layout == "balanced" else below, persistent=False)
+        self.family = f"bits along a {layout} tree"
+        self.encoder = Sum(x, 2 * bits - 1, layers, width, zeros=bits - 1)
+
+    def members(self, part: Tensor) -> dict[str, Any]:
+        bits = self.latent.size
+        logits, coupling = part.split([bits, bits - 1], -1)
+        return {self.latent.name: TreeBits(logits, coupling, self.parents, self.latent.shape)}

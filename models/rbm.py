@@ -1,0 +1,105 @@
+"""Binary data that a binary code explains: the Boltzmann machine, and the Bernoulli VAE around it."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from ppl_vae.bits import JointBits
+from ppl_vae.boltzmann import HiddenBits, log_partition
+from ppl_vae.randomness import kept_random_state
+
+
+class Rbm(PyroModule):
+    r"""Restricted Boltzmann machine as a pair (Schlesinger, Shekhovtsov and Flach 2021, example 2 and eq. 19).
+
+    .. math:: p(x, z) = \frac1c \exp(x^\top W z + u^\top x + v^\top z), \qquad x \in \{0, 1\}^n,\ z \in \{0, 1\}^m
+
+    Its decoder is :math:`x \mid z \sim \mathrm{Bernoulli}(\sigma(W z + u))`, its posterior :math:`z \mid x \sim
+    \mathrm{Bernoulli}(\sigma(W^\top x + v))`: a linear guide is exact. Theorem 1 says that no other Bernoulli pair has
+    a factorised posterior: with a prior of its own the same decoder is a Bernoulli VAE like any other.
+
+    Arguments:
+        bits: Length m of the code.
+        prior: ``"rbm"``, the one that makes the posterior factorise; ``"free"``, independent learned bits; or
+            ``"any"``, a learned table of all codes of up to 16 bits, the Boltzmann machine's among them.
+        hidden: ReLU layers of the decoder before the linear one; not with the prior of a Boltzmann machine.
+        width: Units of each.
+        shape: Of a datum; the data give it.
+
+    Raises:
+        ValueError: If a number is out of range, or hidden layers are asked for with the prior of a Boltzmann machine,
+            or a table of too many codes.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0, 1.0]])
+        >>> model = Rbm(bits=2, shape=(3,))
+        >>> model.posterior(x)["z"].base_dist.logits.shape
+        torch.Size([1, 2])
+    """
+
+    corpus = "bars"
+
+    def __init__(
+        self,
+        bits: int = 8,
+        prior: Literal["rbm", "free", "any"] = "rbm",
+        hidden: int = 0,
+        width: int = 128,
+        shape: tuple[int, ...] = (16,),
+    ) -> None:
+        super().__init__()
+        for name, value, least in (("bits", bits, 1), ("hidden", hidden, 0), ("width", width, 1)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if hidden and prior == "rbm":
+            raise ValueError(f"a Boltzmann machine has a linear decoder, got hidden={hidden}; take prior 'free'")
+        if bits > 16 and prior == "any":
+            raise ValueError(f"prior 'any' lists all codes of at most 16 bits, got {bits}; take prior 'free'")
+        self.bits, self.prior, self.shape = bits, prior, tuple(shape)
+        self.hidden = nn.Sequential()
+        for inputs in [bits, *[width] * hidden][:hidden]:
+            self.hidden.extend([nn.Linear(inputs, width), nn.ReLU()])
+        self.linear = nn.Linear(width if hidden else bits, prod(self.shape))
+        self.code_bias = nn.Parameter(torch.zeros(2**bits if prior == "any" else bits))
+        self._known: tuple[list[Tensor], tuple[Tensor, float]] | None = None
+
+    def forward(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", self.law())
+            logits = self.linear(self.hidden(z)).unflatten(-1, self.shape)
+            pyro.sample("x", dist.Bernoulli(logits=logits).to_event(len(self.shape)), obs=x)
+
+    def law(self) -> HiddenBits | JointBits | dist.Independent:
+        """The prior of the code."""
+        if self.prior == "rbm":
+            return HiddenBits(self.linear.weight, self.linear.bias, self.code_bias, self.log_c())
+        return JointBits(self.code_bias) if self.prior == "any" else dist.Bernoulli(logits=self.code_bias).to_event(1)
+
+    def log_c(self) -> tuple[Tensor, float]:
+        """The log-normaliser and its standard error, computed once for a state where no gradient is wanted."""
+        parts = [self.linear.weight, self.linear.bias, self.code_bias]
+        if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
+            return log_partition(*parts)
+        # By value: a fused optimiser and .data change parameters without raising their version.
+        known = self._known
+        if known is None or any(
+            a.dtype != b.dtype or a.device != b.device or not a.equal(b) for a, b in zip(known[0], parts, strict=True)
+        ):
+            # The same state must have the same normaliser, also when a measurement is taken up again.
+            with torch.no_grad(), kept_random_state(0):
+                known = self._known = [part.clone() for part in parts], log_partition(*parts)
+        return known[1]
+
+    def posterior(self, x: Tensor) -> dict[str, dist.Independent]:
+        """The exact posterior of the code, for the prior of a Boltzmann machine."""
+        if self.prior != "rbm":
+            raise ValueError("the posterior is known for the prior of a Boltzmann machine alone; take prior 'rbm'")
+        logits = x.flatten(1) @ self.linear.weight + self.code_bias
+        return {"z": dist.Bernoulli(logits=logits).to_event(1)}
