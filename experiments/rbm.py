@@ -197,5 +197,5 @@ def draw(figure: Any, found: dict[str, dict[str, Tensor]], data: Tensor) -> None
     axes.margins(x=0.3)
     axes.invert_yaxis()
     axes.set_xlabel("nats per test datum")
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.3, -0.08), ncols=2)
     figure.suptitle("A Boltzmann machine is tight; another prior is not, and training by the ELBO pays for it")
