@@ -41,7 +41,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tested": 2_000, "split": 200,
     },
 }  # fmt: skip
-WEIGHTS, ELBO, FROM_THERE, FULL = "importance weights", "ELBO", "ELBO, from there", "ELBO, full covariance"
+WEIGHTS, ELBO, FROM_THERE, FULL = "importance weights", "ELBO", "ELBO from there", "ELBO, full covariance"
 COLOURS = {WEIGHTS: "#0072B2", ELBO: "#D55E00", FROM_THERE: "#CC79A7", FULL: "#E69F00"}
 """Ways of training, with colour-blind-safe colours (Okabe and Ito); the third begins where the first ended."""
 DIGITS = "digits, 8 x 8"
@@ -110,9 +110,9 @@ def reference(noise: float | None, x: Tensor, test: Tensor) -> dict[str, Tensor]
 
 
 def trained(
-    study: Study, name: str, kind: str, x: Tensor, test: Tensor, settings: Settings, split: int
+    study: Study, name: str, kind: str, x: Tensor, test: Tensor, known: bool, settings: Settings, split: int
 ) -> dict[str, Tensor]:
-    """A decoder with hidden layers, trained in one of the ways, and measured exactly on the test data."""
+    """A decoder with hidden layers, trained in one of the ways, and measured on the test data."""
     torch.manual_seed(settings.seed)
     model = Ppca(2, hidden=2, shape=tuple(x.shape[1:]))
     guide = (Full if kind == FULL else MeanField)(model, x[:2], layers=2, width=64)
@@ -121,9 +121,12 @@ def trained(
         study.train(f"{name}-{slug(WEIGHTS)}", model, guide, x, settings, objective=Likelihood())
     if kind != WEIGHTS:
         study.train(f"{name}-{slug(kind)}", model, guide, x, one)
-    found = measure(model, guide, test, method="quadrature")
-    values = found.pointwise() | {"curvature": curvature(model), "sheet": sheet(model)}
-    values |= {"sigma": model.log_scale.exp(), "exact": torch.tensor(found.evidence.bound == "exact")}
+    if known:
+        found = measure(model, guide, test, method="quadrature")
+    else:  # so narrow are the posteriors of digits that a grid fine enough would cost hours
+        found = measure(model, guide, test, method="importance", draws=5_000)
+    values = found.pointwise() | {"curvature": curvature(model), "sheet": sheet(model), "sigma": model.log_scale.exp()}
+    values["exact"] = torch.tensor(found.evidence.bound == "exact")
     if split and kind != WEIGHTS:
         parts = split_gap(model, guide, test[:split], method="ascent", steps=300, draws=100, restarts=2)
         values |= {"family gap": parts.family_gap.pointwise, "amortisation gap": parts.amortisation_gap.pointwise}
@@ -170,17 +173,18 @@ def run(
             cell = f"{slug(name)}-{seed}"
             shown[name]["limit"].append(study.values(f"{cell}-reference", partial(reference, noise, x, test)))
             for kind in COLOURS:
-                compute = partial(trained, study, cell, kind, x, test, settings, split)
+                compute = partial(trained, study, cell, kind, x, test, noise is not None, settings, split)
                 shown[name][kind].append(study.values(f"{cell}-{slug(kind)}", compute))
     rows = [row for name, cells in shown.items() for row in rows_of(name, cells)]
     claims = [claim for name, cells in shown.items() for claim in claims_of(name, cells)]
-    study.figure("curvature", partial(draw_curvature, shown=shown), (11.0, 3.8))
+    study.figure("curvature", partial(draw_curvature, shown=shown), (11.0, 4.0))
     study.figure("sheets", partial(draw_sheets, shown=shown), (11.0, 2.3 * len(noises) + 0.6))
     return Report("Gaussian VAEs on curved surfaces (example 1)", rows, claims, NOTES)
 
 
 NOTES = (
-    "limit: the truth. Evidence is exact, by quadrature, on test data, counted from that of the best linear decoder",
+    "limit: the truth. Evidence is exact, by quadrature, on test data, and counted from that of the best linear "
+    "decoder; for digits it is a lower bound, by 5,000 importance weights",
     "curvature: share of the variance of the mean of x under the prior that no linear function of z explains. It is a "
     "property of the decoder, not of p(x) alone: two decoders of one p(x) may differ in it",
     "family and amortisation gap: on the first test data only, by gradient ascent for each datum",
@@ -226,11 +230,15 @@ def claims_of(name: str, cells: dict[str, Any]) -> list[Claim]:
             lost = Row("", [(one[key] - other[key]).mean().item() for one, other in pairs])
             held = lost.mean > 2 * lost.se if len(pairs) > 1 else lost.mean > 0
             error = f" +- {lost.se:.2g}" if len(pairs) > 1 else ", one seed"
-            text = f"{name}: the decoder of the {kind} is {words} than that of importance weights"
+            text = f"{name}, {kind}: the decoder is {words} than by importance weights"
             claims.append(Claim(text, held, f"by {lost.mean:.3g}{error}"))
-    exact = all(bool(each["exact"]) for kind in COLOURS for each in cells[kind])
-    claims.append(Claim(f"{name}: quadrature is exact to 0.0001", exact, "checked datum by datum"))
-    return claims
+    found = [each for kind in COLOURS for each in cells[kind]]
+    if name != DIGITS:
+        exact = all(bool(each["exact"]) for each in found)
+        return [*claims, Claim(f"{name}: quadrature is exact to 0.0001", exact, "checked datum by datum")]
+    high = max((each["k_hat"] > 0.7).double().mean().item() for each in found)
+    text = f"{name}: at most one datum in a hundred has a k-hat above 0.7 (evidence by importance weights)"
+    return [*claims, Claim(text, high <= 0.01, f"at most {high:.1%}")]
 
 
 def draw_curvature(figure: Any, shown: dict[str, Any]) -> None:
@@ -260,7 +268,7 @@ def draw_curvature(figure: Any, shown: dict[str, Any]) -> None:
         axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     losses.set_yscale("symlog", linthresh=0.01)
     gaps.set_yscale("symlog", linthresh=0.01)
-    bends.legend(frameon=False, fontsize=7)
+    figure.legend(loc="outside upper center", ncols=len(COLOURS), frameon=False, fontsize=9)
 
 
 def draw_sheets(figure: Any, shown: dict[str, Any]) -> None:
