@@ -37,6 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": 600,
         "test": 100,
         "epochs": 3,
+        "steps": 60,
         "digits": "bars",
         "corpus": "docstrings",
         "vocabulary": 50,
@@ -47,6 +48,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": 10_000,
         "test": 1_000,
         "epochs": 30,
+        "steps": 600,
         "digits": "mnist8_binary",
         "corpus": "20news",
         "vocabulary": 2_000,
@@ -57,6 +59,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": 100_000,
         "test": 5_000,
         "epochs": 50,
+        "steps": 1_000,
         "digits": "mnist8_binary",
         "corpus": "20news",
         "vocabulary": 10_000,
@@ -119,7 +122,9 @@ def systems(bits: int, digits: str, corpus: str, vocabulary: int) -> dict[str, S
     }
 
 
-def climb(study: Study, name: str, system: System, seed: int, data: int, test: int, epochs: int) -> dict[str, Tensor]:
+def climb(
+    study: Study, name: str, system: System, seed: int, data: int, test: int, epochs: int, steps: int
+) -> dict[str, Tensor]:
     """ELBO of each guide, of the best member of its family, and the evidence, a fresh datum each."""
     torch.manual_seed(seed)
     model, x = system.build()
@@ -140,11 +145,11 @@ def climb(study: Study, name: str, system: System, seed: int, data: int, test: i
             torch.manual_seed(seed)
             guides[guide] = find("guides", guide).target(model, fit[:2], width=128)
             study.train(f"{name}-{guide}-{seed}", model, guides[guide], fit, settings)
-    found = ladder(model, guides, fresh, draws=1_000)
+    found = ladder(model, guides, fresh, draws=1_000, steps=steps)
     return found.pointwise()
 
 
-def run(study: Study, *, seeds: int, data: int, test: int, epochs: int, **what: Any) -> Report:
+def run(study: Study, *, seeds: int, data: int, test: int, epochs: int, steps: int, **what: Any) -> Report:
     """The experiment.
 
     Arguments:
@@ -153,6 +158,7 @@ def run(study: Study, *, seeds: int, data: int, test: int, epochs: int, **what: 
         data: Drawn from each model to fit guides to.
         test: Drawn to measure them.
         epochs: Of each training.
+        steps: Of the search for the best member of a family.
         what: ``bits`` of the codes; ``digits``, ``corpus`` and ``vocabulary`` of the data that models learn from.
     """
     every = systems(**what)
@@ -160,7 +166,7 @@ def run(study: Study, *, seeds: int, data: int, test: int, epochs: int, **what: 
         name: [
             study.values(
                 f"{name}-{seed}",
-                lambda name=name, system=system, seed=seed: climb(study, name, system, seed, data, test, epochs),
+                lambda name=name, system=system, seed=seed: climb(study, name, system, seed, data, test, epochs, steps),
             )
             for seed in range(seeds)
         ]

@@ -141,9 +141,11 @@ def claims(found: dict[str, list[dict[str, Tensor]]]) -> list[Claim]:
     def mean(name: str, key: str) -> Tensor:
         return torch.tensor([each[key].double().mean().item() for each in found[name]], dtype=torch.float64)
 
+    def error(values: Tensor) -> float:
+        return (values.std() / len(values) ** 0.5).item() if len(values) > 1 else 0.0
+
     def words(values: Tensor) -> str:
-        error = f" +- {values.std() / len(values) ** 0.5:.2g}" if len(values) > 1 else ""
-        return f"{values.mean():.4g}{error}"
+        return f"{values.mean():.4g} " + (f"+- {error(values):.2g}" if len(values) > 1 else "of one seed")
 
     exact, linear = (mean(name, "test gap") for name in list(PAIRS)[:2])
     made = [
@@ -160,7 +162,7 @@ def claims(found: dict[str, list[dict[str, Tensor]]]) -> list[Claim]:
         made.append(
             Claim(
                 f"the ELBO under a {guide} ends nearer to a Boltzmann machine than the likelihood",
-                bool(nearer.mean() > 2 * nearer.std().nan_to_num(0.0) / len(nearer) ** 0.5),
+                bool(nearer.mean() > 2 * error(nearer)),
                 f"by {words(nearer)} of {words(pulled['likelihood'])} nats",
             )
         )
@@ -182,7 +184,7 @@ def draw(figure: Any, found: dict[str, dict[str, Tensor]], data: Tensor) -> None
                 strip = functional.pad(pictures.reshape(-1, side, side), (0, 1))
                 high = float(pictures.abs().max())
                 low = 0.0 if colours == "gray_r" else -high
-                axes.imshow(strip.transpose(0, 1).reshape(side, -1), cmap=colours, vmin=low, vmax=high)
+                axes.imshow(strip.transpose(0, 1).reshape(side, -1).numpy(), cmap=colours, vmin=low, vmax=high)
         first.set_title(f"{name}: draws" if name != "data" else name, fontsize=8, loc="left")
         if weights is not None:
             second.set_title("weights of its bits", fontsize=8, loc="left")
