@@ -122,7 +122,7 @@ class Estimate:
         """The mean as a table shows it, with its direction and error."""
         sign = {"lower": ">= ", "upper": "<= ", "approximate": "~ ", "between": "~ "}.get(self.bound, "")
         error = f" +- {self.se:.2g}" if self.se else ""
-        return f"{sign}{self.mean:.3f}{error}"
+        return f"{sign}{round(self.mean, 3) + 0.0:.3f}{error}"  # + 0.0: never -0.000
 
     def __str__(self) -> str:
         return f"{self.figure} ({self.method})"
