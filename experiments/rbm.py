@@ -200,7 +200,7 @@ def draw(figure: Any, found: dict[str, dict[str, Tensor]], data: Tensor) -> None
                 strip = functional.pad(pictures.reshape(-1, side, side), (0, 1))
                 high = float(pictures.abs().max())
                 low = 0.0 if colours == "gray_r" else -high
-                axes.imshow(strip.transpose(0, 1).reshape(side, -1), cmap=colours, vmin=low, vmax=high)
+                axes.imshow(strip.transpose(0, 1).reshape(side, -1).numpy(), cmap=colours, vmin=low, vmax=high)
         first.set_title(f"{name}: draws" if name != "data" else "test data", fontsize=8, loc="left")
         if weights is not None:
             second.set_title("weights of its bits", fontsize=8, loc="left")
@@ -218,4 +218,6 @@ def draw(figure: Any, found: dict[str, dict[str, Tensor]], data: Tensor) -> None
     axes.legend(frameon=False, loc="upper left")
     distances.barh(range(len(found)), [each["distance"].item() for each in found.values()], 0.5, color="#009E73")
     distances.set_xlabel("distance from a\nBoltzmann machine, nats")
-    figure.suptitle("The bound draws a Bernoulli pair to the Boltzmann machine, which alone is tight")
+    figure.suptitle(
+        "Of Bernoulli pairs only a Boltzmann machine is tight: what each learned, and how far it is from one"
+    )
