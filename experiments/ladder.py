@@ -212,7 +212,11 @@ def draw(figure: Any, every: dict[str, System], rows: list[Row]) -> None:
         )
         known = [(i, max(row.limit, floor)) for i, row in zip(places, own, strict=True) if row.limit is not None]
         axes.plot(
-            *zip(*known, strict=True), "D", color="#E69F00", markeredgecolor="black", label="best member of the family"
+            *zip(*known, strict=True),
+            "D",
+            color="#E69F00",
+            markeredgecolor="black",
+            label="best member of the family; 0 at the lower edge",
         )
         for i, gap in zip(places, gaps, strict=True):
             axes.annotate(f"{own[i].mean:.3g}", (i, gap), (9, 4), textcoords="offset points", fontsize=8)

@@ -215,7 +215,7 @@ def draw(figure: Any, found: dict[str, dict[str, Tensor]], data: Tensor) -> None
     axes.margins(x=0.3)
     axes.invert_yaxis()
     axes.set_xlabel("nats per test datum")
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.3, -0.08), ncols=2)
     distances.barh(range(len(found)), [each["distance"].item() for each in found.values()], 0.5, color="#009E73")
     distances.set_xlabel("distance from a\nBoltzmann machine, nats")
     figure.suptitle(

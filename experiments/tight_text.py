@@ -155,8 +155,9 @@ def draw(figure: Any, rows: list[Row]) -> None:
         axes.annotate(f"gap {value[name, 'test gap'].mean:.3f}", (left, place), (6, -3), textcoords="offset points")
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.use_sticky_edges = False
-    axes.margins(x=0.2)
+    low = min(value[name, "test ELBO"].mean for name in names)
+    high = max(value[name, "test evidence"].mean for name in names)
+    axes.set_xlim(low - 0.1 * (high - low), high + 0.2 * (high - low))
     axes.set_xlabel("nats per test document")
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.15), ncols=4)
     figure.suptitle("Evidence and bound of the pair that can be tight, and of the one with fair bits")
