@@ -1,8 +1,9 @@
 """Bernoulli pairs of digits: a Boltzmann machine is tight, and the ELBO pulls its neighbours towards it.
 
 Example 2 of Schlesinger, Shekhovtsov and Flach (2021): of all pairs of binary data and independent bits only the
-restricted Boltzmann machine is tight. Here the same decoder has the prior of a Boltzmann machine or one of its own, and
-is trained by the ELBO under guides of growing capacity or by the likelihood. All sums over codes are exact.
+restricted Boltzmann machine is tight. Here the same decoder has the prior of a Boltzmann machine, independent bits
+("free"), or any distribution of the codes, that of a Boltzmann machine among them, and is trained by the ELBO under
+guides of growing capacity or by the likelihood. All sums over codes are exact.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ppl_vae.study import Study
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "bits": 3, "corpus": "bars", "data": 500, "epochs": 4},
-    "cpu": {"seeds": 3, "bits": 8, "corpus": "mnist8_binary", "data": 10_000, "epochs": 60},
+    "cpu": {"seeds": 3, "bits": 8, "corpus": "mnist8_binary", "data": 5_000, "epochs": 60},
     "paper": {"seeds": 10, "bits": 10, "corpus": "mnist8_binary", "data": 60_000, "epochs": 300},
 }
 # By name: the prior, the guide, and whether the likelihood is climbed instead of the bound.
@@ -38,7 +39,12 @@ PAIRS = {
     "free prior, linear guide": ("free", "linear_counts", False),
     "free prior, deep guide": ("free", "mean_field", False),
     "free prior, likelihood": ("free", "mean_field", True),
+    "any prior, linear guide": ("any", "linear_counts", False),
+    "any prior, deep guide": ("any", "mean_field", False),
+    "any prior, likelihood": ("any", "mean_field", True),
 }
+Found = dict[str, list[dict[str, Tensor]]]
+"""What is kept of each pair, by its name: tensors by name, a seed each."""
 PARTS = ("ELBO", "evidence", "gap", "family gap", "amortisation gap")
 SHOWN = 10
 
@@ -73,7 +79,8 @@ def fit(study: Study, name: str, seed: int, bits: int, corpus: str, data: int, e
     model = Rbm(**facts(x), bits=bits, prior=prior)
     model.linear.bias.data.copy_((x.mean(0).clamp(0.01, 0.99)).logit())
     guide = find("guides", guide_name).target(model, x[:2], **({"width": 128} if guide_name == "mean_field" else {}))
-    settings = Settings(schedule=[(epochs, 1)], learning_rate=3e-3, decay="cosine", seed=seed)
+    # At a tenth of this rate training ends far from any optimum, and what is compared is how fast each pair learns.
+    settings = Settings(schedule=[(epochs, 1)], learning_rate=5e-2, decay="cosine", seed=seed)
     label = name.replace(",", "").replace(" ", "-")
     study.train(f"{label}-{seed}", model, guide, x, settings, objective=Likelihood() if climbs else None)
     values = {}
@@ -111,69 +118,78 @@ def run(study: Study, *, seeds: int, bits: int, corpus: str, data: int, epochs: 
         ]
         for name in PAIRS
     }
-    best = [each["train evidence"].mean().item() for each in found["free prior, likelihood"]]
     rows = []
     for name, runs in found.items():
         for part in PARTS:
             limit = 0.0 if name.startswith("RBM") and "gap" in part else None
             means = [each[f"test {part}"].mean().item() for each in runs]
             rows.append(Row(f"test {part}", means, limit=limit, group=name, digits=4))
-        lost = [top - each["train evidence"].mean().item() for top, each in zip(best, runs, strict=True)]
-        rows.append(Row("approximation error, eq. (4), train", lost, group=name, digits=4))
+        rows.append(Row("approximation error, eq. (4), train", lost(found, name).tolist(), group=name, digits=4))
         rows.append(Row("distance from a Boltzmann machine", [r["distance"].item() for r in runs], group=name))
         rows.append(Row("its share", [r["share"].item() for r in runs], group=name, unit="", digits=3))
     pictures = load_corpus(corpus, validation=0.0).test[:SHOWN]
-    study.figure("rbm", partial(draw, found={name: runs[0] for name, runs in found.items()}, data=pictures), (10, 6.5))
+    study.figure("rbm", partial(draw, found={name: runs[0] for name, runs in found.items()}, data=pictures), (12, 8.5))
     return Report(f"Bernoulli pairs of {corpus}, {bits} bits", rows, claims(found), NOTES)
 
 
 NOTES = (
-    "the approximation error is against the free prior trained on the likelihood, an optimum found, not a proven one; "
-    "a Boltzmann machine is another model, so that its error may be negative",
+    "the approximation error is against the same prior trained on the likelihood, that of a Boltzmann machine against "
+    "any prior: optima found, not proven ones",
     "distance: what the best affine function of z leaves of log p(z) - sum log(1 + exp(Wz + u)), the standard "
     "deviation over the codes that the data use, and as a share of what the best constant leaves",
 )
 
 
-def claims(found: dict[str, list[dict[str, Tensor]]]) -> list[Claim]:
+def per_seed(found: Found, name: str, key: str) -> Tensor:
+    """The mean over the data, a seed each."""
+    return torch.tensor([each[key].double().mean().item() for each in found[name]], dtype=torch.float64)
+
+
+def lost(found: Found, name: str) -> Tensor:
+    """The approximation error of eq. (4): likelihood lost against the best that was found for the pair's prior."""
+    prior = "any" if PAIRS[name][0] == "rbm" else PAIRS[name][0]
+    return per_seed(found, f"{prior} prior, likelihood", "train evidence") - per_seed(found, name, "train evidence")
+
+
+def claims(found: Found) -> list[Claim]:
     """What theorem 1 says of these pairs."""
 
-    def mean(name: str, key: str) -> Tensor:
-        return torch.tensor([each[key].double().mean().item() for each in found[name]], dtype=torch.float64)
-
-    def error(values: Tensor) -> float:
-        return (values.std() / len(values) ** 0.5).item() if len(values) > 1 else 0.0
-
     def words(values: Tensor) -> str:
-        return f"{values.mean():.4g} " + (f"+- {error(values):.2g}" if len(values) > 1 else "of one seed")
+        error = f" +- {values.std() / len(values) ** 0.5:.2g}" if len(values) > 1 else ""
+        return f"{values.mean():.4g}{error}"
 
-    exact, linear = (mean(name, "test gap") for name in list(PAIRS)[:2])
+    def more(values: Tensor) -> bool:
+        return bool(values.mean() > 2 * (values.std() / len(values) ** 0.5 if len(values) > 1 else 0))
+
+    exact, linear = (per_seed(found, name, "test gap") for name in list(PAIRS)[:2])
     made = [
         Claim(
             "the posterior of a Boltzmann machine leaves no gap: below 1e-4, in the limit",
-            bool(exact.max() < 1e-4),
+            bool(exact.abs().max() < 1e-4),
             words(exact),
         ),
         Claim("a linear guide that is learned leaves less than 0.02", bool(linear.mean() < 0.02), words(linear)),
     ]
-    pulled = {guide: mean(f"free prior, {guide}", "distance") for guide in ("linear guide", "deep guide", "likelihood")}
-    for guide in ("linear guide", "deep guide"):
-        nearer = pulled["likelihood"] - pulled[guide]
-        made.append(
-            Claim(
-                f"the ELBO under a {guide} ends nearer to a Boltzmann machine than the likelihood",
-                bool(nearer.mean() > 2 * error(nearer)),
-                f"by {words(nearer)} of {words(pulled['likelihood'])} nats",
-            )
-        )
-        lost = mean("free prior, likelihood", "train evidence") - mean(f"free prior, {guide}", "train evidence")
-        made.append(Claim(f"and loses likelihood for it ({guide})", bool(lost.mean() > 0), f"{words(lost)} nats"))
+    for prior in ("free", "any"):
+        far = per_seed(found, f"{prior} prior, likelihood", "distance")
+        for guide in ("linear guide", "deep guide"):
+            name = f"{prior} prior, {guide}"
+            nearer, error = far - per_seed(found, name, "distance"), lost(found, name)
+            title = f"with {'a free' if prior == 'free' else 'any'} prior the ELBO under a {guide}"
+            made += [
+                Claim(
+                    f"{title} ends nearer to a Boltzmann machine than the likelihood",
+                    more(nearer),
+                    f"by {words(nearer)} of {words(far)} nats",
+                ),
+                Claim(f"{title} loses likelihood, eq. (4)", more(error), f"{words(error)} nats"),
+            ]
     return made
 
 
 def draw(figure: Any, found: dict[str, dict[str, Tensor]], data: Tensor) -> None:
     """Draws and weights of each pair as pictures, and its evidence and bound."""
-    left, right = figure.subfigures(1, 2, width_ratios=[3, 2])
+    left, right = figure.subfigures(1, 2, width_ratios=[4, 5])
     side = int(data.shape[1] ** 0.5)
     rows = {"data": (data, None)} | {name: (each["samples"], each["weights"]) for name, each in found.items()}
     panels = left.subplots(len(rows), 2, width_ratios=[1, 1])
@@ -185,10 +201,10 @@ def draw(figure: Any, found: dict[str, dict[str, Tensor]], data: Tensor) -> None
                 high = float(pictures.abs().max())
                 low = 0.0 if colours == "gray_r" else -high
                 axes.imshow(strip.transpose(0, 1).reshape(side, -1).numpy(), cmap=colours, vmin=low, vmax=high)
-        first.set_title(f"{name}: draws" if name != "data" else name, fontsize=8, loc="left")
+        first.set_title(f"{name}: draws" if name != "data" else "test data", fontsize=8, loc="left")
         if weights is not None:
             second.set_title("weights of its bits", fontsize=8, loc="left")
-    axes = right.subplots()
+    axes, distances = right.subplots(1, 2, sharey=True, width_ratios=[3, 2])
     for place, each in enumerate(found.values()):
         evidence, bound = each["test evidence"].mean().item(), each["test ELBO"].mean().item()
         axes.plot([bound, evidence], [place, place], color="0.6", zorder=1)
@@ -200,4 +216,8 @@ def draw(figure: Any, found: dict[str, dict[str, Tensor]], data: Tensor) -> None
     axes.invert_yaxis()
     axes.set_xlabel("nats per test datum")
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.3, -0.08), ncols=2)
-    figure.suptitle("A Boltzmann machine is tight; another prior is not, and training by the ELBO pays for it")
+    distances.barh(range(len(found)), [each["distance"].item() for each in found.values()], 0.5, color="#009E73")
+    distances.set_xlabel("distance from a\nBoltzmann machine, nats")
+    figure.suptitle(
+        "Of Bernoulli pairs only a Boltzmann machine is tight: what each learned, and how far it is from one"
+    )

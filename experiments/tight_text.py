@@ -160,4 +160,4 @@ def draw(figure: Any, rows: list[Row]) -> None:
     axes.set_xlim(low - 0.1 * (high - low), high + 0.2 * (high - low))
     axes.set_xlabel("nats per test document")
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.15), ncols=4)
-    figure.suptitle("A prior that fits the decoder closes the gap of a linear guide")
+    figure.suptitle("Evidence and bound of the pair that can be tight, and of the one with fair bits")

@@ -125,6 +125,7 @@ def test_an_annealed_normaliser_is_one_number_a_state_and_its_error_is_told(monk
     assert error > 0
     assert found.evidence.se == found.elbo.se == error
     assert (found.evidence.bound, found.gap.bound, found.gap.se) == ("approximate", "exact", 0.0)
+    assert found.evidence.minus(found.elbo).se == 0.0  # they are off together
     assert f"known to +- {error:.2g} nats" in found.evidence.warnings[0]
     torch.rand(3)
     model._known = None
