@@ -192,8 +192,8 @@ def run(
 
 
 NOTES = (
-    "limit: the truth. Evidence is that of test data, counted from that of the best linear decoder: of surfaces exact, by "
-    "quadrature; of digits a lower bound, by 5,000 importance weights, or 500 of the best member for each datum",
+    "limit: the truth. Evidence is that of test data, counted from that of the best linear decoder: of surfaces exact, "
+    "by quadrature; of digits a lower bound, by 5,000 importance weights, or 500 of the best member for each datum",
     "curvature: share of the variance of the mean of x under the prior that no linear function of z explains. It is a "
     "property of the decoder, not of p(x) alone: two decoders of one p(x) may differ in it",
     "family and amortisation gap: by gradient ascent for each datum, of surfaces on the first test data only",
