@@ -4,7 +4,7 @@ Example 1 of Schlesinger, Shekhovtsov and Flach (2021) says that a diagonal guid
 and that ELBO training pulls the decoder there. Decoders with hidden layers learn a surface that is known, with more and
 less noise around it, and digits: by the ELBO of a diagonal guide, from scratch and from where the likelihood led; by
 that of a guide with full covariance; and by importance weights, the likelihood as nearly as can be. Two latent
-dimensions make the evidence exact, and the surface itself says what is lost.
+dimensions make the evidence of surfaces exact, and the surface itself says what is lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ppl_vae.models.ppca import Ppca
 from torch import Tensor
 
 from ppl_vae.corpora import load_corpus
-from ppl_vae.diagnostics import split_gap
+from ppl_vae.diagnostics import Gap, split_gap
 from ppl_vae.evidence import measure
 from ppl_vae.likelihood import Likelihood
 from ppl_vae.report import Claim, Report, Row
@@ -86,7 +86,7 @@ def data_of(study: Study, noise: float | None, seed: int, points: int, tested: i
     """Training and test data: draws of the surface, or digits where there is no noise to draw with."""
     if noise is None:
         corpus = load_corpus("mnist8", validation=0)
-        x, test = corpus.train[:points].flatten(1), corpus.test[:tested].flatten(1)
+        x, test = corpus.train[:points].flatten(1), corpus.test[: tested // 5].flatten(1)
         # One number for all pixels: no gap or difference of likelihoods changes, but training is easier.
         centre = x.mean(0)
         scale = (x - centre).std()
@@ -121,16 +121,25 @@ def trained(
         study.train(f"{name}-{slug(WEIGHTS)}", model, guide, x, settings, objective=Likelihood())
     if kind != WEIGHTS:
         study.train(f"{name}-{slug(kind)}", model, guide, x, one)
+    values = {"curvature": curvature(model), "sheet": sheet(model), "sigma": model.log_scale.exp()}
     if known:
         found = measure(model, guide, test, method="quadrature")
-    else:  # so narrow are the posteriors of digits that a grid fine enough would cost hours
-        found = measure(model, guide, test, method="importance", draws=5_000)
-    values = found.pointwise() | {"curvature": curvature(model), "sheet": sheet(model), "sigma": model.log_scale.exp()}
-    values["exact"] = torch.tensor(found.evidence.bound == "exact")
-    if split and kind != WEIGHTS:
-        parts = split_gap(model, guide, test[:split], method="ascent", steps=300, draws=100, restarts=2)
-        values |= {"family gap": parts.family_gap.pointwise, "amortisation gap": parts.amortisation_gap.pointwise}
-    return values
+        values |= found.pointwise() | {"exact": torch.tensor(found.evidence.bound == "exact")}
+        if split:
+            values |= parts_of(split_gap(model, guide, test[:split], method="ascent", steps=300, draws=100, restarts=2))
+        return values
+    # So narrow are the posteriors of digits that a grid fine enough would take hours.
+    weighed = measure(model, guide, test, method="importance", draws=5_000)
+    parts = split_gap(model, guide, test, steps=300, draws=500, restarts=2, measurement=weighed)
+    evidence, k_hat = parts.evidence.pointwise, parts.evidence.k_hat
+    assert k_hat is not None
+    values |= {"evidence": evidence, "elbo": parts.elbo.pointwise, "gap": evidence - parts.elbo.pointwise}
+    return values | parts_of(parts) | {"k_hat": k_hat}
+
+
+def parts_of(split: Gap) -> dict[str, Tensor]:
+    """Both parts of the gap, a datum."""
+    return {"family gap": split.family_gap.pointwise, "amortisation gap": split.amortisation_gap.pointwise}
 
 
 def slug(words: str) -> str:
@@ -160,7 +169,7 @@ def run(
         points: Training data of each.
         epochs: Of each training.
         draws: A datum and step, of the importance weights.
-        tested: Test data of each.
+        tested: Test data of each surface, and a fifth as many of digits.
         split: How many of them the gap is split on; 0 leaves that out.
     """
     problems: dict[str, float | None] = {f"noise {noise:g}": noise for noise in noises}
@@ -183,11 +192,11 @@ def run(
 
 
 NOTES = (
-    "limit: the truth. Evidence is exact, by quadrature, on test data, and counted from that of the best linear "
-    "decoder; for digits it is a lower bound, by 5,000 importance weights",
+    "limit: the truth. Evidence is that of test data, counted from that of the best linear decoder: of surfaces exact, "
+    "by quadrature; of digits a lower bound, by 5,000 importance weights, or 500 of the best member for each datum",
     "curvature: share of the variance of the mean of x under the prior that no linear function of z explains. It is a "
     "property of the decoder, not of p(x) alone: two decoders of one p(x) may differ in it",
-    "family and amortisation gap: on the first test data only, by gradient ascent for each datum",
+    "family and amortisation gap: by gradient ascent for each datum, of surfaces on the first test data only",
     "importance weights climb a bound, too: what they lose is that bound's, the network's and training's",
 )
 
@@ -237,8 +246,8 @@ def claims_of(name: str, cells: dict[str, Any]) -> list[Claim]:
         exact = all(bool(each["exact"]) for each in found)
         return [*claims, Claim(f"{name}: quadrature is exact to 0.0001", exact, "checked datum by datum")]
     high = max((each["k_hat"] > 0.7).double().mean().item() for each in found)
-    text = f"{name}: at most one datum in a hundred has a k-hat above 0.7 (evidence by importance weights)"
-    return [*claims, Claim(text, high <= 0.01, f"at most {high:.1%}")]
+    text = f"{name}: the weights of at least 95 data in 100 can be trusted, with a k-hat up to 0.7"
+    return [*claims, Claim(text, high <= 0.05, f"of all but {high:.1%}")]
 
 
 def draw_curvature(figure: Any, shown: dict[str, Any]) -> None:
