@@ -74,7 +74,7 @@ def table(model: Gmm, x: Tensor) -> Tensor:
 
 
 def joint_limit(start: Gmm, plane: Plane, steps: int = 500) -> tuple[Gmm, Tensor]:
-    """The optimum of the ELBO over centres and over all factorised posteriors, ``(points,)`` its value at each point.
+    """The optimum of the ELBO over centres and all factorised posteriors, and its value at each point, ``(points,)``.
 
     Variational EM from the truth: the best factorised posterior of every point, then centres at the means of their
     points.
@@ -97,7 +97,7 @@ def joint_limit(start: Gmm, plane: Plane, steps: int = 500) -> tuple[Gmm, Tensor
 
 def limits(truth: Gmm, plane: Plane) -> dict[str, Tensor]:
     """What infinitely many data and a guide of unlimited capacity would give."""
-    guide = MeanField(truth, plane.points[:2], layers=1, width=2)
+    guide = MeanField(truth, plane.points[:2], layers=1, width=2).to(plane.points.device)
     with torch.no_grad():
         family = split_gap(truth, guide, plane.points).best.pointwise
         best, bound = joint_limit(truth, plane)

@@ -77,6 +77,7 @@ def fit(study: Study, name: str, seed: int, bits: int, corpus: str, data: int, e
     x, test = found.train[:data].to(study.device), found.test.to(study.device)
     torch.manual_seed(seed)
     model = Rbm(**facts(x), bits=bits, prior=prior)
+    model.to(study.device)
     model.linear.bias.data.copy_((x.mean(0).clamp(0.01, 0.99)).logit())
     guide = find("guides", guide_name).target(model, x[:2], **({"width": 128} if guide_name == "mean_field" else {}))
     # At a tenth of this rate training ends far from any optimum, and what is compared is how fast each pair learns.

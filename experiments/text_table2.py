@@ -170,8 +170,9 @@ def claims(rows: list[Row]) -> list[Claim]:
     order = {guide: [r for r in rows if guide in r.group and r.quantity == "test deviance"] for guide in GUIDES}
     kept = [first.mean < second.mean < third.mean for first, second, third in zip(*order.values(), strict=True)]
     found.append(Claim("e1 is better than e2, and e2 than e3, in every cell", all(kept), f"{sum(kept)} of {len(kept)}"))
-    shares = [r for r in rows if r.quantity in ("test family gap", "test gap")]
-    parts = [family.mean / gap.mean for gap, family in zip(shares[::2], shares[1::2], strict=True)]
+    families = [row.mean for row in rows if row.quantity == "test family gap"]
+    networks = [row.mean for row in rows if row.quantity == "test amortisation gap"]
+    parts = [family / (family + network) for family, network in zip(families, networks, strict=True)]
     words = f"at most {max(parts):.0%} of the gap of any cell"
     found.append(Claim("what the family costs is less than half of the gap on test documents", max(parts) < 0.5, words))
     return found

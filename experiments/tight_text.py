@@ -45,6 +45,7 @@ def fit(
     torch.manual_seed(seed)
     model_name, guide_name = PAIRS[name]
     model = find("models", model_name).target(**facts(train), bits=bits)
+    model.to(study.device)
     guide = find("guides", guide_name).target(model, train[:2])
     settings = Settings(schedule=[(epochs, 1)], learning_rate=3e-3, decay="cosine", seed=seed)
     label = name.replace(",", "").replace(" ", "-")

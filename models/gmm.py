@@ -33,7 +33,7 @@ class Gmm(PyroModule):
     factorised guide is tight.
 
     Arguments:
-        bits: Length m of the code of one of 2^m Gaussians.
+        bits: Length m of the code of one of 2^m Gaussians, at most 16.
         centres: ``"four"``, those with which the paper's figures come out; ``"gray_square"`` and ``"natural_square"``,
             the corners of a square of side 2 with codes in Gray and in natural order around it; or ``"random"``,
             standard normal ones to start from.
@@ -43,8 +43,8 @@ class Gmm(PyroModule):
         shape: Of a datum, ``(dimensions,)``; the data give it.
 
     Raises:
-        ValueError: If bits or scale are out of range, or the placement is one of four points of the plane and the
-            code or the data are not.
+        ValueError: If bits or scale are out of range, data are no vectors, or the placement is one of four points of
+            the plane and the code or the data are not.
 
     Example:
         >>> x = torch.zeros(3, 2)
@@ -66,8 +66,12 @@ class Gmm(PyroModule):
         shape: tuple[int, ...] = (2,),
     ) -> None:
         super().__init__()
-        if bits < 1 or not scale > 0:
-            raise ValueError(f"bits must be at least 1 and scale positive, got {bits} and {scale:g}")
+        if not 1 <= bits <= 16 or not scale > 0:
+            raise ValueError(
+                f"bits must be 1 to 16, each code has a Gaussian, and scale positive, got {bits} and {scale:g}"
+            )
+        if len(shape) != 1:
+            raise ValueError(f"a datum must be a vector, got the shape {tuple(shape)}; flatten the data")
         if centres != "random" and (bits, *shape) != (2, 2):
             raise ValueError(
                 f"centres {centres!r} are four points of the plane, but there are {2**bits} Gaussians and data of "

@@ -96,6 +96,8 @@ def find_experiment(name: str) -> Experiment:
             f"there is no experiment {name!r}; choose from {', '.join(sorted(shipped))}, or give the path of a .py file"
         )
     missing = [part for part in ("PRESETS", "run") if not hasattr(module, part)]
+    if not missing and not isinstance(module.PRESETS, dict):
+        raise ValueError(f"{file}: PRESETS must be a dictionary of settings by preset, got {module.PRESETS!r}")
     if missing:
         raise ValueError(
             f"{file} is no experiment: it lacks {' and '.join(missing)}; see the docstring of experiments/gmm.py"
@@ -133,6 +135,8 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
         report: Report = found.module.run(study, **settings | ({} if seeds is None else {"seeds": seeds}))
     except KeyboardInterrupt as error:
         raise Interrupted("the same command") from error
+    if not isinstance(report, Report):
+        raise ValueError(f"{found.file}: run must return a ppl_vae.report.Report, got {type(report).__name__}")
     if preset == "smoke":
         report = replace(report, notes=(*report.notes, SMOKE))
     study.finish(report)

@@ -59,7 +59,7 @@ class Row:
             "mean": finite(self.mean),
             "se": finite(self.se),
             "values": [finite(float(value)) for value in self.values],
-            "limit": self.limit,
+            "limit": None if self.limit is None else finite(self.limit),
             "paper": self.paper,
             "difference": None if self.paper is None else finite(self.mean - self.paper),
         }
@@ -135,6 +135,8 @@ class Report:
             "quantity": [f"{row.group}: {row.quantity}" if row.group else row.quantity for row in self.rows],
             "unit": [row.unit for row in self.rows],
         }
+        if not self.rows:
+            return found
         numbers = zip(*(row.cells() for row in self.rows), strict=True)
         found |= dict(zip(("ours", "se", "limit", "paper", "difference"), map(list, numbers), strict=True))
         return {name: cells for name, cells in found.items() if any(cells)}

@@ -61,7 +61,10 @@ class Study:
         """
         path = self.folder / "values" / f"{name}.safetensors"
         if path.exists():
-            return Checkpoint.read(path).tensors
+            try:
+                return Checkpoint.read(path).tensors
+            except ValueError:
+                say(f"{path} is damaged: computing it again")
         say(name)
         with kept_random_state(zlib.crc32(name.encode())), pyro.validation_enabled(False):
             found = compute()

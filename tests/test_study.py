@@ -6,6 +6,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from ppl_vae.guides.mean_field import MeanField
+from ppl_vae.guides.posterior import Posterior
 from ppl_vae.models.gmm import Gmm
 
 from ppl_vae.cli import main
@@ -60,6 +61,9 @@ def test_values_are_computed_once_and_do_not_depend_on_what_came_before(tmp_path
     first = study.values("a", compute)
     assert torch.equal(study.values("a", compute)["x"], first["x"])
     assert len(calls) == 1
+    path = tmp_path / "one" / "values" / "a.safetensors"
+    path.write_bytes(path.read_bytes()[:20])
+    assert torch.equal(study.values("a", compute)["x"], first["x"])  # damaged, so computed again
     torch.rand(7)
     other = Study(tmp_path / "two", {"experiment": "e"})
     other.values("b", compute)
@@ -113,6 +117,12 @@ def test_a_training_cut_off_goes_on_to_the_same_end(tmp_path, monkeypatch):
         cut.train("t", again, half, x, Settings(schedule=[(5, 1)], batch_size=10))
 
 
+def test_a_pair_with_nothing_to_learn_is_refused(tmp_path):
+    x = torch.randn(6, 2)
+    with pytest.raises(ValueError, match="nothing to train: neither the model nor the guide has a parameter"):
+        Study(tmp_path / "s", {}).train("t", Gmm(), Posterior(Gmm(), x), x, Settings(schedule=[(1, 1)]))
+
+
 def test_an_experiment_of_ones_own_runs_from_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "die.py").write_text(OWN)
@@ -137,6 +147,12 @@ def test_what_goes_wrong_is_said_in_words(tmp_path, monkeypatch):
     (tmp_path / "empty.py").write_text("x = 1\n")
     with pytest.raises(ValueError, match="is no experiment: it lacks PRESETS and run"):
         find_experiment("empty.py")
+    (tmp_path / "odd.py").write_text("PRESETS = 3\ndef run(study): pass\n")
+    with pytest.raises(ValueError, match="PRESETS must be a dictionary of settings by preset, got 3"):
+        find_experiment("odd.py")
+    (tmp_path / "nothing.py").write_text("PRESETS = {'smoke': {}}\ndef run(study): return 3\n")
+    with pytest.raises(ValueError, match="run must return a ppl_vae.report.Report, got int"):
+        run_experiment("nothing.py", "smoke", None, None, "cpu")
     (tmp_path / "fixed.py").write_text(OWN.replace('"seeds": 2, ', "").replace("seeds, ", ""))
     with pytest.raises(ValueError, match="takes no --seeds"):
         run_experiment("fixed.py", "smoke", None, 3, "cpu")

@@ -65,4 +65,8 @@ def test_what_it_cannot_be_is_refused():
         Gmm(scale=0.0)
     with pytest.raises(ValueError, match="Text does not know its posterior"):
         Posterior(Text(9), documents(2, 9))
+    with pytest.raises(ValueError, match=r"must be a vector, got the shape \(8, 8\); flatten"):
+        Gmm(centres="random", shape=(8, 8))
+    with pytest.raises(ValueError, match="bits must be 1 to 16"):
+        Gmm(bits=40, centres="random")
     assert Gmm(bits=3, centres="random", shape=(5,)).centres.shape == (8, 5)
