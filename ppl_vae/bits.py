@@ -117,6 +117,11 @@ class JointBits(BitsDistribution):
         powers = 2 ** torch.arange(self.bits - 1, -1, -1, device=value.device)
         return (self.flat(value).long() * powers).sum(-1)
 
+    @property
+    def has_enumerate_support(self) -> bool:
+        """Always: the table lists the codes anyway."""
+        return True
+
     def log_prob(self, value: Tensor) -> Tensor:
         states = self.numbers(value)
         rows = self.logits.shape[:-1].numel()

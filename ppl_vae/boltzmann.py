@@ -49,6 +49,11 @@ class HiddenBits(BitsDistribution):
         self.log_c, self.log_prob_se = log_partition(weight, visible, hidden) if log_c is None else log_c
         super().__init__(torch.Size(), hidden.shape, hidden)
 
+    @property
+    def has_enumerate_support(self) -> bool:
+        """Whether all codes are visited for the normaliser, and so for the evidence."""
+        return self.bits <= ENUMERATED
+
     def log_prob(self, value: Tensor) -> Tensor:
         return self._whole(free_energy(value, self.weight, self.visible, self.hidden) - self.log_c)
 

@@ -169,3 +169,11 @@ def test_what_it_cannot_be_is_refused():
         Rbm(bits=17, prior="any")
     with pytest.raises(ValueError, match="take prior 'rbm'"):
         Posterior(Rbm(prior="free", hidden=1), torch.zeros(2, 16))
+
+
+@pytest.mark.parametrize("prior", ["rbm", "any"])
+def test_evidence_is_exact_beyond_the_codes_that_a_guide_lists(prior):
+    model, x = Rbm(bits=13, prior=prior, shape=(6,)), torch.rand(3, 6).round()
+    found = measure(model, LinearCounts(model, x), x)
+    assert found.evidence.bound == "exact"
+    assert found.evidence.method == "enumeration of 8192 states"
