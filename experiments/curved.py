@@ -33,7 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": 1, "noises": [1.0], "digits": False, "points": 500, "epochs": 10, "draws": 4, "tested": 40, "split": 0,
     },
     "cpu": {
-        "seeds": 2, "noises": [0.5, 1.0, 2.0], "digits": True, "points": 10_000, "epochs": 50, "draws": 16,
+        "seeds": 3, "noises": [0.5, 1.0, 2.0], "digits": True, "points": 10_000, "epochs": 50, "draws": 16,
         "tested": 500, "split": 40,
     },
     "paper": {
