@@ -112,7 +112,7 @@ def best_member(
     restarts: int = 4,
     rate: float = 0.1,
     step_draws: int = 2,
-    estimator: Estimator | str = "disarm",
+    estimator: Estimator | str = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> Ascent:
     r"""Maximises the ELBO of each datum over its own parameters, the model fixed.
@@ -213,7 +213,7 @@ class _Climb:
         count, data = self.starts.shape[:2]
         free = FreeGuide(self.latents, self.starts.flatten(0, 1))
         x = self.x[torch.arange(data, device=self.own.device).repeat(count)]
-        estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)))
+        estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)), self.model, x)
         objective = DiscreteELBO(estimator, draws=max(step_draws, estimator.least_draws))
         half = steps // 2  # of each round
         for fineness in (1, FINER):
