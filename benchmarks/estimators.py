@@ -6,7 +6,8 @@ Two tables. The first: root mean square error of one gradient estimate over the 
 parameters of the guide and of the model, after some epochs of training; the exact one is enumerated up to twelve bits
 and the mean of many estimates beyond. The second: from the same start, the time each estimator takes to reach the
 validation deviance that ARM has after so many epochs, and the deviance after as many epochs and as many seconds.
-Competitors take turns epoch by epoch, so that a busy machine slows all; times are wall-clock, ratios medians.
+Competitors take turns epoch by epoch; times are those of one processor core, so that neighbours on a busy machine count
+less, and ratios are medians.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ppl_vae.corpora import load_corpus
 from ppl_vae.estimators import FirstOrder, Local
 from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.pairs import facts
+from ppl_vae.progress import say
 from ppl_vae.randomness import kept_random_state
 
 BATCH = 256
@@ -82,12 +84,12 @@ class Racer:
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
         with kept_random_state():
             torch.set_rng_state(self.random)
-            start = time.perf_counter()
+            start = time.process_time()
             for part in order.split(BATCH):
                 self.optimizer.zero_grad()
                 (self.loss(self.train[part]) / len(part)).backward()
                 self.optimizer.step()
-            self.seconds.append(self.seconds[-1] + time.perf_counter() - start)
+            self.seconds.append(self.seconds[-1] + time.process_time() - start)
             self.random = torch.get_rng_state()
             torch.manual_seed(self.seed)
             score = self.objective.score(self.model, self.guide, validation).double()
@@ -117,6 +119,7 @@ def race(specs: list[str], seeds: int, epochs: int, x: Any, shape: dict[str, int
             for racer in waiting[first:] + waiting[:first]:
                 if racer is not arm or turn < epochs:
                     racer.epoch(x.validation)
+        say(f"seed {seed}: {', '.join(f'{r.spec} {r.deviances[epochs - 1]:.1f}' for r in racers.values())}")
         target, budget = arm.deviances[epochs - 1], arm.seconds[epochs]
         for spec, racer in racers.items():
             reached = racer.first_below(target)
@@ -160,9 +163,9 @@ def noise(specs: list[str], repeats: int, epochs: int, x: Any, shape: dict[str, 
     times: dict[str, list[float]] = {spec: [] for spec in specs}
     for _ in range(repeats):
         for spec, objective in objectives.items():
-            start = time.perf_counter()
+            start = time.process_time()
             estimate = gradient(objective, batches[0])
-            times[spec].append(time.perf_counter() - start)
+            times[spec].append(time.process_time() - start)
             errors[spec].append([(e - t).square().sum().item() for e, t in zip(estimate, truth, strict=True)])
 
     rows = []
@@ -227,6 +230,7 @@ def main(
 ) -> None:
     """Print the gradient noise of estimators, and how fast each trains."""
     torch.set_flush_denormal(True)
+    torch.set_num_threads(1)  # time is counted by the core
     pyro.settings.set(module_local_params=True)
     x = load_corpus(corpus, vocabulary=vocabulary, validation=0.1)
     specs = list(dict.fromkeys(["arm", *estimators.split()]))

@@ -55,10 +55,9 @@ def test_gains_of_documents_are_differences_of_their_log_probability(batch, bloc
 
 
 def test_gains_of_large_weights_are_finite():
+    torch.set_default_dtype(torch.float32)
     x, weight = documents(), 100 * torch.randn(7, 3)
-    fn = PackedMultinomial(
-        x.lengths, hidden=bit_states(3)[:, None].float(), weight=weight.float(), bias=torch.zeros(7).float()
-    )
+    fn = PackedMultinomial(x.lengths, hidden=bit_states(3)[:, None], weight=weight, bias=torch.zeros(7))
     assert fn.log_prob_and_gains(x)[1].isfinite().all()
 
 
