@@ -39,7 +39,7 @@ class Codes(Messenger):
             every = exponential_family.bit_logits(fn)
             assert every is not None
             logits = every[0]
-            if every.stride(0) and not torch.equal(every, every[:1].expand_as(every)):
+            if len(every) > 1 and every.stride(0) and not torch.equal(every, every[:1].expand_as(every)):
                 raise ValueError(
                     f"the bits of site {site.name!r} have come to depend on other draws, for which "
                     f"{self.estimator.name} has no right gradient; use loo"
