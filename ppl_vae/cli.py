@@ -103,15 +103,15 @@ def _check_device(value: str) -> None:
 )
 @click.option(
     "--estimator",
-    default="disarm",
+    default="auto",
     show_default=True,
     type=click.Choice(list(ESTIMATORS)),
-    help="Of the gradient through discrete latents.",
+    help="Of the gradient through discrete latents; auto chooses by the pair.",
 )
 @click.option(
     "--control",
     type=click.Choice(["first_order", "none"]),
-    help="Control variate.  [default: first_order, none for enumerate]",
+    help="Control variate.  [default: first_order for those that take it]",
 )
 @click.option("--optimizer", default="Adam", show_default=True, help="Any class of torch.optim.")
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Of the optimizer.")

@@ -89,6 +89,35 @@ class _LogNormaliser(torch.autograd.Function):
         return d_rows, d_weight, d_bias, None
 
 
+class _NormaliserAndGains(torch.autograd.Function):
+    """The log-normaliser of codes, and what each of their bits adds to it."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, weight: Tensor, bias: Tensor, block: int) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+        result, gain = rows.new_empty(len(rows)), torch.empty_like(rows)
+        # exp(w_kj) for a bit that turns to 1 and exp(-w_kj) for one that turns to 0, over the largest of their column.
+        changes = torch.cat([weight, -weight], 1)
+        top = changes.amax(0)
+        factors = (changes - top).clamp_(min=-80).exp_()
+        kept = None
+        for start in range(0, len(rows), block):
+            part = slice(start, start + block)
+            exponentials, high = _exponentials(rows[part], weight, bias)
+            total = exponentials.sum(1)
+            on, off = (exponentials @ factors).div_(total[:, None]).log_().add_(top).chunk(2, 1)
+            gain[part] = torch.where(rows[part] < 0.5, on, -off)
+            result[part] = total.log_().add_(high)
+            kept = exponentials if len(rows) <= block and any(ctx.needs_input_grad) else None
+        ctx.save_for_backward(rows, weight, bias, result, kept)
+        ctx.block = block
+        ctx.mark_non_differentiable(gain)
+        return result, gain
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+        return _LogNormaliser.backward(ctx, gradient)
+
+
 class PackedMultinomial(TorchDistribution):
     r"""Multinomial over documents of packed counts, given their lengths.
 
@@ -154,6 +183,24 @@ class PackedMultinomial(TorchDistribution):
 
     def log_prob(self, value: PackedCounts) -> Tensor:
         """Log-probability of each document in nats, ``batch_shape``, with the multinomial coefficient."""
+        return self._score(value)[0]
+
+    def log_prob_and_gains(self, value: PackedCounts) -> tuple[Tensor, Tensor]:
+        r"""Log-probability, and what each feature adds to it as it goes from 0 to 1, where all are bits.
+
+        .. math:: x^\top w_j - l \bigl(A(h_{-j}, 1) - A(h_{-j}, 0)\bigr), \qquad
+            A(h \pm e_j) - A(h) = \log \sum_k \mathrm{softmax}_k(W h + b)\, e^{\pm w_{kj}}
+
+        All of them cost two products with the exponentials that the normaliser needs anyway.
+
+        Returns:
+            ``batch_shape`` and ``(*batch_shape, features)``, in nats; the second without gradient.
+        """
+        log_prob, gains = self._score(value, with_gains=True)
+        assert gains is not None
+        return log_prob, gains
+
+    def _score(self, value: PackedCounts, with_gains: bool = False) -> tuple[Tensor, Tensor | None]:
         if not isinstance(value, PackedCounts):
             raise ValueError(
                 f"PackedMultinomial scores PackedCounts, got {type(value).__name__}; "
@@ -169,7 +216,7 @@ class PackedMultinomial(TorchDistribution):
                 f"a batch of {len(value)} documents was scored by a distribution of batch shape "
                 f"{tuple(self.batch_shape)}; give it the lengths and hidden states of the same documents"
             )
-        constant = value.log_coefficient
+        constant, gains = value.log_coefficient, None
         if self.hidden is None:
             assert self.logits is not None
             logits = (
@@ -187,9 +234,16 @@ class PackedMultinomial(TorchDistribution):
                 linear = (self.hidden * words).sum(-1)
             # Thousands of nats of coefficient and of biases all but cancel: they meet in float64.
             constant = constant + (value @ self.bias[:, None].to(constant.dtype))[:, 0]
-            normaliser = log_normaliser(self.hidden, self.weight, self.bias)
+            if with_gains:
+                rows = self.hidden.reshape(-1, self.hidden.shape[-1])
+                block = max(1, BLOCK // len(self.weight))
+                total, gain = _NormaliserAndGains.apply(rows, self.weight, self.bias, block)
+                normaliser = total.reshape(self.hidden.shape[:-1])
+                gains = words.detach() - value.lengths.to(gain.dtype)[:, None] * gain.reshape(self.hidden.shape)
+            else:
+                normaliser = log_normaliser(self.hidden, self.weight, self.bias)
         lengths = value.lengths.to(linear.dtype)
-        return (linear - lengths * normaliser + constant.to(linear.dtype)).expand(self.batch_shape)
+        return (linear - lengths * normaliser + constant.to(linear.dtype)).expand(self.batch_shape), gains
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> PackedCounts:

@@ -150,7 +150,7 @@ def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: An
             say("note: the importance-weighted bound of a single draw is the ELBO: take --draws 16 or more")
         return likelihood, how
     sites = guide_sites(pair.guide, (x,))
-    estimator, line = fit_estimator(make_estimator(config["estimator"], config["control"]), sites)
+    estimator, line = fit_estimator(make_estimator(config["estimator"], config["control"]), sites, pair.model, x)
     asked = config["control"] is not None or estimator.name != config["estimator"]
     if line and asked:
         say(f"note: {line}")
