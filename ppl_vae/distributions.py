@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import exp, log
 from typing import Any
 
 import torch
@@ -42,16 +43,42 @@ def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int =
         True
     """
     rows = hidden.reshape(-1, hidden.shape[-1])
+    if not torch.is_grad_enabled():
+        by_halves = _sum_by_halves(rows, weight, bias)
+        if by_halves is not None:
+            return by_halves.reshape(hidden.shape[:-1])
     total: Tensor = _LogNormaliser.apply(rows, weight, bias, max(1, block // len(weight)))
     return total.reshape(hidden.shape[:-1])
 
 
-def _exponentials(rows: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+def _sum_by_halves(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor | None:
+    """The log-sum-exp of rows that form a grid; None if they do not, or if the product would lose digits."""
+    inner = 2 ** (len(rows).bit_length() // 2)
+    if len(rows) < 64 or len(rows) % inner:
+        return None
+    grid = rows.reshape(-1, inner, rows.shape[1])
+    outer, steps = grid[:, 0], grid[0] - grid[0, 0]
+    # The last row first: most inputs are no grid.
+    if not torch.equal(grid[-1, -1], outer[-1] + steps[-1]) or not torch.equal(grid, outer[:, None] + steps):
+        return None
+    # So few exponentials may well be precise ones.
+    outer, steps, weight, bias = (v if v.device.type == "mps" else v.double() for v in (outer, steps, weight, bias))
+    info = torch.finfo(outer.dtype)
+    low = log(info.tiny) / 2 + 1  # products of two exponentials do not underflow
+    one, one_high = _exponentials(outer, weight, bias, low)
+    other, other_high = _exponentials(steps, weight, torch.zeros_like(bias), low)
+    total = one @ other.T
+    if total.min() * info.eps < len(weight) * exp(low):  # what was cut off at the low end might count
+        return None
+    return total.log_().add_(one_high[:, None]).add_(other_high).flatten().to(rows.dtype)
+
+
+def _exponentials(rows: Tensor, weight: Tensor, bias: Tensor, low: float = -80) -> tuple[Tensor, Tensor]:
     """Exponentials of the logits over their row's largest, and that largest one."""
     logits = torch.addmm(bias, rows, weight.T)
     high = logits.amax(1, keepdim=True)
     # Float32 exponentials are tens of times slower where they underflow.
-    return logits.sub_(high).clamp_(min=-80).exp_(), high[:, 0]
+    return logits.sub_(high).clamp_(min=low).exp_(), high[:, 0]
 
 
 class _LogNormaliser(torch.autograd.Function):
@@ -190,6 +217,33 @@ class PackedMultinomial(TorchDistribution):
             normaliser = log_normaliser(self.hidden, self.weight, self.bias)
         lengths = value.lengths.to(linear.dtype)
         return (linear - lengths * normaliser + constant.to(linear.dtype)).expand(self.batch_shape)
+
+    def code_features(self) -> Tensor | None:
+        r"""What a code brings to :math:`\log p(x \mid z) = u_z^\top v_x + b_x`, where documents share their codes.
+
+        Returns:
+            ``(codes, features + 1)``: the hidden states, and their normalisers less that of none; nothing where each
+            document has codes of its own, or logits were given.
+        """
+        if self.hidden is None or self.hidden.ndim != 3 or self.hidden.shape[1] != 1:
+            return None
+        assert self.weight is not None and self.bias is not None
+        hidden = self.hidden[:, 0]
+        # Normalised biases: a normaliser near zero has all its digits, which a document's length multiplies.
+        normaliser = log_normaliser(hidden, self.weight, self.bias - self.bias.logsumexp(0))
+        return torch.cat([hidden, normaliser[:, None]], 1)
+
+    def document_features(self, value: PackedCounts) -> tuple[Tensor, Tensor]:
+        """What documents bring to the same: v, ``(documents, features + 1)``, and b, ``(documents,)``, in nats.
+
+        What does not depend on the code, thousands of nats, is in b, in double precision: the products are small.
+        """
+        assert self.weight is not None and self.bias is not None
+        lengths = value.lengths.to(self.weight.dtype)
+        constant = value.log_coefficient
+        bias = self.bias[:, None].to(constant.dtype)
+        constant = constant + (value @ bias)[:, 0] - value.lengths.to(constant.dtype) * self.bias.logsumexp(0)
+        return torch.cat([value @ self.weight, -lengths[:, None]], 1), constant
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> PackedCounts:
