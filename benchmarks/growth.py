@@ -3,9 +3,10 @@
     python -m benchmarks.growth --threads 1
     python -m benchmarks.growth --size vocabulary --peer ours-arm
 
-Everything else stays as it is by default. An exponent is the slope of the logarithms by least squares: 0 is "does not
-grow", 1 "in proportion". Hidden layers are fitted as one more than their number. Sizes of a row run by turns, each in
-a process of its own; memory is what the process holds beyond packages and the corpus itself.
+Everything else stays as it is by default. An exponent is the slope of the logarithms by least squares, of the
+processors' time and of memory: 0 is "does not grow", 1 "in proportion". Hidden layers are fitted as one more than
+their number. Sizes of a row run by turns, each in a process of its own; memory is what the process holds beyond
+packages and the corpus itself.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def main(
         raise click.BadParameter("only the synthetic corpus can grow; name other sizes with --size, or use zipf")
     rows: list[dict[str, Any]] = []
     table = Table(title=f"{peer}: a step as sizes grow")
-    for column in ("size", "value", "ms a step", "memory", "exponents"):
+    for column in ("size", "value", "ms a step", "CPU ms", "memory", "exponents"):
         table.add_column(column, justify="left" if column == "size" else "right")
     with tempfile.TemporaryDirectory() as folder:
         counts = {"documents": documents, "vocabulary": vocabulary}
@@ -98,11 +99,18 @@ def main(
             memory = [max(1, result.peak - result.start) for _, result in kept]
             slopes = {"time": float("nan"), "memory": float("nan")}
             if len(kept) > 1:
-                slopes = {"time": exponent(scale, [r.median for _, r in kept]), "memory": exponent(scale, memory)}
+                slopes = {"time": exponent(scale, [r.busy_median for _, r in kept]), "memory": exponent(scale, memory)}
             for at, ((value, result), held) in enumerate(zip(kept, memory, strict=True)):
                 rows.append({"size": size, "value": value} | result.to_json())
                 words = f"time {slopes['time']:.2f}, memory {slopes['memory']:.2f}" if at == len(kept) - 1 else ""
-                table.add_row(size, f"{value:g}", f"{1e3 * result.median:.1f}", f"{held / 1e9:.2f} GB", words)
+                table.add_row(
+                    size,
+                    f"{value:g}",
+                    f"{1e3 * result.median:.1f}",
+                    f"{1e3 * result.busy_median:.1f}",
+                    f"{held / 1e9:.2f} GB",
+                    words,
+                )
             table.add_section()
             rows.append({"size": size, "exponents": slopes if len(kept) > 1 else None})
     finish({"peer": peer, "threads": threads, "rows": rows}, [table], as_json, out)

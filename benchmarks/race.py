@@ -41,6 +41,7 @@ class Result:
     Arguments:
         entry: The competitor.
         seconds: Of a step, one number a block.
+        busy: Of those, seconds of processors: what is left of noise where a neighbour takes the cores away.
         batch: Documents of a step, fewer than asked for where the corpus has fewer.
         peak: Largest resident memory of its process, bytes.
         start: The same with packages and data loaded and before the first step.
@@ -49,6 +50,7 @@ class Result:
 
     entry: Entry
     seconds: tuple[float, ...] = ()
+    busy: tuple[float, ...] = ()
     batch: int = 0
     peak: int = 0
     start: int = 0
@@ -58,16 +60,25 @@ class Result:
     def median(self) -> float:
         return statistics.median(self.seconds)
 
+    @property
+    def busy_median(self) -> float:
+        return statistics.median(self.busy)
+
     def ratio(self, other: Result) -> tuple[float, float, float]:
         """Median, smallest and largest over blocks of how many times the other's time this one takes."""
         ratios = [mine / its for mine, its in zip(self.seconds, other.seconds, strict=True)]
         return statistics.median(ratios), min(ratios), max(ratios)
+
+    def busy_ratio(self, other: Result) -> float:
+        """The median of the same for the processors' time."""
+        return statistics.median(mine / its for mine, its in zip(self.busy, other.busy, strict=True))
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"name": self.entry.name, "peer": self.entry.peer, **vars(self.entry.setting)}
         if self.skipped:
             return found | {"skipped": self.skipped}
         seconds = {"seconds_per_step": self.median, "seconds_by_block": list(self.seconds)}
+        seconds |= {"cpu_seconds_per_step": self.busy_median}
         rates = {"steps_per_second": 1 / self.median, "documents_per_second": self.batch / self.median}
         return found | {"batch": self.batch} | seconds | rates | {"peak_bytes": self.peak, "start_bytes": self.start}
 
@@ -105,12 +116,12 @@ def _work(pipe: Connection, entry: Entry, threads: int, precision: str) -> None:
             if count is None:
                 pipe.send((_peak(), start))
                 return
-            begun = time.perf_counter()
+            begun, busy = time.perf_counter(), time.process_time()
             for _ in range(count):
                 # Whole batches only: compiled peers would compile once more for the last one.
                 order = order or list(torch.randperm(len(x)).split(batch))[: len(x) // batch]
                 peer.step(x[order.pop()])
-            pipe.send(time.perf_counter() - begun)
+            pipe.send((time.perf_counter() - begun, time.process_time() - busy))
     except Exception as error:
         pipe.send(error if isinstance(error, ValueError) else ValueError(f"{type(error).__name__}: {error}"))
 
@@ -125,7 +136,7 @@ class _Worker:
         self.process = context.Process(target=_work, args=(theirs, entry, threads, precision), daemon=True)
         self.process.start()
         theirs.close()
-        self.blocks: list[float] = []
+        self.blocks: list[tuple[float, float]] = []
         self.steps, self.batch = 1, 0
 
     def ask(self, count: int | None) -> Any:
@@ -144,7 +155,8 @@ class _Worker:
     def result(self) -> Result:
         peak, start = (0, 0) if self.skipped else self.ask(None)
         self.process.join(10)
-        return Result(self.entry, tuple(self.blocks), self.batch, peak, start, self.skipped)
+        seconds, busy = zip(*self.blocks, strict=True) if self.blocks else ((), ())
+        return Result(self.entry, seconds, busy, self.batch, peak, start, self.skipped)
 
 
 def race(
@@ -171,12 +183,13 @@ def race(
             if not worker.skipped:
                 worker.ask(1)
         if not worker.skipped:
-            once = worker.ask(1)
-            worker.steps = max(1, round(seconds / once))
+            taken = worker.ask(1)
+            worker.steps = 1 if worker.skipped else max(1, round(seconds / taken[0]))
     for turn in range(blocks):
         for at in range(len(running)):
             worker = running[(at + turn) % len(running)]
             if not worker.skipped:
                 taken = worker.ask(worker.steps)
-                worker.blocks.append(taken / worker.steps)
+                if not worker.skipped:
+                    worker.blocks.append((taken[0] / worker.steps, taken[1] / worker.steps))
     return [worker.result() for worker in workers]

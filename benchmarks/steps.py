@@ -5,8 +5,9 @@
 
 A setting is named by hidden layers of the decoder (d), the guide (e1: linear in the counts, e2: two hidden layers over
 the frequencies) and antithetic pairs (S). Batch assembly and the optimiser are inside the timing; the first steps are
-not. Competitors run by turns, each in a process of its own; "time of ours" is the median over blocks of its time in
-the block over ours, with the smallest and the largest. Only such ratios mean anything on a machine that others use.
+not. Competitors run by turns, each in a process of its own; "time / ours" is the median over blocks of its time in
+the block over ours, with the smallest and the largest: over one, ours is faster. Only such ratios mean anything on a
+machine that others use; where they use much of it, the processors' own time ("CPU") is the steadier one.
 """
 
 from __future__ import annotations
@@ -62,16 +63,17 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 def table_of(title: str, results: list[Result], base: Result | None) -> Table:
     """The competitors of one setting; ratios to ``base``."""
     table = Table(title=title)
-    for column in ("", "steps/s", "documents/s", "time of ours", "(range)", "peak memory"):
+    for column in ("", "steps/s", "documents/s", "time / ours", "(range)", "CPU ms", "CPU / ours", "peak memory"):
         table.add_column(column, justify="left" if column == "" else "right")
     for result in results:
         if result.skipped:
             continue
         ratio = result.ratio(base) if base and not base.skipped else None
         spread = (f"{ratio[0]:.2f}", f"{ratio[1]:.2f}-{ratio[2]:.2f}") if ratio else ("", "")
+        busy = (f"{1e3 * result.busy_median:.1f}", f"{result.busy_ratio(base):.2f}" if ratio and base else "")
         rate = 1 / result.median
         documents = f"{rate * result.batch:.0f}"
-        table.add_row(result.entry.name, f"{rate:.4g}", documents, *spread, f"{result.peak / 1e9:.2f} GB")
+        table.add_row(result.entry.name, f"{rate:.4g}", documents, *spread, *busy, f"{result.peak / 1e9:.2f} GB")
     return table
 
 
@@ -128,6 +130,7 @@ def main(
                 row = result.to_json() | {"setting": str(setting)}
                 if base and not result.skipped:
                     row["time_over_ours"] = dict(zip(("median", "low", "high"), result.ratio(base), strict=True))
+                    row["cpu_over_ours"] = result.busy_ratio(base)
                 rows.append(row)
             tables.append(table_of(f"{setting}: {corpus}, {bits} bits, batch of {batch}", results, base))
             if not as_json:  # a long run that is interrupted leaves what it has

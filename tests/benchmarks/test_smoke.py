@@ -8,13 +8,14 @@ import pytest
 import scipy.sparse
 from click.testing import CliRunner
 
-from benchmarks import estimators, floor, growth, steps
+from benchmarks import estimators, evidence, floor, growth, steps
 from benchmarks.arithmetic import arithmetic
 from benchmarks.setting import Setting, dense, zipf
 
 QUICK = ["--blocks", "2", "--seconds", "0.01", "--documents", "60", "--vocabulary", "30", "--json"]
 SMALL = {
     "estimators": (estimators.main, ["--epochs", "1", "--repeats", "3", "--bits", "3", "--json"]),
+    "evidence": (evidence.main, ["--bits", "7", "--general", *QUICK]),
     "floor": (floor.main, ["--setting", "d1e2S2", *QUICK]),
     "growth": (growth.main, ["--size", "draws", "--most", "3", *QUICK]),
     "steps": (steps.main, ["--setting", "d1e2S2", "--peers", "ours,torch-arm", "--bits", "3", *QUICK]),
@@ -25,6 +26,13 @@ NOT_RUN = {"__init__", "arithmetic", "race", "setting"}
 def expect_estimators(rows):
     assert {row["estimator"] for row in rows} >= {"arm", "disarm+first_order", "loo"}
     assert all(row["noise"] > 0 for row in rows)
+
+
+def expect_evidence(rows):
+    assert [(row["path"], row["bound"]) for row in rows] == [
+        (path, bound) for path in ("products", "densities") for bound in (False, True)
+    ]
+    assert all(row["largest_error"] < 1e-3 for row in rows)
 
 
 def expect_floor(rows):
