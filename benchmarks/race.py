@@ -7,6 +7,7 @@ import os
 import resource
 import statistics
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -43,7 +44,7 @@ class Result:
         seconds: Of a step, one number a block.
         busy: Of those, seconds of processors: what is left of noise where a neighbour takes the cores away.
         batch: Documents of a step, fewer than asked for where the corpus has fewer.
-        peak: Largest resident memory of its process, bytes.
+        peak: Largest resident memory of its process once the data were loaded, bytes.
         start: The same with packages and data loaded and before the first step.
         skipped: Why it did not take part; empty if it did.
     """
@@ -84,13 +85,23 @@ class Result:
 
 
 def _peak() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Of this process alone: getrusage begins with what the parent held.
+        found = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM")), None)
+        if found is not None:
+            return int(found.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _forget_peak() -> None:
+    """Loading the data may have taken more than the steps will."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _work(pipe: Connection, entry: Entry, threads: int, precision: str) -> None:
     """A competitor's process: builds, then takes as many steps as it is told, and answers with the seconds."""
-    if threads and hasattr(os, "sched_setaffinity"):  # the one bound that all the packages keep to
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     try:
         import ppl_vae.threads  # noqa: F401, I001
         import pyro
@@ -105,7 +116,11 @@ def _work(pipe: Connection, entry: Entry, threads: int, precision: str) -> None:
         torch.manual_seed(0)
         kind = load(entry.peer)  # before the setting: it may choose another
         torch.set_float32_matmul_precision(precision)
+        # The one bound that all the packages keep to. JAX counts its cores when it first computes, not when imported.
+        if threads and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
         x = read_corpus(entry.corpus)
+        _forget_peak()
         start = _peak()
         peer = kind(entry.setting, x)
         batch = min(entry.setting.batch, len(x))
