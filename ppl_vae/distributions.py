@@ -7,115 +7,13 @@ from typing import Any
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 from torch.nn import functional
 
 from ppl_vae.batches import PackedCounts
+from ppl_vae.softmax import log_normaliser, log_normaliser_and_gains
 
-__all__ = ["PackedMultinomial", "log_normaliser"]
-
-BLOCK = 2**23
-"""Largest number of logits formed at once (32 MB in float32)."""
-
-
-def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int = BLOCK) -> Tensor:
-    r"""Log-sum-exp of a linear layer, without keeping its output.
-
-    .. math:: A(h) = \log \sum_k \exp(w_k^\top h + b_k)
-
-    Logits are formed for as many rows at a time as fit in ``block`` numbers. Where one block holds them
-    all, the exponentials are kept for the gradient; otherwise the gradient forms each block again.
-
-    Arguments:
-        hidden: Inputs of the layer, ``(..., features)``.
-        weight: ``(vocabulary, features)``.
-        bias: ``(vocabulary,)``.
-        block: Largest number of logits formed at once.
-
-    Returns:
-        ``(...)``, in nats.
-
-    Example:
-        >>> h, w, b = torch.randn(2, 3, 4), torch.randn(5, 4), torch.randn(5)
-        >>> torch.allclose(log_normaliser(h, w, b), (h @ w.T + b).logsumexp(-1), atol=1e-5)
-        True
-    """
-    rows = hidden.reshape(-1, hidden.shape[-1])
-    total: Tensor = _LogNormaliser.apply(rows, weight, bias, max(1, block // len(weight)))
-    return total.reshape(hidden.shape[:-1])
-
-
-def _exponentials(rows: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Exponentials of the logits over their row's largest, and that largest one."""
-    logits = torch.mm(rows, weight.T).add_(bias)  # addmm would first copy the bias into every row
-    high = logits.amax(1, keepdim=True)
-    # Float32 exponentials are tens of times slower where they underflow.
-    return logits.sub_(high).clamp_(min=-80).exp_(), high[:, 0]
-
-
-class _LogNormaliser(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, rows: Tensor, weight: Tensor, bias: Tensor, block: int) -> Tensor:  # type: ignore[no-untyped-def]
-        result = rows.new_empty(len(rows))
-        kept = None
-        for start in range(0, len(rows), block):
-            exponentials, high = _exponentials(rows[start : start + block], weight, bias)
-            result[start : start + block] = exponentials.sum(1).log_().add_(high)
-            kept = exponentials if len(rows) <= block and any(ctx.needs_input_grad) else None
-        ctx.save_for_backward(rows, weight, bias, result, kept)
-        ctx.block = block
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
-        rows, weight, bias, result, kept = ctx.saved_tensors
-        of_rows, of_weight, of_bias = ctx.needs_input_grad[:3]
-        d_rows = torch.empty_like(rows) if of_rows else None
-        d_weight = d_bias = None
-        for start in range(0, len(rows), ctx.block):
-            part = slice(start, start + ctx.block)
-            exponentials = _exponentials(rows[part], weight, bias)[0] if kept is None else kept
-            # The softmax is exponentials / their sum; the division goes into the small operands.
-            scale = gradient[part] / exponentials.sum(1)
-            if d_rows is not None:
-                d_rows[part] = (exponentials @ weight) * scale[:, None]
-            if of_weight:
-                small = rows[part] * scale[:, None]
-                d_weight = exponentials.T @ small if d_weight is None else d_weight.addmm_(exponentials.T, small)
-            if of_bias:
-                d_bias = scale @ exponentials if d_bias is None else d_bias.addmv_(exponentials.T, scale)
-        return d_rows, d_weight, d_bias, None
-
-
-class _NormaliserAndGains(torch.autograd.Function):
-    """The log-normaliser of codes, and what each of their bits adds to it."""
-
-    @staticmethod
-    def forward(ctx, rows: Tensor, weight: Tensor, bias: Tensor, block: int) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
-        result, gain = rows.new_empty(len(rows)), torch.empty_like(rows)
-        # exp(w_kj) for a bit that turns to 1 and exp(-w_kj) for one that turns to 0, over the largest of their column.
-        changes = torch.cat([weight, -weight], 1)
-        top = changes.amax(0)
-        factors = (changes - top).clamp_(min=-80).exp_()
-        kept = None
-        for start in range(0, len(rows), block):
-            part = slice(start, start + block)
-            exponentials, high = _exponentials(rows[part], weight, bias)
-            total = exponentials.sum(1)
-            on, off = (exponentials @ factors).div_(total[:, None]).log_().add_(top).chunk(2, 1)
-            gain[part] = torch.where(rows[part] < 0.5, on, -off)
-            result[part] = total.log_().add_(high)
-            kept = exponentials if len(rows) <= block and any(ctx.needs_input_grad) else None
-        ctx.save_for_backward(rows, weight, bias, result, kept)
-        ctx.block = block
-        ctx.mark_non_differentiable(gain)
-        return result, gain
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
-        return _LogNormaliser.backward(ctx, gradient)
+__all__ = ["PackedMultinomial"]
 
 
 class PackedMultinomial(TorchDistribution):
@@ -235,15 +133,39 @@ class PackedMultinomial(TorchDistribution):
             # Thousands of nats of coefficient and of biases all but cancel: they meet in float64.
             constant = constant + (value @ self.bias[:, None].to(constant.dtype))[:, 0]
             if with_gains:
-                rows = self.hidden.reshape(-1, self.hidden.shape[-1])
-                block = max(1, BLOCK // len(self.weight))
-                total, gain = _NormaliserAndGains.apply(rows, self.weight, self.bias, block)
-                normaliser = total.reshape(self.hidden.shape[:-1])
-                gains = words.detach() - value.lengths.to(gain.dtype)[:, None] * gain.reshape(self.hidden.shape)
+                normaliser, gains = log_normaliser_and_gains(self.hidden, self.weight, self.bias)
+                gains = words.detach() - value.lengths.to(gains.dtype)[:, None] * gains
             else:
                 normaliser = log_normaliser(self.hidden, self.weight, self.bias)
         lengths = value.lengths.to(linear.dtype)
         return (linear - lengths * normaliser + constant.to(linear.dtype)).expand(self.batch_shape), gains
+
+    def code_features(self) -> Tensor | None:
+        r"""What a code brings to :math:`\log p(x \mid z) = u_z^\top v_x + b_x`, where documents share their codes.
+
+        Returns:
+            ``(codes, features + 1)``: the hidden states, and their normalisers less that of none; nothing where each
+            document has codes of its own, or logits were given.
+        """
+        if self.hidden is None or self.hidden.ndim != 3 or self.hidden.shape[1] != 1:
+            return None
+        assert self.weight is not None and self.bias is not None
+        hidden = self.hidden[:, 0]
+        # Normalised biases: a normaliser near zero has all its digits, which a document's length multiplies.
+        normaliser = log_normaliser(hidden, self.weight, self.bias - self.bias.logsumexp(0))
+        return torch.cat([hidden, normaliser[:, None]], 1)
+
+    def document_features(self, value: PackedCounts) -> tuple[Tensor, Tensor]:
+        """What documents bring to the same: v, ``(documents, features + 1)``, and b, ``(documents,)``, in nats.
+
+        What does not depend on the code, thousands of nats, is in b, in double precision: the products are small.
+        """
+        assert self.weight is not None and self.bias is not None
+        lengths = value.lengths.to(self.weight.dtype)
+        constant = value.log_coefficient
+        bias = self.bias[:, None].to(constant.dtype)
+        constant = constant + (value @ bias)[:, 0] - value.lengths.to(constant.dtype) * self.bias.logsumexp(0)
+        return torch.cat([value @ self.weight, -lengths[:, None]], 1), constant
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> PackedCounts:

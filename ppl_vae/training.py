@@ -126,7 +126,7 @@ class Trainer:
         for step, x in enumerate(self._batches(train, epoch), 1):
             try:
                 with matmul_precision("medium" if settings.precision == "bf16" else "highest"):
-                    total += self._step(x)
+                    total += self.step(x)
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"epoch {epoch}, batch {step}: {error}; the state of epoch {self.epoch} is kept; "
@@ -168,7 +168,8 @@ class Trainer:
         for start in range(0, len(train), self.settings.batch_size):
             yield train[order[start : start + self.settings.batch_size].to(train.device)]
 
-    def _step(self, x: Any) -> float:
+    def step(self, x: Any) -> float:
+        """One update by a batch; the bound summed over it, in nats."""
         self.optimizer.zero_grad(set_to_none=True)
         loss: Tensor = self.loss(x)
         # The mean over the batch: a learning rate then means the same for every batch size.
