@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,12 +17,12 @@ from torch import Tensor
 from ppl_vae.batches import PackedCounts
 from ppl_vae.codes import Codes, draw_codes, log_odds
 from ppl_vae.evidence.results import finite
-from ppl_vae.hamming import distance_blocks
+from ppl_vae.hamming import CELLS, distance_blocks
 from ppl_vae.tfidf import TfIdf
 
-__all__ = ["Ranking", "Retrieval", "by_codes", "by_tfidf", "retrieval"]
+__all__ = ["Ranking", "Retrieval", "by_codes", "by_scores", "expected_distances", "retrieval"]
 
-COLOURS = {"mean-sign": "#0072B2", "median": "#E69F00", "sampled": "#009E73"}
+COLOURS = {"mean-sign": "#0072B2", "median": "#E69F00", "sampled": "#009E73", "asymmetric": "#56B4E9"}
 RADIUS = 2
 """Of the ball that semantic hashing looks codes up in, marked in the figure."""
 
@@ -74,7 +74,8 @@ class Retrieval:
         k: How many documents are retrieved.
         bits: Length of a code.
         database: How many documents there are to retrieve.
-        rankings: By name: ``mean-sign``, ``median``, ``sampled``, ``tf-idf`` (documents only) and ``chance``.
+        rankings: By name: ``mean-sign``, ``median``, ``sampled``, ``asymmetric``, ``tf-idf`` (documents only) and
+            ``chance``.
         labels: Class of each query, ``(queries,)``.
         label_names: Name of each class.
     """
@@ -112,7 +113,7 @@ class Retrieval:
         for column in ("nearest by", "mean", "se", "different codes"):
             table.add_column(column, justify="left" if column == "nearest by" else "right")
         for name, ranking in self.rankings.items():
-            words = f"{self.bits} bits, {name}" if ranking.distinct else name
+            words = name if name in ("tf-idf", "chance") else f"{self.bits} bits, {name}"
             table.add_row(words, f"{ranking.mean:.4f}", f"{ranking.se:.4f}", f"{ranking.distinct or ''}")
         table.caption = "share of the query's class among the nearest, equally near ones in random order"
         console = Console(width=100)
@@ -126,7 +127,7 @@ class Retrieval:
         bars, curves = figure.subplots(1, 2, width_ratios=[2, 3])
         for name, ranking in self.rankings.items():
             bars.bar(name, ranking.mean, yerr=finite(ranking.se), capsize=3, color=COLOURS.get(name, "0.75"))
-            bars.annotate(f"{ranking.mean:.3f}", (name, ranking.mean), (0, 4), textcoords="offset points", ha="center")
+            bars.annotate(f"{ranking.mean:.3f}", (name, ranking.mean), (0, 7), textcoords="offset points", ha="center")
         bars.tick_params(axis="x", labelrotation=25)
         bars.margins(y=0.15)
         bars.set(ylabel=f"precision@{self.k}", title=f"{len(self.labels)} queries, {self.database} documents")
@@ -144,6 +145,7 @@ def draw_curves(axes: Any, rankings: dict[str, Ranking], colours: dict[str, str]
         if len(recall) > RADIUS and precision[RADIUS] is not None:
             axes.plot(recall[RADIUS], precision[RADIUS], "o", color=colours[name])
     axes.set(xlabel=f"recall within the radius (dot: radius {RADIUS})", ylabel="precision within the radius")
+    axes.margins(y=0.08)
     axes.set(xlim=(0, 1), ylim=(0, None))
     axes.legend(frameon=False)
 
@@ -193,17 +195,36 @@ def precision_at(k: int, found: NDArray[np.int64], hits: NDArray[np.int64]) -> N
     return precision
 
 
-def by_tfidf(queries: PackedCounts, database: PackedCounts, labels: Tensor, known: Tensor, k: int) -> Ranking:
-    """The ranking of a database by cosine similarity of weighted words; arguments as of :func:`by_codes`."""
-    precision = np.zeros(len(queries))
+def by_scores(blocks: Iterable[tuple[slice, NDArray[Any]]], labels: Tensor, known: Tensor, k: int) -> Ranking:
+    """The ranking of a database by scores, highest first, from places and blocks ``(queries of the block, data)``."""
+    precision = np.zeros(len(labels))
     wanted, there = labels.cpu().numpy(), known.cpu().numpy()
-    for rows, block in TfIdf(database).similarities(queries):
+    for rows, block in blocks:
         last = np.partition(block, -k, axis=1)[:, [-k]]
         groups = [block > last, block == last]
         same = wanted[rows, None] == there
         sizes = [np.stack([(group & who).sum(1) for group in groups], 1) for who in (True, same)]
         precision[rows] = precision_at(k, *sizes)
     return Ranking(torch.from_numpy(precision))
+
+
+def expected_distances(odds: Tensor, database: Codes) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    r"""Minus the Hamming distance of stored codes from a code of each query, expected under the guide.
+
+    .. math:: \mathbb{E}_{q(z \mid x)} \sum_j |z_j - z'_j| = \sum_j p_j + \sum_j z'_j (1 - 2 p_j)
+
+    (Gordo, Perronnin, Gong and Lazebnik 2014, section 3.2, for a query that is left as probabilities.)
+
+    Arguments:
+        odds: Log-odds of the queries' bits, ``(queries, bits)``.
+        database: Codes.
+    """
+    probabilities, bits = odds.double().sigmoid().numpy(), database.unpack().astype(np.float64).T
+    step = max(1, CELLS // len(database))
+    for start in range(0, len(odds), step):
+        rows = slice(start, min(start + step, len(odds)))
+        part = probabilities[rows]
+        yield rows, (2 * part - 1) @ bits - part.sum(1, keepdims=True)
 
 
 def retrieval(
@@ -226,7 +247,8 @@ def retrieval(
 
     - ``mean-sign``: each bit as the guide more probably draws it;
     - ``median``: each bit by the side of the median of its log-odds over the database, so that it halves it;
-    - ``sampled``: one draw of the guide for each query and document.
+    - ``sampled``: one draw of the guide for each query and document;
+    - ``asymmetric``: the signs of the documents, and of the query the probabilities, by the expected distance.
 
     Beside them stand the cosine of weighted words (``tf-idf``) and ``chance``: any order of the database that knows
     nothing of the query, as random codes have.
@@ -256,8 +278,9 @@ def retrieval(
         "sampled": drawn,
     }
     rankings = {name: by_codes(asked, there, labels, known, k) for name, (asked, there) in pairs.items()}
+    rankings["asymmetric"] = by_scores(expected_distances(odds[0], pairs["mean-sign"][1]), labels, known, k)
     if isinstance(queries, PackedCounts):
-        rankings["tf-idf"] = by_tfidf(queries, database, labels, known, k)
+        rankings["tf-idf"] = by_scores(TfIdf(database).similarities(queries), labels, known, k)
     names = label_names or tuple(str(label) for label in range(int(torch.cat([labels, known]).max()) + 1))
     shares = torch.bincount(known.cpu(), minlength=len(names)).double() / len(known)
     rankings["chance"] = Ranking(shares[labels.cpu()])
