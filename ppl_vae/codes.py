@@ -113,8 +113,7 @@ def draw_codes(model: Program, guide: Program, x: Any, *, progress: Callable[[in
     names = _bit_sites(model, x)
     with evaluating(guide):
         found = [
-            torch.cat([sites[name]["value"].flatten(2) for name in names], -1)[0].cpu()
-            for sites in _blocks(guide, x, 1, progress)
+            torch.cat([_flat(sites[name]) for name in names], -1)[0].cpu() for sites in _blocks(guide, x, 1, progress)
         ]
     return Codes.pack(torch.cat(found))
 
@@ -152,5 +151,10 @@ def _marginal(site: Site) -> Tensor:
         # By sums over both sides, so that sure bits keep their odds.
         sides = [(inner.logits[..., None] + side.log()).logsumexp(-2) for side in (states, 1 - states)]
         return (sides[0] - sides[1]).expand(*site["fn"].batch_shape, -1)
-    odds: Tensor = site["value"].flatten(2).logit()
-    return odds
+    return _flat(site).logit()
+
+
+def _flat(site: Site) -> Tensor:
+    """A site's values as ``(draws, batch, bits)``."""
+    value: Tensor = site["value"]
+    return value.reshape(*value.shape[:2], -1)

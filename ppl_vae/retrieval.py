@@ -189,7 +189,7 @@ def precision_at(k: int, found: NDArray[np.int64], hits: NDArray[np.int64]) -> N
         [0.75]
     """
     if k < 1 or k > found.sum(1).min():
-        raise ValueError(f"the nearest {k} were asked for of {found.sum(1).min()} documents; choose k between")
+        raise ValueError(f"the nearest {k} were asked for of {found.sum(1).min()} documents; choose a k up to that")
     taken = np.clip(k - (found.cumsum(1) - found), 0, found)
     precision: NDArray[np.float64] = (taken * hits / np.maximum(found, 1)).sum(1) / k
     return precision
