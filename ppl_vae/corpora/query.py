@@ -56,8 +56,8 @@ def read_query(text: str, corpus: Corpus) -> Query:
         often = corpus.train.words.bincount(minlength=len(position)).argsort(descending=True, stable=True)
         common = ", ".join(corpus.vocabulary[word] for word in often[len(often) // 20 :][:3].tolist())
         raise ValueError(
-            f"the query ({there}) has none of the {len(position)} words that the corpus keeps; ask with words as common "
-            f"as {common}"
+            f"the query ({there}) has none of the {len(position)} words that the corpus keeps; ask with words as "
+            f"common as {common}"
         )
     columns = np.array([position[word] for word in known])
     counts = csr_matrix((np.ones(len(columns)), (np.zeros_like(columns), columns)), shape=(1, len(position)))
