@@ -74,7 +74,7 @@ def log_odds(
     .. math:: \log \frac{q(z_j = 1 \mid x)}{q(z_j = 0 \mid x)}
 
     Where they are positive the bit is more probably one: these signs are the codes of semantic hashing (Salakhutdinov
-    and Hinton 2009, section 2; Chaidaroon and Fang 2017 take the sides of their medians over the training data).
+    and Hinton 2009; Chaidaroon and Fang 2017 take the sides of their medians over the training data).
     Latents that are no bits are left out; several sites of bits lie side by side in the order the model draws them.
 
     Arguments:

@@ -213,7 +213,7 @@ def expected_distances(odds: Tensor, database: Codes) -> Iterator[tuple[slice, N
 
     .. math:: \mathbb{E}_{q(z \mid x)} \sum_j |z_j - z'_j| = \sum_j p_j + \sum_j z'_j (1 - 2 p_j)
 
-    (Gordo, Perronnin, Gong and Lazebnik 2014, section 3.2, for a query that is left as probabilities.)
+    (Gordo, Perronnin, Gong and Lazebnik 2014, for a query that is left as probabilities.)
 
     Arguments:
         odds: Log-odds of the queries' bits, ``(queries, bits)``.
@@ -242,7 +242,7 @@ def retrieval(
     r"""Precision@k of the codes of a pair, and of what they are held against.
 
     For each query, the share of its class among the k documents of the database that are nearest to it by Hamming
-    distance (Chaidaroon and Fang 2017, section 5.2). Codes have few distances, so most lists end among equally near
+    distance (Chaidaroon and Fang 2017). Codes have few distances, so most lists end among equally near
     documents: their order is random, and the expectation over it is what is given. Codes are
 
     - ``mean-sign``: each bit as the guide more probably draws it;

@@ -192,7 +192,7 @@ class Found:
 def search(folder: Path, text: str, count: int = 10) -> Found:
     """The documents of a run nearest to a query by their codes; equally near ones by the cosine of weighted words.
 
-    As Salakhutdinov and Hinton (2009, section 4.2) do it: the code finds a short list, the words put it in order.
+    As Salakhutdinov and Hinton (2009) do it: the code finds a short list, the words put it in order.
 
     Arguments:
         folder: Of the run; all of its splits are searched.
