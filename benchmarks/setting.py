@@ -27,7 +27,7 @@ class Setting:
 
     Arguments:
         hidden: ReLU layers of the decoder.
-        layers: ReLU layers of the guide, which then reads frequencies; 0 is the guide linear in the counts.
+        layers: ReLU layers of the guide, which then reads frequencies in per cent; 0 is the guide linear in the counts.
         draws: Antithetic pairs a document.
         bits: Length of the code.
         width: Units of each hidden layer.

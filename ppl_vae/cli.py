@@ -20,11 +20,12 @@ from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import CORPORA
 from ppl_vae.errors import on_termination, words_for_errors
 from ppl_vae.estimators import ESTIMATORS
-from ppl_vae.measuring_commands import COMMANDS, with_json
+from ppl_vae.measuring_commands import with_json
 from ppl_vae.pair_command import PairCommand
 from ppl_vae.pairs import available, find
 from ppl_vae.progress import say
 from ppl_vae.runs import Run
+from ppl_vae.searching_commands import COMMANDS
 
 __all__ = ["main"]
 

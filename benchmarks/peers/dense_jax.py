@@ -53,7 +53,7 @@ class JaxARM(Peer):
         """The mean loss of a batch but for a constant, its gradient by ARM."""
         decoder, encoder = parameters
         lengths = counts.sum(1)
-        logits = network(encoder, counts / lengths[:, None] if self.setting.layers else counts)
+        logits = network(encoder, 100 * counts / lengths[:, None] if self.setting.layers else counts)
         fixed = jax.lax.stop_gradient(logits)
 
         def score(z: jax.Array) -> jax.Array:

@@ -49,7 +49,7 @@ class Eager(Peer):
     def eager_loss(self, counts: Tensor) -> Tensor:
         """The mean loss of a batch but for a constant, its gradient by ARM."""
         lengths = counts.sum(1)
-        logits = self.encoder(counts / lengths[:, None] if self.setting.layers else counts)
+        logits = self.encoder(100 * counts / lengths[:, None] if self.setting.layers else counts)
         noise = torch.rand(self.setting.draws, *logits.shape)
         positive = logits.detach().sigmoid()
         z = torch.cat([noise > 1 - positive, noise < positive]).to(logits.dtype)

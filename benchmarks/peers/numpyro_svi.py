@@ -40,7 +40,7 @@ class NumPyroTraceGraph(Peer):
 
     def guide(self, counts: jax.Array) -> None:
         encoder = numpyro.param("encoder", self.start[1])
-        read = counts / counts.sum(1, keepdims=True) if self.setting.layers else counts
+        read = 100 * counts / counts.sum(1, keepdims=True) if self.setting.layers else counts
         with numpyro.plate("data", len(counts)):
             numpyro.sample("z", dist.Bernoulli(logits=network(encoder, read)).to_event(1))
 

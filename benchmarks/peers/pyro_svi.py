@@ -37,7 +37,7 @@ class Trace(Peer):
 
     def guide(self, counts: Tensor) -> None:
         pyro.module("encoder", self.encoder)
-        read = counts / counts.sum(1, keepdim=True) if self.setting.layers else counts
+        read = 100 * counts / counts.sum(1, keepdim=True) if self.setting.layers else counts
         with pyro.plate("data", len(counts)):
             pyro.sample("z", dist.Bernoulli(logits=self.encoder(read)).to_event(1))
 
