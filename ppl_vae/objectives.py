@@ -184,7 +184,7 @@ class DiscreteELBO(Objective):
             return -bound
 
         signal = (f + other).detach()
-        surrogate = bound - bound.detach() if bound.requires_grad else torch.zeros_like(bound)
+        surrogate = self._pathwise(f, other, bound)
         if by_logits:
             parts = ("bits", "noise", "logits")
             code = Code(*(torch.cat([getattr(c, part) for c in codes.codes.values()], -1) for part in parts))
@@ -208,6 +208,15 @@ class DiscreteELBO(Objective):
         else:
             surrogate = surrogate + (estimator.score_weights(signal, constant) * log_q).sum()
         return -(bound.detach() + surrogate - surrogate.detach())
+
+    def _pathwise(self, f: Tensor, other: Tensor, bound: Tensor) -> Tensor:
+        """Zero, with the gradient of the bound along the draws; of as many as the estimator asks for."""
+        if not bound.requires_grad:
+            return torch.zeros_like(bound)
+        graded = self.estimator.graded(len(f))
+        if graded < len(f) and all(site.kind == "bits" and site.independent for site in self._sites):
+            bound = f[:graded].sum() / graded + (other[:graded].sum() / graded if other.ndim else other)
+        return bound - bound.detach()
 
     def _slope(
         self,

@@ -102,27 +102,29 @@ class _LogNormaliser(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows: Tensor, weight: Tensor, bias: Tensor, block: int) -> Tensor:  # type: ignore[no-untyped-def]
         result = rows.new_empty(len(rows))
-        kept = None
+        kept = total = None
         for start in range(0, len(rows), block):
             exponentials, high = _exponentials(rows[start : start + block], weight, bias)
-            result[start : start + block] = exponentials.sum(1).log_().add_(high)
+            total = exponentials.sum(1)
+            torch.add(total.log(), high, out=result[start : start + block])
             kept = exponentials if len(rows) <= block and any(ctx.needs_input_grad) else None
-        ctx.save_for_backward(rows, weight, bias, result, kept)
+        ctx.save_for_backward(rows, weight, bias, total, kept)
         ctx.block = block
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
-        rows, weight, bias, result, kept = ctx.saved_tensors
+        rows, weight, bias, total, kept = ctx.saved_tensors
         of_rows, of_weight, of_bias = ctx.needs_input_grad[:3]
-        d_rows = torch.empty_like(rows) if of_rows else None
+        d_rows = torch.zeros_like(rows) if of_rows else None
         d_weight = d_bias = None
-        for start in range(0, len(rows), ctx.block):
-            part = slice(start, start + ctx.block)
-            exponentials = _exponentials(rows[part], weight, bias)[0] if kept is None else kept
+        used = _used(gradient)
+        for start in range(0, used, ctx.block):
+            part = slice(start, min(used, start + ctx.block))
+            exponentials = _exponentials(rows[part], weight, bias)[0] if kept is None else kept[part]
             # The softmax is exponentials / their sum; the division goes into the small operands.
-            scale = gradient[part] / exponentials.sum(1)
+            scale = gradient[part] / (exponentials.sum(1) if kept is None else total[part])
             if d_rows is not None:
                 d_rows[part] = (exponentials @ weight) * scale[:, None]
             if of_weight:
@@ -131,6 +133,14 @@ class _LogNormaliser(torch.autograd.Function):
             if of_bias:
                 d_bias = scale @ exponentials if d_bias is None else d_bias.addmv_(exponentials.T, scale)
         return d_rows, d_weight, d_bias, None
+
+
+def _used(gradient: Tensor) -> int:
+    """Rows up to the last that has a gradient: an estimator may take the model's from its first draws alone."""
+    if gradient.device.type != "cpu":  # to ask would be to wait
+        return len(gradient)
+    rows = gradient.nonzero()
+    return int(rows[-1]) + 1 if len(rows) else 0
 
 
 class _NormaliserAndGains(torch.autograd.Function):
@@ -143,16 +153,16 @@ class _NormaliserAndGains(torch.autograd.Function):
         changes = torch.cat([weight, -weight], 1)
         top = changes.amax(0)
         factors = (changes - top).clamp_(min=-80).exp_()
-        kept = None
+        kept = total = None
         for start in range(0, len(rows), block):
             part = slice(start, start + block)
             exponentials, high = _exponentials(rows[part], weight, bias)
             total = exponentials.sum(1)
             on, off = (exponentials @ factors).div_(total[:, None]).log_().add_(top).chunk(2, 1)
             gain[part] = torch.where(rows[part] < 0.5, on, -off)
-            result[part] = total.log_().add_(high)
+            torch.add(total.log(), high, out=result[part])
             kept = exponentials if len(rows) <= block and any(ctx.needs_input_grad) else None
-        ctx.save_for_backward(rows, weight, bias, result, kept)
+        ctx.save_for_backward(rows, weight, bias, total, kept)
         ctx.block = block
         ctx.mark_non_differentiable(gain)
         return result, gain

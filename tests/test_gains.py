@@ -118,12 +118,14 @@ def test_several_sites_scaled_and_masked_beside_a_normal(estimator):
     assert_mean(torch.stack(differences), torch.zeros(16))
 
 
-def test_auto_takes_local_where_gains_are_known():
-    pair, points = BitsOfPoints(2), torch.randn(4, 3)
+def test_auto_lists_few_codes_and_takes_local_where_gains_are_known():
+    pair, points = BitsOfPoints(9), torch.randn(4, 3)
     model, guide, x = text_pair()
-    deep = Text(x.vocabulary, 3, hidden=1)
+    more = Text(x.vocabulary, 9)
+    deep = Text(x.vocabulary, 9, hidden=1)
     for program, proposal, data, name in (
-        (model, guide, x, "local"),
+        (model, guide, x, "enumerate"),
+        (more, LinearCounts(more, x), x, "local"),
         (deep, LinearCounts(deep, x), x, "disarm+first_order"),
         (pair.model, pair.guide, points, "disarm+first_order"),
     ):

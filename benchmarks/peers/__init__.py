@@ -39,6 +39,7 @@ PEERS = {
     "ours": "ours:Ours",
     "ours-arm": "ours:OursARM",
     "pyro-trace": "pyro_svi:Trace",
+    "pyro-trace-pairs": "pyro_svi:TracePairs",
     "pyro-tracegraph": "pyro_svi:TraceGraph",
     "torch-arm": "dense_torch:Eager",
     "torch-arm-compiled": "dense_torch:Compiled",

@@ -18,14 +18,14 @@ class Trace(Peer):
     """REINFORCE. So many particles as the others have pairs: it evaluates the decoder half as often."""
 
     objective: type[Trace_ELBO | TraceGraph_ELBO] = Trace_ELBO
+    particles = 1
 
     def __init__(self, setting: Setting, x: PackedCounts) -> None:
         super().__init__(setting, x)
         decoder, encoder = layers_of(*setting.pair(x))
         self.decoder, self.encoder = MLP(decoder), MLP(encoder)
-        self.elbo = self.objective(
-            num_particles=setting.draws, vectorize_particles=setting.draws > 1, max_plate_nesting=1
-        )
+        count = self.particles * setting.draws
+        self.elbo = self.objective(num_particles=count, vectorize_particles=count > 1, max_plate_nesting=1)
         self.svi = SVI(self.model, self.guide, pyro.optim.Adam({"lr": 1e-3}), loss=self.elbo)
 
     def model(self, counts: Tensor) -> None:
@@ -51,6 +51,12 @@ class Trace(Peer):
             parameter.grad = None
         self.elbo.loss_and_grads(self.model, self.guide, dense(x))
         return torch.cat([p.grad.flatten() for p in parameters]) / len(x)
+
+
+class TracePairs(Trace):
+    """REINFORCE with two particles where the others have a pair: as many evaluations of the decoder."""
+
+    particles = 2
 
 
 class TraceGraph(Trace):

@@ -57,6 +57,10 @@ class DisARM(_Antithetic):
 
     name = "disarm"
 
+    def graded(self, rows: int) -> int:
+        # Twins cost a decoder's backward pass each; the second adds little to what a batch's noise leaves to know.
+        return rows // 2
+
     def gradient(self, f: Tensor, code: Code) -> Tensor:
         first, second = f.chunk(2)
         b, mirrored = code.bits.chunk(2)

@@ -57,6 +57,10 @@ class Estimator(ABC):
             raise ValueError(f"{self.name} needs at least {self.least_draws} draws, got {draws}; raise --draws")
         return draws
 
+    def graded(self, rows: int) -> int:
+        """From how many of its rows, the first ones, the model's own gradient is taken; the others are values only."""
+        return rows
+
     @abstractmethod
     def draw(self, logits: Tensor, draws: int) -> Code:
         """Draws bits, ``(rows(draws), *batch, bits)``, from logits ``(*batch, bits)``."""

@@ -39,6 +39,9 @@ class FirstOrder(Estimator):
     def rows(self, draws: int) -> int:
         return self.estimator.rows(draws)
 
+    def graded(self, rows: int) -> int:
+        return self.estimator.graded(rows)
+
     def draw(self, logits: Tensor, draws: int) -> Code:
         return self.estimator.draw(logits, draws)
 
