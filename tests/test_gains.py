@@ -135,11 +135,13 @@ def test_auto_lists_few_codes_and_takes_local_where_gains_are_known():
         sites = guide_sites(proposal, (data,))
         assert fit_estimator(make_estimator("auto"), sites, program, data)[0].name == name
     full = Full(model, x)
-    chosen, line = fit_estimator(make_estimator("auto"), guide_sites(full, (x,)), model, x)
-    assert chosen.name == "enumerate"
-    assert "using enumerate instead" in line
+    assert fit_estimator(make_estimator("auto"), guide_sites(full, (x,)), model, x)[0].name == "enumerate"
+    full = Full(more, x)
+    chosen, line = fit_estimator(make_estimator("auto"), guide_sites(full, (x,)), more, x)
+    assert chosen.name == "loo"
+    assert "using loo instead" in line
     with pytest.raises(ValueError, match="site 'z' is JointBits"):
-        DiscreteELBO().loss(model, full, x)
+        DiscreteELBO().loss(more, full, x)
     assert make_estimator("auto", control=True).name == "disarm+first_order"
     assert make_estimator("auto", control=False).name == "disarm"
 
