@@ -6,14 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 from click.testing import CliRunner
 
-from benchmarks import estimators, evidence, floor, growth, steps
+from benchmarks import endurance, estimators, evidence, floor, growth, steps
 from benchmarks.arithmetic import arithmetic
+from benchmarks.peers.ours import Ours
 from benchmarks.setting import Setting, dense, zipf
 
 QUICK = ["--blocks", "2", "--seconds", "0.01", "--documents", "60", "--vocabulary", "30", "--json"]
 SMALL = {
+    "endurance": (
+        endurance.main,
+        ["--steps", "6", "--blocks", "2", "--documents", "60", "--vocabulary", "30", "--batch", "9", "--json"],
+    ),
     "estimators": (
         estimators.main,
         ["--epochs", "1", "--repeats", "3", "--bits", "3", "--race-epochs", "2", "--seeds", "1", "--json"],
@@ -31,6 +37,12 @@ def expect_estimators(rows, race):
     assert all(row["guide"] > 0 for row in rows)
     assert all(run["deviance_same_epochs"] > 0 for row in race for run in row["seeds"])
     assert race[0]["seeds"][0]["time_to_target_over_arm"] <= 1
+
+
+def expect_endurance(rows):
+    assert [row["steps"] for row in rows] == [3, 6]
+    assert all(row["cpu_ms"] > 0 and row["resident_mb"] > 10 for row in rows)
+    assert all(0 <= row["denormal"] < 1 for row in rows)
 
 
 def expect_evidence(rows):
@@ -102,3 +114,14 @@ def test_the_synthetic_corpus_looks_like_newsgroups():
     assert 125 < x.lengths.mean() < 138
     assert 78 < x.sizes.float().mean() < 88
     assert (dense(x[:5]).sum(1) == x.lengths[:5]).all()
+
+
+def test_denormal_moments_are_counted():
+    x = zipf(20, 20)
+    peer = Ours(Setting(bits=3, batch=20), x)
+    peer.step(x)
+    assert endurance.denormal(peer) == 0
+    state = next(iter(peer.trainer.optimizer.state.values()))
+    whole = sum(m.numel() for s in peer.trainer.optimizer.state.values() for n, m in s.items() if n != "step")
+    state["exp_avg"].view(torch.int32).flatten()[:2] = 5
+    assert endurance.denormal(peer) == 2 / whole
