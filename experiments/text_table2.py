@@ -76,7 +76,7 @@ def printed(split: str, bits: int, hidden: int, guide: str) -> float | None:
 def config(bits: int, hidden: int, guide: str, estimator: str, seed: int, **what: Any) -> dict[str, Any]:
     """What ``ppl-vae train models/text.py`` would be told: early stopping for us, the whole schedule for the paper."""
     paper = estimator == "arm"
-    found = {"models": find("models", "text"), "guides": find("guides", guide)}
+    found = {"models": find("models", "text", own=False), "guides": find("guides", guide, own=False)}
     options = {"models": {"bits": bits, "hidden": hidden, "width": 512}, "guides": {}}
     return {
         **{
