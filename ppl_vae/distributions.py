@@ -133,7 +133,9 @@ class PackedMultinomial(TorchDistribution):
             # Thousands of nats of coefficient and of biases all but cancel: they meet in float64.
             constant = constant + (value @ self.bias[:, None].to(constant.dtype))[:, 0]
             if with_gains:
-                normaliser, gains = log_normaliser_and_gains(self.hidden, self.weight, self.bias)
+                share = value.lengths.to(self.hidden.dtype)
+                share = share if self.hidden.shape[-2] == len(share) else share.sum()
+                normaliser, gains = log_normaliser_and_gains(self.hidden, self.weight, self.bias, share)
                 gains = words.detach() - value.lengths.to(gains.dtype)[:, None] * gains
             else:
                 normaliser = log_normaliser(self.hidden, self.weight, self.bias)

@@ -12,6 +12,8 @@ __all__ = ["log_normaliser", "log_normaliser_and_gains"]
 
 BLOCK = 2**23
 """Largest number of logits formed at once (32 MB in float32)."""
+CACHED = 2**19
+"""As many as stay in a core's cache while more than one thing is done with them (2 MB)."""
 
 
 def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int | None = None) -> Tensor:
@@ -45,26 +47,30 @@ def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int |
     return total.reshape(hidden.shape[:-1])
 
 
-def log_normaliser_and_gains(
-    hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int | None = None
-) -> tuple[Tensor, Tensor]:
+def log_normaliser_and_gains(hidden: Tensor, weight: Tensor, bias: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     r"""The same of rows of bits, and what each bit adds to it as it goes from 0 to 1.
 
     .. math:: A(h \pm e_j) - A(h) = \log \sum_k \mathrm{softmax}_k(W h + b)\, e^{\pm w_{kj}}
 
-    All of them cost two products with the exponentials that the normaliser needs anyway.
+    All of them cost two products with the exponentials that the normaliser needs anyway. If the gradient of each row's
+    normaliser is known up to a factor that all share, the gradient of the layer can be had from the same exponentials
+    while they are in the cache: then nothing is kept and nothing formed twice, however many draws there are.
 
     Arguments:
         hidden: Bits, ``(..., features)``.
         weight: ``(vocabulary, features)``.
         bias: ``(vocabulary,)``.
-        block: Largest number of logits formed at once.
+        share: What the gradient of each normaliser is expected to be, up to a factor, ``(...)``; others are right, too,
+            at the price of a second pass.
 
     Returns:
         ``(...)``, in nats, and ``(..., features)``, without gradient.
     """
-    rows = hidden.reshape(-1, hidden.shape[-1])
-    total, gain = _NormaliserAndGains.apply(rows, weight, bias, max(1, (block or BLOCK) // len(weight)))
+    rows, share = hidden.reshape(-1, hidden.shape[-1]), share.expand(hidden.shape[:-1]).reshape(-1)
+    # On other devices there is no cache to stay in, and to look at the gradient would be to wait for it.
+    ahead = rows.device.type == "cpu" and torch.is_grad_enabled() and not rows.requires_grad
+    block = max(1, min(BLOCK, CACHED if ahead else BLOCK) // len(weight))
+    total, gain = _NormaliserAndGains.apply(rows, weight, bias, share if ahead else None, block)
     return total.reshape(hidden.shape[:-1]), gain.reshape(hidden.shape)
 
 
@@ -144,16 +150,19 @@ def _used(gradient: Tensor) -> int:
 
 
 class _NormaliserAndGains(torch.autograd.Function):
-    """The log-normaliser of codes, and what each of their bits adds to it."""
+    """The log-normaliser of codes, what each of their bits adds to it, and the layer's gradient ahead of time."""
 
     @staticmethod
-    def forward(ctx, rows: Tensor, weight: Tensor, bias: Tensor, block: int) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, rows: Tensor, weight: Tensor, bias: Tensor, share: Tensor | None, block: int
+    ) -> tuple[Tensor, Tensor]:
         result, gain = rows.new_empty(len(rows)), torch.empty_like(rows)
         # exp(w_kj) for a bit that turns to 1 and exp(-w_kj) for one that turns to 0, over the largest of their column.
         changes = torch.cat([weight, -weight], 1)
         top = changes.amax(0)
         factors = (changes - top).clamp_(min=-80).exp_()
         kept = total = None
+        layer = None if share is None else weight.new_zeros(len(weight), rows.shape[1] + 1)
         for start in range(0, len(rows), block):
             part = slice(start, start + block)
             exponentials, high = _exponentials(rows[part], weight, bias)
@@ -161,12 +170,22 @@ class _NormaliserAndGains(torch.autograd.Function):
             on, off = (exponentials @ factors).div_(total[:, None]).log_().add_(top).chunk(2, 1)
             gain[part] = torch.where(rows[part] < 0.5, on, -off)
             torch.add(total.log(), high, out=result[part])
-            kept = exponentials if len(rows) <= block and any(ctx.needs_input_grad) else None
+            if share is not None and layer is not None:
+                scale = (share[part] / total)[:, None]
+                layer.addmm_(exponentials.T, torch.cat([rows[part] * scale, scale], 1))
+            elif len(rows) <= block and any(ctx.needs_input_grad):
+                kept = exponentials
         ctx.save_for_backward(rows, weight, bias, total, kept)
-        ctx.block = block
+        ctx.share, ctx.layer, ctx.block = share, layer, block
         ctx.mark_non_differentiable(gain)
         return result, gain
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
-        return _LogNormaliser.backward(ctx, gradient)
+        if ctx.share is not None:
+            factor = gradient.sum() / ctx.share.sum()
+            if torch.allclose(gradient, factor * ctx.share, rtol=1e-4, atol=0):
+                layer = ctx.layer * factor
+                return None, layer[:, :-1], layer[:, -1], None, None
+        return *_LogNormaliser.backward(ctx, gradient), None

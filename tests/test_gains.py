@@ -50,8 +50,11 @@ def test_gains_of_documents_are_differences_of_their_log_probability(batch, bloc
         on, off = codes.clone(), codes.clone()
         on[..., bit], off[..., bit] = 1, 0
         torch.testing.assert_close(gains[..., bit], of(on).log_prob(x) - of(off).log_prob(x))
-    found, expected = (torch.autograd.grad(v.sum(), (weight, bias)) for v in (log_prob, of(codes).log_prob(x)))
-    torch.testing.assert_close(found, expected)
+    values = log_prob, of(codes).log_prob(x)
+    # The first is the gradient computed ahead of time, the second one that nobody could foresee.
+    for weights in (torch.tensor(-0.3), torch.rand(8, len(x))):
+        found, expected = (torch.autograd.grad((weights * v).sum(), (weight, bias), retain_graph=True) for v in values)
+        torch.testing.assert_close(found, expected)
 
 
 def test_gains_of_large_weights_are_finite():
