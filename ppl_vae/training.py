@@ -21,6 +21,10 @@ from ppl_vae.settings import Settings
 
 __all__ = ["Trainer"]
 
+NOTHING = (
+    "there is nothing to train: neither the model nor the guide has a parameter that is learned; give the model one "
+    "(its options say which it may learn), or take a guide with parameters"
+)
 CHECKPOINT_SECONDS = 15.0
 
 
@@ -57,10 +61,7 @@ class Trainer:
         self.parameters = {n: p for n, p in self.loss.named_parameters() if p.requires_grad}
         kind = getattr(torch.optim, settings.optimizer)
         if not self.parameters:
-            raise ValueError(
-                "there is nothing to train: neither the model nor the guide has a parameter that is learned; give the "
-                "model one (its options say which it may learn), or take a guide with parameters"
-            )
+            raise ValueError(NOTHING)
         options: dict[str, Any] = {"weight_decay": settings.weight_decay} if settings.weight_decay else {}
         if "fused" in inspect.signature(kind).parameters:
             options["fused"] = True  # one pass over each parameter: ten times faster for millions of them

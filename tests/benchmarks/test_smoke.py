@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 from click.testing import CliRunner
 
-from benchmarks import endurance, estimators, evidence, floor, growth, steps
+from benchmarks import endurance, estimators, evidence, floor, growth, precision, steps
 from benchmarks.arithmetic import arithmetic
 from benchmarks.peers.ours import Ours
 from benchmarks.setting import Setting, dense, zipf
@@ -27,6 +27,7 @@ SMALL = {
     "evidence": (evidence.main, ["--bits", "7", "--general", *QUICK]),
     "floor": (floor.main, ["--setting", "d1e2S2", *QUICK]),
     "growth": (growth.main, ["--size", "draws", "--most", "3", *QUICK]),
+    "precision": (precision.main, ["--setting", "d1e2S1", "--steps", "4", "--width", "8", *QUICK]),
     "steps": (steps.main, ["--setting", "d1e2S2", "--peers", "ours,torch-arm", "--bits", "3", *QUICK]),
 }
 NOT_RUN = {"__init__", "arithmetic", "race", "setting"}
@@ -59,6 +60,13 @@ def expect_floor(rows):
 def expect_growth(rows):
     assert [row["value"] for row in rows[:-1]] == [1, 3]
     assert set(rows[-1]["exponents"]) == {"time", "memory"}
+
+
+def expect_precision(rows):
+    (row,) = rows
+    assert row["time_over_float32"] > 0
+    assert row["bound"] < 0
+    assert all(0 <= row["error"][part] < row["noise"][part] for part in ("decoder", "guide"))
 
 
 def expect_steps(rows):
