@@ -9,7 +9,7 @@ from typing import Any
 
 from ppl_vae.log_weight import DRAWS
 
-__all__ = ["Betas", "RateCost", "count_data", "scaled_sites"]
+__all__ = ["Betas", "RateCost", "count_data", "objective_words", "scaled_sites"]
 
 Betas = Mapping[str, float]
 """What multiplies the rate of each latent site."""
@@ -195,6 +195,13 @@ class RateCost:
     def to_json(self) -> dict[str, Any]:
         """What a configuration keeps, and the constructor takes."""
         return dict(vars(self))
+
+
+def objective_words(config: Mapping[str, Any]) -> str:
+    """What a run was trained on, by its configuration: ``"elbo"``, ``"likelihood"``, or what was minimised."""
+    cost = RateCost(**config.get("rate_cost", {}))
+    named: str = config.get("objective", "elbo")
+    return named if cost == RateCost() else str(cost)
 
 
 def scaled_sites(sites: Mapping[str, Any], betas: Betas) -> dict[str, Any]:
