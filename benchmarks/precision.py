@@ -118,7 +118,7 @@ def main(
         )
         table.add_row(
             str(setting),
-            *(f"{v:.2%}" for pair in zip(apart, noise, strict=True) for v in pair),
+            *(f"{v:.1e}" for pair in zip(apart, noise, strict=True) for v in pair),
             f"{ratio:.2f}",
             f"{ends[1] - ends[0]:+.3f}",
             f"{ends[2] - ends[0]:+.3f}",

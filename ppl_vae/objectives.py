@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
@@ -19,10 +18,11 @@ from ppl_vae.drawing import Codes
 from ppl_vae.estimators import Auto, Code, DisARM, Estimator, FirstOrder, turned
 from ppl_vae.gains import known_gains, knows_gains, scaled_logits
 from ppl_vae.log_weight import Fixed, OwnParameters, check_cover, latents, log_prob, run, shares_codes
-from ppl_vae.losses import NonFiniteError, Objective, blame
+from ppl_vae.losses import NonFiniteError, blame
 from ppl_vae.modes import evaluating, evaluation_mode, frozen
+from ppl_vae.priced import Betas, PricedObjective, scaled_sites
 from ppl_vae.randomness import kept_random_state
-from ppl_vae.rate_cost import Betas, RateCost, count_data, scaled_sites
+from ppl_vae.rate_cost import RateCost
 from ppl_vae.sites import GuideSite, guide_sites
 
 __all__ = ["DiscreteELBO", "NonFiniteError"]
@@ -30,7 +30,7 @@ __all__ = ["DiscreteELBO", "NonFiniteError"]
 Program = Callable[..., Any]
 
 
-class DiscreteELBO(Objective):
+class DiscreteELBO(PricedObjective):
     r"""The evidence lower bound, with a chosen estimator of the gradient through discrete sites.
 
     .. math:: \mathcal{L} = \mathbb{E}_{q(z \mid x)}[\log p(x, z) - \log q(z \mid x)] = -(D + R)
@@ -77,10 +77,7 @@ class DiscreteELBO(Objective):
         beta: float | RateCost = 1.0,
         **options: Any,
     ) -> None:
-        super().__init__(draws, **options)
-        self.cost = beta if isinstance(beta, RateCost) else RateCost(beta)
-        self.multiplier = self.beta = self.cost.beta
-        self._rate: float | None = None
+        super().__init__(draws, beta, **options)
         self.estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
         self._chooses = isinstance(self.estimator, Auto)
         self._sites: list[GuideSite] = []
@@ -171,7 +168,7 @@ class DiscreteELBO(Objective):
         return local, other
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """The negative ELBO of a batch in nats, a scalar whose gradient is the estimator's."""
+        """D + h(R), the negative ELBO by default, summed over a batch, in nats, with the gradient of the estimator."""
         self._probe(model, guide, args, kwargs)
         estimator, rows = self.estimator, self._rows()
         codes = Codes(estimator, self._sites, self.draws, self._shared)
@@ -193,7 +190,7 @@ class DiscreteELBO(Objective):
         guided |= {n: scale_and_mask(v.detach(), discrete[n]["scale"], discrete[n]["mask"]) for n, v in drawn.items()}
         weights = estimator.weights(constant) if discrete else None
         rates = self._rates(prior, guided, proposed, weights, rows)
-        cost, betas = self._price(rates, scored, proposed)
+        cost, betas = self.price(rates, scored, proposed)
 
         # One run of the likelihood gives its values and, where it knows them, its gains.
         gaining = self._knows_gains and torch.is_grad_enabled()
@@ -210,9 +207,7 @@ class DiscreteELBO(Objective):
         if not bound.isfinite():
             raise NonFiniteError(blame(scored, proposed))
         priced = sum(betas[name] * rate for name, rate in rates.items())
-        rate = sum(rates.values(), torch.zeros(()))
-        self.seen = {"rate": rate, "distortion": -bound.detach() - priced}
-        self.beta = sum(betas.values()) / max(1, len(betas))
+        self.seen = {"rate": sum(rates.values(), torch.zeros(())), "distortion": -bound.detach() - priced}
         # A cost that is no multiple of the rate has its own value; the gradient has the betas' already.
         offset = 0.0 if cost is None else cost - priced
         if not discrete or not torch.is_grad_enabled():
@@ -262,50 +257,6 @@ class DiscreteELBO(Objective):
                 local, other = self._sum({name: proposed[name]}, {name: guided[name] - log_p})
                 found[name] = (local / rows if weights is None else weights * local).sum() + other.sum() / rows
         return found
-
-    def _price(
-        self, rates: Mapping[str, Tensor], scored: Mapping[str, Any], proposed: Mapping[str, Any]
-    ) -> tuple[float | None, dict[str, float]]:
-        """The cost of the batch's rate where it is no multiple of it, in nats, and the betas of this step."""
-        if self.cost.linear:
-            return None, dict.fromkeys(rates, self.cost.weight(self.epoch))
-        count = count_data(scored, proposed)
-        means = dict(zip(rates, (torch.stack(list(rates.values())) / count).tolist(), strict=True))
-        self._rate = sum(means.values())
-        cost, betas = self.cost.price(means, self.epoch, self.multiplier)
-        return count * cost, betas
-
-    @property
-    def words(self) -> str:
-        return "elbo" if self.cost == RateCost() else str(self.cost)
-
-    @property
-    def chooses(self) -> str | None:
-        if self.cost.lagrangian:
-            return None  # its multiplier is at the end of a path: no epoch can be told from another by one number
-        return "elbo" if self.cost.is_elbo else "objective"
-
-    @property
-    def settling(self) -> float:
-        return self.cost.epochs
-
-    def judged(self, distortion: float, rates: Mapping[str, float]) -> dict[str, float]:
-        """What is minimised once annealing is over, as something to be maximised."""
-        if self.chooses != "objective":
-            return {}
-        return {"objective": -distortion - self.cost.price(rates, math.inf)[0]}
-
-    def stepped(self) -> None:
-        if self.cost.lagrangian and self._rate is not None:
-            self.multiplier = self.cost.follow(self.multiplier, self._rate)
-
-    @property
-    def state(self) -> dict[str, float]:
-        return {"multiplier": self.multiplier} if self.cost.lagrangian else {}
-
-    @state.setter
-    def state(self, kept: dict[str, float]) -> None:
-        self.multiplier = kept.get("multiplier", self.multiplier)
 
     def _pathwise(self, f: Tensor, other: Tensor, bound: Tensor) -> Tensor:
         """Zero, with the gradient of the bound along the draws; of as many as the estimator asks for."""

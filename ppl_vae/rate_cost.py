@@ -7,12 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ppl_vae.log_weight import DRAWS
-
-__all__ = ["Betas", "RateCost", "count_data", "objective_words", "scaled_sites"]
-
-Betas = Mapping[str, float]
-"""What multiplies the rate of each latent site."""
+__all__ = ["RateCost", "objective_words"]
 
 STEEPEST = 3.0
 """Distance from the target, in nats, beyond which the penalty of the Lagrangian form rises no more steeply."""
@@ -202,27 +197,3 @@ def objective_words(config: Mapping[str, Any]) -> str:
     cost = RateCost(**config.get("rate_cost", {}))
     named: str = config.get("objective", "elbo")
     return named if cost == RateCost() else str(cost)
-
-
-def scaled_sites(sites: Mapping[str, Any], betas: Betas) -> dict[str, Any]:
-    """Sites whose latents are scaled by beta, as ``poutine.scale`` would have it."""
-    return {n: s | {"scale": betas[n] * s["scale"]} if betas.get(n, 1.0) != 1 else s for n, s in sites.items()}
-
-
-def count_data(*programs: Mapping[str, Any]) -> int:
-    """How many data the batch has, of a pair whose rates can be averaged over them.
-
-    Raises:
-        ValueError: Naming the site that lies in more than one plate, or is scaled or masked.
-    """
-    sizes: set[int] = set()
-    for name, site in (item for sites in programs for item in sites.items()):
-        frames = [frame for frame in site["cond_indep_stack"] if frame.name != DRAWS]
-        plain = isinstance(site["scale"], float | int) and site["scale"] == 1 and site["mask"] is None
-        if len(frames) != 1 or not plain:
-            raise ValueError(
-                f"site {name!r} is scaled or masked, or not in exactly one plate: there is no rate a datum to set "
-                "free or to aim at; mend the pair, or weigh the rate by beta alone"
-            )
-        sizes |= {frame.size for frame in frames}
-    return max(sizes)

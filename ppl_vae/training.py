@@ -69,6 +69,10 @@ class Trainer:
             self.optimizer = kind(list(self.parameters.values()), lr=settings.learning_rate, **options)
         except TypeError as error:
             raise ValueError(f"optimizer {settings.optimizer} does not take these options: {error}") from error
+        # What follows the training (``at``) and what is recorded beside the bound (``traced``): see ppl_vae.noise.
+        modules = [module for part in (model, guide) for module in part.modules()]
+        self._following = [module for module in modules if callable(getattr(module, "at", None))]
+        self._traced = [module for module in modules if callable(getattr(module, "traced", None))]
         self.epoch = 0
         self.best = -math.inf
         self.best_epoch = 0
@@ -124,11 +128,12 @@ class Trainer:
             group["lr"] = settings.rate(epoch)
         begun, total, seen = time.monotonic(), 0.0, _Seen()
         batches = math.ceil(len(train) / settings.batch_size)
+        start = {f"{n}_start": value for n, value in self._traces().items()} if epoch == 1 else {}
         for module in (self.model, self.guide):
             # A frozen one must stay what it was measured as: its running statistics are not to move.
             module.train(any(parameter.requires_grad for parameter in module.parameters()))
         for step, x in enumerate(self._batches(train, epoch), 1):
-            objective.epoch = epoch - 1 + (step - 1) / batches
+            self._go(epoch - 1 + (step - 1) / batches)
             try:
                 with matmul_precision("medium" if settings.precision == "bf16" else "highest"):
                     total += self.step(x)
@@ -140,9 +145,10 @@ class Trainer:
             seen.add(objective, len(x))
             reporter.advance(1, self._words(total / min(step * settings.batch_size, len(train)), begun, step))
         self.epoch = epoch
+        self._go(epoch)
         seconds = time.monotonic() - begun
         row = {"epoch": epoch, "draws": self.objective.draws, "learning_rate": settings.rate(epoch)}
-        row |= seen.row(objective, total / len(train))
+        row |= seen.row(objective, total / len(train)) | start | self._traces()
         score = float(epoch)
         if validation is not None:
             with kept_random_state(settings.seed):
@@ -161,10 +167,20 @@ class Trainer:
             self._best = self._snapshot(best=True)
         self._good = self._snapshot()
 
+    def _go(self, position: float) -> None:
+        self.objective.epoch = position
+        for module in self._following:
+            module.at(position)  # type: ignore[operator]
+
+    def _traces(self) -> dict[str, float]:
+        return {name: value for module in self._traced for name, value in module.traced().items()}  # type: ignore[operator]
+
     def _words(self, bound: float, begun: float, step: int) -> str:
         speed = step * self.settings.batch_size / max(time.monotonic() - begun, 1e-6)
         words = f"epoch {self.epoch + 1}: {bound:.2f}"
-        last = self.rows[-1].get(f"validation_{self.objective.measures}") if self.rows else None
+        last = (
+            self.rows[-1].get(f"validation_{self.objective.chooses or self.objective.measures}") if self.rows else None
+        )
         if last is not None:
             words += f", validation {last:.2f}"
         return f"{words}, {speed:.0f}/s"

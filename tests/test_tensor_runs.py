@@ -190,8 +190,11 @@ def test_data_of_a_shape_that_broadcasts_are_refused(folder):
 
 
 def test_data_that_the_model_cannot_have_made_are_refused(folder):
-    told = words("train", "bits.py", "--corpus", "points.npy")
-    assert "site 'x' is Bernoulli and takes zeros and ones, but the train data have" in told
+    data = np.load("bits.npz")["train"].astype(float)
+    data[100] = 0.5
+    np.savez("grey.npz", train=data, test=data[:2])
+    told = words("train", "bits.py", "--corpus", "grey.npz")
+    assert "site 'x' is Bernoulli and takes zeros and ones, but the train data have 0.5; take data of that kind" in told
     assert not Path("runs").exists()
 
 
