@@ -266,14 +266,14 @@ def draw_tables(figure: Any, law: Tensor, tables: dict[Any, Any], found: dict[An
         used = (data @ encoder > 0.005).nonzero()[:, 0]
         order = used[(decoder[used] @ torch.from_numpy(CHANNEL_LEVELS)).argsort()]
         top, code, first, second = panels[:, column]
-        top.bar(range(len(data)), data, color="0.8", label="true p(x)")
-        top.plot(marginal @ decoder, color="#0072B2", label="model's p(x)")
-        top.plot(data @ encoder @ decoder, "--", color="#D55E00", label="reconstructions")
+        top.bar(range(len(data)), data.tolist(), color="0.8", label="true p(x)")
+        top.plot((marginal @ decoder).tolist(), color="#0072B2", label="model's p(x)")
+        top.plot((data @ encoder @ decoder).tolist(), "--", color="#D55E00", label="reconstructions")
         top.set_title(f"{title}\nR {known['rate']:.3f}, D {known['distortion']:.3f}", fontsize=9)
-        code.bar(range(len(order)), (data @ encoder)[order], color="0.8", label="aggregate e(z)")
-        code.plot(marginal[order], "k_", markersize=12, label="marginal m(z)")
+        code.bar(range(len(order)), (data @ encoder)[order].tolist(), color="0.8", label="aggregate e(z)")
+        code.plot(marginal[order].tolist(), "k_", markersize=12, label="marginal m(z)")
         for bit, colour in ((0, "#CC79A7"), (1, "#009E73")):
-            code.plot(sent[bit][order], ".", color=colour, label=f"e(z | true bit {bit})")
+            code.plot(sent[bit][order].tolist(), ".", color=colour, label=f"e(z | true bit {bit})")
         code.set(ylim=(0, 1.9), yticks=(0, 0.5, 1), xlim=(-0.6, len(order) - 0.4))
         for axes, table, name in ((first, encoder[:, order], "e(z | x)"), (second, decoder[order].T, "d(x | z)")):
             image = axes.imshow(
@@ -317,7 +317,7 @@ def draw_plane(
         plane.plot(rates, distortions, linestyle="", fillstyle="none", label=label, **style)
         for each in tables[kind, cost]:
             line = "-" if kind == "affine" else ":"
-            course.plot(each["rates"], line, color=COLOURS[cost], linewidth=1)
+            course.plot(each["rates"].tolist(), line, color=COLOURS[cost], linewidth=1)
     course.axhline(INFORMATION, color="0.6", linewidth=0.8)
     plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)", title="Where they end")
     course.set(xlabel="step", ylabel="rate R (nats)", title="How the rate gets there (dotted: free table)")
