@@ -92,8 +92,8 @@ class Racer:
             self.seconds.append(self.seconds[-1] + time.process_time() - start)
             self.random = torch.get_rng_state()
             torch.manual_seed(self.seed)
-            score = self.objective.score(self.model, self.guide, validation).double()
-            self.deviances.append((validation.saturated - score).mean().item())
+            bound = self.objective.validate(self.model, self.guide, validation)["elbo"]
+            self.deviances.append(validation.saturated.double().mean().item() - bound)
 
     def first_below(self, target: float) -> int | None:
         """The first epoch that reached a deviance."""

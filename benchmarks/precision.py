@@ -48,7 +48,7 @@ def ended(peer: Ours, x: PackedCounts, held: PackedCounts, mode: str, steps: int
             peer.step(x[torch.randperm(len(x))[:size]])
     trainer = peer.trainer
     torch.manual_seed(0)
-    return trainer.objective.score(trainer.model, trainer.guide, held).mean().item()
+    return trainer.objective.validate(trainer.model, trainer.guide, held)["elbo"]
 
 
 @click.command()

@@ -53,6 +53,10 @@ def main() -> None:
         signal.signal(signal.SIGTERM, on_termination)
 
 
+RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
+"""Options that say what a nat of rate costs."""
+
+
 def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if value == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -101,6 +105,26 @@ def _check_device(value: str) -> None:
     show_default=True,
     type=click.Choice(["elbo", "likelihood"]),
     help="What to maximise; the likelihood is exact up to 10 bits, importance-weighted beyond.",
+)
+@click.option(
+    "--beta",
+    default=1.0,
+    show_default=True,
+    help="Weight of the rate beside the distortion, or of its distance from --rate; 1 is the ELBO.",
+)
+@click.option(
+    "--anneal",
+    default="none",
+    show_default=True,
+    metavar="none|linear:EPOCHS|cyclic:EPOCHS",
+    help="How that weight rises from 0: once, or in the first half of every cycle.",
+)
+@click.option(
+    "--free-bits", default=0.0, show_default=True, help="Nats of rate that each latent site may have for nothing."
+)
+@click.option("--rate", type=float, help="Aim at this rate, in nats per datum: minimise D + beta |R - RATE|.")
+@click.option(
+    "--lagrangian", is_flag=True, help="With --rate: the least distortion at that rate, the weight found in training."
 )
 @click.option(
     "--estimator",
@@ -163,6 +187,7 @@ def train(
     MODEL is a file or the name of a model, such as models/text.py. Its constructor's arguments, and the guide's
     with --guide- before them, are options: add --help after naming both.
     """
+    from ppl_vae.rate_cost import RateCost
     from ppl_vae.settings import Settings, parse_schedule
     from ppl_vae.workflow import train as run_training
 
@@ -184,6 +209,13 @@ def train(
     if not documents and _given(ctx, "vocabulary"):
         say(f"note: --vocabulary belongs to documents: {corpus} holds tensors, which have no words")
     likelihood = options["objective"] == "likelihood"
+    cost = RateCost(**{name: options[name] for name in RATE_COST})
+    weighing = [f"--{name.replace('_', '-')}" for name in RATE_COST if _given(ctx, name)]
+    if likelihood and weighing:
+        raise click.UsageError(
+            f"{', '.join(weighing)} weigh the rate, and the likelihood has none; leave out --objective likelihood",
+            ctx,
+        )
     idle = [f"--{name}" for name in ("estimator", "control") if likelihood and _given(ctx, name)]
     if idle:
         say(f"note: {' and '.join(idle)} belong to the ELBO: the likelihood has a gradient estimator of its own")
@@ -222,6 +254,7 @@ def train(
         },
         "settings": settings,
         "objective": options["objective"],
+        "rate_cost": cost.to_json(),
         "estimator": options["estimator"],
         "control": {None: None, "first_order": True, "none": False}[options["control"]],
         **{k: options[k] for k in ("device", "evidence_draws", "retrain")},

@@ -14,6 +14,7 @@ from ppl_vae.evidence import METHODS, Estimate, Measurement, plan
 from ppl_vae.measured_runs import measure_evidence, measured
 from ppl_vae.opened_runs import best_state, open_run
 from ppl_vae.progress import say
+from ppl_vae.rate_cost import objective_words
 from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.workflow import Pair
 
@@ -80,7 +81,7 @@ def _compared(run: Run, split: str, with_train: bool) -> Compared:
     return Compared(
         name=str(run.folder),
         pair=pair,
-        objective=run.config.get("objective", "elbo"),
+        objective=objective_words(run.config),
         model=json.dumps(run.config["model"], sort_keys=True),
         measurement=measurement,
         train=_measurement(run, "train").evidence if with_train else None,

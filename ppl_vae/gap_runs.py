@@ -124,7 +124,9 @@ class _Fit:
         self.pair.model.load_state_dict(opened.pair.model.state_dict())
         if self.own:
             self.pair.guide.load_state_dict(opened.pair.guide.state_dict())
-        self.objective, _ = make_objective(config | {"objective": "elbo"}, self.pair, self.settings, self.train[:2])
+        self.objective, _ = make_objective(
+            config | {"objective": "elbo", "rate_cost": {}}, self.pair, self.settings, self.train[:2]
+        )
         self.run = self._folder(opened, {"guide": guide, "model": opened.pair.state})
 
     def _folder(self, opened: Opened, identity: dict[str, Any]) -> Run:

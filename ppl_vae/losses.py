@@ -10,7 +10,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
-from ppl_vae.evidence import sampled_elbo
+from ppl_vae.evidence import sampled_rates
 from ppl_vae.log_weight import log_prob
 
 __all__ = ["NonFiniteError", "Objective", "blame"]
@@ -32,6 +32,12 @@ class Objective(ELBO):
 
     Arguments:
         draws: Independent draws a datum; may be set anew between steps.
+
+    Attributes:
+        epoch: How many epochs were trained, whole or not: what annealing goes by. Whoever trains sets it.
+        seen: Rate and distortion of the last batch, summed over it, in nats, by the same draws as its loss; empty where
+            they are not known.
+        beta: What multiplied the gradient of the rate in the last step, on average over latent sites.
     """
 
     measures: Literal["elbo", "evidence"] = "elbo"
@@ -40,6 +46,9 @@ class Objective(ELBO):
     def __init__(self, draws: int, **options: Any) -> None:
         super().__init__(num_particles=draws, vectorize_particles=True, **options)
         self.draws = draws
+        self.epoch: float | None = None
+        self.seen: dict[str, Tensor] = {}
+        self.beta = 1.0
         self._probed: tuple[Program, Program] | None = None
 
     def _knows(self, model: Program, guide: Program) -> bool:
@@ -50,9 +59,43 @@ class Objective(ELBO):
         """The loss of a batch in nats, a scalar with its gradient."""
         raise NotImplementedError
 
-    def score(self, model: Program, guide: Program, x: Any) -> Tensor:
-        """What is measured, for data that were not trained on, quickly, ``(data,)``, in nats: to choose an epoch by."""
-        return sampled_elbo(model, guide, x, VALIDATION_DRAWS)
+    @property
+    def words(self) -> str:
+        """What is minimised or maximised, for a reader."""
+        return self.measures
+
+    @property
+    def chooses(self) -> str | None:
+        """Which of the numbers of :meth:`validate` chooses the epoch, the highest; None is that the last one counts."""
+        return self.measures
+
+    @property
+    def settling(self) -> float:
+        """Epochs after which the objective is what it stays; before, none is given up for lack of progress."""
+        return 0.0
+
+    @property
+    def state(self) -> dict[str, float]:
+        """What the objective has learned beside the parameters, for a checkpoint; may be set."""
+        return {}
+
+    @state.setter
+    def state(self, kept: dict[str, float]) -> None:
+        pass
+
+    def stepped(self) -> None:
+        """To be called after every step of the optimiser."""
+
+    def validate(self, model: Program, guide: Program, x: Any) -> dict[str, float]:
+        """Means over data that were not trained on, quickly, in nats a datum, of the pair as it is."""
+        elbo, by_site = sampled_rates(model, guide, x, VALIDATION_DRAWS)
+        bound, rates = elbo.mean().item(), {name: rate.mean().item() for name, rate in by_site.items()}
+        found = {"elbo": bound, "rate": sum(rates.values()), "distortion": -bound - sum(rates.values())}
+        return found | self.judged(found["distortion"], rates)
+
+    def judged(self, distortion: float, rates: Mapping[str, float]) -> dict[str, float]:
+        """What else there is to say of a distortion and the rate of each latent site, in nats a datum."""
+        return {}
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """The loss of a batch in nats, without gradients."""
@@ -63,6 +106,7 @@ class Objective(ELBO):
         """The loss of a batch in nats; adds to the gradients, as ``pyro.infer.SVI`` expects."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.stepped()
         return loss.item()
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from ppl_vae import exponential_family
@@ -16,10 +17,12 @@ from ppl_vae.choice import fit_estimator, make_estimator, refusal
 from ppl_vae.drawing import Codes
 from ppl_vae.estimators import Auto, Code, DisARM, Estimator, FirstOrder, turned
 from ppl_vae.gains import known_gains, knows_gains, scaled_logits
-from ppl_vae.log_weight import Fixed, OwnParameters, check_cover, log_prob, run, shares_codes
-from ppl_vae.losses import NonFiniteError, Objective, blame
+from ppl_vae.log_weight import Fixed, OwnParameters, check_cover, latents, log_prob, run, shares_codes
+from ppl_vae.losses import NonFiniteError, blame
 from ppl_vae.modes import evaluating, evaluation_mode, frozen
+from ppl_vae.priced import Betas, PricedObjective, scaled_sites
 from ppl_vae.randomness import kept_random_state
+from ppl_vae.rate_cost import RateCost
 from ppl_vae.sites import GuideSite, guide_sites
 
 __all__ = ["DiscreteELBO", "NonFiniteError"]
@@ -27,10 +30,13 @@ __all__ = ["DiscreteELBO", "NonFiniteError"]
 Program = Callable[..., Any]
 
 
-class DiscreteELBO(Objective):
+class DiscreteELBO(PricedObjective):
     r"""The evidence lower bound, with a chosen estimator of the gradient through discrete sites.
 
-    .. math:: \mathcal{L} = \mathbb{E}_{q(z \mid x)}[\log p(x, z) - \log q(z \mid x)]
+    .. math:: \mathcal{L} = \mathbb{E}_{q(z \mid x)}[\log p(x, z) - \log q(z \mid x)] = -(D + R)
+
+    or, with another cost h of the rate R, :math:`-(D + h(R))`: see :class:`~ppl_vae.rate_cost.RateCost`. Its gradient
+    is that of the bound with the log-densities of all latents, under model and guide, scaled by :math:`\beta = h'(R)`.
 
     The value is that of the draws (or exact, with :class:`~ppl_vae.estimators.Enumerate`); the gradient is that
     of one surrogate: pathwise for the parameters of the model and for reparameterised sites of the guide, the
@@ -41,10 +47,13 @@ class DiscreteELBO(Objective):
         estimator: An :class:`~ppl_vae.estimators.Estimator`, or the name of one, which then comes with the
             first-order control variate where it takes one; ``"auto"`` chooses by the pair.
         draws: Independent draws a datum; antithetic estimators evaluate a pair for each.
+        beta: The weight of the rate, or the whole :class:`~ppl_vae.rate_cost.RateCost`. One that is annealed needs
+            ``objective.epoch`` set before each step.
 
     Raises:
-        ValueError: On the first step, naming the site, if the guide has sites the estimator cannot serve, or if
-            model and guide do not have the same latents.
+        ValueError: On the first step, naming the site, if the guide has sites the estimator cannot serve, if
+            model and guide do not have the same latents, or if a cost that is no multiple of the rate meets a pair
+            whose sites do not all lie in one plate, unscaled and unmasked.
         NonFiniteError: If the loss is not finite, naming the site.
 
     Example:
@@ -61,8 +70,14 @@ class DiscreteELBO(Objective):
         3.5791
     """
 
-    def __init__(self, estimator: Estimator | str = "auto", draws: int = 1, **options: Any) -> None:
-        super().__init__(draws, **options)
+    def __init__(
+        self,
+        estimator: Estimator | str = "auto",
+        draws: int = 1,
+        beta: float | RateCost = 1.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(draws, beta, **options)
         self.estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
         self._chooses = isinstance(self.estimator, Auto)
         self._sites: list[GuideSite] = []
@@ -128,17 +143,19 @@ class DiscreteELBO(Objective):
         return self.estimator.rows(self.draws)
 
     def _sum(
-        self, sites: Mapping[str, Any], known: Mapping[str, Tensor] | None = None, *, raw: bool = False
+        self, sites: Mapping[str, Any], known: Mapping[str, Tensor] | None = None, betas: Betas | None = None
     ) -> tuple[Tensor, Tensor]:
         """Log-densities of the sites in the discrete sites' plates, ``(rows, *plates)``, and of others, ``(rows,)``.
 
-        Estimators weigh and differentiate probabilities as they are, ``raw``; only f is scaled and masked.
-        Log-densities that are ``known`` are taken as they are.
+        Those that are ``known`` are not computed again; those of latents are multiplied by their betas.
         """
         own = set(self._frames())
         local = other = torch.zeros(())
         for site in sites.values():
-            value = known[site["name"]] if known and site["name"] in known else log_prob(site, raw=raw)
+            name = site["name"]
+            value = known[name] if known and name in known else log_prob(site)
+            if betas and betas.get(name, 1.0) != 1:
+                value = betas[name] * value
             value = value.reshape(*[1] * (self._plates + 1 - value.ndim), *value.shape)
             inside = own <= {(f.name, f.dim) for f in site["cond_indep_stack"]}
             keep = {dim for _, dim in own} if inside else set()
@@ -151,7 +168,7 @@ class DiscreteELBO(Objective):
         return local, other
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """The negative ELBO of a batch in nats, a scalar whose gradient is the estimator's."""
+        """D + h(R), the negative ELBO by default, summed over a batch, in nats, with the gradient of the estimator."""
         self._probe(model, guide, args, kwargs)
         estimator, rows = self.estimator, self._rows()
         codes = Codes(estimator, self._sites, self.draws, self._shared)
@@ -161,27 +178,40 @@ class DiscreteELBO(Objective):
 
         discrete = {s.name: proposed[s.name] for s in self._sites if s.discrete}
         pathwise = {n: s for n, s in proposed.items() if n not in discrete}
-        # One run of the likelihood gives its values and, where it knows them, its gains.
-        known = known_gains(scored, discrete) if self._knows_gains and torch.is_grad_enabled() else None
-        model_local, model_other = self._sum(scored, known.log_prob if known else {})
-        guide_local, guide_other = self._sum(pathwise)
         by_logits = bool(codes.codes) and len(codes.codes) == len(discrete)
-        # Scores have mean zero: only an estimator that weighs them needs the gradient of log q.
+        # Scores have mean zero: only an estimator that weighs them needs the gradient of log q. It weighs and
+        # differentiates probabilities as they are, raw; only f is scaled and masked.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not by_logits):
-            log_q, _ = self._sum(discrete, raw=True)
+            drawn = {n: log_prob(s, raw=True) for n, s in discrete.items()}
+            log_q, _ = self._sum(discrete, drawn)
+        constant = log_q.detach()
+        prior = {n: log_prob(s) for n, s in latents(scored).items()}
+        guided = {n: log_prob(s) for n, s in pathwise.items()}
+        guided |= {n: scale_and_mask(v.detach(), discrete[n]["scale"], discrete[n]["mask"]) for n, v in drawn.items()}
+        weights = estimator.weights(constant) if discrete else None
+        rates = self._rates(prior, guided, proposed, weights, rows)
+        cost, betas = self.price(rates, scored, proposed)
+
+        # One run of the likelihood gives its values and, where it knows them, its gains.
+        gaining = self._knows_gains and torch.is_grad_enabled()
+        known = known_gains(scaled_sites(scored, betas), discrete) if gaining else None
+        model_local, model_other = self._sum(scored, prior | (known.log_prob if known else {}), betas)
+        guide_local, guide_other = self._sum(pathwise, guided, betas)
         path = model_local - guide_local
         other = model_other - guide_other
-        constant = log_q.detach()
-        plain = all(isinstance(s["scale"], float) and s["scale"] == 1 and s["mask"] is None for s in discrete.values())
-        f = path - (constant if plain else self._sum(discrete)[0].detach())
+        f = path - self._sum(discrete, guided, betas)[0]
         if estimator.exact and discrete and other.ndim:
             raise ValueError("enumerate needs every site of the pair inside the plate of the discrete sites; use loo")
-        weighted = estimator.weights(constant) * f if discrete else f / rows
+        weighted = f / rows if weights is None else weights * f
         bound = weighted.sum() + other.sum() / rows
         if not bound.isfinite():
             raise NonFiniteError(blame(scored, proposed))
+        priced = sum(betas[name] * rate for name, rate in rates.items())
+        self.seen = {"rate": sum(rates.values(), torch.zeros(())), "distortion": -bound.detach() - priced}
+        # A cost that is no multiple of the rate has its own value; the gradient has the betas' already.
+        offset = 0.0 if cost is None else cost - priced
         if not discrete or not torch.is_grad_enabled():
-            return -bound
+            return -bound + offset if cost is not None else -bound
 
         signal = (f + other).detach()
         surrogate = self._pathwise(f, other, bound)
@@ -192,22 +222,41 @@ class DiscreteELBO(Objective):
             if estimator.needs == "gains":
                 if known is None:
                     now = (model_local + model_other).detach()
-                    rises = self._gains(model, args, kwargs, now, fixed.bits, values)
+                    rises = self._gains(model, args, kwargs, now, fixed.bits, values, betas)
                 else:
                     rises = torch.cat([known.gains[name] for name in codes.codes], -1)
-                gradient = estimator.gradient(rises.detach() - scaled_logits(discrete), fixed)
+                gradient = estimator.gradient(rises.detach() - scaled_logits(scaled_sites(discrete, betas)), fixed)
             elif isinstance(estimator, FirstOrder):
                 gradient = estimator.gradient(
-                    signal, fixed, self._slope(model, guide, args, kwargs, discrete, proposed.indices)
+                    signal, fixed, self._slope(model, guide, args, kwargs, discrete, proposed.indices, betas)
                 )
             else:
                 gradient = estimator.gradient(signal, fixed)
             if estimator.needs == "slopes":
-                gradient = gradient - estimator.from_slopes(scaled_logits(discrete).expand_as(fixed.bits), fixed)
+                gradient = gradient - estimator.from_slopes(
+                    scaled_logits(scaled_sites(discrete, betas)).expand_as(fixed.bits), fixed
+                )
             surrogate = surrogate + (gradient * code.logits).sum()
         else:
             surrogate = surrogate + (estimator.score_weights(signal, constant) * log_q).sum()
-        return -(bound.detach() + surrogate - surrogate.detach())
+        loss = -(bound.detach() + surrogate - surrogate.detach())
+        return loss if cost is None else loss + offset
+
+    def _rates(
+        self,
+        prior: Mapping[str, Tensor],
+        guided: Mapping[str, Tensor],
+        proposed: Mapping[str, Any],
+        weights: Tensor | None,
+        rows: int,
+    ) -> dict[str, Tensor]:
+        """The rate of each latent site, summed over the batch, by the same draws as the bound."""
+        found = {}
+        with torch.no_grad():
+            for name, log_p in prior.items():
+                local, other = self._sum({name: proposed[name]}, {name: guided[name] - log_p})
+                found[name] = (local / rows if weights is None else weights * local).sum() + other.sum() / rows
+        return found
 
     def _pathwise(self, f: Tensor, other: Tensor, bound: Tensor) -> Tensor:
         """Zero, with the gradient of the bound along the draws; of as many as the estimator asks for."""
@@ -226,6 +275,7 @@ class DiscreteELBO(Objective):
         kwargs: dict[str, Any],
         bits: Mapping[str, Any],
         indices: dict[str, Tensor],
+        betas: Betas,
     ) -> Tensor:
         """Gradient of log p(x, z) - log q(z) for the bits, at their means, ``(*plates, bits)``."""
         logits = {n: exponential_family.bit_logits(site["fn"])[0].detach() for n, site in bits.items()}  # type: ignore[index]
@@ -235,11 +285,11 @@ class DiscreteELBO(Objective):
             if len(bits) < len(self._sites):
                 proposed = run(guide, args, kwargs, draws=1, plates=self._plates, handler=Fixed(values))
                 values = proposed.values_of_latents()
-                parts = self._sum({n: s for n, s in proposed.items() if n not in bits})
+                parts = self._sum({n: s for n, s in proposed.items() if n not in bits}, betas=betas)
                 total = total - sum(part.sum() for part in parts)
             try:
                 scored = run(model, args, kwargs, draws=1, plates=self._plates, handler=Fixed(values))
-                total = total + sum(part.sum() for part in self._sum(scored))
+                total = total + sum(part.sum() for part in self._sum(scored, betas=betas))
                 slopes = torch.autograd.grad(total, list(means.values()), materialize_grads=True)
             except (ValueError, RuntimeError, IndexError, TypeError) as error:
                 raise ValueError(
@@ -247,7 +297,7 @@ class DiscreteELBO(Objective):
                     f"(sites {list(bits)}), which it refuses: {error}; use an estimator without it (--control none)"
                 ) from error
         own = [slope.reshape(logits[name].shape) for name, slope in zip(bits, slopes, strict=True)]
-        return torch.cat(own, -1) - scaled_logits(bits)
+        return torch.cat(own, -1) - scaled_logits(scaled_sites(bits, betas))
 
     def _gains(
         self,
@@ -257,6 +307,7 @@ class DiscreteELBO(Objective):
         log_joint: Tensor,
         bits: Tensor,
         values: dict[str, Tensor],
+        betas: Betas,
     ) -> Tensor:
         """What log p(x, z) rises by as one bit goes from 0 to 1, ``(rows, *plates, bits)``: the model runs for each."""
         sites, size = [site for site in self._sites if site.discrete], bits.shape[-1]
@@ -268,7 +319,7 @@ class DiscreteELBO(Objective):
             fixed[site.name] = part.reshape(-1, *values[site.name].shape[1:])
         with torch.no_grad():
             scored = run(model, args, kwargs, draws=size * len(bits), plates=self._plates, handler=Fixed(fixed))
-            local, other = self._sum(scored)
+            local, other = self._sum(scored, betas=betas)
         change = (local + other).unflatten(0, (size, len(bits))) - log_joint
         gains: Tensor = (1 - 2 * bits) * change.reshape(size, *bits.shape[:-1]).movedim(0, -1)
         return gains

@@ -7,9 +7,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from ppl_vae.batches import PackedCounts
-from ppl_vae.evidence import Measurement
+from ppl_vae.evidence import Estimate, Measurement
 from ppl_vae.evidence.results import finite
 
 __all__ = ["Split", "Summary"]
@@ -21,16 +22,29 @@ class Split:
 
     Arguments:
         measurement: In nats per datum.
+        rate: Divergence of the guide from the prior, the one part of the bound.
+        distortion: Expected negative log-likelihood, the other.
         saturated: Mean log-likelihood of documents under their own word frequencies; None for other data.
     """
 
     measurement: Measurement
+    rate: Estimate
+    distortion: Estimate
     saturated: float | None = None
 
     @classmethod
-    def of(cls, measurement: Measurement, x: Any) -> Split:
+    def of(cls, measurement: Measurement, x: Any, rate: Estimate, distortion: Estimate) -> Split:
         saturated = x.saturated.cpu().double().mean().item() if isinstance(x, PackedCounts) else None
-        return cls(measurement, saturated)
+        return cls(measurement, rate, distortion, saturated)
+
+    def pointwise(self) -> dict[str, Tensor]:
+        """All values a datum by name, for keeping."""
+        found = self.measurement.pointwise()
+        for name, estimate in (("rate", self.rate), ("distortion", self.distortion)):
+            found[name] = estimate.pointwise
+            if estimate.pointwise_se is not None:
+                found[f"{name}_se"] = estimate.pointwise_se
+        return found
 
     @property
     def deviance(self) -> float | None:
@@ -41,7 +55,9 @@ class Split:
         found: dict[str, Any] = {"data": len(self.measurement.elbo.pointwise)}
         measured = self.measurement.to_json()
         found["evidence_why"] = measured.pop("why")
-        for name, estimate in measured.items():
+        for name, estimate in (
+            measured | {"rate": self.rate.to_json(), "distortion": self.distortion.to_json()}
+        ).items():
             found[name] = estimate.pop("mean")
             found |= {f"{name}_{key}": value for key, value in estimate.items()}
         if self.saturated is not None:
@@ -58,12 +74,13 @@ class Summary:
     Arguments:
         run: Its folder.
         pair: Model and guide in words.
-        objective: What was maximised, ``"elbo"`` or ``"likelihood"``.
+        objective: What was maximised, ``"elbo"`` or ``"likelihood"``, or in words what was minimised.
         estimator: Of the gradient, or how the likelihood was come by.
         best_epoch: The epoch whose state was measured.
         epochs: How many were trained.
         splits: By name.
         notes: What a reader must know.
+        chosen_by: The validation number that chose the epoch; empty for none, the last epoch it is then.
     """
 
     run: str
@@ -74,12 +91,14 @@ class Summary:
     epochs: int
     splits: dict[str, Split]
     notes: tuple[str, ...] = field(default=())
+    chosen_by: str = "elbo"
 
     def to_json(self) -> dict[str, Any]:
         return {
             "run": self.run,
             "pair": self.pair,
             "objective": self.objective,
+            "chosen_by": self.chosen_by or None,
             "estimator": self.estimator,
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
@@ -88,7 +107,9 @@ class Summary:
         }
 
     def table(self) -> Table:
-        trained = "" if self.objective == "elbo" else f" trained on the {self.objective}"
+        trained = {"elbo": "", "likelihood": " trained on the likelihood"}.get(
+            self.objective, f" trained on {self.objective}"
+        )
         table = Table(
             title=f"{self.pair}{trained}: nats per datum, higher is better "
             f"(best of {self.epochs} epochs: {self.best_epoch})"
@@ -96,16 +117,26 @@ class Summary:
         table.min_width = 78
         table.add_column("split")
         text = any(split.deviance is not None for split in self.splits.values())
-        for name in ("data", "ELBO", "evidence", "gap", *(["deviance"] if text else [])):
+        for name in ("data", "rate", "distortion", "ELBO", "evidence", "gap", *(["deviance"] if text else [])):
             table.add_column(name, justify="right")
         for name, split in self.splits.items():
             m = split.measurement
-            cells = [str(len(m.elbo.pointwise)), *(e.figure for e in (m.elbo, m.evidence, m.gap))]
+            cells = [
+                str(len(m.elbo.pointwise)),
+                *(e.figure for e in (split.rate, split.distortion, m.elbo, m.evidence, m.gap)),
+            ]
             if text:
                 cells.append("" if split.deviance is None else f"{split.deviance:.2f}{_error(m.elbo.se)}")
             table.add_row(name, *cells)
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
         words = [f"evidence: {m}" + (", a lower bound" if b == "lower" else ", exact") for m, b in methods.items()]
+        if self.objective not in ("elbo", "likelihood"):
+            chosen = {
+                "elbo": "the ELBO of validation data chose the epoch",
+                "": "validation did not choose: the last epoch counts",
+            }
+            which = chosen.get(self.chosen_by, "what was minimised, on validation data, chose the epoch")
+            words.append(f"all figures are the model's own, with beta = 1; {which}")
         if any(s.measurement.elbo.se for s in self.splits.values()):
             words.append("+- is the Monte Carlo standard error of the mean over these data")
         if text:

@@ -34,7 +34,7 @@ class Trainer:
     Arguments:
         model: A module.
         guide: A module.
-        objective: Whose loss is minimised, and whose score chooses the epoch.
+        objective: Whose loss is minimised, and which says what number chooses the epoch.
         run: Where checkpoints and metrics go.
         settings: How to train.
         name: Of the checkpoints and metrics: a run may hold more than one training.
@@ -113,18 +113,21 @@ class Trainer:
     def keep_start(self, validation: Any) -> None:
         """Lets the state before the first epoch count as the best so far: for what was trained already."""
         with kept_random_state(self.settings.seed):
-            self.best = self.objective.score(self.model, self.guide, validation).mean().item()
+            found = self.objective.validate(self.model, self.guide, validation)
+        self.best = found[self.objective.chooses] if self.objective.chooses else -math.inf
         self._best = self._snapshot(best=True)
 
     def _stalled(self) -> bool:
-        return 0 < self.settings.patience <= self.epoch - self.best_epoch
+        # A bound that is still being annealed may well fall before it rises.
+        return 0 < self.settings.patience <= self.epoch - max(self.best_epoch, self.objective.settling)
 
     def _epoch(self, train: Any, validation: Any | None, reporter: Reporter) -> None:
-        epoch, settings, measures = self.epoch + 1, self.settings, self.objective.measures
+        epoch, settings, objective = self.epoch + 1, self.settings, self.objective
         self.objective.draws = settings.draws(epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate(epoch)
-        begun, total, batches = time.monotonic(), 0.0, math.ceil(len(train) / settings.batch_size)
+        begun, total, seen = time.monotonic(), 0.0, _Seen()
+        batches = math.ceil(len(train) / settings.batch_size)
         start = {f"{n}_start": value for n, value in self._traces().items()} if epoch == 1 else {}
         for module in (self.model, self.guide):
             # A frozen one must stay what it was measured as: its running statistics are not to move.
@@ -139,22 +142,25 @@ class Trainer:
                     f"epoch {epoch}, batch {step}: {error}; the state of epoch {self.epoch} is kept; "
                     "lower the learning rate or clip the gradient"
                 ) from error
+            seen.add(objective, len(x))
             reporter.advance(1, self._words(total / min(step * settings.batch_size, len(train)), begun, step))
         self.epoch = epoch
         self._go(epoch)
         seconds = time.monotonic() - begun
         row = {"epoch": epoch, "draws": self.objective.draws, "learning_rate": settings.rate(epoch)}
-        row |= {f"train_{measures}": total / len(train), **start, **self._traces()}
+        row |= seen.row(objective, total / len(train)) | start | self._traces()
         score = float(epoch)
         if validation is not None:
             with kept_random_state(settings.seed):
-                score = self.objective.score(self.model, self.guide, validation).mean().item()
-            if not math.isfinite(score):
+                found = objective.validate(self.model, self.guide, validation)
+            wrong = [name for name, value in found.items() if not math.isfinite(value)]
+            if wrong:
                 raise NonFiniteError(
-                    f"the validation bound after epoch {epoch} is {score}; the state of epoch "
+                    f"the validation {wrong[0]} after epoch {epoch} is {found[wrong[0]]}; the state of epoch "
                     f"{self.epoch - 1} is kept; lower the learning rate or clip the gradient"
                 )
-            row[f"validation_{measures}"] = score
+            row |= {f"validation_{name}": value for name, value in found.items()}
+            score = found[objective.chooses] if objective.chooses else score
         self.rows.append(row | {"seconds": round(seconds, 3), "data_per_second": round(len(train) / seconds)})
         if score > self.best:
             self.best, self.best_epoch = score, epoch
@@ -162,6 +168,7 @@ class Trainer:
         self._good = self._snapshot()
 
     def _go(self, position: float) -> None:
+        self.objective.epoch = position
         for module in self._following:
             module.at(position)  # type: ignore[operator]
 
@@ -171,7 +178,9 @@ class Trainer:
     def _words(self, bound: float, begun: float, step: int) -> str:
         speed = step * self.settings.batch_size / max(time.monotonic() - begun, 1e-6)
         words = f"epoch {self.epoch + 1}: {bound:.2f}"
-        last = self.rows[-1].get(f"validation_{self.objective.measures}") if self.rows else None
+        last = (
+            self.rows[-1].get(f"validation_{self.objective.chooses or self.objective.measures}") if self.rows else None
+        )
         if last is not None:
             words += f", validation {last:.2f}"
         return f"{words}, {speed:.0f}/s"
@@ -194,6 +203,7 @@ class Trainer:
             wrong = next(n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all())
             raise NonFiniteError(f"the gradient of parameter {wrong!r} is not finite")
         self.optimizer.step()
+        self.objective.stepped()
         return -loss.item()
 
     def _snapshot(self, best: bool = False) -> Checkpoint:
@@ -201,6 +211,7 @@ class Trainer:
         for prefix, module in (("model", self.model), ("guide", self.guide)):
             tensors |= {f"{prefix}.{name}": value.detach().clone() for name, value in module.state_dict().items()}
         state: dict[str, Any] = {"epoch": self.epoch, "best": self.best, "best_epoch": self.best_epoch}
+        state["objective"] = self.objective.state
         if best:
             return Checkpoint(tensors, state)
         kept = self.optimizer.state_dict()
@@ -235,6 +246,7 @@ class Trainer:
         self.optimizer.load_state_dict({"state": state, "param_groups": kept.state["optimizer"]["groups"]})
         set_random_states(kept.part("random"))
         self.epoch, self.best, self.best_epoch = (kept.state[key] for key in ("epoch", "best", "best_epoch"))
+        self.objective.state = kept.state.get("objective", {})
         self.rows = self.run.metrics(f"{self.name}-metrics")[: self.epoch]
         if len(self.rows) < self.epoch:
             raise ValueError(
@@ -247,3 +259,38 @@ class Trainer:
     def restore_best(self) -> None:
         """Gives the pair its best state."""
         Checkpoint.into(self.run.checkpoint(f"{self.name}-best"), self.model, self.guide)
+
+
+class _Seen:
+    """Rate and distortion over an epoch, from the draws that the steps were made with."""
+
+    def __init__(self) -> None:
+        self.data: list[int] = []
+        self.parts: dict[str, list[Tensor]] = {}
+        self.betas: list[float] = []
+
+    def add(self, objective: Objective, data: int) -> None:
+        self.data.append(data)
+        self.betas.append(objective.beta)
+        for name, value in objective.seen.items():
+            self.parts.setdefault(name, []).append(value)
+
+    def row(self, objective: Objective, gain: float) -> dict[str, float]:
+        """Nats a datum, as the metrics keep them; ``gain`` is what was maximised.
+
+        The standard errors are over batches, each a draw of data and codes, and hold for a pair that moves slowly.
+        """
+        if not self.parts:
+            return {f"train_{objective.measures}": gain}
+        count, found = torch.tensor(self.data, dtype=torch.float64), dict[str, float]()
+        for name, values in self.parts.items():
+            sums = torch.stack(values).cpu().double()
+            mean = sums.sum() / count.sum()
+            found[f"train_{name}"] = mean.item()
+            if len(sums) > 1:
+                spread = (sums - mean * count).square().sum() * len(sums) / (len(sums) - 1)
+                found[f"train_{name}_se"] = (spread.sqrt() / count.sum()).item()
+        if objective.words == "elbo":
+            return {"train_elbo": gain} | found
+        bound = {"train_elbo": -found["train_rate"] - found["train_distortion"], "train_objective": gain}
+        return bound | found | {"beta": math.fsum(self.betas) / len(self.betas)}

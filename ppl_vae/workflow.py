@@ -16,6 +16,7 @@ from ppl_vae import exponential_family
 from ppl_vae.batches import PackedCounts, concatenate
 from ppl_vae.choice import fit_estimator, make_estimator
 from ppl_vae.corpora import Corpus, load_corpus
+from ppl_vae.diagnostics.rates import rate_and_distortion
 from ppl_vae.evidence import measure, plan
 from ppl_vae.likelihood import Likelihood
 from ppl_vae.log_weight import run as run_program
@@ -25,6 +26,7 @@ from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.pairs import Definition, Kind, check_fit, find
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state
+from ppl_vae.rate_cost import RateCost, objective_words
 from ppl_vae.runs import Checkpoint, Interrupted, Run
 from ppl_vae.settings import Settings
 from ppl_vae.sites import guide_sites
@@ -117,7 +119,8 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
     Arguments:
         config: ``model`` and ``guide`` (``name``, ``options``), ``corpus`` (arguments of ``load_corpus``),
             ``settings`` (of :class:`~ppl_vae.settings.Settings`), ``objective`` (``"elbo"`` where it is missing),
-            ``estimator``, ``control``, ``device``, ``evidence_draws`` and ``retrain``.
+            ``rate_cost`` (of :class:`~ppl_vae.rate_cost.RateCost`; may be missing), ``estimator``, ``control``,
+            ``device``, ``evidence_draws`` and ``retrain``.
         folder: The run folder.
         resume: Whether it exists already.
 
@@ -194,7 +197,7 @@ def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: An
         settings.schedule = [(e, max(d, estimator.least_draws)) for e, d in settings.schedule]
         say(f"note: {estimator.name} needs {estimator.least_draws} draws a datum: using as many")
     how = estimator.name if any(site.discrete for site in sites) else "reparameterised draws"
-    return DiscreteELBO(estimator), how
+    return DiscreteELBO(estimator, beta=RateCost(**config.get("rate_cost", {}))), how
 
 
 def _train_and_measure(
@@ -208,6 +211,7 @@ def _train_and_measure(
     notes: tuple[str, ...],
     resume: bool,
 ) -> Summary:
+    fresh = objective.state
     trainer = Trainer(pair.model, pair.guide, objective, run, settings)
     if resume and trainer.resume():
         say(f"taking up the training after epoch {trainer.epoch}")
@@ -220,6 +224,7 @@ def _train_and_measure(
     if config["retrain"] and validation is not None:
         everything = concatenate([splits["train"], splits["validation"]])
         pair = Pair.build(config, everything)
+        objective.state = fresh
         again = Trainer(pair.model, pair.guide, objective, run, settings, name="retrain")
         if not (resume and again.resume()):
             torch.manual_seed(settings.seed)
@@ -235,7 +240,8 @@ def _train_and_measure(
     summary = Summary(
         run=str(run.folder),
         pair=pair.words,
-        objective=config.get("objective", "elbo"),
+        objective=objective_words(config),
+        chosen_by=objective.chooses or "",
         estimator=how,
         best_epoch=trainer.best_epoch,
         epochs=trainer.epoch,
@@ -243,7 +249,7 @@ def _train_and_measure(
         notes=notes,
     )
     run.write_json("summary.json", summary.to_json())
-    values = {f"{name}.{key}": v for name, s in summary.splits.items() for key, v in s.measurement.pointwise().items()}
+    values = {f"{name}.{key}": v for name, s in summary.splits.items() for key, v in s.pointwise().items()}
     Checkpoint(values, {"data": list(summary.splits)}).write(run.folder / "pointwise.safetensors")
     if all(math.isfinite(split.measurement.gap.mean) for split in summary.splits.values()):
         run.figure("training", lambda figure: summary.draw(figure, trainer.rows), (9, 3.8))
@@ -264,5 +270,7 @@ def _measure(pair: Pair, splits: dict[str, Any], config: dict[str, Any]) -> dict
         for name, x in splits.items():
             if len(x):
                 measured = measure(pair.model, pair.guide, x, draws=draws, progress=lambda n: reporter.advance(n))
-                found[name] = Split.of(measured, x)
+                found[name] = Split.of(
+                    measured, x, *rate_and_distortion(pair.model, pair.guide, x, measured.elbo, draws)
+                )
     return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 from ppl_vae.corpora.corpus import Corpus
 from ppl_vae.corpora.load import CORPORA, DOCUMENTS, TENSORS, data_of, load_corpus
 from ppl_vae.corpora.query import Query, read_query
-from ppl_vae.corpora.synthetic import FOUR_GAUSSIANS, curve_log_density, curve_points
+from ppl_vae.corpora.synthetic import CHANNEL_LEVELS, FOUR_GAUSSIANS, channel_law, curve_log_density, curve_points
 
 __all__ = [
+    "CHANNEL_LEVELS",
     "CORPORA",
     "DOCUMENTS",
     "FOUR_GAUSSIANS",
@@ -16,6 +17,7 @@ __all__ = [
     "TENSORS",
     "Corpus",
     "Query",
+    "channel_law",
     "data_of",
     "load_corpus",
     "read_query",

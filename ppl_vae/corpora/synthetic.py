@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import logsumexp
 
 from ppl_vae.corpora.raw import Arrays, RawArrays
 
-__all__ = ["FOUR_GAUSSIANS", "bars", "curve_log_density", "curve_points", "gaussians", "manifold"]
+__all__ = [
+    "CHANNEL_LEVELS",
+    "FOUR_GAUSSIANS",
+    "bars",
+    "channel",
+    "channel_law",
+    "curve_log_density",
+    "curve_points",
+    "gaussians",
+    "manifold",
+]
 
 FOUR_GAUSSIANS = ((-0.61, 0.13), (0.80, 0.08), (0.34, -2.55), (0.16, 2.62))
 """Centres of four Gaussians of scale 1 in the plane, in the order of the codes 00, 01, 10, 11.
@@ -15,6 +26,9 @@ FOUR_GAUSSIANS = ((-0.61, 0.13), (0.80, 0.08), (0.34, -2.55), (0.16, 2.62))
 Schlesinger, Shekhovtsov and Flach (2021) do not print the centres of their section 4.1. These were found by a search
 for centres with which all four figures of that section come out.
 """
+
+CHANNEL_LEVELS = np.linspace(-3, 3, 30)
+"""What :func:`channel` discretises a number to."""
 
 _TRAIN, _TEST = 10_000, 2_000
 _SEED = 20_210_517
@@ -51,6 +65,59 @@ def bars() -> RawArrays:
     on = rng.integers(2, size=(_TRAIN + _TEST, 1, 4)) * np.ones((1, 4, 1))
     pictures = np.where(columns[:, None, None] == 1, on, on.transpose(0, 2, 1))
     return _split(pictures.reshape(-1, 16), columns, ("rows", "columns"))
+
+
+def channel_law(information: float = 0.5) -> np.ndarray:
+    r"""The joint law of a bit and the level it is sent as, :math:`p^*(z, x)`, ``(2, 30)``.
+
+    .. math:: z \sim \mathrm{Bernoulli}(0.7), \qquad
+        p^*(x = k \mid z) \propto \exp\bigl(-(t_k - (2 z - 1))^2 / 2 \sigma^2\bigr)
+
+    with levels t from -3 to 3 and the noise at which I(x; z) is as large as told: a toy process in the manner of Alemi
+    et al. (2018). Its posterior is a logistic function of the level.
+
+    Arguments:
+        information: I(x; z) in nats, between 0 and the bit's entropy, 0.611.
+
+    Raises:
+        ValueError: If it is out of range.
+
+    Example:
+        >>> law = channel_law()
+        >>> law.sum(1).round(6).tolist()
+        [0.3, 0.7]
+        >>> both = law.sum(0) * law.sum(1, keepdims=True)
+        >>> round((law * np.log(law / both)).sum().item(), 6)
+        0.5
+    """
+    if not 0.01 < information < 0.61:
+        raise ValueError(f"the information must lie between 0.01 and 0.61 nats, got {information:g}")
+
+    def law(noise: float) -> np.ndarray:
+        given = np.exp(-((CHANNEL_LEVELS - np.array([[-1.0], [1.0]])) ** 2) / (2 * noise**2))
+        joint: np.ndarray = np.array([[0.3], [0.7]]) * given / given.sum(1, keepdims=True)
+        return joint
+
+    def excess(noise: float) -> float:
+        joint = law(noise)
+        ratio = joint / (joint.sum(0) * joint.sum(1, keepdims=True))
+        return float((joint * np.log(ratio)).sum()) - information
+
+    return law(float(brentq(excess, 0.2, 10.0, xtol=1e-14)))
+
+
+def channel() -> RawArrays:
+    """Levels drawn from :func:`channel_law`, one-hot, always the same ones; a label is the bit that was sent.
+
+    Example:
+        >>> channel().splits["train"].values.sum(1).max().item()
+        1.0
+    """
+    rng = np.random.default_rng(_SEED)
+    joint = channel_law()
+    cells = rng.choice(joint.size, size=_TRAIN + _TEST, p=joint.ravel())
+    bits, levels = np.divmod(cells, joint.shape[1])
+    return _split(np.eye(joint.shape[1])[levels], bits, ("0", "1"))
 
 
 CURVE_NOISE = (0.056, 0.014, 0.14)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any
 
@@ -17,10 +17,11 @@ from ppl_vae.evidence.importance import in_blocks, rows_at_once
 from ppl_vae.evidence.planning import cheap, data_block, obstacle
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.log_weight import check_cover, latents, log_joint, log_parts, log_proposal, log_proposals, run
+from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import guide_sites
 
-__all__ = ["Probed", "Rates", "measure_rates", "probe"]
+__all__ = ["Probed", "Rates", "measure_rates", "probe", "rate_and_distortion"]
 
 Program = Callable[..., Any]
 Progress = Callable[[int], None]
@@ -122,6 +123,36 @@ def measure_rates(
         estimate("elbo", method, exact),
         Units(known.names, moved.variance(), kl if known.closed else None, {} if known.closed else sites),
     )
+
+
+def rate_and_distortion(
+    model: Program, guide: Program, x: Any, elbo: Estimate, draws: int
+) -> tuple[Estimate, Estimate]:
+    """What a bound that was measured is made of.
+
+    Where the rate has a closed form the distortion is the rest of the bound, with its error; else both are measured
+    anew, by enumeration up to 10 bits and from draws beyond.
+
+    Arguments:
+        model: The model.
+        guide: Its guide.
+        x: The data.
+        elbo: The bound of these data.
+        draws: Draws a datum, where they are needed.
+    """
+    with evaluating(model, guide), kept_random_state():
+        known = probe(model, guide, x, most_bits=10)
+        if not known.closed:
+            found = measure_rates(model, guide, x, known, max(2, draws))
+            rate, distortion = found.rate, found.distortion
+        else:
+            block = rows_at_once(x)
+            parts = [independent_kl(model, guide, x[i : i + block])[0].sum(1) for i in range(0, len(x), block)]
+            rate = Estimate(torch.cat(parts).to(elbo.pointwise), "closed form", "exact")
+            distortion = replace(elbo, pointwise=-elbo.pointwise - rate.pointwise, notes=(), common_se=0.0)
+    if elbo.common_se:
+        rate = replace(rate, bound="approximate", common_se=elbo.common_se)
+    return rate, distortion
 
 
 class _Spread:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ppl_vae.evidence.annealing import Schedule
 from ppl_vae.evidence.bidirectional import Sandwich, sandwich
-from ppl_vae.evidence.importance import sampled_elbo
+from ppl_vae.evidence.importance import sampled_elbo, sampled_rates
 from ppl_vae.evidence.measuring import measure, quick_evidence
 from ppl_vae.evidence.planning import METHODS, Method, plan
 from ppl_vae.evidence.results import Estimate, Measurement
@@ -20,5 +20,6 @@ __all__ = [
     "plan",
     "quick_evidence",
     "sampled_elbo",
+    "sampled_rates",
     "sandwich",
 ]

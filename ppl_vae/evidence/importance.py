@@ -24,6 +24,7 @@ __all__ = [
     "log_weights",
     "rows_at_once",
     "sampled_elbo",
+    "sampled_rates",
 ]
 
 Program = Callable[..., Any]
@@ -48,6 +49,24 @@ def sampled_elbo(model: Program, guide: Program, x: Any, draws: int = 1) -> Tens
     """The ELBO of each datum from so many draws, ``(data,)``, in nats: quick, for watching a training."""
     with evaluating(model, guide):
         return torch.cat([weights.mean(0) for weights, _ in log_weights(model, guide, x, draws)])
+
+
+def sampled_rates(model: Program, guide: Program, x: Any, draws: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
+    """The ELBO of each datum and its rate by latent site, from the same so many draws, ``(data,)`` each, in nats."""
+    bounds: list[Tensor] = []
+    rates: dict[str, list[Tensor]] = {}
+    with evaluating(model, guide):
+        for _, parts in in_blocks(model, guide, x, draws):
+            weights, by_site = [], dict[str, list[Tensor]]()
+            for terms in parts:
+                weights.append(terms.weight)
+                for name, log_q in terms.proposal.items():
+                    by_site.setdefault(name, []).append(log_q - terms.prior[name])
+            precise = torch.float32 if weights[0].device.type == "mps" else torch.float64
+            bounds.append(torch.cat(weights).to(precise).mean(0))
+            for name, found in by_site.items():
+                rates.setdefault(name, []).append(torch.cat(found).to(precise).mean(0))
+    return torch.cat(bounds), {name: torch.cat(found) for name, found in rates.items()}
 
 
 def log_weights(

@@ -1,0 +1,326 @@
+"""A noisy bit sent as one of thirty levels: every rate has the same ELBO, and what an aim at the true rate recovers.
+
+Reproduces the toy model of Alemi et al. (2018): tables for marginal and decoder that can model the data whatever the
+code says of them, trained by the ELBO and by aiming at the information of the true process. Everything is finite, so
+rate, distortion and information are exact. The encoder's logits are affine in the level in one half of the trainings,
+as those of the true posterior are, and a free table in the other.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from ppl_vae.models.toy_channel import ToyChannel
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from ppl_vae.corpora import CHANNEL_LEVELS, channel_law
+from ppl_vae.objectives import DiscreteELBO
+from ppl_vae.rate_cost import RateCost
+from ppl_vae.report import Claim, Report, Row
+from ppl_vae.settings import Settings
+from ppl_vae.study import Study
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {"seeds": 1, "steps": 60, "data": 200},
+    "cpu": {"seeds": 3, "steps": 2_000, "data": 400},
+    "paper": {"seeds": 10, "steps": 10_000, "data": 10_000},
+}
+INFORMATION = 0.5
+COSTS = {
+    "ELBO": RateCost(),
+    "D + |R - 0.5|": RateCost(rate=INFORMATION),
+    "least D at R = 0.5": RateCost(rate=INFORMATION, lagrangian=True),
+}
+ENCODERS = {"affine": "affine in the level", "table": "free table"}
+TABLES = ("encoder", "marginal", "decoder")
+COLOURS = {"ELBO": "#0072B2", "D + |R - 0.5|": "#E69F00", "least D at R = 0.5": "#009E73"}
+"""Colour-blind-safe (Okabe and Ito), one a cost."""
+
+
+class Encoder(PyroModule):
+    """A guide whose logits are affine in the level, or free.
+
+    Arguments:
+        states: Of the latent.
+        kind: ``"affine"`` or ``"table"``.
+    """
+
+    def __init__(self, states: int, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.register_buffer("levels", torch.from_numpy(CHANNEL_LEVELS).to(torch.get_default_dtype())[:, None])
+        self.logits = nn.Linear(1 if kind == "affine" else len(CHANNEL_LEVELS), states)
+
+    def forward(self, x: Tensor) -> None:
+        logits = self.logits(x @ self.levels if self.kind == "affine" else x)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Categorical(logits=logits))
+
+
+def information(joint: Tensor) -> float:
+    """Mutual information of a table of two variables, in nats."""
+    apart = joint.sum(0) * joint.sum(1, keepdim=True)
+    return torch.where(joint > 0, joint * (joint / apart).clamp(min=1e-300).log(), 0).sum().item()
+
+
+def entropy(law: Tensor) -> float:
+    """Of a table of probabilities, in nats."""
+    return -torch.special.xlogy(law, law).sum().item()
+
+
+def exact(law: Tensor, encoder: Tensor, marginal: Tensor, decoder: Tensor) -> dict[str, float]:
+    r"""All that there is to know of tables under the true process :math:`p^*(z^*, x)`, exactly.
+
+    The states of z are gathered by the bit they more probably come from; "distance" is the total variation between
+    :math:`p^*(z^*, x)` and what the model draws, :math:`\sum_{z \in c} m(z)\, d(x \mid z)`.
+
+    Arguments:
+        law: ``(2, levels)``.
+        encoder: e(z given x), ``(levels, states)``.
+        marginal: m(z), ``(states,)``.
+        decoder: d(x given z), ``(states, levels)``.
+    """
+    data = law.sum(0)
+    joint = data[:, None] * encoder
+    rate = torch.where(joint > 0, joint * (encoder / marginal).clamp(min=1e-300).log(), 0).sum().item()
+    distortion = -torch.where(joint > 0, joint * decoder.T.clamp(min=1e-300).log(), 0).sum().item()
+    sent = law @ encoder
+    gathered = torch.nn.functional.one_hot(sent.argmax(0), 2).to(law)
+    drawn = gathered.T @ (marginal[:, None] * decoder)
+    return {
+        "rate": rate,
+        "distortion": distortion,
+        "ELBO": -rate - distortion,
+        "I(x; z)": information(joint),
+        "I(z; true bit)": information(sent),
+        "distance": 0.5 * (drawn - law).abs().sum().item(),
+    }
+
+
+def ideal(law: Tensor, encoder: Tensor) -> dict[str, float]:
+    """The same of an encoder with the marginal and the decoder that are best for it."""
+    joint = law.sum(0)[:, None] * encoder
+    marginal = joint.sum(0)
+    return exact(law, encoder, marginal, (joint / marginal.clamp(min=1e-300)).T)
+
+
+def limits(law: Tensor) -> dict[str, dict[str, float]]:
+    """Four codes that are all optimal for the ELBO: nothing, the true process, an erasure of as many nats, all."""
+    data = law.sum(0)
+    levels = len(data)
+    kept = INFORMATION / entropy(data)
+    erased = torch.cat([kept * torch.eye(levels).to(law), (1 - kept) * torch.ones(levels, 1).to(law)], 1)
+    return {
+        "nothing": ideal(law, torch.ones(levels, 1).to(law)),
+        "true process": ideal(law, (law / data).T),
+        "erasure": ideal(law, erased),
+        "all": ideal(law, torch.eye(levels).to(law)),
+    }
+
+
+def sample(law: Tensor, count: int) -> Tensor:
+    """About so many levels, one-hot, in the proportions of the true process, rounded."""
+    often = (count * law.sum(0)).round().long()
+    return torch.eye(law.shape[1]).repeat_interleave(often, 0)
+
+
+def trained(study: Study, law: Tensor, kind: str, cost: str, seed: int, steps: int, x: Tensor) -> dict[str, Tensor]:
+    """The tables that a training ends with, and the rate on its way."""
+    torch.manual_seed(seed)
+    model, guide = ToyChannel(), Encoder(30, kind)
+    settings = Settings([(steps, 1)], batch_size=len(x), learning_rate=0.02, seed=seed)
+    objective = DiscreteELBO("enumerate", beta=COSTS[cost])
+    name = f"{kind}-{list(COSTS).index(cost)}-{seed}"
+    rows = study.train(name, model, guide, x.to(study.device), settings, objective=objective).rows
+    with torch.no_grad():
+        every = torch.eye(law.shape[1], device=study.device)
+        logits = guide.logits(every @ guide.levels if kind == "affine" else every)
+        return {
+            "encoder": logits.double().softmax(1),
+            "marginal": model.marginal.double().softmax(0),
+            "decoder": model.decoder.double().softmax(1),
+            "rates": torch.tensor([row["train_rate"] for row in rows]),
+        }
+
+
+def run(study: Study, *, seeds: int, steps: int, data: int) -> Report:
+    """The experiment.
+
+    Arguments:
+        study: Where it is kept.
+        seeds: Repetitions, each from other tables.
+        steps: Of each training, with all data in each.
+        data: How many, in the proportions of the true process.
+    """
+    law = torch.from_numpy(channel_law(INFORMATION))
+    x = sample(law, data)
+    known = limits(law)
+    tables = {
+        (kind, cost): [
+            study.values(
+                f"{kind}-{list(COSTS).index(cost)}-{seed}-tables",
+                lambda kind=kind, cost=cost, seed=seed: trained(study, law, kind, cost, seed, steps, x),
+            )
+            for seed in range(seeds)
+        ]
+        for kind in ENCODERS
+        for cost in COSTS
+    }
+    found = {which: [exact(law, *(each[key] for key in TABLES)) for each in runs] for which, runs in tables.items()}
+    rows = []
+    for (kind, cost), runs in found.items():
+        for quantity in runs[0]:
+            truth = known["true process"][quantity]
+            unit = "probability" if quantity == "distance" else "nats"
+            values = [each[quantity] for each in runs]
+            rows.append(Row(quantity, values, None, truth, unit, f"encoder {ENCODERS[kind]}, {cost}"))
+    study.figure("toy-channel", lambda figure: draw_tables(figure, law, tables, found), (11, 9.6))
+    study.figure("plane", lambda figure: draw_plane(figure, law, known, tables, found), (10.5, 4.2))
+    title = "A noisy bit as one of thirty levels (the toy model of Alemi et al. 2018)"
+    return Report(title, rows, claims(known, found), NOTES)
+
+
+NOTES = (
+    "limit: the true process, a bit of probability 0.7 in noise that leaves I(x; bit) = 0.5 nats",
+    "distance: total variation between the true law of bit and level and the model's, states of z gathered by the bit "
+    "they more probably come from; 0.3 is what a code that says nothing leaves",
+    "rate, distortion and information are sums over all levels and states, with the true probabilities of the levels; "
+    "the data have these rounded, for which a trained ELBO is lower by about 0.01",
+)
+
+
+def claims(known: dict[str, dict[str, float]], found: dict[tuple[str, str], list[dict[str, float]]]) -> list[Claim]:
+    """What is tested: of the four codes, and of the trained tables."""
+    elbos = [code["ELBO"] for code in known.values()]
+    aims = {name: code["distortion"] + abs(code["rate"] - INFORMATION) for name, code in known.items()}
+    twice = {name: code["distortion"] + 2 * abs(code["rate"] - INFORMATION) for name, code in known.items()}
+
+    def mean(kind: str, cost: str, quantity: str) -> float:
+        return math.fsum(each[quantity] for each in found[kind, cost]) / len(found[kind, cost])
+
+    rates = ", ".join(f"{name} {code['rate']:.3f}" for name, code in known.items())
+    elbo, *aiming = COSTS
+    tested = [
+        Claim(
+            "codes of every rate have the same ELBO in the limit, minus the entropy of the data",
+            max(elbos) - min(elbos) < 1e-9,
+            f"{elbos[0]:.6f} at the rates {rates}",
+        ),
+        Claim(
+            "D + |R - I| does not tell the true process from a code that says all in the limit",
+            abs(aims["true process"] - aims["all"]) < 1e-9 < aims["nothing"] - aims["true process"],
+            ", ".join(f"{name} {value:.3f}" for name, value in aims.items()),
+        ),
+        Claim(
+            "D + 2 |R - I| does, but no cost of the rate tells it from an erasure in the limit",
+            twice["all"] - twice["true process"] > 0.1 and abs(twice["erasure"] - twice["true process"]) < 1e-9,
+            ", ".join(f"{name} {value:.3f}" for name, value in twice.items()),
+        ),
+        Claim(
+            "with an encoder affine in the level, ELBO training leaves the code unused (rate below 0.05)",
+            mean("affine", elbo, "rate") < 0.05,
+            f"rate {mean('affine', elbo, 'rate'):.4f}, distance {mean('affine', elbo, 'distance'):.3f}",
+        ),
+    ]
+    for cost in aiming:
+        for kind in ENCODERS:
+            tested.append(
+                Claim(
+                    f"{cost}, encoder {ENCODERS[kind]}: the rate comes to 0.5 within 0.02",
+                    all(abs(each["rate"] - INFORMATION) < 0.02 for each in found[kind, cost]),
+                    ", ".join(f"{each['rate']:.4f}" for each in found[kind, cost]),
+                )
+            )
+            tested.append(
+                Claim(
+                    f"{cost}, encoder {ENCODERS[kind]}: the true process is recovered (distance below 0.1)",
+                    all(each["distance"] < 0.1 for each in found[kind, cost]),
+                    ", ".join(f"{each['distance']:.3f}" for each in found[kind, cost]),
+                )
+            )
+    return tested
+
+
+def draw_tables(figure: Any, law: Tensor, tables: dict[Any, Any], found: dict[Any, Any]) -> None:
+    """Data, code, encoder and decoder of the truth and of three trainings, one a column."""
+    elbo, _, least = COSTS
+    data = law.sum(0)
+    shown = {
+        "true process": ((law / data).T, law.sum(1), law / law.sum(1, keepdim=True)),
+        **{
+            f"{cost}\nencoder {ENCODERS[kind]}": tuple(
+                tables[kind, cost][0][k] for k in ("encoder", "marginal", "decoder")
+            )
+            for kind, cost in (("affine", elbo), ("affine", least), ("table", least))
+        },
+    }
+    panels = figure.subplots(4, len(shown), height_ratios=[1, 1, 1.3, 1.3])
+    for column, (title, (encoder, marginal, decoder)) in enumerate(shown.items()):
+        known = exact(law, encoder, marginal, decoder)
+        sent = law @ encoder / law.sum(1, keepdim=True)
+        used = (data @ encoder > 0.005).nonzero()[:, 0]
+        order = used[(decoder[used] @ torch.from_numpy(CHANNEL_LEVELS)).argsort()]
+        top, code, first, second = panels[:, column]
+        top.bar(range(len(data)), data.tolist(), color="0.8", label="true p(x)")
+        top.plot((marginal @ decoder).tolist(), color="#0072B2", label="model's p(x)")
+        top.plot((data @ encoder @ decoder).tolist(), "--", color="#D55E00", label="reconstructions")
+        top.set_title(f"{title}\nR {known['rate']:.3f}, D {known['distortion']:.3f}", fontsize=9)
+        code.bar(range(len(order)), (data @ encoder)[order].tolist(), color="0.8", label="aggregate e(z)")
+        code.plot(marginal[order].tolist(), "k_", markersize=12, label="marginal m(z)")
+        for bit, colour in ((0, "#CC79A7"), (1, "#009E73")):
+            code.plot(sent[bit][order].tolist(), ".", color=colour, label=f"e(z | true bit {bit})")
+        code.set(ylim=(0, 1.9), yticks=(0, 0.5, 1), xlim=(-0.6, len(order) - 0.4))
+        for axes, table, name in ((first, encoder[:, order], "e(z | x)"), (second, decoder[order].T, "d(x | z)")):
+            image = axes.imshow(
+                table.numpy(), origin="lower", aspect="auto", cmap="cividis", vmin=0, interpolation="nearest"
+            )
+            axes.set(xlabel="states z in use, by mean level", xticks=range(len(order)))
+            figure.colorbar(image, ax=axes, label=name if column == len(shown) - 1 else "")
+        for axes, label in zip(
+            panels[:, 0], ("probability of a level", "probability of a state", "x", "x"), strict=True
+        ):
+            axes.set(ylabel=label)
+        top.set(xlabel="level x", ylim=(0, 1.6 * data.max().item()))
+        code.set(xlabel="states z in use, by mean level", xticks=range(len(order)))
+    labels = ("probability of a level", "probability of a state", "level x", "level x")
+    for axes, label in zip(panels[:, 0], labels, strict=True):
+        axes.set(ylabel=label)
+    for axes in panels[:2, 0]:
+        axes.legend(frameon=False, fontsize=6.5, loc="upper left")
+    figure.suptitle(
+        "The ELBO is as content with an unused code; an aim at the true rate needs a smooth encoder to find the truth"
+    )
+
+
+def draw_plane(
+    figure: Any, law: Tensor, known: dict[str, dict[str, float]], tables: dict[Any, Any], found: dict[Any, Any]
+) -> None:
+    """Where trainings end in the plane of rate and distortion, and how the rate gets there."""
+    plane, course = figure.subplots(1, 2)
+    most = entropy(law.sum(0))
+    plane.plot([0, most], [most, 0], color="0.6", label="D = H - R: ELBO = -H")
+    plane.fill_between([0, most], [most, 0], color="0.93")
+    plane.annotate("not to be had", (0.15 * most, 0.3 * most), color="0.4")
+    for name, code in known.items():
+        plane.plot(code["rate"], code["distortion"], "k+", markersize=9)
+        if name != "erasure":
+            plane.annotate(name, (code["rate"], code["distortion"]), (6, 4), textcoords="offset points", fontsize=8)
+    for (kind, cost), runs in found.items():
+        style = {"color": COLOURS[cost], "marker": "o" if kind == "affine" else "s"}
+        rates, distortions = ([each[key] for each in runs] for key in ("rate", "distortion"))
+        label = f"{cost}, {'affine' if kind == 'affine' else 'table'}"
+        plane.plot(rates, distortions, linestyle="", fillstyle="none", label=label, **style)
+        for each in tables[kind, cost]:
+            line = "-" if kind == "affine" else ":"
+            course.plot(each["rates"].tolist(), line, color=COLOURS[cost], linewidth=1)
+    course.axhline(INFORMATION, color="0.6", linewidth=0.8)
+    plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)", title="Where they end")
+    course.set(xlabel="step", ylabel="rate R (nats)", title="How the rate gets there (dotted: free table)")
+    plane.set(xlim=(-0.15, 1.12 * most))
+    plane.legend(frameon=False, fontsize=8)
+    figure.suptitle("Every rate has the same ELBO; |R - 0.5| stops the rate from below only, the multiplier holds it")
