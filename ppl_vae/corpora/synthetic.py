@@ -6,7 +6,7 @@ import numpy as np
 
 from ppl_vae.corpora.raw import Arrays, RawArrays
 
-__all__ = ["FOUR_GAUSSIANS", "bars", "gaussians"]
+__all__ = ["FOUR_GAUSSIANS", "bars", "gaussians", "sphere"]
 
 FOUR_GAUSSIANS = ((-0.61, 0.13), (0.80, 0.08), (0.34, -2.55), (0.16, 2.62))
 """Centres of four Gaussians of scale 1 in the plane, in the order of the codes 00, 01, 10, 11.
@@ -52,7 +52,23 @@ def bars() -> RawArrays:
     return _split(pictures.reshape(-1, 16), columns, ("rows", "columns"))
 
 
-def _split(values: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> RawArrays:
-    whole = Arrays(values.astype(np.float32), labels.astype(np.int64))
+def sphere(dimensions: int) -> RawArrays:
+    r"""Points uniform on the unit sphere of a space of so many dimensions, always the same ones.
+
+    What a decoder with normal noise of a given scale can reach on them is known exactly
+    (:func:`ppl_vae.spheres.best_evidence`), and is the same for every point.
+
+    Example:
+        >>> points = sphere(3).splits["test"].values
+        >>> points.shape, bool(np.allclose((points**2).sum(1), 1))
+        ((2000, 3), True)
+    """
+    points = np.random.default_rng(_SEED).standard_normal((_TRAIN + _TEST, dimensions))
+    points /= np.sqrt((points**2).sum(1, keepdims=True))
+    return _split(points, None, ())
+
+
+def _split(values: np.ndarray, labels: np.ndarray | None, names: tuple[str, ...]) -> RawArrays:
+    whole = Arrays(values.astype(np.float32), None if labels is None else labels.astype(np.int64))
     rows = np.arange(len(whole))
     return RawArrays({"train": whole.take(rows[:_TRAIN]), "test": whole.take(rows[_TRAIN:])}, names)
