@@ -33,6 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dimensions": [3],
         "shares": [0.5],
         "points": 100,
+        "batch": 50,
         "epochs": 2,
         "draws": [4, 8],
         "tested": 20,
@@ -42,6 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dimensions": [2, 3, 10, 50],
         "shares": [0.5, 0.75, 0.9],
         "points": 10_000,
+        "batch": 250,
         "epochs": 12,
         "draws": [16, 64],
         "tested": 500,
@@ -51,6 +53,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dimensions": [2, 3, 10, 50],
         "shares": [0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98],
         "points": 20_000,
+        "batch": 500,
         "epochs": 60,
         "draws": [64, 256],
         "tested": 2_000,
@@ -165,6 +168,7 @@ def run(
     dimensions: list[int],
     shares: list[float],
     points: int,
+    batch: int,
     epochs: int,
     draws: list[int],
     tested: int,
@@ -177,7 +181,8 @@ def run(
         dimensions: Of the space, D.
         shares: Noise below the threshold, in its units; one between the thresholds and one above both are added.
         points: Training data.
-        epochs: Of each training, forty steps each; twice as many by the ELBO, whose steps are cheap.
+        batch: Of them a step.
+        epochs: Of each training; twice as many by the ELBO, whose steps are cheap.
         draws: A datum and step, of the importance weights, in the first two thirds of the epochs and in the last.
         tested: Points that the evidence is measured on.
     """
@@ -196,9 +201,7 @@ def run(
                             [(first, draws[0]), (epochs - first, draws[1])] if way == WEIGHTS else [(2 * epochs, 1)]
                         )
                         rate = 0.05 if decoder == "radius" and (d > 10 or way == ELBO) else 0.02
-                        settings = Settings(
-                            schedule, batch_size=max(1, points // 40), learning_rate=rate, decay="cosine", seed=seed
-                        )
+                        settings = Settings(schedule, batch_size=batch, learning_rate=rate, decay="cosine", seed=seed)
                         name = f"{d}-{slug(place)}-{decoder}-{slug(way)}-{seed}"
                         compute = partial(trained, study, name, decoder, way, sigma, x, settings, tested)
                         cell[decoder, way].append(study.values(name, compute))
@@ -344,8 +347,9 @@ def draw_heat(figure: Any) -> None:
             cmap="cividis",
             interpolation="bilinear",
         )
-        inner = ends[ends > 0]
-        axes.plot(inner, [best_radius(R, 1.0, d) for R in inner], color="#D55E00", linewidth=2, label="best radius r*")
+        inner = np.linspace(sqrt(d) * (1 + 1e-6), most, 80)
+        curve = [best_radius(R, 1.0, d) for R in inner]
+        axes.plot([0, *inner], [0, *curve], color="#D55E00", linewidth=2, label="best radius r*")
         axes.axvline(sqrt(d), color="white", linewidth=1.2, label=r"$\sqrt{D}$: sharp")
         axes.axvline(sqrt(d - 1), color="white", linewidth=1.2, linestyle=":", label=r"$\sqrt{D-1}$: theorem 1")
         axes.plot([0, most], [0, most], color="0.6", linewidth=0.8, linestyle="--", label="r = R")
@@ -366,7 +370,7 @@ def draw_radii(figure: Any, cells: dict[tuple[int, str], dict[str, Any]]) -> Non
         most = 1.08 * max(cell["sigma"] for cell in here) * sqrt(d)
         shares = np.linspace(min(cell["sigma"] for cell in here) * sqrt(d) - 0.05, most, 200)
         above.plot(shares, [best_radius(1.0, share / sqrt(d), d) for share in shares], color="black", label="exact r*")
-        coarse = shares[::2]
+        coarse = shares[::4]
         above.plot(
             coarse,
             [normal_limit(share / sqrt(d), d)["radius"] for share in coarse],
