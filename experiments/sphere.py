@@ -66,6 +66,8 @@ NEAR = 0.02
 """Share of the radius, and nats, that count as arrived."""
 KNOWN = [2, 3, 4, 10, 50, 200, 1000]
 """Dimensions in which what is exact is checked."""
+NORMAL = [2, 3, 10, 50]
+"""Those in which the best normal guide is."""
 
 
 def frames(points: int, dimensions: int) -> Tensor:
@@ -96,8 +98,10 @@ def normal_limit(sigma: float, dimensions: int) -> dict[str, float]:
     .. math:: -\frac D2 \log 2 \pi \sigma^2 - \frac{R^2 + r^2 - 2 r R\, C(m, a, b)}{2 \sigma^2}
         - \mathrm{KL}(m, a, b)
 
-    is highest at r = R C; the other three are searched. Near r = 0 only what is linear in z of z / |z| counts: there a
-    radius pays where :math:`\sigma < R\, \mathrm{E}|z| / D`, which is less than R / sqrt(D).
+    is highest at r = R C; the other three are searched.
+
+    Returns:
+        ``radius``, ``elbo``, and the guide's ``mean``, ``along`` and ``across``.
     """
     (along, one), (across, two) = roots_hermitenorm(80), roots_genlaguerre(40, (dimensions - 3) / 2)
     weights = np.outer(one, two) / (one.sum() * two.sum())
@@ -117,11 +121,14 @@ def normal_limit(sigma: float, dimensions: int) -> dict[str, float]:
     m, a, b = found.x[0], *np.exp(found.x[1:])
     z = m + sqrt(a) * along[:, None]
     radius = float((weights * z / np.sqrt(z**2 + 2 * b * across)).sum()) if value < -1e-9 else 0.0
-    return {"radius": abs(radius), "elbo": collapsed - value}
+    return {"radius": abs(radius), "elbo": collapsed - value, "mean": m, "along": a, "across": b}
 
 
 def normal_threshold(dimensions: int) -> float:
-    """Noise at which the ELBO of the decoder r z / |z| collapses under normal guides: R E|z| / D, for R = 1."""
+    """Noise from which on r = 0 is a local maximum of the ELBO of r z / |z| under normal guides: R E|z| / D, for R = 1.
+
+    Near r = 0 a guide can follow only what is linear in z of z / |z|, whose share of the variance is (E|z|)^2 / D.
+    """
     return sqrt(2) * exp(lgamma((dimensions + 1) / 2) - lgamma(dimensions / 2)) / dimensions
 
 
@@ -271,6 +278,8 @@ def exact_claims() -> list[Claim]:
             1.0, 0.0, scales(d, [])["between"], d
         )
         gained = min(gained, float(-lost.max()))
+    early = {d: normal_limit((normal_threshold(d) + threshold(1.0, d)) / 2, d)["radius"] for d in NORMAL}
+    middle = ", ".join(f"{(normal_threshold(d) * sqrt(d) + 1) / 2:.3f}" for d in NORMAL)
     words = f"D from {KNOWN[0]} to {KNOWN[-1]}"
     return [
         Claim(
@@ -287,6 +296,11 @@ def exact_claims() -> list[Claim]:
             "in the limit the best radius is that found by search",
             bool(worst < 5.1e-4),
             f"{words}: at most {worst:.1g} apart, half a step of the search",
+        ),
+        Claim(
+            "in the limit the ELBO of normal guides collapses before the likelihood does, for the decoder r z / |z|",
+            not any(early.values()),
+            f"for D = {', '.join(map(str, NORMAL))} it has at sigma = {middle} R/sqrt(D)",
         ),
     ]
 
