@@ -253,6 +253,8 @@ def claims_of(name: str, cells: dict[str, Any]) -> list[Claim]:
 def draw_curvature(figure: Any, shown: dict[str, Any]) -> None:
     """Curvature, evidence lost and gap by surface and way of training."""
     bends, losses, gaps = figure.subplots(1, 3)
+    for axes in (losses, gaps):
+        axes.set_yscale("symlog", linthresh=0.01)  # before there are points, or the limits leave some of them out
     for place, cells in enumerate(shown.values()):
         truth = cells["limit"][0].get("curvature")
         if truth is not None:
@@ -275,8 +277,6 @@ def draw_curvature(figure: Any, shown: dict[str, Any]) -> None:
         axes.set(ylabel=label)
         axes.set_title(title, fontsize=9)
         axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    losses.set_yscale("symlog", linthresh=0.01)
-    gaps.set_yscale("symlog", linthresh=0.01)
     figure.legend(loc="outside upper center", ncols=len(COLOURS), frameon=False, fontsize=9)
 
 

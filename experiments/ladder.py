@@ -131,7 +131,7 @@ def climb(
     x = x.to(study.device)
     settings = Settings(schedule=[(epochs, 1)], learning_rate=2e-3, decay="cosine", seed=seed)
     if system.learns:
-        proposal = find("guides", "mean_field").target(model, x[:2], width=128)
+        proposal = find("guides", "mean_field", own=False).target(model, x[:2], width=128)
         learning = Settings(schedule=[(epochs, 16)], learning_rate=2e-3, decay="cosine", seed=seed)
         study.train(f"{name}-{seed}", model, proposal, x[:data], learning, objective=Likelihood())
     model.to(study.device)
@@ -143,7 +143,7 @@ def climb(
     with frozen(model):
         for guide in system.guides:
             torch.manual_seed(seed)
-            guides[guide] = find("guides", guide).target(model, fit[:2], width=128)
+            guides[guide] = find("guides", guide, own=False).target(model, fit[:2], width=128)
             study.train(f"{name}-{guide}-{seed}", model, guides[guide], fit, settings)
     found = ladder(model, guides, fresh, draws=1_000, steps=steps)
     return found.pointwise()

@@ -79,7 +79,8 @@ def fit(study: Study, name: str, seed: int, bits: int, corpus: str, data: int, e
     model = Rbm(**facts(x), bits=bits, prior=prior)
     model.to(study.device)
     model.linear.bias.data.copy_((x.mean(0).clamp(0.01, 0.99)).logit())
-    guide = find("guides", guide_name).target(model, x[:2], **({"width": 128} if guide_name == "mean_field" else {}))
+    options = {"width": 128} if guide_name == "mean_field" else {}
+    guide = find("guides", guide_name, own=False).target(model, x[:2], **options)
     # At a tenth of this rate training ends far from any optimum, and what is compared is how fast each pair learns.
     settings = Settings(schedule=[(epochs, 1)], learning_rate=5e-2, decay="cosine", seed=seed)
     label = name.replace(",", "").replace(" ", "-")

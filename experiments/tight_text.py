@@ -44,9 +44,9 @@ def fit(
     train, validation, test = (getattr(data, s).to(study.device) for s in ("train", "validation", "test"))
     torch.manual_seed(seed)
     model_name, guide_name = PAIRS[name]
-    model = find("models", model_name).target(**facts(train), bits=bits)
+    model = find("models", model_name, own=False).target(**facts(train), bits=bits)
     model.to(study.device)
-    guide = find("guides", guide_name).target(model, train[:2])
+    guide = find("guides", guide_name, own=False).target(model, train[:2])
     settings = Settings(schedule=[(epochs, 1)], learning_rate=3e-3, decay="cosine", seed=seed)
     label = name.replace(",", "").replace(" ", "-")
     study.train(f"{label}-{seed}", model, guide, train, settings, validation=validation)

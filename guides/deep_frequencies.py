@@ -24,4 +24,4 @@ class DeepFrequencies(Factorised):
     """
 
     def __init__(self, model: Callable[[Any], Any], x: Any, layers: int = 2, width: int = 512) -> None:
-        super().__init__(model, x, lambda outputs: Encoder(x, outputs, layers, width, reads="frequencies"))
+        super().__init__(model, x, lambda outputs: Encoder(x, outputs, layers, width, keeps_scale=True))

@@ -10,23 +10,28 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from ppl_vae.noise import Noise
+
 
 class Ppca(PyroModule):
     r"""Probabilistic principal component analysis (Tipping and Bishop 1999, eq. 2), or a Gaussian VAE.
 
     .. math:: z \sim \mathcal{N}(0, I_k), \qquad x \mid z \sim \mathcal{N}(W z + b, \sigma^2 I)
 
-    with sigma learned. The posterior of z is Gaussian with one covariance for all x; it is diagonal, and a factorised
-    guide tight, where the columns of W are orthogonal, and turning W turns z without changing p(x). Hidden layers put
-    a network in the place of Wz + b: the Gaussian VAE, which only a linear network makes tight (Schlesinger,
-    Shekhovtsov and Flach 2021, example 1). Its units are tanh, for a density smooth in z: quadrature then converges
-    quickly.
+    with sigma learned, or as ``sigma`` says. The posterior of z is Gaussian with one covariance for all x; it is
+    diagonal, and a factorised guide tight, where the columns of W are orthogonal, and turning W turns z without
+    changing p(x). Hidden layers put a network in the place of Wz + b: the Gaussian VAE, which only a linear network
+    makes tight (Schlesinger, Shekhovtsov and Flach 2021, example 1). Its units are tanh, for a density smooth in z:
+    quadrature then converges quickly.
 
     Arguments:
         latents: How many, k.
         hidden: Tanh layers before the linear one; 0 is probabilistic PCA.
         width: Units of each.
-        scale: Where sigma starts.
+        sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, by the network; a number, which stays;
+            or ``"schedule:RUN"``, as it was in the course of a run.
+        scale: Where a learned sigma starts.
+        floor: What a learned sigma cannot fall below.
         shape: Of a datum; the data give it.
 
     Raises:
@@ -45,26 +50,39 @@ class Ppca(PyroModule):
     corpus = "gaussians"
 
     def __init__(
-        self, latents: int = 1, hidden: int = 0, width: int = 64, scale: float = 1.0, shape: tuple[int, ...] = (2,)
+        self,
+        latents: int = 1,
+        hidden: int = 0,
+        width: int = 64,
+        sigma: str = "learned",
+        scale: float = 1.0,
+        floor: float = 0.0,
+        shape: tuple[int, ...] = (2,),
     ) -> None:
         super().__init__()
-        if latents < 1 or hidden < 0 or width < 1 or not scale > 0:
+        if latents < 1 or hidden < 0 or width < 1:
             raise ValueError(
-                f"latents and width must be at least 1, hidden at least 0 and scale positive, got latents={latents}, "
-                f"width={width}, hidden={hidden}, scale={scale:g}"
+                f"latents and width must be at least 1 and hidden at least 0, got latents={latents}, width={width}, "
+                f"hidden={hidden}"
             )
         self.latents, self.shape = latents, tuple(shape)
         self.hidden = nn.Sequential()
         for inputs in [latents, *[width] * hidden][:hidden]:
             self.hidden.extend([nn.Linear(inputs, width), nn.Tanh()])
         self.linear = nn.Linear(width if hidden else latents, prod(self.shape))
-        self.log_scale = nn.Parameter(torch.tensor(float(scale)).log())
+        self.noise = Noise(sigma, self.shape, width if hidden else latents, scale, floor)
 
     def forward(self, x: Tensor) -> None:
         prior = self.linear.bias.new_zeros(self.latents)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(prior, 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(self.mean(z), self.log_scale.exp()).to_event(len(self.shape)), obs=x)
+            sigma = self.noise(self.hidden(z)) if self.noise.kind == "vector" else self.noise()
+            pyro.sample("x", dist.Normal(self.mean(z), sigma).to_event(len(self.shape)), obs=x)
+
+    @property
+    def log_scale(self) -> Tensor:
+        """The logarithm of sigma, where it is a scalar without a floor."""
+        return self.noise.log_scale
 
     def mean(self, z: Tensor) -> Tensor:
         """The mean of x given z, ``(..., *shape)``."""
@@ -86,9 +104,12 @@ class Ppca(PyroModule):
         return dist.LowRankMultivariateNormal(b, w, variance.expand_as(b))
 
     def _linear(self) -> tuple[Tensor, Tensor, Tensor]:
-        if len(self.hidden):
-            raise ValueError("posterior and marginal have closed forms for the linear decoder alone; take hidden=0")
-        return self.linear.weight, self.linear.bias, (2 * self.log_scale).exp()
+        if len(self.hidden) or self.noise.kind == "vector":
+            raise ValueError(
+                "posterior and marginal have closed forms for the linear decoder with one sigma alone; take hidden=0 "
+                "and a scalar sigma"
+            )
+        return self.linear.weight, self.linear.bias, self.noise() ** 2
 
     @classmethod
     def maximum_likelihood(cls, x: Tensor, latents: int) -> Ppca:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.bits import JointBits, bit_states
-from ppl_vae.distributions import PackedMultinomial, log_normaliser
+from ppl_vae.distributions import PackedMultinomial
+from ppl_vae.softmax import log_normaliser
 
 
 class TextRbm(PyroModule):

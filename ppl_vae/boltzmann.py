@@ -55,7 +55,7 @@ class HiddenBits(BitsDistribution):
         return self.bits <= ENUMERATED
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self._whole(free_energy(value, self.weight, self.visible, self.hidden) - self.log_c)
+        return self._whole(log_unnormalised(value, self.weight, self.visible, self.hidden) - self.log_c)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -79,7 +79,7 @@ class HiddenBits(BitsDistribution):
 def _draw(weight: Tensor, visible: Tensor, hidden: Tensor, count: int) -> Tensor:
     """Exact draws of the hidden bits, ``(count, hidden)``."""
     starts = range(0, 2 ** len(hidden), BLOCK)
-    logits = torch.cat([free_energy(_states(hidden, start), weight, visible, hidden) for start in starts])
+    logits = torch.cat([log_unnormalised(_states(hidden, start), weight, visible, hidden) for start in starts])
     return _codes(torch.multinomial(logits.softmax(0), count, replacement=True), hidden)
 
 
@@ -89,8 +89,11 @@ def _sweep(z: Tensor, weight: Tensor, visible: Tensor, hidden: Tensor) -> Tensor
     return torch.bernoulli((x @ weight + hidden).sigmoid())
 
 
-def free_energy(z: Tensor, weight: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-    r"""Minus the free energy of hidden bits, :math:`v^\top z + \sum_i \log(1 + \exp(W_i z + u_i))`, ``(...)``."""
+def log_unnormalised(z: Tensor, weight: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
+    r"""Log-probability of hidden bits but for the normaliser, ``(...)``: minus their free energy.
+
+    .. math:: v^\top z + \sum_i \log(1 + \exp(W_i z + u_i))
+    """
     return z @ hidden + functional.softplus(z @ weight.T + visible).sum(-1)
 
 
@@ -132,12 +135,12 @@ def log_partition(
         ends, log_weights = _anneal(weight, visible, hidden, chains, temperatures)
         value, share = log_weights.logsumexp(0) - log(chains), log_weights.softmax(0)
         error = (share * chains).std() / chains**0.5  # of the logarithm, by the delta method
-    surrogate = (share * free_energy(ends, weight, visible, hidden)).sum()
+    surrogate = (share * log_unnormalised(ends, weight, visible, hidden)).sum()
     return value + surrogate - surrogate.detach(), error.item()
 
 
 def _log_sum(start: int, weight: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-    return free_energy(_states(hidden, start), weight, visible, hidden).logsumexp(0)
+    return log_unnormalised(_states(hidden, start), weight, visible, hidden).logsumexp(0)
 
 
 def _states(like: Tensor, start: int) -> Tensor:
@@ -155,6 +158,7 @@ def _anneal(weight: Tensor, visible: Tensor, hidden: Tensor, chains: int, temper
     z = torch.bernoulli(hidden.sigmoid().expand(chains, -1))
     total = functional.softplus(visible).sum() + functional.softplus(hidden).sum() + z.new_zeros(chains)
     for before, now in pairwise(torch.linspace(0, 1, temperatures + 1).tolist()):
-        total += free_energy(z, now * weight, visible, hidden) - free_energy(z, before * weight, visible, hidden)
+        ahead, behind = (log_unnormalised(z, power * weight, visible, hidden) for power in (now, before))
+        total += ahead - behind
         z = _sweep(z, now * weight, visible, hidden)
     return z, total

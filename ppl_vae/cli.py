@@ -20,11 +20,12 @@ from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import CORPORA
 from ppl_vae.errors import on_termination, words_for_errors
 from ppl_vae.estimators import ESTIMATORS
-from ppl_vae.measuring_commands import COMMANDS, with_json
+from ppl_vae.measuring_commands import with_json
 from ppl_vae.pair_command import PairCommand
 from ppl_vae.pairs import available, find
 from ppl_vae.progress import say
 from ppl_vae.runs import Run
+from ppl_vae.searching_commands import COMMANDS
 
 __all__ = ["main"]
 
@@ -103,15 +104,15 @@ def _check_device(value: str) -> None:
 )
 @click.option(
     "--estimator",
-    default="disarm",
+    default="auto",
     show_default=True,
     type=click.Choice(list(ESTIMATORS)),
-    help="Of the gradient through discrete latents.",
+    help="Of the gradient through discrete latents; auto chooses by the pair.",
 )
 @click.option(
     "--control",
     type=click.Choice(["first_order", "none"]),
-    help="Control variate.  [default: first_order, none for enumerate]",
+    help="Control variate.  [default: first_order for those that take it]",
 )
 @click.option("--optimizer", default="Adam", show_default=True, help="Any class of torch.optim.")
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Of the optimizer.")

@@ -7,86 +7,13 @@ from typing import Any
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 from torch.nn import functional
 
 from ppl_vae.batches import PackedCounts
+from ppl_vae.softmax import log_normaliser, log_normaliser_and_gains
 
-__all__ = ["PackedMultinomial", "log_normaliser"]
-
-BLOCK = 2**23
-"""Largest number of logits formed at once (32 MB in float32)."""
-
-
-def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int = BLOCK) -> Tensor:
-    r"""Log-sum-exp of a linear layer, without keeping its output.
-
-    .. math:: A(h) = \log \sum_k \exp(w_k^\top h + b_k)
-
-    Logits are formed for as many rows at a time as fit in ``block`` numbers. Where one block holds them
-    all, the exponentials are kept for the gradient; otherwise the gradient forms each block again.
-
-    Arguments:
-        hidden: Inputs of the layer, ``(..., features)``.
-        weight: ``(vocabulary, features)``.
-        bias: ``(vocabulary,)``.
-        block: Largest number of logits formed at once.
-
-    Returns:
-        ``(...)``, in nats.
-
-    Example:
-        >>> h, w, b = torch.randn(2, 3, 4), torch.randn(5, 4), torch.randn(5)
-        >>> torch.allclose(log_normaliser(h, w, b), (h @ w.T + b).logsumexp(-1), atol=1e-5)
-        True
-    """
-    rows = hidden.reshape(-1, hidden.shape[-1])
-    total: Tensor = _LogNormaliser.apply(rows, weight, bias, max(1, block // len(weight)))
-    return total.reshape(hidden.shape[:-1])
-
-
-def _exponentials(rows: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Exponentials of the logits over their row's largest, and that largest one."""
-    logits = torch.mm(rows, weight.T).add_(bias)  # addmm would first copy the bias into every row
-    high = logits.amax(1, keepdim=True)
-    # Float32 exponentials are tens of times slower where they underflow.
-    return logits.sub_(high).clamp_(min=-80).exp_(), high[:, 0]
-
-
-class _LogNormaliser(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, rows: Tensor, weight: Tensor, bias: Tensor, block: int) -> Tensor:  # type: ignore[no-untyped-def]
-        result = rows.new_empty(len(rows))
-        kept = None
-        for start in range(0, len(rows), block):
-            exponentials, high = _exponentials(rows[start : start + block], weight, bias)
-            result[start : start + block] = exponentials.sum(1).log_().add_(high)
-            kept = exponentials if len(rows) <= block and any(ctx.needs_input_grad) else None
-        ctx.save_for_backward(rows, weight, bias, result, kept)
-        ctx.block = block
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
-        rows, weight, bias, result, kept = ctx.saved_tensors
-        of_rows, of_weight, of_bias = ctx.needs_input_grad[:3]
-        d_rows = torch.empty_like(rows) if of_rows else None
-        d_weight = d_bias = None
-        for start in range(0, len(rows), ctx.block):
-            part = slice(start, start + ctx.block)
-            exponentials = _exponentials(rows[part], weight, bias)[0] if kept is None else kept
-            # The softmax is exponentials / their sum; the division goes into the small operands.
-            scale = gradient[part] / exponentials.sum(1)
-            if d_rows is not None:
-                d_rows[part] = (exponentials @ weight) * scale[:, None]
-            if of_weight:
-                small = rows[part] * scale[:, None]
-                d_weight = exponentials.T @ small if d_weight is None else d_weight.addmm_(exponentials.T, small)
-            if of_bias:
-                d_bias = scale @ exponentials if d_bias is None else d_bias.addmv_(exponentials.T, scale)
-        return d_rows, d_weight, d_bias, None
+__all__ = ["PackedMultinomial"]
 
 
 class PackedMultinomial(TorchDistribution):
@@ -154,6 +81,24 @@ class PackedMultinomial(TorchDistribution):
 
     def log_prob(self, value: PackedCounts) -> Tensor:
         """Log-probability of each document in nats, ``batch_shape``, with the multinomial coefficient."""
+        return self._score(value)[0]
+
+    def log_prob_and_gains(self, value: PackedCounts) -> tuple[Tensor, Tensor]:
+        r"""Log-probability, and what each feature adds to it as it goes from 0 to 1, where all are bits.
+
+        .. math:: x^\top w_j - l \bigl(A(h_{-j}, 1) - A(h_{-j}, 0)\bigr), \qquad
+            A(h \pm e_j) - A(h) = \log \sum_k \mathrm{softmax}_k(W h + b)\, e^{\pm w_{kj}}
+
+        All of them cost two products with the exponentials that the normaliser needs anyway.
+
+        Returns:
+            ``batch_shape`` and ``(*batch_shape, features)``, in nats; the second without gradient.
+        """
+        log_prob, gains = self._score(value, with_gains=True)
+        assert gains is not None
+        return log_prob, gains
+
+    def _score(self, value: PackedCounts, with_gains: bool = False) -> tuple[Tensor, Tensor | None]:
         if not isinstance(value, PackedCounts):
             raise ValueError(
                 f"PackedMultinomial scores PackedCounts, got {type(value).__name__}; "
@@ -169,7 +114,7 @@ class PackedMultinomial(TorchDistribution):
                 f"a batch of {len(value)} documents was scored by a distribution of batch shape "
                 f"{tuple(self.batch_shape)}; give it the lengths and hidden states of the same documents"
             )
-        constant = value.log_coefficient
+        constant, gains = value.log_coefficient, None
         if self.hidden is None:
             assert self.logits is not None
             logits = (
@@ -187,9 +132,40 @@ class PackedMultinomial(TorchDistribution):
                 linear = (self.hidden * words).sum(-1)
             # Thousands of nats of coefficient and of biases all but cancel: they meet in float64.
             constant = constant + (value @ self.bias[:, None].to(constant.dtype))[:, 0]
-            normaliser = log_normaliser(self.hidden, self.weight, self.bias)
+            if with_gains:
+                normaliser, gains = log_normaliser_and_gains(self.hidden, self.weight, self.bias)
+                gains = words.detach() - value.lengths.to(gains.dtype)[:, None] * gains
+            else:
+                normaliser = log_normaliser(self.hidden, self.weight, self.bias)
         lengths = value.lengths.to(linear.dtype)
-        return (linear - lengths * normaliser + constant.to(linear.dtype)).expand(self.batch_shape)
+        return (linear - lengths * normaliser + constant.to(linear.dtype)).expand(self.batch_shape), gains
+
+    def code_features(self) -> Tensor | None:
+        r"""What a code brings to :math:`\log p(x \mid z) = u_z^\top v_x + b_x`, where documents share their codes.
+
+        Returns:
+            ``(codes, features + 1)``: the hidden states, and their normalisers less that of none; nothing where each
+            document has codes of its own, or logits were given.
+        """
+        if self.hidden is None or self.hidden.ndim != 3 or self.hidden.shape[1] != 1:
+            return None
+        assert self.weight is not None and self.bias is not None
+        hidden = self.hidden[:, 0]
+        # Normalised biases: a normaliser near zero has all its digits, which a document's length multiplies.
+        normaliser = log_normaliser(hidden, self.weight, self.bias - self.bias.logsumexp(0))
+        return torch.cat([hidden, normaliser[:, None]], 1)
+
+    def document_features(self, value: PackedCounts) -> tuple[Tensor, Tensor]:
+        """What documents bring to the same: v, ``(documents, features + 1)``, and b, ``(documents,)``, in nats.
+
+        What does not depend on the code, thousands of nats, is in b, in double precision: the products are small.
+        """
+        assert self.weight is not None and self.bias is not None
+        lengths = value.lengths.to(self.weight.dtype)
+        constant = value.log_coefficient
+        bias = self.bias[:, None].to(constant.dtype)
+        constant = constant + (value @ bias)[:, 0] - value.lengths.to(constant.dtype) * self.bias.logsumexp(0)
+        return torch.cat([value @ self.weight, -lengths[:, None]], 1), constant
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> PackedCounts:

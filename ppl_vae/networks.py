@@ -61,13 +61,23 @@ class Encoder(nn.Module):
         layers: Hidden layers; 0 is an affine map.
         width: Units of each.
         reads: How documents are read.
+        keeps_scale: Whether what tells data apart comes through the layers as large as it is from the start (He, Zhang,
+            Ren and Sun 2015, eq. 10). Else each shrinks it: right beside an affine map, but alone all data look
+            alike at first, and a decoder learns to do without the code before the guide has learned to use it.
 
     Shapes:
         A batch to ``(batch, outputs)``.
     """
 
     def __init__(
-        self, x: PackedCounts | Any, outputs: int, layers: int = 2, width: int = 512, reads: Reads = "frequencies"
+        self,
+        x: PackedCounts | Any,
+        outputs: int,
+        layers: int = 2,
+        width: int = 512,
+        reads: Reads = "frequencies",
+        *,
+        keeps_scale: bool = False,
     ) -> None:
         super().__init__()
         if layers < 0 or width < 1:
@@ -76,7 +86,10 @@ class Encoder(nn.Module):
         self.first = FirstLayer(x, widths[0], reads)
         self.rest = nn.Sequential()
         for inputs, units in zip(widths, widths[1:], strict=False):
-            self.rest.extend([nn.ReLU(), nn.Linear(inputs, units)])
+            layer = nn.Linear(inputs, units)
+            if keeps_scale:
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            self.rest.extend([nn.ReLU(), layer])
 
     def forward(self, x: PackedCounts | Tensor) -> Tensor:
         result: Tensor = self.rest(self.first(x))

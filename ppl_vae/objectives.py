@@ -9,14 +9,13 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae import exponential_family
-from ppl_vae.bits import bit_states
-from ppl_vae.choice import make_estimator, refusal
-from ppl_vae.estimators import Code, Estimator, FirstOrder
+from ppl_vae.choice import fit_estimator, make_estimator, refusal
+from ppl_vae.drawing import Codes
+from ppl_vae.estimators import Auto, Code, DisARM, Estimator, FirstOrder, turned
+from ppl_vae.gains import known_gains, knows_gains, scaled_logits
 from ppl_vae.log_weight import Fixed, OwnParameters, check_cover, log_prob, run, shares_codes
 from ppl_vae.losses import NonFiniteError, Objective, blame
 from ppl_vae.modes import evaluating, evaluation_mode, frozen
@@ -26,49 +25,6 @@ from ppl_vae.sites import GuideSite, guide_sites
 __all__ = ["DiscreteELBO", "NonFiniteError"]
 
 Program = Callable[..., Any]
-
-
-class _Codes(Messenger):
-    """Draws the discrete sites of a guide as an estimator wants them and remembers the codes."""
-
-    def __init__(self, estimator: Estimator, sites: list[GuideSite], draws: int, shared: bool) -> None:
-        super().__init__()
-        self.estimator, self.draws, self.shared = estimator, draws, shared
-        self.sites = {site.name: site for site in sites if site.discrete}
-        self.codes: dict[str, Code] = {}
-        self.stride = prod(site.states for site in self.sites.values()) if estimator.exact else 0
-
-    def _pyro_sample(self, msg: Any) -> None:
-        site = self.sites.get(msg["name"])
-        if site is None or msg["is_observed"]:
-            return
-        fn = msg["fn"]
-        if self.estimator.exact:
-            msg["value"] = self._states(site, fn)
-        elif site.kind == "bits" and site.independent:
-            every = exponential_family.bit_logits(fn)
-            assert every is not None
-            logits = every[0]
-            if every.stride(0) and not torch.equal(every, every[:1].expand_as(every)):
-                raise ValueError(
-                    f"the bits of site {site.name!r} have come to depend on other draws, for which "
-                    f"{self.estimator.name} has no right gradient; use loo"
-                )
-            code = self.estimator.draw(logits.detach(), self.draws)
-            self.codes[site.name] = Code(code.bits, code.noise, logits)
-            msg["value"] = code.bits.reshape(fn.shape())
-
-    def _states(self, site: GuideSite, fn: Any) -> Tensor:
-        """Row r holds state (r // stride) mod states of this site: together the rows run over all joint states."""
-        if site.kind == "bits":
-            support = bit_states(site.size, like=exponential_family.bit_logits(fn))
-            support = support.reshape(-1, *[1] * (len(fn.batch_shape) - 1), *fn.event_shape)
-        else:
-            support = fn.enumerate_support(expand=False)[:, 0]
-        self.stride //= site.states
-        rows = fn.batch_shape[0]
-        value = support[torch.arange(rows, device=support.device) // self.stride % site.states]
-        return value if self.shared else value.expand(fn.shape())
 
 
 class DiscreteELBO(Objective):
@@ -83,7 +39,7 @@ class DiscreteELBO(Objective):
 
     Arguments:
         estimator: An :class:`~ppl_vae.estimators.Estimator`, or the name of one, which then comes with the
-            first-order control variate where it takes one.
+            first-order control variate where it takes one; ``"auto"`` chooses by the pair.
         draws: Independent draws a datum; antithetic estimators evaluate a pair for each.
 
     Raises:
@@ -105,12 +61,14 @@ class DiscreteELBO(Objective):
         3.5791
     """
 
-    def __init__(self, estimator: Estimator | str = "disarm", draws: int = 1, **options: Any) -> None:
+    def __init__(self, estimator: Estimator | str = "auto", draws: int = 1, **options: Any) -> None:
         super().__init__(draws, **options)
         self.estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
+        self._chooses = isinstance(self.estimator, Auto)
         self._sites: list[GuideSite] = []
         self._plates = 0
         self._shared = False
+        self._knows_gains = False
 
     def _probe(self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Learns the plates and the guide's sites, once a pair."""
@@ -135,9 +93,16 @@ class DiscreteELBO(Objective):
                 )
         self._plates = max((-frame.dim for frame in frames), default=0)
         self._sites = guide_sites(guide, args, kwargs, self._plates)
+        if self._chooses:
+            known = model if self._plates == 1 else None
+            chosen, line = fit_estimator(Auto(), self._sites, known, *args, **kwargs)
+            self.estimator = FirstOrder(DisARM()) if line else chosen
         reason = refusal(self.estimator, self._sites)
         if reason is not None:
             raise ValueError(reason)
+        self._knows_gains = (
+            self.estimator.needs == "gains" and self._plates == 1 and knows_gains(model, self._sites, args, kwargs)
+        )
         sizes = [size for s in sites["guide"].values() for size in s["fn"].batch_shape]
         if self.estimator.exact and self._plates == 1 and min(sizes, default=0) > 1:
             discrete = {s.name: sites["guide"][s.name]["fn"] for s in self._sites if s.discrete}
@@ -162,15 +127,18 @@ class DiscreteELBO(Objective):
             return prod(site.states for site in self._sites if site.discrete)
         return self.estimator.rows(self.draws)
 
-    def _sum(self, sites: Mapping[str, Any], *, raw: bool = False) -> tuple[Tensor, Tensor]:
+    def _sum(
+        self, sites: Mapping[str, Any], known: Mapping[str, Tensor] | None = None, *, raw: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Log-densities of the sites in the discrete sites' plates, ``(rows, *plates)``, and of others, ``(rows,)``.
 
         Estimators weigh and differentiate probabilities as they are, ``raw``; only f is scaled and masked.
+        Log-densities that are ``known`` are taken as they are.
         """
         own = set(self._frames())
         local = other = torch.zeros(())
         for site in sites.values():
-            value = log_prob(site, raw=raw)
+            value = known[site["name"]] if known and site["name"] in known else log_prob(site, raw=raw)
             value = value.reshape(*[1] * (self._plates + 1 - value.ndim), *value.shape)
             inside = own <= {(f.name, f.dim) for f in site["cond_indep_stack"]}
             keep = {dim for _, dim in own} if inside else set()
@@ -186,14 +154,16 @@ class DiscreteELBO(Objective):
         """The negative ELBO of a batch in nats, a scalar whose gradient is the estimator's."""
         self._probe(model, guide, args, kwargs)
         estimator, rows = self.estimator, self._rows()
-        codes = _Codes(estimator, self._sites, self.draws, self._shared)
+        codes = Codes(estimator, self._sites, self.draws, self._shared)
         proposed = run(guide, args, kwargs, draws=rows, plates=self._plates, handler=codes)
         values = proposed.values_of_latents()
         scored = run(model, args, kwargs, draws=rows, plates=self._plates, handler=Fixed(values))
 
         discrete = {s.name: proposed[s.name] for s in self._sites if s.discrete}
         pathwise = {n: s for n, s in proposed.items() if n not in discrete}
-        model_local, model_other = self._sum(scored)
+        # One run of the likelihood gives its values and, where it knows them, its gains.
+        known = known_gains(scored, discrete) if self._knows_gains and torch.is_grad_enabled() else None
+        model_local, model_other = self._sum(scored, known.log_prob if known else {})
         guide_local, guide_other = self._sum(pathwise)
         by_logits = bool(codes.codes) and len(codes.codes) == len(discrete)
         # Scores have mean zero: only an estimator that weighs them needs the gradient of log q.
@@ -214,21 +184,39 @@ class DiscreteELBO(Objective):
             return -bound
 
         signal = (f + other).detach()
-        surrogate = bound - bound.detach() if bound.requires_grad else torch.zeros_like(bound)
+        surrogate = self._pathwise(f, other, bound)
         if by_logits:
             parts = ("bits", "noise", "logits")
             code = Code(*(torch.cat([getattr(c, part) for c in codes.codes.values()], -1) for part in parts))
             fixed = Code(code.bits, code.noise, code.logits.detach())
-            if isinstance(estimator, FirstOrder):
+            if estimator.needs == "gains":
+                if known is None:
+                    now = (model_local + model_other).detach()
+                    rises = self._gains(model, args, kwargs, now, fixed.bits, values)
+                else:
+                    rises = torch.cat([known.gains[name] for name in codes.codes], -1)
+                gradient = estimator.gradient(rises.detach() - scaled_logits(discrete), fixed)
+            elif isinstance(estimator, FirstOrder):
                 gradient = estimator.gradient(
                     signal, fixed, self._slope(model, guide, args, kwargs, discrete, proposed.indices)
                 )
             else:
                 gradient = estimator.gradient(signal, fixed)
+            if estimator.needs == "slopes":
+                gradient = gradient - estimator.from_slopes(scaled_logits(discrete).expand_as(fixed.bits), fixed)
             surrogate = surrogate + (gradient * code.logits).sum()
         else:
             surrogate = surrogate + (estimator.score_weights(signal, constant) * log_q).sum()
         return -(bound.detach() + surrogate - surrogate.detach())
+
+    def _pathwise(self, f: Tensor, other: Tensor, bound: Tensor) -> Tensor:
+        """Zero, with the gradient of the bound along the draws; of as many as the estimator asks for."""
+        if not bound.requires_grad:
+            return torch.zeros_like(bound)
+        graded = self.estimator.graded(len(f))
+        if graded < len(f) and all(site.kind == "bits" and site.independent for site in self._sites):
+            bound = f[:graded].sum() / graded + (other[:graded].sum() / graded if other.ndim else other)
+        return bound - bound.detach()
 
     def _slope(
         self,
@@ -258,9 +246,29 @@ class DiscreteELBO(Objective):
                     f"the first-order control variate evaluates the model at bits between 0 and 1 "
                     f"(sites {list(bits)}), which it refuses: {error}; use an estimator without it (--control none)"
                 ) from error
-        found = []
-        for (name, site), slope in zip(bits.items(), slopes, strict=True):
-            # log q is linear in the bits with slope logits, scaled and masked as its site is.
-            scale = scale_and_mask(torch.ones_like(logits[name][..., 0]), site["scale"], site["mask"])
-            found.append(slope.reshape(logits[name].shape) - scale[..., None] * logits[name])
-        return torch.cat(found, -1)
+        own = [slope.reshape(logits[name].shape) for name, slope in zip(bits, slopes, strict=True)]
+        return torch.cat(own, -1) - scaled_logits(bits)
+
+    def _gains(
+        self,
+        model: Program,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        log_joint: Tensor,
+        bits: Tensor,
+        values: dict[str, Tensor],
+    ) -> Tensor:
+        """What log p(x, z) rises by as one bit goes from 0 to 1, ``(rows, *plates, bits)``: the model runs for each."""
+        sites, size = [site for site in self._sites if site.discrete], bits.shape[-1]
+        others = {site.name: values[site.name] for site in self._sites if not site.discrete}
+        fixed = values | {
+            n: v.expand(len(bits), *v.shape[1:]).repeat(size, *[1] * (v.ndim - 1)) for n, v in others.items()
+        }
+        for site, part in zip(sites, turned(bits).flatten(0, 1).split([site.size for site in sites], -1), strict=True):
+            fixed[site.name] = part.reshape(-1, *values[site.name].shape[1:])
+        with torch.no_grad():
+            scored = run(model, args, kwargs, draws=size * len(bits), plates=self._plates, handler=Fixed(fixed))
+            local, other = self._sum(scored)
+        change = (local + other).unflatten(0, (size, len(bits))) - log_joint
+        gains: Tensor = (1 - 2 * bits) * change.reshape(size, *bits.shape[:-1]).movedim(0, -1)
+        return gains

@@ -50,11 +50,23 @@ class Opened:
             return None
         return torch.randperm(whole, generator=torch.Generator().manual_seed(count))[:count].sort().values
 
+    def titles(self, split: str) -> tuple[str, ...] | None:
+        """A name for each datum of a split, in its order; None if the corpus has none."""
+        parts = [getattr(self.corpus, f"{name}_titles") for name in self._behind(split)]
+        return None if any(part is None for part in parts) else tuple(title for part in parts for title in part)
+
+    def labels(self, split: str) -> torch.Tensor | None:
+        """Class of each datum of a split, ``(data,)``; None if the corpus has none."""
+        parts = [getattr(self.corpus, f"{name}_labels") for name in self._behind(split)]
+        return None if any(part is None for part in parts) else torch.cat(parts)
+
+    def _behind(self, split: str) -> list[str]:
+        """The splits of the corpus whose data stand behind one of the run's."""
+        return ["train", "validation"] if split == "train" and "validation" not in self.splits else [split]
+
     def name_worst(self, what: str, split: str, count: int, worst: list[int], values: torch.Tensor) -> None:
         """Says which data are worst, by title where the corpus has titles."""
-        titles = getattr(self.corpus, f"{split}_titles")
-        if split == "train" and "validation" not in self.splits:
-            titles = None  # retraining has put other data behind them
+        titles = self.titles(split)
         rows = self.chosen(split, count)
         found = []
         for i in worst:

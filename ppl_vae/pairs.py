@@ -196,10 +196,15 @@ def available(kind: Kind) -> tuple[list[Definition], dict[str, str]]:
     return found, broken
 
 
-def find(kind: Kind, name: str) -> Definition:
+def find(kind: Kind, name: str, *, own: bool = True) -> Definition:
     """A model or guide by path (``models/text.py``) or name (``text``).
 
     A file of the working folder wins over a shipped one of the same name.
+
+    Arguments:
+        kind: Which folder.
+        name: Or path.
+        own: Whether the working folder is looked at, too: an experiment means the shipped ones.
 
     Raises:
         ValueError: If there is none, listing the choices; or if its file does not load, with the reason.
@@ -208,7 +213,7 @@ def find(kind: Kind, name: str) -> Definition:
     shipped = _shipped(kind)
     if path.suffix == ".py" and path.is_file():
         file = path
-    elif path.stem in _own(kind) and path.parent in (Path("."), Path(kind)):
+    elif own and path.stem in _own(kind) and path.parent in (Path("."), Path(kind)):
         file = _own(kind)[path.stem]
     elif path.stem in shipped and path.suffix in ("", ".py") and path.parent in (Path("."), Path(kind)):
         file = shipped[path.stem]

@@ -127,7 +127,7 @@ class Study:
         guide.to(self.device)
         if objective is None:
             sites = guide_sites(guide, (x[:2],))
-            objective = DiscreteELBO(fit_estimator(make_estimator(estimator), sites)[0])
+            objective = DiscreteELBO(fit_estimator(make_estimator(estimator), sites, model, x[:2])[0])
         trainer = Trainer(model, guide, objective, run, settings)
         with kept_random_state(settings.seed):
             if not trainer.resume():

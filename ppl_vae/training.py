@@ -21,6 +21,10 @@ from ppl_vae.settings import Settings
 
 __all__ = ["Trainer"]
 
+NOTHING = (
+    "there is nothing to train: neither the model nor the guide has a parameter that is learned; give the model one "
+    "(its options say which it may learn), or take a guide with parameters"
+)
 CHECKPOINT_SECONDS = 15.0
 
 
@@ -57,10 +61,7 @@ class Trainer:
         self.parameters = {n: p for n, p in self.loss.named_parameters() if p.requires_grad}
         kind = getattr(torch.optim, settings.optimizer)
         if not self.parameters:
-            raise ValueError(
-                "there is nothing to train: neither the model nor the guide has a parameter that is learned; give the "
-                "model one (its options say which it may learn), or take a guide with parameters"
-            )
+            raise ValueError(NOTHING)
         options: dict[str, Any] = {"weight_decay": settings.weight_decay} if settings.weight_decay else {}
         if "fused" in inspect.signature(kind).parameters:
             options["fused"] = True  # one pass over each parameter: ten times faster for millions of them
@@ -68,6 +69,10 @@ class Trainer:
             self.optimizer = kind(list(self.parameters.values()), lr=settings.learning_rate, **options)
         except TypeError as error:
             raise ValueError(f"optimizer {settings.optimizer} does not take these options: {error}") from error
+        # What follows the training (``at``) and what is recorded beside the bound (``traced``): see ppl_vae.noise.
+        modules = [module for part in (model, guide) for module in part.modules()]
+        self._following = [module for module in modules if callable(getattr(module, "at", None))]
+        self._traced = [module for module in modules if callable(getattr(module, "traced", None))]
         self.epoch = 0
         self.best = -math.inf
         self.best_epoch = 0
@@ -119,14 +124,16 @@ class Trainer:
         self.objective.draws = settings.draws(epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate(epoch)
-        begun, total = time.monotonic(), 0.0
+        begun, total, batches = time.monotonic(), 0.0, math.ceil(len(train) / settings.batch_size)
+        start = {f"{n}_start": value for n, value in self._traces().items()} if epoch == 1 else {}
         for module in (self.model, self.guide):
             # A frozen one must stay what it was measured as: its running statistics are not to move.
             module.train(any(parameter.requires_grad for parameter in module.parameters()))
         for step, x in enumerate(self._batches(train, epoch), 1):
+            self._go(epoch - 1 + (step - 1) / batches)
             try:
                 with matmul_precision("medium" if settings.precision == "bf16" else "highest"):
-                    total += self._step(x)
+                    total += self.step(x)
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"epoch {epoch}, batch {step}: {error}; the state of epoch {self.epoch} is kept; "
@@ -134,9 +141,10 @@ class Trainer:
                 ) from error
             reporter.advance(1, self._words(total / min(step * settings.batch_size, len(train)), begun, step))
         self.epoch = epoch
+        self._go(epoch)
         seconds = time.monotonic() - begun
         row = {"epoch": epoch, "draws": self.objective.draws, "learning_rate": settings.rate(epoch)}
-        row[f"train_{measures}"] = total / len(train)
+        row |= {f"train_{measures}": total / len(train), **start, **self._traces()}
         score = float(epoch)
         if validation is not None:
             with kept_random_state(settings.seed):
@@ -153,6 +161,13 @@ class Trainer:
             self._best = self._snapshot(best=True)
         self._good = self._snapshot()
 
+    def _go(self, position: float) -> None:
+        for module in self._following:
+            module.at(position)  # type: ignore[operator]
+
+    def _traces(self) -> dict[str, float]:
+        return {name: value for module in self._traced for name, value in module.traced().items()}  # type: ignore[operator]
+
     def _words(self, bound: float, begun: float, step: int) -> str:
         speed = step * self.settings.batch_size / max(time.monotonic() - begun, 1e-6)
         words = f"epoch {self.epoch + 1}: {bound:.2f}"
@@ -168,7 +183,8 @@ class Trainer:
         for start in range(0, len(train), self.settings.batch_size):
             yield train[order[start : start + self.settings.batch_size].to(train.device)]
 
-    def _step(self, x: Any) -> float:
+    def step(self, x: Any) -> float:
+        """One update by a batch; the bound summed over it, in nats."""
         self.optimizer.zero_grad(set_to_none=True)
         loss: Tensor = self.loss(x)
         # The mean over the batch: a learning rate then means the same for every batch size.

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyro
 import torch
+from torch.distributions import constraints
 
+from ppl_vae import exponential_family
 from ppl_vae.batches import PackedCounts, concatenate
 from ppl_vae.choice import fit_estimator, make_estimator
 from ppl_vae.corpora import Corpus, load_corpus
 from ppl_vae.evidence import measure, plan
 from ppl_vae.likelihood import Likelihood
+from ppl_vae.log_weight import run as run_program
 from ppl_vae.losses import Objective
+from ppl_vae.modes import evaluating
 from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.pairs import Definition, Kind, check_fit, find
 from ppl_vae.progress import Reporter, say
@@ -24,10 +29,16 @@ from ppl_vae.runs import Checkpoint, Interrupted, Run
 from ppl_vae.settings import Settings
 from ppl_vae.sites import guide_sites
 from ppl_vae.summary import Split, Summary
-from ppl_vae.training import Trainer
+from ppl_vae.training import NOTHING, Trainer
 
 __all__ = ["Pair", "load_data", "make_objective", "train"]
 
+SUPPORTS = (
+    (constraints.boolean, "zeros and ones"),
+    (constraints.nonnegative_integer, "whole numbers from 0"),
+    (constraints.unit_interval, "numbers from 0 to 1"),
+)
+"""What data a family takes, in words."""
 KINDS: tuple[Kind, ...] = ("models", "guides")
 
 
@@ -127,7 +138,10 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
     device = torch.device(config["device"])
     splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
     pair = Pair.build(config, splits["train"])
+    check_support(pair.model, splits)
     objective, how = make_objective(config, pair, settings, splits["train"][:2])
+    if not any(parameter.requires_grad for parameter in objective(pair.model, pair.guide).parameters()):
+        raise ValueError(NOTHING)
     run = Run.open(folder) if resume else Run.create(folder, config | {"fingerprint": corpus.fingerprint})
     say(
         f"{pair.words}: {len(splits['train'])} training, {len(splits['validation'])} validation, "
@@ -140,6 +154,28 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
         raise Interrupted(f"ppl-vae train --resume {folder}") from error
 
 
+def check_support(model: torch.nn.Module, splits: Mapping[str, Any]) -> None:
+    """Looks at whether the model can have made the data, where it observes tensors of bits, counts or shares.
+
+    Raises:
+        ValueError: If not, naming the site, a value and the remedy: what the model would give them is no likelihood.
+    """
+    with evaluating(model), kept_random_state():
+        scored = run_program(model, (splits["train"][:2],), {}, draws=1)
+    for name, site in scored.items():
+        base = exponential_family.base(site["fn"])
+        wants = next((words for kind, words in SUPPORTS if base.support is kind), None)
+        if not site["is_observed"] or wants is None:
+            continue
+        for split, x in splits.items():
+            wrong = x[~base.support.check(x)] if isinstance(x, torch.Tensor) else torch.empty(0)
+            if len(wrong):
+                raise ValueError(
+                    f"site {name!r} is {type(base).__name__} and takes {wants}, but the {split} data have "
+                    f"{wrong[0].item():g}; take data of that kind, or a model of numbers"
+                )
+
+
 def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: Any) -> tuple[Objective, str]:
     """What the pair is trained on, and how its gradient is come by, in words; mends the schedule where it must."""
     fewest = min(draws for _, draws in settings.schedule)
@@ -150,7 +186,7 @@ def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: An
             say("note: the importance-weighted bound of a single draw is the ELBO: take --draws 16 or more")
         return likelihood, how
     sites = guide_sites(pair.guide, (x,))
-    estimator, line = fit_estimator(make_estimator(config["estimator"], config["control"]), sites)
+    estimator, line = fit_estimator(make_estimator(config["estimator"], config["control"]), sites, pair.model, x)
     asked = config["control"] is not None or estimator.name != config["estimator"]
     if line and asked:
         say(f"note: {line}")

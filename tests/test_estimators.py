@@ -1,13 +1,29 @@
+import math
+
 import pytest
 import torch
 
 from ppl_vae.bits import bit_states
-from ppl_vae.estimators import ARM, ESTIMATORS, Code, DisARM, Enumerate, FirstOrder, LeaveOneOut, estimate
+from ppl_vae.estimators import (
+    ARM,
+    ARMS,
+    ESTIMATORS,
+    Auto,
+    Code,
+    DisARM,
+    Double,
+    Enumerate,
+    FirstOrder,
+    LeaveOneOut,
+    Local,
+    estimate,
+)
 from tests.statistics import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-SAMPLING = [ARM(), DisARM(), LeaveOneOut(), FirstOrder(ARM()), FirstOrder(DisARM()), FirstOrder(LeaveOneOut())]
+PLAIN = [ARM(), DisARM(), ARMS(), LeaveOneOut()]
+SAMPLING = [*PLAIN, *map(FirstOrder, PLAIN), Double(), Local(), Auto()]
 
 
 def value(bits: int):
@@ -81,6 +97,52 @@ def test_a_linear_function_has_no_noise_left_under_the_control_variate():
     torch.testing.assert_close(samples, (slope * mean * (1 - mean)).expand(5, 2, 4))
 
 
+def test_two_draws_of_arms_are_disarm():
+    """Given the same pair of codes, which either draws with the same probabilities."""
+    logits, pair = torch.tensor([[1.5, 0.0, -0.4]]), torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]])[:, None]
+    drawn = ARMS().draw(logits, 4000)
+    f = torch.tensor([[5.0], [3.0]])
+    many = ARMS().draw(logits.expand(4000, 3), 2)
+    assert (many.bits.sum(0)[:, 0] >= 1).all()
+    assert many.bits.sum(0)[:, 1].eq(1).all()
+    assert_mean(many.bits[0], logits[0].sigmoid())
+    assert_mean(drawn.bits, logits.sigmoid())
+    of_two = ARMS().gradient(f, Code(pair, many.noise[:, :1], logits))
+    torch.testing.assert_close(of_two, DisARM().gradient(f, Code(pair, pair, logits)))
+
+
+@pytest.mark.parametrize("draws", [2, 3, 10])
+def test_correlation_of_draws_that_exclude_each_other(draws):
+    logits = torch.tensor([[2.0, 0.3, -1.0, -4.0]])
+    code = ARMS().draw(logits.expand(20_000, 4), draws)
+    mean = logits[0].sigmoid()
+    covariance = (code.bits[0] - mean) * (code.bits[1] - mean)
+    assert_mean(covariance, (1 - 1 / code.noise[0, 0]) * mean * (1 - mean))
+    assert (code.noise < 1).all()  # correlations are negative
+
+
+def test_arms_of_bits_that_are_all_but_certain():
+    torch.set_default_dtype(torch.float32)
+    logits = torch.tensor([[200.0, -200.0, 0.0]])
+    found = estimate(ARMS(), value(3), logits, 4)
+    assert found.isfinite().all()
+    assert (found[0, :2] == 0).all()
+
+
+def test_a_bit_that_others_do_not_touch_has_no_noise_left_under_local_expectations():
+    logits = torch.randn(2, 4)
+    samples = torch.stack([estimate(Local(), lambda z: (3 * z).exp().sum(-1), logits) for _ in range(5)])
+    mean = logits.sigmoid()
+    torch.testing.assert_close(samples, ((math.e**3 - 1) * mean * (1 - mean)).expand(5, 2, 4))
+
+
+def test_a_linear_function_has_no_noise_left_under_double_control_variates():
+    logits, slope = torch.randn(2, 4), torch.randn(4)
+    samples = torch.stack([estimate(Double(), lambda z: z @ slope, logits, 3) for _ in range(5)])
+    mean = logits.sigmoid()
+    torch.testing.assert_close(samples, (slope * mean * (1 - mean)).expand(5, 2, 4))
+
+
 def test_disarm_is_never_noisier_than_arm():
     """It is ARM's mean given the bits: on the same draws its mean square is no larger, up to the noise of the test."""
     logits, f = torch.randn(1, 6), value(6)
@@ -107,6 +169,8 @@ def test_limits_are_named():
         ARM().score_weights(torch.zeros(2), torch.zeros(2))
     with pytest.raises(ValueError, match="enumerate is exact: it takes no control variate"):
         FirstOrder(Enumerate())
+    with pytest.raises(ValueError, match="local works from the gains of f: it takes no control variate"):
+        FirstOrder(Local())
     with pytest.raises(ValueError, match="needs the slope"):
         FirstOrder(ARM()).gradient(torch.zeros(2, 1), ARM().draw(torch.zeros(1, 1), 1))
 

@@ -30,7 +30,13 @@ def exact_elbo(pair: BitsOfPoints, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("bits", [1, 3])
 @pytest.mark.parametrize(
-    ("name", "control"), [("arm", False), ("disarm", False), ("disarm", True), ("loo", False), ("loo", True)]
+    ("name", "control"),
+    [
+        *((name, control) for name in ("arm", "disarm", "arms", "loo") for control in (False, True)),
+        ("double", None),
+        ("local", None),
+        ("auto", None),
+    ],
 )
 def test_mean_gradient_of_a_stock_pair_is_the_enumerated_one(name, control, bits, batch):
     pair, x = BitsOfPoints(bits), torch.randn(batch, 3)
@@ -433,7 +439,9 @@ def test_mismatched_pairs_and_names_are_refused():
     pair, x = BitsOfPoints(2), torch.randn(4, 3)
     with pytest.raises(ValueError, match=r"guide draws \['n'\] but the latents of the model are \['z'\]"):
         DiscreteELBO().loss(pair.model, counting, x)
-    with pytest.raises(ValueError, match="unknown estimator 'amr'; choose from disarm, arm, loo, enumerate"):
+    with pytest.raises(
+        ValueError, match="unknown estimator 'amr'; choose from auto, local, disarm, arm, arms, loo, double, enumerate"
+    ):
         DiscreteELBO("amr")
 
 

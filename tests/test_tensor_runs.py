@@ -109,7 +109,7 @@ def test_an_interrupted_training_ends_as_if_never_interrupted(folder, monkeypatc
     assert "validation" not in whole["splits"]
     rows = [json.loads(line) for line in Path("whole/retrain-metrics.jsonl").read_text().splitlines()]
     assert [row["learning_rate"] for row in rows] == pytest.approx([0.02, 0.015, 0.005][: len(rows)])
-    step, count = Trainer._step, iter(range(10**6))
+    step, count = Trainer.step, iter(range(10**6))
 
     def interrupted(self, x):
         if next(count) == stop:
@@ -117,7 +117,7 @@ def test_an_interrupted_training_ends_as_if_never_interrupted(folder, monkeypatc
         return step(self, x)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_step", interrupted)
+        patched.setattr(Trainer, "step", interrupted)
         assert invoke(*options, "--out", "stopped").exit_code == 130
     assert done("train", "--resume", "stopped")["splits"] == whole["splits"]
     for name in ("train-last", "retrain-last"):
@@ -186,6 +186,20 @@ def test_data_of_a_shape_that_broadcasts_are_refused(folder):
     told = words("train", "bits.py", "--corpus", "pictures.npz", "--batch-size", "6")
     assert "data of shape (6, 6) do not fit the model (" in told
     assert "choose another corpus" in told
+    assert not Path("runs").exists()
+
+
+def test_data_that_the_model_cannot_have_made_are_refused(folder):
+    data = np.load("bits.npz")["train"].astype(float)
+    data[100] = 0.5
+    np.savez("grey.npz", train=data, test=data[:2])
+    told = words("train", "bits.py", "--corpus", "grey.npz")
+    assert "site 'x' is Bernoulli and takes zeros and ones, but the train data have 0.5; take data of that kind" in told
+    assert not Path("runs").exists()
+
+
+def test_nothing_to_train_leaves_no_run(folder):
+    assert "there is nothing to train" in words("train", "gmm", "--guide", "posterior")
     assert not Path("runs").exists()
 
 

@@ -14,7 +14,8 @@ from ppl_vae.batches import PackedCounts
 from ppl_vae.bits import AutoregressiveBits, JointBits, bit_states
 from ppl_vae.diagnostics import split_gap, tightness
 from ppl_vae.diagnostics.affine import regress
-from ppl_vae.distributions import PackedMultinomial, log_normaliser
+from ppl_vae.distributions import PackedMultinomial
+from ppl_vae.softmax import log_normaliser
 from tests.pairs_in_small import documents
 from tests.statistics import assert_mean
 

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from ppl_vae.corpora.corpus import Corpus
 from ppl_vae.corpora.load import CORPORA, DOCUMENTS, TENSORS, data_of, load_corpus
+from ppl_vae.corpora.query import Query, read_query
 from ppl_vae.corpora.synthetic import FOUR_GAUSSIANS
 
-__all__ = ["CORPORA", "DOCUMENTS", "FOUR_GAUSSIANS", "TENSORS", "Corpus", "data_of", "load_corpus"]
+__all__ = [
+    "CORPORA",
+    "DOCUMENTS",
+    "FOUR_GAUSSIANS",
+    "TENSORS",
+    "Corpus",
+    "Query",
+    "data_of",
+    "load_corpus",
+    "read_query",
+]

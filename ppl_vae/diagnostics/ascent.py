@@ -75,7 +75,7 @@ def best_member(
     restarts: int = 4,
     rate: float = 0.1,
     step_draws: int = 2,
-    estimator: Estimator | str = "disarm",
+    estimator: Estimator | str = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> Ascent:
     r"""Maximises the ELBO of each datum over its own parameters, the model fixed.
@@ -170,7 +170,7 @@ class _Climb:
         count, data = self.starts.shape[:2]
         free = FreeGuide(self.family.make, self.starts.flatten(0, 1))
         x = self.x[torch.arange(data, device=self.own.device).repeat(count)]
-        estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)))
+        estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)), self.model, x)
         # Without antithetic pairs and control variate a gradient is so much noisier.
         enough = step_draws if estimator.factorised else 4 * step_draws
         objective = DiscreteELBO(estimator, draws=max(enough, estimator.least_draws))

@@ -43,7 +43,7 @@ def split_gap(
     steps: int = 600,
     draws: int = 200,
     restarts: int = 4,
-    estimator: Estimator | str = "disarm",
+    estimator: Estimator | str = "auto",
     measurement: Measurement | None = None,
     progress: Progress | None = None,
 ) -> Gap:

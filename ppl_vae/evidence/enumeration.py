@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.bits import bit_states
+from ppl_vae.evidence.products import Products
 from ppl_vae.evidence.results import Estimate, Measurement
 from ppl_vae.log_weight import Sites, check_cover, latents, log_joint, log_proposal, run, shares_codes
 from ppl_vae.randomness import kept_random_state
@@ -24,6 +25,8 @@ Progress = Callable[[int], None]
 
 CELLS = 2**22
 """Largest number of (code, datum) cells held at once: 16 MB, which the allocator still recycles."""
+BLOCK = 2**11
+"""Most codes scored by one run of the programs."""
 
 
 class States:
@@ -108,8 +111,39 @@ def enumerate_states(
     if guide is not None:
         check_cover(states.run, run(guide, (x[:1],), {}, draws=1))
     shared = states.shared(partial(log_joint, model), *([partial(log_proposal, guide)] if guide is not None else []))
+    found = _by_products(model, guide, x, states, progress) if shared else None
+    evidence, bound = found or _by_densities(model, guide, x, states, shared, progress)
+    if guide is None:
+        return evidence
+    method = f"enumeration of {states.count} states"
+    return Measurement(
+        Estimate(bound, method, "exact"),
+        Estimate(evidence, method, "exact"),
+        Estimate(evidence - bound, method, "exact"),
+    )
+
+
+def _by_products(
+    model: Program, guide: Program | None, x: Any, states: States, progress: Progress | None
+) -> tuple[Tensor, Tensor] | None:
+    """Evidence and bound where codes and data meet in matrix products only; None where they do not."""
+    try:
+        products = Products(model, guide, x, states.codes(0, 2, len(x), True))
+        for start in range(0, states.count, BLOCK):
+            products.add(states.codes(start, start + BLOCK, len(x), True))
+            if progress:
+                progress(min(BLOCK, states.count - start) * len(x))
+    except ValueError:
+        return None
+    return products.result()
+
+
+def _by_densities(
+    model: Program, guide: Program | None, x: Any, states: States, shared: bool, progress: Progress | None
+) -> tuple[Tensor, Tensor]:
+    """Evidence and bound of any pair, from the log-densities of its sites."""
     width = 1 if isinstance(x, PackedCounts) else x[0].numel()
-    block = max(1, min(2**11, CELLS // (len(x) * width)))
+    block = max(1, min(BLOCK, CELLS // (len(x) * width)))
     precise = torch.float32 if states.device.type == "mps" else torch.float64
     evidence = torch.full((len(x),), -torch.inf, dtype=precise, device=states.device)
     bound, mass, reference = torch.zeros_like(evidence), torch.zeros_like(evidence), None
@@ -131,14 +165,5 @@ def enumerate_states(
         if progress:
             progress(joint.numel())
     assert reference is not None
-    evidence = reference + evidence
-    if guide is None:
-        return evidence
     # Probabilities add up to one but for rounding, which the size of the log-densities would magnify.
-    bound = reference + bound / mass
-    method = f"enumeration of {states.count} states"
-    return Measurement(
-        Estimate(bound, method, "exact"),
-        Estimate(evidence, method, "exact"),
-        Estimate(evidence - bound, method, "exact"),
-    )
+    return reference + evidence, reference + bound / mass

@@ -1,0 +1,96 @@
+"""Exact evidence by enumeration: seconds once the data are in memory, and how far float32 is from float64.
+
+    python -m benchmarks.evidence --bits 16 --hidden 0
+
+Codes and documents meet in matrix products where the pair allows it; "by densities" is the general path, that of any
+pair. The reference in float64 goes the general path too, on a sample of the documents.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from unittest import mock
+
+import click
+import pyro
+import torch
+from rich.table import Table
+
+from benchmarks.setting import Setting, keep_corpus, read_corpus
+from benchmarks.steps import finish, options
+from ppl_vae.evidence import enumeration
+from ppl_vae.modes import evaluating
+from ppl_vae.sites import guide_sites
+
+GENERAL = mock.patch.object(enumeration, "_by_products", lambda *args: None)
+
+
+@click.command()
+@click.option("--bits", default=16, show_default=True)
+@click.option("--hidden", default=0, show_default=True, help="ReLU layers of the decoder.")
+@click.option("--general/--no-general", default=False, help="Also time the general path: ten times longer.")
+@click.option("--sample", default=100, show_default=True, help="Documents that are compared with float64.")
+@options
+def main(
+    bits: int,
+    hidden: int,
+    general: bool,
+    sample: int,
+    corpus: str,
+    vocabulary: int,
+    documents: int,
+    blocks: int,
+    seconds: float,
+    threads: int,
+    matmul_precision: str,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Time the exact evidence of a corpus, alone and with the bound."""
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(matmul_precision)
+    pyro.enable_validation(False)
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        x = read_corpus(keep_corpus(corpus, documents, vocabulary, Path(folder)))
+    model, guide = Setting(hidden=hidden, bits=bits).pair(x)
+    # As large as training makes them: an untrained model's codes are all alike.
+    model.words.weight.data *= 3
+    guide.encoder.weight.data *= 30
+    sites, some = guide_sites(model, (x[:2],)), x[:: max(1, len(x) // sample)]
+    rows = []
+    with evaluating(model, guide):
+        for path in ("products", "densities")[: 1 + general]:
+            for bound in (False, True):
+                with GENERAL if path == "densities" else nullcontext():
+                    found = enumeration.enumerate_states(model, guide if bound else None, some, sites)
+                    begun, busy = time.perf_counter(), time.process_time()
+                    enumeration.enumerate_states(model, guide if bound else None, x, sites)
+                    taken = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - busy}
+                with GENERAL:
+                    exact = enumeration.enumerate_states(model.double(), guide.double() if bound else None, some, sites)
+                model.float(), guide.float()
+                pairs = (
+                    [(getattr(found, n).pointwise, getattr(exact, n).pointwise) for n in ("evidence", "elbo")]
+                    if bound
+                    else [(found, exact)]
+                )
+                error = max((one - other).abs().max().item() for one, other in pairs)
+                rows.append({"path": path, "bound": bound} | taken | {"largest_error": error})
+    table = Table(title=f"{len(x)} documents, {vocabulary} words, {2**bits} codes, {hidden} hidden layers")
+    for column in ("by", "", "seconds", "CPU seconds", "largest error, nats"):
+        table.add_column(column, justify="left" if column in ("by", "") else "right")
+    for row in rows:
+        words = "evidence and bound" if row["bound"] else "evidence"
+        table.add_row(
+            row["path"], words, f"{row['seconds']:.2f}", f"{row['cpu_seconds']:.2f}", f"{row['largest_error']:.1e}"
+        )
+    finish({"bits": bits, "hidden": hidden, "documents": len(x), "rows": rows}, [table], as_json, out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Ways to take a training step of the text model, one file each, by name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from benchmarks.setting import Setting
+from ppl_vae.batches import PackedCounts
+
+__all__ = ["PEERS", "Peer", "load"]
+
+
+class Peer(ABC):
+    """One way to take a step, from a batch of packed documents to updated parameters.
+
+    Arguments:
+        setting: The model and its guide.
+        x: The training documents.
+    """
+
+    def __init__(self, setting: Setting, x: PackedCounts) -> None:
+        self.setting = setting
+
+    @abstractmethod
+    def step(self, x: PackedCounts) -> None:
+        """One update by a batch, done when it returns."""
+
+    def gradient(self, x: PackedCounts) -> Tensor:
+        """One estimate of the gradient of the mean loss of a batch, flat: each layer's weight ``(outputs, inputs)``
+        and bias, the decoder's before the encoder's."""
+        raise NotImplementedError
+
+
+PEERS = {
+    "ours": "ours:Ours",
+    "ours-arm": "ours:OursARM",
+    "pyro-trace": "pyro_svi:Trace",
+    "pyro-trace-pairs": "pyro_svi:TracePairs",
+    "pyro-tracegraph": "pyro_svi:TraceGraph",
+    "torch-arm": "dense_torch:Eager",
+    "torch-arm-compiled": "dense_torch:Compiled",
+    "jax-arm": "dense_jax:JaxARM",
+    "numpyro-tracegraph": "numpyro_svi:NumPyroTraceGraph",
+    "floor": "floor:Floor",
+    "floor-bf16": "floor:FloorBF16",
+}
+"""Where each is, by name. The floor is no step: only the arithmetic that none can leave out."""
+
+
+def load(name: str) -> type[Peer]:
+    """The class of a peer; only its own packages are imported.
+
+    Raises:
+        ValueError: If there is none of that name, or what it needs is not installed.
+    """
+    if name not in PEERS:
+        raise ValueError(f"unknown peer {name!r}; choose from {', '.join(PEERS)}")
+    module, _, kind = PEERS[name].partition(":")
+    try:
+        found: type[Peer] = getattr(importlib.import_module(f"benchmarks.peers.{module}"), kind)
+    except ImportError as error:
+        raise ValueError(f"{error.name} is not installed (pip install -e '.[benchmarks]')") from error
+    return found

@@ -1,0 +1,53 @@
+"""This library, by the step that ``ppl-vae train`` takes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.peers import Peer
+from benchmarks.setting import Setting, layers_of
+from ppl_vae.batches import PackedCounts
+from ppl_vae.estimators import ARM
+from ppl_vae.objectives import DiscreteELBO
+from ppl_vae.runs import Run
+from ppl_vae.training import Settings, Trainer
+
+
+class Ours(Peer):
+    """The default estimator."""
+
+    def __init__(self, setting: Setting, x: PackedCounts) -> None:
+        super().__init__(setting, x)
+        model, guide = setting.pair(x)
+        objective = self.objective(setting.draws)
+        # The run's folder is first written to at the end of an epoch.
+        run = Run(Path(tempfile.gettempdir()))
+        settings = Settings(schedule=[(1, setting.draws)], batch_size=setting.batch)
+        self.trainer = Trainer(model, guide, objective, run, settings)
+        decoder, encoder = layers_of(model, guide)
+        self.layers = decoder + encoder
+
+    def objective(self, draws: int) -> DiscreteELBO:
+        return DiscreteELBO(draws=draws)
+
+    def step(self, x: PackedCounts) -> None:
+        self.trainer.step(x)
+
+    def gradient(self, x: PackedCounts) -> Tensor:
+        # As in layers_of, the encoder's first weight is the transpose of a parameter.
+        parameters = list(self.trainer.parameters.values())
+        grads = list(torch.autograd.grad(self.trainer.loss(x) / len(x), parameters))
+        first = 2 * self.setting.hidden + 2
+        grads[first] = grads[first].T
+        return torch.cat([g.flatten() for g in grads])
+
+
+class OursARM(Ours):
+    """The estimator that the hand-written peers use."""
+
+    def objective(self, draws: int) -> DiscreteELBO:
+        return DiscreteELBO(ARM(), draws=draws)

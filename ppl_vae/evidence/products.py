@@ -1,0 +1,162 @@
+r"""Log-densities of shared codes as small matrix products, for sums over very many of them.
+
+.. math:: \log p(x_i, z_c) = a_c + b_i + u_c^\top v_i
+
+Where every site of a program is of this form (bits, and documents whose words come from a last linear layer), codes
+and data meet only in a product of two small matrices, and the sum over codes works in the processor's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ppl_vae import exponential_family
+from ppl_vae.distributions import PackedMultinomial
+from ppl_vae.log_weight import Fixed, Sites, run
+
+__all__ = ["Products"]
+
+Program = Callable[..., Any]
+
+TILE = 2**18
+"""Cells of codes and data worked on together: 1 MB in float32, which a core's cache holds."""
+SMALL = -80.0
+"""Exponentials of less are nothing beside those they are added to, and tens of times slower in float32."""
+
+Site = dict[str, Any]
+
+
+class Products:
+    """Sums over the codes of a pair whose log-densities are such products, a block of codes at a time.
+
+    Arguments:
+        model: The model.
+        guide: Its guide; None leaves the bound out.
+        x: The data.
+        codes: A few codes by site, ``(codes, 1, *event)``, to look at the programs by.
+
+    Raises:
+        ValueError: If the log-densities are of another form, or not finite.
+    """
+
+    def __init__(self, model: Program, guide: Program | None, x: Any, codes: Mapping[str, Tensor]) -> None:
+        self.model, self.x = model, x
+        scored = self._run(model, codes)
+        self.proposed = None if guide is None else self._run(guide, codes)
+        if self.proposed is not None and any(_coupled(site) for site in self.proposed.values()):
+            raise ValueError("the guide's parameters differ between codes")
+        _finite(_code_side(scored))
+        self.data, self.constant = _finite(_data_side(scored))
+        self.evidence = torch.full_like(self.constant, -torch.inf)
+        self.weighted, self.mass = torch.zeros_like(self.constant), torch.zeros_like(self.constant)
+        if self.proposed is not None:
+            _finite(_code_side(self.proposed))
+            v, b = _finite(_data_side(self.proposed))
+            self.parameters = torch.cat([v, b[:, None].to(v.dtype)], 1)
+
+    def _run(self, program: Program, codes: Mapping[str, Tensor]) -> Sites:
+        return run(program, (self.x,), {}, draws=len(next(iter(codes.values()))), handler=Fixed(codes))
+
+    def add(self, codes: Mapping[str, Tensor]) -> None:
+        """Adds a block of codes to the sums.
+
+        Raises:
+            ValueError: As the constructor.
+        """
+        u, a = _finite(_code_side(self._run(self.model, codes)))
+        if self.proposed is not None:
+            drawn = {name: site | {"value": codes[name]} for name, site in self.proposed.items()}
+            bits, alone = _finite(_code_side(drawn))
+            bits = torch.cat([bits, torch.ones_like(bits[:, :1])], 1)
+        step = max(1, TILE // len(u))
+        for start in range(0, len(self.data), step):
+            part = slice(start, start + step)
+            joint = torch.addmm(a, self.data[part], u.T)
+            if self.proposed is not None:
+                proposal = torch.addmm(alone, self.parameters[part], bits.T)
+                probability = proposal.clamp(min=SMALL).exp_()
+                self.mass[part] += probability.sum(1)
+                self.weighted[part] += proposal.neg_().add_(joint).mul_(probability).sum(1)
+            high = joint.amax(1, keepdim=True)
+            total = joint.sub_(high).clamp_(min=SMALL).exp_().sum(1).log_().add_(high[:, 0])
+            self.evidence[part] = torch.logaddexp(self.evidence[part], total.to(self.evidence))
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Evidence and bound of each datum, ``(data,)``, in nats."""
+        # Probabilities add up to one but for rounding.
+        return self.constant + self.evidence, self.constant + self.weighted / self.mass
+
+
+def _code_side(sites: Mapping[str, Site]) -> tuple[Tensor, Tensor] | None:
+    """What codes bring: u, ``(codes, features)``, and a, ``(codes,)``; nothing if a site is of another form.
+
+    Arguments:
+        sites: Of one run with codes of batch size 1, the same ones for all data.
+    """
+    features, alone = [], []
+    for site in sites.values():
+        fn, value = site["fn"], site["value"]
+        if not _plain(site):
+            return None
+        if site["is_observed"]:
+            found = fn.code_features() if isinstance(fn, PackedMultinomial) else None
+            if found is None:
+                return None
+            features.append(found)
+            continue
+        logits = exponential_family.bit_logits(fn)
+        if logits is None or value.shape[1] != 1:
+            return None
+        bits = value.reshape(len(value), -1)
+        if _own(logits):
+            features.append(bits)
+        elif logits.stride(1) == 0:
+            parameters = logits[:1, 0] if logits.stride(0) == 0 else logits[:, 0]
+            alone.append(-functional.softplus((1 - 2 * bits) * parameters).sum(-1))
+        else:
+            return None
+    if not features:
+        return None
+    return torch.cat(features, 1), sum(alone, features[0].new_zeros(len(features[0])))
+
+
+def _data_side(sites: Mapping[str, Site]) -> tuple[Tensor, Tensor]:
+    """What data bring: v, ``(data, features)``, and b, ``(data,)``, of sites that have a code side."""
+    features, alone = [], []
+    for site in sites.values():
+        if site["is_observed"]:
+            v, b = site["fn"].document_features(site["value"])
+        else:
+            logits = exponential_family.bit_logits(site["fn"])
+            assert logits is not None
+            if not _own(logits):
+                continue
+            v, b = logits[0], -functional.softplus(logits[0]).sum(-1)
+        features.append(v)
+        alone.append(b)
+    return torch.cat(features, 1), torch.as_tensor(sum(alone))
+
+
+def _finite(parts: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    if parts is None or not all(bool(part.isfinite().all()) for part in parts):
+        raise ValueError("the log-densities are no finite products of codes and data")
+    return parts
+
+
+def _coupled(site: Site) -> bool:
+    logits = exponential_family.bit_logits(site["fn"])
+    return logits is None or logits.stride(0) != 0
+
+
+def _plain(site: Site) -> bool:
+    return site["mask"] is None and isinstance(site["scale"], float | int) and site["scale"] == 1
+
+
+def _own(logits: Tensor) -> bool:
+    """Whether bits have parameters for each datum that are the same for all codes."""
+    return logits.stride(0) == 0 and logits.stride(1) != 0

@@ -1,0 +1,129 @@
+"""How much noise a Gaussian decoder adds: given, learned, for each number of a datum, or replayed from another run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Noise", "read_trace"]
+
+
+class Noise(nn.Module):
+    r"""The standard deviation sigma of :math:`x \mid z \sim \mathcal{N}(\mu(z), \sigma^2)`.
+
+    Learned, one number for all data makes squared error and likelihood agree (Rybkin, Daniilidis and Levine 2021); a
+    decoder output gives every number of x its own (Kingma and Welling 2014, appendix C.2). Neither has a maximum where
+    a number of x is constant, or the mean can meet every datum: the likelihood then grows without bound as sigma falls,
+    unless a floor holds it.
+
+    Arguments:
+        sigma: A positive number, as text, which stays; ``"learned"``, a scalar; ``"vector"``, an output of the decoder;
+            or ``"schedule:FILE"``, the trace of a run that learned a scalar: its folder, or its metrics file.
+        shape: Of a datum.
+        features: Width of what the decoder makes the mean from; ``vector`` needs it.
+        start: Where a learned sigma starts.
+        floor: Added to a learned sigma, which cannot fall below it.
+
+    Shapes:
+        Features ``(..., features)`` to sigma, ``(..., *shape)`` for ``vector`` and ``()`` otherwise.
+
+    Raises:
+        ValueError: If sigma is none of these, a number is out of range, or the trace cannot be read.
+
+    Example:
+        >>> Noise("0.1", (2,))().item()
+        0.10000000149011612
+        >>> Noise("vector", (2,), features=3, start=0.5)(torch.randn(4, 3)).shape
+        torch.Size([4, 2])
+    """
+
+    log_scale: Tensor
+
+    def __init__(
+        self,
+        sigma: str,
+        shape: Sequence[int],
+        features: int | None = None,
+        start: float = 1.0,
+        floor: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not start > 0 or not floor >= 0 or not math.isfinite(start + floor):
+            raise ValueError(f"scale must be positive and floor at least 0, got scale={start:g} and floor={floor:g}")
+        self.kind, _, where = str(sigma).partition(":")
+        self.shape, self.floor, self.trace = tuple(shape), floor, list[float]()
+        self._last: Tensor | None = None
+        first = torch.tensor(float(start)).log()
+        if self.kind == "learned":
+            self.log_scale = nn.Parameter(first)
+        elif self.kind == "vector" and features is not None:
+            self.layer = nn.Linear(features, math.prod(self.shape))
+            nn.init.zeros_(self.layer.weight)
+            nn.init.constant_(self.layer.bias, first.item())
+        elif self.kind == "schedule" and where:
+            self.trace = [math.log(value) for value in read_trace(Path(where))]
+            self.register_buffer("log_scale", torch.tensor(self.trace[0]))
+        else:
+            self.register_buffer("log_scale", torch.tensor(_positive(sigma)).log())
+            self.kind = "fixed"
+
+    def forward(self, features: Tensor | None = None) -> Tensor:
+        if self.kind != "vector":
+            scale = self.log_scale.exp()
+            return scale + self.floor if self.kind == "learned" else scale
+        assert features is not None
+        sigma: Tensor = self.layer(features).exp().unflatten(-1, self.shape) + self.floor
+        if self.training:
+            self._last = sigma.detach()
+        return sigma
+
+    def at(self, position: float) -> None:
+        """Goes where training is, counted in epochs: between the epochs of a trace the logarithm of sigma is linear."""
+        if self.trace:
+            position = min(max(position, 0.0), len(self.trace) - 1.0)
+            before = min(int(position), len(self.trace) - 2)
+            low, high = self.trace[before : before + 2]
+            self.log_scale.fill_(low + (position - before) * (high - low))
+
+    @torch.no_grad()
+    def traced(self) -> dict[str, float]:
+        """Sigma as the metrics of a run record it; of a vector the geometric mean over the last batch."""
+        if self.kind != "vector":
+            return {"sigma": self().item()}
+        return {} if self._last is None else {"sigma": self._last.log().mean().exp().item()}
+
+
+def _positive(sigma: str) -> float:
+    try:
+        value = float(sigma)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"sigma must be a positive number, learned, vector or schedule:FILE, got {sigma!r}")
+    return value
+
+
+def read_trace(path: Path) -> list[float]:
+    """Sigma before the first epoch of a run and after each of them.
+
+    Arguments:
+        path: A run folder, or its metrics (JSON lines).
+
+    Raises:
+        ValueError: If there is no such file, or no sigma in it.
+    """
+    file = path / "train-metrics.jsonl" if path.is_dir() else path
+    try:
+        rows = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+        return [_positive(rows[0]["sigma_start"]), *(_positive(row["sigma"]) for row in rows)]
+    except OSError as error:
+        raise ValueError(
+            f"{file} cannot be read ({error.strerror}); give the folder of a run with --sigma learned"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError, IndexError) as error:
+        raise ValueError(f"{file} records no sigma; give the folder of a run with --sigma learned") from error
