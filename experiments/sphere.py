@@ -138,7 +138,7 @@ def trained(
     """A VAE with noise that stays as it is: the radius of its means, and its evidence on points it has not seen."""
     dimensions = x.shape[1]
     torch.manual_seed(settings.seed)
-    model = Sphere(decoder, sigma=sigma, shape=(dimensions,))
+    model = Sphere(decoder, sigma=str(sigma), shape=(dimensions,))
     # In many dimensions the posterior is nearly normal, with its mean linear in x and a variance that hardly varies.
     guide = Full(model, x[:2], layers=1, width=64) if dimensions < 10 else LinearCounts(model, x[:2])
     first = guide.encoder if isinstance(guide, LinearCounts) else guide.encoder.linear
@@ -202,7 +202,7 @@ def run(
                         schedule = (
                             [(first, draws[0]), (epochs - first, draws[1])] if way == WEIGHTS else [(2 * epochs, 1)]
                         )
-                        rate = 0.05 if decoder == "radius" and (d > 10 or way == ELBO) else 0.02
+                        rate = 0.05 if decoder == "radius" else 0.02
                         settings = Settings(schedule, batch_size=batch, learning_rate=rate, decay="cosine", seed=seed)
                         name = f"{d}-{slug(place)}-{decoder}-{slug(way)}-{seed}"
                         compute = partial(trained, study, name, decoder, way, sigma, x, settings, tested)

@@ -1,4 +1,4 @@
-"""Points around a sphere, with noise that is not learned."""
+"""Points around a sphere, with noise that is given."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
+
+from ppl_vae.noise import Noise
 
 
 class Sphere(PyroModule):
@@ -30,7 +32,11 @@ class Sphere(PyroModule):
         latents: How many, k; 0 takes as many as a datum has numbers, which the decoder ``radius`` needs.
         hidden: Tanh layers of the network before the linear one; 0 leaves that alone.
         width: Units of each.
-        sigma: Of the noise; it stays as it is.
+        sigma: A number, which stays; ``"learned"``, a scalar; ``"vector"``, one for each number of x, from z; or
+            ``"schedule:RUN"``, as it was in the course of a run. Data that lie on a sphere exactly have no best sigma,
+            unless ``floor`` holds it: the likelihood grows without bound as it falls.
+        scale: Where a learned sigma starts.
+        floor: What a learned sigma cannot fall below.
         shape: Of a datum; the data give it.
 
     Raises:
@@ -52,18 +58,20 @@ class Sphere(PyroModule):
         latents: int = 0,
         hidden: int = 2,
         width: int = 64,
-        sigma: float = 0.5,
+        sigma: str = "0.5",
+        scale: float = 1.0,
+        floor: float = 0.0,
         shape: tuple[int, ...] = (3,),
     ) -> None:
         super().__init__()
-        if latents < 0 or hidden < 0 or width < 1 or not sigma > 0:
+        if latents < 0 or hidden < 0 or width < 1:
             raise ValueError(
-                f"latents and hidden must be at least 0, width at least 1 and sigma positive, got latents={latents}, "
-                f"hidden={hidden}, width={width}, sigma={sigma:g}"
+                f"latents and hidden must be at least 0 and width at least 1, got latents={latents}, hidden={hidden}, "
+                f"width={width}"
             )
         size = prod(shape)
         self.latents, self.shape = latents or size, tuple(shape)
-        self.register_buffer("sigma", torch.tensor(float(sigma)))
+        self.noise = Noise(sigma, self.shape, self.latents, scale, floor)
         if decoder == "radius":
             if self.latents != size:
                 raise ValueError(f"the decoder 'radius' takes one latent a number of x, {size}, got latents={latents}")
@@ -76,9 +84,11 @@ class Sphere(PyroModule):
         self.decoder = decoder
 
     def forward(self, x: Tensor) -> None:
+        prior = next(self.parameters()).new_zeros(self.latents)
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(self.sigma.new_zeros(self.latents), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(self.mean(z), self.sigma).to_event(len(self.shape)), obs=x)
+            z = pyro.sample("z", dist.Normal(prior, 1.0).to_event(1))
+            sigma = self.noise(z if self.noise.kind == "vector" else None)
+            pyro.sample("x", dist.Normal(self.mean(z), sigma).to_event(len(self.shape)), obs=x)
 
     def mean(self, z: Tensor) -> Tensor:
         """The mean of x given z, ``(..., *shape)``."""

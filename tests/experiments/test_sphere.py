@@ -30,7 +30,7 @@ def test_frames_have_the_moments_of_the_sphere(dimensions):
 def test_the_best_normal_guide_has_the_bound_it_is_said_to_have(dimensions):
     sigma = 0.6 / math.sqrt(dimensions)
     best = normal_limit(sigma, dimensions)
-    model = Sphere(sigma=sigma, shape=(dimensions,))
+    model = Sphere(sigma=str(sigma), shape=(dimensions,))
     model.radius.data.fill_(best["radius"])
 
     def guide(x):

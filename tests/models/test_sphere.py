@@ -1,3 +1,4 @@
+import pyro
 import pytest
 import torch
 from ppl_vae.guides.linear_counts import LinearCounts
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 @pytest.mark.parametrize("dimensions", [2, 3, 10])
 def test_the_decoder_radius_has_the_density_of_a_sphere_of_means(dimensions):
-    model = Sphere(sigma=0.6, shape=(dimensions,))
+    model = Sphere(sigma="0.6", shape=(dimensions,))
     model.radius.data.fill_(0.8)
     x = torch.nn.functional.normalize(torch.randn(4, dimensions), dim=-1) * torch.tensor([[1.0], [0.2], [1.4], [0.7]])
     exact = torch.as_tensor(log_density(x.norm(dim=-1).numpy(), 0.8, 0.6, dimensions))
@@ -34,18 +35,26 @@ def test_only_the_direction_counts():
 
 
 def test_a_linear_network_is_a_normal_law():
-    model, x = Sphere("network", latents=2, hidden=0, sigma=0.3), torch.randn(6, 3)
+    model, x = Sphere("network", latents=2, hidden=0, sigma="0.3"), torch.randn(6, 3)
     w, b = model.network[0].weight, model.network[0].bias
     law = torch.distributions.MultivariateNormal(b, w @ w.T + 0.09 * torch.eye(3))
     found = measure(model, MeanField(model, x[:2], layers=1, width=4), x, method="closed_form")
     torch.testing.assert_close(found.evidence.pointwise, law.log_prob(x).detach())
 
 
-def test_the_noise_is_no_parameter():
-    model, x = Sphere(sigma=0.3), torch.randn(6, 3)
+def test_a_given_noise_is_no_parameter():
+    model, x = Sphere(sigma="0.3"), torch.randn(6, 3)
     assert [name for name, _ in model.named_parameters()] == ["radius"]
     DiscreteELBO().loss_and_grads(model, LinearCounts(model, x), x)
-    assert model.radius.grad is not None and model.sigma == 0.3
+    assert model.radius.grad is not None and model.noise().item() == pytest.approx(0.3)
+
+
+def test_noise_may_be_learned_or_depend_on_z():
+    x = torch.randn(6, 3)
+    assert "noise.log_scale" in dict(Sphere(sigma="learned").named_parameters())
+    model = Sphere(sigma="vector", scale=0.4)
+    found = pyro.poutine.trace(model).get_trace(x).nodes["x"]["fn"].base_dist.scale
+    torch.testing.assert_close(found, torch.full((6, 3), 0.4))
 
 
 def test_pictures_keep_their_shape():
@@ -53,7 +62,11 @@ def test_pictures_keep_their_shape():
 
 
 def test_what_it_cannot_be_is_refused():
-    with pytest.raises(ValueError, match="sigma positive, got latents=0, hidden=2, width=64, sigma=0"):
-        Sphere(sigma=0.0)
+    with pytest.raises(ValueError, match="width at least 1, got latents=0, hidden=2, width=0"):
+        Sphere(width=0)
+    with pytest.raises(
+        ValueError, match="sigma must be a positive number, learned, vector or schedule:FILE, got '0.0'"
+    ):
+        Sphere(sigma="0.0")
     with pytest.raises(ValueError, match="one latent a number of x, 3, got latents=2"):
         Sphere(latents=2)
