@@ -17,7 +17,6 @@ from ppl_vae.guides.full import Full
 from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.models.sphere import Sphere
 from scipy.optimize import minimize
-from scipy.special import roots_genlaguerre, roots_hermitenorm
 from torch import Tensor
 
 from ppl_vae.evidence import measure
@@ -98,30 +97,40 @@ def normal_limit(sigma: float, dimensions: int) -> dict[str, float]:
     .. math:: -\frac D2 \log 2 \pi \sigma^2 - \frac{R^2 + r^2 - 2 r R\, C(m, a, b)}{2 \sigma^2}
         - \mathrm{KL}(m, a, b)
 
-    is highest at r = R C; the other three are searched.
+    is highest at r = R C; the other three are searched. With 1/|z| the integral of
+    :math:`2 \pi^{-1/2} e^{-t^2 |z|^2}` over t, C is one over a single number,
+
+    .. math:: C = \frac{2 m}{\sqrt \pi} \int_0^\infty
+        \frac{e^{-m^2 t^2 / (1 + 2 a t^2)}}{(1 + 2 a t^2)^{3/2} (1 + 2 b t^2)^{(D - 1)/2}}\, dt.
 
     Returns:
         ``radius``, ``elbo``, and the guide's ``mean``, ``along`` and ``across``.
     """
-    (along, one), (across, two) = roots_hermitenorm(80), roots_genlaguerre(40, (dimensions - 3) / 2)
-    weights = np.outer(one, two) / (one.sum() * two.sum())
+    angle, weight = np.polynomial.legendre.leggauss(200)
+    angle, weight = np.pi / 4 * (angle + 1), np.pi / 4 * weight
+    t2 = np.tan(angle) ** 2 / dimensions
+    weight = 2 / sqrt(np.pi * dimensions) * weight / np.cos(angle) ** 2
+
+    def cosine(m: float, a: float, b: float) -> float:
+        one, two = 1 + 2 * a * t2, 1 + 2 * b * t2
+        exponent = -(m**2) * t2 / one - 1.5 * np.log(one) - (dimensions - 1) / 2 * np.log(two)
+        return float(m * (weight * np.exp(exponent)).sum())
 
     def loss(parameters: Any) -> float:
         m, a, b = parameters[0], *np.exp(parameters[1:])
-        z = m + sqrt(a) * along[:, None]
-        cosine = float((weights * z / np.sqrt(z**2 + 2 * b * across)).sum())
         divergence = (m**2 + a - 1 - np.log(a) + (dimensions - 1) * (b - 1 - np.log(b))) / 2
-        return float(divergence - cosine**2 / (2 * sigma**2))
+        return float(divergence - cosine(m, a, b) ** 2 / (2 * sigma**2))
 
     # From the prior, a saddle point, and from guides more and more certain.
     starts = [(share * sqrt(dimensions), -share, -share) for share in (0.01, 0.3, 0.6, 1.0)]
-    found = min((minimize(loss, start, method="L-BFGS-B") for start in starts), key=lambda each: float(each.fun))
-    value = min(float(found.fun), 0.0)
-    collapsed = float(log_density(1.0, 0.0, sigma, dimensions))
-    m, a, b = found.x[0], *np.exp(found.x[1:])
-    z = m + sqrt(a) * along[:, None]
-    radius = float((weights * z / np.sqrt(z**2 + 2 * b * across)).sum()) if value < -1e-9 else 0.0
-    return {"radius": abs(radius), "elbo": collapsed - value, "mean": m, "along": a, "across": b}
+    options = {"ftol": 1e-14, "gtol": 1e-8}
+    found = min(
+        (minimize(loss, start, method="L-BFGS-B", options=options) for start in starts),
+        key=lambda each: float(each.fun),
+    )
+    m, a, b = (float(found.x[0]), *np.exp(found.x[1:]).tolist()) if found.fun < -1e-9 else (0.0, 1.0, 1.0)
+    elbo = float(log_density(1.0, 0.0, sigma, dimensions)) - min(float(found.fun), 0.0)
+    return {"radius": abs(cosine(m, a, b)), "elbo": elbo, "mean": m, "along": a, "across": b}
 
 
 def normal_threshold(dimensions: int) -> float:
@@ -202,7 +211,7 @@ def run(
                         schedule = (
                             [(first, draws[0]), (epochs - first, draws[1])] if way == WEIGHTS else [(2 * epochs, 1)]
                         )
-                        rate = 0.05 if decoder == "radius" else 0.02
+                        rate = (0.05 if d <= 10 else 0.1) if decoder == "radius" else 0.02
                         settings = Settings(schedule, batch_size=batch, learning_rate=rate, decay="cosine", seed=seed)
                         name = f"{d}-{slug(place)}-{decoder}-{slug(way)}-{seed}"
                         compute = partial(trained, study, name, decoder, way, sigma, x, settings, tested)
