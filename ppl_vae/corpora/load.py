@@ -21,7 +21,7 @@ from ppl_vae.corpora.prepare import prepare
 from ppl_vae.corpora.raw import Raw, RawArrays
 from ppl_vae.corpora.reading import plain_name
 from ppl_vae.corpora.svmlight import read_svmlight
-from ppl_vae.corpora.synthetic import bars, channel, gaussians, manifold
+from ppl_vae.corpora.synthetic import bars, channel, gaussians, manifold, sphere
 from ppl_vae.corpora.tables import read_table
 from ppl_vae.corpora.texts import read_folder
 from ppl_vae.corpora.uci import read_uci
@@ -48,6 +48,10 @@ TENSORS: dict[str, str] = {
     "mnist": "60,000 and 10,000 handwritten digits, values in [0, 1], (28, 28); fetched once",
     "mnist8": "the digits averaged down to 8 x 8, values in [0, 1], (64,)",
     "mnist8_binary": "the same, 0 or 1, (64,)",
+    "sphere": "points uniform on the unit sphere in space, (3,); needs no network",
+    "sphere2": "the same on a circle, (2,)",
+    "sphere10": "the same in ten dimensions, (10,)",
+    "sphere50": "the same in fifty, (50,)",
     "FILE.npy": "an array (data, ...) of numbers",
     "ARRAYS.npz": "arrays of numbers called train and perhaps validation and test",
     "FILE-idx3-ubyte": "pictures in the format of MNIST, bytes over 255, with labels beside them (also .gz)",
@@ -70,6 +74,10 @@ _NAMED: dict[str, _Reader] = {
     "mnist": lambda cache: read_mnist(data_folder(cache)),
     "mnist8": lambda cache: shrunk(read_mnist(data_folder(cache))),
     "mnist8_binary": lambda cache: shrunk(read_mnist(data_folder(cache)), binary=True),
+    "sphere": lambda cache: sphere(3),
+    "sphere2": lambda cache: sphere(2),
+    "sphere10": lambda cache: sphere(10),
+    "sphere50": lambda cache: sphere(50),
 }
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "curve_points",
     "gaussians",
     "manifold",
+    "sphere",
 ]
 
 FOUR_GAUSSIANS = ((-0.61, 0.13), (0.80, 0.08), (0.34, -2.55), (0.16, 2.62))
@@ -130,8 +131,8 @@ def curve_points(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     .. math:: x = \bigl(t,\, \cos \pi t + \tfrac15 \sin 4 \pi t\bigr) + s_t\, \epsilon, \qquad
         t \sim \mathrm{U}(-1, 1)
 
-    After the artificial data of Berger and Sebag (2020, figure 3), which prints neither curve nor noise: the ratios
-    of :data:`CURVE_NOISE` are ours, their size such that a learned scalar sigma comes near the paper's 0.043.
+    After the artificial data of Berger and Sebag (2020, figure 3), which prints neither the curve nor its noise: both
+    are ours.
     """
     rng = np.random.default_rng(seed)
     t = rng.uniform(-1, 1, count)
@@ -170,7 +171,23 @@ def manifold() -> RawArrays:
     return _split(*curve_points(_TRAIN + _TEST, _SEED), ("moderate noise", "small noise", "large noise"))
 
 
-def _split(values: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> RawArrays:
-    whole = Arrays(values.astype(np.float32), labels.astype(np.int64))
+def sphere(dimensions: int) -> RawArrays:
+    r"""Points uniform on the unit sphere of a space of so many dimensions, always the same ones.
+
+    What a decoder with normal noise of a given scale can reach on them is known exactly
+    (:func:`ppl_vae.spheres.best_evidence`), and is the same for every point.
+
+    Example:
+        >>> points = sphere(3).splits["test"].values
+        >>> points.shape, bool(np.allclose((points**2).sum(1), 1))
+        ((2000, 3), True)
+    """
+    points = np.random.default_rng(_SEED).standard_normal((_TRAIN + _TEST, dimensions))
+    points /= np.sqrt((points**2).sum(1, keepdims=True))
+    return _split(points, None, ())
+
+
+def _split(values: np.ndarray, labels: np.ndarray | None, names: tuple[str, ...]) -> RawArrays:
+    whole = Arrays(values.astype(np.float32), None if labels is None else labels.astype(np.int64))
     rows = np.arange(len(whole))
     return RawArrays({"train": whole.take(rows[:_TRAIN]), "test": whole.take(rows[_TRAIN:])}, names)

@@ -62,8 +62,20 @@ class TestSynthetic:
         assert len(pictures.unique(dim=0)) == 30
         assert_mean((across & down).double()[:, None], torch.tensor([1 / 8], dtype=torch.float64))
 
+    @pytest.mark.parametrize(
+        ("name", "dimensions"), [("sphere2", 2), ("sphere", 3), ("sphere10", 10), ("sphere50", 50)]
+    )
+    def test_spheres(self, name: str, dimensions: int) -> None:
+        corpus = load_corpus(name, validation=0)
+        x = corpus.train.double()
+        assert (x.shape, corpus.train_labels) == ((10_000, dimensions), None)
+        torch.testing.assert_close(x.square().sum(1), torch.ones(10_000).double(), atol=1e-6, rtol=0)
+        assert_mean(x, torch.zeros(dimensions).double())
+        products = (x[:, :, None] * x[:, None]).flatten(1)
+        assert_mean(products, torch.eye(dimensions).double().flatten() / dimensions)
+
     def test_the_same_for_every_user_and_seed(self) -> None:
-        for name in ("gaussians", "bars"):
+        for name in ("gaussians", "bars", "sphere"):
             one, two = load_corpus(name), load_corpus(name, seed=1)
             assert one.fingerprint == load_corpus(name).fingerprint != two.fingerprint
             assert torch.equal(one.test, two.test)
