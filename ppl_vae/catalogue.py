@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,10 +106,10 @@ SHAPES: tuple[tuple[int, ...], ...] = ((2,), (16,), (28, 28), (1, 28, 28))
 
 
 def _examples(model: Definition) -> list[Any]:
-    """Two small data, of each shape; zeros and ones, which models of real and of binary numbers take alike."""
+    """Two small data, of each shape: a single one among zeros, which is real, binary and one-hot alike."""
     if model.data is PackedCounts:
         return [PackedCounts.from_dense([[1, 2], [1, 0]])]
-    return [torch.stack([torch.zeros(shape), torch.ones(shape)]) for shape in SHAPES]
+    return [torch.eye(2, math.prod(shape)).reshape(2, *shape) for shape in SHAPES]
 
 
 def _built(model: Definition) -> tuple[Any, Any]:

@@ -36,8 +36,8 @@ class Noise(nn.Module):
         ValueError: If sigma is none of these, a number is out of range, or the trace cannot be read.
 
     Example:
-        >>> Noise("0.1", (2,))().item()
-        0.10000000149011612
+        >>> Noise("0.1", (2,))()
+        tensor(0.1000)
         >>> Noise("vector", (2,), features=3, start=0.5)(torch.randn(4, 3)).shape
         torch.Size([4, 2])
     """

@@ -33,7 +33,7 @@ def falls_short(found, exact, best):
     """Members are no better than the best, and worse by no more than the search is said to err; values are theirs."""
     assert exact.bound == "exact"
     short = best - exact.pointwise
-    assert short.min() > -1e-9
+    assert short.min() > -1e-7  # the best was found by a search, too, which stops at a tolerance
     errors = [e.mean + 4 * e.se for e in found.optimisation.values()]
     assert short.mean() < max(errors)
     z = (found.best.pointwise - exact.pointwise) / (found.best.pointwise_se + 1e-9)
