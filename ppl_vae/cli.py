@@ -154,6 +154,12 @@ def _check_device(value: str) -> None:
     type=click.Choice(["float32", "bf16"]),
     help="Of matrix products in training; bf16 pays for hidden layers, where the processor has it.",
 )
+@click.option(
+    "--capture/--no-capture",
+    default=True,
+    show_default=True,
+    help="On CUDA, record a step once and replay it as a graph.",
+)
 @click.option("--weight-decay", default=0.0, show_default=True, help="Of the optimizer.")
 @click.option("--batch-size", default=256, show_default=True, help="Data a step.")
 @click.option("--clip", default=0.0, show_default=True, help="Largest gradient norm; 0 for no limit.")
@@ -233,6 +239,7 @@ def train(
                 "patience",
                 "seed",
                 "precision",
+                "capture",
             )
         },
     }

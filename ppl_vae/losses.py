@@ -75,6 +75,11 @@ class Objective(ELBO):
         return 0.0
 
     @property
+    def steady(self) -> bool:
+        """Whether the loss of a batch depends on parameters and draws alone, not on how far training has come."""
+        return True
+
+    @property
     def state(self) -> dict[str, float]:
         """What the objective has learned beside the parameters, for a checkpoint; may be set."""
         return {}

@@ -13,6 +13,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from ppl_vae import exponential_family
+from ppl_vae.captured import is_capturing
 from ppl_vae.choice import fit_estimator, make_estimator, refusal
 from ppl_vae.drawing import Codes
 from ppl_vae.estimators import Auto, Code, DisARM, Estimator, FirstOrder, turned
@@ -204,7 +205,7 @@ class DiscreteELBO(PricedObjective):
             raise ValueError("enumerate needs every site of the pair inside the plate of the discrete sites; use loo")
         weighted = f / rows if weights is None else weights * f
         bound = weighted.sum() + other.sum() / rows
-        if not bound.isfinite():
+        if not is_capturing() and not bound.isfinite():
             raise NonFiniteError(blame(scored, proposed))
         priced = sum(betas[name] * rate for name, rate in rates.items())
         self.seen = {"rate": sum(rates.values(), torch.zeros(())), "distortion": -bound.detach() - priced}

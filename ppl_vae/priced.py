@@ -76,6 +76,10 @@ class PricedObjective(Objective):
     def settling(self) -> float:
         return self.cost.epochs
 
+    @property
+    def steady(self) -> bool:
+        return self.cost.linear and not self.cost.epochs
+
     def judged(self, distortion: float, rates: Mapping[str, float]) -> dict[str, float]:
         """What is minimised once annealing is over, as something to be maximised."""
         if self.chooses != "objective":

@@ -12,11 +12,13 @@ import pyro
 import torch
 from torch import Tensor
 
+from ppl_vae.captured import CapturedGradients
 from ppl_vae.losses import NonFiniteError, Objective
 from ppl_vae.modes import matmul_precision
 from ppl_vae.progress import Reporter
 from ppl_vae.randomness import kept_random_state, random_states, set_random_states
 from ppl_vae.runs import Checkpoint, Run
+from ppl_vae.seen import Seen
 from ppl_vae.settings import Settings
 
 __all__ = ["Trainer"]
@@ -73,6 +75,10 @@ class Trainer:
         modules = [module for part in (model, guide) for module in part.modules()]
         self._following = [module for module in modules if callable(getattr(module, "at", None))]
         self._traced = [module for module in modules if callable(getattr(module, "traced", None))]
+        on_cuda = next(iter(self.parameters.values())).is_cuda
+        self._captured = None
+        if settings.capture and on_cuda and objective.steady and not self._following:
+            self._captured = CapturedGradients(self._set_gradients, (model, guide))
         self.epoch = 0
         self.best = -math.inf
         self.best_epoch = 0
@@ -126,7 +132,7 @@ class Trainer:
         self.objective.draws = settings.draws(epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate(epoch)
-        begun, total, seen = time.monotonic(), 0.0, _Seen()
+        begun, total, seen = time.monotonic(), 0.0, Seen()
         batches = math.ceil(len(train) / settings.batch_size)
         start = {f"{n}_start": value for n, value in self._traces().items()} if epoch == 1 else {}
         for module in (self.model, self.guide):
@@ -194,17 +200,26 @@ class Trainer:
 
     def step(self, x: Any) -> float:
         """One update by a batch; the bound summed over it, in nats."""
+        found = self._set_gradients(x) if self._captured is None else self._captured(x, self.objective.draws)
+        loss, norm = found.pop("loss").item(), found.pop("norm").item()
+        self.objective.seen = found
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            if self._captured is not None:
+                self._set_gradients(x)  # which looks at values, and names the site
+            wrong = [n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
+            raise NonFiniteError(f"the {f'gradient of parameter {wrong[0]!r}' if wrong else 'loss'} is not finite")
+        self.optimizer.step()
+        self.objective.stepped()
+        return -loss
+
+    def _set_gradients(self, x: Any) -> dict[str, Tensor]:
+        """Gradients by a batch; its loss, their norm before clipping, and what the objective has seen."""
         self.optimizer.zero_grad(set_to_none=True)
         loss: Tensor = self.loss(x)
         # The mean over the batch: a learning rate then means the same for every batch size.
         (loss / len(x)).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip or math.inf)
-        if not norm.isfinite():
-            wrong = next(n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all())
-            raise NonFiniteError(f"the gradient of parameter {wrong!r} is not finite")
-        self.optimizer.step()
-        self.objective.stepped()
-        return -loss.item()
+        return {"loss": loss.detach(), "norm": norm} | self.objective.seen
 
     def _snapshot(self, best: bool = False) -> Checkpoint:
         tensors: dict[str, Tensor] = {}
@@ -259,38 +274,3 @@ class Trainer:
     def restore_best(self) -> None:
         """Gives the pair its best state."""
         Checkpoint.into(self.run.checkpoint(f"{self.name}-best"), self.model, self.guide)
-
-
-class _Seen:
-    """Rate and distortion over an epoch, from the draws that the steps were made with."""
-
-    def __init__(self) -> None:
-        self.data: list[int] = []
-        self.parts: dict[str, list[Tensor]] = {}
-        self.betas: list[float] = []
-
-    def add(self, objective: Objective, data: int) -> None:
-        self.data.append(data)
-        self.betas.append(objective.beta)
-        for name, value in objective.seen.items():
-            self.parts.setdefault(name, []).append(value)
-
-    def row(self, objective: Objective, gain: float) -> dict[str, float]:
-        """Nats a datum, as the metrics keep them; ``gain`` is what was maximised.
-
-        The standard errors are over batches, each a draw of data and codes, and hold for a pair that moves slowly.
-        """
-        if not self.parts:
-            return {f"train_{objective.measures}": gain}
-        count, found = torch.tensor(self.data, dtype=torch.float64), dict[str, float]()
-        for name, values in self.parts.items():
-            sums = torch.stack(values).cpu().double()
-            mean = sums.sum() / count.sum()
-            found[f"train_{name}"] = mean.item()
-            if len(sums) > 1:
-                spread = (sums - mean * count).square().sum() * len(sums) / (len(sums) - 1)
-                found[f"train_{name}_se"] = (spread.sqrt() / count.sum()).item()
-        if objective.words == "elbo":
-            return {"train_elbo": gain} | found
-        bound = {"train_elbo": -found["train_rate"] - found["train_distortion"], "train_objective": gain}
-        return bound | found | {"beta": math.fsum(self.betas) / len(self.betas)}
