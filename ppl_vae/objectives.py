@@ -8,7 +8,6 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
@@ -18,13 +17,12 @@ from ppl_vae.choice import fit_estimator, make_estimator, refusal
 from ppl_vae.drawing import Codes
 from ppl_vae.estimators import Auto, Code, DisARM, Estimator, FirstOrder, turned
 from ppl_vae.gains import known_gains, knows_gains, scaled_logits
-from ppl_vae.log_weight import Fixed, OwnParameters, check_cover, latents, log_prob, run, shares_codes
+from ppl_vae.log_weight import Fixed, latents, log_prob, run, shares_codes
 from ppl_vae.losses import NonFiniteError, blame
 from ppl_vae.modes import evaluating, evaluation_mode, frozen
 from ppl_vae.priced import Betas, PricedObjective, scaled_sites
-from ppl_vae.randomness import kept_random_state
 from ppl_vae.rate_cost import RateCost
-from ppl_vae.sites import GuideSite, guide_sites
+from ppl_vae.structure import Structure
 
 __all__ = ["DiscreteELBO", "NonFiniteError"]
 
@@ -81,8 +79,7 @@ class DiscreteELBO(PricedObjective):
         super().__init__(draws, beta, **options)
         self.estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
         self._chooses = isinstance(self.estimator, Auto)
-        self._sites: list[GuideSite] = []
-        self._plates = 0
+        self._structure = Structure([], 0)
         self._shared = False
         self._knows_gains = False
 
@@ -90,101 +87,61 @@ class DiscreteELBO(PricedObjective):
         """Learns the plates and the guide's sites, once a pair."""
         if self._knows(model, guide):
             return
-        with evaluating(model, guide), kept_random_state(), poutine.block(), OwnParameters():
-            traced = poutine.trace(guide).get_trace(*args, **kwargs)
-            scored = poutine.trace(poutine.replay(model, trace=traced)).get_trace(*args, **kwargs)
-        sites = {
-            "guide": {n: s for n, s in traced.nodes.items() if s["type"] == "sample"},
-            "model": {n: s for n, s in scored.nodes.items() if s["type"] == "sample"},
-        }
-        sites = {
-            who: {n: s for n, s in of.items() if not poutine.util.site_is_subsample(s)} for who, of in sites.items()
-        }
-        check_cover(sites["model"], sites["guide"])
-        frames = [f for of in sites.values() for s in of.values() for f in s["cond_indep_stack"]]
-        for frame in frames:
-            if not frame.vectorized:
-                raise ValueError(
-                    f"plate {frame.name!r} is a Python loop; write `with pyro.plate(...)` so that draws vectorise"
-                )
-        self._plates = max((-frame.dim for frame in frames), default=0)
-        self._sites = guide_sites(guide, args, kwargs, self._plates)
+        self._structure, traced = Structure.learn(model, guide, args, kwargs)
+        sites = self._structure.sites
+        one_plate = self._structure.plates == 1
         if self._chooses:
-            known = model if self._plates == 1 else None
-            chosen, line = fit_estimator(Auto(), self._sites, known, *args, **kwargs)
+            chosen, line = fit_estimator(Auto(), sites, model if one_plate else None, *args, **kwargs)
             self.estimator = FirstOrder(DisARM()) if line else chosen
-        reason = refusal(self.estimator, self._sites)
+        reason = refusal(self.estimator, sites)
         if reason is not None:
             raise ValueError(reason)
-        self._knows_gains = (
-            self.estimator.needs == "gains" and self._plates == 1 and knows_gains(model, self._sites, args, kwargs)
+        self._knows_gains = self.estimator.needs == "gains" and one_plate and knows_gains(model, sites, args, kwargs)
+        sizes = [size for s in traced.values() for size in s["fn"].batch_shape]
+        # A site that depends on others has the guide, too, work on their codes.
+        self._shared = (
+            self.estimator.exact
+            and one_plate
+            and min(sizes, default=0) > 1
+            and all(site.discrete and site.independent for site in sites)
+            and self._shares_codes(model, {site.name: traced[site.name]["fn"] for site in sites}, args, kwargs)
         )
-        sizes = [size for s in sites["guide"].values() for size in s["fn"].batch_shape]
-        if self.estimator.exact and self._plates == 1 and min(sizes, default=0) > 1:
-            discrete = {s.name: sites["guide"][s.name]["fn"] for s in self._sites if s.discrete}
-
-            def score(values: Mapping[str, Tensor]) -> Tensor:
-                scored = run(model, args, kwargs, draws=len(next(iter(values.values()))), handler=Fixed(values))
-                return self._sum(scored)[0]
-
-            # A site that depends on others has the guide, too, work on their codes.
-            alone = len(discrete) == len(self._sites) and all(site.independent for site in self._sites)
-            with evaluating(model):
-                self._shared = alone and shares_codes(score, discrete)
         self._probed = (model, guide)
 
-    def _frames(self) -> tuple[tuple[str, int], ...]:
-        return next((site.frames for site in self._sites if site.discrete), ())
+    def _shares_codes(
+        self, model: Program, families: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bool:
+        def score(values: Mapping[str, Tensor]) -> Tensor:
+            scored = run(model, args, kwargs, draws=len(next(iter(values.values()))), handler=Fixed(values))
+            return self._structure.sum(scored)[0]
+
+        with evaluating(model):
+            return shares_codes(score, families)
 
     def _rows(self) -> int:
-        if not any(site.discrete for site in self._sites):
+        if not any(site.discrete for site in self._structure.sites):
             return self.draws
         if self.estimator.exact:
-            return prod(site.states for site in self._sites if site.discrete)
+            return prod(site.states for site in self._structure.sites if site.discrete)
         return self.estimator.rows(self.draws)
-
-    def _sum(
-        self, sites: Mapping[str, Any], known: Mapping[str, Tensor] | None = None, betas: Betas | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Log-densities of the sites in the discrete sites' plates, ``(rows, *plates)``, and of others, ``(rows,)``.
-
-        Those that are ``known`` are not computed again; those of latents are multiplied by their betas.
-        """
-        own = set(self._frames())
-        local = other = torch.zeros(())
-        for site in sites.values():
-            name = site["name"]
-            value = known[name] if known and name in known else log_prob(site)
-            if betas and betas.get(name, 1.0) != 1:
-                value = betas[name] * value
-            value = value.reshape(*[1] * (self._plates + 1 - value.ndim), *value.shape)
-            inside = own <= {(f.name, f.dim) for f in site["cond_indep_stack"]}
-            keep = {dim for _, dim in own} if inside else set()
-            drop = [dim for dim in range(-self._plates, 0) if dim not in keep]
-            value = value.sum(drop, keepdim=True) if drop else value
-            if inside:
-                local = local + value
-            else:
-                other = other + value
-        return local, other
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """D + h(R), the negative ELBO by default, summed over a batch, in nats, with the gradient of the estimator."""
         self._probe(model, guide, args, kwargs)
         estimator, rows = self.estimator, self._rows()
-        codes = Codes(estimator, self._sites, self.draws, self._shared)
-        proposed = run(guide, args, kwargs, draws=rows, plates=self._plates, handler=codes)
+        codes = Codes(estimator, self._structure.sites, self.draws, self._shared)
+        proposed = run(guide, args, kwargs, draws=rows, plates=self._structure.plates, handler=codes)
         values = proposed.values_of_latents()
-        scored = run(model, args, kwargs, draws=rows, plates=self._plates, handler=Fixed(values))
+        scored = run(model, args, kwargs, draws=rows, plates=self._structure.plates, handler=Fixed(values))
 
-        discrete = {s.name: proposed[s.name] for s in self._sites if s.discrete}
+        discrete = {s.name: proposed[s.name] for s in self._structure.sites if s.discrete}
         pathwise = {n: s for n, s in proposed.items() if n not in discrete}
         by_logits = bool(codes.codes) and len(codes.codes) == len(discrete)
         # Scores have mean zero: only an estimator that weighs them needs the gradient of log q. It weighs and
         # differentiates probabilities as they are, raw; only f is scaled and masked.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not by_logits):
             drawn = {n: log_prob(s, raw=True) for n, s in discrete.items()}
-            log_q, _ = self._sum(discrete, drawn)
+            log_q, _ = self._structure.sum(discrete, drawn)
         constant = log_q.detach()
         prior = {n: log_prob(s) for n, s in latents(scored).items()}
         guided = {n: log_prob(s) for n, s in pathwise.items()}
@@ -196,11 +153,11 @@ class DiscreteELBO(PricedObjective):
         # One run of the likelihood gives its values and, where it knows them, its gains.
         gaining = self._knows_gains and torch.is_grad_enabled()
         known = known_gains(scaled_sites(scored, betas), discrete) if gaining else None
-        model_local, model_other = self._sum(scored, prior | (known.log_prob if known else {}), betas)
-        guide_local, guide_other = self._sum(pathwise, guided, betas)
+        model_local, model_other = self._structure.sum(scored, prior | (known.log_prob if known else {}), betas)
+        guide_local, guide_other = self._structure.sum(pathwise, guided, betas)
         path = model_local - guide_local
         other = model_other - guide_other
-        f = path - self._sum(discrete, guided, betas)[0]
+        f = path - self._structure.sum(discrete, guided, betas)[0]
         if estimator.exact and discrete and other.ndim:
             raise ValueError("enumerate needs every site of the pair inside the plate of the discrete sites; use loo")
         weighted = f / rows if weights is None else weights * f
@@ -255,7 +212,7 @@ class DiscreteELBO(PricedObjective):
         found = {}
         with torch.no_grad():
             for name, log_p in prior.items():
-                local, other = self._sum({name: proposed[name]}, {name: guided[name] - log_p})
+                local, other = self._structure.sum({name: proposed[name]}, {name: guided[name] - log_p})
                 found[name] = (local / rows if weights is None else weights * local).sum() + other.sum() / rows
         return found
 
@@ -264,7 +221,7 @@ class DiscreteELBO(PricedObjective):
         if not bound.requires_grad:
             return torch.zeros_like(bound)
         graded = self.estimator.graded(len(f))
-        if graded < len(f) and all(site.kind == "bits" and site.independent for site in self._sites):
+        if graded < len(f) and all(site.kind == "bits" and site.independent for site in self._structure.sites):
             bound = f[:graded].sum() / graded + (other[:graded].sum() / graded if other.ndim else other)
         return bound - bound.detach()
 
@@ -283,14 +240,14 @@ class DiscreteELBO(PricedObjective):
         means = {n: p.sigmoid().reshape(1, *bits[n]["fn"].shape()[1:]).requires_grad_() for n, p in logits.items()}
         with pyro.validation_enabled(False), torch.enable_grad(), frozen(model), evaluation_mode(model, guide):
             values, total = means | indices, torch.zeros(())
-            if len(bits) < len(self._sites):
-                proposed = run(guide, args, kwargs, draws=1, plates=self._plates, handler=Fixed(values))
+            if len(bits) < len(self._structure.sites):
+                proposed = run(guide, args, kwargs, draws=1, plates=self._structure.plates, handler=Fixed(values))
                 values = proposed.values_of_latents()
-                parts = self._sum({n: s for n, s in proposed.items() if n not in bits}, betas=betas)
+                parts = self._structure.sum({n: s for n, s in proposed.items() if n not in bits}, betas=betas)
                 total = total - sum(part.sum() for part in parts)
             try:
-                scored = run(model, args, kwargs, draws=1, plates=self._plates, handler=Fixed(values))
-                total = total + sum(part.sum() for part in self._sum(scored, betas=betas))
+                scored = run(model, args, kwargs, draws=1, plates=self._structure.plates, handler=Fixed(values))
+                total = total + sum(part.sum() for part in self._structure.sum(scored, betas=betas))
                 slopes = torch.autograd.grad(total, list(means.values()), materialize_grads=True)
             except (ValueError, RuntimeError, IndexError, TypeError) as error:
                 raise ValueError(
@@ -311,16 +268,18 @@ class DiscreteELBO(PricedObjective):
         betas: Betas,
     ) -> Tensor:
         """What log p(x, z) rises by as one bit goes from 0 to 1, ``(rows, *plates, bits)``: the model runs for each."""
-        sites, size = [site for site in self._sites if site.discrete], bits.shape[-1]
-        others = {site.name: values[site.name] for site in self._sites if not site.discrete}
+        sites, size = [site for site in self._structure.sites if site.discrete], bits.shape[-1]
+        others = {site.name: values[site.name] for site in self._structure.sites if not site.discrete}
         fixed = values | {
             n: v.expand(len(bits), *v.shape[1:]).repeat(size, *[1] * (v.ndim - 1)) for n, v in others.items()
         }
         for site, part in zip(sites, turned(bits).flatten(0, 1).split([site.size for site in sites], -1), strict=True):
             fixed[site.name] = part.reshape(-1, *values[site.name].shape[1:])
         with torch.no_grad():
-            scored = run(model, args, kwargs, draws=size * len(bits), plates=self._plates, handler=Fixed(fixed))
-            local, other = self._sum(scored, betas=betas)
+            scored = run(
+                model, args, kwargs, draws=size * len(bits), plates=self._structure.plates, handler=Fixed(fixed)
+            )
+            local, other = self._structure.sum(scored, betas=betas)
         change = (local + other).unflatten(0, (size, len(bits))) - log_joint
         gains: Tensor = (1 - 2 * bits) * change.reshape(size, *bits.shape[:-1]).movedim(0, -1)
         return gains
