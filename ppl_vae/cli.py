@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import pyro
 import torch
 
 from ppl_vae import __version__
@@ -23,6 +22,7 @@ from ppl_vae.estimators import ESTIMATORS
 from ppl_vae.measuring_commands import with_json
 from ppl_vae.pair_command import PairCommand
 from ppl_vae.pairs import available, find
+from ppl_vae.processes import prepare
 from ppl_vae.progress import say
 from ppl_vae.runs import Run
 from ppl_vae.searching_commands import COMMANDS
@@ -45,10 +45,7 @@ def main() -> None:
 
     Begin with:  ppl-vae train models/text.py --guide linear_counts
     """
-    # Must precede the first parallel operation: worker threads inherit it. Adam's moments of dead units decay into
-    # denormal numbers, on which a step takes up to a hundred times as long.
-    torch.set_flush_denormal(True)
-    pyro.settings.set(module_local_params=True)
+    prepare()
     with contextlib.suppress(ValueError):  # only the main thread may
         signal.signal(signal.SIGTERM, on_termination)
 
@@ -295,6 +292,13 @@ def list_command() -> Any:
 @click.argument("name", required=False)
 @click.option("--preset", default="smoke", show_default=True, help="smoke (seconds), cpu (minutes) or paper (in full).")
 @click.option("--seeds", type=click.IntRange(min=1), help="Repetitions, instead of the preset's.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Cells computed at once, each on its share of the cores, by experiments with independent cells.",
+)
 @click.option(
     "--device",
     default="auto",

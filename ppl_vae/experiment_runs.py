@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cloudpickle import register_pickle_by_value
 from rich.console import Console
 from rich.table import Table
 
@@ -36,6 +37,7 @@ class Experiment:
     name: str
     file: Path
     module: ModuleType
+    shipped: bool
 
     @property
     def summary(self) -> str:
@@ -102,10 +104,10 @@ def find_experiment(name: str) -> Experiment:
         raise ValueError(
             f"{file} is no experiment: it lacks {' and '.join(missing)}; see the docstring of experiments/gmm.py"
         )
-    return Experiment(path.stem, file, module)
+    return Experiment(path.stem, file, module, is_shipped and file == shipped[path.stem])
 
 
-def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, device: str) -> Report:
+def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, device: str, jobs: int = 1) -> Report:
     """Runs an experiment, or takes it up where it was left, and writes its report.
 
     Arguments:
@@ -114,6 +116,7 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
         out: Its folder; by default ``runs/NAME-PRESET``.
         seeds: Instead of the preset's.
         device: Where to compute.
+        jobs: How many cells are computed at once, where the experiment has cells that do not wait for each other.
 
     Raises:
         ValueError: If there is no such experiment or preset, or the folder holds something else.
@@ -128,7 +131,9 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
     # More seeds go on from those there are; what another version of the experiment kept is not its own.
     what = {"experiment": found.name, "preset": preset, "settings": {k: v for k, v in settings.items() if k != "seeds"}}
     source = hashlib.sha256(found.file.read_bytes()).hexdigest()[:16]
-    study = Study(folder, what | {"source": source, "device": device}, device)
+    study = Study(folder, what | {"source": source, "device": device}, device, jobs)
+    if not found.shipped:
+        register_pickle_by_value(found.module)  # other processes cannot import it by name
     say(f"{found.name}, preset {preset}, in {folder}")
     begun = time.monotonic()
     try:

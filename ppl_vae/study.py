@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyro
 import torch
+from joblib import Parallel, delayed, parallel_config
 from torch import Tensor
 
 from ppl_vae import workflow
 from ppl_vae.choice import fit_estimator, make_estimator
 from ppl_vae.losses import Objective
 from ppl_vae.objectives import DiscreteELBO
+from ppl_vae.processes import prepare
 from ppl_vae.progress import say
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.report import Report
@@ -35,13 +39,14 @@ class Study:
         folder: Made if it is not there.
         what: All that the results depend on, as JSON holds it: the experiment, its preset and settings.
         device: Where to compute.
+        jobs: How many cells are computed at once where an experiment has cells that do not wait for each other.
 
     Raises:
         ValueError: If the folder holds another experiment, or this one with other settings, naming them.
     """
 
-    def __init__(self, folder: Path, what: dict[str, Any], device: str = "cpu") -> None:
-        self.folder, self.device = folder, torch.device(device)
+    def __init__(self, folder: Path, what: dict[str, Any], device: str = "cpu", jobs: int = 1) -> None:
+        self.folder, self.device, self.jobs = folder, torch.device(device), jobs
         self.run = Run(folder)
         if (folder / "experiment.json").exists():
             known = self.run.read_json("experiment.json")
@@ -76,6 +81,28 @@ class Study:
         """As :meth:`values`, for numbers."""
         found = self.values(name, lambda: {k: torch.tensor(v, dtype=torch.float64) for k, v in compute().items()})
         return {key: value.item() for key, value in found.items()}
+
+    def together(self, cells: Mapping[str, Callable[[], dict[str, float]]]) -> dict[str, dict[str, float]]:
+        """As :meth:`figures` for many cells, which do not wait for each other: each job has its share of the cores.
+
+        Raises:
+            ValueError: Naming the cells that failed, once all others are kept.
+        """
+        attempts = [partial(_attempt, self, name, compute) for name, compute in cells.items()]
+        if self.jobs == 1:
+            found = [attempt() for attempt in attempts]
+        else:
+            share = max(1, (os.cpu_count() or 1) // self.jobs)
+            with parallel_config(backend="loky", inner_max_num_threads=share):
+                found = Parallel(n_jobs=self.jobs)(delayed(attempt)() for attempt in attempts)
+        failed = {name: words for name, words in zip(cells, found, strict=True) if isinstance(words, str)}
+        done = {name: figures for name, figures in zip(cells, found, strict=True) if not isinstance(figures, str)}
+        if failed:
+            raise ValueError(
+                f"{len(failed)} of {len(cells)} cells failed, the others are kept: "
+                + "; ".join(f"{name}: {words}" for name, words in failed.items())
+            )
+        return done
 
     def finished(self, name: str, config: dict[str, Any]) -> dict[str, Any]:
         """The summary of a run as ``ppl-vae train`` makes it, begun, taken up, or finished before.
@@ -147,3 +174,13 @@ class Study:
             f"![{path.stem}](figures/{path.name})\n" for path in sorted(self.folder.glob("figures/*.png"))
         )
         atomic_write(self.folder / "report.md", f"{report.markdown()}\n{figures}".encode())
+
+
+def _attempt(study: Study, name: str, compute: Callable[[], dict[str, float]]) -> dict[str, float] | str:
+    """A cell's figures, or why there are none."""
+    prepare()
+    try:
+        return study.figures(name, compute)
+    except (ValueError, RuntimeError, FloatingPointError) as error:
+        say(f"{name} failed: {error}")
+        return str(error)

@@ -50,6 +50,34 @@ def test_a_report_shows_only_columns_that_say_something():
     assert "| g: a | nats | 1.000 |  |" in report.markdown()
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_cells_are_computed_together_and_one_that_fails_spoils_none(tmp_path, jobs):
+    study = Study(tmp_path / "s", {"experiment": "e"}, jobs=jobs)
+    alone = Study(tmp_path / "alone", {"experiment": "e"})
+    cells = {name: lambda: {"x": torch.rand(()).item()} for name in ("a", "b")}
+    assert study.together(cells) == {name: alone.figures(name, compute) for name, compute in cells.items()}
+
+    def wrong():
+        raise ValueError("no such thing")
+
+    with pytest.raises(ValueError, match=r"1 of 3 cells failed, the others are kept: c: no such thing"):
+        study.together({"c": wrong, "d": lambda: {"x": 2.0}, "a": wrong})
+    assert study.figures("d", wrong) == {"x": 2.0}
+
+
+def test_an_experiment_of_ones_own_takes_jobs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = OWN.replace("import torch", "from functools import partial\nimport torch").replace(
+        """[study.values(f"die-{s}", lambda: {"x": torch.randint(sides, ())})["x"].item() for s in range(seeds)]""",
+        """[v["x"] for v in study.together({f"die-{s}": partial(throw, sides) for s in range(seeds)}).values()]""",
+    )
+    (tmp_path / "die.py").write_text(own + "\n\ndef throw(sides):\n    return {'x': torch.randint(sides, ()).item()}\n")
+    for jobs in ("1", "2"):
+        done = CliRunner().invoke(main, ["experiment", "die.py", "--jobs", jobs, "--out", jobs])
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "1" / "report.json").read_text() == (tmp_path / "2" / "report.json").read_text()
+
+
 def test_values_are_computed_once_and_do_not_depend_on_what_came_before(tmp_path):
     calls = []
 
