@@ -63,7 +63,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 def table_of(title: str, results: list[Result], base: Result | None) -> Table:
     """The competitors of one setting; ratios to ``base``."""
     table = Table(title=title)
-    for column in ("", "steps/s", "documents/s", "time / ours", "(range)", "CPU ms", "CPU / ours", "peak memory"):
+    for column in ("", "steps/s", "documents/s", "time / ours", "(range)", "CPU ms", "CPU / ours", "peak memory", "its own"):
         table.add_column(column, justify="left" if column == "" else "right")
     for result in results:
         if result.skipped:
@@ -72,8 +72,9 @@ def table_of(title: str, results: list[Result], base: Result | None) -> Table:
         spread = (f"{ratio[0]:.2f}", f"{ratio[1]:.2f}-{ratio[2]:.2f}") if ratio else ("", "")
         busy = (f"{1e3 * result.busy_median:.1f}", f"{result.busy_ratio(base):.2f}" if ratio and base else "")
         rate = 1 / result.median
+        memory = (f"{result.peak / 1e9:.2f} GB", f"{(result.peak - result.start) / 1e9:.2f} GB")
         documents = f"{rate * result.batch:.0f}"
-        table.add_row(result.entry.name, f"{rate:.4g}", documents, *spread, *busy, f"{result.peak / 1e9:.2f} GB")
+        table.add_row(result.entry.name, f"{rate:.4g}", documents, *spread, *busy, *memory)
     return table
 
 

@@ -14,6 +14,8 @@ BLOCK = 2**23
 """Largest number of logits formed at once (32 MB in float32)."""
 CACHED = 2**19
 """As many as stay in a core's cache while more than one thing is done with them (2 MB)."""
+FEWEST = 32
+"""Rows of such a block: the layer's gradient, too, is passed through once for each."""
 
 
 def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int | None = None) -> Tensor:
@@ -69,7 +71,7 @@ def log_normaliser_and_gains(hidden: Tensor, weight: Tensor, bias: Tensor, share
     rows, share = hidden.reshape(-1, hidden.shape[-1]), share.expand(hidden.shape[:-1]).reshape(-1)
     # On other devices there is no cache to stay in, and to look at the gradient would be to wait for it.
     ahead = rows.device.type == "cpu" and torch.is_grad_enabled() and not rows.requires_grad
-    block = max(1, min(BLOCK, CACHED if ahead else BLOCK) // len(weight))
+    block = max(FEWEST, CACHED // len(weight)) if ahead else max(1, BLOCK // len(weight))
     total, gain = _NormaliserAndGains.apply(rows, weight, bias, share if ahead else None, block)
     return total.reshape(hidden.shape[:-1]), gain.reshape(hidden.shape)
 

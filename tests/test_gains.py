@@ -37,7 +37,8 @@ def gradient(objective, model, guide, x):
 @pytest.mark.parametrize("block", [1, 2**23])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_gains_of_documents_are_differences_of_their_log_probability(batch, block, monkeypatch):
-    monkeypatch.setattr("ppl_vae.softmax.BLOCK", block)
+    for name in ("BLOCK", "CACHED", "FEWEST"):
+        monkeypatch.setattr(f"ppl_vae.softmax.{name}", block)
     x, weight, bias = documents(), torch.randn(7, 3, requires_grad=True), torch.randn(7, requires_grad=True)
     codes = bit_states(3)[:, None].expand(8, batch, 3)
 
