@@ -63,7 +63,17 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 def table_of(title: str, results: list[Result], base: Result | None) -> Table:
     """The competitors of one setting; ratios to ``base``."""
     table = Table(title=title)
-    for column in ("", "steps/s", "documents/s", "time / ours", "(range)", "CPU ms", "CPU / ours", "peak memory", "its own"):
+    for column in (
+        "",
+        "steps/s",
+        "documents/s",
+        "time / ours",
+        "(range)",
+        "CPU ms",
+        "CPU / ours",
+        "peak memory",
+        "its own",
+    ):
         table.add_column(column, justify="left" if column == "" else "right")
     for result in results:
         if result.skipped:

@@ -11,6 +11,7 @@ and hidden layers in the decoder.
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "bits": [4, 12],
         "closer": 12,
         "epochs": 3,
-        "rate": 1e-3,
+        "rates": {},
         "depths": [1],
     },
     "cpu": {
@@ -50,7 +51,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "bits": [8, 16, 32, 64, 128],
         "closer": 32,
         "epochs": 45,
-        "rate": 3e-3,
+        "rates": {"linear_counts": 3e-3, "deep_frequencies": 1e-3, "linear_frequencies": 1e-2},
         "depths": [1],
     },
     "paper": {
@@ -61,7 +62,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "bits": [8, 16, 32, 64, 128],
         "closer": 32,
         "epochs": 100,
-        "rate": 1e-3,
+        "rates": {},
         "depths": [1, 2],
     },
 }
@@ -151,7 +152,7 @@ def run(
     bits: list[int],
     closer: int,
     epochs: int,
-    rate: float,
+    rates: dict[str, float],
     depths: list[int],
 ) -> Report:
     """The experiment.
@@ -165,19 +166,35 @@ def run(
         bits: Lengths of the codes.
         closer: The length at which everything else is tried.
         epochs: Of each training; the best of them is taken.
-        rate: Of learning.
+        rates: Of learning, by guide, falling to zero; without one it stays 1e-3.
         depths: Hidden layers of the decoder that are tried.
     """
     task = Task(load_corpus(corpus, vocabulary=vocabulary), documents, study.device)
 
-    def trained(guide: str, size: int, hidden: int = 0, length: int = epochs) -> list[dict[str, Tensor]]:
+    def names(guide: str, size: int, hidden: int = 0, length: int = epochs) -> list[str]:
         parts = [guide, f"{size}", *([f"hidden{hidden}"] if hidden else []), *([f"e{length}"] * (length != epochs))]
-        names = ["-".join([*parts, str(seed)]) for seed in range(seeds)]
-        how = [Settings(schedule=[(length, 1)], learning_rate=rate, seed=seed) for seed in range(seeds)]
-        return [
-            study.values(n, lambda n=n, how=how[seed]: cell(study, n, task, guide, size, hidden, how))
-            for seed, n in enumerate(names)
-        ]
+        return ["-".join([*parts, str(seed)]) for seed in range(seeds)]
+
+    def settings(guide: str, length: int, seed: int) -> Settings:
+        falls: dict[str, Any] = {"learning_rate": rates[guide], "decay": "cosine"} if guide in rates else {}
+        return Settings(schedule=[(length, 1)], seed=seed, **falls)
+
+    lengths = (max(1, epochs // 3), 3 * epochs)
+    asked = [(guide, size, 0, epochs) for guide in GUIDES for size in bits]
+    asked += [("linear_counts", closer, 0, length) for length in lengths]
+    asked += [("linear_counts", closer, hidden, epochs) for hidden in depths]
+    # The longest first: with several jobs they would else be waited for at the end.
+    asked.sort(key=lambda one: -one[3] * (1 + 8 * one[2]))
+    values = study.together(
+        {
+            name: partial(cell, study, name, task, guide, size, hidden, settings(guide, length, seed))
+            for guide, size, hidden, length in asked
+            for seed, name in enumerate(names(guide, size, hidden, length))
+        }
+    )
+
+    def trained(guide: str, size: int, hidden: int = 0, length: int = epochs) -> list[dict[str, Tensor]]:
+        return [values[name] for name in names(guide, size, hidden, length)]
 
     base = study.values(
         "tf-idf",
@@ -202,7 +219,7 @@ def run(
             rows.append(row(name, precisions(found), group, chance if name == "random codes" else None))
     near = f"linear_counts, {closer} bits"
     tried = {words: precisions(grid["linear_counts", closer], name) for name, words in READINGS.items()}
-    for length in (max(1, epochs // 3), 3 * epochs):
+    for length in lengths:
         words = f"{length} epochs, not {epochs}"
         tried[words] = precisions(trained("linear_counts", closer, length=length))
     for hidden in depths:

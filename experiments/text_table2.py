@@ -171,7 +171,7 @@ def run(
         found = [values[name_of(seed, length, layers, guide, estimator)] for seed in range(seeds)]
         group = f"{length} bits, {layers} hidden, {GUIDES[guide]} {guide}, {estimator}"
         for split, key in product(("test", "train"), ("deviance", "evidence", "gap", "family gap", "amortisation gap")):
-            own = [each[f"{split} {key}"] for each in found]
+            own = [each[f"{split} {key}"].item() for each in found]
             paper = printed(split, length, layers, guide) if key == "deviance" and comparable else None
             rows.append(Row(f"{split} {key}", own, paper, group=group, digits=2))
     study.figure("table-2", partial(draw, rows=rows), (10, 0.5 * len(rows) / 10 + 2.5))

@@ -31,6 +31,8 @@ from ppl_vae.training import Trainer
 
 __all__ = ["Study"]
 
+Compute = Callable[[], Mapping[str, Tensor | float]]
+
 
 class Study:
     """Where an experiment keeps what it has done, so that a killed one goes on where it was.
@@ -59,8 +61,8 @@ class Study:
         else:
             self.run.write_json("experiment.json", what | {"versions": versions()})
 
-    def values(self, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What was computed under this name before, or else now: tensors by name.
+    def values(self, name: str, compute: Compute) -> dict[str, Tensor]:
+        """What was computed under this name before, or else now: tensors by name; numbers become double ones.
 
         Whatever is drawn depends on the name alone, not on what came before it.
         """
@@ -72,18 +74,18 @@ class Study:
                 say(f"{path} is damaged: computing it again")
         say(name)
         with kept_random_state(zlib.crc32(name.encode())), pyro.validation_enabled(False):
-            found = compute()
+            computed = compute()
+        found = {k: v if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64) for k, v in computed.items()}
         Checkpoint(found, {}).write(path)
         # As the next call will find them: on the CPU, whatever made them.
         return {key: value.detach().cpu() for key, value in found.items()}
 
-    def figures(self, name: str, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
+    def figures(self, name: str, compute: Callable[[], Mapping[str, float]]) -> dict[str, float]:
         """As :meth:`values`, for numbers."""
-        found = self.values(name, lambda: {k: torch.tensor(v, dtype=torch.float64) for k, v in compute().items()})
-        return {key: value.item() for key, value in found.items()}
+        return {key: value.item() for key, value in self.values(name, compute).items()}
 
-    def together(self, cells: Mapping[str, Callable[[], dict[str, float]]]) -> dict[str, dict[str, float]]:
-        """As :meth:`figures` for many cells, which do not wait for each other: each job has its share of the cores.
+    def together(self, cells: Mapping[str, Compute]) -> dict[str, dict[str, Tensor]]:
+        """As :meth:`values` for many cells, which do not wait for each other: each job has its share of the cores.
 
         Raises:
             ValueError: Naming the cells that failed, once all others are kept.
@@ -96,7 +98,7 @@ class Study:
             with parallel_config(backend="loky", inner_max_num_threads=share):
                 found = Parallel(n_jobs=self.jobs)(delayed(attempt)() for attempt in attempts)
         failed = {name: words for name, words in zip(cells, found, strict=True) if isinstance(words, str)}
-        done = {name: figures for name, figures in zip(cells, found, strict=True) if not isinstance(figures, str)}
+        done = {name: values for name, values in zip(cells, found, strict=True) if not isinstance(values, str)}
         if failed:
             raise ValueError(
                 f"{len(failed)} of {len(cells)} cells failed, the others are kept: "
@@ -176,11 +178,11 @@ class Study:
         atomic_write(self.folder / "report.md", f"{report.markdown()}\n{figures}".encode())
 
 
-def _attempt(study: Study, name: str, compute: Callable[[], dict[str, float]]) -> dict[str, float] | str:
-    """A cell's figures, or why there are none."""
+def _attempt(study: Study, name: str, compute: Compute) -> dict[str, Tensor] | str:
+    """A cell's values, or why there are none."""
     prepare()
     try:
-        return study.figures(name, compute)
+        return study.values(name, compute)
     except (ValueError, RuntimeError, FloatingPointError) as error:
         say(f"{name} failed: {error}")
         return str(error)

@@ -55,7 +55,7 @@ def test_cells_are_computed_together_and_one_that_fails_spoils_none(tmp_path, jo
     study = Study(tmp_path / "s", {"experiment": "e"}, jobs=jobs)
     alone = Study(tmp_path / "alone", {"experiment": "e"})
     cells = {name: lambda: {"x": torch.rand(()).item()} for name in ("a", "b")}
-    assert study.together(cells) == {name: alone.figures(name, compute) for name, compute in cells.items()}
+    assert study.together(cells) == {name: alone.values(name, compute) for name, compute in cells.items()}
 
     def wrong():
         raise ValueError("no such thing")
@@ -69,7 +69,8 @@ def test_an_experiment_of_ones_own_takes_jobs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own = OWN.replace("import torch", "from functools import partial\nimport torch").replace(
         """[study.values(f"die-{s}", lambda: {"x": torch.randint(sides, ())})["x"].item() for s in range(seeds)]""",
-        """[v["x"] for v in study.together({f"die-{s}": partial(throw, sides) for s in range(seeds)}).values()]""",
+        """list(study.together({f"die-{s}": partial(throw, sides) for s in range(seeds)}).values())
+    throws = [v["x"].item() for v in throws]""",
     )
     (tmp_path / "die.py").write_text(own + "\n\ndef throw(sides):\n    return {'x': torch.randint(sides, ()).item()}\n")
     for jobs in ("1", "2"):
