@@ -7,10 +7,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.evidence import Measurement
 from ppl_vae.evidence.results import finite
+from ppl_vae.sharpness import bits_per_number
 
 __all__ = ["Split", "Summary"]
 
@@ -22,15 +24,23 @@ class Split:
     Arguments:
         measurement: In nats per datum.
         saturated: Mean log-likelihood of documents under their own word frequencies; None for other data.
+        pixels: Numbers of a picture, a datum with height and width; None for other data.
     """
 
     measurement: Measurement
     saturated: float | None = None
+    pixels: int | None = None
 
     @classmethod
     def of(cls, measurement: Measurement, x: Any) -> Split:
         saturated = x.saturated.cpu().double().mean().item() if isinstance(x, PackedCounts) else None
-        return cls(measurement, saturated)
+        pixels = x[0].numel() if isinstance(x, Tensor) and x.ndim > 2 else None
+        return cls(measurement, saturated, pixels)
+
+    @property
+    def bits(self) -> float | None:
+        """A code's length for pictures of bytes by the ELBO, in bits a number: an upper bound where dequantised."""
+        return None if self.pixels is None else bits_per_number(self.measurement.elbo.mean, self.pixels)
 
     @property
     def deviance(self) -> float | None:
@@ -48,6 +58,9 @@ class Split:
             found["deviance"] = finite(self.saturated - self.measurement.elbo.mean)
             found["deviance_se"] = found["elbo_se"]
             found["evidence_deviance"] = finite(self.saturated - self.measurement.evidence.mean)
+        if self.pixels is not None and self.bits is not None:
+            found["bits_per_number"] = finite(self.bits)
+            found["evidence_bits_per_number"] = finite(bits_per_number(self.measurement.evidence.mean, self.pixels))
         return found
 
 
@@ -96,13 +109,17 @@ class Summary:
         table.min_width = 78
         table.add_column("split")
         text = any(split.deviance is not None for split in self.splits.values())
-        for name in ("data", "ELBO", "evidence", "gap", *(["deviance"] if text else [])):
+        pictures = any(split.pixels for split in self.splits.values())
+        further = [*(["deviance"] if text else []), *(["bits/pixel"] if pictures else [])]
+        for name in ("data", "ELBO", "evidence", "gap", *further):
             table.add_column(name, justify="right")
         for name, split in self.splits.items():
             m = split.measurement
             cells = [str(len(m.elbo.pointwise)), *(e.figure for e in (m.elbo, m.evidence, m.gap))]
             if text:
                 cells.append("" if split.deviance is None else f"{split.deviance:.2f}{_error(m.elbo.se)}")
+            if pictures:
+                cells.append("" if split.bits is None else f"{split.bits:.3f}")
             table.add_row(name, *cells)
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
         words = [f"evidence: {m}" + (", a lower bound" if b == "lower" else ", exact") for m, b in methods.items()]
@@ -110,6 +127,11 @@ class Summary:
             words.append("+- is the Monte Carlo standard error of the mean over these data")
         if text:
             words.append("deviance: saturated log-likelihood minus ELBO, lower is better")
+        if pictures:
+            words.append(
+                "bits/pixel: 8 minus the ELBO in bits a number, lower is better; a code's length for bytes that were "
+                "dequantised, of other data none"
+            )
         table.caption = "; ".join(words)
         return table
 
