@@ -133,7 +133,7 @@ def run(
     sizes = {"data": data, "tested": tested, "latents": latents, "channels": channels, "blocks": blocks, "draws": draws}
     shown: dict[str, list[dict[str, Tensor]]] = {}
     for seed in range(seeds):
-        settings = Settings([(epochs, 1)], batch_size=100, learning_rate=2e-3, decay="cosine", seed=seed)
+        settings = Settings([(epochs, 1)], batch_size=100, learning_rate=1e-3, decay="cosine", seed=seed)
         for kind, how in kinds_of(floors).items():
             name = f"{kind.replace(',', '').replace(' ', '-')}-{seed}"
             compute = partial(trained, study, name, how, corpus, settings, sizes)

@@ -16,7 +16,7 @@ class Image(PyroModule):
 
     .. math:: z \sim \mathcal{N}(0, I_k), \qquad x \mid z \sim \mathcal{N}(\mu(z), \sigma^2)
 
-    with the mean between 0 and 1, as pixels are, made by an affine map, residual blocks and three transposed
+    with the mean made by an affine map, residual blocks and three transposed
     convolutions. The paper's F-VAE has sigma 0.7071 (:math:`1/\sqrt2`: squared error), its LS-VAE ``learned``, its
     LV-VAE ``vector``. Where pixels are constant, a learned sigma without a floor has no maximum likelihood;
     noise in the data (``--dequantise``) gives it one.
@@ -68,4 +68,4 @@ class Image(PyroModule):
     def law(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and sigma of x given z, the first ``(..., *shape)``."""
         features = self.features(z)
-        return self.upwards(features).sigmoid(), self.noise(features)
+        return self.upwards(features), self.noise(features)
