@@ -11,7 +11,7 @@ from zuko.nn import MaskedMLP
 
 from ppl_vae.batches import PackedCounts
 
-__all__ = ["BitByBit", "Encoder", "FirstLayer", "Sum"]
+__all__ = ["BitByBit", "Encoder", "FirstLayer", "Residual", "Sum"]
 
 Reads = Literal["counts", "frequencies"]
 
@@ -93,6 +93,25 @@ class Encoder(nn.Module):
 
     def forward(self, x: PackedCounts | Tensor) -> Tensor:
         result: Tensor = self.rest(self.first(x))
+        return result
+
+
+class Residual(nn.Module):
+    r"""A residual block, :math:`h + W_2\, \mathrm{ReLU}(W_1\, \mathrm{ReLU}(h))` (He, Zhang, Ren and Sun 2016b).
+
+    Arguments:
+        width: Units of h, and of the layer within.
+
+    Shapes:
+        ``(..., width)`` to the same.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inside, self.out = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        result: Tensor = h + self.out(self.inside(h.relu()).relu())
         return result
 
 

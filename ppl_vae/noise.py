@@ -95,7 +95,9 @@ class Noise(nn.Module):
         """Sigma as the metrics of a run record it; of a vector the geometric mean over the last batch."""
         if self.kind != "vector":
             return {"sigma": self().item()}
-        return {} if self._last is None else {"sigma": self._last.log().mean().exp().item()}
+        # Before the first batch the weights are zero.
+        last = self.layer.bias.exp() + self.floor if self._last is None else self._last
+        return {"sigma": last.log().mean().exp().item()}
 
 
 def _positive(sigma: str) -> float:

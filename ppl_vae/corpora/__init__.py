@@ -5,12 +5,14 @@ from __future__ import annotations
 from ppl_vae.corpora.corpus import Corpus
 from ppl_vae.corpora.load import CORPORA, DOCUMENTS, TENSORS, data_of, load_corpus
 from ppl_vae.corpora.query import Query, read_query
-from ppl_vae.corpora.synthetic import FOUR_GAUSSIANS
+from ppl_vae.corpora.synthetic import FOUR_GAUSSIANS, curve_log_density, curve_points
 
 __all__ = [
     "CORPORA",
     "DOCUMENTS",
     "FOUR_GAUSSIANS",
+    "curve_log_density",
+    "curve_points",
     "TENSORS",
     "Corpus",
     "Query",

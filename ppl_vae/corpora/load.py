@@ -24,7 +24,7 @@ from ppl_vae.corpora.prepare import prepare
 from ppl_vae.corpora.raw import Raw, RawArrays
 from ppl_vae.corpora.reading import plain_name
 from ppl_vae.corpora.svmlight import read_svmlight
-from ppl_vae.corpora.synthetic import bars, gaussians
+from ppl_vae.corpora.synthetic import bars, gaussians, manifold
 from ppl_vae.corpora.tables import read_table
 from ppl_vae.corpora.texts import read_folder
 from ppl_vae.corpora.uci import read_uci
@@ -45,6 +45,7 @@ DOCUMENTS: dict[str, str] = {
 
 TENSORS: dict[str, str] = {
     "gaussians": "points drawn from four Gaussians in the plane, (2,); needs no network",
+    "manifold": "points near a curve in the plane with three sizes of noise, (2,); needs no network",
     "bars": "bars and stripes, 4 x 4 binary pictures, (16,); needs no network",
     "mnist": "60,000 and 10,000 handwritten digits, values in [0, 1], (28, 28); fetched once",
     "mnist8": "the digits averaged down to 8 x 8, values in [0, 1], (64,)",
@@ -67,6 +68,7 @@ _NAMED: dict[str, _Reader] = {
     "docstrings": lambda cache: read_docstrings(cache),
     "20news": lambda cache: read_newsgroups(data_folder(cache)),
     "gaussians": lambda cache: gaussians(),
+    "manifold": lambda cache: manifold(),
     "bars": lambda cache: bars(),
     "mnist": lambda cache: read_mnist(data_folder(cache)),
     "mnist8": lambda cache: shrunk(read_mnist(data_folder(cache))),

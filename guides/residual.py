@@ -1,0 +1,29 @@
+"""Residual networks over the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from ppl_vae.guide import Factorised
+from ppl_vae.networks import FirstLayer, Residual
+
+
+class ResidualGuide(Factorised):
+    r"""Independent latents with parameters from a residual network (the encoder of Berger and Sebag 2020, section 4.1).
+
+    Arguments:
+        model: The generative model; its latents may be Bernoulli, categorical or normal.
+        x: An example batch; documents are read as frequencies in per cent.
+        blocks: Residual blocks.
+        width: Units of each.
+    """
+
+    def __init__(self, model: Callable[[Any], Any], x: Any, blocks: int = 4, width: int = 200) -> None:
+        def network(outputs: int) -> nn.Sequential:
+            inside = (Residual(width) for _ in range(blocks))
+            return nn.Sequential(FirstLayer(x, width, "frequencies"), *inside, nn.ReLU(), nn.Linear(width, outputs))
+
+        super().__init__(model, x, network)

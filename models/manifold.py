@@ -1,0 +1,48 @@
+"""Points near a curve: a Gaussian VAE with residual networks."""
+
+from __future__ import annotations
+
+from ppl_vae.models.ppca import Ppca
+from torch import nn
+
+from ppl_vae.networks import Residual
+
+
+class Manifold(Ppca):
+    r"""A Gaussian VAE whose decoder is a residual network (Berger and Sebag 2020, section 4.1).
+
+    .. math:: z \sim \mathcal{N}(0, I_k), \qquad x \mid z \sim \mathcal{N}(\mu(z), \sigma^2 I)
+
+    Whether sigma is given, learned or an output of the decoder is ``sigma``; it decides how much of the data's detail
+    the means must carry.
+
+    Arguments:
+        latents: How many, k.
+        blocks: Residual blocks of the decoder.
+        width: Units of each.
+        sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, by the network; a number, which stays;
+            or ``"schedule:RUN"``, as it was in the course of a run.
+        scale: Where a learned sigma starts.
+        floor: What a learned sigma cannot fall below.
+        shape: Of a datum; the data give it.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    corpus = "manifold"
+
+    def __init__(
+        self,
+        latents: int = 2,
+        blocks: int = 4,
+        width: int = 200,
+        sigma: str = "learned",
+        scale: float = 1.0,
+        floor: float = 0.0,
+        shape: tuple[int, ...] = (2,),
+    ) -> None:
+        if blocks < 0:
+            raise ValueError(f"blocks must be at least 0, got {blocks}")
+        super().__init__(latents, 1, width, sigma, scale, floor, shape)
+        self.hidden = nn.Sequential(nn.Linear(latents, width), *(Residual(width) for _ in range(blocks)), nn.ReLU())
