@@ -225,7 +225,7 @@ def draw_sheet(figure: Any, shown: dict[str, list[dict[str, Tensor]]]) -> None:
     for line, (kind, cells) in zip(panels, shown.items(), strict=True):
         first, rate = cells[0], bits(cells)[0]
         for axes, upper, lower in ((line[0], "test", "reconstructions"), (line[1], "means", "samples")):
-            axes.imshow(torch.cat([tiles(first[upper]), tiles(first[lower])]), cmap="gray", vmin=0, vmax=1)
+            axes.imshow(torch.cat([tiles(first[upper]), tiles(first[lower])]).numpy(), cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(f"{kind}\n{rate:.2f} bits/pixel", rotation=0, ha="right", va="center", fontsize=9)
     panels[0, 0].set_title("test data, and below their reconstructions", fontsize=9)
