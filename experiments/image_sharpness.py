@@ -139,7 +139,7 @@ def run(
             compute = partial(trained, study, name, how, corpus, settings, sizes)
             shown.setdefault(kind, []).append(study.values(name, compute))
     numbers = shown[SQUARED][0]["test"][0].numel()
-    study.figure("sheet", partial(draw_sheet, shown=shown), (13.0, 0.62 * 3 * len(shown) + 0.8))
+    study.figure("sheet", partial(draw_sheet, shown=shown), (13.0, 1.5 * len(shown) + 0.6))
     study.figure("bits", partial(draw_bits, shown=shown, floors=floors, mnist=corpus == "mnist"), (9.0, 3.8))
     rows = [row for kind, cells in shown.items() for row in rows_of(kind, cells, numbers, corpus == "mnist")]
     return Report("Gaussian image models and their sharpness", rows, claims_of(shown, floors, numbers), NOTES)
