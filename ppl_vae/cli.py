@@ -79,6 +79,17 @@ def _check_device(value: str) -> None:
     "--vocabulary", default=10_000, show_default=True, help="Words kept of documents: those in most training documents."
 )
 @click.option(
+    "--dequantise",
+    is_flag=True,
+    help="Of pictures, bytes over 255: add noise of a byte's width, so that densities bound codes.",
+)
+@click.option(
+    "--picture-size",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Side that a folder's pictures are cut and brought to.",
+)
+@click.option(
     "--validation", default=0.1, show_default=True, help="Share of training data held out to choose the epoch."
 )
 @click.option("--epochs", default="60", show_default=True, help="Epochs, or phases EPOCHSxDRAWS such as 1000x1,500x10.")
@@ -255,6 +266,8 @@ def train(
             **({"vocabulary": options["vocabulary"]} if documents else {}),
             "validation": options["validation"],
             "seed": options["seed"],
+            **({"dequantise": True} if options["dequantise"] else {}),
+            **({"picture_size": options["picture_size"]} if options["picture_size"] else {}),
         },
         "settings": settings,
         "objective": options["objective"],

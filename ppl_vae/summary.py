@@ -12,6 +12,7 @@ from torch import Tensor
 from ppl_vae.batches import PackedCounts
 from ppl_vae.evidence import Estimate, Measurement
 from ppl_vae.evidence.results import finite
+from ppl_vae.sharpness import bits_per_number
 
 __all__ = ["Split", "Summary"]
 
@@ -25,17 +26,20 @@ class Split:
         rate: Divergence of the guide from the prior, the one part of the bound.
         distortion: Expected negative log-likelihood, the other.
         saturated: Mean log-likelihood of documents under their own word frequencies; None for other data.
+        pixels: Numbers of a picture, a datum with height and width; None for other data.
     """
 
     measurement: Measurement
     rate: Estimate
     distortion: Estimate
     saturated: float | None = None
+    pixels: int | None = None
 
     @classmethod
     def of(cls, measurement: Measurement, x: Any, rate: Estimate, distortion: Estimate) -> Split:
         saturated = x.saturated.cpu().double().mean().item() if isinstance(x, PackedCounts) else None
-        return cls(measurement, rate, distortion, saturated)
+        pixels = x[0].numel() if isinstance(x, Tensor) and x.ndim > 2 else None
+        return cls(measurement, rate, distortion, saturated, pixels)
 
     def pointwise(self) -> dict[str, Tensor]:
         """All values a datum by name, for keeping."""
@@ -45,6 +49,11 @@ class Split:
             if estimate.pointwise_se is not None:
                 found[f"{name}_se"] = estimate.pointwise_se
         return found
+
+    @property
+    def bits(self) -> float | None:
+        """A code's length for pictures of bytes by the ELBO, in bits a number: an upper bound where dequantised."""
+        return None if self.pixels is None else bits_per_number(self.measurement.elbo.mean, self.pixels)
 
     @property
     def deviance(self) -> float | None:
@@ -64,6 +73,9 @@ class Split:
             found["deviance"] = finite(self.saturated - self.measurement.elbo.mean)
             found["deviance_se"] = found["elbo_se"]
             found["evidence_deviance"] = finite(self.saturated - self.measurement.evidence.mean)
+        if self.pixels is not None and self.bits is not None:
+            found["bits_per_number"] = finite(self.bits)
+            found["evidence_bits_per_number"] = finite(bits_per_number(self.measurement.evidence.mean, self.pixels))
         return found
 
 
@@ -117,7 +129,9 @@ class Summary:
         table.min_width = 78
         table.add_column("split")
         text = any(split.deviance is not None for split in self.splits.values())
-        for name in ("data", "rate", "distortion", "ELBO", "evidence", "gap", *(["deviance"] if text else [])):
+        pictures = any(split.pixels for split in self.splits.values())
+        further = [*(["deviance"] if text else []), *(["bits/pixel"] if pictures else [])]
+        for name in ("data", "rate", "distortion", "ELBO", "evidence", "gap", *further):
             table.add_column(name, justify="right")
         for name, split in self.splits.items():
             m = split.measurement
@@ -127,6 +141,8 @@ class Summary:
             ]
             if text:
                 cells.append("" if split.deviance is None else f"{split.deviance:.2f}{_error(m.elbo.se)}")
+            if pictures:
+                cells.append("" if split.bits is None else f"{split.bits:.3f}")
             table.add_row(name, *cells)
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
         words = [f"evidence: {m}" + (", a lower bound" if b == "lower" else ", exact") for m, b in methods.items()]
@@ -141,6 +157,11 @@ class Summary:
             words.append("+- is the Monte Carlo standard error of the mean over these data")
         if text:
             words.append("deviance: saturated log-likelihood minus ELBO, lower is better")
+        if pictures:
+            words.append(
+                "bits/pixel: 8 minus the ELBO in bits a number, lower is better; a code's length for bytes that were "
+                "dequantised, of other data none"
+            )
         table.caption = "; ".join(words)
         return table
 

@@ -29,6 +29,7 @@ from ppl_vae.randomness import kept_random_state
 from ppl_vae.rate_cost import RateCost, objective_words
 from ppl_vae.runs import Checkpoint, Interrupted, Run
 from ppl_vae.settings import Settings
+from ppl_vae.sharpness import sharpness
 from ppl_vae.sites import guide_sites
 from ppl_vae.summary import Split, Summary
 from ppl_vae.training import NOTHING, Trainer
@@ -237,6 +238,10 @@ def _train_and_measure(
     else:
         trainer.restore_best()
 
+    found = sharpness(pair.model, splits["train"]) if isinstance(splits["train"], torch.Tensor) else None
+    if found is not None and found.warning:
+        notes = (found.warning, *notes)
+        say(f"note: {found.warning}")
     summary = Summary(
         run=str(run.folder),
         pair=pair.words,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pooch
@@ -17,6 +19,7 @@ from ppl_vae.corpora.docstrings import read_docstrings
 from ppl_vae.corpora.idx import is_idx_folder, read_idx, read_idx_folder
 from ppl_vae.corpora.matlab import is_matlab_folder, read_matlab
 from ppl_vae.corpora.newsgroups import data_folder, read_newsgroups
+from ppl_vae.corpora.pictures import dequantised, holds_pictures, read_pictures
 from ppl_vae.corpora.prepare import prepare
 from ppl_vae.corpora.raw import Raw, RawArrays
 from ppl_vae.corpora.reading import plain_name
@@ -56,6 +59,8 @@ TENSORS: dict[str, str] = {
     "ARRAYS.npz": "arrays of numbers called train and perhaps validation and test",
     "FILE-idx3-ubyte": "pictures in the format of MNIST, bytes over 255, with labels beside them (also .gz)",
     "IDX/": "a folder with the four files of MNIST or a relative, such as train-images-idx3-ubyte.gz",
+    "PICTURES/": "a folder of .png, .jpg, ... files, bytes over 255, (height, width) or (3, height, width); "
+    "sub-folders are labels, or splits if called train, validation and test",
 }
 """The same for tensors, with the shape of a datum."""
 
@@ -87,6 +92,8 @@ def load_corpus(
     vocabulary: int = 10_000,
     validation: float = 0.1,
     seed: int = 0,
+    dequantise: bool = False,
+    picture_size: int = 0,
     cache: Path | None = None,
 ) -> Corpus:
     """Loads documents as word counts, or other data as tensors, in three splits.
@@ -102,6 +109,9 @@ def load_corpus(
         vocabulary: How many words to keep at most; means nothing for tensors.
         validation: The fraction of the training data to hold out, in ``[0, 1)``.
         seed: Chooses the validation data. The global random state is neither used nor changed.
+        dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
+            bound on the log-probability of the bytes.
+        picture_size: Height and width that the pictures of a folder are brought to; 0 leaves them as they are.
         cache: Folder for what is found or fetched once, by default the user's cache folder. Data sets are looked
             for and fetched to the folder that the environment variable ``PPL_VAE_DATA`` names, if it is set.
 
@@ -123,9 +133,22 @@ def load_corpus(
         torch.Size([9000, 16])
     """
     try:
-        raw = _NAMED[name](cache or Path(pooch.os_cache("ppl-vae"))) if name in _NAMED else _reader(name)(Path(name))
+        if name in _NAMED:
+            raw = _NAMED[name](cache or Path(pooch.os_cache("ppl-vae")))
+        else:
+            reader = _reader(name)
+            raw = (partial(reader, size=picture_size) if reader is read_pictures else reader)(Path(name))
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error}); check the path and its permissions") from error
+    if dequantise:
+        if isinstance(raw, Raw):
+            raise ValueError(f"{name} holds documents, which are not dequantised; leave --dequantise out")
+        # The noise belongs to the data: the same whatever the seed, so that test figures can be compared.
+        noisy = {
+            split: replace(part, values=dequantised(part.values, name, place))
+            for place, (split, part) in enumerate(sorted(raw.splits.items()))
+        }
+        raw = replace(raw, splits=noisy)
     return prepare(str(name), raw, vocabulary=vocabulary, validation=validation, seed=seed)
 
 
@@ -139,14 +162,19 @@ def data_of(name: str) -> type:
         >>> data_of("20news").__name__, data_of("mnist").__name__
         ('PackedCounts', 'Tensor')
     """
-    tensors = name in TENSORS if name in _NAMED else _reader(name) in (read_npy, read_npz, read_idx, read_idx_folder)
+    tensors = name in TENSORS if name in _NAMED else _reader(name) in _OF_TENSORS
     return torch.Tensor if tensors else PackedCounts
+
+
+_OF_TENSORS: tuple[_Reader, ...] = (read_npy, read_npz, read_idx, read_idx_folder, read_pictures)
 
 
 def _reader(name: str) -> _Reader:
     path = Path(name)
     if path.is_dir():
-        return read_matlab if is_matlab_folder(path) else read_idx_folder if is_idx_folder(path) else read_folder
+        if is_matlab_folder(path):
+            return read_matlab
+        return read_idx_folder if is_idx_folder(path) else read_pictures if holds_pictures(path) else read_folder
     plain = plain_name(path)
     if plain.startswith("docword.") and plain.endswith(".txt"):
         return read_uci

@@ -1,0 +1,26 @@
+"""The factorised guide of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ppl_vae.convolutions import ConvolutionalEncoder
+from ppl_vae.guide import Factorised
+
+
+class Convolutional(Factorised):
+    """Independent latents whose parameters a convolutional network reads off a picture (Berger and Sebag 2020, B.1).
+
+    Arguments:
+        model: The generative model; its latents may be Bernoulli, categorical or normal.
+        x: An example batch of pictures, ``(batch, height, width)`` or ``(batch, channels, height, width)``.
+        channels: Of the first of three convolutions; each following one has twice as many.
+        blocks: Residual blocks.
+
+    Raises:
+        ValueError: If the data are no pictures.
+    """
+
+    def __init__(self, model: Callable[[Any], Any], x: Any, channels: int = 16, blocks: int = 4) -> None:
+        super().__init__(model, x, lambda outputs: ConvolutionalEncoder(x, outputs, channels, blocks))
