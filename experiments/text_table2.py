@@ -20,6 +20,7 @@ from ppl_vae.study import Study
 
 GUIDES = {"linear_counts": "e1", "deep_frequencies": "e2", "linear_frequencies": "e3"}
 PAPER: dict[str, Any] = {"schedule": [(1000, 1), (500, 10)]}
+OURS = PAPER | {"patience": 15, "optimizer": "AdamW", "weight_decay": 0.1}
 SHORT = {"decay": "cosine", "optimizer": "AdamW", "weight_decay": 0.1}
 LINEAR: dict[str, dict[str, Any]] = {
     "linear_counts": SHORT | {"schedule": [(50, 1)], "learning_rate": 3e-3, "patience": 15},
@@ -58,8 +59,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": 3,
         "bits": (8, 16, 32, 64),
         "hidden": (0, 1, 2),
-        "recipes": {guide: PAPER | {"patience": 15} for guide in GUIDES},
-        "recipes_hidden": {guide: PAPER | {"patience": 15} for guide in GUIDES},
+        "recipes": dict.fromkeys(GUIDES, OURS),
+        "recipes_hidden": dict.fromkeys(GUIDES, OURS),
         "estimators": ("arm", "auto"),
         "corpus": "20news",
         "vocabulary": 10_000,
@@ -93,9 +94,7 @@ def printed(split: str, bits: int, hidden: int, guide: str) -> float | None:
 def config(bits: int, hidden: int, guide: str, estimator: str, seed: int, **what: Any) -> dict[str, Any]:
     """What ``ppl-vae train models/text.py`` would be told: early stopping for us, the whole schedule for the paper."""
     paper = estimator == "arm"
-    settings = (
-        what["recipes_hidden" if hidden else "recipes"][guide] | {"seed": seed} | ({"patience": 0} if paper else {})
-    )
+    settings = (PAPER if paper else what["recipes_hidden" if hidden else "recipes"][guide]) | {"seed": seed}
     found = {"models": find("models", "text", own=False), "guides": find("guides", guide, own=False)}
     options = {"models": {"bits": bits, "hidden": hidden, "width": 512}, "guides": {}}
     return {

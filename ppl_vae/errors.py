@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import torch
 
 from ppl_vae.progress import say
 from ppl_vae.runs import Interrupted
@@ -44,6 +45,9 @@ def words_for_errors() -> Iterator[None]:
         sys.exit(143 if _terminated else 130)
     except BrokenPipeError:
         sys.exit(141)
+    except torch.cuda.OutOfMemoryError as error:
+        said = str(error).partition(". ")[0]
+        raise Refused(f"the device's memory is full ({said}); take a smaller --batch-size, or --device cpu") from error
     except Exception as error:
         if os.environ.get("PPL_VAE_DEBUG"):
             traceback.print_exc()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 from click.testing import CliRunner
 
 from ppl_vae import gap_runs
@@ -312,6 +313,17 @@ def test_absent_devices_are_refused(monkeypatch):
     result = invoke("train", "text", "--device", "cuda")
     assert result.exit_code == 2
     assert "has no cuda; use --device cpu" in result.output
+
+
+def test_a_full_device_is_told_with_the_remedy(folder, monkeypatch):
+    def full(**_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. See the documentation")
+
+    monkeypatch.setattr("ppl_vae.workflow.load_corpus", full)
+    result = invoke("train", *SMALL, "--out", "r")
+    assert result.exit_code == 1
+    words = "the device's memory is full (CUDA out of memory); take a smaller --batch-size, or --device cpu"
+    assert words in " ".join(result.output.split())
 
 
 def test_changed_data_are_refused_on_resuming(folder):
