@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import pyro
 import torch
 
-from ppl_vae.diagnostics import Information, Tightness, information, tightness
+from ppl_vae.diagnostics import Curve, Information, Tightness, information, rate_distortion_curve, tightness
+from ppl_vae.diagnostics.curve import curve_cells
 from ppl_vae.diagnostics.information import steps
 from ppl_vae.evidence import Measurement, Method, Sandwich, Schedule, measure, plan, sandwich
 from ppl_vae.evidence.bidirectional import sandwich_cells
@@ -21,7 +22,15 @@ from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Checkpoint
 from ppl_vae.workflow import Pair
 
-__all__ = ["measure_evidence", "measure_information", "measure_sandwich", "measure_tightness", "measured", "resumable"]
+__all__ = [
+    "measure_curve",
+    "measure_evidence",
+    "measure_information",
+    "measure_sandwich",
+    "measure_tightness",
+    "measured",
+    "resumable",
+]
 
 
 class Result(Protocol):
@@ -133,6 +142,19 @@ def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule:
         lambda pair, x: sandwich_cells(x, draws, schedule),
     )
     return found
+
+
+def measure_curve(folder: Path, split: str, count: int, **how: Any) -> Curve:
+    """The rate-distortion curve of a run's decoder on one split, and how far above it the run's guide is."""
+    schedule = Schedule(how["temperatures"], how["leaps"], "prior", through=tuple(1 / beta for beta in how["betas"]))
+    return measured(
+        folder,
+        f"curve-{split}",
+        split,
+        count,
+        lambda pair, x, tick: rate_distortion_curve(pair.model, pair.guide, x, **how, progress=tick),
+        lambda pair, x: curve_cells(pair.model, x, how["chains"], schedule, how["method"]),
+    )[1]
 
 
 def resumable(

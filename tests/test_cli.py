@@ -530,6 +530,18 @@ def test_the_information_of_a_run_is_measured(folder):
     assert "active units" in invoke("information", "r", "--split", "train", "--data", "30").output
 
 
+def test_the_curve_of_a_run_is_drawn_with_its_guide_above(folder):
+    assert invoke("train", *SMALL, "--epochs", "3", "--out", "r").exit_code == 0
+    content = json.loads(call("curve", "r", "--betas", "0.5,1,2", "--json").stdout)
+    assert [point["beta"] for point in content["points"]] == [2, 1, 0.5]
+    assert content["points"][1]["lost"]["mean"] == pytest.approx(summary("r")["splits"]["test"]["gap"], abs=1e-4)
+    assert Path("r/figures/curve-test.png").exists()
+    told = invoke("curve", "r", "--method", "annealing", "--data", "4", "--chains", "4", "--temperatures", "5")
+    assert "annealing, 5 temperatures, 4 chains" in " ".join(told.output.split())
+    assert "weights are positive numbers, got '1,-2'" in invoke("curve", "r", "--betas", "1,-2").output
+    assert "weights are numbers such as 4,2,1,0.5, got 'one'" in invoke("curve", "r", "--betas", "one").output
+
+
 def test_tightness_of_a_run_is_tested(folder):
     assert invoke("train", *SMALL, "--epochs", "3", "--out", "r").exit_code == 0
     content = json.loads(call("tightness", "r", "--json").stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ppl_vae.diagnostics.ascent import Ascent, best_member
 from ppl_vae.diagnostics.comparison import Compared, Comparison, Difference
+from ppl_vae.diagnostics.curve import Curve, rate_distortion_curve
 from ppl_vae.diagnostics.family import best_factorised
 from ppl_vae.diagnostics.gap import Gap
 from ppl_vae.diagnostics.information import Information, information
@@ -17,6 +18,7 @@ __all__ = [
     "Ascent",
     "Compared",
     "Comparison",
+    "Curve",
     "Difference",
     "Gap",
     "Information",
@@ -28,6 +30,7 @@ __all__ = [
     "best_member",
     "information",
     "ladder",
+    "rate_distortion_curve",
     "split_gap",
     "tightness",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
+from math import inf
 from typing import Any, Literal
 
 import torch
@@ -38,12 +39,14 @@ class Schedule:
         leaps: Leapfrog steps of a Hamiltonian move.
         start: ``"guide"`` starts from the guide's draws, ``"prior"`` from the prior's.
         pilot: Share of the temperatures at which step sizes are tuned beforehand.
+        through: Inverse temperatures that are passed besides; the largest, which may be above 1, is the end.
     """
 
     temperatures: int = 500
     leaps: int = 5
     start: Literal["guide", "prior"] = "guide"
     pilot: float = 0.25
+    through: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.start not in ("guide", "prior") or not 0 < self.pilot <= 1:
@@ -55,6 +58,8 @@ class Schedule:
             raise ValueError(
                 f"annealing needs at least one temperature and one leap, got {self.temperatures} and {self.leaps}"
             )
+        if not all(0 < beta < inf for beta in self.through):
+            raise ValueError(f"inverse temperatures are positive numbers, got {list(self.through)}")
 
     @property
     def pilots(self) -> int:
@@ -63,12 +68,17 @@ class Schedule:
 
     def cells(self, chains: int, walks: int = 1) -> int:
         """Moves of chains a datum, which the progress counts."""
-        return (self.temperatures - 1) * chains * walks + (self.pilots + WARM_UP * bool(self.pilots)) * PILOT_CHAINS
+        return (len(self.path) - 2) * chains * walks + (self.pilots + WARM_UP * bool(self.pilots)) * PILOT_CHAINS
 
     def betas(self, count: int) -> Tensor:
-        """Inverse temperatures from 0 to 1, ``(count + 1,)``, closer together at both ends (a logistic curve)."""
+        """Inverse temperatures from 0 to the end, ``(count + 1,)``, closer together at both ends (a logistic curve)."""
         curve = torch.linspace(-4, 4, count + 1, dtype=torch.float64).sigmoid()
-        return (curve - curve[0]) / (curve[-1] - curve[0])
+        return max(self.through, default=1.0) * (curve - curve[0]) / (curve[-1] - curve[0])
+
+    @property
+    def path(self) -> list[float]:
+        """All inverse temperatures of a walk, from 0 to the end."""
+        return sorted({*self.betas(self.temperatures).tolist(), *self.through})
 
 
 class Annealer:
@@ -137,6 +147,21 @@ class Annealer:
             back = self._walk(Point(real, bits, self._ends(real, bits)), steps, progress, backwards=True)
             return there, back
 
+    def along(self, chains: int, progress: Progress | None = None) -> dict[float, tuple[Tensor, Tensor]]:
+        r"""Chains at each inverse temperature t that the schedule goes through, properly weighted for
+        :math:`p(z)\, p(x \mid z)^t`: their log-weights and :math:`\log p(x \mid z)`, ``(chains, data)`` each, in nats.
+
+        Raises:
+            ValueError: If annealing does not start from the prior.
+        """
+        if self.schedule.start != "prior":
+            raise ValueError("powers of the likelihood are met on the way from the prior: take start='prior'")
+        seen: dict[float, tuple[Tensor, Tensor]] = {}
+        with evaluation_mode(self.model, self.guide), frozen(self.model, self.guide):
+            steps = self._pilot(progress)
+            self._walk(self._begin(chains), steps, progress, seen=seen)
+        return seen
+
     def _ends(self, real: Tensor, bits: Tensor) -> Ends:
         """Both densities and their gradients at flat latents."""
         with torch.enable_grad():
@@ -204,20 +229,27 @@ class Annealer:
                 found.append(dict(steps))
             if progress:
                 progress(chances[next(iter(chances))].numel())
-        places = torch.linspace(0, count - 1, self.schedule.temperatures).round().long().tolist()
+        places = torch.linspace(0, count - 1, len(self.schedule.path) - 1).round().long().tolist()
         return [found[place] for place in places]
 
     def _walk(
-        self, point: Point, steps: list[dict[str, Tensor]], progress: Progress | None, backwards: bool = False
+        self,
+        point: Point,
+        steps: list[dict[str, Tensor]],
+        progress: Progress | None,
+        backwards: bool = False,
+        seen: dict[float, tuple[Tensor, Tensor]] | None = None,
     ) -> Tensor:
         """Log-weights gathered along the path. No move is made at its two ends, where none changes a weight."""
-        count = self.schedule.temperatures
-        betas = self.schedule.betas(count).tolist()
+        betas = self.schedule.path
+        count = len(betas) - 1
         precise = torch.float32 if point.real.device.type == "mps" else torch.float64
         weight = torch.zeros(point.ends.joint.shape, dtype=precise, device=point.ends.joint.device)
         chances: dict[str, list[Tensor]] = {}
         for t in range(count, 0, -1) if backwards else range(1, count + 1):
             weight += (betas[t] - betas[t - 1]) * (point.ends.joint - point.ends.start).to(precise)
+            if seen is not None and betas[t] in self.schedule.through:
+                seen[betas[t]] = (weight.clone(), (point.ends.joint - point.ends.start).to(precise))
             at = t - 1 if backwards else t
             if 0 < at < count:
                 point, accepted = self._move(point, betas[at], steps[at - 1])
