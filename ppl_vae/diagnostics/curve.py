@@ -17,7 +17,6 @@ from ppl_vae.evidence import Estimate, Schedule
 from ppl_vae.evidence.annealing import Annealer
 from ppl_vae.evidence.enumeration import BLOCK, States
 from ppl_vae.evidence.planning import CHAINS, data_block, obstacle
-from ppl_vae.evidence.results import difference
 from ppl_vae.log_weight import log_joint, log_parts
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
@@ -55,21 +54,15 @@ class Curve:
 
     def lost(self, place: int) -> Estimate:
         """What the guide's D + beta R is above the least, at one of the betas."""
-        beta, least = self.betas[place], self.cost[place]
-        own = self.guide_distortion.pointwise + beta * self.guide_rate.pointwise
-        errors = [
-            beta * self.guide_rate.pointwise_se if self.guide_rate.pointwise_se is not None else None,
-            self.guide_distortion.pointwise_se,
-            least.pointwise_se,
-        ]
-        known = [error.square() for error in errors if error is not None]
-        return Estimate(
-            own - least.pointwise,
-            f"{self.guide_distortion.method}, {least.method}",
-            difference(self.guide_distortion.bound, least.bound),
-            least.draws,
-            reduce(torch.add, known).sqrt() if known else None,
+        beta, rate, distortion = self.betas[place], self.guide_rate, self.guide_distortion
+        errors = [(beta, rate.pointwise_se), (1.0, distortion.pointwise_se)]
+        known = [(weight * error).square() for weight, error in errors if error is not None]
+        own = replace(
+            distortion,
+            pointwise=distortion.pointwise + beta * rate.pointwise,
+            pointwise_se=torch.stack(known).sum(0).sqrt() if known else None,
         )
+        return own.minus(self.cost[place])
 
     def to_json(self) -> dict[str, Any]:
         """Every number of the table."""
@@ -95,9 +88,9 @@ class Curve:
             table.add_column(column, justify="right")
         for i, beta in enumerate(self.betas):
             values = (self.rate[i], self.distortion[i], self.cost[i], self.lost(i))
-            table.add_row(f"{beta:g}", *(str(value) for value in values))
+            table.add_row(f"{beta:g}", *(value.figure for value in values))
         table.add_section()
-        table.add_row("guide", str(self.guide_rate), str(self.guide_distortion), "", "")
+        table.add_row("guide", self.guide_rate.figure, self.guide_distortion.figure, "", "")
         console = Console()
         with console.capture() as captured:
             console.print(table)
@@ -110,22 +103,22 @@ class Curve:
         rates, distortions = ([e.mean for e in values] for values in (self.rate, self.distortion))
         plane.plot(rates, distortions, "o-", color="#0072B2", label="best encoder, this prior and decoder")
         plane.plot(self.guide_rate.mean, self.guide_distortion.mean, "D", color="#D55E00", label="the guide")
+        wide, last = max(rates) - min(rates), float("-inf")
         for rate, distortion, beta in zip(rates, distortions, self.betas, strict=True):
-            plane.annotate(f"{beta:g}", (rate, distortion), textcoords="offset points", xytext=(4, 4), fontsize=7)
-        plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)", title=title)
+            if rate - last > 0.06 * wide:
+                plane.annotate(f"{beta:g}", (rate, distortion), textcoords="offset points", xytext=(4, 4), fontsize=7)
+                last = rate
+        plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)")
         plane.legend(frameon=False, fontsize=8)
         found = [self.lost(i) for i in range(len(self.betas))]
-        loss.errorbar(
-            self.betas, [e.mean for e in found], [2 * e.se for e in found], fmt="o-", color="#D55E00", capsize=2
-        )
-        loss.set(
-            xscale="log",
-            ylim=(0, None),
-            xlabel=r"weight $\beta$ of the rate",
-            ylabel=r"above the least D + $\beta$ R (nats)",
-        )
+        errors = [2 * e.se for e in found]
+        loss.errorbar(self.betas, [e.mean for e in found], errors, fmt="o-", color="#D55E00", capsize=2)
         loss.axvline(1, color="0.8", zorder=0)
-        loss.set_title("What the guide loses", fontsize=10)
+        loss.set(xscale="log", ylim=(min(0.0, min(e.mean for e in found)), None))
+        loss.set_xticks(self.betas, [f"{beta:g}" for beta in self.betas], fontsize=7)
+        loss.minorticks_off()
+        loss.set(xlabel=r"weight $\beta$ of the rate", ylabel=r"the guide, above the least D + $\beta$ R (nats)")
+        figure.suptitle(title, fontsize=10)
 
 
 def curve_cells(model: Program, x: Any, chains: int, schedule: Schedule, method: CurveMethod = "auto") -> int:
