@@ -26,7 +26,7 @@ class Split:
         rate: Divergence of the guide from the prior, the one part of the bound.
         distortion: Expected negative log-likelihood, the other.
         saturated: Mean log-likelihood of documents under their own word frequencies; None for other data.
-        pixels: Numbers of a picture, a datum with height and width; None for other data.
+        pixels: Numbers of a picture, where the model gives it a density; None for other data and models.
     """
 
     measurement: Measurement
@@ -36,9 +36,10 @@ class Split:
     pixels: int | None = None
 
     @classmethod
-    def of(cls, measurement: Measurement, x: Any, rate: Estimate, distortion: Estimate) -> Split:
+    def of(
+        cls, measurement: Measurement, x: Any, rate: Estimate, distortion: Estimate, pixels: int | None = None
+    ) -> Split:
         saturated = x.saturated.cpu().double().mean().item() if isinstance(x, PackedCounts) else None
-        pixels = x[0].numel() if isinstance(x, Tensor) and x.ndim > 2 else None
         return cls(measurement, rate, distortion, saturated, pixels)
 
     def pointwise(self) -> dict[str, Tensor]:
