@@ -203,7 +203,7 @@ def rows_of(kind: str, cells: list[dict[str, Tensor]], mnist: bool) -> list[Row]
         rows.append(length("code for the bytes, at most", [8 - b for b in bits(cells)]))
     high = [(each["k_hat"] > 0.7).double().mean().item() for each in cells]
     rows.append(Row("data with k-hat above 0.7", high, unit="share", group=kind))
-    rows.append(Row("smallest sigma", [each["least"].item() for each in cells], unit="", group=kind, digits=5))
+    rows.append(Row("smallest sigma", [each["least"].item() for each in cells], unit="", group=kind, digits=7))
     rows.append(length("density of the training data's zeros", [each["of zeros"].item() for each in cells]))
     if not dequantised:
         rows.append(length("of constant pixels", [each["constant bits"].item() for each in cells]))
@@ -323,7 +323,7 @@ def draw_bits(figure: Any, shown: Cells, mnist: bool) -> None:
                 bars.annotate(f" {in_words(mean)}", (0, place + shift), va="center", fontsize=8)
     bars.set_yticks(range(len(shown)), shown)
     bars.invert_yaxis()
-    bars.axvline(8, color="black", linewidth=1, label="8: no code of bytes is beyond")
+    bars.axvline(8, color="black", linewidth=1, label="8: limit for dequantised bytes")
     bars.set(xlim=(LOWEST, 9), xlabel="ELBO (bits per pixel, higher is better)")
     styles = {kind: ("--" if "dequantised" in kind else "-") for kind in shown}
     for (kind, cells), colour in zip(shown.items(), LINES, strict=False):
