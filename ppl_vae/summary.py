@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +58,11 @@ class Split:
         return None if self.pixels is None else bits_per_number(self.measurement.elbo.mean, self.pixels)
 
     @property
+    def bits_se(self) -> float:
+        """Its standard error, that of the ELBO."""
+        return (self.measurement.elbo.se or 0.0) / ((self.pixels or 1) * math.log(2))
+
+    @property
     def deviance(self) -> float | None:
         """The saturated model's log-likelihood minus the ELBO: an upper bound, comparable with published NELBOs."""
         return None if self.saturated is None else self.saturated - self.measurement.elbo.mean
@@ -75,7 +81,7 @@ class Split:
             found["deviance_se"] = found["elbo_se"]
             found["evidence_deviance"] = finite(self.saturated - self.measurement.evidence.mean)
         if self.pixels is not None and self.bits is not None:
-            found["bits_per_number"] = finite(self.bits)
+            found["bits_per_number"], found["bits_per_number_se"] = finite(self.bits), finite(self.bits_se)
             found["evidence_bits_per_number"] = finite(bits_per_number(self.measurement.evidence.mean, self.pixels))
         return found
 
@@ -143,7 +149,7 @@ class Summary:
             if text:
                 cells.append("" if split.deviance is None else f"{split.deviance:.2f}{_error(m.elbo.se)}")
             if pictures:
-                cells.append("" if split.bits is None else f"{split.bits:.3f}")
+                cells.append("" if split.bits is None else f"{split.bits:.3f}{_error(split.bits_se)}")
             table.add_row(name, *cells)
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
         words = [f"evidence: {m}" + (", a lower bound" if b == "lower" else ", exact") for m, b in methods.items()]

@@ -59,6 +59,7 @@ def test_coloured_pictures_have_bits_a_pixel_under_every_noise(sigma):
     for split in found["splits"].values():
         for key, bits in (("elbo", "bits_per_number"), ("evidence", "evidence_bits_per_number")):
             assert split[bits] == pytest.approx(8 - split[key] / (6 * 5 * 3 * math.log(2)))
+        assert split["bits_per_number_se"] == pytest.approx(split["elbo_se"] / (6 * 5 * 3 * math.log(2)))
     kept = json.loads(Path("r/config.json").read_text())
     assert kept["corpus"]["dequantise"] is True
     assert json.loads(Path("r/train-metrics.jsonl").read_text())["sigma"] > 0
