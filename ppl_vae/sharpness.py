@@ -12,12 +12,12 @@ from torch import Tensor
 
 from ppl_vae import exponential_family
 from ppl_vae.log_weight import latents, run
-from ppl_vae.modes import evaluating
+from ppl_vae.modes import evaluation_mode
 from ppl_vae.randomness import kept_random_state
 
-__all__ = ["Sharpness", "bits_per_number", "constant", "sharpness"]
+__all__ = ["Sharpness", "bits_per_number", "constant", "pixels", "sharpness"]
 
-REMEDY = "take --dequantise for data that are bytes, or --floor for others"
+REMEDY = "take --dequantise for data that are bytes, or a higher --floor for others"
 
 
 def constant(x: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def constant(x: Tensor) -> Tensor:
         >>> constant(torch.tensor([[0.0, 1.0], [0.0, 2.0]]))
         tensor([ True, False])
     """
-    return (x == x[:1]).all(0)
+    return x.amin(0) == x.amax(0)
 
 
 def bits_per_number(nats: float, numbers: int, levels: int = 256) -> float:
@@ -51,6 +51,17 @@ def bits_per_number(nats: float, numbers: int, levels: int = 256) -> float:
     return math.log2(levels) - nats / (numbers * math.log(2))
 
 
+def pixels(x: Any) -> int | None:
+    """How many numbers a picture has, a datum with height and width and values in [0, 1]; None for other data.
+
+    Example:
+        >>> pixels(torch.rand(5, 28, 28)), pixels(torch.rand(5, 784)), pixels(torch.randn(5, 28, 28))
+        (784, None, None)
+    """
+    pictures = isinstance(x, Tensor) and x.ndim in (3, 4) and len(x) and x.min() >= 0 and x.max() <= 1
+    return x[0].numel() if pictures else None
+
+
 @dataclass(frozen=True)
 class Sharpness:
     """How fine the noise of a Gaussian model is, beside the data.
@@ -61,6 +72,7 @@ class Sharpness:
         least: The smallest sigma: over the numbers of a datum, of each the median over codes from the prior.
         step: The smallest difference between two values in the data, at most a byte's: 1/255 of their range.
         bits: Bits a number of a datum that the constant ones add to the log-density at most, as sigma is now.
+        learned: Whether sigma was; one that is given falls nowhere.
     """
 
     numbers: int
@@ -68,11 +80,12 @@ class Sharpness:
     least: float
     step: float
     bits: float
+    learned: bool
 
     @property
     def diverges(self) -> bool:
-        """Whether sigma is below half a step of the data: the density then rewards their rounding, without a limit."""
-        return self.least < self.step / 2
+        """Whether a learned sigma is below half a step of the data: the density then rewards their rounding."""
+        return self.learned and self.least < self.step / 2
 
     @property
     def warning(self) -> str | None:
@@ -80,15 +93,15 @@ class Sharpness:
         if not self.diverges:
             return None
         words = (
-            f"the likelihood diverges: sigma has fallen to {self.least:.2g}, below half the step of {self.step:.2g} of "
-            "the data"
+            f"the likelihood diverges: sigma has fallen to {self.least:.2g}, below half the data's step of "
+            f"{self.step:.2g}, and only a floor can hold it"
         )
         if self.constants:
             words += (
                 f", and {self.constants} of {self.numbers} numbers are constant, which add up to {self.bits:.2f} bits "
-                "a number and more as sigma falls"
+                "a number, and more as sigma falls"
             )
-        return f"{words}; the bound says how far training went, not how good the model is: {REMEDY}"
+        return f"{words}; the bound says how far sigma fell, not how good the model is: {REMEDY}"
 
 
 def sharpness(model: Callable[[Any], Any], x: Tensor, draws: int = 64) -> Sharpness | None:
@@ -99,7 +112,8 @@ def sharpness(model: Callable[[Any], Any], x: Tensor, draws: int = 64) -> Sharpn
         x: The data it was trained on, ``(data, *shape)``.
         draws: How many codes.
     """
-    with evaluating(model), kept_random_state(0):
+    # With gradients: they tell whether sigma is learned.
+    with evaluation_mode(model), kept_random_state(0):
         scored = run(model, (x[:1],), {}, draws=draws)
     seen = [site for name, site in scored.items() if name not in latents(scored)]
     base = exponential_family.base(seen[0]["fn"]) if len(seen) == 1 else None
@@ -112,4 +126,4 @@ def sharpness(model: Callable[[Any], Any], x: Tensor, draws: int = 64) -> Sharpn
     step = min(levels.diff().min().item(), (levels[-1] - levels[0]).item() / 255) if len(levels) > 1 else math.inf
     density = -sigma[same].double().log() - math.log(2 * math.pi) / 2
     bits = density.sum().item() / (same.numel() * math.log(2))
-    return Sharpness(same.numel(), int(same.sum()), sigma.min().item(), step, bits)
+    return Sharpness(same.numel(), int(same.sum()), sigma.min().item(), step, bits, base.scale.requires_grad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,7 @@ class Split:
         rate: Divergence of the guide from the prior, the one part of the bound.
         distortion: Expected negative log-likelihood, the other.
         saturated: Mean log-likelihood of documents under their own word frequencies; None for other data.
-        pixels: Numbers of a picture, a datum with height and width; None for other data.
+        pixels: Numbers of a picture, where the model gives it a density; None for other data and models.
     """
 
     measurement: Measurement
@@ -36,9 +37,10 @@ class Split:
     pixels: int | None = None
 
     @classmethod
-    def of(cls, measurement: Measurement, x: Any, rate: Estimate, distortion: Estimate) -> Split:
+    def of(
+        cls, measurement: Measurement, x: Any, rate: Estimate, distortion: Estimate, pixels: int | None = None
+    ) -> Split:
         saturated = x.saturated.cpu().double().mean().item() if isinstance(x, PackedCounts) else None
-        pixels = x[0].numel() if isinstance(x, Tensor) and x.ndim > 2 else None
         return cls(measurement, rate, distortion, saturated, pixels)
 
     def pointwise(self) -> dict[str, Tensor]:
@@ -54,6 +56,11 @@ class Split:
     def bits(self) -> float | None:
         """A code's length for pictures of bytes by the ELBO, in bits a number: an upper bound where dequantised."""
         return None if self.pixels is None else bits_per_number(self.measurement.elbo.mean, self.pixels)
+
+    @property
+    def bits_se(self) -> float:
+        """Its standard error, that of the ELBO."""
+        return (self.measurement.elbo.se or 0.0) / ((self.pixels or 1) * math.log(2))
 
     @property
     def deviance(self) -> float | None:
@@ -74,7 +81,7 @@ class Split:
             found["deviance_se"] = found["elbo_se"]
             found["evidence_deviance"] = finite(self.saturated - self.measurement.evidence.mean)
         if self.pixels is not None and self.bits is not None:
-            found["bits_per_number"] = finite(self.bits)
+            found["bits_per_number"], found["bits_per_number_se"] = finite(self.bits), finite(self.bits_se)
             found["evidence_bits_per_number"] = finite(bits_per_number(self.measurement.evidence.mean, self.pixels))
         return found
 
@@ -142,7 +149,7 @@ class Summary:
             if text:
                 cells.append("" if split.deviance is None else f"{split.deviance:.2f}{_error(m.elbo.se)}")
             if pictures:
-                cells.append("" if split.bits is None else f"{split.bits:.3f}")
+                cells.append("" if split.bits is None else f"{split.bits:.3f}{_error(split.bits_se)}")
             table.add_row(name, *cells)
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
         words = [f"evidence: {m}" + (", a lower bound" if b == "lower" else ", exact") for m, b in methods.items()]

@@ -29,7 +29,7 @@ from ppl_vae.randomness import kept_random_state
 from ppl_vae.rate_cost import RateCost, objective_words
 from ppl_vae.runs import Checkpoint, Interrupted, Run
 from ppl_vae.settings import Settings
-from ppl_vae.sharpness import sharpness
+from ppl_vae.sharpness import pixels, sharpness
 from ppl_vae.sites import guide_sites
 from ppl_vae.summary import Split, Summary
 from ppl_vae.training import NOTHING, Trainer
@@ -250,7 +250,7 @@ def _train_and_measure(
         estimator=how,
         best_epoch=trainer.best_epoch,
         epochs=trainer.epoch,
-        splits=_measure(pair, splits, config),
+        splits=_measure(pair, splits, config, None if found is None else pixels(splits["train"])),
         notes=notes,
     )
     run.write_json("summary.json", summary.to_json())
@@ -263,7 +263,7 @@ def _train_and_measure(
     return summary
 
 
-def _measure(pair: Pair, splits: dict[str, Any], config: dict[str, Any]) -> dict[str, Split]:
+def _measure(pair: Pair, splits: dict[str, Any], config: dict[str, Any], numbers: int | None) -> dict[str, Split]:
     draws = config["evidence_draws"]
     found = {}
     total = sum(plan(pair.model, x, draws=draws).cells for x in splits.values() if len(x))
@@ -276,6 +276,6 @@ def _measure(pair: Pair, splits: dict[str, Any], config: dict[str, Any]) -> dict
             if len(x):
                 measured = measure(pair.model, pair.guide, x, draws=draws, progress=lambda n: reporter.advance(n))
                 found[name] = Split.of(
-                    measured, x, *rate_and_distortion(pair.model, pair.guide, x, measured.elbo, draws)
+                    measured, x, *rate_and_distortion(pair.model, pair.guide, x, measured.elbo, draws), numbers
                 )
     return found

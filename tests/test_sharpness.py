@@ -7,7 +7,8 @@ import torch
 from ppl_vae.models.gmm import Gmm
 from ppl_vae.models.image import Image
 
-from ppl_vae.sharpness import bits_per_number, sharpness
+from ppl_vae.sharpness import bits_per_number, pixels, sharpness
+from tests.pairs_in_small import documents
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -32,6 +33,17 @@ def test_a_sigma_finer_than_the_data_is_reported_with_the_constant_numbers(sigma
     assert found.bits == pytest.approx(6 / 36 * math.log2(1e4 / math.sqrt(2 * math.pi)))
     assert found.diverges
     assert "6 of 36 numbers are constant" in found.warning and "--dequantise" in found.warning
+
+
+def test_a_given_sigma_falls_nowhere():
+    found = sharpness(Image(2, 2, 1, "1e-4", shape=(6, 6)), pictures())
+    assert found.least == pytest.approx(1e-4) and not found.diverges and found.warning is None
+
+
+def test_only_values_between_0_and_1_with_height_and_width_are_pictures():
+    assert pixels(torch.rand(5, 3, 6, 4)) == 72
+    assert pixels(torch.rand(5, 24)) is None and pixels(2 * torch.rand(50, 6, 4)) is None
+    assert pixels(torch.rand(0, 6, 4)) is None and pixels(documents(4, 5)) is None
 
 
 def test_a_coarse_one_is_not():

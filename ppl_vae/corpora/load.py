@@ -133,10 +133,14 @@ def load_corpus(
         torch.Size([9000, 16])
     """
     try:
-        if name in _NAMED:
+        reader = None if name in _NAMED else _reader(name)
+        if picture_size and reader is not read_pictures:
+            raise ValueError(
+                f"{name} is no folder of pictures, which alone are brought to a size; leave --picture-size out"
+            )
+        if reader is None:
             raw = _NAMED[name](cache or Path(pooch.os_cache("ppl-vae")))
         else:
-            reader = _reader(name)
             raw = (partial(reader, size=picture_size) if reader is read_pictures else reader)(Path(name))
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error}); check the path and its permissions") from error

@@ -14,6 +14,8 @@ from ppl_vae.corpora.tokens import class_ids
 
 __all__ = ["dequantised", "holds_pictures", "read_pictures"]
 
+BLOCK = 1_000
+"""Data worked on at once."""
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -94,6 +96,8 @@ def _opened(path: Path, size: int, mode: str | None) -> Image.Image:
     """A picture; without a mode only its header is read."""
     try:
         with Image.open(path) as picture:
+            if picture.mode[0] in "IF":
+                raise ValueError(f"{picture.mode} holds more than a byte a number; save it with 8 bits")
             if mode is None:
                 return picture
             converted = picture.convert(mode)
@@ -111,10 +115,15 @@ def dequantised(values: NDArray[np.float32], where: str, seed: int) -> NDArray[n
     Raises:
         ValueError: If the values are no bytes over 255.
     """
-    levels = np.rint(values * np.float32(255))
-    if levels.size and (levels.min() < 0 or levels.max() > 255 or np.abs(values * 255 - levels).max() > 1e-3):
-        raise ValueError(
-            f"{where} holds other values than bytes over 255, which alone can be dequantised; leave it out"
-        )
-    noise = np.random.default_rng(seed).random(values.shape, dtype=np.float32)
-    return np.asarray((levels + noise) / np.float32(256), dtype=np.float32)
+    found, random = np.empty(values.shape, dtype=np.float32), np.random.default_rng(seed)
+    # In blocks: a folder of pictures may fill half the memory.
+    for start in range(0, len(values), BLOCK):
+        part = values[start : start + BLOCK] * np.float32(255)
+        levels = np.rint(part)
+        if levels.size and not (levels.min() >= 0 and levels.max() <= 255 and np.abs(part - levels).max() <= 1e-3):
+            raise ValueError(
+                f"{where} holds other values than bytes over 255, which alone can be dequantised; leave "
+                "--dequantise out"
+            )
+        found[start : start + BLOCK] = (levels + random.random(levels.shape, dtype=np.float32)) / np.float32(256)
+    return found

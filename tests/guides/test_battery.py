@@ -16,8 +16,10 @@ from tests.pairs_in_small import documents
 from tests.statistics import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
-GUIDES = [d.target for d in available("guides")[0] if d.shipped and d.name not in ("posterior", "convolutional")]
-"""All but the one that only some models have, and the one that reads pictures alone: they have tests of their own."""
+GUIDES = [d.target for d in available("guides")[0] if d.shipped and d.name != "posterior"]
+"""All but the one that only some models have, which has tests of its own."""
+OF_PICTURES = ("Convolutional",)
+"""Those that read pictures alone: they get pictures where the others get documents or vectors."""
 OF_BITS = [target for target in GUIDES if "Bernoulli" in target.supports]
 OF_NORMALS = [target for target in GUIDES if "normal" in target.supports]
 BITS = [1, 3, 14]
@@ -27,9 +29,23 @@ def named(target):
     return target.__name__
 
 
+class Drawn(pyro.nn.PyroModule):
+    """Bits that explain pictures."""
+
+    def __init__(self, bits):
+        super().__init__()
+        self.net = nn.Linear(bits, 20)
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(self.net.in_features)).to_event(1))
+            pyro.sample("x", dist.Normal(self.net(z).unflatten(-1, (5, 4)), 1.0).to_event(2), obs=x)
+
+
 def text_pair(target, bits):
-    x = documents(6, 9)
-    model = Text(9, bits=bits)
+    """A guide of bits with documents, or with pictures if it reads those."""
+    pictures = target.__name__ in OF_PICTURES
+    x, model = (torch.rand(6, 5, 4), Drawn(bits)) if pictures else (documents(6, 9), Text(9, bits=bits))
     return model, target(model, x), x
 
 
@@ -128,20 +144,24 @@ def test_full_covariance_is_one():
 
 
 class Bent(pyro.nn.PyroModule):
-    """Normals that explain a point by a non-linear map."""
+    """Normals that explain five numbers by a non-linear map."""
 
-    def __init__(self, size):
+    def __init__(self, size, shape=(5,)):
         super().__init__()
-        self.size, self.net = size, nn.Linear(size, 5)
+        self.size, self.net, self.shape = size, nn.Linear(size, 5), shape
 
     def forward(self, x):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(torch.zeros(self.size), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(torch.tanh(self.net(z)), 0.5).to_event(1), obs=x)
+            pyro.sample("x", dist.Normal(self.mean(z), 0.5).to_event(len(self.shape)), obs=x)
+
+    def mean(self, z):
+        return torch.tanh(self.net(z)).unflatten(-1, self.shape)
 
 
 def bent_pair(target, size):
-    x, model = 0.1 * torch.randn(3, 5), Bent(size)  # scales near one, for grids
+    shape = (1, 5) if target.__name__ in OF_PICTURES else (5,)
+    x, model = 0.1 * torch.randn(3, *shape), Bent(size, shape)  # scales near one, for grids
     guide = target(model, x)
     for name, parameter in guide.named_parameters():  # away from where it starts, and not too far
         parameter.data += (0.01 if name.startswith("encoder") else 0.05) * torch.randn_like(parameter)
@@ -200,7 +220,7 @@ def test_pathwise_gradients_are_those_of_the_integrated_bound(target):
     many = part.detach().expand(3000, -1).clone().requires_grad_()
     fn = guide.members(many)["z"]
     z = fn()
-    scored = run(model, (x.expand(3000, 5),), {}, draws=1, handler=Fixed({"z": z[None]}))
+    scored = run(model, (x.expand(3000, *x.shape[1:]),), {}, draws=1, handler=Fixed({"z": z[None]}))
     total = sum(site["fn"].log_prob(site["value"]) for site in scored.values()).sum() - fn.log_prob(z).sum()
     (sampled,) = torch.autograd.grad(total, many)
     assert_mean(sampled, truth[0])
