@@ -1,0 +1,241 @@
+"""``ppl-vae train``: its options, and the configuration they make."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ppl_vae.batches import PackedCounts
+from ppl_vae.corpora import CORPORA
+from ppl_vae.devices import check_device, device_option
+from ppl_vae.estimators import ESTIMATORS
+from ppl_vae.measuring_commands import with_json
+from ppl_vae.pair_command import PairCommand
+from ppl_vae.pairs import find
+from ppl_vae.progress import say
+from ppl_vae.runs import Run
+
+__all__ = ["train"]
+
+RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
+"""Options that say what a nat of rate costs."""
+
+
+@click.command(cls=PairCommand)
+@click.argument("model", required=False)
+@click.option("--guide", help="Name or file of the guide (ppl-vae list shows them).  [default: mean_field]")
+@click.option(
+    "--corpus",
+    help="Named corpus, or path of your own data (ppl-vae list shows both).  [default: what the model names; else "
+    "docstrings for models of documents, gaussians for models of tensors]",
+)
+@click.option(
+    "--vocabulary", default=10_000, show_default=True, help="Words kept of documents: those in most training documents."
+)
+@click.option(
+    "--dequantise",
+    is_flag=True,
+    help="Of pictures, bytes over 255: add noise of a byte's width, so that densities bound codes.",
+)
+@click.option(
+    "--picture-size",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Side that a folder's pictures are cut and brought to.",
+)
+@click.option(
+    "--validation", default=0.1, show_default=True, help="Share of training data held out to choose the epoch."
+)
+@click.option("--epochs", default="60", show_default=True, help="Epochs, or phases EPOCHSxDRAWS such as 1000x1,500x10.")
+@click.option(
+    "--draws",
+    type=click.IntRange(min=1),
+    help="Draws a datum and step (pairs, for antithetic estimators).  [default: 1; 16 for the likelihood]",
+)
+@click.option(
+    "--patience",
+    default=10,
+    show_default=True,
+    help="Stop after so many epochs without a better validation score; 0 never.",
+)
+@click.option(
+    "--retrain", is_flag=True, help="Then train afresh on training and validation data for the epochs validation chose."
+)
+@click.option(
+    "--objective",
+    default="elbo",
+    show_default=True,
+    type=click.Choice(["elbo", "likelihood"]),
+    help="What to maximise; the likelihood is exact up to 10 bits, importance-weighted beyond.",
+)
+@click.option(
+    "--beta",
+    default=1.0,
+    show_default=True,
+    help="Weight of the rate beside the distortion, or of its distance from --rate; 1 is the ELBO.",
+)
+@click.option(
+    "--anneal",
+    default="none",
+    show_default=True,
+    metavar="none|linear:EPOCHS|cyclic:EPOCHS",
+    help="How that weight rises from 0: once, or in the first half of every cycle.",
+)
+@click.option(
+    "--free-bits", default=0.0, show_default=True, help="Nats of rate that each latent site may have for nothing."
+)
+@click.option("--rate", type=float, help="Aim at this rate, in nats per datum: minimise D + beta |R - RATE|.")
+@click.option(
+    "--lagrangian", is_flag=True, help="With --rate: the least distortion at that rate, the weight found in training."
+)
+@click.option(
+    "--estimator",
+    default="auto",
+    show_default=True,
+    type=click.Choice(list(ESTIMATORS)),
+    help="Of the gradient through discrete latents; auto chooses by the pair.",
+)
+@click.option(
+    "--control",
+    type=click.Choice(["first_order", "none"]),
+    help="Control variate.  [default: first_order for those that take it]",
+)
+@click.option("--optimizer", default="Adam", show_default=True, help="Any class of torch.optim.")
+@click.option("--learning-rate", default=1e-3, show_default=True, help="Of the optimizer.")
+@click.option(
+    "--decay",
+    default="none",
+    show_default=True,
+    type=click.Choice(["none", "linear", "cosine"]),
+    help="How the learning rate falls, towards zero at the end of --epochs.",
+)
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "bf16"]),
+    help="Of matrix products in training; bf16 pays for hidden layers, where the processor has it.",
+)
+@click.option(
+    "--capture/--no-capture",
+    default=True,
+    show_default=True,
+    help="On CUDA, record a step once and replay it as a graph.",
+)
+@click.option("--weight-decay", default=0.0, show_default=True, help="Of the optimizer.")
+@click.option("--batch-size", default=256, show_default=True, help="Data a step.")
+@click.option("--clip", default=0.0, show_default=True, help="Largest gradient norm; 0 for no limit.")
+@click.option("--seed", default=0, show_default=True, help="Of parameters, order of data, and draws.")
+@device_option
+@click.option(
+    "--evidence-draws",
+    default=100,
+    type=click.IntRange(min=2),
+    show_default=True,
+    help="Draws a datum for the final evidence where it is not exact.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-GUIDE-TIME]")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), help="Go on with a run that was interrupted; takes no other option."
+)
+@with_json
+@click.pass_context
+def train(
+    ctx: click.Context, /, model: str | None, guide: str | None, out: Path | None, resume: Path | None, **options: Any
+) -> Any:
+    """Train MODEL with a guide, choose the epoch on validation data, and measure ELBO, evidence and gap.
+
+    MODEL is a file or the name of a model, such as models/text.py. Its constructor's arguments, and the guide's
+    with --guide- before them, are options: add --help after naming both.
+    """
+    from ppl_vae.rate_cost import RateCost
+    from ppl_vae.settings import Settings, parse_schedule
+    from ppl_vae.workflow import train as run_training
+
+    if resume is not None:
+        given = [p for p in ctx.command.get_params(ctx) if _given(ctx, p.name) and p.name not in ("resume", "as_json")]
+        named = [p.opts[0] for p in given]
+        if named:
+            raise click.UsageError(f"--resume takes up a run as it was begun; leave out {', '.join(named)}", ctx)
+        begun = Run.open(resume).config
+        check_device(begun.get("device", "cpu"))
+        return run_training(begun, resume, resume=True)
+    if model is None:
+        raise click.UsageError("name a model, such as models/text.py (ppl-vae list shows them), or --resume RUN", ctx)
+    guide = guide or "mean_field"
+    found = {kind: find(kind, name) for kind, name in (("models", model), ("guides", guide))}  # type: ignore[arg-type]
+    corpus = options["corpus"] or found["models"].corpus
+    found["models"].check_corpus(corpus)
+    documents = found["models"].data is PackedCounts
+    if not documents and _given(ctx, "vocabulary"):
+        say(f"note: --vocabulary belongs to documents: {corpus} holds tensors, which have no words")
+    likelihood = options["objective"] == "likelihood"
+    cost = RateCost(**{name: options[name] for name in RATE_COST})
+    weighing = [f"--{name.replace('_', '-')}" for name in RATE_COST if _given(ctx, name)]
+    if likelihood and weighing:
+        raise click.UsageError(
+            f"{', '.join(weighing)} weigh the rate, and the likelihood has none; leave out --objective likelihood",
+            ctx,
+        )
+    idle = [f"--{name}" for name in ("estimator", "control") if likelihood and _given(ctx, name)]
+    if idle:
+        say(f"note: {' and '.join(idle)} belong to the ELBO: the likelihood has a gradient estimator of its own")
+    settings = {
+        "schedule": parse_schedule(options["epochs"], options["draws"] or (16 if likelihood else 1)),
+        **{
+            k: options[k]
+            for k in (
+                "batch_size",
+                "optimizer",
+                "learning_rate",
+                "decay",
+                "weight_decay",
+                "clip",
+                "patience",
+                "seed",
+                "precision",
+                "capture",
+            )
+        },
+    }
+    Settings(**settings)
+    config: dict[str, Any] = {
+        definition.kind[:-1]: {
+            "name": definition.name if definition.shipped else str(definition.file.resolve()),
+            "sha256": definition.sha256,
+            "options": {k.partition("__")[2]: v for k, v in options.items() if k.startswith(f"{definition.kind}__")},
+        }
+        for definition in found.values()
+    }
+    config |= {
+        "corpus": {
+            "name": _absolute(corpus),
+            **({"vocabulary": options["vocabulary"]} if documents else {}),
+            "validation": options["validation"],
+            "seed": options["seed"],
+            **({"dequantise": True} if options["dequantise"] else {}),
+            **({"picture_size": options["picture_size"]} if options["picture_size"] else {}),
+        },
+        "settings": settings,
+        "objective": options["objective"],
+        "rate_cost": cost.to_json(),
+        "estimator": options["estimator"],
+        "control": {None: None, "first_order": True, "none": False}[options["control"]],
+        **{k: options[k] for k in ("device", "evidence_draws", "retrain")},
+    }
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    folder = out or Path("runs") / f"{found['models'].name}-{found['guides'].name}-{stamp}"
+    Run.check_free(folder)
+    return run_training(config, folder)
+
+
+def _given(ctx: click.Context, name: str | None) -> bool:
+    return ctx.get_parameter_source(name or "") == click.core.ParameterSource.COMMANDLINE
+
+
+def _absolute(corpus: str) -> str:
+    """Paths are kept whole, so that a run can be taken up from any folder."""
+    return corpus if corpus in CORPORA or not Path(corpus).exists() else str(Path(corpus).resolve())
