@@ -13,13 +13,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import torch
 from ppl_vae.guides.residual import ResidualGuide
 from ppl_vae.models.manifold import Manifold
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppl_vae.corpora import curve_log_density, curve_points
-from ppl_vae.evidence import measure
+from ppl_vae.evidence import Estimate, measure
+from ppl_vae.evidence.importance import sampled_elbo
+from ppl_vae.modes import evaluating
 from ppl_vae.noise import read_trace
 from ppl_vae.report import Claim, Report, Row
 from ppl_vae.simulate import simulate
@@ -33,7 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "cpu": {
         "seeds": 10, "fixed": [1.0, 0.3, 0.1, 0.03, 0.01], "points": 5_000, "epochs": 60, "rate": 4e-3, "blocks": 4,
-        "width": 64, "tested": 1_000, "draws": 500,
+        "width": 64, "tested": 500, "draws": 300,
     },
     "paper": {
         "seeds": 10, "fixed": [1.0, 0.3, 0.1, 0.03, 0.01], "points": 10_000, "epochs": 500, "rate": 1e-3, "blocks": 4,
@@ -87,6 +91,50 @@ class Fresh:
         return torch.from_numpy(curve_points(count, seed)[0]).float().to(self.device)
 
 
+class Searched(nn.Module):
+    r"""Proposals for the evidence of given data: half from the guide, half from where a grid finds the posterior.
+
+    .. math:: r(z \mid x) = \frac12 q(z \mid x) + \frac1{2K} \sum_{k=1}^K \mathcal{N}(z; z_k, h^2 I), \qquad
+        z_k \sim p(z \mid x) \text{ on a grid of spacing } h
+
+    A folded latent space puts one point of the plane in several places, of which a normal guide knows one: its weights
+    alone then miss the others, and their share of the evidence.
+
+    Arguments:
+        model: With two latents.
+        guide: A factorised one.
+        x: The data, the only ones it proposes for.
+        places: Of the grid for each datum, K.
+        spacing: Of the grid, h.
+    """
+
+    def __init__(
+        self, model: Manifold, guide: ResidualGuide, x: Tensor, places: int = 50, spacing: float = 0.05
+    ) -> None:
+        super().__init__()
+        axis = torch.arange(-5, 5 + spacing / 2, spacing, device=x.device)
+        grid = torch.cartesian_prod(axis, axis)
+        mean, sigma = model.mean(grid), model.noise(model.hidden(grid))
+        # A step of the grid moves the mean as far as from one node to the next.
+        nodes = mean.unflatten(0, (len(axis), len(axis)))
+        steps = [nodes.diff(dim=d, append=nodes.narrow(d, -1, 1)).flatten(0, 1) ** 2 for d in (0, 1)]
+        law, prior = dist.Normal(mean, (sigma**2 + sum(steps)).sqrt()), -(grid**2).sum(-1) / 2
+        found = [
+            torch.multinomial((law.log_prob(part[:, None]).sum(-1) + prior).softmax(-1), places, replacement=True)
+            for part in x.split(100)
+        ]
+        q = guide.members(guide.encoder(x))["z"]
+        self.loc = torch.cat([q.mean[:, None], grid[torch.cat(found)]], 1)
+        wide = torch.full((len(x), places, 2), spacing, device=x.device)
+        self.scale = torch.cat([q.variance.sqrt()[:, None], wide], 1)
+        self.shares = torch.tensor([0.5, *[0.5 / places] * places], device=x.device)
+
+    def forward(self, x: Tensor) -> None:
+        parts = dist.Normal(self.loc, self.scale).to_event(1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.MixtureSameFamily(dist.Categorical(self.shares.expand(len(x), -1)), parts))
+
+
 def trained(
     study: Study,
     name: str,
@@ -102,9 +150,13 @@ def trained(
     model = Manifold(sigma=sigma, scale=LV_START if sigma == "vector" else 1.0, **networks)
     guide = ResidualGuide(model, test[:2], **networks)
     trainer = study.train(name, model, guide, x, settings)
-    found = measure(model, guide, test, method="importance", draws=draws)
-    k_hat = found.evidence.k_hat
-    assert k_hat is not None
+    elbo, found = sampled_elbo(model, guide, test, draws), []
+    for part in test.split(500):
+        with torch.no_grad(), evaluating(model, guide):
+            proposals = Searched(model, guide, part)
+        found.append(measure(model, proposals, part, method="importance", draws=draws).evidence)
+    evidence = Estimate.join(found)
+    assert evidence.k_hat is not None
     model.eval()
     with torch.no_grad():
         latents, samples = simulate(model, test[torch.arange(SHOWN) % len(test)])
@@ -112,9 +164,9 @@ def trained(
         shown = {"reconstructed": model.mean(codes), "means": model.mean(latents["z"]), "samples": samples}
     return shown | {
         "test": test[:SHOWN],
-        "elbo": found.elbo.pointwise,
-        "evidence": found.evidence.pointwise,
-        "k_hat": k_hat,
+        "elbo": elbo,
+        "evidence": evidence.pointwise,
+        "k_hat": evidence.k_hat,
         **{what: torch.tensor([row[f"train_{what}"] for row in trainer.rows]) for what in LOSSES},
         "sigma": torch.tensor(read_trace(study.folder / "runs" / name)),
     }
@@ -186,7 +238,7 @@ def run(
                 digits=4,
             ),
         ]
-    study.figure("panels", partial(draw_panels, cells=cells), (8.6, 1.12 * len(cells) + 0.7))
+    study.figure("panels", partial(draw_panels, cells=cells), (7.2, 1.12 * len(cells) + 0.4))
     study.figure("table", partial(draw_table, cells=cells, limit=limit), (7.2, 3.6))
     study.figure("courses", partial(draw_courses, cells=cells), (9.6, 6.6))
     high = max((e["k_hat"] > 0.7).double().mean().item() for found in cells.values() for e in found)
@@ -194,8 +246,8 @@ def run(
         "limit: the negative entropy of the test data under the law they were drawn from; no model exceeds it",
         f"the paper's bounds leave out the constant of two Gaussian numbers, {CONSTANT:.3f} nats, which is taken off "
         "them here; its curve and noise are not printed, so that ours differ, and only the order can be compared",
-        f"evidence by {draws} importance weights, a lower bound in expectation; k-hat above 0.7 for at most {high:.0%} "
-        "of the test data of a run",
+        f"evidence by {draws} importance weights, half from the guide and half from a search for places that it "
+        f"misses, a lower bound in expectation; k-hat above 0.7 for at most {high:.0%} of the test data of a run",
     )
     return Report("Fixed and learned noise on a noisy curve", rows, claims(cells, kinds), notes)
 
@@ -285,10 +337,9 @@ def draw_courses(figure: Any, cells: Cells) -> None:
     last = [each["distortion"][-1].item() + each["rate"][-1].item() for found in cells.values() for each in found]
     bounds.set(ylabel="ELBO (nats per datum)", ylim=(-max(last) - 1.2, -min(last) + 0.3))
     sigmas.set(ylabel=r"$\sigma$", yscale="log")
-    distortions.set(xlabel="epoch", ylabel=f"{LOSSES['distortion']} (nats)", ylim=(-4.2, 3))
+    distortions.set(xlabel="epoch", ylabel=f"{LOSSES['distortion']} (nats)", ylim=(-5.2, 3))
     rates.set(xlabel="epoch", ylabel=f"{LOSSES['rate']} (nats)")
-    for axes in (bounds, sigmas, distortions, rates):
-        axes.legend(frameon=False, fontsize=8, ncols=2)
+    figure.legend(*bounds.get_legend_handles_labels(), loc="outside upper center", frameon=False, ncols=len(cells))
 
 
 COURSES = {AGAIN: ("#0072B2", "-"), LS: ("#D55E00", "-"), LV: ("#009E73", "-"), REPLAY: ("#000000", "--")}
