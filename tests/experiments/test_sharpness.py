@@ -1,8 +1,18 @@
 """What the experiment on a noisy curve says of what it measured, and the data it trains on."""
 
+import math
+
 import pytest
 import torch
-from ppl_vae.experiments.sharpness import Fresh, claims
+from ppl_vae.experiments.sharpness import Fresh, claims, searched
+from ppl_vae.guides.residual import ResidualGuide
+from ppl_vae.models.manifold import Manifold
+from torch import nn
+
+from ppl_vae.evidence import measure
+from ppl_vae.log_weight import log_joint
+
+pytestmark = pytest.mark.usefixtures("float64")
 
 KINDS = ["F 1", "F 0.1"]
 MEANS = {"F 1": -3.0, "F 0.1": -1.0, "LS": -0.5, "LV": 0.0, "F*": -1.5, "replay": -0.5}
@@ -75,3 +85,34 @@ def test_every_batch_is_new_and_depends_on_the_random_state_alone():
     torch.manual_seed(3)
     assert torch.equal(data[index], first)
     assert data[:2].shape == (2, 2) and data[45:60].shape == (5, 2)
+
+
+class Folded(nn.Module):
+    """Places z and -z are the same to the decoder."""
+
+    def forward(self, z):
+        return z.abs()
+
+
+@pytest.mark.parametrize("sigma", ["0.3", "vector"])
+def test_the_evidence_counts_every_place_that_a_datum_has(sigma):
+    """Four places give the same mean, and the guide knows one of them, and that badly."""
+    torch.manual_seed(0)
+    model = Manifold(sigma=sigma, blocks=0, width=2, scale=0.3)
+    model.hidden, x = Folded(), torch.tensor([[1.0, 0.5], [0.6, 1.2]])
+    with torch.no_grad():
+        model.linear.weight.copy_(torch.eye(2))
+        model.linear.bias.zero_()
+        guide = ResidualGuide(model, x, blocks=0, width=2)
+        for parameter in guide.parameters():
+            parameter.zero_()
+        guide.encoder[-1].bias.copy_(torch.tensor([1.0, 1.0, -2.0, -2.0]))
+        found = searched(model, guide, x, 40_000)
+        alone = measure(model, guide, x, method="importance", draws=20_000).evidence.pointwise
+    # The middle of small squares: the kinks of |z| lie on their borders.
+    axis = torch.arange(-6, 6, 0.04) + 0.02
+    grid = torch.cartesian_prod(axis, axis)[:, None].expand(-1, len(x), -1)
+    truth = log_joint(model, x, {"z": grid}).logsumexp(0) + 2 * math.log(0.04)
+    assert found.pointwise_se is not None and (found.pointwise_se < 0.02).all()
+    assert ((found.pointwise - truth).abs() < 5 * found.pointwise_se).all()
+    assert (alone < truth - 1).all()
