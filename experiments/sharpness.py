@@ -304,7 +304,8 @@ def draw_table(figure: Any, cells: Cells, limit: float) -> None:
             )
     axes.axhline(limit, color="0.4", linestyle="--", linewidth=1, label="negative entropy of the data")
     axes.set_xticks(range(len(cells)), cells)
-    axes.set(ylabel="nats per datum")
+    axes.set_ylabel("nats per datum")
+    axes.set_ylim(top=limit + 0.2)
     axes.legend(frameon=False, fontsize=9, loc="lower right")
 
 
@@ -331,7 +332,9 @@ def draw_courses(figure: Any, cells: Cells) -> None:
             values = curves[what].numpy()
             epochs = np.arange(values.shape[1]) + (what != "sigma")
             axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
-            axes.plot(epochs, values.mean(0), color=colour, linestyle=line, linewidth=1.3, label=kind)
+            axes.plot(
+                epochs, values.mean(0), color=colour, linestyle=line, linewidth=2.6 if kind == LS else 1.3, label=kind
+            )
     last = [each["distortion"][-1].item() + each["rate"][-1].item() for found in cells.values() for each in found]
     bounds.set(ylabel="ELBO (nats per datum)", ylim=(-max(last) - 1.2, -min(last) + 0.3))
     sigmas.set(ylabel=r"$\sigma$", yscale="log")
