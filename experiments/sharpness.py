@@ -9,6 +9,7 @@ so that the best that any model can reach is known too.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from math import log
 from typing import Any
@@ -215,7 +216,9 @@ def run(
             cell(kind, f"{sigma:g}")
         cell(LV, "vector")
         cell(AGAIN, repr(cells[LS][-1]["sigma"][-1].item()))
-        cell(REPLAY, f"schedule:{study.folder / 'runs' / f'{LS}-{seed}'}")
+        # From another start and with other points: else it would repeat LS step by step, which shows nothing.
+        measured = partial(measured, settings=replace(settings, seed=seed + 1_000))
+        cell(REPLAY, f"schedule:{study.folder / 'runs' / f'{LS}-{seed}'}", measured=measured)
         truth.append(curve_log_density(test.cpu().double().numpy()).mean().item())
     limit = Row("", truth).mean
     rows = []
