@@ -23,7 +23,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 CHEAP_STATES = 2**12
 """Most states at which any guide's density is evaluated; independent bits, one matrix product, are always."""
-AFFORDABLE = 2**34
+AFFORDABLE = 2**32
 """Most (node, datum, observed number) cells that quadrature takes without being asked."""
 CHAINS = 2**9
 """Most annealing chains that move together."""
