@@ -134,7 +134,9 @@ def searched(model: Manifold, guide: ResidualGuide, x: Tensor, draws: int, spaci
             other = log_share.T[at[..., 0] * len(axis) + at[..., 1], torch.arange(len(part), device=x.device)]
             other = other.where(inside, -torch.inf) - 2 * log(spacing)
             weights = log_joint(model, part, {"z": z}) - torch.logaddexp(q.log_prob(z), other) + log(2)
-            found.append(from_log_weights(weights.double(), torch.ones(len(part), dtype=torch.bool)).evidence)
+            found.append(
+                from_log_weights(weights.double(), torch.ones(len(part), dtype=torch.bool, device=x.device)).evidence
+            )
     return Estimate.join(found)
 
 

@@ -140,7 +140,7 @@ class CapturedGradients:
             with self._undone():
                 replayed = self._capture(x, key) if shape is None else self._replay(shape, x)
                 found = [None if p.grad is None else p.grad.clone() for p in self.parameters]
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:  # scoring a site puts the first into the words of the second
             self._give_up(str(error).partition("\n")[0] or type(error).__name__)
             return self.work(x)
         values = self.work(x)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ppl_vae.batches import PackedCounts
+from ppl_vae.captured import is_capturing
 from ppl_vae.evidence import quick_evidence
 from ppl_vae.evidence.enumeration import States
 from ppl_vae.evidence.planning import obstacle
@@ -173,7 +174,7 @@ class Likelihood(Objective):
 
 
 def _finite(values: Tensor, sites: Mapping[str, Any], start: int) -> Tensor:
-    if not values.isfinite().all():
+    if not is_capturing() and not values.isfinite().all():
         raise NonFiniteError(blame(Sites(sites), start=start))
     return values
 

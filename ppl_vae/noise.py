@@ -55,13 +55,13 @@ class Noise(nn.Module):
         super().__init__()
         if not start > 0 or not floor >= 0 or not math.isfinite(start + floor):
             raise ValueError(f"scale must be positive and floor at least 0, got scale={start:g} and floor={floor:g}")
-        self.kind, _, where = str(sigma).partition(":")
+        self.kind, colon, where = str(sigma).partition(":")
         self.shape, self.floor, self.trace = tuple(shape), floor, list[float]()
         self._last: Tensor | None = None
         first = torch.tensor(float(start)).log()
-        if self.kind == "learned":
+        if self.kind == "learned" and not colon:
             self.log_scale = nn.Parameter(first)
-        elif self.kind == "vector" and features is not None:
+        elif self.kind == "vector" and not colon and features is not None:
             self.layer = nn.Linear(features, math.prod(self.shape))
             nn.init.zeros_(self.layer.weight)
             nn.init.constant_(self.layer.bias, first.item())

@@ -105,7 +105,7 @@ class Sharpness:
 
 
 def sharpness(model: Callable[[Any], Any], x: Tensor, draws: int = 64) -> Sharpness | None:
-    """Looks at the noise of a model, at codes from its prior; None if it observes no normal numbers.
+    """Looks at the noise of a model, at codes from its prior; None if it does not observe the data as normal numbers.
 
     Arguments:
         model: A model that keeps the contract.
@@ -119,8 +119,11 @@ def sharpness(model: Callable[[Any], Any], x: Tensor, draws: int = 64) -> Sharpn
     base = exponential_family.base(seen[0]["fn"]) if len(seen) == 1 else None
     if not isinstance(base, torch.distributions.Normal):
         return None
-    sigma = base.scale.detach().expand(draws, 1, *x.shape[1:]).contiguous().median(0).values[0]
-    same = constant(x)
+    own = seen[0]["value"].shape[1:]
+    if own.numel() != x[0].numel():  # a part of the data, or something made of them
+        return None
+    sigma = base.scale.detach().expand(draws, 1, *own).contiguous().flatten(1).median(0).values
+    same = constant(x).flatten()
     levels = x[:1000].unique()
     # Zeros and ones are no reason to call a sigma of 0.4 too fine.
     step = min(levels.diff().min().item(), (levels[-1] - levels[0]).item() / 255) if len(levels) > 1 else math.inf

@@ -152,7 +152,8 @@ class Summary:
                 cells.append("" if split.bits is None else f"{split.bits:.3f}{_error(split.bits_se)}")
             table.add_row(name, *cells)
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
-        words = [f"evidence: {m}" + (", a lower bound" if b == "lower" else ", exact") for m, b in methods.items()]
+        directions = {"exact": ", exact", "lower": ", a lower bound"}
+        words = [f"evidence: {m}{directions.get(b, ', approximate')}" for m, b in methods.items()]
         if self.objective not in ("elbo", "likelihood"):
             chosen = {
                 "elbo": "the ELBO of validation data chose the epoch",
@@ -207,7 +208,7 @@ class Summary:
         curve.legend(frameon=False)
         most = max((s.measurement.gap.mean for s in self.splits.values()), default=1.0)
         kind = {s.measurement.gap.bound for s in self.splits.values()}
-        word = "gap" if kind == {"exact"} else "gap, at least"
+        word = "gap, at least" if "lower" in kind else "gap" if kind == {"exact"} else "gap, about"
         bars.set(
             xlabel=f"{word} (nats per datum)",
             title="Evidence minus ELBO",

@@ -229,7 +229,9 @@ def _listed(
             likelihood = likelihood.double()
             joint = reduce(torch.add, prior.values()).double() + t[..., None] * likelihood
             here = joint.logsumexp(1)
-            of_block = ((joint - here[:, None]).exp() * likelihood).sum(1)
+            share = (joint - here[:, None]).exp()
+            # A code that cannot have made the datum has no part in the mean, and neither has a block of such codes.
+            of_block = torch.where(share > 0, share * likelihood, 0).sum(1)
             new = torch.logaddexp(log_z, here)
             mean = mean * (log_z - new).exp() + of_block * (here - new).exp()
             log_z = new
@@ -260,17 +262,14 @@ def _annealed(
 
 def _point(t: float, weight: Tensor, likelihood: Tensor) -> dict[str, Tensor]:
     """Rate, distortion and cost at one inverse temperature from weighted chains, with jackknife errors."""
-    chains, high = len(weight), weight.amax(0)
-    p = (weight - high).exp()
-    centre = likelihood.mean(0)
-    mass, moment = p.sum(0), (p * (likelihood - centre)).sum(0)
-    values = {}
-    # All chains first, then all but one of them, in one array.
-    left = torch.cat([mass[None], (mass - p).clamp(min=1e-300)])
-    moments = torch.cat([moment[None], moment - p * (likelihood - centre)])
-    counts = torch.tensor([chains, *[chains - 1] * chains], dtype=weight.dtype, device=weight.device)[:, None]
-    log_z = left.log() + high - counts.log()
-    mean = moments / left + centre
+    chains, values = len(weight), {}
+    # All chains first, then all but one of them. Their own sums: what is left when a chain with most of the mass is
+    # subtracted from the sum of all would be rounding.
+    out = torch.eye(chains + 1, chains, dtype=torch.bool, device=weight.device).roll(1, 0)[..., None]
+    left = torch.where(out, -torch.inf, weight)
+    log_z = left.logsumexp(1) - (~out).sum(1).to(weight).log()
+    share = (left - left.amax(1, keepdim=True)).softmax(1)
+    mean = torch.where(share > 0, share * likelihood, 0).sum(1)
     for name, all_of in (("rate", t * mean - log_z), ("distortion", -mean), ("cost", -log_z / t)):
         rest = all_of[1:]
         values[name] = all_of[0]

@@ -64,7 +64,7 @@ class Schedule:
     @property
     def pilots(self) -> int:
         """Temperatures of the pilot run."""
-        return max(50, round(self.pilot * self.temperatures)) if self.temperatures > 1 else 0
+        return max(50, round(self.pilot * self.temperatures)) if len(self.path) > 2 else 0
 
     def cells(self, chains: int, walks: int = 1) -> int:
         """Moves of chains a datum, which the progress counts."""
