@@ -179,7 +179,7 @@ def run(
         "beyond 16 bits the evidence is a lower bound of 100 draws, and the gap's parts are those of "
         f"{SAMPLE} documents by gradient ascent: the family gap is measured against a bound, too",
         "the paper's figures are the lowest of all epochs, also on the test documents; ours are those of the epoch "
-        "that validation documents chose, trained again on all training documents",
+        "that validation documents chose, trained again on all training documents (cells of arm: of the last epoch)",
     )
     return Report("Table 2 of Schlesinger et al. (2021)", rows, claims(rows), notes)
 
@@ -197,11 +197,14 @@ def claims(rows: list[Row]) -> list[Claim]:
     order = {guide: [r for r in rows if guide in r.group and r.quantity == "test deviance"] for guide in GUIDES}
     kept = [first.mean < second.mean < third.mean for first, second, third in zip(*order.values(), strict=True)]
     found.append(Claim("e1 is better than e2, and e2 than e3, in every cell", all(kept), f"{sum(kept)} of {len(kept)}"))
-    families = [row.mean for row in rows if row.quantity == "test family gap"]
-    networks = [row.mean for row in rows if row.quantity == "test amortisation gap"]
-    parts = [family / (family + network) for family, network in zip(families, networks, strict=True)]
-    words = f"at most {max(parts):.0%} of the gap of any cell"
-    found.append(Claim("what the family costs is less than half of the gap on test documents", max(parts) < 0.5, words))
+    exact = [row for row in rows if int(row.group.split()[0]) <= 16]
+    families = [row.mean for row in exact if row.quantity == "test family gap"]
+    networks = [row.mean for row in exact if row.quantity == "test amortisation gap"]
+    parts = [f / (f + n) for f, n in zip(families, networks, strict=True) if f + n > 0]
+    if parts:
+        words = f"at most {max(parts):.0%} of the gap of any cell"
+        claim = "where it is exact, what the family costs is less than half of the gap on test documents"
+        found.append(Claim(claim, max(parts) < 0.5, words))
     return found
 
 

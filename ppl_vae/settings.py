@@ -57,7 +57,8 @@ class Settings:
         seed: Of the order of the data and of all draws.
         precision: Of matrix products in training; ``"bf16"`` rounds their factors to 8 bits of mantissa and adds up in
             float32. All that is measured is in float32.
-        capture: Whether steps on CUDA are captured as a graph and replayed (:mod:`ppl_vae.captured`).
+        capture: Whether steps on CUDA are captured as a graph and replayed (:mod:`ppl_vae.captured`); Gaussian models
+            with a :class:`~ppl_vae.noise.Noise`, and costs of the rate that change, are trained without.
     """
 
     schedule: list[tuple[int, int]] = field(default_factory=lambda: [(100, 1)])
@@ -70,7 +71,7 @@ class Settings:
     patience: int = 0
     seed: int = 0
     precision: Precision = "float32"
-    capture: bool = True
+    capture: bool = False
 
     def __post_init__(self) -> None:
         kind = getattr(torch.optim, self.optimizer, None)

@@ -115,7 +115,8 @@ class Study:
         """
         run = Run(self.folder / "runs" / name)
         if run.summary is None:
-            workflow.train(config, run.folder, resume=(run.folder / "config.json").exists())
+            begun = (run.folder / "config.json").exists()
+            workflow.train(run.config if begun else config, run.folder, resume=begun)
         found = run.summary
         assert found is not None
         return found
@@ -183,6 +184,7 @@ def _attempt(study: Study, name: str, compute: Compute) -> dict[str, Tensor] | s
     prepare()
     try:
         return study.values(name, compute)
-    except (ValueError, RuntimeError, FloatingPointError) as error:
-        say(f"{name} failed: {error}")
-        return str(error)
+    except Exception as error:  # one cell's fault, of whatever kind, must not cost the others
+        words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        say(f"{name} failed: {words}")
+        return words

@@ -121,9 +121,9 @@ RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
 )
 @click.option(
     "--capture/--no-capture",
-    default=True,
+    default=False,
     show_default=True,
-    help="On CUDA, record a step once and replay it as a graph.",
+    help="On CUDA, record a step once and replay it as a graph (tested on the CPU alone so far).",
 )
 @click.option("--weight-decay", default=0.0, show_default=True, help="Of the optimizer.")
 @click.option("--batch-size", default=256, show_default=True, help="Data a step.")
@@ -206,7 +206,9 @@ def train(
         definition.kind[:-1]: {
             "name": definition.name if definition.shipped else str(definition.file.resolve()),
             "sha256": definition.sha256,
-            "options": {k.partition("__")[2]: v for k, v in options.items() if k.startswith(f"{definition.kind}__")},
+            "options": {
+                k.partition("__")[2]: _whole(v) for k, v in options.items() if k.startswith(f"{definition.kind}__")
+            },
         }
         for definition in found.values()
     }
@@ -239,3 +241,9 @@ def _given(ctx: click.Context, name: str | None) -> bool:
 def _absolute(corpus: str) -> str:
     """Paths are kept whole, so that a run can be taken up from any folder."""
     return corpus if corpus in CORPORA or not Path(corpus).exists() else str(Path(corpus).resolve())
+
+
+def _whole(value: Any) -> Any:
+    """The same of what another run left, such as the course of its noise."""
+    kind, colon, where = value.partition(":") if isinstance(value, str) else (value, "", "")
+    return f"{kind}:{Path(where).resolve()}" if colon and kind == "schedule" else value

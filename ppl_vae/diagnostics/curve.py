@@ -43,6 +43,7 @@ class Curve:
         cost: D + beta R there, the least that any encoder can have.
         guide_rate: Of the guide.
         guide_distortion: Of the guide.
+        guide_elbo: Minus both.
     """
 
     betas: tuple[float, ...]
@@ -51,16 +52,19 @@ class Curve:
     cost: tuple[Estimate, ...]
     guide_rate: Estimate
     guide_distortion: Estimate
+    guide_elbo: Estimate
 
     def lost(self, place: int) -> Estimate:
         """What the guide's D + beta R is above the least, at one of the betas."""
         beta, rate, distortion = self.betas[place], self.guide_rate, self.guide_distortion
-        errors = [(beta, rate.pointwise_se), (1.0, distortion.pointwise_se)]
-        known = [(weight * error).square() for weight, error in errors if error is not None]
+        errors = [e.pointwise_se for e in (rate, distortion, self.guide_elbo)]
+        r, d, both = (torch.zeros_like(rate.pointwise) if e is None else e.square() for e in errors)
+        # The guide's D and R come from the same draws: how they vary together shows in their sum.
+        variance = d + beta**2 * r + beta * (both - d - r)
         own = replace(
             distortion,
             pointwise=distortion.pointwise + beta * rate.pointwise,
-            pointwise_se=torch.stack(known).sum(0).sqrt() if known else None,
+            pointwise_se=None if distortion.bound == "exact" else variance.clamp(min=0).sqrt(),
         )
         return own.minus(self.cost[place])
 
@@ -183,8 +187,6 @@ def rate_distortion_curve(
         raise ValueError(f"weights of the rate are positive numbers, got {list(betas)}")
     if method not in ("auto", "enumeration", "annealing"):
         raise ValueError(f"unknown method {method!r}; choose from auto, enumeration, annealing")
-    if chains < 2:
-        raise ValueError(f"annealing needs at least 2 chains a datum for an error, got {chains}")
     betas = tuple(sorted(set(betas), reverse=True))
     schedule = Schedule(temperatures, leaps, "prior", through=tuple(1 / beta for beta in betas))
     with evaluating(model, guide):
@@ -194,6 +196,8 @@ def rate_distortion_curve(
             values = _listed(model, States(sites, model, x[:3]), x, schedule.through, progress)
             words, count, errors = f"enumeration of {States(sites, model, x[:3]).count} states", 0, False
         else:
+            if chains < 2:
+                raise ValueError(f"annealing needs at least 2 chains a datum for an error, got {chains}")
             values = _annealed(model, guide, x, schedule, chains, progress)
             words, count, errors = f"annealing, {temperatures} temperatures, {chains} chains", chains, True
 
@@ -208,6 +212,7 @@ def rate_distortion_curve(
         estimates("cost", "upper"),
         own.rate,
         own.distortion,
+        own.elbo,
     )
 
 
