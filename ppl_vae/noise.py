@@ -106,7 +106,7 @@ def _positive(sigma: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise ValueError(f"sigma must be a positive number, learned, vector or schedule:FILE, got {sigma!r}")
+        raise ValueError(f"sigma must be a positive number, learned, vector or schedule:RUN, got {sigma!r}")
     return value
 
 

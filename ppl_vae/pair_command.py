@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 
 import click
@@ -80,7 +81,7 @@ def _options(definition: Definition, prefix: str, taken: list[click.Parameter]) 
             default=option.default,
             required=option.default is None,
             show_default=True,
-            help=option.help,
+            help=re.sub(r'``"?|"?``', "", option.help),  # markup of docstrings
         )
         made.group = f"Options of {definition.kind[:-1]} {definition.name}"  # type: ignore[attr-defined]
         found.append(made)

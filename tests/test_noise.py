@@ -108,7 +108,7 @@ def test_between_epochs_its_logarithm_is_linear(tmp_path):
 
 @pytest.mark.parametrize("sigma", ["0", "-1", "nan", "inf", "small", "vector", "schedule", "schedule:"])
 def test_what_is_no_sigma_is_refused(sigma):
-    with pytest.raises(ValueError, match="positive number, learned, vector or schedule:FILE"):
+    with pytest.raises(ValueError, match="positive number, learned, vector or schedule:RUN"):
         Noise(sigma, (2,))
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, get_args
 
+import torch
+
 from ppl_vae.batches import PackedCounts
 from ppl_vae.evidence.annealing import Schedule
 from ppl_vae.evidence.coordinates import Coordinates, one_prior
@@ -146,6 +148,8 @@ def _too_dear(model: Program, x: Any, sites: list[GuideSite]) -> str | None:
     if reason is None:
         nodes = 2 ** (18 if Coordinates(model, x).dimensions == 2 else 14)
         cells = x.vocabulary + len(x) if isinstance(x, PackedCounts) else len(x) * x[0].numel()
+        if isinstance(model, torch.nn.Module):
+            cells += sum(p.numel() for p in model.parameters())  # a network meets each of them at every node
         if nodes * cells > AFFORDABLE:
             return f"quadrature would take {nodes * cells:.1g} evaluations, and is only done when asked for"
     return reason
