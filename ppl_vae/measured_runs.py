@@ -146,14 +146,14 @@ def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule:
 
 def measure_curve(folder: Path, split: str, count: int, **how: Any) -> Curve:
     """The rate-distortion curve of a run's decoder on one split, and how far above it the run's guide is."""
-    schedule = Schedule(how["temperatures"], how["leaps"], "prior", through=tuple(1 / beta for beta in how["betas"]))
+    steps_of = {name: value for name, value in how.items() if name != "draws"}
     return measured(
         folder,
         f"curve-{split}",
         split,
         count,
         lambda pair, x, tick: rate_distortion_curve(pair.model, pair.guide, x, **how, progress=tick),
-        lambda pair, x: curve_cells(pair.model, x, how["chains"], schedule, how["method"]),
+        lambda pair, x: curve_cells(pair.model, x, **steps_of),
     )[1]
 
 

@@ -48,8 +48,9 @@ class Study:
     """
 
     def __init__(self, folder: Path, what: dict[str, Any], device: str = "cpu", jobs: int = 1) -> None:
-        self.folder, self.device, self.jobs = folder, torch.device(device), jobs
-        self.run = Run(folder)
+        # Whole: other processes compute cells for it, which may have been started elsewhere.
+        self.folder, self.device, self.jobs = folder.resolve(), torch.device(device), jobs
+        self.run = Run(self.folder)
         if (folder / "experiment.json").exists():
             known = self.run.read_json("experiment.json")
             other = [key for key, value in json.loads(json.dumps(what)).items() if known.get(key) != value]
@@ -80,10 +81,6 @@ class Study:
         # As the next call will find them: on the CPU, whatever made them.
         return {key: value.detach().cpu() for key, value in found.items()}
 
-    def figures(self, name: str, compute: Callable[[], Mapping[str, float]]) -> dict[str, float]:
-        """As :meth:`values`, for numbers."""
-        return {key: value.item() for key, value in self.values(name, compute).items()}
-
     def together(self, cells: Mapping[str, Compute]) -> dict[str, dict[str, Tensor]]:
         """As :meth:`values` for many cells, which do not wait for each other: each job has its share of the cores.
 
@@ -96,7 +93,7 @@ class Study:
         else:
             share = max(1, (os.cpu_count() or 1) // self.jobs)
             with parallel_config(backend="loky", inner_max_num_threads=share):
-                found = Parallel(n_jobs=self.jobs)(delayed(attempt)() for attempt in attempts)
+                found = Parallel(n_jobs=self.jobs)(delayed(_elsewhere)(attempt) for attempt in attempts)
         failed = {name: words for name, words in zip(cells, found, strict=True) if isinstance(words, str)}
         done = {name: values for name, values in zip(cells, found, strict=True) if not isinstance(values, str)}
         if failed:
@@ -181,10 +178,15 @@ class Study:
 
 def _attempt(study: Study, name: str, compute: Compute) -> dict[str, Tensor] | str:
     """A cell's values, or why there are none."""
-    prepare()
     try:
         return study.values(name, compute)
     except Exception as error:  # one cell's fault, of whatever kind, must not cost the others
         words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         say(f"{name} failed: {words}")
         return words
+
+
+def _elsewhere(attempt: Callable[[], Any]) -> Any:
+    """The same in a process of its own."""
+    prepare()
+    return attempt()

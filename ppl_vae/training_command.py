@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -228,10 +229,15 @@ def train(
         "control": {None: None, "first_order": True, "none": False}[options["control"]],
         **{k: options[k] for k in ("device", "evidence_draws", "retrain")},
     }
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    folder = out or Path("runs") / f"{found['models'].name}-{found['guides'].name}-{stamp}"
+    folder = out or _free(f"runs/{found['models'].name}-{found['guides'].name}-{time.strftime('%Y%m%d-%H%M%S')}")
     Run.check_free(folder)
     return run_training(config, folder)
+
+
+def _free(name: str) -> Path:
+    """A folder that is not there yet: of two trainings begun in one second the later has a number behind its name."""
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(path for path in map(Path, names) if not path.exists())
 
 
 def _given(ctx: click.Context, name: str | None) -> bool:

@@ -100,6 +100,14 @@ def test_json_alone_is_on_stdout_and_numbers_add_up(folder):
     assert summary("r")["splits"] == content["splits"]
 
 
+def test_two_trainings_of_one_second_have_folders_of_their_own(folder, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda *args: "20260102-030405")
+    for _ in range(3):
+        assert invoke("train", *SMALL, "--epochs", "1").exit_code == 0
+    name = "text-linear_counts-20260102-030405"
+    assert sorted(path.name for path in Path("runs").iterdir()) == [name, f"{name}-2", f"{name}-3"]
+
+
 def test_same_seed_same_numbers_and_another_seed_others(folder):
     for run, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert call("train", *SMALL, "--epochs", "3", "--seed", seed, "--out", run).returncode == 0

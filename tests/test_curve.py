@@ -6,7 +6,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from ppl_vae.diagnostics import rate_distortion_curve
 from ppl_vae.diagnostics.curve import curve_cells
-from ppl_vae.evidence import Schedule, measure
+from ppl_vae.evidence import measure
 from tests.pairs_in_small import BitsOfPoints, LinearGaussian
 from tests.statistics import assert_mean
 
@@ -78,8 +78,7 @@ def test_progress_counts_what_was_promised(method):
     rate_distortion_curve(
         pair.model, pair.guide, x, betas=BETAS, method=method, chains=2, temperatures=7, progress=seen.append
     )
-    schedule = Schedule(7, 5, "prior", through=tuple(1 / beta for beta in BETAS))
-    assert sum(seen) == curve_cells(pair.model, x, 2, schedule, method)
+    assert sum(seen) == curve_cells(pair.model, x, betas=BETAS, method=method, chains=2, temperatures=7)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_cells_are_computed_together_and_one_that_fails_spoils_none(tmp_path, jo
 
     with pytest.raises(ValueError, match=r"1 of 3 cells failed, the others are kept: c: no such thing"):
         study.together({"c": wrong, "d": lambda: {"x": 2.0}, "a": wrong})
-    assert study.figures("d", wrong) == {"x": 2.0}
+    assert study.values("d", wrong) == {"x": torch.tensor(2.0)}
 
 
 def test_an_experiment_of_ones_own_takes_jobs(tmp_path, monkeypatch):
@@ -76,6 +76,7 @@ def test_an_experiment_of_ones_own_takes_jobs(tmp_path, monkeypatch):
     for jobs in ("1", "2"):
         done = CliRunner().invoke(main, ["experiment", "die.py", "--jobs", jobs, "--out", jobs])
         assert done.exit_code == 0, done.output
+        assert len(list((tmp_path / jobs / "values").iterdir())) == 2  # wherever the process began
     assert (tmp_path / "1" / "report.json").read_text() == (tmp_path / "2" / "report.json").read_text()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ppl_vae.corpora.folders import splits_and_labels
 from ppl_vae.corpora.raw import Arrays, RawArrays, SplitName
 from ppl_vae.corpora.tokens import class_ids
 
@@ -47,23 +48,12 @@ def read_pictures(folder: Path, size: int = 0) -> RawArrays:
     paths = _files(folder)
     if not paths:
         raise ValueError(f"{folder} has no pictures; give a folder with files {', '.join(ENDINGS)}")
-    inner = [path.relative_to(folder).parts for path in paths]
-    names = get_args(SplitName)
-    has_splits = any(parts[0] in names and len(parts) > 1 for parts in inner)
-    splits, labels = [], []
-    for path, parts in zip(paths, inner, strict=True):
-        if has_splits and parts[0] not in names:
-            raise ValueError(f"{path} lies outside the folders of the splits; move it into {folder / 'train'}")
-        splits.append(cast(SplitName, parts[0] if has_splits else "train"))
-        classes = parts[1:-1] if has_splits else parts[:-1]
-        labels.append(classes[0] if classes else None)
-    if None in labels and any(labels):
-        raise ValueError(f"{paths[labels.index(None)]} lies in no class's folder but others do; move it into one")
+    splits, labels = splits_and_labels(folder, paths)
     if "train" not in splits:
         raise ValueError(f"{folder} has no pictures for training; add a folder train")
     values = _bytes(paths, size)
-    ids, found = class_ids([label for label in labels if label]) if any(labels) else (None, ())
-    rows = {split: np.flatnonzero(np.array(splits) == split) for split in names if split in splits}
+    ids, found = class_ids(labels) if labels else (None, ())
+    rows = {split: np.flatnonzero(np.array(splits) == split) for split in get_args(SplitName) if split in splits}
     return RawArrays(
         {
             split: Arrays(np.divide(values[row], 255, dtype=np.float32), None if ids is None else ids[row])

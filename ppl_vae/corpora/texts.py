@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast, get_args
 
 import numpy as np
 
+from ppl_vae.corpora.folders import splits_and_labels
 from ppl_vae.corpora.raw import Documents, Raw, SplitName
 from ppl_vae.corpora.reading import TextFile
 from ppl_vae.corpora.tokens import class_ids, count_words
@@ -27,20 +27,10 @@ def read_folder(folder: Path) -> Raw:
     paths = sorted(path for path in folder.rglob("*.txt") if path.is_file())
     if not paths:
         raise ValueError(f"{folder} has no .txt files; give a folder of texts, one document a file")
-    inner = [path.relative_to(folder).parts for path in paths]
-    has_splits = any(parts[0] in get_args(SplitName) and len(parts) > 1 for parts in inner)
-    splits, labels = [], []
-    for path, parts in zip(paths, inner, strict=True):
-        if has_splits and parts[0] not in get_args(SplitName):
-            raise ValueError(f"{path} lies outside the folders of the splits; move it into {folder / 'train'}")
-        splits.append(cast(SplitName, parts[0] if has_splits else "train"))
-        classes = parts[1:-1] if has_splits else parts[:-1]
-        labels.append(classes[0] if classes else None)
-    if None in labels and any(labels):
-        raise ValueError(f"{paths[labels.index(None)]} lies in no class's folder but others do; move it into one")
-    titles = ["/".join(parts) for parts in inner]
+    splits, labels = splits_and_labels(folder, paths)
+    titles = ["/".join(path.relative_to(folder).parts) for path in paths]
     texts = [TextFile.open(path).text for path in paths]
-    return from_texts(str(folder), texts, splits, [label for label in labels if label] or None, titles)
+    return from_texts(str(folder), texts, splits, labels, titles)
 
 
 def from_texts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
+from math import prod
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from ppl_vae.evidence import Estimate, Schedule
 from ppl_vae.evidence.annealing import Annealer
 from ppl_vae.evidence.enumeration import BLOCK, States
 from ppl_vae.evidence.planning import CHAINS, data_block, obstacle
+from ppl_vae.evidence.results import Bound
 from ppl_vae.log_weight import log_joint, log_parts
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
@@ -125,13 +127,26 @@ class Curve:
         figure.suptitle(title, fontsize=10)
 
 
-def curve_cells(model: Program, x: Any, chains: int, schedule: Schedule, method: CurveMethod = "auto") -> int:
-    """Steps that the progress of :func:`rate_distortion_curve` adds up to."""
+def curve_cells(
+    model: Program,
+    x: Any,
+    *,
+    betas: tuple[float, ...] = BETAS,
+    method: CurveMethod = "auto",
+    chains: int = 16,
+    temperatures: int = 500,
+    leaps: int = 5,
+) -> int:
+    """Steps that the progress of :func:`rate_distortion_curve` adds up to; arguments as there."""
     with evaluating(model):
         sites = guide_sites(model, (x[:2],))
     if _enumerates(sites, method):
-        return len(x) * reduce(lambda product, site: product * site.states, sites, 1)
-    return len(x) * schedule.cells(chains)
+        return len(x) * prod(site.states for site in sites)
+    return len(x) * _schedule(betas, temperatures, leaps).cells(chains)
+
+
+def _schedule(betas: tuple[float, ...], temperatures: int, leaps: int) -> Schedule:
+    return Schedule(temperatures, leaps, "prior", through=tuple(1 / beta for beta in betas))
 
 
 def _enumerates(sites: list[Any], method: CurveMethod, most_bits: int = 16) -> bool:
@@ -188,22 +203,28 @@ def rate_distortion_curve(
     if method not in ("auto", "enumeration", "annealing"):
         raise ValueError(f"unknown method {method!r}; choose from auto, enumeration, annealing")
     betas = tuple(sorted(set(betas), reverse=True))
-    schedule = Schedule(temperatures, leaps, "prior", through=tuple(1 / beta for beta in betas))
+    schedule = _schedule(betas, temperatures, leaps)
     with evaluating(model, guide):
         sites = guide_sites(model, (x[:2],))
         own = measure_rates(model, guide, x, probe(model, guide, x), draws)
         if _enumerates(sites, method):
-            values = _listed(model, States(sites, model, x[:3]), x, schedule.through, progress)
-            words, count, errors = f"enumeration of {States(sites, model, x[:3]).count} states", 0, False
+            states, count = States(sites, model, x[:3]), 0
+            values, words = (
+                _listed(model, states, x, schedule.through, progress),
+                f"enumeration of {states.count} states",
+            )
         else:
             if chains < 2:
                 raise ValueError(f"annealing needs at least 2 chains a datum for an error, got {chains}")
-            values = _annealed(model, guide, x, schedule, chains, progress)
-            words, count, errors = f"annealing, {temperatures} temperatures, {chains} chains", chains, True
+            values, count = _annealed(model, guide, x, schedule, chains, progress), chains
+            words = f"annealing, {temperatures} temperatures, {chains} chains"
 
-    def estimates(name: str, bound: Any) -> tuple[Estimate, ...]:
-        exact = [Estimate(value, words, "exact" if not errors else bound, count) for value in values[name]]
-        return tuple(replace(e, pointwise_se=values[f"{name}_se"][i]) if errors else e for i, e in enumerate(exact))
+    def estimates(name: str, bound: Bound) -> tuple[Estimate, ...]:
+        errors = values.get(f"{name}_se", [None] * len(betas))  # exact values have none
+        return tuple(
+            Estimate(value, words, "exact" if error is None else bound, count, error)
+            for value, error in zip(values[name], errors, strict=True)
+        )
 
     return Curve(
         betas,
