@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from pyro.contrib.zuko import ZukoToPyro
-from torch import Tensor, nn
-from torch.distributions import constraints
+from torch import Tensor
 from zuko.distributions import DiagNormal, NormalizingFlow
-from zuko.flows import MaskedAutoregressiveTransform
 from zuko.transforms import ComposedTransform
 
+from ppl_vae.flows import Flowed, autoregressive_steps
 from ppl_vae.guide import AmortisedGuide, reshaped
 from ppl_vae.networks import Sum
 
@@ -54,14 +51,7 @@ class Flow(AmortisedGuide):
             raise ValueError(f"transforms, units and context are at least 1, got {transforms}, {units} and {context}")
         self.context, size = context, self.latent.size
         self.encoder = Sum(x, 2 * size + context, layers, width)
-        orders = [torch.arange(size), torch.arange(size).flip(0)]
-        self.steps = nn.ModuleList(
-            MaskedAutoregressiveTransform(size, context, order=orders[t % 2], hidden_features=(units, units))
-            for t in range(transforms)
-        )
-        for step in self.steps:
-            nn.init.zeros_(step.hyper[-1].weight)
-            nn.init.zeros_(step.hyper[-1].bias)
+        self.steps = autoregressive_steps(size, transforms, units, context)
 
     def members(self, part: Tensor) -> dict[str, Any]:
         size = self.latent.size
@@ -70,15 +60,3 @@ class Flow(AmortisedGuide):
         to_noise = ComposedTransform(*(step(context) for step in self.steps)).inv
         fn = Flowed(NormalizingFlow(to_noise, DiagNormal(loc, log_scale.exp())))
         return {self.latent.name: reshaped(fn, self.latent.shape)}
-
-
-class Flowed(ZukoToPyro):
-    """Pyro's wrapper of Zuko's flows, which keeps the density of each draw, with what it lacks of a distribution."""
-
-    support = constraints.real_vector
-
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        return self.dist.rsample(torch.Size(sample_shape))
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Flowed:
-        return Flowed(self.dist.expand(torch.Size(batch_shape)))

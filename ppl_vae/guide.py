@@ -11,6 +11,7 @@ import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 from ppl_vae import exponential_family
 from ppl_vae.bits import BitsDistribution
@@ -62,6 +63,8 @@ class AmortisedGuide(PyroModule):
         model: A Pyro model that keeps the contract: one ``pyro.plate("data", len(x))`` with every site inside.
         x: An example batch of its data; only shapes are read off it.
 
+    A model whose prior is made of its guide, such as a VampPrior, has a method ``meet``, which is given the guide.
+
     Raises:
         ValueError: If the model has no latents, breaks the contract, or has a latent of a family the guide does
             not support, naming the site.
@@ -87,8 +90,7 @@ class AmortisedGuide(PyroModule):
                     'exactly one pyro.plate("data", len(x))'
                 )
         for name, site in latents(sites).items():
-            inner = exponential_family.base(site["fn"])
-            family = "Bernoulli" if isinstance(inner, BitsDistribution) else exponential_family.family(inner)
+            family = _drawn_as(exponential_family.base(site["fn"]))
             if self.supports is not None and family not in self.supports:
                 raise ValueError(
                     f"{who} does not support latent site {name!r}, which is {family}; it supports "
@@ -97,6 +99,8 @@ class AmortisedGuide(PyroModule):
             self.latents.append(replace(Latent.of(name, site["fn"]), family=family))
         if not self.latents:
             raise ValueError(f"{who}: the model has no latent site; a guide needs at least one pyro.sample without obs")
+        if hasattr(model, "meet"):
+            model.meet(self)
 
     @property
     def latent(self) -> Latent:
@@ -122,6 +126,17 @@ class AmortisedGuide(PyroModule):
         with pyro.plate("data", len(x)):
             for name, fn in self.members(part).items():
                 pyro.sample(name, fn)
+
+
+def _drawn_as(fn: Any) -> str:
+    """The family by which a guide draws what has this prior: bits and real numbers of any law as the plainest ones."""
+    if isinstance(fn, BitsDistribution):
+        return "Bernoulli"
+    support = fn.support
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    real = support in (constraints.real, constraints.real_vector)
+    return "normal" if real and not exponential_family.is_known(fn) else exponential_family.family(fn)
 
 
 class Factorised(AmortisedGuide):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pooch
 from numpy.typing import NDArray
 
+from ppl_vae.corpora.fetching import check_md5, fetching
 from ppl_vae.corpora.idx import is_idx_folder, read_idx_folder
 from ppl_vae.corpora.raw import RawArrays
 from ppl_vae.corpora.reading import TextFile
@@ -51,27 +50,18 @@ def read_mnist(folder: Path) -> RawArrays:
 
 
 def _fetch(folder: Path, target: Path) -> None:
-    if os.environ.get("PPL_VAE_DATA") and not folder.is_dir():
-        raise ValueError(f"PPL_VAE_DATA names {folder}, which is no folder; make it, or name the one with the data")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Within the data folder, so that the files can be moved into place in one step once they are known to be good.
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            for name, expected in _PUBLISHED.items():
-                pooch.retrieve(f"{_SITE}{name}.gz", known_hash=None, fname=f"{name}.gz", path=scratch)
-                content = TextFile.open(Path(scratch) / f"{name}.gz").content
-                found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-                if found != expected:
-                    raise ValueError(f"{name} as it was fetched has the MD5 {found}, published is {expected}")
-            target.mkdir(exist_ok=True)
-            # The training pictures go last: they alone are what the next call looks for.
-            for name in reversed(_PUBLISHED):
-                os.replace(Path(scratch) / f"{name}.gz", target / f"{name}.gz")
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"mnist is not in {folder} and cannot be fetched from {_SITE} ({error}); put {', '.join(_PUBLISHED)} (or "
-            f"the same with .gz) into {target}, or set PPL_VAE_DATA to the folder that holds mnist/"
-        ) from error
+    remedy = (
+        f"put {', '.join(_PUBLISHED)} (or the same with .gz) into {target}, or set PPL_VAE_DATA to the folder that "
+        "holds mnist/"
+    )
+    with fetching("mnist", folder, _SITE, remedy) as scratch:
+        for name, published in _PUBLISHED.items():
+            pooch.retrieve(f"{_SITE}{name}.gz", known_hash=None, fname=f"{name}.gz", path=scratch)
+            check_md5(name, TextFile.open(scratch / f"{name}.gz").content, published)
+        target.mkdir(exist_ok=True)
+        # The training pictures go last: they alone are what the next call looks for.
+        for name in reversed(_PUBLISHED):
+            os.replace(scratch / f"{name}.gz", target / f"{name}.gz")
 
 
 def shrunk(raw: RawArrays, *, binary: bool = False) -> RawArrays:

@@ -12,13 +12,15 @@ import torch
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora.arrays import holds_arrays, read_npy, read_npz
+from ppl_vae.corpora.binarized import read_binarized_mnist
 from ppl_vae.corpora.corpus import Corpus
 from ppl_vae.corpora.csr import read_csr
 from ppl_vae.corpora.digits import read_mnist, shrunk
 from ppl_vae.corpora.docstrings import read_docstrings
+from ppl_vae.corpora.fetching import data_folder
 from ppl_vae.corpora.idx import is_idx_folder, read_idx, read_idx_folder
 from ppl_vae.corpora.matlab import is_matlab_folder, read_matlab
-from ppl_vae.corpora.newsgroups import data_folder, read_newsgroups
+from ppl_vae.corpora.newsgroups import read_newsgroups
 from ppl_vae.corpora.pictures import dequantised, holds_pictures, read_pictures
 from ppl_vae.corpora.prepare import prepare
 from ppl_vae.corpora.raw import Raw, RawArrays
@@ -51,6 +53,7 @@ TENSORS: dict[str, str] = {
     "mnist": "60,000 and 10,000 handwritten digits, values in [0, 1], (28, 28); fetched once",
     "mnist8": "the digits averaged down to 8 x 8, values in [0, 1], (64,)",
     "mnist8_binary": "the same, 0 or 1, (64,)",
+    "binarized_mnist": "50,000, 10,000 and 10,000 digits, each pixel drawn once, 0 or 1, (28, 28); fetched once",
     "sphere": "points uniform on the unit sphere in space, (3,); needs no network",
     "sphere2": "the same on a circle, (2,)",
     "sphere10": "the same in ten dimensions, (10,)",
@@ -79,6 +82,7 @@ _NAMED: dict[str, _Reader] = {
     "mnist": lambda cache: read_mnist(data_folder(cache)),
     "mnist8": lambda cache: shrunk(read_mnist(data_folder(cache))),
     "mnist8_binary": lambda cache: shrunk(read_mnist(data_folder(cache)), binary=True),
+    "binarized_mnist": lambda cache: read_binarized_mnist(data_folder(cache)),
     "sphere": lambda cache: sphere(3),
     "sphere2": lambda cache: sphere(2),
     "sphere10": lambda cache: sphere(10),

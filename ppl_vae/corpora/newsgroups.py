@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import pooch
 
+from ppl_vae.corpora.fetching import fetching
 from ppl_vae.corpora.matlab import is_matlab_folder, read_matlab
 from ppl_vae.corpora.raw import Raw
 
-__all__ = ["data_folder", "read_newsgroups"]
+__all__ = ["read_newsgroups"]
 
 _SITE = "http://qwone.com/~jason/20Newsgroups/"
 _ARCHIVE = "20news-bydate-matlab.tgz"
@@ -21,12 +21,6 @@ _FOLDERS = ("20news_bydate_matlab", "20news-bydate/matlab")
 # Documents and triplets of each split, and words, as the site publishes them.
 _PUBLISHED = {"train": (11_269, 1_467_345), "test": (7_505, 967_874)}
 _PUBLISHED_WORDS = 61_188
-
-
-def data_folder(cache: Path | None = None) -> Path:
-    """Where data sets are looked for and fetched to: ``PPL_VAE_DATA``, else ``cache``, else the user's cache folder."""
-    named = os.environ.get("PPL_VAE_DATA")
-    return Path(named).expanduser() if named else cache or Path(pooch.os_cache("ppl-vae"))
 
 
 def read_newsgroups(folder: Path) -> Raw:
@@ -48,23 +42,14 @@ def read_newsgroups(folder: Path) -> Raw:
 
 
 def _fetch(folder: Path) -> None:
-    if os.environ.get("PPL_VAE_DATA") and not folder.is_dir():
-        raise ValueError(f"PPL_VAE_DATA names {folder}, which is no folder; make it, or name the one with the data")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Within the data folder, so that the files can be moved into place in one step once they are known to be good.
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            for name in (_ARCHIVE, _WORDS):
-                pooch.retrieve(_SITE + name, known_hash=None, fname=name, path=scratch)
-            _check_published(read_matlab(Path(scratch) / _ARCHIVE))
-            # The archive goes last: it alone is what the next call looks for.
-            for name in (_WORDS, _ARCHIVE):
-                os.replace(Path(scratch) / name, folder / name)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"20news is not in {folder} and cannot be fetched from {_SITE} ({error}); put {_ARCHIVE} and {_WORDS} "
-            f"from there into {folder}, or set PPL_VAE_DATA to the folder that holds them"
-        ) from error
+    remedy = f"put {_ARCHIVE} and {_WORDS} from there into {folder}, or set PPL_VAE_DATA to the folder that holds them"
+    with fetching("20news", folder, _SITE, remedy) as scratch:
+        for name in (_ARCHIVE, _WORDS):
+            pooch.retrieve(_SITE + name, known_hash=None, fname=name, path=scratch)
+        _check_published(read_matlab(scratch / _ARCHIVE))
+        # The archive goes last: it alone is what the next call looks for.
+        for name in (_WORDS, _ARCHIVE):
+            os.replace(scratch / name, folder / name)
 
 
 def _check_published(raw: Raw) -> None:

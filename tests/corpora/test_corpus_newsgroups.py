@@ -16,7 +16,7 @@ import torch
 
 from ppl_vae.corpora import Corpus, load_corpus
 from ppl_vae.corpora import newsgroups as module
-from ppl_vae.corpora.newsgroups import data_folder
+from ppl_vae.corpora.fetching import data_folder
 
 FILES = {
     "train.data": "1 1 2\n1 3 1\n2 2 3\n3 1 1\n3 2 1\n4 3 2\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import lzma
 import math
 import os
 import pickle
@@ -18,7 +19,7 @@ import torch
 from scipy.sparse import csr_matrix, save_npz
 
 from ppl_vae.batches import PackedCounts, concatenate
-from ppl_vae.corpora import DOCUMENTS, FOUR_GAUSSIANS, TENSORS, Corpus, data_of, digits, load_corpus
+from ppl_vae.corpora import DOCUMENTS, FOUR_GAUSSIANS, TENSORS, Corpus, binarized, data_of, digits, load_corpus
 from tests.statistics import assert_mean
 
 POINTS = np.arange(24.0).reshape(12, 2)
@@ -356,6 +357,67 @@ class TestMnist:
         assert load_corpus("mnist").fingerprint == fetched.fingerprint
 
 
+class TestBinarizedMnist:
+    @staticmethod
+    def content() -> dict[str, bytes]:
+        rng = np.random.default_rng(0)
+        sizes = {"train": 5, "valid": 2, "test": 3}
+        return {
+            k: b"".join(b" ".join(b"%d" % b for b in rng.integers(2, size=784)) + b"\n" for _ in range(n))
+            for k, n in sizes.items()
+        }
+
+    def test_both_layouts_read_the_same(self, data: Path) -> None:
+        (data / "binarized_mnist").mkdir()
+        for name, content in self.content().items():
+            (data / f"binarized_mnist/binarized_mnist_{name}.amat").write_bytes(content)
+        corpus = load_corpus("binarized_mnist")
+        assert (corpus.train.shape, len(corpus.validation), len(corpus.test)) == ((5, 28, 28), 2, 3)
+        assert corpus.train.unique().tolist() == [0, 1]
+        for name, content in self.content().items():
+            (data / f"binarized_mnist/binarized_mnist_{name}.amat").unlink()
+            bits = np.array(content.split(), dtype=np.uint8)
+            packed = data / f"binarized_mnist/binarized_mnist_{name}.packbits.xz"
+            packed.write_bytes(lzma.compress(np.packbits(bits).tobytes()))
+        again = load_corpus("binarized_mnist")
+        assert again.fingerprint == corpus.fingerprint
+
+    def test_faults_name_file_and_remedy(self, data: Path) -> None:
+        with pytest.raises(ValueError, match="binarized_mnist is not in .*no route to http.*put binarized_mnist_train"):
+            load_corpus("binarized_mnist")
+        (data / "binarized_mnist").mkdir()
+        train = data / "binarized_mnist/binarized_mnist_train.amat"
+        train.write_bytes(self.content()["train"])
+        with pytest.raises(ValueError, match=r"lacks binarized_mnist_valid.amat \(or .packbits.xz\)"):
+            load_corpus("binarized_mnist")
+        train.write_bytes(self.content()["train"][:-5])
+        with pytest.raises(ValueError, match="train.amat holds 3,918 pixels, which are no pictures of 784"):
+            load_corpus("binarized_mnist")
+        train.write_bytes(self.content()["train"].replace(b"1", b"3", 1))
+        with pytest.raises(ValueError, match=r"train.amat: pixel \d+ of picture 0 is '3', neither 0 nor 1"):
+            load_corpus("binarized_mnist")
+
+    def test_download_is_kept_packed_if_the_published_sums_agree(
+        self, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        contents = self.content()
+
+        def retrieve(url: str, *, fname: str, path: Path, known_hash: None) -> None:
+            Path(path, fname).write_bytes(contents[fname.removeprefix("binarized_mnist_").removesuffix(".amat")])
+
+        monkeypatch.setattr("pooch.retrieve", retrieve)
+        with pytest.raises(ValueError, match="train.amat as it was fetched has the MD5 .*published is db28"):
+            load_corpus("binarized_mnist")
+        assert not list(data.iterdir())
+        monkeypatch.setattr(binarized, "_PUBLISHED", {k: hashlib.md5(c).hexdigest() for k, c in contents.items()})
+        fetched = load_corpus("binarized_mnist")
+        assert {path.suffix for path in (data / "binarized_mnist").iterdir()} == {".xz"}
+        expected = np.array(contents["test"].split(), dtype=np.float32).reshape(-1, 28, 28)
+        assert torch.equal(fetched.test, torch.from_numpy(expected))
+        monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("fetched twice"))
+        assert load_corpus("binarized_mnist").fingerprint == fetched.fingerprint
+
+
 def test_kinds_are_known_without_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("fetched"))
     monkeypatch.setenv("PPL_VAE_DATA", str(tmp_path))
@@ -392,3 +454,16 @@ class TestPublishedDigits:
         known, asked = corpus.train[:5_000], corpus.test[:1_000]
         distance = known.sum(1) - 2 * asked @ known.T
         assert (corpus.train_labels[distance.argmin(1)] == corpus.test_labels[:1_000]).float().mean() > 0.6
+
+
+@pytest.mark.skipif(
+    _REAL is None or not Path(_REAL, "binarized_mnist").is_dir(),
+    reason="set PPL_VAE_DATA to a folder that holds binarized_mnist/",
+)
+def test_binarized_digits_are_the_published_ones() -> None:
+    corpus = load_corpus("binarized_mnist")
+    for split, name in ((corpus.train, "train"), (corpus.validation, "valid"), (corpus.test, "test")):
+        lines = np.full((len(split), 2 * 784), ord(" "), np.uint8)
+        lines[:, 0::2] = split.reshape(-1, 784).numpy() + ord("0")
+        lines[:, -1] = ord("\n")
+        assert hashlib.md5(lines.tobytes()).hexdigest() == binarized._PUBLISHED[name]

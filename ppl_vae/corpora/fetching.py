@@ -1,0 +1,56 @@
+"""The data folder, and how published files are fetched into it: wholly or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pooch
+
+__all__ = ["check_md5", "data_folder", "fetching"]
+
+
+def data_folder(cache: Path | None = None) -> Path:
+    """Where data sets are looked for and fetched to: ``PPL_VAE_DATA``, else ``cache``, else the user's cache folder."""
+    named = os.environ.get("PPL_VAE_DATA")
+    return Path(named).expanduser() if named else cache or Path(pooch.os_cache("ppl-vae"))
+
+
+@contextmanager
+def fetching(name: str, folder: Path, site: str, remedy: str) -> Iterator[Path]:
+    """A folder within the data folder to fetch into, gone afterwards with all that was not moved away.
+
+    There, files can be moved into place in one step once they are known to be good.
+
+    Arguments:
+        name: Of the corpus, for messages.
+        folder: The data folder.
+        site: Where the files come from, for messages.
+        remedy: What to do by hand if they do not come.
+
+    Raises:
+        ValueError: If the folder named by the user is not there, or whatever happens inside fails.
+    """
+    if os.environ.get("PPL_VAE_DATA") and not folder.is_dir():
+        raise ValueError(f"PPL_VAE_DATA names {folder}, which is no folder; make it, or name the one with the data")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            yield Path(scratch)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name} is not in {folder} and cannot be fetched from {site} ({error}); {remedy}") from error
+
+
+def check_md5(name: str, content: bytes, published: str) -> None:
+    """Compares a file's MD5 with the published one.
+
+    Raises:
+        ValueError: If they differ, with both.
+    """
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != published:
+        raise ValueError(f"{name} as it was fetched has the MD5 {found}, published is {published}")

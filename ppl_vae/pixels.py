@@ -1,0 +1,135 @@
+"""Pictures drawn pixel by pixel: gated masked convolutions, and the distribution they make."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import constraints
+from torch.nn import functional
+
+__all__ = ["Bits", "MaskedConvolution", "Pixels"]
+
+
+class MaskedConvolution(nn.Conv2d):
+    """A convolution of which a pixel sees only those above it and to its left, and perhaps itself.
+
+    Arguments:
+        inputs: Channels.
+        outputs: Channels.
+        size: Of the square kernel, odd.
+        itself: Whether a pixel sees itself.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: int, *, itself: bool) -> None:
+        super().__init__(inputs, outputs, size, padding=size // 2)
+        mask = torch.zeros(size * size)
+        mask[: size * size // 2 + itself] = 1
+        self.register_buffer("mask", mask.reshape(size, size), persistent=False)
+        self.mask: Tensor
+        with torch.no_grad():
+            self.weight *= (size * size / mask.sum()).sqrt()
+
+    def forward(self, h: Tensor) -> Tensor:
+        return functional.conv2d(h, self.weight * self.mask, self.bias, padding=self.padding)
+
+
+class Gated(nn.Module):
+    r"""A residual block of one gated masked convolution (van den Oord, Kalchbrenner, Vinyals et al. 2016, eq. 2):
+    :math:`h + W (\tanh(a) \odot \sigma(b))`, where a and b are halves of a masked convolution of h.
+    """
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.both = MaskedConvolution(channels, 2 * channels, size, itself=True)
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        signal, gate = self.both(h).chunk(2, 1)
+        result: Tensor = h + self.out(signal.tanh() * gate.sigmoid())
+        return result
+
+
+class Pixels(nn.Module):
+    """Logits of each pixel from those above it and to its left, and from features of the code.
+
+    One stack of gated masked convolutions: with kernels of 5 x 5 a pixel does not see what lies to its right and less
+    than half as far up. Channels of a colour picture are drawn together, given the pixels before.
+
+    Arguments:
+        depth: Channels of a picture.
+        channels: Of the layers, and of the features.
+        layers: Gated blocks.
+        size: Of their kernels.
+    """
+
+    def __init__(self, depth: int, channels: int, layers: int, size: int = 5) -> None:
+        super().__init__()
+        self.first = MaskedConvolution(depth, channels, size + 2, itself=False)
+        self.blocks = nn.Sequential(*(Gated(channels, size) for _ in range(layers)))
+        self.last = nn.Conv2d(channels, depth, 1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+        """Logits ``(*batch, depth, height, width)``.
+
+        Arguments:
+            x: Pictures ``(*batch, depth, height, width)``.
+            features: ``(*batch, channels, height, width)``; both batches broadcast.
+        """
+        batch = torch.broadcast_shapes(x.shape[:-3], features.shape[:-3])
+        own = self.first(x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last))
+        own = own.reshape(*x.shape[:-3], *own.shape[1:])
+        h = (own + features).expand(*batch, *own.shape[-3:]).reshape(-1, *own.shape[-3:])
+        h = self.blocks(h.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.last(h.relu())
+        return logits.reshape(*batch, *logits.shape[1:])
+
+
+class Bits(TorchDistribution):
+    r"""Binary pictures whose pixels are drawn one after the other.
+
+    .. math:: p(x) = \prod_i \mathrm{Bernoulli}\bigl(x_i \mid \mathrm{logit} = g_i(x_{<i})\bigr)
+
+    All densities take one pass of the network; a draw takes one a pixel.
+
+    Arguments:
+        pixels: The network g.
+        features: What it knows of the code, ``(*batch, channels, height, width)``.
+        shape: Of a picture, ``(height, width)`` or ``(depth, height, width)``.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    support = constraints.boolean
+
+    def __init__(self, pixels: Pixels, features: Tensor, shape: tuple[int, ...]) -> None:
+        self.pixels, self.features = pixels, features
+        self.deep = shape if len(shape) == 3 else (1, *shape)
+        super().__init__(features.shape[:-3], torch.Size(shape), validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Bits:
+        new = copy(self)
+        new._batch_shape = torch.Size(batch_shape)
+        new.features = self.features.expand(*batch_shape, *self.features.shape[-3:])
+        return new
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        x = value.reshape(*value.shape[: value.ndim - len(self.event_shape)], *self.deep).to(self.features)
+        logits = self.pixels(x, self.features)
+        return -functional.binary_cross_entropy_with_logits(logits, x.expand(logits.shape), reduction="none").sum(
+            (-3, -2, -1)
+        )
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        lead = torch.Size(sample_shape) + self.batch_shape
+        features = self.features.expand(*lead, *self.features.shape[-3:])
+        x = features.new_zeros(*lead, *self.deep)
+        for row in range(self.deep[1]):
+            for column in range(self.deep[2]):
+                logits = self.pixels(x, features)[..., row, column]
+                x[..., row, column] = torch.bernoulli(logits.sigmoid())
+        return x.reshape(*lead, *self.event_shape)

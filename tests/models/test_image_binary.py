@@ -1,0 +1,168 @@
+"""Binary pictures: their laws sum to one, their priors are what they are called, and nothing leaks."""
+
+from itertools import product
+
+import pyro.distributions as dist
+import pytest
+import torch
+from ppl_vae.guides.flow import Flow
+from ppl_vae.guides.mean_field import MeanField
+from ppl_vae.models.image_binary import ImageBinary
+
+from ppl_vae.bits import bit_states
+from ppl_vae.evidence import Schedule, measure
+from ppl_vae.evidence.annealing import Annealer
+from ppl_vae.log_weight import log_joint, log_weight
+from ppl_vae.marginals import FlowMarginal, make_marginal
+from ppl_vae.objectives import DiscreteELBO
+from ppl_vae.pixels import Bits, Pixels
+from tests.statistics import assert_mean
+
+pytestmark = pytest.mark.usefixtures("float64")
+FAMILIES = list(product(("deconvolution", "autoregressive"), ("normal", "flow", "vampprior"), (MeanField, Flow)))
+
+
+def family(decoder, marginal, guide, latents=3, shape=(6, 5)):
+    x = torch.rand(7, *shape).round()
+    model = ImageBinary(latents, decoder, marginal, 2, 0, 2, 4, components=5, shape=shape)
+    return model, guide(model, x[:2], width=16), x
+
+
+def moved(module, size=0.3):
+    """Away from where it starts, where much is zero."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += size * torch.randn_like(parameter)
+    return module
+
+
+def law(shape=(2, 3), batch=()):
+    depth = shape[0] if len(shape) == 3 else 1
+    return Bits(moved(Pixels(depth, 4, 2, size=3)), torch.randn(*batch, 4, *shape[-2:]), shape)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 2, 2)])
+def test_pictures_drawn_pixel_by_pixel_have_a_law(shape):
+    fn = law(shape)
+    pictures = bit_states(fn.event_shape.numel()).reshape(-1, *shape).double()
+    probability = fn.log_prob(pictures).exp()
+    assert probability.sum().item() == pytest.approx(1)
+    drawn = fn.sample((3000,)).flatten(1)
+    places = (drawn * 2.0 ** torch.arange(drawn.shape[1])).sum(1).long()
+    order = (pictures.flatten(1) * 2.0 ** torch.arange(drawn.shape[1])).sum(1).long()
+    frequent = probability > 0.01
+    assert_mean(
+        torch.nn.functional.one_hot(places, len(pictures)).double()[:, order][:, frequent], probability[frequent]
+    )
+
+
+def test_a_pixel_sees_those_before_it_and_no_other():
+    fn = law((5, 4))
+    x = torch.rand(1, 5, 4)
+    seen = torch.autograd.functional.jacobian(lambda x: fn.pixels(x, fn.features), x).reshape(20, 20) != 0
+    assert not seen.triu().any()
+    assert seen[19, [18, 15, 14]].all()
+
+
+def test_laws_of_many_codes_and_data_meet_as_one_by_one():
+    fn, x = law((3, 4), (2, 1)), torch.rand(5, 3, 4).round()
+    together = fn.log_prob(x)
+    assert together.shape == (2, 5)
+    for i, j in product(range(2), range(5)):
+        alone = Bits(fn.pixels, fn.features[i, 0], (3, 4)).log_prob(x[j])
+        torch.testing.assert_close(together[i, j], alone)
+    torch.testing.assert_close(fn.expand((2, 5)).log_prob(x), together)
+    assert fn.expand((2, 5)).sample().shape == (2, 5, 3, 4)
+
+
+def test_a_flow_is_a_density():
+    prior = moved(FlowMarginal(2, 2, 8), 0.1)()
+    axis = torch.linspace(-20, 20, 801)
+    grid = torch.cartesian_prod(axis, axis)
+    assert (prior.log_prob(grid).exp().sum() * (axis[1] - axis[0]) ** 2).item() == pytest.approx(1, abs=1e-3)
+    drawn, density = prior.sample((4000,)), prior.log_prob(grid).exp() * (axis[1] - axis[0]) ** 2
+    assert_mean(drawn.tanh(), (density[:, None] * grid.tanh()).sum(0))
+
+
+@pytest.mark.parametrize("guide", [MeanField, Flow])
+def test_a_vampprior_mixes_posteriors_of_made_up_data(guide):
+    model, q, _ = family("deconvolution", "vampprior", guide)
+    moved(q)
+    made_up = model.marginal.pseudo.sigmoid().reshape(5, 6, 5)
+    z = torch.randn(4, 3)
+    each = [q.members(q.encoder(u[None]))["z"].log_prob(z[:, None])[:, 0] for u in made_up]
+    torch.testing.assert_close(model.marginal().log_prob(z), torch.stack(each).logsumexp(0) - torch.tensor(5.0).log())
+    assert model.marginal().sample((2, 7)).shape == (2, 7, 3)
+
+
+def test_the_first_guide_stays_that_of_a_vampprior():
+    model, q, x = family("deconvolution", "vampprior", MeanField)
+    before = model.marginal().log_prob(torch.zeros(3))
+    moved(Flow(model, x[:2], width=16))
+    assert torch.equal(before, model.marginal().log_prob(torch.zeros(3)))
+    moved(q)
+    assert not torch.equal(before, model.marginal().log_prob(torch.zeros(3)))
+    assert not {id(p) for p in q.parameters()} & {id(p) for p in model.parameters()}
+
+
+def test_a_vampprior_without_a_guide_does_not_train():
+    model, x = ImageBinary(2, marginal="vampprior", channels=2, shape=(6, 5)), torch.zeros(3, 6, 5)
+    with pytest.raises(ValueError, match="no guide was built for this model; build one"):
+        model(x)
+    torch.testing.assert_close(
+        model.eval().marginal().log_prob(torch.zeros(2)), dist.Normal(0.0, 1.0).log_prob(torch.zeros(2)).sum()
+    )
+
+
+@pytest.mark.parametrize(("decoder", "marginal", "guide"), FAMILIES)
+def test_every_family_learns_all_its_parameters_and_keeps_data_apart(decoder, marginal, guide):
+    model, q, x = family(decoder, marginal, guide)
+    moved(model), moved(q)
+    loss = DiscreteELBO("enumerate").differentiable_loss(model, q, x)
+    loss.backward()
+    for program in (model, q):
+        untouched = [name for name, p in program.named_parameters() if p.grad is None or not p.grad.any()]
+        assert not [name for name in untouched if ".hyper.0." not in name]
+    z = {"z": torch.randn(4, 7, 3)}
+    whole, order = log_joint(model, x, z), torch.randperm(7)
+    torch.testing.assert_close(log_joint(model, x[order], {"z": z["z"][:, order]}), whole[:, order])
+    torch.testing.assert_close(log_joint(model, x[:2], {"z": z["z"][:, :2]}), whole[:, :2])
+
+
+@pytest.mark.parametrize("marginal", ["normal", "flow", "vampprior"])
+def test_weights_of_draws_and_of_annealed_chains_have_the_mean_that_quadrature_finds(marginal):
+    model, q, x = family("deconvolution", marginal, MeanField, latents=1, shape=(3, 3))
+    moved(model)
+    exact = measure(model, q, x[:3], method="quadrature").evidence
+    assert exact.bound == "exact"
+    with torch.no_grad():
+        drawn = log_weight(model, q, x[:3], 3000)
+    chains = Annealer(model, q, x[:3], Schedule(20, leaps=2)).forward(200)
+    for weights in (drawn, chains):
+        assert_mean((weights - exact.pointwise).exp(), torch.ones(3))
+
+
+def test_a_learned_prior_is_read_by_guides_as_normals_are():
+    model, q, _ = family("deconvolution", "flow", MeanField)
+    assert [latent.family for latent in q.latents] == ["normal"]
+    assert model.marginal().support is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"latents": 0}, "latents=0"),
+        ({"blocks": -1}, "blocks=-1"),
+        ({"decoder": "mlp"}, "unknown decoder 'mlp'; choose deconvolution or autoregressive"),
+        ({"marginal": "vamp"}, "unknown marginal 'vamp'; choose from normal, flow, vampprior"),
+        ({"components": 0}, "components=0"),
+        ({"shape": (7,)}, "convolutions read pictures"),
+    ],
+)
+def test_faults_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        ImageBinary(**options)
+
+
+def test_marginals_by_name():
+    assert make_marginal("normal", 3, (4,), 1)().log_prob(torch.zeros(3)).item() == pytest.approx(-2.7568, abs=1e-4)
