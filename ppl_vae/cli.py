@@ -71,8 +71,9 @@ def list_command() -> Any:
 def experiment(name: str | None, preset: str, **how: Any) -> Any:
     """Reproduce a table or figure of a paper, with what the paper could not measure.
 
-    NAME is an experiment, or a file of your own with PRESETS and run(study, ...); without it, all are listed. What is
-    done is kept cell by cell: the same command goes on after an interruption, and shows a finished report again.
+    NAME is an experiment, or a file of your own: Python with PRESETS and run(study, ...), or a .toml that describes a
+    sweep of trainings, as experiments/rate_distortion.toml does. Without it, all are listed. What is done is kept cell
+    by cell: the same command goes on after an interruption, and shows a finished report again.
     Writes report.md, report.json, figures/ (PNG and PDF) and values/ (every raw number) into its folder.
     """
     from ppl_vae.experiment_runs import Experiments, run_experiment

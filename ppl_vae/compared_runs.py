@@ -70,11 +70,11 @@ def _compared(run: Run, split: str, with_train: bool) -> Compared:
     summary = run.summary
     measurement = _measurement(run, split)
     gap, notes = _gap(run, split, measurement)
-    if summary is None:
+    if summary is None or run.config.get("evidence_data"):
         opened = open_run(run.folder)
         x, pair = opened.data(split), opened.pair.words
         saturated = x.saturated.double().mean().item() if isinstance(x, PackedCounts) else None
-        notes = ("not finished; its best state so far", *notes)
+        notes = notes if summary else ("not finished; its best state so far", *notes)
     else:
         told, pair = summary["splits"][split], summary["pair"]
         saturated = None if told.get("deviance") is None else told["deviance"] + told["elbo"]
@@ -94,9 +94,9 @@ def _compared(run: Run, split: str, with_train: bool) -> Compared:
 def _measurement(run: Run, split: str) -> Measurement:
     """The best measurement there is of a split: exact, else the highest lower bound."""
     found, summary = [], run.summary
-    if summary is not None:
-        if split not in summary["splits"]:
-            raise ValueError(f"{run.folder} has no {split} data; choose from {', '.join(summary['splits'])}")
+    if summary is not None and split not in summary["splits"]:
+        raise ValueError(f"{run.folder} has no {split} data; choose from {', '.join(summary['splits'])}")
+    if summary is not None and not run.config.get("evidence_data"):  # else its table is of a sample
         told, values = summary["splits"][split], Checkpoint.read(run.folder / "pointwise.safetensors").part(split)
         parts = {n: {k: told[f"{n}_{k}"] for k in ("method", "bound", "draws")} for n in ("elbo", "evidence", "gap")}
         elbo, evidence, gap = (_estimate(part, values, name) for name, part in parts.items())

@@ -6,9 +6,9 @@ import hashlib
 import importlib
 import inspect
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from cloudpickle import register_pickle_by_value
@@ -20,9 +20,11 @@ from ppl_vae.progress import say
 from ppl_vae.report import Report
 from ppl_vae.runs import Interrupted
 from ppl_vae.study import Study
+from ppl_vae.sweep import Sweep
 
 __all__ = ["Experiment", "Experiments", "find_experiment", "run_experiment"]
 
+KINDS = (".py", ".toml")
 SMOKE = "preset smoke cuts its trainings short: what it says of trained pairs is no finding; take --preset cpu"
 
 
@@ -30,24 +32,24 @@ SMOKE = "preset smoke cuts its trainings short: what it says of trained pairs is
 class Experiment:
     """A file that reproduces a table or figure.
 
-    It defines ``PRESETS``, settings by the name of the preset, and ``run(study, **settings)``, which gives a
-    :class:`~ppl_vae.report.Report`.
+    A module defines ``PRESETS``, settings by the name of the preset, and ``run(study, **settings)``, which gives a
+    :class:`~ppl_vae.report.Report`; another file is a :class:`~ppl_vae.sweep.Sweep`.
+
+    Arguments:
+        name: Of the file.
+        file: Where it is.
+        shipped: Whether it came with the package.
+        summary: A sentence.
+        presets: Settings by name.
+        run: From a study and settings to a report.
     """
 
     name: str
     file: Path
-    module: ModuleType
     shipped: bool
-
-    @property
-    def summary(self) -> str:
-        """First sentence of the file's docstring."""
-        return " ".join((inspect.getdoc(self.module) or "").split("\n\n")[0].split())
-
-    @property
-    def presets(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = self.module.PRESETS
-        return found
+    summary: str
+    presets: dict[str, dict[str, Any]]
+    run: Callable[..., Report]
 
 
 @dataclass(frozen=True)
@@ -78,25 +80,29 @@ class Experiments:
 def _shipped() -> dict[str, Path]:
     package = importlib.import_module("ppl_vae.experiments")
     assert package.__file__ is not None
-    return {p.stem: p for p in Path(package.__file__).parent.glob("*.py") if p.stem != "__init__"}
+    files = sorted(Path(package.__file__).parent.iterdir())
+    return {p.stem: p for p in files if p.suffix in KINDS and p.stem != "__init__"}
 
 
 def find_experiment(name: str) -> Experiment:
     """An experiment by name (``gmm``) or by the path of a file of one's own.
 
     Raises:
-        ValueError: If there is none, listing the choices; or if a file does not define ``PRESETS`` and ``run``.
+        ValueError: If there is none, listing the choices; or if a file is none.
     """
     path, shipped = Path(name), _shipped()
-    is_shipped = path.stem in shipped and path.suffix in ("", ".py") and path.parent.name in ("", "experiments")
-    if path.suffix == ".py" and path.is_file() and not (is_shipped and path.samefile(shipped[path.stem])):
-        file, module = path, load_file(path)
-    elif is_shipped:
-        file, module = shipped[path.stem], importlib.import_module(f"ppl_vae.experiments.{path.stem}")
-    else:
+    is_shipped = path.stem in shipped and path.suffix in ("", *KINDS) and path.parent.name in ("", "experiments")
+    own = path.suffix in KINDS and path.is_file() and not (is_shipped and path.samefile(shipped[path.stem]))
+    if not own and not is_shipped:
         raise ValueError(
-            f"there is no experiment {name!r}; choose from {', '.join(sorted(shipped))}, or give the path of a .py file"
+            f"there is no experiment {name!r}; choose from {', '.join(sorted(shipped))}, or give the path of a .py "
+            "file, or of a .toml file that describes a sweep"
         )
+    file = path if own else shipped[path.stem]
+    if file.suffix == ".toml":
+        sweep = Sweep.read(file)
+        return Experiment(file.stem, file, not own, sweep.about, sweep.presets, sweep.run)
+    module = load_file(file) if own else importlib.import_module(f"ppl_vae.experiments.{file.stem}")
     missing = [part for part in ("PRESETS", "run") if not hasattr(module, part)]
     if not missing and not isinstance(module.PRESETS, dict):
         raise ValueError(f"{file}: PRESETS must be a dictionary of settings by preset, got {module.PRESETS!r}")
@@ -104,7 +110,10 @@ def find_experiment(name: str) -> Experiment:
         raise ValueError(
             f"{file} is no experiment: it lacks {' and '.join(missing)}; see the docstring of experiments/gmm.py"
         )
-    return Experiment(path.stem, file, module, is_shipped and file == shipped[path.stem])
+    if own:
+        register_pickle_by_value(module)  # other processes cannot import it by name
+    summary = " ".join((inspect.getdoc(module) or "").split("\n\n")[0].split())
+    return Experiment(file.stem, file, not own, summary, module.PRESETS, module.run)
 
 
 def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, device: str, jobs: int = 1) -> Report:
@@ -132,12 +141,10 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
     what = {"experiment": found.name, "preset": preset, "settings": {k: v for k, v in settings.items() if k != "seeds"}}
     source = hashlib.sha256(found.file.read_bytes()).hexdigest()[:16]
     study = Study(folder, what | {"source": source, "device": device}, device, jobs)
-    if not found.shipped:
-        register_pickle_by_value(found.module)  # other processes cannot import it by name
     say(f"{found.name}, preset {preset}, in {folder}")
     begun = time.monotonic()
     try:
-        report: Report = found.module.run(study, **settings | ({} if seeds is None else {"seeds": seeds}))
+        report: Report = found.run(study, **settings | ({} if seeds is None else {"seeds": seeds}))
     except KeyboardInterrupt as error:
         raise Interrupted("the same command") from error
     if not isinstance(report, Report):

@@ -144,7 +144,7 @@ def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule:
     return found
 
 
-def measure_curve(folder: Path, split: str, count: int, **how: Any) -> Curve:
+def measure_curve(folder: Path | Opened, split: str, count: int, **how: Any) -> Curve:
     """The rate-distortion curve of a run's decoder on one split, and how far above it the run's guide is."""
     steps_of = {name: value for name, value in how.items() if name != "draws"}
     return measured(
@@ -188,7 +188,7 @@ def resumable(
     return opened, found
 
 
-def measure_information(folder: Path, split: str, draws: int, codes: int, count: int = 0) -> Information:
+def measure_information(folder: Path | Opened, split: str, draws: int, codes: int, count: int = 0) -> Information:
     """Measures what the code of a run knows of one split, and which of its units have collapsed."""
     _, found = measured(
         folder,

@@ -12,6 +12,7 @@ import torch
 from ppl_vae.batches import concatenate
 from ppl_vae.corpora import Corpus
 from ppl_vae.progress import say
+from ppl_vae.randomness import sample_of
 from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.workflow import Pair, load_data
 
@@ -45,10 +46,7 @@ class Opened:
 
     def chosen(self, split: str, count: int) -> torch.Tensor | None:
         """Positions of a random sample of a split, the same every time, in ascending order; None is all of it."""
-        whole = len(self.splits[split])
-        if not 0 < count < whole:
-            return None
-        return torch.randperm(whole, generator=torch.Generator().manual_seed(count))[:count].sort().values
+        return sample_of(len(self.splits[split]), count)
 
     def titles(self, split: str) -> tuple[str, ...] | None:
         """A name for each datum of a split, in its order; None if the corpus has none."""

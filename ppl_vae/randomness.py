@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["kept_random_state", "random_states", "set_random_states"]
+__all__ = ["kept_random_state", "random_states", "sample_of", "set_random_states"]
 
 
 def random_states() -> dict[str, Tensor]:
@@ -44,3 +44,10 @@ def kept_random_state(seed: int | None = None) -> Iterator[None]:
         yield
     finally:
         set_random_states(before)
+
+
+def sample_of(whole: int, count: int) -> Tensor | None:
+    """Positions of a random sample of so many data, the same every time, in ascending order; None is all of them."""
+    if not 0 < count < whole:
+        return None
+    return torch.randperm(whole, generator=torch.Generator().manual_seed(count))[:count].sort().values

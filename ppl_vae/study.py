@@ -87,6 +87,16 @@ class Study:
         Raises:
             ValueError: Naming the cells that failed, once all others are kept.
         """
+        done, failed = self.attempted(cells)
+        if failed:
+            raise ValueError(
+                f"{len(failed)} of {len(cells)} cells failed, the others are kept: "
+                + "; ".join(f"{name}: {words}" for name, words in failed.items())
+            )
+        return done
+
+    def attempted(self, cells: Mapping[str, Compute]) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
+        """The same of those that did not fail, and why the others did."""
         attempts = [partial(_attempt, self, name, compute) for name, compute in cells.items()]
         if self.jobs == 1:
             found = [attempt() for attempt in attempts]
@@ -94,14 +104,9 @@ class Study:
             share = max(1, (os.cpu_count() or 1) // self.jobs)
             with parallel_config(backend="loky", inner_max_num_threads=share):
                 found = Parallel(n_jobs=self.jobs)(delayed(_elsewhere)(attempt) for attempt in attempts)
-        failed = {name: words for name, words in zip(cells, found, strict=True) if isinstance(words, str)}
-        done = {name: values for name, values in zip(cells, found, strict=True) if not isinstance(values, str)}
-        if failed:
-            raise ValueError(
-                f"{len(failed)} of {len(cells)} cells failed, the others are kept: "
-                + "; ".join(f"{name}: {words}" for name, words in failed.items())
-            )
-        return done
+        named = dict(zip(cells, found, strict=True))
+        failed = {name: words for name, words in named.items() if isinstance(words, str)}
+        return {name: values for name, values in named.items() if not isinstance(values, str)}, failed
 
     def finished(self, name: str, config: dict[str, Any]) -> dict[str, Any]:
         """The summary of a run as ``ppl-vae train`` makes it, begun, taken up, or finished before.

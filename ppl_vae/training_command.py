@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ppl_vae.pairs import find
 from ppl_vae.progress import say
 from ppl_vae.runs import Run
 
-__all__ = ["train"]
+__all__ = ["configuration", "train"]
 
 RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
 """Options that say what a nat of rate costs."""
@@ -138,6 +139,12 @@ RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
     show_default=True,
     help="Draws a datum for the final evidence where it is not exact.",
 )
+@click.option(
+    "--evidence-data",
+    default=0,
+    type=click.IntRange(min=0),
+    help="Data of each split that the final table is measured on, drawn at random; 0 for all.  [default: 0]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-GUIDE-TIME]")
 @click.option(
     "--resume", type=click.Path(path_type=Path), help="Go on with a run that was interrupted; takes no other option."
@@ -152,8 +159,6 @@ def train(
     MODEL is a file or the name of a model, such as models/text.py. Its constructor's arguments, and the guide's
     with --guide- before them, are options: add --help after naming both.
     """
-    from ppl_vae.rate_cost import RateCost
-    from ppl_vae.settings import Settings, parse_schedule
     from ppl_vae.workflow import train as run_training
 
     if resume is not None:
@@ -164,6 +169,32 @@ def train(
         begun = Run.open(resume).config
         check_device(begun.get("device", "cpu"))
         return run_training(begun, resume, resume=True)
+    config = _configuration(ctx, model, guide, options)
+    names = "-".join(Path(config[kind]["name"]).stem for kind in ("model", "guide"))
+    folder = out or _free(f"runs/{names}-{time.strftime('%Y%m%d-%H%M%S')}")
+    Run.check_free(folder)
+    return run_training(config, folder)
+
+
+def configuration(args: Sequence[str]) -> dict[str, Any]:
+    """What ``ppl-vae train`` with these arguments would train, as :func:`ppl_vae.workflow.train` takes it.
+
+    Raises:
+        ValueError: In the words of the command line.
+    """
+    try:
+        with train.make_context("train", list(args)) as ctx:
+            given = dict(ctx.params)
+            model, guide, _, _ = (given.pop(name) for name in ("model", "guide", "out", "resume"))
+            return _configuration(ctx, model, guide, given)
+    except click.ClickException as error:
+        raise ValueError(error.format_message()) from error
+
+
+def _configuration(ctx: click.Context, model: str | None, guide: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    from ppl_vae.rate_cost import RateCost
+    from ppl_vae.settings import Settings, parse_schedule
+
     if model is None:
         raise click.UsageError("name a model, such as models/text.py (ppl-vae list shows them), or --resume RUN", ctx)
     guide = guide or "mean_field"
@@ -227,11 +258,9 @@ def train(
         "rate_cost": cost.to_json(),
         "estimator": options["estimator"],
         "control": {None: None, "first_order": True, "none": False}[options["control"]],
-        **{k: options[k] for k in ("device", "evidence_draws", "retrain")},
+        **{k: options[k] for k in ("device", "evidence_draws", "evidence_data", "retrain")},
     }
-    folder = out or _free(f"runs/{found['models'].name}-{found['guides'].name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    Run.check_free(folder)
-    return run_training(config, folder)
+    return config
 
 
 def _free(name: str) -> Path:

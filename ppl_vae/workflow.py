@@ -25,7 +25,7 @@ from ppl_vae.modes import evaluating
 from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.pairs import Definition, Kind, check_fit, find
 from ppl_vae.progress import Reporter, say
-from ppl_vae.randomness import kept_random_state
+from ppl_vae.randomness import kept_random_state, sample_of
 from ppl_vae.rate_cost import RateCost, objective_words
 from ppl_vae.runs import Checkpoint, Interrupted, Run
 from ppl_vae.settings import Settings
@@ -121,7 +121,7 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
         config: ``model`` and ``guide`` (``name``, ``options``), ``corpus`` (arguments of ``load_corpus``),
             ``settings`` (of :class:`~ppl_vae.settings.Settings`), ``objective`` (``"elbo"`` where it is missing),
             ``rate_cost`` (of :class:`~ppl_vae.rate_cost.RateCost`; may be missing), ``estimator``, ``control``,
-            ``device``, ``evidence_draws`` and ``retrain``.
+            ``device``, ``evidence_draws``, ``evidence_data`` (may be missing) and ``retrain``.
         folder: The run folder.
         resume: Whether it exists already.
 
@@ -242,6 +242,13 @@ def _train_and_measure(
     if found is not None and found.warning:
         notes = (found.warning, *notes)
         say(f"note: {found.warning}")
+    numbers = None if found is None else pixels(splits["train"])
+    for name, x in splits.items():
+        rows = sample_of(len(x), config.get("evidence_data", 0))
+        splits[name] = x if rows is None else x[rows.to(x.device)]
+        if rows is not None:
+            notes = (*notes, f"{name} is measured on {len(rows):,} of {len(x):,} data, drawn at random")
+            say(f"note: {notes[-1]}")
     summary = Summary(
         run=str(run.folder),
         pair=pair.words,
@@ -250,7 +257,7 @@ def _train_and_measure(
         estimator=how,
         best_epoch=trainer.best_epoch,
         epochs=trainer.epoch,
-        splits=_measure(pair, splits, config, None if found is None else pixels(splits["train"])),
+        splits=_measure(pair, splits, config, numbers),
         notes=notes,
     )
     run.write_json("summary.json", summary.to_json())

@@ -5,7 +5,14 @@ from __future__ import annotations
 from ppl_vae.corpora.corpus import Corpus
 from ppl_vae.corpora.load import CORPORA, DOCUMENTS, TENSORS, data_of, load_corpus
 from ppl_vae.corpora.query import Query, read_query
-from ppl_vae.corpora.synthetic import CHANNEL_LEVELS, FOUR_GAUSSIANS, channel_law, curve_log_density, curve_points
+from ppl_vae.corpora.synthetic import (
+    CHANNEL_LEVELS,
+    FOUR_GAUSSIANS,
+    channel_law,
+    curve_log_density,
+    curve_points,
+    rectangle_log_density,
+)
 
 __all__ = [
     "CHANNEL_LEVELS",
@@ -21,4 +28,5 @@ __all__ = [
     "data_of",
     "load_corpus",
     "read_query",
+    "rectangle_log_density",
 ]

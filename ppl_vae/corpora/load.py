@@ -26,7 +26,7 @@ from ppl_vae.corpora.prepare import prepare
 from ppl_vae.corpora.raw import Raw, RawArrays
 from ppl_vae.corpora.reading import plain_name
 from ppl_vae.corpora.svmlight import read_svmlight
-from ppl_vae.corpora.synthetic import bars, channel, gaussians, manifold, sphere
+from ppl_vae.corpora.synthetic import bars, channel, gaussians, manifold, rectangles, sphere
 from ppl_vae.corpora.tables import read_table
 from ppl_vae.corpora.texts import read_folder
 from ppl_vae.corpora.uci import read_uci
@@ -49,6 +49,7 @@ TENSORS: dict[str, str] = {
     "gaussians": "points drawn from four Gaussians in the plane, (2,); needs no network",
     "manifold": "points near a curve in the plane with three sizes of noise, (2,); needs no network",
     "bars": "bars and stripes, 4 x 4 binary pictures, (16,); needs no network",
+    "rectangles": "rectangles with a fiftieth of all pixels flipped, binary pictures, (10, 10); needs no network",
     "channel": "a noisy bit as one of 30 levels, one-hot, (30,); needs no network",
     "mnist": "60,000 and 10,000 handwritten digits, values in [0, 1], (28, 28); fetched once",
     "mnist8": "the digits averaged down to 8 x 8, values in [0, 1], (64,)",
@@ -78,6 +79,7 @@ _NAMED: dict[str, _Reader] = {
     "gaussians": lambda cache: gaussians(),
     "manifold": lambda cache: manifold(),
     "bars": lambda cache: bars(),
+    "rectangles": lambda cache: rectangles(),
     "channel": lambda cache: channel(),
     "mnist": lambda cache: read_mnist(data_folder(cache)),
     "mnist8": lambda cache: shrunk(read_mnist(data_folder(cache))),

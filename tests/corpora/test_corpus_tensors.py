@@ -19,7 +19,17 @@ import torch
 from scipy.sparse import csr_matrix, save_npz
 
 from ppl_vae.batches import PackedCounts, concatenate
-from ppl_vae.corpora import DOCUMENTS, FOUR_GAUSSIANS, TENSORS, Corpus, binarized, data_of, digits, load_corpus
+from ppl_vae.corpora import (
+    DOCUMENTS,
+    FOUR_GAUSSIANS,
+    TENSORS,
+    Corpus,
+    binarized,
+    data_of,
+    digits,
+    load_corpus,
+    rectangle_log_density,
+)
 from tests.statistics import assert_mean
 
 POINTS = np.arange(24.0).reshape(12, 2)
@@ -62,6 +72,20 @@ class TestSynthetic:
         assert down[corpus.train_labels == 1].all()
         assert len(pictures.unique(dim=0)) == 30
         assert_mean((across & down).double()[:, None], torch.tensor([1 / 8], dtype=torch.float64))
+
+    def test_rectangles(self) -> None:
+        corpus = load_corpus("rectangles", validation=0)
+        assert (corpus.train.shape, corpus.test.shape) == ((10_000, 10, 10), (2_000, 10, 10))
+        ours = rectangle_log_density(corpus.test.numpy())
+        assert ours.mean() == pytest.approx(-17.71, abs=0.005)
+        # The law holds a part in 3025 of the law of the pictures that the flips make of one rectangle.
+        one = np.zeros((10, 10))
+        one[2:5, 3:9] = 1
+        flips = np.random.default_rng(1).random((4_000, 10, 10)) < 0.02
+        proposal = np.where(flips, np.log(0.02), np.log(0.98)).sum((1, 2))
+        weights = np.exp(rectangle_log_density(np.abs(one - flips)) - proposal + np.log(3025))
+        assert weights.min() >= 1 - 1e-9
+        assert_mean((corpus.test != 0).double().mean((1, 2))[:, None], torch.tensor([0.02 + 0.96 * 0.16]).double())
 
     @pytest.mark.parametrize(
         ("name", "dimensions"), [("sphere2", 2), ("sphere", 3), ("sphere10", 10), ("sphere50", 50)]
