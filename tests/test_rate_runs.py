@@ -152,3 +152,16 @@ def test_patience_waits_for_the_end_of_annealing(tmp_path):
     trainer.best += 1
     trainer.fit(x, x)
     assert trainer.epoch == 6
+
+
+def test_a_table_may_be_of_a_sample_and_comparisons_are_still_of_all():
+    whole, _ = trained()
+    done = invoke(*SMALL, "--epochs", "3", "--out", "s", "--json", "--evidence-data", "150")
+    assert done.exit_code == 0, done.output
+    part = json.loads(done.stdout)
+    assert [split["data"] for split in part["splits"].values()] == [150, 150, 150]
+    assert "test is measured on 150 of 2,000 data, drawn at random" in part["notes"]
+    assert part["splits"]["test"]["evidence"] != whole["splits"]["test"]["evidence"]
+    compared = json.loads(invoke("compare", "r", "s", "--json").stdout)
+    assert compared["runs"][0]["evidence"]["mean"] == pytest.approx(whole["splits"]["test"]["evidence"])
+    assert compared["runs"][0]["evidence"] == compared["runs"][1]["evidence"]
