@@ -45,7 +45,7 @@ RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
     "--picture-size",
     type=click.IntRange(min=0),
     default=0,
-    help="Side that a folder's pictures are cut and brought to.",
+    help="Side that a folder's pictures are cut and brought to, and MNIST's and those of IDX files by a margin.",
 )
 @click.option(
     "--validation", default=0.1, show_default=True, help="Share of training data held out to choose the epoch."
@@ -69,8 +69,14 @@ RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
     "--objective",
     default="elbo",
     show_default=True,
-    type=click.Choice(["elbo", "likelihood"]),
-    help="What to maximise; the likelihood is exact up to 10 bits, importance-weighted beyond.",
+    type=click.Choice(["elbo", "likelihood", "sleep"]),
+    help="What to maximise; the likelihood is exact up to 10 bits, importance-weighted beyond; sleep is the guide's "
+    "log-density of latents, on data that the model draws with them: only the guide learns.",
+)
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path),
+    help="Begin with model and guide as this run left them: the same pair, perhaps with another noise or objective.",
 )
 @click.option(
     "--beta",
@@ -145,7 +151,14 @@ RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
 @with_json
 @click.pass_context
 def train(
-    ctx: click.Context, /, model: str | None, guide: str | None, out: Path | None, resume: Path | None, **options: Any
+    ctx: click.Context,
+    /,
+    model: str | None,
+    guide: str | None,
+    out: Path | None,
+    resume: Path | None,
+    start: Path | None,
+    **options: Any,
 ) -> Any:
     """Train MODEL with a guide, choose the epoch on validation data, and measure ELBO, evidence and gap.
 
@@ -173,17 +186,19 @@ def train(
     documents = found["models"].data is PackedCounts
     if not documents and _given(ctx, "vocabulary"):
         say(f"note: --vocabulary belongs to documents: {corpus} holds tensors, which have no words")
-    likelihood = options["objective"] == "likelihood"
+    likelihood, bound = options["objective"] == "likelihood", options["objective"] == "elbo"
     cost = RateCost(**{name: options[name] for name in RATE_COST})
     weighing = [f"--{name.replace('_', '-')}" for name in RATE_COST if _given(ctx, name)]
-    if likelihood and weighing:
+    if weighing and not bound:
+        what = "the likelihood" if likelihood else "the sleep phase"
         raise click.UsageError(
-            f"{', '.join(weighing)} weigh the rate, and the likelihood has none; leave out --objective likelihood",
+            f"{', '.join(weighing)} weigh the rate, and {what} has none; leave out --objective {options['objective']}",
             ctx,
         )
-    idle = [f"--{name}" for name in ("estimator", "control") if likelihood and _given(ctx, name)]
+    idle = [f"--{name}" for name in ("estimator", "control") if not bound and _given(ctx, name)]
     if idle:
-        say(f"note: {' and '.join(idle)} belong to the ELBO: the likelihood has a gradient estimator of its own")
+        own = "the likelihood has a gradient estimator of its own" if likelihood else "the sleep phase needs none"
+        say(f"note: {' and '.join(idle)} belong to the ELBO: {own}")
     settings = {
         "schedule": parse_schedule(options["epochs"], options["draws"] or (16 if likelihood else 1)),
         **{
@@ -228,6 +243,7 @@ def train(
         "estimator": options["estimator"],
         "control": {None: None, "first_order": True, "none": False}[options["control"]],
         **{k: options[k] for k in ("device", "evidence_draws", "retrain")},
+        **({} if start is None else {"start": str(Run.open(start).folder.resolve())}),
     }
     folder = out or _free(f"runs/{found['models'].name}-{found['guides'].name}-{time.strftime('%Y%m%d-%H%M%S')}")
     Run.check_free(folder)
@@ -250,6 +266,8 @@ def _absolute(corpus: str) -> str:
 
 
 def _whole(value: Any) -> Any:
-    """The same of what another run left, such as the course of its noise."""
+    """The same of what another run left: its tensors, or the course of its noise."""
+    if isinstance(value, str) and value.endswith(".safetensors"):
+        return str(Path(value).resolve())
     kind, colon, where = value.partition(":") if isinstance(value, str) else (value, "", "")
     return f"{kind}:{Path(where).resolve()}" if colon and kind == "schedule" else value
