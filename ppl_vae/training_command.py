@@ -19,7 +19,7 @@ from ppl_vae.pairs import find
 from ppl_vae.progress import say
 from ppl_vae.runs import Run
 
-__all__ = ["train"]
+__all__ = ["check_alone", "free_folder", "train", "whole_corpus"]
 
 RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
 """Options that say what a nat of rate costs."""
@@ -170,10 +170,7 @@ def train(
     from ppl_vae.workflow import train as run_training
 
     if resume is not None:
-        given = [p for p in ctx.command.get_params(ctx) if _given(ctx, p.name) and p.name not in ("resume", "as_json")]
-        named = [p.opts[0] for p in given]
-        if named:
-            raise click.UsageError(f"--resume takes up a run as it was begun; leave out {', '.join(named)}", ctx)
+        check_alone(ctx)
         begun = Run.open(resume).config
         check_device(begun.get("device", "cpu"))
         return run_training(begun, resume, resume=True)
@@ -184,18 +181,18 @@ def train(
     corpus = options["corpus"] or found["models"].corpus
     found["models"].check_corpus(corpus)
     documents = found["models"].data is PackedCounts
-    if not documents and _given(ctx, "vocabulary"):
+    if not documents and was_given(ctx, "vocabulary"):
         say(f"note: --vocabulary belongs to documents: {corpus} holds tensors, which have no words")
     likelihood, bound = options["objective"] == "likelihood", options["objective"] == "elbo"
     cost = RateCost(**{name: options[name] for name in RATE_COST})
-    weighing = [f"--{name.replace('_', '-')}" for name in RATE_COST if _given(ctx, name)]
+    weighing = [f"--{name.replace('_', '-')}" for name in RATE_COST if was_given(ctx, name)]
     if weighing and not bound:
         what = "the likelihood" if likelihood else "the sleep phase"
         raise click.UsageError(
             f"{', '.join(weighing)} weigh the rate, and {what} has none; leave out --objective {options['objective']}",
             ctx,
         )
-    idle = [f"--{name}" for name in ("estimator", "control") if not bound and _given(ctx, name)]
+    idle = [f"--{name}" for name in ("estimator", "control") if not bound and was_given(ctx, name)]
     if idle:
         own = "the likelihood has a gradient estimator of its own" if likelihood else "the sleep phase needs none"
         say(f"note: {' and '.join(idle)} belong to the ELBO: {own}")
@@ -230,7 +227,7 @@ def train(
     }
     config |= {
         "corpus": {
-            "name": _absolute(corpus),
+            "name": whole_corpus(corpus),
             **({"vocabulary": options["vocabulary"]} if documents else {}),
             "validation": options["validation"],
             "seed": options["seed"],
@@ -245,22 +242,35 @@ def train(
         **{k: options[k] for k in ("device", "evidence_draws", "retrain")},
         **({} if start is None else {"start": str(Run.open(start).folder.resolve())}),
     }
-    folder = out or _free(f"runs/{found['models'].name}-{found['guides'].name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    folder = out or free_folder(f"runs/{found['models'].name}-{found['guides'].name}-{time.strftime('%Y%m%d-%H%M%S')}")
     Run.check_free(folder)
     return run_training(config, folder)
 
 
-def _free(name: str) -> Path:
+def free_folder(name: str) -> Path:
     """A folder that is not there yet: of two trainings begun in one second the later has a number behind its name."""
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(path for path in map(Path, names) if not path.exists())
 
 
-def _given(ctx: click.Context, name: str | None) -> bool:
+def check_alone(ctx: click.Context) -> None:
+    """Refuses other options beside ``--resume``.
+
+    Raises:
+        click.UsageError: Naming them.
+    """
+    others = [p for p in ctx.command.get_params(ctx) if p.name not in ("resume", "as_json")]
+    named = [p.opts[0] for p in others if was_given(ctx, p.name)]
+    if named:
+        raise click.UsageError(f"--resume takes up a run as it was begun; leave out {', '.join(named)}", ctx)
+
+
+def was_given(ctx: click.Context, name: str | None) -> bool:
+    """Whether the user named an option."""
     return ctx.get_parameter_source(name or "") == click.core.ParameterSource.COMMANDLINE
 
 
-def _absolute(corpus: str) -> str:
+def whole_corpus(corpus: str) -> str:
     """Paths are kept whole, so that a run can be taken up from any folder."""
     return corpus if corpus in CORPORA or not Path(corpus).exists() else str(Path(corpus).resolve())
 
