@@ -106,7 +106,8 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 def _root(matrix: Tensor) -> Tensor:
     """The square root of a symmetric matrix without negative eigenvalues."""
     values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    result: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return result
 
 
 def drawn_pictures(
