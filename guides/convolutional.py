@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
+
+from torch import nn
 
 from ppl_vae.convolutions import ConvolutionalEncoder
+from ppl_vae.dcgan import Downwards
 from ppl_vae.guide import Factorised
 
 
@@ -15,12 +18,25 @@ class Convolutional(Factorised):
     Arguments:
         model: The generative model; its latents may be Bernoulli, categorical or normal.
         x: An example batch of pictures, ``(batch, height, width)`` or ``(batch, channels, height, width)``.
-        channels: Of the first of three convolutions; each following one has twice as many.
-        blocks: Residual blocks.
+        channels: Of the first convolution; each following one has twice as many.
+        blocks: Residual blocks, of which a discriminator has none.
+        network: Three convolutions and the blocks, or a GAN's discriminator without its normalisation over the batch.
 
     Raises:
         ValueError: If the data are no pictures.
     """
 
-    def __init__(self, model: Callable[[Any], Any], x: Any, channels: int = 16, blocks: int = 4) -> None:
-        super().__init__(model, x, lambda outputs: ConvolutionalEncoder(x, outputs, channels, blocks))
+    def __init__(
+        self,
+        model: Callable[[Any], Any],
+        x: Any,
+        channels: int = 16,
+        blocks: int = 4,
+        network: Literal["residual", "discriminator"] = "residual",
+    ) -> None:
+        def encoder(outputs: int) -> nn.Module:
+            if network == "discriminator":
+                return Downwards(x, outputs, channels)
+            return ConvolutionalEncoder(x, outputs, channels, blocks)
+
+        super().__init__(model, x, encoder)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 from zuko.distributions import DiagNormal, NormalizingFlow
 from zuko.transforms import ComposedTransform
 
+from ppl_vae.dcgan import Downwards
 from ppl_vae.flows import Flowed, autoregressive_steps
 from ppl_vae.guide import AmortisedGuide, reshaped
 from ppl_vae.networks import Sum
@@ -32,6 +33,8 @@ class Flow(AmortisedGuide):
         context: Numbers c that tell the flow of the data.
         layers: Hidden ReLU layers of the network over the data.
         width: Units of each.
+        network: What reads the data: those layers, or of pictures a GAN's discriminator.
+        channels: Of the discriminator's first layer.
     """
 
     supports = ("normal",)
@@ -45,12 +48,15 @@ class Flow(AmortisedGuide):
         context: int = 32,
         layers: int = 2,
         width: int = 512,
+        network: Literal["dense", "discriminator"] = "dense",
+        channels: int = 16,
     ) -> None:
         super().__init__(model, x)
         if min(transforms, units, context) < 1:
             raise ValueError(f"transforms, units and context are at least 1, got {transforms}, {units} and {context}")
         self.context, size = context, self.latent.size
-        self.encoder = Sum(x, 2 * size + context, layers, width)
+        outputs = 2 * size + context
+        self.encoder = Sum(x, outputs, layers, width) if network == "dense" else Downwards(x, outputs, channels)
         self.steps = autoregressive_steps(size, transforms, units, context)
 
     def members(self, part: Tensor) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from pyro.distributions import LowRankMultivariateNormal
 from torch import Tensor
 
+from ppl_vae.dcgan import Downwards
 from ppl_vae.guide import AmortisedGuide, reshaped
 from ppl_vae.networks import Sum
 
@@ -26,17 +27,29 @@ class LowRank(AmortisedGuide):
         rank: Columns of U.
         layers: Hidden ReLU layers of the network over the data.
         width: Units of each.
+        network: What reads the data: those layers, or of pictures a GAN's discriminator.
+        channels: Of the discriminator's first layer.
     """
 
     supports = ("normal",)
 
-    def __init__(self, model: Callable[[Any], Any], x: Any, rank: int = 2, layers: int = 2, width: int = 512) -> None:
+    def __init__(
+        self,
+        model: Callable[[Any], Any],
+        x: Any,
+        rank: int = 2,
+        layers: int = 2,
+        width: int = 512,
+        network: Literal["dense", "discriminator"] = "dense",
+        channels: int = 16,
+    ) -> None:
         super().__init__(model, x)
         if rank < 1:
             raise ValueError(f"the rank must be at least 1, got {rank}")
         self.rank = rank
         self.family = f"normals of covariance diagonal plus rank {rank}"
-        self.encoder = Sum(x, self.latent.size * (2 + rank), layers, width)
+        outputs = self.latent.size * (2 + rank)
+        self.encoder = Sum(x, outputs, layers, width) if network == "dense" else Downwards(x, outputs, channels)
 
     def members(self, part: Tensor) -> dict[str, Any]:
         size = self.latent.size

@@ -17,8 +17,8 @@ from ppl_vae.devices import device_option
 from ppl_vae.errors import on_termination, words_for_errors
 from ppl_vae.measuring_commands import with_json
 from ppl_vae.pairs import available
+from ppl_vae.picture_commands import COMMANDS
 from ppl_vae.processes import prepare
-from ppl_vae.searching_commands import COMMANDS
 from ppl_vae.training_command import train
 
 __all__ = ["main"]

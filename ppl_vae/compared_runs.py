@@ -12,7 +12,7 @@ from ppl_vae.diagnostics import Compared, Comparison, Gap, split_gap
 from ppl_vae.diagnostics.comparison import MOST_RUNS
 from ppl_vae.evidence import METHODS, Estimate, Measurement, plan
 from ppl_vae.measured_runs import measure_evidence, measured
-from ppl_vae.opened_runs import best_state, open_run
+from ppl_vae.opened_runs import open_run
 from ppl_vae.progress import say
 from ppl_vae.rate_cost import objective_words
 from ppl_vae.runs import Checkpoint, Run
@@ -35,7 +35,7 @@ def compare_runs(folders: Sequence[Path], split: str) -> Comparison:
     runs = [Run.open(folder) for folder in folders]
     for run in runs[1:]:
         _check_same_data(runs[0], run)
-    retrained = {best_state(run)[0] for run in runs}
+    retrained = {run.best_state()[0] for run in runs}
     notes = []
     if len(retrained) > 1:
         if split == "train":
@@ -138,7 +138,7 @@ def _kept(run: Run, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
     if not (run.folder / f"{name}.safetensors").exists():
         return None
     kept = Checkpoint.read(run.folder / f"{name}.safetensors")
-    if "rows" in kept.tensors or kept.state.get("of") != best_state(run)[1]:
+    if "rows" in kept.tensors or kept.state.get("of") != run.best_state()[1]:
         return None
     return run.read_json(f"{name}.json"), kept.tensors
 

@@ -81,7 +81,7 @@ class Likelihood(Objective):
         3.5791
     """
 
-    measures: Literal["elbo", "evidence"] = "evidence"
+    measures: Literal["elbo", "evidence", "conditional"] = "evidence"
 
     def __init__(self, draws: int = 16, most_bits: int = 10, **options: Any) -> None:
         super().__init__(draws, **options)

@@ -40,7 +40,7 @@ class Objective(ELBO):
         beta: What multiplied the gradient of the rate in the last step, on average over latent sites.
     """
 
-    measures: Literal["elbo", "evidence"] = "elbo"
+    measures: Literal["elbo", "evidence", "conditional"] = "elbo"
     """What the negative loss is, by the name it has in the metrics of a training."""
 
     def __init__(self, draws: int, **options: Any) -> None:

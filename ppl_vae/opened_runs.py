@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ppl_vae.randomness import sample_of
 from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.workflow import Pair, load_data
 
-__all__ = ["Opened", "best_state", "open_run"]
+__all__ = ["Opened", "open_run"]
 
 
 @dataclass
@@ -73,20 +72,6 @@ class Opened:
         say(f"{what}: {', '.join(found)}")
 
 
-def best_state(run: Run) -> tuple[str, str]:
-    """The checkpoint that a run is measured by: its name, and the digest by which measurements of it are known.
-
-    Raises:
-        ValueError: If there is none yet.
-    """
-    again = run.summary is not None and run.checkpoint("retrain-best").exists()
-    name = "retrain-best" if again else "train-best"
-    if not run.checkpoint(name).exists():
-        raise ValueError(f"{run.folder} has no trained state yet; finish it with ppl-vae train --resume {run.folder}")
-    with open(run.checkpoint(name), "rb") as file:
-        return name, hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def open_run(folder: Path) -> Opened:
     """The pair of a run in its best state, and the data it was trained on.
 
@@ -95,6 +80,8 @@ def open_run(folder: Path) -> Opened:
     """
     run = Run.open(folder)
     config = run.config
+    if "model" not in config:
+        raise ValueError(f"{folder} holds no pair, but the training of a generator; give the run of a model")
     corpus = load_data(config)
     if config["device"] != "cpu" and not getattr(torch, config["device"]).is_available():
         say(f"note: this machine has no {config['device']}, on which the run was trained: measuring on the cpu")
@@ -103,7 +90,7 @@ def open_run(folder: Path) -> Opened:
         say("note: the run is not finished; its best state so far is measured")
     device = torch.device(config["device"])
     splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
-    name, state = best_state(run)
+    name, state = run.best_state()
     if name == "retrain-best":
         splits["train"] = concatenate([splits["train"], splits.pop("validation")])
     pair = Pair.build(config, splits["train"])

@@ -193,7 +193,7 @@ class RateCost:
 
 
 def objective_words(config: Mapping[str, Any]) -> str:
-    """What a run was trained on, by its configuration: ``"elbo"``, ``"likelihood"``, or what was minimised."""
+    """What a run was trained on, by its configuration: ``"elbo"``, ``"likelihood"``, ``"sleep"``, or in words."""
     cost = RateCost(**config.get("rate_cost", {}))
     named: str = config.get("objective", "elbo")
     return named if cost == RateCost() else str(cost)

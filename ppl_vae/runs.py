@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ["Checkpoint", "Interrupted", "Run", "atomic_write"]
+__all__ = ["Checkpoint", "Interrupted", "Run", "atomic_write", "fill", "read_tensors"]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -109,16 +109,52 @@ class Checkpoint:
         Raises:
             ValueError: Naming the first tensor that is missing or has another shape, with both shapes.
         """
-        found, wanted = self.part(prefix), module.state_dict()
-        for name, tensor in wanted.items():
-            if name not in found:
-                raise ValueError(f"{where} has no tensor {prefix}.{name}; was it written by another {prefix}?")
-            if found[name].shape != tensor.shape:
-                raise ValueError(
-                    f"{where}: tensor {prefix}.{name} has shape {tuple(found[name].shape)}, the {prefix} needs "
-                    f"{tuple(tensor.shape)}; its options differ from those of the run"
-                )
-        module.load_state_dict(found)
+        fill(module, self.part(prefix), str(where), prefix, "its options differ from those of the run", f"{prefix}.")
+
+
+def fill(
+    module: torch.nn.Module, found: dict[str, Tensor], where: str, who: str, remedy: str, prefix: str = ""
+) -> None:
+    """Gives a module tensors by name.
+
+    Arguments:
+        module: Left as it is if they do not fit.
+        found: The tensors.
+        where: They come from, in words.
+        who: The module is, in words.
+        remedy: Of shapes that differ.
+        prefix: Of the tensors' names where they come from.
+
+    Raises:
+        ValueError: Naming the first tensor that is missing, has another shape (with both), or is one too many.
+    """
+    wanted = module.state_dict()
+    for name, tensor in wanted.items():
+        if name not in found:
+            raise ValueError(f"{where} has no tensor {prefix}{name}; was it written by another {who}?")
+        if found[name].shape != tensor.shape:
+            raise ValueError(
+                f"{where}: tensor {prefix}{name} has shape {tuple(found[name].shape)}, the {who} needs "
+                f"{tuple(tensor.shape)}; {remedy}"
+            )
+    if extra := [name for name in found if name not in wanted]:
+        raise ValueError(f"{where} has a tensor {prefix}{extra[0]}, which the {who} lacks; {remedy}")
+    module.load_state_dict(found)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, whoever wrote it.
+
+    Raises:
+        ValueError: If it is missing or no such file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path} is no readable file of tensors ({error}); write one with safetensors.torch.save_file"
+        ) from error
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
@@ -208,6 +244,21 @@ class Run:
 
     def checkpoint(self, name: str) -> Path:
         return self.folder / "checkpoints" / f"{name}.safetensors"
+
+    def best_state(self) -> tuple[str, str]:
+        """The checkpoint that the run is measured by: its name, and the digest by which measurements of it are known.
+
+        Raises:
+            ValueError: If there is none yet.
+        """
+        again = self.summary is not None and self.checkpoint("retrain-best").exists()
+        name = "retrain-best" if again else "train-best"
+        if not self.checkpoint(name).exists():
+            raise ValueError(
+                f"{self.folder} has no trained state yet; finish it with ppl-vae train --resume {self.folder}"
+            )
+        with open(self.checkpoint(name), "rb") as file:
+            return name, hashlib.file_digest(file, "sha256").hexdigest()
 
     def metrics(self, name: str = "metrics") -> list[dict[str, Any]]:
         """The rows of training so far; a last line cut short by a crash is left out."""

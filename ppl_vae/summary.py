@@ -93,7 +93,7 @@ class Summary:
     Arguments:
         run: Its folder.
         pair: Model and guide in words.
-        objective: What was maximised, ``"elbo"`` or ``"likelihood"``, or in words what was minimised.
+        objective: What was maximised, ``"elbo"``, ``"likelihood"`` or ``"sleep"``, or in words what was minimised.
         estimator: Of the gradient, or how the likelihood was come by.
         best_epoch: The epoch whose state was measured.
         epochs: How many were trained.
@@ -126,9 +126,11 @@ class Summary:
         }
 
     def table(self) -> Table:
-        trained = {"elbo": "", "likelihood": " trained on the likelihood"}.get(
-            self.objective, f" trained on {self.objective}"
-        )
+        trained = {
+            "elbo": "",
+            "likelihood": " trained on the likelihood",
+            "sleep": ", the guide trained on pairs that the model drew",
+        }.get(self.objective, f" trained on {self.objective}")
         table = Table(
             title=f"{self.pair}{trained}: nats per datum, higher is better "
             f"(best of {self.epochs} epochs: {self.best_epoch})"
@@ -154,7 +156,7 @@ class Summary:
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
         directions = {"exact": ", exact", "lower": ", a lower bound"}
         words = [f"evidence: {m}{directions.get(b, ', approximate')}" for m, b in methods.items()]
-        if self.objective not in ("elbo", "likelihood"):
+        if self.objective not in ("elbo", "likelihood", "sleep"):
             chosen = {
                 "elbo": "the ELBO of validation data chose the epoch",
                 "": "validation did not choose: the last epoch counts",
@@ -190,7 +192,8 @@ class Summary:
         """The course of training, with the final bound and evidence of each split at its right edge."""
         curve, bars = figure.subplots(1, 2, width_ratios=[3, 2])
         epochs = [row["epoch"] for row in rows]
-        measures = "evidence" if rows and "train_evidence" in rows[-1] else "elbo"
+        kinds = {"evidence": "evidence", "conditional": "log q(z given x) of drawn pairs", "elbo": "ELBO"}
+        measures = next(name for name in kinds if name == "elbo" or (rows and f"train_{name}" in rows[-1]))
         for (name, split), colour in zip(self.splits.items(), COLOURS, strict=False):
             if rows and f"{name}_{measures}" in rows[-1]:
                 curve.plot(
@@ -204,7 +207,7 @@ class Summary:
             bars.annotate(note, (split.measurement.gap.mean, name), va="center")
         curve.axvline(self.best_epoch, color="0.6", linestyle=":", label=f"chosen epoch {self.best_epoch}")
         curve.xaxis.get_major_locator().set_params(integer=True)
-        curve.set(xlabel="epoch", ylabel=f"{measures.replace('elbo', 'ELBO')} (nats per datum)", title="Training")
+        curve.set(xlabel="epoch", ylabel=f"{kinds[measures]} (nats per datum)", title="Training")
         curve.legend(frameon=False)
         most = max((s.measurement.gap.mean for s in self.splits.values()), default=1.0)
         kind = {s.measurement.gap.bound for s in self.splits.values()}

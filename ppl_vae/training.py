@@ -15,6 +15,7 @@ from torch import Tensor
 from ppl_vae.captured import CapturedGradients
 from ppl_vae.losses import NonFiniteError, Objective
 from ppl_vae.modes import matmul_precision
+from ppl_vae.optimizers import kept_optimizer, restore_optimizer
 from ppl_vae.progress import Reporter
 from ppl_vae.randomness import kept_random_state, random_states, set_random_states
 from ppl_vae.runs import Checkpoint, Run
@@ -229,16 +230,10 @@ class Trainer:
         state["objective"] = self.objective.state
         if best:
             return Checkpoint(tensors, state)
-        kept = self.optimizer.state_dict()
-        scalars: dict[str, dict[str, Any]] = {}
-        for index, values in kept["state"].items():
-            for name, value in values.items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimizer.{index}.{name}"] = value.detach().clone()
-                else:
-                    scalars.setdefault(str(index), {})[name] = value
+        kept, rest = kept_optimizer(self.optimizer)
+        tensors |= kept
         tensors |= {f"random.{name}": value for name, value in random_states().items()}
-        return Checkpoint(tensors, state | {"optimizer": {"groups": kept["param_groups"], "scalars": scalars}})
+        return Checkpoint(tensors, state | {"optimizer": rest})
 
     def _save(self) -> None:
         if self._best is not None:
@@ -253,12 +248,7 @@ class Trainer:
         if not path.exists():
             return False
         kept = Checkpoint.into(path, self.model, self.guide)
-        state: dict[int, dict[str, Any]] = {int(i): dict(v) for i, v in kept.state["optimizer"]["scalars"].items()}
-        for name, tensor in kept.part("optimizer").items():
-            index, _, key = name.partition(".")
-            # A copy: the optimiser works in place, and the checkpoint must stay what it is.
-            state.setdefault(int(index), {})[key] = tensor.clone()
-        self.optimizer.load_state_dict({"state": state, "param_groups": kept.state["optimizer"]["groups"]})
+        restore_optimizer(self.optimizer, kept.part("optimizer"), kept.state["optimizer"])
         set_random_states(kept.part("random"))
         self.epoch, self.best, self.best_epoch = (kept.state[key] for key in ("epoch", "best", "best_epoch"))
         self.objective.state = kept.state.get("objective", {})

@@ -20,7 +20,7 @@ from ppl_vae.pairs import find
 from ppl_vae.progress import say
 from ppl_vae.runs import Run
 
-__all__ = ["configuration", "train"]
+__all__ = ["check_alone", "configuration", "free_folder", "train", "whole_corpus"]
 
 RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
 """Options that say what a nat of rate costs."""
@@ -46,7 +46,7 @@ RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
     "--picture-size",
     type=click.IntRange(min=0),
     default=0,
-    help="Side that a folder's pictures are cut and brought to.",
+    help="Side that a folder's pictures are cut and brought to, and MNIST's and those of IDX files by a margin.",
 )
 @click.option(
     "--validation", default=0.1, show_default=True, help="Share of training data held out to choose the epoch."
@@ -70,8 +70,14 @@ RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
     "--objective",
     default="elbo",
     show_default=True,
-    type=click.Choice(["elbo", "likelihood"]),
-    help="What to maximise; the likelihood is exact up to 10 bits, importance-weighted beyond.",
+    type=click.Choice(["elbo", "likelihood", "sleep"]),
+    help="What to maximise; the likelihood is exact up to 10 bits, importance-weighted beyond; sleep is the guide's "
+    "log-density of latents, on data that the model draws with them: only the guide learns.",
+)
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path),
+    help="Begin with model and guide as this run left them: the same pair, perhaps with another noise or objective.",
 )
 @click.option(
     "--beta",
@@ -152,7 +158,13 @@ RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
 @with_json
 @click.pass_context
 def train(
-    ctx: click.Context, /, model: str | None, guide: str | None, out: Path | None, resume: Path | None, **options: Any
+    ctx: click.Context,
+    /,
+    model: str | None,
+    guide: str | None,
+    out: Path | None,
+    resume: Path | None,
+    **options: Any,
 ) -> Any:
     """Train MODEL with a guide, choose the epoch on validation data, and measure ELBO, evidence and gap.
 
@@ -162,16 +174,13 @@ def train(
     from ppl_vae.workflow import train as run_training
 
     if resume is not None:
-        given = [p for p in ctx.command.get_params(ctx) if _given(ctx, p.name) and p.name not in ("resume", "as_json")]
-        named = [p.opts[0] for p in given]
-        if named:
-            raise click.UsageError(f"--resume takes up a run as it was begun; leave out {', '.join(named)}", ctx)
+        check_alone(ctx)
         begun = Run.open(resume).config
         check_device(begun.get("device", "cpu"))
         return run_training(begun, resume, resume=True)
     config = _configuration(ctx, model, guide, options)
     names = "-".join(Path(config[kind]["name"]).stem for kind in ("model", "guide"))
-    folder = out or _free(f"runs/{names}-{time.strftime('%Y%m%d-%H%M%S')}")
+    folder = out or free_folder(f"runs/{names}-{time.strftime('%Y%m%d-%H%M%S')}")
     Run.check_free(folder)
     return run_training(config, folder)
 
@@ -202,19 +211,21 @@ def _configuration(ctx: click.Context, model: str | None, guide: str | None, opt
     corpus = options["corpus"] or found["models"].corpus
     found["models"].check_corpus(corpus)
     documents = found["models"].data is PackedCounts
-    if not documents and _given(ctx, "vocabulary"):
+    if not documents and was_given(ctx, "vocabulary"):
         say(f"note: --vocabulary belongs to documents: {corpus} holds tensors, which have no words")
-    likelihood = options["objective"] == "likelihood"
+    likelihood, bound = options["objective"] == "likelihood", options["objective"] == "elbo"
     cost = RateCost(**{name: options[name] for name in RATE_COST})
-    weighing = [f"--{name.replace('_', '-')}" for name in RATE_COST if _given(ctx, name)]
-    if likelihood and weighing:
+    weighing = [f"--{name.replace('_', '-')}" for name in RATE_COST if was_given(ctx, name)]
+    if weighing and not bound:
+        what = "the likelihood" if likelihood else "the sleep phase"
         raise click.UsageError(
-            f"{', '.join(weighing)} weigh the rate, and the likelihood has none; leave out --objective likelihood",
+            f"{', '.join(weighing)} weigh the rate, and {what} has none; leave out --objective {options['objective']}",
             ctx,
         )
-    idle = [f"--{name}" for name in ("estimator", "control") if likelihood and _given(ctx, name)]
+    idle = [f"--{name}" for name in ("estimator", "control") if not bound and was_given(ctx, name)]
     if idle:
-        say(f"note: {' and '.join(idle)} belong to the ELBO: the likelihood has a gradient estimator of its own")
+        own = "the likelihood has a gradient estimator of its own" if likelihood else "the sleep phase needs none"
+        say(f"note: {' and '.join(idle)} belong to the ELBO: {own}")
     settings = {
         "schedule": parse_schedule(options["epochs"], options["draws"] or (16 if likelihood else 1)),
         **{
@@ -246,7 +257,7 @@ def _configuration(ctx: click.Context, model: str | None, guide: str | None, opt
     }
     config |= {
         "corpus": {
-            "name": _absolute(corpus),
+            "name": whole_corpus(corpus),
             **({"vocabulary": options["vocabulary"]} if documents else {}),
             "validation": options["validation"],
             "seed": options["seed"],
@@ -259,26 +270,42 @@ def _configuration(ctx: click.Context, model: str | None, guide: str | None, opt
         "estimator": options["estimator"],
         "control": {None: None, "first_order": True, "none": False}[options["control"]],
         **{k: options[k] for k in ("device", "evidence_draws", "evidence_data", "retrain")},
+        **({} if options["start"] is None else {"start": str(Run.open(options["start"]).folder.resolve())}),
     }
     return config
 
 
-def _free(name: str) -> Path:
+def free_folder(name: str) -> Path:
     """A folder that is not there yet: of two trainings begun in one second the later has a number behind its name."""
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(path for path in map(Path, names) if not path.exists())
 
 
-def _given(ctx: click.Context, name: str | None) -> bool:
+def check_alone(ctx: click.Context) -> None:
+    """Refuses other options beside ``--resume``.
+
+    Raises:
+        click.UsageError: Naming them.
+    """
+    others = [p for p in ctx.command.get_params(ctx) if p.name not in ("resume", "as_json")]
+    named = [p.opts[0] for p in others if was_given(ctx, p.name)]
+    if named:
+        raise click.UsageError(f"--resume takes up a run as it was begun; leave out {', '.join(named)}", ctx)
+
+
+def was_given(ctx: click.Context, name: str | None) -> bool:
+    """Whether the user named an option."""
     return ctx.get_parameter_source(name or "") == click.core.ParameterSource.COMMANDLINE
 
 
-def _absolute(corpus: str) -> str:
+def whole_corpus(corpus: str) -> str:
     """Paths are kept whole, so that a run can be taken up from any folder."""
     return corpus if corpus in CORPORA or not Path(corpus).exists() else str(Path(corpus).resolve())
 
 
 def _whole(value: Any) -> Any:
-    """The same of what another run left, such as the course of its noise."""
+    """The same of what another run left: its tensors, or the course of its noise."""
+    if isinstance(value, str) and value.endswith(".safetensors"):
+        return str(Path(value).resolve())
     kind, colon, where = value.partition(":") if isinstance(value, str) else (value, "", "")
     return f"{kind}:{Path(where).resolve()}" if colon and kind == "schedule" else value

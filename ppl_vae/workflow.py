@@ -31,6 +31,7 @@ from ppl_vae.runs import Checkpoint, Interrupted, Run
 from ppl_vae.settings import Settings
 from ppl_vae.sharpness import pixels, sharpness
 from ppl_vae.sites import guide_sites
+from ppl_vae.sleep import Sleep
 from ppl_vae.summary import Split, Summary
 from ppl_vae.training import NOTHING, Trainer
 
@@ -78,9 +79,24 @@ class Pair:
         check_fit(built, train[:2])
         q = _build(guide, (built, train[:2]), config["guide"]["options"])
         q.to(device)
+        if config.get("objective") == "sleep":
+            built.requires_grad_(False)  # it is what the pairs are drawn from
         options = [f"{k}={v}" for k, v in config["model"]["options"].items()]
         options += [f"guide-{k}={v}" for k, v in config["guide"]["options"].items()]
         return cls(built, q, f"{model.name} with {guide.name}" + (f" ({', '.join(options)})" if options else ""))
+
+    @classmethod
+    def begin(cls, config: dict[str, Any], train: Any) -> Pair:
+        """Builds a pair as a training finds it: fresh, or as the run that the configuration names as its start left it.
+
+        Raises:
+            ValueError: As by :meth:`build`; if that run has no trained state, or is of a pair with other tensors.
+        """
+        pair = cls.build(config, train)
+        if config.get("start"):
+            run = Run.open(Path(config["start"]))
+            pair.state = Checkpoint.into(run.checkpoint(run.best_state()[0]), pair.model, pair.guide).digest
+        return pair
 
 
 def _unchanged(definition: Definition, known: dict[str, Any]) -> Definition:
@@ -121,7 +137,8 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
         config: ``model`` and ``guide`` (``name``, ``options``), ``corpus`` (arguments of ``load_corpus``),
             ``settings`` (of :class:`~ppl_vae.settings.Settings`), ``objective`` (``"elbo"`` where it is missing),
             ``rate_cost`` (of :class:`~ppl_vae.rate_cost.RateCost`; may be missing), ``estimator``, ``control``,
-            ``device``, ``evidence_draws``, ``evidence_data`` (may be missing) and ``retrain``.
+            ``device``, ``evidence_draws``, ``evidence_data`` (may be missing) and ``retrain``; ``start``, the folder of
+            a run whose pair to begin with, may be missing.
         folder: The run folder.
         resume: Whether it exists already.
 
@@ -141,7 +158,7 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
         say(f"note: {note}")
     device = torch.device(config["device"])
     splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
-    pair = Pair.build(config, splits["train"])
+    pair = Pair.begin(config, splits["train"])
     check_support(pair.model, splits)
     objective, how = make_objective(config, pair, settings, splits["train"][:2])
     if not any(parameter.requires_grad for parameter in objective(pair.model, pair.guide).parameters()):
@@ -183,6 +200,8 @@ def check_support(model: torch.nn.Module, splits: Mapping[str, Any]) -> None:
 def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: Any) -> tuple[Objective, str]:
     """What the pair is trained on, and how its gradient is come by, in words; mends the schedule where it must."""
     fewest = min(draws for _, draws in settings.schedule)
+    if config.get("objective") == "sleep":
+        return Sleep(), "pairs drawn from the model"
     if config.get("objective", "elbo") == "likelihood":
         likelihood = Likelihood()
         how = likelihood.method(pair.model, pair.guide, x)
@@ -224,7 +243,7 @@ def _train_and_measure(
     trainer.fit(splits["train"], validation)
     if config["retrain"] and validation is not None:
         everything = concatenate([splits["train"], splits["validation"]])
-        pair = Pair.build(config, everything)
+        pair = Pair.begin(config, everything)
         objective.state = fresh
         again = Trainer(pair.model, pair.guide, objective, run, settings, name="retrain")
         if not (resume and again.resume()):

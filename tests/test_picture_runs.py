@@ -98,7 +98,9 @@ def test_faults_of_pictures_and_options_are_told():
     assert "a.png cannot be read as a picture (I;16 holds more than a byte a number" in words("--corpus", "deep")
     assert "'large' is not a valid integer" in words("--corpus", "pictures", "--picture-size", "large")
     assert "-3 is not in the range" in words("--corpus", "pictures", "--picture-size", "-3")
-    assert "bars is no folder of pictures" in words("--corpus", "bars", "--picture-size", "4")
+    assert "bars is neither MNIST, nor IDX files, nor a folder of pictures" in words(
+        "--corpus", "bars", "--picture-size", "4"
+    )
     np.save("numbers.npy", np.random.default_rng(0).standard_normal((40, 6, 5)))
     assert "other values than bytes over 255" in words("--corpus", "numbers.npy", "--dequantise")
     assert "convolutions read pictures" in words("--corpus", "gaussians")

@@ -42,6 +42,16 @@ def test_the_bounds_hold_the_exact_evidence_between_them(name, monkeypatch):
     assert found.width.bound == "upper"
 
 
+def test_data_that_come_with_their_latents_are_bounded_themselves():
+    pair = LinearGaussian(3)
+    z, x = pair.simulate(40)
+    found = sandwich(pair.model, pair.guide, x, draws=8, schedule=Schedule(temperatures=150), drawn_with={"z": z})
+    exact = pair.evidence(x)
+    assert (found.lower.pointwise - exact).abs().max() < 0.5 and (found.upper.pointwise - exact).abs().max() < 0.5
+    with pytest.raises(ValueError, match="3 values of site 'z' were given for 40 data; give one a datum"):
+        sandwich(pair.model, pair.guide, x, drawn_with={"z": z[:3]})
+
+
 def test_coarse_annealing_leaves_a_wide_sandwich():
     model, guide, x = pairs("gaussian")
     coarse = sandwich(model, guide, x, draws=4, schedule=Schedule(temperatures=3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from ppl_vae.corpora.raw import Arrays, RawArrays, SplitName
 from ppl_vae.corpora.reading import TextFile
 
-__all__ = ["FILES", "is_idx_folder", "read_idx", "read_idx_folder"]
+__all__ = ["FILES", "is_idx_folder", "padded", "read_idx", "read_idx_folder"]
 
 FILES: dict[SplitName, tuple[str, str]] = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -46,6 +47,23 @@ def read_idx_folder(folder: Path) -> RawArrays:
         ValueError: For the faults of :func:`read_idx`, and if one of the files is missing.
     """
     return _raw({split: _split(*(_there(folder / name) for name in names)) for split, names in FILES.items()})
+
+
+def padded(raw: RawArrays, size: int) -> RawArrays:
+    """Pictures ``(data, size, size)`` with a margin of zeros, as LeCun et al. (1998) gave their digits one.
+
+    Raises:
+        ValueError: If they are larger than that.
+    """
+    height, width = raw.splits["train"].values.shape[1:]
+    if max(height, width) > size:
+        raise ValueError(
+            f"pictures of {height} x {width} are given a margin, not shrunk: --picture-size must be at least "
+            f"{max(height, width)}, got {size}"
+        )
+    margins = ((0, 0), *((((size - side) // 2), (size - side + 1) // 2) for side in (height, width)))
+    splits = {name: replace(part, values=np.pad(part.values, margins)) for name, part in raw.splits.items()}
+    return replace(raw, splits=splits)
 
 
 def _there(path: Path) -> Path:

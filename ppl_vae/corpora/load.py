@@ -18,7 +18,7 @@ from ppl_vae.corpora.csr import read_csr
 from ppl_vae.corpora.digits import read_mnist, shrunk
 from ppl_vae.corpora.docstrings import read_docstrings
 from ppl_vae.corpora.fetching import data_folder
-from ppl_vae.corpora.idx import is_idx_folder, read_idx, read_idx_folder
+from ppl_vae.corpora.idx import is_idx_folder, padded, read_idx, read_idx_folder
 from ppl_vae.corpora.matlab import is_matlab_folder, read_matlab
 from ppl_vae.corpora.newsgroups import read_newsgroups
 from ppl_vae.corpora.pictures import dequantised, holds_pictures, read_pictures
@@ -117,7 +117,8 @@ def load_corpus(
         seed: Chooses the validation data. The global random state is neither used nor changed.
         dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
             bound on the log-probability of the bytes.
-        picture_size: Height and width that the pictures of a folder are brought to; 0 leaves them as they are.
+        picture_size: Height and width that the pictures of a folder are brought to, and those of MNIST and IDX files
+            by a margin of zeros; 0 leaves them as they are.
         cache: Folder for what is found or fetched once, by default the user's cache folder. Data sets are looked
             for and fetched to the folder that the environment variable ``PPL_VAE_DATA`` names, if it is set.
 
@@ -140,14 +141,19 @@ def load_corpus(
     """
     try:
         reader = None if name in _NAMED else _reader(name)
-        if picture_size and reader is not read_pictures:
+        digits = name == "mnist" or reader in (read_idx, read_idx_folder)
+        if picture_size and not digits and reader is not read_pictures:
             raise ValueError(
-                f"{name} is no folder of pictures, which alone are brought to a size; leave --picture-size out"
+                f"{name} is neither MNIST, nor IDX files, nor a folder of pictures, which alone are brought to a size; "
+                "leave --picture-size out"
             )
         if reader is None:
             raw = _NAMED[name](cache or Path(pooch.os_cache("ppl-vae")))
         else:
             raw = (partial(reader, size=picture_size) if reader is read_pictures else reader)(Path(name))
+        if picture_size and digits:
+            assert isinstance(raw, RawArrays)
+            raw = padded(raw, picture_size)
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error}); check the path and its permissions") from error
     if dequantise:

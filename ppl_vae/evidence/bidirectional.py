@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +93,7 @@ def sandwich(
     *,
     draws: int = 16,
     schedule: Schedule | None = None,
+    drawn_with: Mapping[str, Tensor] | None = None,
     done: MutableMapping[int, Sandwich] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Sandwich:
@@ -109,6 +110,8 @@ def sandwich(
         x: Data in whose place others are drawn, of the same shape, and of documents the same lengths.
         draws: Chains a datum each way.
         schedule: How to anneal.
+        drawn_with: If ``x`` was itself drawn from the model, the latents by site that it was drawn with,
+            ``(data, *event)``: the bounds are then of its own evidence, and no others are drawn.
         done: Blocks measured already; see :func:`~ppl_vae.evidence.measure`.
         progress: Called with the number of cells done since the last call.
 
@@ -120,6 +123,9 @@ def sandwich(
     """
     if len(x) == 0:
         raise ValueError("there are no data in whose place to draw others")
+    for name, value in (drawn_with or {}).items():
+        if len(value) != len(x):
+            raise ValueError(f"{len(value)} values of site {name!r} were given for {len(x)} data; give one a datum")
     if draws < 2:
         raise ValueError(f"the bounds' errors need at least 2 chains a datum, got {draws}; raise the draws")
     schedule, done = schedule or Schedule(), {} if done is None else done
@@ -133,7 +139,11 @@ def sandwich(
             tick(sandwich_cells(part, draws, schedule))
         else:
             with kept_random_state(seed + start), evaluating(model, guide):
-                posterior, data = simulate(model, part)
+                if drawn_with is None:
+                    posterior, data = simulate(model, part)
+                else:
+                    posterior = {name: value[start : start + block] for name, value in drawn_with.items()}
+                    data = part
                 there, back = Annealer(model, guide, data, schedule).both(posterior, draws, tick)
                 method = f"annealing, {schedule.temperatures} temperatures, {draws} chains"
                 low, low_se = log_mean_exp(there)

@@ -288,6 +288,17 @@ class TestPictures:
         assert (len(folder.train), len(folder.test)) == (20, 10)
         assert folder.label_names == tuple("0123456789")
 
+    def test_a_margin_of_zeros(self, tmp_path: Path) -> None:
+        write_digits(tmp_path)
+        name = str(tmp_path / "train-images-idx3-ubyte")
+        plain, wide = (load_corpus(name, validation=0, picture_size=size) for size in (0, 33))
+        assert wide.train.shape[1:] == (33, 33)
+        assert torch.equal(wide.train[:, 2:30, 2:30], plain.train)
+        assert wide.train.sum() == pytest.approx(plain.train.sum().item())
+        assert torch.equal(wide.train_labels, plain.train_labels)
+        with pytest.raises(ValueError, match="28 x 28 are given a margin, not shrunk: --picture-size must be at least"):
+            load_corpus(name, picture_size=16)
+
     def test_without_labels(self, tmp_path: Path) -> None:
         write_digits(tmp_path)
         (tmp_path / "train-labels-idx1-ubyte").unlink()

@@ -1,0 +1,70 @@
+"""Pictures that the generator of a GAN draws from normal numbers, with Gaussian noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyro
+import pyro.distributions as dist
+from pyro.nn import PyroModule
+from torch import Tensor
+
+from ppl_vae.dcgan import Generator
+from ppl_vae.noise import Noise
+from ppl_vae.runs import fill, read_tensors
+
+
+class GanGaussian(PyroModule):
+    r"""A GAN's generator G as a stochastic decoder (Schlesinger, Shekhovtsov and Flach 2021, section 4.2).
+
+    .. math:: z \sim \mathcal{N}(0, I_k), \qquad x \mid z \sim \mathcal{N}(\mu(z), \sigma^2 I), \qquad
+        \mu(z) = (1 + G(z)) / 2
+
+    for pictures in [0, 1]; the paper's are in [-1, 1], so that its sigma of 0.05 is 0.025 here, and its log-densities
+    are lower by log 2 a number. The statistics of G's batch normalisation are those it was loaded with, always: p(x
+    given z) of one picture does not depend on the others. ``ppl-vae generator`` trains G.
+
+    Arguments:
+        latents: How many, k.
+        channels: Of the generator's last hidden layer; each one before has twice as many.
+        generator: A file of the generator's tensors (.safetensors); without it weights begin by chance.
+        sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, its logarithm affine in z; a number,
+            which stays; or ``"schedule:RUN"``, as it was in the course of a run.
+        scale: Where a learned sigma starts.
+        floor: What a learned sigma cannot fall below.
+        shape: Of a datum, ``(height, width)`` or ``(channels, height, width)``, with even sides; the data give it.
+
+    Raises:
+        ValueError: If a number is out of range, the data are no such pictures, or the file does not hold this
+            generator, naming the first tensor that does not fit.
+    """
+
+    corpus = "mnist"
+
+    def __init__(
+        self,
+        latents: int = 100,
+        channels: int = 64,
+        generator: str = "",
+        sigma: str = "0.025",
+        scale: float = 0.025,
+        floor: float = 0.0,
+        shape: tuple[int, ...] = (32, 32),
+    ) -> None:
+        super().__init__()
+        self.latents, self.shape = latents, tuple(shape)
+        self.generator = Generator(latents, shape, channels, frozen=True)
+        if generator:
+            file = Path(generator)
+            fill(self.generator, read_tensors(file), str(file), "generator", "give --latents and --channels as it has")
+        self.noise = Noise(sigma, self.shape, latents, scale, floor)
+
+    def forward(self, x: Tensor) -> None:
+        prior = self.generator.main[0].weight.new_zeros(self.latents)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(prior, 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(*self.law(z)).to_event(len(self.shape)), obs=x)
+
+    def law(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and sigma of x given z, the first ``(..., *shape)``."""
+        return (1 + self.generator(z)) / 2, self.noise(z)
