@@ -185,14 +185,13 @@ def measured_cell(study: Study, name: str, config: dict[str, Any], how: dict[str
     summary = study.finished(name, config)
     opened, measure = open_run(study.folder / "runs" / name), Measure(**how)
     test = summary["splits"]["test"]
-    found: dict[str, Tensor | float] = {"exact": float(test["evidence_bound"] == "exact")}
+    found: dict[str, Tensor | float] = {}
     for key in ("rate", "distortion", "elbo", "evidence"):
         found[key] = test[key]
         found[f"{key} se"] = test[f"{key}_se"] or 0.0
     known = measure_information(opened, "test", measure.draws, measure.codes, measure.data)
     for key, value in known.rows().items():
         found[f"here {key}"], found[f"here {key} se"] = value.mean, value.se or 0.0
-    found["chain"] = float(all(known.chain.values()))
     if measure.curve:
         found |= _curve(opened, measure)
     x = opened.data("test", SHEET)
