@@ -32,7 +32,8 @@ def holds_pictures(folder: Path) -> bool:
 def read_pictures(folder: Path, size: int = 0) -> RawArrays:
     """Reads pictures with values in [0, 1], a byte over 255.
 
-    Sub-folders ``train``, ``test`` and ``validation`` are splits; the first folder on the way to a file, within these
+    A picture is turned as its camera noted, and lies on white where it is transparent. Sub-folders ``train``,
+    ``test`` and ``validation`` are splits; the first folder on the way to a file, within these
     or without them, is its class.
 
     Arguments:
@@ -90,10 +91,18 @@ def _opened(path: Path, size: int, mode: str | None) -> Image.Image:
                 raise ValueError(f"{picture.mode} holds more than a byte a number; save it with 8 bits")
             if mode is None:
                 return picture
-            converted = picture.convert(mode)
+            converted = _on_paper(ImageOps.exif_transpose(picture)).convert(mode)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as a picture ({error}); mend or remove it") from error
     return ImageOps.fit(converted, (size, size), Image.Resampling.BOX) if size else converted
+
+
+def _on_paper(picture: Image.Image) -> Image.Image:
+    """With white where it is transparent, instead of whatever colour is hidden there."""
+    if not picture.has_transparency_data:
+        return picture
+    whole = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole)
 
 
 def dequantised(values: NDArray[np.float32], where: str, seed: int) -> NDArray[np.float32]:

@@ -42,6 +42,24 @@ def test_sizes_are_brought_together_on_demand(tmp_path):
     assert load_corpus(str(tmp_path), validation=0, picture_size=4).train.tolist() == [[[pytest.approx(0.2)] * 4] * 4]
 
 
+def test_pictures_are_turned_as_the_camera_says_and_lie_on_white(tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(4, 6, 3), dtype=np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter to the right
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=turned)
+    hidden = np.full((6, 4, 4), 100, np.uint8)
+    hidden[..., 3] = 0
+    hidden[0, 0, 3] = 255
+    Image.fromarray(hidden).save(tmp_path / "b.png")
+    save(tmp_path / "test" / "c.png", (6, 4, 3))
+    for name in ("a.png", "b.png"):
+        (tmp_path / "train").mkdir(exist_ok=True)
+        (tmp_path / name).rename(tmp_path / "train" / name)
+    one, other = (255 * load_corpus(str(tmp_path), validation=0).train).round().byte().numpy()
+    np.testing.assert_array_equal(one, np.rot90(pixels, -1).transpose(2, 0, 1))
+    assert (other[:, 0, 0] == 100).all() and (np.sort(other.ravel())[3:] == 255).all()
+
+
 def test_faults_name_the_file(tmp_path):
     save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"no picture")
