@@ -174,8 +174,13 @@ def claims(
     found = [
         above("in every run I <= R", [between(p, "here rate", "here information") for p in points]),
         above(
-            "in every run H - D is at most the upper bound of I",
-            [(p[least] + p.distortion - entropy, math.hypot(p[f"{least} se"], p["distortion se"])) for p in points],
+            "in every run H - D is at most the least upper bound of I",
+            [
+                (p[least] + p.distortion - entropy, math.hypot(p[f"{least} se"], p["distortion se"]))
+                if p[least] < p.rate
+                else (p.bound - entropy, p["elbo se"])
+                for p in points
+            ],
         ),
     ]
     if drawn:

@@ -122,7 +122,7 @@ def test_a_sweep_trains_measures_and_says_what_held(folder):
     report = run_experiment(str(written(WHOLE)), "cpu", folder / "out", 1, "cpu")
     assert {claim.text: claim.held for claim in report.claims} == {
         "in every run I <= R": True,
-        "in every run H - D is at most the upper bound of I": True,
+        "in every run H - D is at most the least upper bound of I": True,
         "the guide is nowhere below the curve of its decoder": True,
         "a heavier weight never raises the rate": True,
     }
