@@ -69,6 +69,11 @@ class ImageBinary(PyroModule):
         drawn = self.shape if self.pixels is None else (pixel_channels, *sides)
         self.features = nn.Sequential(Features(latents, shape, channels, blocks), Upwards(drawn, channels))
 
+    @property
+    def met(self) -> bool | None:
+        """Whether the guide is known of which the prior is made; None if it is made of none."""
+        return self.marginal.met
+
     def meet(self, guide: nn.Module) -> None:
         """Is told of the guide that it is trained with, of whose posteriors a VampPrior is made."""
         self.marginal.meet(guide)

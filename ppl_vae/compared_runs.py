@@ -70,7 +70,7 @@ def _compared(run: Run, split: str, with_train: bool) -> Compared:
     summary = run.summary
     measurement = _measurement(run, split)
     gap, notes = _gap(run, split, measurement)
-    if summary is None or run.config.get("evidence_data"):
+    if summary is None or summary["splits"][split]["data"] != len(measurement.evidence.pointwise):
         opened = open_run(run.folder)
         x, pair = opened.data(split), opened.pair.words
         saturated = x.saturated.double().mean().item() if isinstance(x, PackedCounts) else None
@@ -96,8 +96,9 @@ def _measurement(run: Run, split: str) -> Measurement:
     found, summary = [], run.summary
     if summary is not None and split not in summary["splits"]:
         raise ValueError(f"{run.folder} has no {split} data; choose from {', '.join(summary['splits'])}")
-    if summary is not None and not run.config.get("evidence_data"):  # else its table is of a sample
-        told, values = summary["splits"][split], Checkpoint.read(run.folder / "pointwise.safetensors").part(split)
+    values = {} if summary is None else Checkpoint.read(run.folder / "pointwise.safetensors").part(split)
+    if summary is not None and "rows" not in values:  # else its table is of a sample
+        told = summary["splits"][split]
         parts = {n: {k: told[f"{n}_{k}"] for k in ("method", "bound", "draws")} for n in ("elbo", "evidence", "gap")}
         elbo, evidence, gap = (_estimate(part, values, name) for name, part in parts.items())
         found.append(Measurement(elbo, evidence, gap))

@@ -42,6 +42,7 @@ class Experiment:
         summary: A sentence.
         presets: Settings by name.
         run: From a study and settings to a report.
+        sweep: What the file describes, if it is a sweep.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Experiment:
     summary: str
     presets: dict[str, dict[str, Any]]
     run: Callable[..., Report]
+    sweep: Sweep | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def find_experiment(name: str) -> Experiment:
     file = path if own else shipped[path.stem]
     if file.suffix == ".toml":
         sweep = Sweep.read(file)
-        return Experiment(file.stem, file, not own, sweep.about, sweep.presets, sweep.run)
+        return Experiment(file.stem, file, not own, sweep.about, sweep.presets, sweep.run, sweep)
     module = load_file(file) if own else importlib.import_module(f"ppl_vae.experiments.{file.stem}")
     missing = [part for part in ("PRESETS", "run") if not hasattr(module, part)]
     if not missing and not isinstance(module.PRESETS, dict):
@@ -137,10 +139,15 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
     if seeds is not None and "seeds" not in settings:
         raise ValueError(f"experiment {found.name} draws nothing, so it takes no --seeds")
     folder = out or Path("runs") / f"{found.name}-{preset}"
-    # More seeds go on from those there are; what another version of the experiment kept is not its own.
-    what = {"experiment": found.name, "preset": preset, "settings": {k: v for k, v in settings.items() if k != "seeds"}}
-    source = hashlib.sha256(found.file.read_bytes()).hexdigest()[:16]
-    study = Study(folder, what | {"source": source, "device": device}, device, jobs)
+    what: dict[str, Any] = {"experiment": found.name, "preset": preset, "device": device}
+    if found.sweep is None:
+        # More seeds go on from those there are; what another version of the experiment kept is not its own.
+        kept = {k: v for k, v in settings.items() if k != "seeds"}
+        what |= {"settings": kept, "source": hashlib.sha256(found.file.read_bytes()).hexdigest()[:16]}
+    else:
+        # A sweep looks at each of its cells, and may be given more of them.
+        found.sweep.configurations(settings["cells"], seeds or settings["seeds"], device)
+    study = Study(folder, what, device, jobs)
     say(f"{found.name}, preset {preset}, in {folder}")
     begun = time.monotonic()
     try:

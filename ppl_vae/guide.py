@@ -16,7 +16,7 @@ from torch.distributions import constraints
 from ppl_vae import exponential_family
 from ppl_vae.bits import BitsDistribution
 from ppl_vae.log_weight import latents, run
-from ppl_vae.modes import evaluating
+from ppl_vae.modes import alone, evaluating
 from ppl_vae.randomness import kept_random_state
 
 __all__ = ["AmortisedGuide", "Factorised", "Latent", "independent", "independents", "parameters", "parameters_of"]
@@ -63,7 +63,8 @@ class AmortisedGuide(PyroModule):
         model: A Pyro model that keeps the contract: one ``pyro.plate("data", len(x))`` with every site inside.
         x: An example batch of its data; only shapes are read off it.
 
-    A model whose prior is made of its guide, such as a VampPrior, has a method ``meet``, which is given the guide.
+    A model whose prior is made of its guide, such as a VampPrior, says by ``met`` whether it knows one, and is given
+    the first that is built for it by its method ``meet``.
 
     Raises:
         ValueError: If the model has no latents, breaks the contract, or has a latent of a family the guide does
@@ -78,7 +79,7 @@ class AmortisedGuide(PyroModule):
 
     def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
         super().__init__()
-        with evaluating(model), kept_random_state():
+        with evaluating(model), kept_random_state(), alone():
             sites = run(model, (x,), {}, draws=1)
         self.latents: list[Latent] = []
         who = type(self).__name__
@@ -99,8 +100,8 @@ class AmortisedGuide(PyroModule):
             self.latents.append(replace(Latent.of(name, site["fn"]), family=family))
         if not self.latents:
             raise ValueError(f"{who}: the model has no latent site; a guide needs at least one pyro.sample without obs")
-        if hasattr(model, "meet"):
-            model.meet(self)
+        if getattr(model, "met", None) is False:
+            model.meet(self)  # type: ignore[attr-defined]
 
     @property
     def latent(self) -> Latent:
@@ -132,11 +133,18 @@ def _drawn_as(fn: Any) -> str:
     """The family by which a guide draws what has this prior: bits and real numbers of any law as the plainest ones."""
     if isinstance(fn, BitsDistribution):
         return "Bernoulli"
-    support = fn.support
+    family = exponential_family.family(fn)
+    if exponential_family.is_known(fn):
+        return family
+    while hasattr(fn, "component_distribution"):
+        fn = exponential_family.base(fn.component_distribution)
+    try:
+        support = fn.support
+    except NotImplementedError:
+        return family
     while isinstance(support, constraints.independent):
         support = support.base_constraint
-    real = support in (constraints.real, constraints.real_vector)
-    return "normal" if real and not exponential_family.is_known(fn) else exponential_family.family(fn)
+    return "normal" if support in (constraints.real, constraints.real_vector) else family
 
 
 class Factorised(AmortisedGuide):

@@ -12,6 +12,7 @@ from zuko.distributions import DiagNormal, NormalizingFlow
 from zuko.transforms import ComposedTransform
 
 from ppl_vae.flows import Flowed, autoregressive_steps
+from ppl_vae.modes import is_alone
 
 __all__ = ["Marginal", "Marginals", "make_marginal"]
 
@@ -33,6 +34,9 @@ class Marginal(nn.Module):
     def forward(self) -> Any:
         """p(z), a distribution over vectors."""
         return dist.Normal(self.zero, 1.0).to_event(1)
+
+    met: bool | None = None
+    """Whether the guide is known of which the prior is made; None of a prior that needs none."""
 
     def meet(self, guide: nn.Module) -> None:
         """Is told of the guide that the model is trained with."""
@@ -72,8 +76,8 @@ class VampPrior(Marginal):
     .. math:: p(z) = \frac1K \sum_k q(z \mid u_k)
 
     with data u learned, each number between 0 and 1. It needs the guide: the first one that is built for the model
-    (:class:`~ppl_vae.guide.AmortisedGuide`) makes itself known, and stays the prior's when others are fitted later.
-    Its parameters are then parameters of the prior, too, but belong to the guide.
+    (:class:`~ppl_vae.guide.AmortisedGuide`) makes itself known, and stays the prior's when others are fitted later,
+    unless ``meet`` names another. Its parameters are then parameters of the prior, too, but belong to the guide.
 
     Arguments:
         latents: Numbers of a code.
@@ -88,18 +92,21 @@ class VampPrior(Marginal):
         self.pseudo = nn.Parameter(0.5 * torch.randn(components, prod(shape)) - 2)
         self.guide: list[Any] = []  # in a list, for a module would become a part of this one
 
+    @property
+    def met(self) -> bool:  # type: ignore[override]
+        return bool(self.guide)
+
     def meet(self, guide: nn.Module) -> None:
-        if not self.guide:
-            self.guide.append(guide)
+        self.guide[:] = [guide]
 
     def forward(self) -> Any:
         if not self.guide:
-            if self.training:
-                raise ValueError(
-                    "a VampPrior is made of a guide's posteriors, and no guide was built for this model; build one "
-                    "before training, or name yours by model.meet(guide)"
-                )
-            return super().forward()
+            if is_alone():
+                return super().forward()
+            raise ValueError(
+                "a VampPrior is made of a guide's posteriors, and no guide was built for this model; build one first, "
+                "or name yours, which needs an encoder and members, by model.meet(guide)"
+            )
         (guide,) = self.guide
         made_up = self.pseudo.sigmoid().reshape(-1, *self.shape)
         (components,) = guide.members(guide.encoder(made_up)).values()

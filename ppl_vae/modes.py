@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 import torch
 
-__all__ = ["evaluating", "evaluation_mode", "frozen", "matmul_precision"]
+__all__ = ["alone", "evaluating", "evaluation_mode", "frozen", "is_alone", "matmul_precision"]
 
 
 def _owners(programs: tuple[Any, ...]) -> list[torch.nn.Module]:
@@ -44,6 +45,24 @@ def evaluation_mode(*programs: Any) -> Iterator[None]:
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """A model is run to look at its shapes, before there is a guide: a prior that is made of one may be any other."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
+def is_alone() -> bool:
+    """Whether a model is run inside :func:`alone`."""
+    return _ALONE.get()
+
+
+_ALONE = ContextVar("alone", default=False)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pyro.nn import PyroModule
 from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import DOCUMENTS, TENSORS, data_of
 from ppl_vae.log_weight import run, total
-from ppl_vae.modes import evaluating
+from ppl_vae.modes import alone, evaluating
 from ppl_vae.randomness import kept_random_state
 
 __all__ = ["Definition", "Option", "available", "check_fit", "facts", "find", "load_file"]
@@ -152,7 +152,7 @@ def check_fit(model: torch.nn.Module, x: Any) -> None:
     Raises:
         ValueError: Naming the shape of a datum, and what is wrong with it.
     """
-    with evaluating(model), kept_random_state():
+    with evaluating(model), kept_random_state(), alone():
         sites = run(model, (x,), {}, draws=1)
         try:
             # Broadcasting lets some wrong shapes through, with another number of densities than data.

@@ -56,8 +56,9 @@ class Gated(nn.Module):
 class Pixels(nn.Module):
     """Logits of each pixel from those above it and to its left, and from features of the code.
 
-    One stack of gated masked convolutions: with kernels of 5 x 5 a pixel does not see what lies to its right and less
-    than half as far up. Channels of a colour picture are drawn together, given the pixels before.
+    One stack of gated masked convolutions: a pixel sees as far as (size + 1) / 2 + layers (size - 1) / 2 rows up and
+    columns aside, 9 by default, and of the rows just above not what lies far to its right. What the rest of a picture
+    says must come through the code. Channels of a colour picture are drawn together, given the pixels before.
 
     Arguments:
         depth: Channels of a picture.

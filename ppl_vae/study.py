@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zlib
@@ -14,6 +15,7 @@ from typing import Any
 import pyro
 import torch
 from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
 from ppl_vae import workflow
@@ -29,7 +31,7 @@ from ppl_vae.settings import Settings
 from ppl_vae.sites import guide_sites
 from ppl_vae.training import Trainer
 
-__all__ = ["Study"]
+__all__ = ["Study", "digest"]
 
 Compute = Callable[[], Mapping[str, Tensor | float]]
 
@@ -67,7 +69,7 @@ class Study:
 
         Whatever is drawn depends on the name alone, not on what came before it.
         """
-        path = self.folder / "values" / f"{name}.safetensors"
+        path = self._path(name)
         if path.exists():
             try:
                 return Checkpoint.read(path).tensors
@@ -102,11 +104,38 @@ class Study:
             found = [attempt() for attempt in attempts]
         else:
             share = max(1, (os.cpu_count() or 1) // self.jobs)
-            with parallel_config(backend="loky", inner_max_num_threads=share):
-                found = Parallel(n_jobs=self.jobs)(delayed(_elsewhere)(attempt) for attempt in attempts)
+            try:
+                with parallel_config(backend="loky", inner_max_num_threads=share):
+                    found = Parallel(n_jobs=self.jobs)(delayed(_elsewhere)(attempt) for attempt in attempts)
+            except TerminatedWorkerError:
+                words = "a process was killed, perhaps for want of memory; the same command goes on with fewer --jobs"
+                found = [attempt() if self._path(attempt.args[1]).exists() else words for attempt in attempts]
         named = dict(zip(cells, found, strict=True))
         failed = {name: words for name, words in named.items() if isinstance(words, str)}
         return {name: values for name, values in named.items() if not isinstance(values, str)}, failed
+
+    def _path(self, name: str) -> Path:
+        """Where values of this name are kept."""
+        return self.folder / "values" / f"{name}.safetensors"
+
+    def check(self, name: str, config: dict[str, Any]) -> None:
+        """Compares the configuration of a run that was begun with what is asked of it now.
+
+        Raises:
+            ValueError: If they differ, naming where.
+        """
+        run = Run(self.folder / "runs" / name)
+        if not (run.folder / "config.json").exists():
+            return
+        known, now = run.config, json.loads(json.dumps(config))
+        for kind in ("model", "guide"):
+            if not Path(now[kind]["name"]).suffix:  # a shipped one, whose file may be put in better words
+                known[kind].pop("sha256", None)
+                now[kind].pop("sha256", None)
+        other = [key for key in now if known.get(key) != now[key]]
+        if other:
+            was = "; ".join(f"{key} was {known.get(key)!r} and is now {now[key]!r}" for key in other)
+            raise ValueError(f"{run.folder} was begun otherwise ({was}); choose another --out, or remove that folder")
 
     def finished(self, name: str, config: dict[str, Any]) -> dict[str, Any]:
         """The summary of a run as ``ppl-vae train`` makes it, begun, taken up, or finished before.
@@ -114,7 +143,11 @@ class Study:
         Arguments:
             name: Of the run below the study's folder.
             config: As :func:`ppl_vae.workflow.train` takes it.
+
+        Raises:
+            ValueError: If the run was begun otherwise.
         """
+        self.check(name, config)
         run = Run(self.folder / "runs" / name)
         if run.summary is None:
             begun = (run.folder / "config.json").exists()
@@ -179,6 +212,11 @@ class Study:
             f"![{path.stem}](figures/{path.name})\n" for path in sorted(self.folder.glob("figures/*.png"))
         )
         atomic_write(self.folder / "report.md", f"{report.markdown()}\n{figures}".encode())
+
+
+def digest(what: Any) -> str:
+    """Eight letters that tell settings apart, which JSON can hold."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _attempt(study: Study, name: str, compute: Compute) -> dict[str, Tensor] | str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ppl_vae.pairs import find
 from ppl_vae.progress import say
 from ppl_vae.runs import Run
 
-__all__ = ["check_alone", "configuration", "free_folder", "train", "whole_corpus"]
+__all__ = ["check_alone", "configuration", "flags", "free_folder", "train", "whole_corpus"]
 
 RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
 """Options that say what a nat of rate costs."""
@@ -198,6 +199,18 @@ def configuration(args: Sequence[str]) -> dict[str, Any]:
             return _configuration(ctx, model, guide, given)
     except click.ClickException as error:
         raise ValueError(error.format_message()) from error
+
+
+def flags() -> dict[str, Callable[[Any], list[str]]]:
+    """The options of ``ppl-vae train`` that take no value, and what the command line says for whether they are on."""
+
+    def arguments(option: click.Option, value: Any) -> list[str]:
+        if not isinstance(value, bool):
+            raise ValueError(f"{option.opts[0]} is true or false, got {value!r}")
+        return option.opts[:1] if value else option.secondary_opts[:1]
+
+    switches = [p for p in train.params if isinstance(p, click.Option) and p.is_flag]
+    return {switch.opts[0].removeprefix("--"): partial(arguments, switch) for switch in switches}
 
 
 def _configuration(ctx: click.Context, model: str | None, guide: str | None, options: dict[str, Any]) -> dict[str, Any]:

@@ -201,6 +201,11 @@ def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: An
     """What the pair is trained on, and how its gradient is come by, in words; mends the schedule where it must."""
     fewest = min(draws for _, draws in settings.schedule)
     if config.get("objective") == "sleep":
+        if getattr(pair.model, "met", None) is not None:
+            raise ValueError(
+                "the sleep phase trains the guide alone, but the prior of this model is made of the guide; take "
+                "another marginal or objective"
+            )
         return Sleep(), "pairs drawn from the model"
     if config.get("objective", "elbo") == "likelihood":
         likelihood = Likelihood()
@@ -262,10 +267,12 @@ def _train_and_measure(
         notes = (found.warning, *notes)
         say(f"note: {found.warning}")
     numbers = None if found is None else pixels(splits["train"])
+    kept_rows = {}
     for name, x in splits.items():
         rows = sample_of(len(x), config.get("evidence_data", 0))
         splits[name] = x if rows is None else x[rows.to(x.device)]
         if rows is not None:
+            kept_rows[f"{name}.rows"] = rows
             notes = (*notes, f"{name} is measured on {len(rows):,} of {len(x):,} data, drawn at random")
             say(f"note: {notes[-1]}")
     summary = Summary(
@@ -281,7 +288,7 @@ def _train_and_measure(
     )
     run.write_json("summary.json", summary.to_json())
     values = {f"{name}.{key}": v for name, s in summary.splits.items() for key, v in s.pointwise().items()}
-    Checkpoint(values, {"data": list(summary.splits)}).write(run.folder / "pointwise.safetensors")
+    Checkpoint(values | kept_rows, {"data": list(summary.splits)}).write(run.folder / "pointwise.safetensors")
     if all(math.isfinite(split.measurement.gap.mean) for split in summary.splits.values()):
         run.figure("training", lambda figure: summary.draw(figure, trainer.rows), (9, 3.8))
     else:

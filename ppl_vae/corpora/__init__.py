@@ -8,6 +8,7 @@ from ppl_vae.corpora.query import Query, read_query
 from ppl_vae.corpora.synthetic import (
     CHANNEL_LEVELS,
     FOUR_GAUSSIANS,
+    LAWS,
     channel_law,
     curve_log_density,
     curve_points,
@@ -19,6 +20,7 @@ __all__ = [
     "CORPORA",
     "DOCUMENTS",
     "FOUR_GAUSSIANS",
+    "LAWS",
     "curve_log_density",
     "curve_points",
     "TENSORS",

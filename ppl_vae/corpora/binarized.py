@@ -28,6 +28,7 @@ _PUBLISHED = {
     "valid": "bf37822a04e94123630de6a7dfd9c9ef",
     "test": "14e41ae11040adba6ab8cb291eda0dd8",
 }
+_SIZES = {"train": 50_000, "valid": 10_000, "test": 10_000}
 _SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 
 
@@ -69,6 +70,9 @@ def _read(folder: Path, name: str) -> NDArray[np.float32]:
         raise ValueError(
             f"{path} holds {len(pixels):,} pixels, which are no pictures of {_PIXELS}; it is truncated: fetch it again"
         )
+    if len(pixels) != _PIXELS * _SIZES[name]:
+        found = len(pixels) // _PIXELS
+        raise ValueError(f"{path} holds {found:,} pictures, published are {_SIZES[name]:,}; fetch it again")
     return pixels.reshape(-1, 28, 28).astype(np.float32)
 
 
@@ -77,8 +81,9 @@ def _digits(where: Path, content: bytes) -> NDArray[np.uint8]:
     digits = characters[(characters != ord(" ")) & (characters != ord("\n")) & (characters != ord("\r"))] - ord("0")
     if (digits > 1).any():
         place = int(np.argmax(digits > 1))
+        wrong = chr(int(digits[place]) + ord("0") & 255)  # bytes below "0" went round
         raise ValueError(
-            f"{where}: pixel {place % _PIXELS} of picture {place // _PIXELS} is {chr(digits[place] + ord('0'))!r}, "
+            f"{where}: pixel {place % _PIXELS} of picture {place // _PIXELS} is {wrong!r}, "
             "neither 0 nor 1; fetch it again"
         )
     return np.asarray(digits, dtype=np.uint8)
@@ -88,15 +93,15 @@ def _fetch(folder: Path, target: Path) -> None:
     names = ", ".join(f"binarized_mnist_{name}.amat" for name in _PUBLISHED)
     remedy = f"put {names} into {target}, or set PPL_VAE_DATA to the folder that holds {_FOLDER}/"
     with fetching("binarized_mnist", folder, _SITE, remedy) as scratch:
+        packed = scratch / _FOLDER
+        packed.mkdir()
         for name, published in _PUBLISHED.items():
             file = f"binarized_mnist_{name}.amat"
             pooch.retrieve(_SITE + file, known_hash=None, fname=file, path=scratch)
             content = (scratch / file).read_bytes()
             check_md5(file, content, published)
             # Kept in one sixtieth of their size.
-            packed = np.packbits(_digits(Path(file), content)).tobytes()
-            (scratch / f"binarized_mnist_{name}{_PACKED}").write_bytes(lzma.compress(packed))
-        target.mkdir(exist_ok=True)
-        for name in _PUBLISHED:
-            file = f"binarized_mnist_{name}{_PACKED}"
-            os.replace(scratch / file, target / file)
+            bits = np.packbits(_digits(Path(file), content)).tobytes()
+            (packed / f"binarized_mnist_{name}{_PACKED}").write_bytes(lzma.compress(bits))
+        if not target.is_dir() or not any(target.iterdir()):  # else another process was as quick
+            os.replace(packed, target)

@@ -11,12 +11,14 @@ from ppl_vae.corpora.raw import Arrays, RawArrays
 __all__ = [
     "CHANNEL_LEVELS",
     "FOUR_GAUSSIANS",
+    "LAWS",
     "bars",
     "channel",
     "channel_law",
     "curve_log_density",
     "curve_points",
     "gaussians",
+    "gaussians_log_density",
     "manifold",
     "rectangle_log_density",
     "rectangles",
@@ -36,6 +38,13 @@ CHANNEL_LEVELS = np.linspace(-3, 3, 30)
 FLIP = 0.02
 """Of a pixel of :func:`rectangles`."""
 
+LAWS = {
+    "gaussians": lambda x: gaussians_log_density(x),
+    "manifold": lambda x: curve_log_density(x),
+    "rectangles": lambda x: rectangle_log_density(x),
+}
+"""Log-densities of data of a corpus under the law they were drawn from, where it has a density that is known."""
+
 _TRAIN, _TEST = 10_000, 2_000
 _SEED = 20_210_517
 
@@ -53,6 +62,12 @@ def gaussians() -> RawArrays:
     components = rng.integers(4, size=_TRAIN + _TEST)
     points = np.array(FOUR_GAUSSIANS)[components] + rng.standard_normal((_TRAIN + _TEST, 2))
     return _split(points, components, ("00", "01", "10", "11"))
+
+
+def gaussians_log_density(points: np.ndarray) -> np.ndarray:
+    """Log-density of points ``(data, 2)`` under the law of :func:`gaussians`, ``(data,)``, in nats."""
+    squares = ((points[:, None] - np.array(FOUR_GAUSSIANS)) ** 2).sum(-1)
+    return np.asarray(logsumexp(-squares / 2, axis=1) - np.log(4 * 2 * np.pi))
 
 
 def bars() -> RawArrays:

@@ -393,10 +393,15 @@ class TestMnist:
 
 
 class TestBinarizedMnist:
+    SIZES = {"train": 5, "valid": 2, "test": 3}  # noqa: RUF012
+
+    @pytest.fixture(autouse=True)
+    def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(binarized, "_SIZES", self.SIZES)
+
     @staticmethod
     def content() -> dict[str, bytes]:
-        rng = np.random.default_rng(0)
-        sizes = {"train": 5, "valid": 2, "test": 3}
+        rng, sizes = np.random.default_rng(0), TestBinarizedMnist.SIZES
         return {
             k: b"".join(b" ".join(b"%d" % b for b in rng.integers(2, size=784)) + b"\n" for _ in range(n))
             for k, n in sizes.items()
@@ -428,8 +433,16 @@ class TestBinarizedMnist:
         train.write_bytes(self.content()["train"][:-5])
         with pytest.raises(ValueError, match="train.amat holds 3,918 pixels, which are no pictures of 784"):
             load_corpus("binarized_mnist")
-        train.write_bytes(self.content()["train"].replace(b"1", b"3", 1))
-        with pytest.raises(ValueError, match=r"train.amat: pixel \d+ of picture 0 is '3', neither 0 nor 1"):
+        for wrong in (b"3", b"#"):
+            train.write_bytes(self.content()["train"].replace(b"1", wrong, 1))
+            with pytest.raises(
+                ValueError, match=rf"train.amat: pixel \d+ of picture 0 is '{wrong.decode()}', neither 0"
+            ):
+                load_corpus("binarized_mnist")
+        train.write_bytes(2 * self.content()["train"])
+        for name in ("valid", "test"):
+            (data / f"binarized_mnist/binarized_mnist_{name}.amat").write_bytes(self.content()[name])
+        with pytest.raises(ValueError, match=r"train.amat holds 10 pictures, published are 5; fetch it again"):
             load_corpus("binarized_mnist")
 
     def test_download_is_kept_packed_if_the_published_sums_agree(

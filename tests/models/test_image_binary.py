@@ -2,18 +2,22 @@
 
 from itertools import product
 
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from ppl_vae.guides.flow import Flow
 from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.image_binary import ImageBinary
+from pyro.contrib.zuko import ZukoToPyro
+from zuko.distributions import DiagNormal
 
 from ppl_vae.bits import bit_states
 from ppl_vae.evidence import Schedule, measure
 from ppl_vae.evidence.annealing import Annealer
 from ppl_vae.log_weight import log_joint, log_weight
 from ppl_vae.marginals import FlowMarginal, make_marginal
+from ppl_vae.modes import alone
 from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.pixels import Bits, Pixels
 from tests.statistics import assert_mean
@@ -95,23 +99,49 @@ def test_a_vampprior_mixes_posteriors_of_made_up_data(guide):
     assert model.marginal().sample((2, 7)).shape == (2, 7, 3)
 
 
-def test_the_first_guide_stays_that_of_a_vampprior():
+def test_the_first_guide_stays_that_of_a_vampprior_until_another_is_named():
     model, q, x = family("deconvolution", "vampprior", MeanField)
-    before = model.marginal().log_prob(torch.zeros(3))
-    moved(Flow(model, x[:2], width=16))
-    assert torch.equal(before, model.marginal().log_prob(torch.zeros(3)))
+    z = torch.zeros(3)
+    before = model.marginal().log_prob(z)
+    other = moved(Flow(model, x[:2], width=16))
+    assert torch.equal(before, model.marginal().log_prob(z))
     moved(q)
-    assert not torch.equal(before, model.marginal().log_prob(torch.zeros(3)))
+    after = model.marginal().log_prob(z)
+    assert not torch.equal(before, after)
+    assert any(g is not None and g.any() for g in torch.autograd.grad(after, list(q.parameters()), allow_unused=True))
     assert not {id(p) for p in q.parameters()} & {id(p) for p in model.parameters()}
+    model.meet(other)
+    assert not torch.equal(after, model.marginal().log_prob(z))
 
 
-def test_a_vampprior_without_a_guide_does_not_train():
+def test_a_vampprior_without_a_guide_is_no_other_prior():
     model, x = ImageBinary(2, marginal="vampprior", channels=2, shape=(6, 5)), torch.zeros(3, 6, 5)
-    with pytest.raises(ValueError, match="no guide was built for this model; build one"):
-        model(x)
-    torch.testing.assert_close(
-        model.eval().marginal().log_prob(torch.zeros(2)), dist.Normal(0.0, 1.0).log_prob(torch.zeros(2)).sum()
-    )
+    for program in (model, model.eval()):
+        with pytest.raises(ValueError, match="no guide was built for this model; build one"):
+            program(x)
+    with alone():
+        law = model.marginal()
+    torch.testing.assert_close(law.log_prob(torch.zeros(2)), dist.Normal(0.0, 1.0).log_prob(torch.zeros(2)).sum())
+    assert ImageBinary(2, channels=2, shape=(6, 5)).met is None
+
+
+def test_priors_of_other_packages_are_read_as_far_as_they_say_where_they_lie():
+    class Odd(pyro.nn.PyroModule):
+        def __init__(self, prior):
+            super().__init__()
+            self.prior = prior
+
+        def forward(self, x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", self.prior)
+                pyro.sample("x", dist.Normal(z.sum(-1, keepdim=True), 1.0).to_event(1), obs=x)
+
+    two = dist.Normal(torch.zeros(2, 3), 1.0).to_event(1)
+    mixture = dist.MixtureSameFamily(dist.Categorical(logits=torch.zeros(2)), two)
+    assert [latent.family for latent in MeanField(Odd(mixture), torch.zeros(2, 1)).latents] == ["normal"]
+    bare = ZukoToPyro(DiagNormal(torch.zeros(3), torch.ones(3)))
+    with pytest.raises(ValueError, match="does not support latent site 'z', which is ZukoToPyro"):
+        MeanField(Odd(bare), torch.zeros(2, 1))
 
 
 @pytest.mark.parametrize(("decoder", "marginal", "guide"), FAMILIES)
