@@ -69,7 +69,7 @@ def test_a_preset_changes_what_it_names_and_keeps_the_rest():
     (cell,) = smoke["cells"]
     assert (cell["name"], cell["family"], cell["at"]) == ("whole-beta-1.0", "whole", {"beta": 1.0})
     assert cell["options"]["learning-rate"] == 0.01 and cell["options"]["epochs"] == "1"
-    assert (cell["measure"]["curve"], cell["measure"]["data"], smoke["seeds"], smoke["title"]) == (0, 40, 1, "Small")
+    assert (cell["measure"]["curve"], cell["measure"]["data"], smoke["seeds"], sweep.title) == (0, 40, 1, "Small")
     assert [cell["name"] for cell in cpu["cells"]] == [
         *("factorised-beta-0.5", "factorised-beta-4"),
         *("whole-beta-0.5", "whole-beta-4"),
