@@ -251,8 +251,8 @@ def run(study: Study, **sizes: Any) -> Report:
         shown |= {way: [found[label(way, truth.seed)] for truth in truths] for way in ways}
     generators = list(made.values())
     study.figure("generator", partial(draw_generator, found=generators[0]), (10.6, 5.2))
-    study.figure("reconstructions", partial(draw_reconstructions, shown=shown), (9.0, 8.4))
-    study.figure("same-codes", partial(draw_same_codes, shown=shown), (9.0, 4.2))
+    study.figure("reconstructions", partial(draw_reconstructions, shown=shown), (10.0, 8.4))
+    study.figure("same-codes", partial(draw_same_codes, shown=shown), (10.0, 4.2))
     study.figure("harm", partial(draw_harm, shown=shown, by=truths[0].features().name), (12.0, 5.0))
     by, paper = truths[0].features().name, sizes["corpus"] == "celeba"
     group = "ground truth"
@@ -408,9 +408,13 @@ def draw_generator(figure: Any, found: Mapping[str, Tensor]) -> None:
     figure.suptitle("The ground truth is a generator of pictures")
 
 
-def titled(axes: Any, text: str) -> None:
-    """A line of a sheet, named on its left."""
-    axes.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9)
+def draw_lines(figure: Any, lines: list[tuple[str, Tensor]]) -> None:
+    """Lines of pictures, each named on its left."""
+    panels = figure.subplots(len(lines), 1)
+    for axes, (text, shown) in zip(panels, lines, strict=True):
+        show_sheet(axes, shown, SHOWN)
+        axes.set_anchor("E")
+        axes.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9)
 
 
 def draw_reconstructions(figure: Any, shown: Cells) -> None:
@@ -419,22 +423,16 @@ def draw_reconstructions(figure: Any, shown: Cells) -> None:
     for name in GUIDES:
         lines += [(f"{ASLEEP}, {name}\nmean of the guide", shown[(name, ASLEEP)][0]["from the mean"])]
         lines += [(f"{what}, {name}\na draw", shown[(name, what)][0]["from a draw"]) for what in (*AT_TRUTH, *MOVED)]
-    panels = figure.subplots(len(lines), 1)
-    for axes, (text, pictures_) in zip(panels, lines, strict=True):
-        show_sheet(axes, pictures_, SHOWN)
-        titled(axes, text)
+    draw_lines(figure, lines)
     figure.suptitle("Reconstructions: p(x | z) at the mean of the guide, or at a draw from it")
 
 
 def draw_same_codes(figure: Any, shown: Cells) -> None:
     """What each decoder makes of the same codes, as the paper's Fig. 4."""
-    lines = [("truth", shown[("mean field", ASLEEP)][0])]
-    lines += [(f"{what}\n{name}", shown[(name, what)][0]) for name in GUIDES for what in MOVED]
-    panels = figure.subplots(len(lines), 1)
-    for axes, (text, found) in zip(panels, lines, strict=True):
-        show_sheet(axes, found["same codes"], SHOWN)
-        titled(axes, text)
-    figure.suptitle("The same codes from the prior under each decoder: what was trained on the ELBO has moved")
+    lines = [("truth", shown[("mean field", ASLEEP)][0]["same codes"])]
+    lines += [(f"{what}\n{name}", shown[(name, what)][0]["same codes"]) for name in GUIDES for what in MOVED]
+    draw_lines(figure, lines)
+    figure.suptitle("The same codes from the prior under each decoder")
 
 
 def draw_harm(figure: Any, shown: Cells, by: str) -> None:
