@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ Cells = dict[Way, list[dict[str, Tensor]]]
 """What was found, a seed each."""
 
 
+@lru_cache(maxsize=1)  # those of the paper's size take minutes to read
 def pictures(corpus: str, size: int, data: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Training and test pictures with their labels, where there are any; bars are doubled."""
     where = Path(os.environ.get("PPL_VAE_DATA", ".")) / corpus
@@ -100,7 +101,7 @@ class Truth:
     def __init__(self, study: Study, sizes: Mapping[str, Any], seed: int) -> None:
         self.study, self.sizes, self.seed = study, sizes, seed
         self.folder = study.folder / "runs" / f"generator-{seed}"
-        self.shape = tuple(pictures(sizes["corpus"], sizes["size"], 2)[0]["x"].shape[1:])
+        self.shape = tuple(pictures(sizes["corpus"], sizes["size"], sizes["data"])[0]["x"].shape[1:])
 
     def train(self) -> dict[str, Tensor]:
         """Trains the generator, or what is left of it to do, and compares it with the pictures it learned from."""
