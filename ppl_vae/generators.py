@@ -125,7 +125,6 @@ class _Gan:
     def fit(self) -> Trained:
         settings, saved = self.settings, -math.inf
         batches = len(self.x) // settings.batch_size
-        # A file of an interrupted run shows what there was; the last one is the result.
         between = math.ceil(settings.epochs / SHEETS)
         reporter = Reporter("generator", settings.epochs * batches, self.epoch * batches)
         try:
@@ -154,9 +153,10 @@ class _Gan:
         sums = torch.zeros(4, dtype=torch.float64, device=self.x.device)
         for part in self.parts.values():
             part.train()
+        last = f", losses {self.rows[-1][NAMES[0]]:.2f} and {self.rows[-1][NAMES[1]]:.2f}" if self.rows else ""
         for rows in steps:
             sums += self._step(2 * self.x[rows] - 1)
-            reporter.advance(1, f"epoch {self.epoch + 1}")
+            reporter.advance(1, f"epoch {self.epoch + 1}{last}")
         means = (sums / len(steps)).tolist()
         if not all(map(math.isfinite, means)):
             raise NonFiniteError(
