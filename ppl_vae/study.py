@@ -22,6 +22,7 @@ from ppl_vae import workflow
 from ppl_vae.choice import fit_estimator, make_estimator
 from ppl_vae.losses import Objective
 from ppl_vae.objectives import DiscreteELBO
+from ppl_vae.pairs import Kind, find
 from ppl_vae.processes import prepare
 from ppl_vae.progress import say
 from ppl_vae.randomness import kept_random_state
@@ -128,7 +129,11 @@ class Study:
         if not (run.folder / "config.json").exists():
             return
         known, now = run.config, json.loads(json.dumps(config))
-        for kind in ("model", "guide"):
+        kinds: dict[str, Kind] = {"model": "models", "guide": "guides"}
+        for kind, folder in kinds.items():
+            # Options that came later had no other value than their default.
+            defaults = {option.name: option.default for option in find(folder, now[kind]["name"]).options()}
+            known[kind]["options"] = {k: v for k, v in defaults.items() if v is not None} | known[kind]["options"]
             if not Path(now[kind]["name"]).suffix:  # a shipped one, whose file may be put in better words
                 known[kind].pop("sha256", None)
                 now[kind].pop("sha256", None)
