@@ -57,11 +57,13 @@ def report_of(study: Study, points: list[Point], title: str, failed: tuple[str, 
     ]
     if drawn and any(point.values["lost se"].any() for point in drawn):
         notes.append("an annealed curve lies above the true one on average: a guide may seem to lose too little")
-    if all("pictures" in point.values for point in points):
+    if entropy > 0 and all("pictures" in point.values for point in points):
         picked = regimes(points, entropy)
         study.figure("regimes", partial(draw_sheet, picked=picked), (9, 0.3 + 1.15 * (1 + len(picked))))
-        missing = [f"{name} ({rule})" for name, rule in REGIMES.items() if name not in picked]
-        notes.append("regimes: " + "; ".join(f"{n} ({REGIMES[n]}): {p.family}, {p.words}" for n, p in picked.items()))
+        missing = [f"{name} ({rule})" for name, (_, rule) in REGIMES.items() if name not in picked]
+        notes.append(
+            "regimes: " + "; ".join(f"{n} ({REGIMES[n][1]}): {p.family}, {p.words}" for n, p in picked.items())
+        )
         notes += [f"no run is in the regime {', '.join(missing)}"] if missing else []
     return Report(title, rows, claims(points, paper), (*notes, *failed))
 

@@ -240,8 +240,8 @@ def test_the_hull_has_all_points_above_it():
 
 
 def test_regimes_are_picked_by_their_rules():
-    runs = [point(*at) for at in [(0.2, 99), (0.5, 98), (20, 70), (21, 60), (50, 40), (100, 5)]]
+    runs = [point(*at) for at in [(0.2, 99), (4.4, 94), (20, 80), (21, 70), (50, 45), (80, 9), (0.0, 100)]]
     found = regimes(runs, 90.0)
     assert list(found) == list(REGIMES)
-    assert [round(p.rate, 1) for p in found.values()] == [0.5, 21, 50, 100]
+    assert [round(p.rate, 1) for p in found.values()] == [4.4, 21, 50, 80]
     assert list(regimes(runs[:2], 90.0)) == ["auto-decoder"]
