@@ -23,6 +23,7 @@ from ppl_vae.evidence import measure
 from ppl_vae.modes import evaluating
 from ppl_vae.report import Claim, Report, Row
 from ppl_vae.sharpness import bits_per_number, sharpness
+from ppl_vae.sheets import tiled
 from ppl_vae.simulate import simulate
 from ppl_vae.study import Study
 from ppl_vae.training import Settings
@@ -270,14 +271,6 @@ def claims_of(shown: Cells, floors: list[float], mnist: bool) -> list[Claim]:
     return claims
 
 
-def tiles(pictures: Tensor) -> Tensor:
-    """Pictures side by side, ``(height, width)`` or with colours last, as they are shown: cut to [0, 1]."""
-    cut = pictures.clamp(0, 1)
-    side = torch.nn.functional.pad(cut, (1, 1, 1, 1), value=1.0)
-    row = torch.cat(list(side), -1)
-    return row.movedim(0, -1) if row.ndim == 3 else row
-
-
 def draw_sheet(figure: Any, shown: Cells) -> None:
     """Test data, and below them each way of training a line: reconstructions, means and samples of the prior."""
     panels = figure.subplots(1 + len(shown), 3, squeeze=False)
@@ -286,7 +279,7 @@ def draw_sheet(figure: Any, shown: Cells) -> None:
     lines = {"": shown[SQUARED][0]} | {kind: cells[0] for kind, cells in shown.items()}
     for line, (kind, found) in zip(panels, lines.items(), strict=True):
         for axes, key in zip(line, ("reconstructions", "means", "samples") if kind else ("test",), strict=False):
-            axes.imshow(tiles(found[key]).numpy(), cmap="gray", vmin=0, vmax=1)
+            axes.imshow(tiled(found[key], len(found[key])).numpy(), cmap="gray", vmin=0, vmax=1)
         trained, tested = (in_words(bits([found], key)[0]) for key in ("train", "elbo"))
         words = f"{kind}\n{trained} bits/pixel\n(test {tested})" if kind else "test data"
         line[0].set_ylabel(words, rotation=0, ha="right", va="center", fontsize=9)

@@ -138,6 +138,7 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
     settings = dict(found.presets[preset])
     if seeds is not None and "seeds" not in settings:
         raise ValueError(f"experiment {found.name} draws nothing, so it takes no --seeds")
+    settings |= {} if seeds is None else {"seeds": seeds}
     folder = out or Path("runs") / f"{found.name}-{preset}"
     what: dict[str, Any] = {"experiment": found.name, "preset": preset, "device": device}
     if found.sweep is None:
@@ -145,13 +146,13 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
         kept = {k: v for k, v in settings.items() if k != "seeds"}
         what |= {"settings": kept, "source": hashlib.sha256(found.file.read_bytes()).hexdigest()[:16]}
     else:
-        # A sweep looks at each of its cells, and may be given more of them.
-        found.sweep.configurations(settings["cells"], seeds or settings["seeds"], device)
+        # A sweep looks at each of its cells, before anything is written, and may be given more of them.
+        settings["configs"] = found.sweep.configurations(settings["cells"], settings["seeds"], device)
     study = Study(folder, what, device, jobs)
     say(f"{found.name}, preset {preset}, in {folder}")
     begun = time.monotonic()
     try:
-        report: Report = found.run(study, **settings | ({} if seeds is None else {"seeds": seeds}))
+        report: Report = found.run(study, **settings)
     except KeyboardInterrupt as error:
         raise Interrupted("the same command") from error
     if not isinstance(report, Report):

@@ -15,7 +15,6 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ppl_vae.corpora import load_corpus
 from ppl_vae.dcgan import Downwards, Generator
 from ppl_vae.losses import NonFiniteError
 from ppl_vae.optimizers import kept_optimizer, restore_optimizer
@@ -24,6 +23,7 @@ from ppl_vae.randomness import kept_random_state, random_states, set_random_stat
 from ppl_vae.runs import Checkpoint, Interrupted, Run
 from ppl_vae.sharpness import pixels
 from ppl_vae.sheets import show_sheet
+from ppl_vae.workflow import load_data
 
 __all__ = ["FILE", "GanSettings", "Trained", "fit_generator", "train_generator"]
 
@@ -309,10 +309,7 @@ def train_generator(config: dict[str, Any], folder: Path, *, resume: bool = Fals
     missing = [key for key in ("generator", "corpus", "device") if key not in config]
     if missing:
         raise ValueError(f"{folder} holds no training of a generator: its configuration lacks {', '.join(missing)}")
-    settings, corpus = GanSettings(**config["generator"]), load_corpus(**config["corpus"])
-    known = config.get("fingerprint", corpus.fingerprint)
-    if known != corpus.fingerprint:
-        raise ValueError(f"corpus {corpus.name} has changed since the run began; restore the data, or start a new run")
+    settings, corpus = GanSettings(**config["generator"]), load_data(config)
     x = _checked(corpus.train, settings)
     run = Run.open(folder) if resume else Run.create(folder, config | {"fingerprint": corpus.fingerprint})
     say(f"generator of {settings.latents} latents: {len(x)} pictures of {tuple(x.shape[1:])}; run {folder}")

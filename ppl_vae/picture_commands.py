@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ppl_vae.devices import check_device, device_option
+from ppl_vae.devices import device_option
 from ppl_vae.measuring_commands import measuring, with_json
-from ppl_vae.runs import Run
 from ppl_vae.searching_commands import COMMANDS
-from ppl_vae.training_command import check_alone, free_folder, whole_corpus
+from ppl_vae.training_command import begun, new_folder, whole_corpus
 
 __all__ = ["COMMANDS"]
 
@@ -58,16 +56,12 @@ def generator(ctx: click.Context, /, corpus: str | None, out: Path | None, resum
     from ppl_vae.generators import GanSettings, train_generator
 
     if resume is not None:
-        check_alone(ctx)
-        begun = Run.open(resume).config
-        check_device(begun.get("device", "cpu"))
-        return train_generator(begun, resume, resume=True)
+        return train_generator(begun(ctx, resume), resume, resume=True)
     if corpus is None:
         raise click.UsageError("name the pictures, such as mnist or a folder, or --resume RUN", ctx)
     size, device = options.pop("picture_size"), options.pop("device")
     GanSettings(**options)
-    folder = out or free_folder(f"runs/generator-{time.strftime('%Y%m%d-%H%M%S')}")
-    Run.check_free(folder)
+    folder = new_folder(out, "generator")
     config = {
         "generator": options,
         "corpus": {"name": whole_corpus(corpus), "validation": 0.0} | ({"picture_size": size} if size else {}),

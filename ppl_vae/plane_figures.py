@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from math import log
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
-
 from ppl_vae.plane import Point, hull
+from ppl_vae.sheets import show_sheet
 
 __all__ = ["draw_curves", "draw_plane", "draw_sheet"]
 
@@ -94,19 +91,13 @@ def draw_sheet(figure: Any, picked: Mapping[str, Point]) -> None:
     """Test data, and of one run a regime what it makes of them and what it draws itself."""
     panels = figure.subplots(1 + len(picked), 2, squeeze=False)
     for axes in panels.flat:
-        axes.set(xticks=[], yticks=[])
         axes.axis("off")
-
-    def show(axes: Any, pictures: Tensor) -> None:
-        side = pad(pictures.float().clamp(0, 1), (1, 1, 1, 1), value=0.5)
-        row = torch.cat(list(side), -1)
-        axes.imshow((row.movedim(0, -1) if row.ndim == 3 else row).numpy(), cmap="gray", vmin=0, vmax=1)
-
-    show(panels[0, 0], next(iter(picked.values())).values["pictures"])
+    pictures = next(iter(picked.values())).values["pictures"]
+    show_sheet(panels[0, 0], pictures, len(pictures))
     panels[0, 0].set_title("test data", fontsize=9)
     for line, (name, point) in zip(panels[1:], picked.items(), strict=True):
-        show(line[0], point.values["reconstructions"])
-        show(line[1], point.values["samples"])
+        for axes, key in zip(line, ("reconstructions", "samples"), strict=True):
+            show_sheet(axes, point.values[key], len(pictures))
         words = f"{name}: {point.family}, {point.words}; R {point.rate:.1f}, D {point.distortion:.1f}"
         line[0].set_title(f"{words}\ndrawn from p(x | z), z from the guide", fontsize=7)
         line[1].set_title("drawn from p(x | z), z from the prior", fontsize=7)

@@ -28,7 +28,7 @@ from ppl_vae.plane import Point
 from ppl_vae.plane_report import report_of
 from ppl_vae.report import Report
 from ppl_vae.study import Study, digest
-from ppl_vae.training_command import configuration, flags
+from ppl_vae.training_command import Switch, configuration, flags
 
 __all__ = ["Sweep"]
 
@@ -80,21 +80,29 @@ class Sweep:
         Raises:
             ValueError: If an option is wrong, naming the cell.
         """
-        found = {}
+        found, switches = {}, flags()
         for cell, seed in product(cells, range(seeds)):
+            options = cell["options"] | {"seed": seed, "device": device}
             try:
-                found[f"{cell['name']}-{seed}"] = _configuration(cell["options"] | {"seed": seed, "device": device})
+                found[f"{cell['name']}-{seed}"] = _configuration(options, switches)
             except ValueError as error:
                 raise ValueError(f"{self.file}, cell {cell['name']}: {error}") from error
         return found
 
-    def run(self, study: Study, seeds: int, cells: list[dict[str, Any]]) -> Report:
+    def run(
+        self, study: Study, seeds: int, cells: list[dict[str, Any]], configs: Mapping[str, dict[str, Any]]
+    ) -> Report:
         """Trains and measures every cell, names those that fail, and draws the plane.
 
+        Arguments:
+            study: Where all is kept.
+            seeds: How many.
+            cells: Of one of the presets.
+            configs: What :meth:`configurations` gives for them.
+
         Raises:
-            ValueError: If an option is wrong, a cell was begun with others, or none could be measured.
+            ValueError: If a cell was begun with other options, or none could be measured.
         """
-        configs = self.configurations(cells, seeds, study.device.type)
         asked, points = {}, {}
         for cell, seed in product(cells, range(seeds)):
             name = f"{cell['name']}-{seed}"
@@ -179,11 +187,10 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
     return found
 
 
-def _configuration(options: dict[str, Any]) -> dict[str, Any]:
+def _configuration(options: dict[str, Any], switches: Mapping[str, Switch]) -> dict[str, Any]:
     """What one cell trains, from its options as the command line takes them."""
     options = dict(options)
     args = [str(options.pop("model"))] if "model" in options else []
-    switches = flags()
     for key, value in options.items():
         if key in switches:
             args += switches[key](value)

@@ -21,7 +21,10 @@ from ppl_vae.pairs import find
 from ppl_vae.progress import say
 from ppl_vae.runs import Run
 
-__all__ = ["check_alone", "configuration", "flags", "free_folder", "train", "whole_corpus"]
+__all__ = ["Switch", "begun", "configuration", "flags", "new_folder", "train", "whole_corpus"]
+
+Switch = Callable[[Any], list[str]]
+"""From whether an option is on to what the command line says for it."""
 
 RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
 """Options that say what a nat of rate costs."""
@@ -175,14 +178,9 @@ def train(
     from ppl_vae.workflow import train as run_training
 
     if resume is not None:
-        check_alone(ctx)
-        begun = Run.open(resume).config
-        check_device(begun.get("device", "cpu"))
-        return run_training(begun, resume, resume=True)
+        return run_training(begun(ctx, resume), resume, resume=True)
     config = _configuration(ctx, model, guide, options)
-    names = "-".join(Path(config[kind]["name"]).stem for kind in ("model", "guide"))
-    folder = out or free_folder(f"runs/{names}-{time.strftime('%Y%m%d-%H%M%S')}")
-    Run.check_free(folder)
+    folder = new_folder(out, "-".join(Path(config[kind]["name"]).stem for kind in ("model", "guide")))
     return run_training(config, folder)
 
 
@@ -201,7 +199,7 @@ def configuration(args: Sequence[str]) -> dict[str, Any]:
         raise ValueError(error.format_message()) from error
 
 
-def flags() -> dict[str, Callable[[Any], list[str]]]:
+def flags() -> dict[str, Switch]:
     """The options of ``ppl-vae train`` that take no value, and what the command line says for whether they are on."""
 
     def arguments(option: click.Option, value: Any) -> list[str]:
@@ -288,22 +286,35 @@ def _configuration(ctx: click.Context, model: str | None, guide: str | None, opt
     return config
 
 
-def free_folder(name: str) -> Path:
-    """A folder that is not there yet: of two trainings begun in one second the later has a number behind its name."""
-    names = chain([name], (f"{name}-{number}" for number in count(2)))
-    return next(path for path in map(Path, names) if not path.exists())
-
-
-def check_alone(ctx: click.Context) -> None:
-    """Refuses other options beside ``--resume``.
+def new_folder(out: Path | None, what: str) -> Path:
+    """The folder of a new run: the one asked for, or one below ``runs`` named after what is trained and the time.
 
     Raises:
-        click.UsageError: Naming them.
+        ValueError: If it holds a run already.
+    """
+    if out is None:
+        name = f"runs/{what}-{time.strftime('%Y%m%d-%H%M%S')}"
+        # Of two trainings begun in one second the later has a number behind its name.
+        names = chain([name], (f"{name}-{number}" for number in count(2)))
+        return next(path for path in map(Path, names) if not path.exists())
+    Run.check_free(out)
+    return out
+
+
+def begun(ctx: click.Context, resume: Path) -> dict[str, Any]:
+    """The configuration of a run that ``--resume`` names, once it is known that it stands alone and its device is here.
+
+    Raises:
+        click.UsageError: Naming other options beside it, or the device.
+        ValueError: If the folder is no run.
     """
     others = [p for p in ctx.command.get_params(ctx) if p.name not in ("resume", "as_json")]
     named = [p.opts[0] for p in others if was_given(ctx, p.name)]
     if named:
         raise click.UsageError(f"--resume takes up a run as it was begun; leave out {', '.join(named)}", ctx)
+    config = Run.open(resume).config
+    check_device(config.get("device", "cpu"))
+    return config
 
 
 def was_given(ctx: click.Context, name: str | None) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import logsumexp
@@ -37,13 +39,6 @@ CHANNEL_LEVELS = np.linspace(-3, 3, 30)
 
 FLIP = 0.02
 """Of a pixel of :func:`rectangles`."""
-
-LAWS = {
-    "gaussians": lambda x: gaussians_log_density(x),
-    "manifold": lambda x: curve_log_density(x),
-    "rectangles": lambda x: rectangle_log_density(x),
-}
-"""Log-densities of data of a corpus under the law they were drawn from, where it has a density that is known."""
 
 _TRAIN, _TEST = 10_000, 2_000
 _SEED = 20_210_517
@@ -243,3 +238,11 @@ def _split(values: np.ndarray, labels: np.ndarray | None, names: tuple[str, ...]
     whole = Arrays(values.astype(np.float32), None if labels is None else labels.astype(np.int64))
     rows = np.arange(len(whole))
     return RawArrays({"train": whole.take(rows[:_TRAIN]), "test": whole.take(rows[_TRAIN:])}, names)
+
+
+LAWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "gaussians": gaussians_log_density,
+    "manifold": curve_log_density,
+    "rectangles": rectangle_log_density,
+}
+"""Log-densities of data of a corpus under the law they were drawn from, where it has a density that is known."""
