@@ -100,6 +100,11 @@ def _checked(where: str, array: NDArray[Any], notes: list[str]) -> NDArray[np.fl
     if array.ndim == 1:
         array = array[:, None]
         notes.append(f"{where} has a single axis: every number is a datum, of shape (1,)")
+    if array.ndim == 4 and array.shape[3] in (3, 4) and array.shape[1] == array.shape[2] > 4:
+        notes.append(
+            f"{where} has data of shape {array.shape[1:]}, which models of pictures read as {array.shape[1]} channels; "
+            "if it is colours that come last, save numpy.moveaxis(array, -1, 1)"
+        )
     with np.errstate(over="ignore"):
         values = np.array(array, dtype=np.float32, order="C")
     finite = np.isfinite(values).reshape(len(values), -1).all(1)

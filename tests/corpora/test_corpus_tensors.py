@@ -186,6 +186,11 @@ class TestArrays:
         assert corpus.train.shape[1:] == (1,)
         assert any("a single axis: every number is a datum, of shape (1,)" in note for note in corpus.notes)
 
+    @pytest.mark.parametrize(("shape", "told"), [((8, 8, 3), True), ((3, 8, 8), False), ((8, 8), False)])
+    def test_colours_that_come_last_are_told(self, tmp_path: Path, shape: tuple[int, ...], told: bool) -> None:
+        np.save(tmp_path / "x.npy", np.random.default_rng(0).random((20, *shape)))
+        assert any("read as 8 channels" in note for note in load_corpus(str(tmp_path / "x.npy")).notes) is told
+
     def test_large_whole_numbers_are_rounded_with_a_note(self, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", np.full((5, 1), -(2**24) - 1))
         assert any("beyond 16,777,216" in note for note in load_corpus(str(tmp_path / "x.npy")).notes)
