@@ -39,7 +39,7 @@ def words_for_errors() -> Iterator[None]:
         raise
     except KeyboardInterrupt as error:
         if isinstance(error, Interrupted):
-            say(f"stopped: the last whole epoch and the best state are saved; go on with {error}")
+            say(f"stopped: what was done is saved, a training up to its last whole epoch; go on with {error}")
         else:
             say("stopped")
         sys.exit(143 if _terminated else 130)
