@@ -22,25 +22,32 @@ GUIDES = {"linear_counts": "e1", "deep_frequencies": "e2", "linear_frequencies":
 PAPER: dict[str, Any] = {"schedule": [(1000, 1), (500, 10)]}
 OURS = PAPER | {"patience": 15, "optimizer": "AdamW", "weight_decay": 0.1}
 SHORT = {"decay": "cosine", "optimizer": "AdamW", "weight_decay": 0.1}
-LINEAR: dict[str, dict[str, Any]] = {
-    "linear_counts": SHORT | {"schedule": [(50, 1)], "learning_rate": 3e-3, "patience": 15},
-    "deep_frequencies": SHORT | {"schedule": [(100, 1)], "learning_rate": 1e-3, "patience": 15},
-    "linear_frequencies": SHORT | {"schedule": [(50, 1)], "learning_rate": 1e-2, "patience": 15},
+KINDS = ("linear decoder, up to 16 bits", "linear decoder, longer codes", "hidden layers")
+Recipes = dict[str, dict[str, dict[str, Any]]]
+"""How pairs are trained: by one of the kinds above, and by guide."""
+
+
+def shorter(epochs: tuple[int, int, int], rates: tuple[float, float, float], patience: int) -> dict[str, Any]:
+    """Recipes of the three guides."""
+    return {
+        guide: SHORT | {"schedule": [(length, 1)], "learning_rate": rate, "patience": patience}
+        for guide, length, rate in zip(GUIDES, epochs, rates, strict=True)
+    }
+
+
+# A deep guide takes small steps, or its bits saturate. Under few bits it is long until anything is learned by heart;
+# hidden layers have learned the training documents some epochs after they fit best.
+SHORTER: Recipes = {
+    KINDS[0]: shorter((100, 160, 50), (3e-3, 1e-3, 1e-2), 15),
+    KINDS[1]: shorter((50, 100, 50), (3e-3, 1e-3, 1e-2), 15),
+    KINDS[2]: shorter((25, 30, 25), (3e-3, 1e-3, 3e-3), 8),
 }
-"""How guides are trained under a linear decoder in less time: a deep guide takes small steps, or its bits saturate."""
-HIDDEN: dict[str, dict[str, Any]] = {
-    "linear_counts": SHORT | {"schedule": [(25, 1)], "learning_rate": 3e-3, "patience": 8},
-    "deep_frequencies": SHORT | {"schedule": [(30, 1)], "learning_rate": 1e-3, "patience": 8},
-    "linear_frequencies": SHORT | {"schedule": [(25, 1)], "learning_rate": 3e-3, "patience": 8},
-}
-"""And under one with hidden layers, which has learned the training documents by heart some epochs later."""
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "seeds": 1,
         "bits": (4,),
         "hidden": (0,),
-        "recipes": {guide: {"schedule": [(3, 1)]} for guide in GUIDES},
-        "recipes_hidden": {},
+        "recipes": dict.fromkeys(KINDS, dict.fromkeys(GUIDES, {"schedule": [(3, 1)]})),
         "estimators": ("auto",),
         "corpus": "docstrings",
         "vocabulary": 200,
@@ -49,8 +56,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": 1,
         "bits": (8, 64),
         "hidden": (0, 1),
-        "recipes": LINEAR,
-        "recipes_hidden": HIDDEN,
+        "recipes": SHORTER,
         "estimators": ("auto",),
         "corpus": "20news",
         "vocabulary": 10_000,
@@ -59,8 +65,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": 3,
         "bits": (8, 16, 32, 64),
         "hidden": (0, 1, 2),
-        "recipes": dict.fromkeys(GUIDES, OURS),
-        "recipes_hidden": dict.fromkeys(GUIDES, OURS),
+        "recipes": dict.fromkeys(KINDS, dict.fromkeys(GUIDES, OURS)),
         "estimators": ("arm", "auto"),
         "corpus": "20news",
         "vocabulary": 10_000,
@@ -94,7 +99,8 @@ def printed(split: str, bits: int, hidden: int, guide: str) -> float | None:
 def config(bits: int, hidden: int, guide: str, estimator: str, seed: int, **what: Any) -> dict[str, Any]:
     """What ``ppl-vae train models/text.py`` would be told: early stopping for us, the whole schedule for the paper."""
     paper = estimator == "arm"
-    settings = (PAPER if paper else what["recipes_hidden" if hidden else "recipes"][guide]) | {"seed": seed}
+    kind = KINDS[2 if hidden else 0 if bits <= 16 else 1]
+    settings = (PAPER if paper else what["recipes"][kind][guide]) | {"seed": seed}
     found = {"models": find("models", "text", own=False), "guides": find("guides", guide, own=False)}
     options = {"models": {"bits": bits, "hidden": hidden, "width": 512}, "guides": {}}
     return {
@@ -151,9 +157,8 @@ def run(
         bits: Lengths of the code.
         hidden: Numbers of hidden layers of the decoder.
         estimators: ``"arm"`` goes through the schedule whole, as the paper; others stop early and train again.
-        what: ``corpus``, its ``vocabulary``, and how each guide is trained, as
-            :class:`~ppl_vae.settings.Settings` has it: ``recipes`` under a linear decoder, ``recipes_hidden`` under
-            one with hidden layers.
+        what: ``corpus``, its ``vocabulary``, and ``recipes``: how each guide is trained under each kind of decoder,
+            as :class:`~ppl_vae.settings.Settings` has it.
     """
     what["device"] = study.device.type
     comparable = what["corpus"] == "20news" and what["vocabulary"] == 10_000
