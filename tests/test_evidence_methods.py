@@ -8,6 +8,7 @@ import pytest
 import torch
 from ppl_vae.guides.full import Full
 from ppl_vae.guides.mean_field import MeanField
+from ppl_vae.models.image import Image
 from ppl_vae.models.text import Text
 from scipy import integrate, stats
 
@@ -15,6 +16,7 @@ from ppl_vae.bits import bit_states
 from ppl_vae.evidence import Measurement, Schedule, measure, plan
 from ppl_vae.evidence.annealing import Annealer
 from ppl_vae.evidence.pareto import smoothed
+from ppl_vae.evidence.planning import AFFORDABLE
 from ppl_vae.evidence.quadrature import quadrature
 from ppl_vae.log_weight import log_joint
 from tests.pairs_in_small import LinearGaussian, documents
@@ -92,6 +94,12 @@ def bent(size):
             pyro.sample("x", dist.Normal(mean, 0.5).to_event(1), obs=x)
 
     return model
+
+
+def test_quadrature_counts_what_a_network_takes_at_every_node():
+    model, x = Image(2, channels=4, blocks=1, shape=(28, 28)), torch.rand(5, 28, 28)
+    assert "quadrature would take" in plan(model, x).why
+    assert 2**18 * (x.numel() + sum(p.numel() for p in model.parameters())) < AFFORDABLE  # its weights meet many pixels
 
 
 def test_a_kink_far_from_the_data_is_noticed():

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, get_args
 
-import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ppl_vae.batches import PackedCounts
 from ppl_vae.evidence.annealing import Schedule
 from ppl_vae.evidence.coordinates import Coordinates, one_prior
 from ppl_vae.evidence.gaussian import is_gaussian
 from ppl_vae.evidence.quadrature import NODES
+from ppl_vae.log_weight import run
 from ppl_vae.modes import evaluating
+from ppl_vae.randomness import kept_random_state
 from ppl_vae.sites import GuideSite, guide_sites
 
 __all__ = ["METHODS", "Method", "Plan", "cheap", "data_block", "not_flat", "obstacle", "plan"]
@@ -148,8 +150,9 @@ def _too_dear(model: Program, x: Any, sites: list[GuideSite]) -> str | None:
     if reason is None:
         nodes = 2 ** (18 if Coordinates(model, x).dimensions == 2 else 14)
         cells = x.vocabulary + len(x) if isinstance(x, PackedCounts) else len(x) * x[0].numel()
-        if isinstance(model, torch.nn.Module):
-            cells += sum(p.numel() for p in model.parameters())  # a network meets each of them at every node
+        with FlopCounterMode(display=False) as counter, evaluating(model), kept_random_state():
+            run(model, (x[:1],), {}, draws=1)
+        cells += counter.get_total_flops() // 2  # what a network takes at every node
         if nodes * cells > AFFORDABLE:
             return f"quadrature would take {nodes * cells:.1g} evaluations, and is only done when asked for"
     return reason
