@@ -55,9 +55,7 @@ class Frechet:
         own, first, second = self.count
         table.add_row(f"{own} {self.pictures}", f"{first} {self.reference}", f"{self.distance:.4g}")
         table.add_row(f"{second} {self.others}", f"{first} {self.reference}", f"{self.same:.4g}")
-        table.caption = (
-            "lower is nearer; the second line is for a measure: no two sets are at 0, the less so the fewer they are"
-        )
+        table.caption = "lower is nearer, and never 0; the second line is for a measure"
         console = Console(width=100)
         with console.capture() as captured:
             console.print(table)
