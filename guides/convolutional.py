@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from torch import nn
 
 from ppl_vae.convolutions import ConvolutionalEncoder
-from ppl_vae.dcgan import Downwards
+from ppl_vae.dcgan import encoder
 from ppl_vae.guide import Factorised
 
 
@@ -23,7 +24,7 @@ class Convolutional(Factorised):
         network: Three convolutions and the blocks, or a GAN's discriminator without its normalisation over the batch.
 
     Raises:
-        ValueError: If the data are no pictures.
+        ValueError: If the data are no pictures, or there is no such network.
     """
 
     def __init__(
@@ -34,9 +35,8 @@ class Convolutional(Factorised):
         blocks: int = 4,
         network: Literal["residual", "discriminator"] = "residual",
     ) -> None:
-        def encoder(outputs: int) -> nn.Module:
-            if network == "discriminator":
-                return Downwards(x, outputs, channels)
-            return ConvolutionalEncoder(x, outputs, channels, blocks)
+        def read(outputs: int) -> nn.Module:
+            residual = partial(ConvolutionalEncoder, x, outputs, channels, blocks)
+            return encoder(network, x, outputs, channels, residual=residual)
 
-        super().__init__(model, x, encoder)
+        super().__init__(model, x, read)

@@ -9,7 +9,7 @@ from torch import Tensor
 from zuko.distributions import DiagNormal, NormalizingFlow
 from zuko.transforms import ComposedTransform
 
-from ppl_vae.dcgan import Downwards
+from ppl_vae.dcgan import encoder
 from ppl_vae.flows import Flowed, autoregressive_steps
 from ppl_vae.guide import AmortisedGuide, reshaped
 from ppl_vae.networks import Sum
@@ -56,7 +56,7 @@ class Flow(AmortisedGuide):
             raise ValueError(f"transforms, units and context are at least 1, got {transforms}, {units} and {context}")
         self.context, size = context, self.latent.size
         outputs = 2 * size + context
-        self.encoder = Sum(x, outputs, layers, width) if network == "dense" else Downwards(x, outputs, channels)
+        self.encoder = encoder(network, x, outputs, channels, dense=lambda: Sum(x, outputs, layers, width))
         self.steps = autoregressive_steps(size, transforms, units, context)
 
     def members(self, part: Tensor) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pyro.distributions import LowRankMultivariateNormal
 from torch import Tensor
 
-from ppl_vae.dcgan import Downwards
+from ppl_vae.dcgan import encoder
 from ppl_vae.guide import AmortisedGuide, reshaped
 from ppl_vae.networks import Sum
 
@@ -49,7 +49,7 @@ class LowRank(AmortisedGuide):
         self.rank = rank
         self.family = f"normals of covariance diagonal plus rank {rank}"
         outputs = self.latent.size * (2 + rank)
-        self.encoder = Sum(x, outputs, layers, width) if network == "dense" else Downwards(x, outputs, channels)
+        self.encoder = encoder(network, x, outputs, channels, dense=lambda: Sum(x, outputs, layers, width))
 
     def members(self, part: Tensor) -> dict[str, Any]:
         size = self.latent.size

@@ -56,7 +56,8 @@ class GanGaussian(PyroModule):
         self.generator = Generator(latents, shape, channels, frozen=True)
         if generator:
             file = Path(generator)
-            fill(self.generator, read_tensors(file), str(file), "generator", "give --latents and --channels as it has")
+            remedy = "give --latents and --channels as it has, and pictures like its own (--picture-size, --corpus)"
+            fill(self.generator, read_tensors(file), str(file), "generator", remedy)
         self.noise = Noise(sigma, self.shape, latents, scale, floor)
 
     def forward(self, x: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ppl_vae.convolutions import picture
 
-__all__ = ["Downwards", "FrozenBatchNorm", "Generator"]
+__all__ = ["Downwards", "FrozenBatchNorm", "Generator", "encoder"]
 
 SMALL = 4
 """The side down to which pictures are halved."""
@@ -124,6 +124,25 @@ class Downwards(nn.Module):
         h = self.layers(x.reshape(-1, *self.shape).to(self.last.weight.dtype))
         result: Tensor = self.last(h.flatten(1))
         return result
+
+
+def encoder(network: str, x: Any, outputs: int, channels: int, **others: Callable[[], nn.Module]) -> nn.Module:
+    """What a guide reads the data by: a discriminator's convolutions, or one of the guide's other networks.
+
+    Arguments:
+        network: ``"discriminator"``, or the name of another.
+        x: An example of the data.
+        outputs: Width of the result.
+        channels: Of the discriminator's first layer.
+        others: What makes each of the other networks, by name.
+
+    Raises:
+        ValueError: If there is no network of this name.
+    """
+    kinds = others | {"discriminator": lambda: Downwards(x, outputs, channels)}
+    if network not in kinds:
+        raise ValueError(f"network must be one of {', '.join(kinds)}, got {network!r}")
+    return kinds[network]()
 
 
 def _initialised(module: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 from unittest import mock
@@ -45,18 +45,20 @@ class ClassifierFeatures:
         network: From pictures to the layer before its rectifier.
         head: From the layer to logits of the classes.
         title: Of the pictures it was trained on.
+        state: Digest of its tensors, since figures by two trainings cannot be compared.
         accuracy: Share of test pictures that it classifies right; None if none were there.
     """
 
     network: Downwards
     head: nn.Linear
     title: str
+    state: str
     accuracy: float | None = None
 
     @property
     def name(self) -> str:
         """What figures are named by."""
-        return f"{self.title} classifier, {self.head.in_features} features"
+        return f"{self.title} classifier {self.state[:8]}, {self.head.in_features} features"
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
@@ -84,7 +86,7 @@ def classifier(
         labels: Class ids, ``(data,)``.
         title: Of the pictures, by which all figures are named.
         file: Where it is kept; None keeps it nowhere.
-        test: Pictures and labels that it was not trained on.
+        test: Pictures and labels that it was not trained on, and is tested on once it is trained.
         seed: Of its weights and the order of pictures.
 
     Raises:
@@ -104,7 +106,8 @@ def classifier(
             "shape": list(x.shape[1:]),
             "classes": count,
             "seed": seed,
-            "mean": x.double().mean().item(),
+            # Exact, so that the number of threads does not change it; in blocks, since it takes twice the memory.
+            "sum": sum(int((255 * part).round().long().sum()) for part in x.split(1_000)),
         }
         kept = Checkpoint.read(file) if file is not None and file.exists() else None
         if kept is not None:
@@ -115,11 +118,13 @@ def classifier(
             _fit(parts, x, labels)
     network, head = parts["network"], parts["head"]
     assert isinstance(network, Downwards) and isinstance(head, nn.Linear)
-    found = ClassifierFeatures(network, head, title)
+    found = ClassifierFeatures(network, head, title, Checkpoint(parts.state_dict(), {}).digest)
+    if kept is not None:
+        return replace(found, accuracy=kept.state["accuracy"])
     accuracy = None if test is None else (found.classes(test[0]) == test[1]).double().mean().item()
-    if kept is None and file is not None:
+    if file is not None:
         Checkpoint(parts.state_dict(), {"of": of, "accuracy": accuracy, "title": title}).write(file)
-    return ClassifierFeatures(network, head, title, accuracy)
+    return replace(found, accuracy=accuracy)
 
 
 def _fit(parts: nn.ModuleDict, x: Tensor, labels: Tensor) -> None:

@@ -25,11 +25,11 @@ BLOCK = 500
 
 @dataclass(frozen=True)
 class Frechet:
-    """A Frechet distance, with that of two sets of the same law for a measure.
+    """A Frechet distance, with that of other pictures from the same reference for a measure.
 
     Arguments:
         distance: Between the pictures of a run and the reference.
-        same: Between the reference and others of its law.
+        same: Between the reference and others of its kind: another split, or further draws of the same model.
         features: What they are features of, in words.
         pictures: Of the run, in words.
         reference: In words.
@@ -55,9 +55,7 @@ class Frechet:
         own, first, second = self.count
         table.add_row(f"{own} {self.pictures}", f"{first} {self.reference}", f"{self.distance:.4g}")
         table.add_row(f"{second} {self.others}", f"{first} {self.reference}", f"{self.same:.4g}")
-        table.caption = (
-            "lower is nearer; sets from one law are apart by the second line, the more so the fewer they are"
-        )
+        table.caption = "lower is nearer, and never 0; the second line is for a measure"
         console = Console(width=100)
         with console.capture() as captured:
             console.print(table)
@@ -106,12 +104,12 @@ def measure_frechet(
         def taken(batches: Iterable[Tensor], tick: Callable[[int], None] = reporter.advance) -> Moments:
             found = Moments()
             for batch in batches:
-                found.add(by(batch))
+                found.add(by(batch.to(x.device)))
                 tick(len(batch))
             return found
 
         def drawn(run: Opened) -> Moments:
-            return taken(drawn_pictures(run.pair.model, x, images, means=means, block=BLOCK))
+            return taken(drawn_pictures(run.pair.model, run.splits["train"], images, means=means, block=BLOCK))
 
         own = drawn(opened)
         if other is None:
@@ -134,7 +132,8 @@ def measure_frechet(
         others,
         (own.count, first.count, second.count),
     )
-    name = f"frechet-{split if other is None else other.run.folder.resolve().name}"
+    # Runs of one name may lie in many folders, and one folder may be trained again.
+    name = f"frechet-{split if other is None else f'{other.run.folder.resolve().name}-{other.pair.state[:8]}'}"
     opened.run.write_json(f"{name}-{features}{'-means' if means else ''}.json", found.to_json())
     return found
 

@@ -120,7 +120,7 @@ class _Fit:
         # Also after retraining on both: what a guide learns must still be judged on data kept from it.
         self.train, validation = (getattr(opened.corpus, s).to(config["device"]) for s in ("train", "validation"))
         self.validation = validation if len(validation) else None
-        self.pair = Pair.build(config | {"guide": guide}, self.train)
+        self.pair = Pair.build(config | {"guide": guide}, self.train, kept=True)
         self.pair.model.load_state_dict(opened.pair.model.state_dict())
         if self.own:
             self.pair.guide.load_state_dict(opened.pair.guide.state_dict())

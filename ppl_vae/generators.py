@@ -15,6 +15,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from ppl_vae.convolutions import picture
 from ppl_vae.dcgan import Downwards, Generator
 from ppl_vae.losses import NonFiniteError
 from ppl_vae.optimizers import kept_optimizer, restore_optimizer
@@ -23,7 +24,7 @@ from ppl_vae.randomness import kept_random_state, random_states, set_random_stat
 from ppl_vae.runs import Checkpoint, Interrupted, Run
 from ppl_vae.sharpness import pixels
 from ppl_vae.sheets import show_sheet
-from ppl_vae.workflow import load_data
+from ppl_vae.workflow import read_config
 
 __all__ = ["FILE", "GanSettings", "Trained", "fit_generator", "train_generator"]
 
@@ -255,7 +256,7 @@ class _Gan:
             restore_optimizer(self.optimizers[name], self.good.part(f"optimizer_{name}"), self.good.state[name])
         set_random_states(self.good.part("random"))
         self.epoch = self.good.state["epoch"]
-        self.rows = self.run.metrics("train-metrics")[: self.epoch]
+        self.rows = self.run.metrics("train-metrics", self.epoch)
 
 
 def _checked(x: Any, settings: GanSettings) -> Tensor:
@@ -272,6 +273,8 @@ def _checked(x: Any, settings: GanSettings) -> Tensor:
         raise ValueError(f"{len(x)} pictures are no batch of {settings.batch_size}; lower --batch-size")
     with torch.device("meta"):
         Generator(settings.latents, x.shape[1:], settings.channels)
+    if (colours := picture(x.shape[1:])[0]) not in (1, 3):
+        raise ValueError(f"a generator makes pictures of 1 or 3 colours, these have {colours}; save them so")
     return x
 
 
@@ -309,7 +312,7 @@ def train_generator(config: dict[str, Any], folder: Path, *, resume: bool = Fals
     missing = [key for key in ("generator", "corpus", "device") if key not in config]
     if missing:
         raise ValueError(f"{folder} holds no training of a generator: its configuration lacks {', '.join(missing)}")
-    settings, corpus = GanSettings(**config["generator"]), load_data(config)
+    settings, corpus = read_config(config, folder, "generator", GanSettings)
     x = _checked(corpus.train, settings)
     run = Run.open(folder) if resume else Run.create(folder, config | {"fingerprint": corpus.fingerprint})
     say(f"generator of {settings.latents} latents: {len(x)} pictures of {tuple(x.shape[1:])}; run {folder}")

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +23,13 @@ class Noise(nn.Module):
     unless a floor holds it.
 
     Arguments:
-        sigma: A positive number, as text, which stays; ``"learned"``, a scalar; ``"vector"``, an output of the decoder;
-            or ``"schedule:FILE"``, the trace of a run that learned a scalar: its folder, or its metrics file.
+        sigma: A positive number, as text, which stays, even where a state of other noise is loaded; ``"learned"``, a
+            scalar; ``"vector"``, an output of the decoder; or ``"schedule:FILE"``, the trace of a run that learned a
+            scalar: its folder, or its metrics file.
         shape: Of a datum.
         features: Width of what the decoder makes the mean from; ``vector`` needs it.
-        start: Where a learned sigma starts.
-        floor: Added to a learned sigma, which cannot fall below it.
+        start: Where a learned sigma starts; one that is not above the floor is how far above it.
+        floor: Added to what is learned, so that sigma cannot fall below it.
 
     Shapes:
         Features ``(..., features)`` to sigma, ``(..., *shape)`` for ``vector`` and ``()`` otherwise.
@@ -58,7 +60,7 @@ class Noise(nn.Module):
         self.kind, colon, where = str(sigma).partition(":")
         self.shape, self.floor, self.trace = tuple(shape), floor, list[float]()
         self._last: Tensor | None = None
-        first = torch.tensor(float(start)).log()
+        first = torch.tensor(float(start - floor if start > floor else start)).log()
         if self.kind == "learned" and not colon:
             self.log_scale = nn.Parameter(first)
         elif self.kind == "vector" and not colon and features is not None:
@@ -81,6 +83,12 @@ class Noise(nn.Module):
         if self.training:
             self._last = sigma.detach()
         return sigma
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        name = f"{prefix}log_scale"
+        if self.kind == "fixed" and name in state_dict:
+            state_dict = state_dict | {name: self.log_scale}
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
 
     def at(self, position: float) -> None:
         """Goes where training is, counted in epochs: between the epochs of a trace the logarithm of sigma is linear."""

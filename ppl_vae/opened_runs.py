@@ -93,6 +93,6 @@ def open_run(folder: Path) -> Opened:
     name, state = run.best_state()
     if name == "retrain-best":
         splits["train"] = concatenate([splits["train"], splits.pop("validation")])
-    pair = Pair.build(config, splits["train"])
+    pair = Pair.build(config, splits["train"], kept=True)
     pair.state = Checkpoint.into(run.checkpoint(name), pair.model, pair.guide).digest
     return Opened(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus, state)

@@ -10,7 +10,7 @@ import click
 from ppl_vae.devices import device_option
 from ppl_vae.measuring_commands import measuring, with_json
 from ppl_vae.searching_commands import COMMANDS
-from ppl_vae.training_command import begun, new_folder, whole_corpus
+from ppl_vae.training_command import begun, new_folder, was_given, whole_corpus
 
 __all__ = ["COMMANDS"]
 
@@ -96,11 +96,18 @@ COMMANDS.append(generator)
 def frechet(folder: Path, split: str, count: int, **how: Any) -> Any:
     """Measure the Frechet distance of pictures that a trained RUN's model draws, from data or from another run's.
 
-    Beside it stands the distance between two sets of one law, which is not 0 either. A figure means something only with
-    its features: it is the FID with Inception's alone, which takes pip install 'ppl-vae[fid]' and the weights. The
-    classifier is trained on the run's training pictures, which needs labels, and kept in RUN/classifier.safetensors.
-    Writes frechet-REFERENCE-FEATURES.json into the run.
+    Beside it stands that of training pictures from those of the split (or of test pictures, with --split train), or of
+    further draws of the other run: it is not 0 either. A figure means something only with its features: it is the FID
+    with Inception's alone, which takes pip install 'ppl-vae[fid]' and the weights. The classifier is trained on the
+    run's training pictures, which needs labels, and kept in RUN/classifier.safetensors: only figures by the same one
+    can be compared, and its name has its digest. Writes frechet-REFERENCE-FEATURES.json into the run.
     """
+    ctx = click.get_current_context()
+    if how["against"] is not None and (idle := [n for n in ("split", "count") if was_given(ctx, n)]):
+        named = ", ".join(f"--{'data' if name == 'count' else name}" for name in idle)
+        raise click.UsageError(f"with --against both sets are drawn by models; leave out {named}", ctx)
+    if how["weights"] is not None and how["features"] != "inception":
+        raise click.UsageError("--weights are those of Inception: add --features inception, or leave them out", ctx)
     from ppl_vae.frechet_runs import measure_frechet
 
     return measure_frechet(folder, split, count, **how)

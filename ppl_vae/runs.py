@@ -161,7 +161,7 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -260,8 +260,12 @@ class Run:
         with open(self.checkpoint(name), "rb") as file:
             return name, hashlib.file_digest(file, "sha256").hexdigest()
 
-    def metrics(self, name: str = "metrics") -> list[dict[str, Any]]:
-        """The rows of training so far; a last line cut short by a crash is left out."""
+    def metrics(self, name: str = "metrics", epochs: int | None = None) -> list[dict[str, Any]]:
+        """The rows of training so far, or those of so many epochs; a last line cut short by a crash is left out.
+
+        Raises:
+            ValueError: If there are fewer.
+        """
         path = self.folder / f"{name}.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         rows = []
@@ -270,7 +274,11 @@ class Run:
                 rows.append(json.loads(line))
             except json.JSONDecodeError:
                 break
-        return rows
+        if len(rows) < (epochs or 0):
+            raise ValueError(
+                f"{path} has {len(rows)} of {epochs} epochs; restore it, or delete the checkpoints to train again"
+            )
+        return rows[:epochs]
 
     def write_metrics(self, rows: list[dict[str, Any]], name: str = "metrics") -> None:
         atomic_write(self.folder / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ppl_vae.evidence.importance import rows_at_once
 from ppl_vae.log_weight import check_cover, log_proposal, run
 from ppl_vae.losses import NonFiniteError, Objective
 from ppl_vae.modes import evaluating
@@ -76,5 +77,7 @@ class Sleep(Objective):
 
     def validate(self, model: Program, guide: Program, x: Any) -> dict[str, float]:
         """The mean over pairs that are the same at every call from one random state, in nats a pair."""
+        rows = max(1, rows_at_once(x) // VALIDATION_DRAWS)
         with evaluating(model, guide):
-            return {"conditional": self._scores(model, guide, x, VALIDATION_DRAWS).mean().item()}
+            parts = [self._scores(model, guide, x[k : k + rows], VALIDATION_DRAWS) for k in range(0, len(x), rows)]
+        return {"conditional": torch.cat(parts).mean().item()}

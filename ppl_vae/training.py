@@ -85,6 +85,7 @@ class Trainer:
         self.best_epoch = 0
         self.rows: list[dict[str, Any]] = []
         self._good: Checkpoint | None = None
+        self._saved: Checkpoint | None = None
         self._best: Checkpoint | None = None
 
     def fit(self, train: Any, validation: Any | None, epochs: int | None = None) -> None:
@@ -236,11 +237,14 @@ class Trainer:
         return Checkpoint(tensors, state | {"optimizer": rest})
 
     def _save(self) -> None:
+        if self._good is self._saved:
+            return  # a finished training is read again and again, perhaps from a full disk
         if self._best is not None:
             self._best.write(self.run.checkpoint(f"{self.name}-best"))
         if self._good is not None:
             self.run.write_metrics(self.rows[: self._good.state["epoch"]], f"{self.name}-metrics")
             self._good.write(self.run.checkpoint(f"{self.name}-last"))
+        self._saved = self._good
 
     def resume(self) -> bool:
         """Takes up the last saved state, if there is one, exactly: the rest goes as if never interrupted."""
@@ -252,13 +256,8 @@ class Trainer:
         set_random_states(kept.part("random"))
         self.epoch, self.best, self.best_epoch = (kept.state[key] for key in ("epoch", "best", "best_epoch"))
         self.objective.state = kept.state.get("objective", {})
-        self.rows = self.run.metrics(f"{self.name}-metrics")[: self.epoch]
-        if len(self.rows) < self.epoch:
-            raise ValueError(
-                f"{self.run.folder / self.name}-metrics.jsonl has {len(self.rows)} of {self.epoch} epochs; restore it, "
-                "or delete the checkpoints to train again"
-            )
-        self._good = kept
+        self.rows = self.run.metrics(f"{self.name}-metrics", self.epoch)
+        self._good = self._saved = kept
         return True
 
     def restore_best(self) -> None:

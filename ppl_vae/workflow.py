@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyro
 import torch
@@ -35,7 +35,7 @@ from ppl_vae.sleep import Sleep
 from ppl_vae.summary import Split, Summary
 from ppl_vae.training import NOTHING, Trainer
 
-__all__ = ["Pair", "load_data", "make_objective", "train"]
+__all__ = ["Pair", "load_data", "make_objective", "read_config", "train"]
 
 SUPPORTS = (
     (constraints.boolean, "zeros and ones"),
@@ -43,6 +43,7 @@ SUPPORTS = (
     (constraints.unit_interval, "numbers from 0 to 1"),
 )
 """What data a family takes, in words."""
+S = TypeVar("S")
 KINDS: tuple[Kind, ...] = ("models", "guides")
 
 
@@ -63,8 +64,13 @@ class Pair:
     state: str = ""
 
     @classmethod
-    def build(cls, config: dict[str, Any], train: Any) -> Pair:
+    def build(cls, config: dict[str, Any], train: Any, *, kept: bool = False) -> Pair:
         """Builds a fresh pair from the configuration, with parameters drawn from its seed.
+
+        Arguments:
+            config: As :func:`train` takes it.
+            train: The data.
+            kept: Whether a checkpoint is to follow: files of tensors that have gone are then not missed.
 
         Raises:
             ValueError: If the model does not take this kind of data, or the guide not this model.
@@ -73,7 +79,8 @@ class Pair:
         if model.data is not (PackedCounts if isinstance(train, PackedCounts) else torch.Tensor):
             raise ValueError(f"model {model.name} reads {model.data.__name__}, but the data are {type(train).__name__}")
         torch.manual_seed(config["settings"]["seed"])
-        built = _build(model, (), config["model"]["options"] | model.facts(train))
+        given = {k: v for k, v in config["model"]["options"].items() if not (kept and _gone(v))}
+        built = _build(model, (), given | model.facts(train))
         device = torch.device(config["device"])
         built.to(device)
         check_fit(built, train[:2])
@@ -86,14 +93,22 @@ class Pair:
         return cls(built, q, f"{model.name} with {guide.name}" + (f" ({', '.join(options)})" if options else ""))
 
     @classmethod
-    def begin(cls, config: dict[str, Any], train: Any) -> Pair:
+    def begin(cls, config: dict[str, Any], train: Any, *, kept: bool = False) -> Pair:
         """Builds a pair as a training finds it: fresh, or as the run that the configuration names as its start left it.
 
+        Where a checkpoint is to follow, that run is not needed any more.
+
         Raises:
-            ValueError: As by :meth:`build`; if that run has no trained state, or is of a pair with other tensors.
+            ValueError: As by :meth:`build`; if that run has gone or has no trained state, or is of a pair with other
+                tensors.
         """
-        pair = cls.build(config, train)
-        if config.get("start"):
+        pair = cls.build(config, train, kept=kept)
+        if config.get("start") and not kept:
+            if not Path(config["start"]).exists():
+                raise ValueError(
+                    f"this training begins with the pair of {config['start']} (--start), which has gone; put it back, "
+                    "or start a new run"
+                )
             run = Run.open(Path(config["start"]))
             pair.state = Checkpoint.into(run.checkpoint(run.best_state()[0]), pair.model, pair.guide).digest
         return pair
@@ -104,6 +119,11 @@ def _unchanged(definition: Definition, known: dict[str, Any]) -> Definition:
     if not definition.shipped and known.get("sha256", definition.sha256) != definition.sha256:
         raise ValueError(f"{definition.file} has changed since the run began; restore it, or start a new run")
     return definition
+
+
+def _gone(option: Any) -> bool:
+    """Whether an option is a file of tensors that is no longer there."""
+    return isinstance(option, str) and option.endswith(".safetensors") and not Path(option).exists()
 
 
 def _build(definition: Definition, args: tuple[Any, ...], options: dict[str, Any]) -> torch.nn.Module:
@@ -130,6 +150,27 @@ def load_data(config: dict[str, Any]) -> Corpus:
     return corpus
 
 
+def read_config(config: dict[str, Any], folder: Path, key: str, kind: Callable[..., S]) -> tuple[S, Corpus]:
+    """The settings of a configuration and its corpus, whose notes are said.
+
+    Arguments:
+        config: The configuration.
+        folder: Of its run.
+        key: Of the settings.
+        kind: What they are made into.
+
+    Raises:
+        ValueError: If one is unknown or out of range, or the data have changed.
+    """
+    try:
+        settings, corpus = kind(**config[key]), load_data(config)
+    except TypeError as error:
+        raise ValueError(f"{folder / 'config.json'} does not fit this version of the program: {error}") from error
+    for note in corpus.notes:
+        say(f"note: {note}")
+    return settings, corpus
+
+
 def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summary:
     """Trains a pair, or takes up a training where it was left, and measures the best state.
 
@@ -149,16 +190,10 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
     missing = [key for key in needed if key not in config]
     if missing:
         raise ValueError(f"the configuration lacks {', '.join(missing)}; restore {folder / 'config.json'}")
-    try:
-        settings = Settings(**config["settings"])
-        corpus = load_data(config)
-    except TypeError as error:
-        raise ValueError(f"{folder / 'config.json'} does not fit this version of the program: {error}") from error
-    for note in corpus.notes:
-        say(f"note: {note}")
+    settings, corpus = read_config(config, folder, "settings", Settings)
     device = torch.device(config["device"])
     splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
-    pair = Pair.begin(config, splits["train"])
+    pair = Pair.begin(config, splits["train"], kept=resume and Run(folder).checkpoint("train-last").exists())
     check_support(pair.model, splits)
     objective, how = make_objective(config, pair, settings, splits["train"][:2])
     if not any(parameter.requires_grad for parameter in objective(pair.model, pair.guide).parameters()):
@@ -248,7 +283,7 @@ def _train_and_measure(
     trainer.fit(splits["train"], validation)
     if config["retrain"] and validation is not None:
         everything = concatenate([splits["train"], splits["validation"]])
-        pair = Pair.begin(config, everything)
+        pair = Pair.begin(config, everything, kept=resume and run.checkpoint("retrain-last").exists())
         objective.state = fresh
         again = Trainer(pair.model, pair.guide, objective, run, settings, name="retrain")
         if not (resume and again.resume()):

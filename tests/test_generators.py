@@ -1,6 +1,8 @@
 """Training a generator: what it leaves, resuming bit for bit, and what is refused."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,25 @@ def test_an_interrupted_training_ends_bit_for_bit_as_one_never_interrupted(tmp_p
         assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in two.items() if k != "seconds"}
 
 
+def test_a_history_that_is_short_is_told(tmp_path):
+    fitted(tmp_path / "r")
+    metrics = tmp_path / "r" / "train-metrics.jsonl"
+    for lines in (1, 0):
+        metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:lines]))
+        with pytest.raises(ValueError, match=f"train-metrics.jsonl has {lines} of 3 epochs; restore it"):
+            fit_generator(pictures(), Run.open(tmp_path / "r"), SMALL)
+    metrics.unlink()
+    with pytest.raises(ValueError, match="has 0 of 3 epochs"):
+        fit_generator(pictures(), Run.open(tmp_path / "r"), SMALL)
+
+
+def test_colours_that_cannot_be_shown_are_refused(tmp_path):
+    for colours in (2, 5):
+        with pytest.raises(ValueError, match=f"of 1 or 3 colours, these have {colours}"):
+            fitted(tmp_path / str(colours), pictures(shape=(colours, 8, 8)))
+    assert fitted(tmp_path / "one", pictures(shape=(1, 8, 8)), GanSettings(3, 2, 1, 10)).file.exists()
+
+
 def test_it_learns_one_bright_half(tmp_path):
     """Pictures that are bright on the left: so are the generator's, in the end."""
     x = 0.1 * pictures(400)
@@ -132,6 +153,7 @@ def test_from_pictures_to_a_generator_to_a_model_to_its_frechet_distance(folder)
     made = invoke(*GAN, "--epochs", "2", "--picture-size", "16", "--out", "g", "--json")
     assert made.exit_code == 0, made.output
     assert json.loads(made.stdout)["last"]["epoch"] == 2
+    assert "note: " in made.stderr  # of a corpus without a test split
     again = invoke("generator", "--resume", "g")
     assert again.exit_code == 0 and "generator loss" in again.output
     trained = invoke(
@@ -140,18 +162,19 @@ def test_from_pictures_to_a_generator_to_a_model_to_its_frechet_distance(folder)
     assert trained.exit_code == 0, trained.output
     kept = json.loads(Path("s/config.json").read_text())["model"]["options"]["generator"]
     assert kept == str(folder / "g" / "generator.safetensors")
+    shutil.move("g", "moved")  # the run holds its own tensors
     joint = invoke(*VAE, "--start", "s", "--sigma", "learned", "--picture-size", "16", "--out", "j")
     assert joint.exit_code == 0, joint.output
     found = invoke("frechet", "s", "--images", "30", "--json")
     assert found.exit_code == 0, found.output
     content = json.loads(found.stdout)
-    assert content["features"] == "pictures classifier, 64 features"
+    assert re.fullmatch("pictures classifier [0-9a-f]{8}, 64 features", content["features"])
     assert content["distance"] > 0 and content["count"] == [30, 4, 30]
     assert json.loads(Path("s/frechet-test-classifier.json").read_text()) == content
     table = invoke("frechet", "j", "--against", "s", "--images", "20", "--means")
     assert table.exit_code == 0, table.output
-    assert "Frechet distance (pictures classifier, 64 features)" in table.stdout
-    assert Path("j/frechet-s-classifier-means.json").exists()
+    assert "Frechet distance (pictures classifier " in table.stdout
+    assert len(list(Path("j").glob("frechet-s-????????-classifier-means.json"))) == 1
 
 
 def test_faults_are_told(folder):
@@ -172,6 +195,10 @@ def test_faults_are_told(folder):
     assert "holds a run already" in words(*GAN, "--out", "g")
     assert "holds no pair, but the training of a generator" in words("evidence", "g")
     assert "lacks model" in words("train", "--resume", "g")
+    config = json.loads(Path("g/config.json").read_text())
+    config["generator"]["colour"] = 1
+    Path("g/config.json").write_text(json.dumps(config))
+    assert "does not fit this version of the program" in words("generator", "--resume", "g")
     assert "has shape (3, 2, 4, 4), the generator needs (4," in words(
         *VAE, "--latents", "4", "--generator", "g/generator.safetensors"
     )
@@ -180,6 +207,8 @@ def test_faults_are_told(folder):
     assert "is one of pictures" in words("frechet", "p")
     assert invoke(*VAE, "--out", "v").exit_code == 0
     assert "weights are not at" in words("frechet", "v", "--features", "inception", "--weights", "none.pth")
+    assert "--weights are those of Inception" in words("frechet", "v", "--weights", "none.pth")
+    assert "leave out --split, --data" in words("frechet", "v", "--against", "v", "--split", "test", "--data", "9")
     Path("none.pth").write_bytes(b"no weights")
     assert "has the SHA-256" in words("frechet", "v", "--features", "inception", "--weights", "none.pth")
     for path in Path("pictures").rglob("*.png"):

@@ -113,6 +113,21 @@ def test_training_a_guide_leaves_a_frozen_model_as_it_was(tmp_path):
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_a_finished_training_is_not_written_again(tmp_path):
+    x, model = documents(20, 9), Text(9, bits=3)
+
+    def trainer():
+        return Trainer(model, LinearCounts(model, x), DiscreteELBO(), Run(tmp_path), Settings([(2, 1)], batch_size=10))
+
+    trainer().fit(x, x)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = trainer()
+    assert again.resume()
+    again.fit(x, x)
+    again.restore_best()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == written
+
+
 def test_a_start_that_is_never_beaten_is_the_best(tmp_path):
     x, model = documents(20, 9), Text(9, bits=3)
     guide = LinearCounts(model, x)

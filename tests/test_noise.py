@@ -59,6 +59,20 @@ def test_a_floor_holds():
         assert torch.allclose(noise(torch.zeros(1, 4)), torch.tensor(0.01))
 
 
+@pytest.mark.parametrize("sigma", ["learned", "vector"])
+def test_it_starts_at_the_scale_above_a_floor(sigma):
+    assert torch.allclose(Noise(sigma, (2,), features=4, start=0.3, floor=0.1)(torch.zeros(1, 4)), torch.tensor(0.3))
+
+
+def test_a_number_stays_whatever_run_it_begins_from(folder):
+    short = (*TRAIN, "--epochs", "1")
+    done(*short, "--out", "a")
+    done(*short, "--sigma", "0.2", "--start", "a", "--out", "b")
+    done(*short, "--sigma", "learned", "--floor", "0.1", "--start", "b", "--out", "c")
+    assert trace("b") == [(pytest.approx(0.2), pytest.approx(0.2))]
+    assert trace("c")[0][0] == pytest.approx(0.3)  # the floor is added to what was learned so far
+
+
 def test_a_run_records_sigma_and_another_replays_it(folder):
     done(*TRAIN, "--out", "learned")
     done(*TRAIN, "--sigma", "schedule:learned", "--out", "replayed")

@@ -1,6 +1,8 @@
 """The sleep phase: value and gradient against enumeration and closed forms, for any pair, and by the command line."""
 
 import json
+import math
+import shutil
 from pathlib import Path
 
 import pyro
@@ -13,6 +15,7 @@ from ppl_vae.guides.tree import Tree
 from ppl_vae.models.text import Text
 from pyro.infer import SVI
 
+from ppl_vae import sleep
 from ppl_vae.bits import bit_states
 from ppl_vae.cli import main
 from ppl_vae.evidence import measure
@@ -78,6 +81,17 @@ class TestObjective:
             found.append(Sleep().validate(pair.model, guide, x))
         assert found[0] == found[1] and set(found[0]) == {"conditional"}
 
+    def test_validation_goes_in_blocks(self, monkeypatch):
+        pair, seen = LinearGaussian(2), []
+
+        def guide(x):
+            seen.append(len(x))
+            pair.posterior(x)
+
+        monkeypatch.setattr(sleep, "rows_at_once", lambda x: 9)
+        assert math.isfinite(Sleep().validate(pair.model, guide, torch.zeros(5, 4))["conditional"])
+        assert seen == [8, 8, 4]
+
     def test_misuse_is_named(self):
         pair, x = LinearGaussian(2), torch.zeros(5, 4)
 
@@ -126,8 +140,13 @@ def test_a_run_begins_where_another_ended_and_only_the_guide_learns(tmp_path, mo
     for name, value in tensors("c").items():
         torch.testing.assert_close(value, after[name], atol=1e-6, rtol=0)
     assert json.loads(Path("c/config.json").read_text())["start"] == str(tmp_path / "b")
-    again = CliRunner().invoke(main, ["evidence", "b", "--data", "4", "--draws", "5", "--json"])
-    assert again.exit_code == 0, again.output
+    shutil.rmtree("a")  # what grew from it stands by itself
+    for args in (["evidence", "b", "--data", "4", "--draws", "5", "--json"], ["train", "--resume", "b"]):
+        again = CliRunner().invoke(main, args)
+        assert again.exit_code == 0, again.output
+    shutil.rmtree("b/checkpoints")
+    told = " ".join(CliRunner().invoke(main, ["train", "--resume", "b"]).output.split())
+    assert "begins with the pair of" in told and "which has gone; put it back, or start a new run" in told
 
 
 def test_what_cannot_be_a_start_is_told(tmp_path, monkeypatch):

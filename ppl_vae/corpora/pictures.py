@@ -25,8 +25,15 @@ def _files(folder: Path) -> list[Path]:
 
 
 def holds_pictures(folder: Path) -> bool:
-    """Whether a folder has pictures and no ``.txt`` files beside them."""
-    return next(folder.rglob("*.txt"), None) is None and bool(_files(folder))
+    """Whether a folder has pictures and no ``.txt`` files beside them.
+
+    Raises:
+        ValueError: If it has, but fewer than pictures.
+    """
+    pictures, texts = _files(folder), sorted(folder.rglob("*.txt"))
+    if 0 < len(texts) < len(pictures):
+        raise ValueError(f"{folder} has pictures and {texts[0]} beside them; move out of it what is no picture")
+    return bool(pictures) and not texts
 
 
 def read_pictures(folder: Path, size: int = 0) -> RawArrays:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ppl_vae.batches import PackedCounts
 from ppl_vae.corpora import load_corpus
 from ppl_vae.corpora.load import data_of
 
@@ -65,7 +66,12 @@ def test_faults_name_the_file(tmp_path):
     (tmp_path / "b.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"b.png cannot be read as a picture"):
         load_corpus(str(tmp_path))
+    (tmp_path / "list_attr.txt").write_text("a.png 1 -1")
+    with pytest.raises(ValueError, match=r"pictures and .*list_attr.txt beside them; move out of it"):
+        data_of(str(tmp_path))
     (tmp_path / "b.png").unlink()
+    assert data_of(str(tmp_path)) is PackedCounts  # as many texts as pictures
+    (tmp_path / "list_attr.txt").unlink()
     save(tmp_path / "cats" / "c.png")
     with pytest.raises(ValueError, match=r"a.png lies in no class's folder"):
         load_corpus(str(tmp_path))

@@ -126,6 +126,9 @@ def test_a_generator_that_does_not_fit_is_named_by_its_first_tensor(tmp_path):
     assert "tensor main.6.weight has shape (2, 1, 4, 4), the generator needs (2, 3, 4, 4)" in told(
         kept, shape=(3, 16, 16)
     )
+    assert "give --latents and --channels as it has, and pictures like its own (--picture-size" in told(
+        kept, shape=(32, 32)
+    )
     less = {name: value for name, value in kept.items() if name != "main.1.running_var"}
     assert "has no tensor main.1.running_var; was it written by another generator?" in told(less)
     assert "has a tensor surplus, which the generator lacks" in told(kept | {"surplus": torch.zeros(1)})
@@ -163,3 +166,6 @@ def test_misuse_is_named():
         Convolutional(pair()[0], torch.rand(2, 8, 8), channels=0, network="discriminator")
     with pytest.raises(ValueError, match="convolutions read pictures"):
         Downwards(torch.randn(4, 2), 3)
+    for guide, wrong in ((LowRank, "residual"), (Flow, "residual"), (Convolutional, "dense")):
+        with pytest.raises(ValueError, match=f"network must be one of .*, discriminator, got '{wrong}'"):
+            guide(pair()[0], torch.rand(2, 16, 16), network=wrong)
