@@ -110,7 +110,7 @@ class Curve:
         rates, distortions = ([e.mean for e in values] for values in (self.rate, self.distortion))
         plane.plot(rates, distortions, "o-", color="#0072B2", label="best encoder, this prior and decoder")
         plane.plot(self.guide_rate.mean, self.guide_distortion.mean, "D", color="#D55E00", label="the guide")
-        plane.margins(x=0.1)  # room for the last label
+        plane.margins(0.1)  # room for the outermost labels
         points = list(zip(rates, distortions, strict=True))
         for i in apart(plane, points):
             plane.annotate(f"{self.betas[i]:g}", points[i], textcoords="offset points", xytext=(4, 4), fontsize=7)

@@ -230,7 +230,7 @@ class Measurement:
             fall.annotate(words, (name, top + estimate.se), ha="center", va="bottom")
         highest = max(top + estimate.se for _, top, _, estimate, _ in bars)
         fall.set(ylim=(floor, highest + 0.25 * (highest - floor)), ylabel="nats per datum")
-        fall.ticklabel_format(useOffset=False)  # it would stand where the title does
+        fall.ticklabel_format(axis="y", useOffset=False)  # it would stand where the title does
         fall.set_title(folded(self.evidence.method, 3.0))
         values = self.gap.pointwise.cpu().numpy()
         spread.hist(values, bins=40, color="#E69F00")
