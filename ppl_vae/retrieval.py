@@ -129,6 +129,8 @@ class Retrieval:
             bars.bar(name, ranking.mean, yerr=finite(ranking.se), capsize=3, color=COLOURS.get(name, "0.75"))
             bars.annotate(f"{ranking.mean:.3f}", (name, ranking.mean), (0, 7), textcoords="offset points", ha="center")
         bars.tick_params(axis="x", labelrotation=25)
+        for words in bars.get_xticklabels():
+            words.set(ha="right", rotation_mode="anchor")
         bars.margins(y=0.15)
         bars.set(ylabel=f"precision@{self.k}", title=f"{len(self.labels)} queries, {self.database} documents")
         draw_curves(curves, {name: r for name, r in self.rankings.items() if r.curve}, COLOURS)

@@ -291,11 +291,15 @@ class Run:
 
         from matplotlib.figure import Figure
 
+        from ppl_vae.figures import fit_title
+
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
+        fit_title(figure)
         for kind in kinds:
             content = io.BytesIO()
-            figure.savefig(content, format=kind, dpi=160)
+            # The layout forgets the titles of panels of fixed aspect; the page grows by what would be cut off.
+            figure.savefig(content, format=kind, dpi=160, bbox_inches="tight", pad_inches=0.05)
             atomic_write(self.folder / "figures" / f"{name}.{kind}", content.getvalue())
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ppl_vae.batches import PackedCounts
 from ppl_vae.evidence import Estimate, Measurement
 from ppl_vae.evidence.results import finite
+from ppl_vae.figures import whole
 from ppl_vae.sharpness import bits_per_number
 
 __all__ = ["Split", "Summary"]
@@ -194,19 +195,22 @@ class Summary:
         epochs = [row["epoch"] for row in rows]
         kinds = {"evidence": "evidence", "conditional": "log q(z given x) of drawn pairs", "elbo": "ELBO"}
         measures = next(name for name in kinds if name == "elbo" or (rows and f"train_{name}" in rows[-1]))
+        longest = 0
         for (name, split), colour in zip(self.splits.items(), COLOURS, strict=False):
             if rows and f"{name}_{measures}" in rows[-1]:
                 curve.plot(
                     epochs,
                     [row[f"{name}_{measures}"] for row in rows],
                     color=colour,
+                    marker="o" if len(epochs) < FEW else None,
                     label="training" if name == "train" else name,
                 )
             bars.barh(name, split.measurement.gap.mean, color=colour)
             note = f" {split.measurement.gap.mean:.3f}"
             bars.annotate(note, (split.measurement.gap.mean, name), va="center")
+            longest = max(longest, len(note))
         curve.axvline(self.best_epoch, color="0.6", linestyle=":", label=f"chosen epoch {self.best_epoch}")
-        curve.xaxis.get_major_locator().set_params(integer=True)
+        whole(curve.xaxis)
         curve.set(xlabel="epoch", ylabel=f"{kinds[measures]} (nats per datum)", title="Training")
         curve.legend(frameon=False)
         most = max((s.measurement.gap.mean for s in self.splits.values()), default=1.0)
@@ -215,7 +219,7 @@ class Summary:
         bars.set(
             xlabel=f"{word} (nats per datum)",
             title="Evidence minus ELBO",
-            xlim=(0, 1.25 * max(most, 1e-6)),
+            xlim=(0, max(most, 1e-6) / (0.98 - min(0.03 * longest, 0.5))),
         )
         bars.invert_yaxis()
         figure.suptitle(self.pair)
@@ -223,6 +227,9 @@ class Summary:
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73")
 """Colour-blind-safe (Okabe and Ito), one a split."""
+
+FEW = 12
+"""From so many epochs on their course is a line without markers."""
 
 
 def _error(se: float) -> str:

@@ -255,7 +255,9 @@ class Comparison:
         axes.set_yticks(range(len(words)), [f"{key}: {line}" for key, line in words.items()])
         axes.invert_yaxis()
         low = min(run.measurement.elbo.mean for run in self.runs)
-        axes.set(xlim=(low - 0.2 * span, low + 1.2 * span), xlabel="nats per datum: from ELBO to evidence", title=title)
+        axes.set(
+            xlim=(low - 0.35 * span, low + 1.35 * span), xlabel="nats per datum: from ELBO to evidence", title=title
+        )
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
 
 

@@ -19,6 +19,7 @@ from ppl_vae.evidence.annealing import Annealer
 from ppl_vae.evidence.enumeration import BLOCK, States
 from ppl_vae.evidence.planning import CHAINS, data_block, obstacle
 from ppl_vae.evidence.results import Bound
+from ppl_vae.figures import apart
 from ppl_vae.log_weight import log_joint, log_parts
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
@@ -109,11 +110,10 @@ class Curve:
         rates, distortions = ([e.mean for e in values] for values in (self.rate, self.distortion))
         plane.plot(rates, distortions, "o-", color="#0072B2", label="best encoder, this prior and decoder")
         plane.plot(self.guide_rate.mean, self.guide_distortion.mean, "D", color="#D55E00", label="the guide")
-        wide, last = max(rates) - min(rates), float("-inf")
-        for rate, distortion, beta in zip(rates, distortions, self.betas, strict=True):
-            if rate - last > 0.06 * wide:
-                plane.annotate(f"{beta:g}", (rate, distortion), textcoords="offset points", xytext=(4, 4), fontsize=7)
-                last = rate
+        plane.margins(0.1)  # room for the outermost labels
+        points = list(zip(rates, distortions, strict=True))
+        for i in apart(plane, points):
+            plane.annotate(f"{self.betas[i]:g}", points[i], textcoords="offset points", xytext=(4, 4), fontsize=7)
         plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)")
         plane.legend(frameon=False, fontsize=8)
         found = [self.lost(i) for i in range(len(self.betas))]
@@ -121,7 +121,8 @@ class Curve:
         loss.errorbar(self.betas, [e.mean for e in found], errors, fmt="o-", color="#D55E00", capsize=2)
         loss.axvline(1, color="0.8", zorder=0)
         loss.set(xscale="log", ylim=(min(0.0, min(e.mean for e in found)), None))
-        loss.set_xticks(self.betas, [f"{beta:g}" for beta in self.betas], fontsize=7)
+        shown = [self.betas[i] for i in apart(loss, [(beta, 0.0) for beta in self.betas])]
+        loss.set_xticks(shown, [f"{beta:g}" for beta in shown], fontsize=7)
         loss.minorticks_off()
         loss.set(xlabel=r"weight $\beta$ of the rate", ylabel=r"the guide, above the least D + $\beta$ R (nats)")
         figure.suptitle(title, fontsize=10)

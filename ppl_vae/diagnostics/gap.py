@@ -10,6 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.evidence.results import Estimate
+from ppl_vae.figures import bars_of_counts
 
 __all__ = ["ANY", "Gap"]
 
@@ -145,12 +146,12 @@ class Gap:
             fall.bar(name, height, bottom=bottom, color=colour)
             fall.annotate(words.replace(" +- ", "\n+- "), (name, bottom + height), ha="center", va="bottom")
         fall.bar("ELBO", elbo - floor, bottom=floor, color="0.75")
-        fall.annotate(f"{evidence:.2f}", ("evidence", evidence), ha="center", va="bottom")
-        fall.annotate(f"{elbo:.2f}", ("ELBO", elbo), ha="center", va="bottom")
+        fall.annotate(f"{self.evidence.sign}{evidence:.2f}", ("evidence", evidence), ha="center", va="bottom")
+        fall.annotate(f"{self.elbo.sign}{elbo:.2f}", ("ELBO", elbo), ha="center", va="bottom")
         fall.set(ylim=(floor, evidence + 0.3 * total), ylabel="nats per datum", title="From evidence to ELBO (means)")
         for (name, *_, colour), estimate in zip(steps, (self.family_gap, self.amortisation_gap), strict=True):
             values = estimate.pointwise.clamp(min=1e-6).log10().cpu().numpy()
             spread.hist(values, bins=40, color=colour, alpha=0.6, label=name.replace("\n", " "))
         spread.set(xlabel="log10 of nats (below -6 drawn at -6)", ylabel="data", title="Spread over the data")
-        spread.legend(frameon=False)
+        bars_of_counts(spread)
         figure.suptitle(title)

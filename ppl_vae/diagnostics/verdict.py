@@ -16,6 +16,7 @@ from ppl_vae.diagnostics.affine import Unexplained
 from ppl_vae.diagnostics.gap import Gap
 from ppl_vae.diagnostics.laws import Law
 from ppl_vae.diagnostics.linear import LinearGuide
+from ppl_vae.figures import bars_of_counts
 
 __all__ = ["Example", "Status", "Tightness"]
 
@@ -195,8 +196,7 @@ class Tightness:
             spread.axvline(rounding[law], color=COLOURS[law], ls=":")
         spread.set(xscale="log", xlabel="left by the best affine fit, nats (dotted: rounding)", ylabel="data")
         spread.set(title="Residual of each datum")
-        spread.yaxis.get_major_locator().set_params(integer=True)
-        spread.legend(frameon=False)
+        bars_of_counts(spread)
         for example, marker, colour in zip(self.examples, "o^", ("#009E73", "#D55E00"), strict=False):
             size = 40 * (example.weights / example.weights.max()).sqrt()
             shown = size > 0.04  # a millionth of the most probable

@@ -15,6 +15,7 @@ from ppl_vae.evidence.annealing import Annealer, Schedule
 from ppl_vae.evidence.importance import log_mean_exp
 from ppl_vae.evidence.planning import CHAINS
 from ppl_vae.evidence.results import Estimate, finite
+from ppl_vae.figures import bars_of_counts
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.simulate import simulate
@@ -77,7 +78,7 @@ class Sandwich:
         axes.hist(width, bins=40, color="#0072B2")
         axes.axvline(width.mean(), color="#D55E00", label=f"mean {width.mean():.3f}")
         axes.set(xlabel="upper minus lower bound (nats)", ylabel="simulated data", title=self.lower.method)
-        axes.legend(frameon=False)
+        bars_of_counts(axes)
         figure.suptitle(title)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.evidence.pareto import k_hat_limit
+from ppl_vae.figures import bars_of_counts, folded
 
 __all__ = ["Bound", "Estimate", "Measurement", "difference", "finite"]
 
@@ -118,11 +119,15 @@ class Estimate:
         return found
 
     @property
+    def sign(self) -> str:
+        """The direction of its mean, as it stands before it."""
+        return {"lower": ">= ", "upper": "<= ", "approximate": "~ ", "between": "~ "}.get(self.bound, "")
+
+    @property
     def figure(self) -> str:
         """The mean as a table shows it, with its direction and error."""
-        sign = {"lower": ">= ", "upper": "<= ", "approximate": "~ ", "between": "~ "}.get(self.bound, "")
         error = f" +- {self.se:.2g}" if self.se else ""
-        return f"{sign}{round(self.mean, 3) + 0.0:.3f}{error}"  # + 0.0: never -0.000
+        return f"{self.sign}{round(self.mean, 3) + 0.0:.3f}{error}"  # + 0.0: never -0.000
 
     def __str__(self) -> str:
         return f"{self.figure} ({self.method})"
@@ -213,7 +218,7 @@ class Measurement:
         fall, spread = figure.subplots(1, 2, width_ratios=[2, 3])
         evidence, elbo, gap = self.evidence.mean, self.elbo.mean, max(self.gap.mean, 1e-9)
         floor = elbo - 0.6 * gap
-        marks = {"exact": "", "lower": "at least ", "upper": "at most "}
+        marks = {"exact": "", "lower": "at least\n", "upper": "at most\n"}
         bars = (
             ("evidence", evidence, floor, self.evidence, "0.75"),
             ("gap", evidence, elbo, self.gap, "#E69F00"),
@@ -221,14 +226,17 @@ class Measurement:
         )
         for name, top, bottom, estimate, colour in bars:
             fall.bar(name, top - bottom, bottom=bottom, color=colour, yerr=estimate.se or None, capsize=3)
-            words = f"{marks.get(estimate.bound, 'about ')}{estimate.mean:.2f}"
+            words = marks.get(estimate.bound, "about\n") + f"{estimate.mean:.2f}"
             fall.annotate(words, (name, top + estimate.se), ha="center", va="bottom")
-        fall.set(ylim=(floor, evidence + 0.25 * gap), ylabel="nats per datum", title=self.evidence.method)
+        highest = max(top + estimate.se for _, top, _, estimate, _ in bars)
+        fall.set(ylim=(floor, highest + 0.25 * (highest - floor)), ylabel="nats per datum")
+        fall.ticklabel_format(axis="y", useOffset=False)  # it would stand where the title does
+        fall.set_title(folded(self.evidence.method, 3.0))
         values = self.gap.pointwise.cpu().numpy()
         spread.hist(values, bins=40, color="#E69F00")
         spread.axvline(gap, color="#D55E00", label=f"mean {self.gap.mean:.2f}")
         spread.set(xlabel="evidence minus ELBO (nats)", ylabel="data", title="Spread of the gap over the data")
-        spread.legend(frameon=False)
+        bars_of_counts(spread)
         figure.suptitle(title)
 
     @property
