@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ppl_vae.convolutions import picture
 from ppl_vae.dcgan import Downwards, Generator
+from ppl_vae.figures import whole
 from ppl_vae.losses import NonFiniteError
 from ppl_vae.optimizers import kept_optimizer, restore_optimizer
 from ppl_vae.progress import Reporter, say
@@ -225,8 +226,9 @@ class _Gan:
         lines[right] = (("data_probability", "of data"), ("sample_probability", "of samples"))
         for axes, kinds in lines.items():
             for (name, label), colour in zip(kinds, ("#0072B2", "#D55E00"), strict=True):
-                axes.plot(epochs, [row[name] for row in self.rows], color=colour, label=label)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+                marker = "o" if len(epochs) < 12 else None
+                axes.plot(epochs, [row[name] for row in self.rows], color=colour, label=label, marker=marker)
+            whole(axes.xaxis)
             axes.legend(frameon=False)
         left.set(xlabel="epoch", ylabel="loss (nats per picture)")
         right.set(xlabel="epoch", ylabel="probability of being data, by D", ylim=(0, 1))
