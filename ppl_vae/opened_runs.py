@@ -79,9 +79,8 @@ def open_run(folder: Path) -> Opened:
         ValueError: If the folder is no run, has no checkpoint yet, or its data or files have changed.
     """
     run = Run.open(folder)
+    run.check_pair("give the run of a model")
     config = run.config
-    if "model" not in config:
-        raise ValueError(f"{folder} holds no pair, but the training of a generator; give the run of a model")
     corpus = load_data(config)
     if config["device"] != "cpu" and not getattr(torch, config["device"]).is_available():
         say(f"note: this machine has no {config['device']}, on which the run was trained: measuring on the cpu")

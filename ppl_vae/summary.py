@@ -133,7 +133,7 @@ class Summary:
         }.get(self.objective, f" trained on {self.objective}")
         table = Table(
             title=f"{self.pair}{trained}: nats per datum, higher is better "
-            f"(best of {self.epochs} epochs: {self.best_epoch})"
+            f"(best of {self.epochs} epoch{'s' if self.epochs != 1 else ''}: {self.best_epoch})"
         )
         table.min_width = 78
         table.add_column("split")

@@ -191,10 +191,14 @@ def test_faults_are_told(folder):
     assert not Path("x").exists()
     assert "36 pictures are no batch of 50" in words(*GAN[:6], "--batch-size", "50")
     assert "neither a corpus nor a file" in words("generator", "nowhere")
+    Path("empty").mkdir()
+    assert "no .txt files and no pictures" in words("generator", "empty")
     assert invoke(*GAN, "--epochs", "1", "--out", "g").exit_code == 0
     assert "holds a run already" in words(*GAN, "--out", "g")
     assert "holds no pair, but the training of a generator" in words("evidence", "g")
-    assert "lacks model" in words("train", "--resume", "g")
+    assert "training of a generator; go on with it by ppl-vae generator --resume g" in words("train", "--resume", "g")
+    assert "training of a generator; begin with it by --generator g/gen" in words(*VAE, "--start", "g", "--out", "h")
+    assert "is a folder; give the file of tensors in it" in words(*VAE, "--generator", "g", "--out", "h")
     config = json.loads(Path("g/config.json").read_text())
     config["generator"]["colour"] = 1
     Path("g/config.json").write_text(json.dumps(config))

@@ -82,7 +82,7 @@ def test_the_lagrangian_form_ends_with_its_last_epoch():
         (("--lagrangian",), "needs a rate to aim at; give one (--rate)"),
         (("--anneal", "linear"), "annealing is none, linear:EPOCHS or cyclic:EPOCHS, got 'linear'"),
         (("--beta", "-1"), "beta must be a number that is not negative"),
-        (("--objective", "likelihood", "--beta", "2"), "--beta weigh the rate, and the likelihood has none"),
+        (("--objective", "likelihood", "--beta", "2"), "--beta weighs the rate, and the likelihood has none"),
     ],
 )
 def test_contradictions_end_in_a_line(options, words):
