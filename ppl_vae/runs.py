@@ -237,9 +237,7 @@ class Run:
         """
         run = cls(folder)
         if not (folder / "config.json").is_file():
-            raise ValueError(
-                f"{folder} is not a run folder: it has no config.json; give a folder that --out named"
-            )
+            raise ValueError(f"{folder} is not a run folder: it has no config.json; give a folder that --out named")
         run.config  # noqa: B018  (a damaged file is reported before anything else happens)
         return run
 
