@@ -11,7 +11,7 @@ import torch
 from ppl_vae.batches import concatenate
 from ppl_vae.corpora import Corpus
 from ppl_vae.progress import say
-from ppl_vae.randomness import sample_of
+from ppl_vae.randomness import places_of, sample_of
 from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.workflow import Pair, load_data
 
@@ -64,10 +64,8 @@ class Opened:
     def name_worst(self, what: str, split: str, count: int, worst: list[int], values: torch.Tensor) -> None:
         """Says which data are worst, by title where the corpus has titles."""
         titles = self.titles(split)
-        rows = self.chosen(split, count)
         found = []
-        for i in worst:
-            row = i if rows is None else int(rows[i])
+        for i, row in zip(worst, places_of(worst, self.chosen(split, count)), strict=True):
             found.append(f"{titles[row] if titles else f'datum {row}'} ({values[i].item():.2f})")
         say(f"{what}: {', '.join(found)}")
 

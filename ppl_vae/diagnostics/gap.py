@@ -10,6 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.evidence.results import Estimate
+from ppl_vae.randomness import places_of
 
 __all__ = ["ANY", "Gap"]
 
@@ -32,6 +33,7 @@ class Gap:
         elbo: The ELBO of the guide.
         family: The family, in words.
         optimisation: By name, what there is to judge the search for the best member by.
+        sample: Positions of these data in the split they were drawn from; None numbers them as they are.
     """
 
     evidence: Estimate
@@ -39,6 +41,7 @@ class Gap:
     elbo: Estimate
     family: str
     optimisation: dict[str, Estimate] = field(default_factory=dict)
+    sample: Tensor | None = None
 
     @property
     def family_gap(self) -> Estimate:
@@ -106,7 +109,7 @@ class Gap:
             "family": self.family,
             "optimisation": {name.replace(" ", "_"): e.to_json() for name, e in self.optimisation.items()},
             "data": len(self.elbo.pointwise),
-            "worst": self.worst(),
+            "worst": places_of(self.worst(), self.sample),
             "warnings": list(self.warnings),
         }
 
