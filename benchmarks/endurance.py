@@ -20,24 +20,23 @@ from typing import Any
 
 import click
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.peers.ours import Ours
 from benchmarks.setting import keep_corpus, read_corpus
-from benchmarks.steps import parse
+from benchmarks.steps import POSITIVE, parse, show
 
 
 @click.command()
 @click.option("--setting", default="d1e2S1", show_default=True, help="As of benchmarks.steps.")
-@click.option("--steps", default=50_000, show_default=True)
-@click.option("--blocks", default=10, show_default=True)
+@click.option("--steps", default=50_000, show_default=True, type=POSITIVE)
+@click.option("--blocks", default=10, show_default=True, type=POSITIVE)
 @click.option("--corpus", default="zipf", show_default=True, help="zipf (synthetic), or what train takes.")
-@click.option("--documents", default=11_269, show_default=True)
-@click.option("--vocabulary", default=2_000, show_default=True)
-@click.option("--bits", default=32, show_default=True)
-@click.option("--width", default=128, show_default=True, help="Units of hidden layers.")
-@click.option("--batch", default=64, show_default=True)
+@click.option("--documents", default=11_269, show_default=True, type=POSITIVE)
+@click.option("--vocabulary", default=2_000, show_default=True, type=POSITIVE)
+@click.option("--bits", default=32, show_default=True, type=POSITIVE)
+@click.option("--width", default=128, show_default=True, type=POSITIVE, help="Units of hidden layers.")
+@click.option("--batch", default=64, show_default=True, type=POSITIVE)
 @click.option("--keep-denormals", is_flag=True, help="As a program that does not flush them.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 def main(
@@ -54,6 +53,8 @@ def main(
     as_json: bool,
 ) -> None:
     """Take many steps, and print how each block of them went."""
+    if steps < blocks:
+        raise click.BadParameter(f"{steps} steps are fewer than the {blocks} blocks they are counted in; take more")
     torch.set_flush_denormal(not keep_denormals)
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -83,7 +84,7 @@ def main(
     if as_json:
         click.echo(json.dumps({"rows": rows}, indent=2))
     else:
-        Console().print(table)
+        show(table)
 
 
 def resident() -> int:

@@ -207,13 +207,27 @@ def over_seeds(row: dict[str, Any], key: str, form: str = ".2f") -> str:
 
 @click.command()
 @click.option("--corpus", default="docstrings", show_default=True)
-@click.option("--vocabulary", default=2000, show_default=True)
-@click.option("--bits", default=8, show_default=True)
-@click.option("--hidden", default=0, show_default=True, help="ReLU layers of the decoder.")
-@click.option("--epochs", default=5, show_default=True, help="Of training before measuring the noise.")
-@click.option("--repeats", default=100, show_default=True, help="Gradient estimates an estimator; 0: no noise.")
-@click.option("--race-epochs", default=30, show_default=True, help="Epochs of ARM that set the target; 0: no race.")
-@click.option("--seeds", default=3, show_default=True, help="Of the race.")
+@click.option("--vocabulary", default=2000, show_default=True, type=click.IntRange(min=1))
+@click.option("--bits", default=8, show_default=True, type=click.IntRange(min=1))
+@click.option("--hidden", default=0, show_default=True, type=click.IntRange(min=0), help="ReLU layers of the decoder.")
+@click.option(
+    "--epochs", default=5, show_default=True, type=click.IntRange(min=0), help="Of training before measuring the noise."
+)
+@click.option(
+    "--repeats",
+    default=100,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Gradient estimates an estimator; 0: no noise.",
+)
+@click.option(
+    "--race-epochs",
+    default=30,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Epochs of ARM that set the target; 0: no race.",
+)
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Of the race.")
 @click.option("--estimators", default=DEFAULT, show_default=True, help="NAME[+first_order][:DRAWS], with spaces.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
 def main(

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.peers.ours import Ours
 from benchmarks.setting import keep_corpus, read_corpus
-from benchmarks.steps import finish, options, parse
+from benchmarks.steps import POSITIVE, finish, options, parse
 from ppl_vae.batches import PackedCounts
 from ppl_vae.modes import matmul_precision
 
@@ -53,8 +53,8 @@ def ended(peer: Ours, x: PackedCounts, held: PackedCounts, mode: str, steps: int
 
 @click.command()
 @click.option("--setting", "names", multiple=True, default=("d0e1S1", "d1e2S1"), show_default=True)
-@click.option("--steps", default=400, show_default=True, help="Of the trainings that are compared.")
-@click.option("--width", default=512, show_default=True, help="Units of hidden layers.")
+@click.option("--steps", default=400, show_default=True, type=POSITIVE, help="Of the trainings that are compared.")
+@click.option("--width", default=512, show_default=True, type=POSITIVE, help="Units of hidden layers.")
 @options
 def main(
     names: tuple[str, ...],

@@ -29,6 +29,9 @@ from benchmarks.race import Entry, Result, race
 from benchmarks.setting import Setting, keep_corpus
 
 SETTINGS = ("d0e1S1", "d0e1S10", "d0e2S1", "d0e2S10", "d2e1S1", "d2e1S10", "d2e2S1", "d2e2S10")
+POSITIVE = click.IntRange(min=1)
+WIDTH = 120
+"""Columns of a table at the least: in fewer, numbers are cut."""
 
 
 def parse(text: str, **sizes: int) -> Setting:
@@ -49,11 +52,17 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--out", type=click.Path(path_type=Path), help="Also write the JSON document to this file."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables."),
         click.option("--matmul-precision", type=click.Choice(["highest", "high", "medium"]), default="highest"),
-        click.option("--threads", default=0, help="Cores of each competitor; 0 is all."),
-        click.option("--seconds", default=0.5, show_default=True, help="About how long a block lasts."),
-        click.option("--blocks", default=5, show_default=True, help="Turns of each competitor."),
-        click.option("--documents", default=11_269, show_default=True),
-        click.option("--vocabulary", default=10_000, show_default=True),
+        click.option("--threads", default=0, type=click.IntRange(min=0), help="Cores of each competitor; 0 is all."),
+        click.option(
+            "--seconds",
+            default=0.5,
+            show_default=True,
+            type=click.FloatRange(min=0, min_open=True),
+            help="About how long a block lasts.",
+        ),
+        click.option("--blocks", default=5, show_default=True, type=POSITIVE, help="Turns of each competitor."),
+        click.option("--documents", default=11_269, show_default=True, type=POSITIVE),
+        click.option("--vocabulary", default=10_000, show_default=True, type=POSITIVE),
         click.option("--corpus", default="zipf", show_default=True, help="zipf (synthetic), or what train takes."),
     ):
         command = option(command)
@@ -96,16 +105,23 @@ def finish(document: dict[str, Any], tables: list[Table], as_json: bool, out: Pa
     if as_json:
         click.echo(text)
     else:
-        for table in tables:
-            Console().print(table)
+        show(*tables)
+
+
+def show(*tables: Table) -> None:
+    """Prints tables, all numbers whole."""
+    console = Console()
+    console.width = max(WIDTH, console.width)
+    for table in tables:
+        console.print(table)
 
 
 @click.command()
 @click.option("--setting", "names", multiple=True, default=SETTINGS, help="Repeatable; by default all eight.")
 @click.option("--peers", default=",".join(PEERS), show_default=True)
 @click.option("--bits", default=32, show_default=True)
-@click.option("--width", default=512, show_default=True, help="Units of hidden layers.")
-@click.option("--batch", default=256, show_default=True)
+@click.option("--width", default=512, show_default=True, type=POSITIVE, help="Units of hidden layers.")
+@click.option("--batch", default=256, show_default=True, type=POSITIVE)
 @options
 def main(
     names: tuple[str, ...],

@@ -138,7 +138,7 @@ def _kept(run: Run, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Numbers and pointwise values of an earlier measurement of all the data, if it was of the state that is best."""
     if not (run.folder / f"{name}.safetensors").exists():
         return None
-    kept = Checkpoint.read(run.folder / f"{name}.safetensors")
+    kept = Checkpoint.read(run.folder / f"{name}.safetensors", "delete that file, and it is measured again")
     if "rows" in kept.tensors or kept.state.get("of") != run.best_state()[1]:
         return None
     return run.read_json(f"{name}.json"), kept.tensors

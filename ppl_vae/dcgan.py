@@ -66,7 +66,7 @@ class Generator(nn.Module):
         if not count:
             raise ValueError(
                 f"a generator doubles a small picture, and so makes even sides of at least 8, not {height} x {width}; "
-                "bring the pictures to 32 or 64 (--picture-size)"
+                "bring the pictures to 32 or 64 (--picture-size does it for folders, MNIST and IDX files)"
             )
         widths = [channels * 2**layer for layer in reversed(range(count))]
         norm = FrozenBatchNorm if frozen else nn.BatchNorm2d

@@ -109,9 +109,10 @@ def classifier(
             # Exact, so that the number of threads does not change it; in blocks, since it takes twice the memory.
             "sum": sum(int((255 * part).round().long().sum()) for part in x.split(1_000)),
         }
-        kept = Checkpoint.read(file) if file is not None and file.exists() else None
-        if kept is not None:
-            if kept.state["of"] != of:
+        kept = None
+        if file is not None and file.exists():
+            kept = Checkpoint.read(file, "delete that file, and the classifier is trained anew; the model is not in it")
+            if kept.state.get("of") != of:
                 raise ValueError(f"{file} holds a classifier of other pictures; delete it to train one of these")
             fill(parts, kept.tensors, str(file), "classifier", "delete it to train one anew")
         else:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ppl_vae.features import Features, classifier, inception
+from ppl_vae.features import ClassifierFeatures, Features, classifier, inception
 from ppl_vae.frechet import Moments, drawn_pictures, frechet_distance
 from ppl_vae.opened_runs import Opened, open_run
 from ppl_vae.progress import Reporter
@@ -35,6 +35,8 @@ class Frechet:
         reference: In words.
         others: In words.
         count: Pictures of the run, of the reference, and of the others.
+        width: How many features.
+        accuracy: Share of test pictures that the classifier classifies right; None if none were there, or of Inception.
     """
 
     distance: float
@@ -44,9 +46,21 @@ class Frechet:
     reference: str
     others: str
     count: tuple[int, int, int]
+    width: int
+    accuracy: float | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before believing the numbers."""
+        if (fewest := min(self.count)) > self.width:
+            return []
+        return [
+            f"{fewest} pictures have no covariance of full rank of {self.width} features: the figure means little; "
+            "take more pictures than features"
+        ]
 
     def to_json(self) -> dict[str, Any]:
-        return dict(vars(self)) | {"count": list(self.count)}
+        return dict(vars(self)) | {"count": list(self.count), "warnings": self.warnings}
 
     def __str__(self) -> str:
         table = Table(title=f"Frechet distance ({self.features})", min_width=70)
@@ -56,10 +70,12 @@ class Frechet:
         table.add_row(f"{own} {self.pictures}", f"{first} {self.reference}", f"{self.distance:.4g}")
         table.add_row(f"{second} {self.others}", f"{first} {self.reference}", f"{self.same:.4g}")
         table.caption = "lower is nearer, and never 0; the second line is for a measure"
+        if self.accuracy is not None:
+            table.caption += f"; the classifier is right on {self.accuracy:.1%} of test pictures"
         console = Console(width=100)
         with console.capture() as captured:
             console.print(table)
-        return captured.get().rstrip()
+        return "\n".join([captured.get().rstrip(), *(f"note: {line}" for line in self.warnings)])
 
 
 def measure_frechet(
@@ -131,6 +147,8 @@ def measure_frechet(
         reference,
         others,
         (own.count, first.count, second.count),
+        len(own.mean),
+        by.accuracy if isinstance(by, ClassifierFeatures) else None,
     )
     # Runs of one name may lie in many folders, and one folder may be trained again.
     name = f"frechet-{split if other is None else f'{other.run.folder.resolve().name}-{other.pair.state[:8]}'}"

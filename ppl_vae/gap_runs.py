@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def measure_gap(
             else:
                 with kept_random_state(config["settings"]["seed"] + start):
                     done[start] = split_gap(pair.model, pair.guide, part, estimator=estimator, progress=tick, **options)
-        return Gap.join([done[start] for start in range(0, len(x), BLOCK)])
+        whole = Gap.join([done[start] for start in range(0, len(x), BLOCK)])
+        return replace(whole, sample=opened.chosen(split, count))
 
     _, found = resumable(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
     gaps = found.evidence.pointwise - found.elbo.pointwise

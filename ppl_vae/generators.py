@@ -268,15 +268,18 @@ def _checked(x: Any, settings: GanSettings) -> Tensor:
             f"are {tuple(x.shape[1:])} each, from {x.min():g} to {x.max():g}" if isinstance(x, Tensor) else "are not"
         )
         raise ValueError(
-            f"a generator learns from pictures in [0, 1], but the data {words}; take MNIST, IDX files or a folder of "
-            "pictures"
+            f"a generator learns from pictures in [0, 1], but the data {words}; divide bytes by 255, or take MNIST, "
+            "IDX files, a folder of pictures or an array of such (.npy)"
         )
     if len(x) < settings.batch_size:
         raise ValueError(f"{len(x)} pictures are no batch of {settings.batch_size}; lower --batch-size")
+    if (colours := picture(x.shape[1:])[0]) not in (1, 3):
+        remedy = (
+            "their colours come last: save numpy.moveaxis(array, -1, 1)" if x.shape[-1] in (1, 3) else "save them so"
+        )
+        raise ValueError(f"a generator makes pictures of 1 or 3 colours, these have {colours}; {remedy}")
     with torch.device("meta"):
         Generator(settings.latents, x.shape[1:], settings.channels)
-    if (colours := picture(x.shape[1:])[0]) not in (1, 3):
-        raise ValueError(f"a generator makes pictures of 1 or 3 colours, these have {colours}; save them so")
     return x
 
 

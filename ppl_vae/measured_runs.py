@@ -95,13 +95,13 @@ def measured(
 
 def measure_tightness(folder: Path, split: str, draws: int | None = None, count: int = 0) -> Tightness:
     """Tests whether the posterior of one split of a run lies in the guide's family; names the worst data."""
-    opened, found = measured(
-        folder,
-        f"tightness-{split}",
-        split,
-        count,
-        lambda pair, x, tick: tightness(pair.model, pair.guide, x, draws=draws, progress=tick),
-    )
+    opened = open_run(folder)
+
+    def tested(pair: Pair, x: Any, tick: Callable[[int], None]) -> Tightness:
+        found = tightness(pair.model, pair.guide, x, draws=draws, progress=tick)
+        return found.numbered(opened.chosen(split, count))
+
+    _, found = measured(opened, f"tightness-{split}", split, count, tested)
     if found.status == "outside":
         left = found.affine["guide"].residual.sqrt()
         opened.name_worst("furthest from affine, nats", split, count, found.worst(3), left)

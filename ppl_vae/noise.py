@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,23 @@ class Noise(nn.Module):
             low, high = self.trace[before : before + 2]
             self.log_scale.fill_(low + (position - before) * (high - low))
 
+    def check(self, found: Collection[str], where: str) -> None:
+        """Refuses another kind of sigma, of a state that this one is to be given.
+
+        Arguments:
+            found: Names of the state's tensors.
+            where: They come from, in words.
+
+        Raises:
+            ValueError: Naming both kinds.
+        """
+        theirs, ours = (_KINDS["layer.weight" in names] for names in (found, self.state_dict()))
+        if found and theirs != ours:
+            raise ValueError(
+                f"sigma of {where} is {theirs}, and here it is {ours}: the one cannot begin with the other; take a "
+                "sigma of its kind (--sigma), or another start"
+            )
+
     @torch.no_grad()
     def traced(self) -> dict[str, float]:
         """Sigma as the metrics of a run record it; of a vector the geometric mean over the last batch."""
@@ -106,6 +123,9 @@ class Noise(nn.Module):
         # Before the first batch the weights are zero.
         last = self.layer.bias.exp() + self.floor if self._last is None else self._last
         return {"sigma": last.log().mean().exp().item()}
+
+
+_KINDS = {True: "an output of the decoder (vector)", False: "one number for all data"}
 
 
 def _positive(sigma: str) -> float:

@@ -11,7 +11,7 @@ import torch
 from ppl_vae.batches import concatenate
 from ppl_vae.corpora import Corpus
 from ppl_vae.progress import say
-from ppl_vae.randomness import sample_of
+from ppl_vae.randomness import places_of, sample_of
 from ppl_vae.runs import Checkpoint, Run
 from ppl_vae.workflow import Pair, load_data
 
@@ -64,10 +64,8 @@ class Opened:
     def name_worst(self, what: str, split: str, count: int, worst: list[int], values: torch.Tensor) -> None:
         """Says which data are worst, by title where the corpus has titles."""
         titles = self.titles(split)
-        rows = self.chosen(split, count)
         found = []
-        for i in worst:
-            row = i if rows is None else int(rows[i])
+        for i, row in zip(worst, places_of(worst, self.chosen(split, count)), strict=True):
             found.append(f"{titles[row] if titles else f'datum {row}'} ({values[i].item():.2f})")
         say(f"{what}: {', '.join(found)}")
 
@@ -79,9 +77,8 @@ def open_run(folder: Path) -> Opened:
         ValueError: If the folder is no run, has no checkpoint yet, or its data or files have changed.
     """
     run = Run.open(folder)
+    run.check_pair("give the run of a model")
     config = run.config
-    if "model" not in config:
-        raise ValueError(f"{folder} holds no pair, but the training of a generator; give the run of a model")
     corpus = load_data(config)
     if config["device"] != "cpu" and not getattr(torch, config["device"]).is_available():
         say(f"note: this machine has no {config['device']}, on which the run was trained: measuring on the cpu")

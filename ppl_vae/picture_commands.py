@@ -49,7 +49,8 @@ POSITIVE = click.IntRange(min=1)
 def generator(ctx: click.Context, /, corpus: str | None, out: Path | None, resume: Path | None, **options: Any) -> Any:
     """Train a convolutional generator against a discriminator on the pictures of CORPUS.
 
-    CORPUS is mnist, an IDX file or folder, or a folder of pictures. The recipe is that of DCGAN. Writes
+    CORPUS is mnist, an IDX file or folder, a folder of pictures, or a .npy file of them in [0, 1] (bytes over 255),
+    (data, height, width) or (data, colours, height, width). The recipe is that of DCGAN. Writes
     generator.safetensors, which ppl-vae train gan_gaussian --generator loads, sheets of samples, losses and checkpoints
     into the run; the end is bit for bit the same after an interruption.
     """

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["kept_random_state", "random_states", "sample_of", "set_random_states"]
+__all__ = ["kept_random_state", "places_of", "random_states", "sample_of", "set_random_states"]
 
 
 def random_states() -> dict[str, Tensor]:
@@ -44,6 +44,16 @@ def kept_random_state(seed: int | None = None) -> Iterator[None]:
         yield
     finally:
         set_random_states(before)
+
+
+def places_of(rows: list[int], sample: Tensor | None) -> list[int]:
+    """Positions in the whole of rows of a sample; None is the whole.
+
+    Example:
+        >>> places_of([2, 0], torch.tensor([4, 7, 9]))
+        [9, 4]
+    """
+    return rows if sample is None else sample[rows].tolist()
 
 
 def sample_of(whole: int, count: int) -> Tensor | None:

@@ -24,8 +24,12 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a request to terminate, with the command that goes on."""
 
 
-def atomic_write(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, *content: bytes | memoryview) -> None:
     """Writes a file so that it is, at any moment, the old one or the new one.
+
+    Arguments:
+        path: Of the file.
+        content: Its parts, in their order.
 
     Raises:
         ValueError: If it cannot be written (a full disk, say), naming it; the old one is kept.
@@ -35,7 +39,7 @@ def atomic_write(path: Path, content: bytes) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                file.writelines(content)
                 file.flush()
                 os.fsync(file.fileno())
             # As any new file: mkstemp's are for the owner alone, and runs are shared.
@@ -70,11 +74,15 @@ class Checkpoint:
     def write(self, path: Path) -> None:
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors.items()}
         metadata = {"state": json.dumps(self.state), "sha256": _digest(tensors)}
-        atomic_write(path, save(tensors, metadata))
+        atomic_write(path, *_ordered(save(tensors, metadata)))
 
     @classmethod
-    def read(cls, path: Path) -> Checkpoint:
+    def read(cls, path: Path, remedy: str = "delete the checkpoints to train again") -> Checkpoint:
         """Reads a file back.
+
+        Arguments:
+            path: Of the file.
+            remedy: Of damage, in words.
 
         Raises:
             ValueError: If it is missing, truncated or not one of ours.
@@ -87,9 +95,7 @@ class Checkpoint:
                     raise ValueError("its checksum is wrong")
                 return cls(tensors, json.loads(metadata["state"]))
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"{path} is not a readable checkpoint ({error}); delete the checkpoints to train again"
-            ) from error
+            raise ValueError(f"{path} is not a readable checkpoint ({error}); {remedy}") from error
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names begin with ``prefix.``, without it."""
@@ -146,15 +152,36 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, whoever wrote it.
 
     Raises:
-        ValueError: If it is missing or no such file.
+        ValueError: If it is missing or no such file, holds other tensors than its own checksum says, or a number that
+            is not finite, naming the tensor.
     """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the file of tensors in it (.safetensors)")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path} is no readable file of tensors ({error}); write one with safetensors.torch.save_file"
         ) from error
+    # Both keys are there in a file of ours; the checksums of others are of something else.
+    if "state" in metadata and metadata.get("sha256", "") != _digest(tensors):
+        raise ValueError(f"{path} is damaged: its checksum is wrong; restore it, or make it again")
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path}: tensor {name} has numbers that are not finite; restore it, or make it again")
+    return tensors
+
+
+def _ordered(content: bytes) -> tuple[bytes, memoryview]:
+    """A safetensors file in two parts, its metadata sorted: they are written in an order that chance decides."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    written = json.dumps(header, separators=(",", ":")).encode()
+    written += b" " * (-len(written) % 8)  # tensors begin at a multiple of 8
+    return len(written).to_bytes(8, "little") + written, memoryview(content)[end:]
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
@@ -210,11 +237,18 @@ class Run:
         """
         run = cls(folder)
         if not (folder / "config.json").is_file():
-            raise ValueError(
-                f"{folder} is not a run folder: it has no config.json; give the folder that train --out named"
-            )
+            raise ValueError(f"{folder} is not a run folder: it has no config.json; give a folder that --out named")
         run.config  # noqa: B018  (a damaged file is reported before anything else happens)
         return run
+
+    def check_pair(self, remedy: str) -> None:
+        """Refuses the training of a generator, where a pair is wanted.
+
+        Raises:
+            ValueError: If it is one, with the remedy.
+        """
+        if "model" not in self.config and "generator" in self.config:
+            raise ValueError(f"{self.folder} holds no pair, but the training of a generator; {remedy}")
 
     @property
     def config(self) -> dict[str, Any]:

@@ -54,6 +54,11 @@ class Split:
         return found
 
     @property
+    def apart(self) -> float:
+        """Rate plus distortion plus ELBO: zero but for the errors of draws, where they were drawn apart."""
+        return self.rate.mean + self.distortion.mean + self.measurement.elbo.mean
+
+    @property
     def bits(self) -> float | None:
         """A code's length for pictures of bytes by the ELBO, in bits a number: an upper bound where dequantised."""
         return None if self.pixels is None else bits_per_number(self.measurement.elbo.mean, self.pixels)
@@ -134,7 +139,7 @@ class Summary:
         }.get(self.objective, f" trained on {self.objective}")
         table = Table(
             title=f"{self.pair}{trained}: nats per datum, higher is better "
-            f"(best of {self.epochs} epochs: {self.best_epoch})"
+            f"(best of {self.epochs} epoch{'s' if self.epochs != 1 else ''}: {self.best_epoch})"
         )
         table.min_width = 78
         table.add_column("split")
@@ -184,10 +189,17 @@ class Summary:
 
     @property
     def warnings(self) -> list[str]:
-        """What each split's evidence is to be mistrusted for."""
-        return [
+        """What each split's evidence is to be mistrusted for, and where its bound is not the sum of its parts."""
+        lines = [
             f"{name}: {line}" for name, split in self.splits.items() for line in split.measurement.evidence.warnings
         ]
+        drawn = [f"{s.apart:+.3g} ({name})" for name, s in self.splits.items() if s.rate.draws and abs(s.apart) > 1e-3]
+        if drawn:
+            lines.append(
+                "rate and distortion are measured by draws of their own: their sum is not minus the ELBO, but beside "
+                f"it by {', '.join(drawn)} nats"
+            )
+        return lines
 
     def draw(self, figure: Any, rows: list[dict[str, Any]]) -> None:
         """The course of training, with the final bound and evidence of each split at its right edge."""

@@ -178,7 +178,9 @@ def train(
     from ppl_vae.workflow import train as run_training
 
     if resume is not None:
-        return run_training(begun(ctx, resume), resume, resume=True)
+        config = begun(ctx, resume)
+        Run(resume).check_pair(f"go on with it by ppl-vae generator --resume {resume}")
+        return run_training(config, resume, resume=True)
     config = _configuration(ctx, model, guide, options)
     folder = new_folder(out, "-".join(Path(config[kind]["name"]).stem for kind in ("model", "guide")))
     return run_training(config, folder)
@@ -230,13 +232,14 @@ def _configuration(ctx: click.Context, model: str | None, guide: str | None, opt
     if weighing and not bound:
         what = "the likelihood" if likelihood else "the sleep phase"
         raise click.UsageError(
-            f"{', '.join(weighing)} weigh the rate, and {what} has none; leave out --objective {options['objective']}",
+            f"{', '.join(weighing)} weigh{'s' if len(weighing) == 1 else ''} the rate, and {what} has none; leave out "
+            f"--objective {options['objective']}",
             ctx,
         )
     idle = [f"--{name}" for name in ("estimator", "control") if not bound and was_given(ctx, name)]
     if idle:
         own = "the likelihood has a gradient estimator of its own" if likelihood else "the sleep phase needs none"
-        say(f"note: {' and '.join(idle)} belong to the ELBO: {own}")
+        say(f"note: {' and '.join(idle)} belong{'s' if len(idle) == 1 else ''} to the ELBO: {own}")
     settings = {
         "schedule": parse_schedule(options["epochs"], options["draws"] or (16 if likelihood else 1)),
         **{
@@ -281,8 +284,11 @@ def _configuration(ctx: click.Context, model: str | None, guide: str | None, opt
         "estimator": options["estimator"],
         "control": {None: None, "first_order": True, "none": False}[options["control"]],
         **{k: options[k] for k in ("device", "evidence_draws", "evidence_data", "retrain")},
-        **({} if options["start"] is None else {"start": str(Run.open(options["start"]).folder.resolve())}),
     }
+    if options["start"] is not None:
+        start = Run.open(options["start"])
+        start.check_pair(f"begin with it by --generator {start.folder / 'generator.safetensors'} instead of --start")
+        config["start"] = str(start.folder.resolve())
     return config
 
 

@@ -22,6 +22,7 @@ from ppl_vae.likelihood import Likelihood
 from ppl_vae.log_weight import run as run_program
 from ppl_vae.losses import Objective
 from ppl_vae.modes import evaluating
+from ppl_vae.noise import Noise
 from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.pairs import Definition, Kind, check_fit, find
 from ppl_vae.progress import Reporter, say
@@ -110,7 +111,12 @@ class Pair:
                     "or start a new run"
                 )
             run = Run.open(Path(config["start"]))
-            pair.state = Checkpoint.into(run.checkpoint(run.best_state()[0]), pair.model, pair.guide).digest
+            path = run.checkpoint(run.best_state()[0])
+            start = Checkpoint.read(path)
+            for name, part in pair.model.named_modules():
+                if isinstance(part, Noise):
+                    part.check(start.part(f"model.{name}"), str(run.folder))
+            pair.state = Checkpoint.into(path, pair.model, pair.guide).digest
         return pair
 
 

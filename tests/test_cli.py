@@ -19,6 +19,8 @@ from ppl_vae import gap_runs
 from ppl_vae.cli import main
 from ppl_vae.estimators import ESTIMATORS
 from ppl_vae.evidence.annealing import Annealer
+from ppl_vae.measured_runs import measure_tightness
+from ppl_vae.runs import Checkpoint
 from ppl_vae.settings import Settings, parse_schedule
 from ppl_vae.training import Trainer
 
@@ -562,6 +564,13 @@ def test_tightness_of_a_run_is_tested(folder):
     result = invoke("tightness", "r", "--split", "train", "--data", "50")
     assert "outside the family, by" in " ".join(result.output.split())
     assert "furthest from affine" in result.output
+    for name in ("tightness", "gap"):  # data are numbered by their split
+        found = json.loads(call(name, "r", "--split", "train", "--data", "50", "--json").stdout)
+        kept = Checkpoint.read(Path("r", f"{name}-train.safetensors")).tensors
+        gap = kept["guide_residual"] if name == "tightness" else kept["evidence"] - kept["elbo"]
+        assert found["worst"][0] == int(kept["rows"][gap.argmax()])
+    tested = measure_tightness(Path("r"), "train", count=50)
+    assert tested.examples[1].datum == tested.to_json()["worst"][0] == int(tested.sample[tested.worst(1)[0]])
 
 
 def test_the_gap_of_long_codes_is_split_by_ascent(folder):

@@ -125,6 +125,9 @@ def test_a_classifier_learns_is_kept_and_names_itself(tmp_path):
     assert 0 < 10 * apart[0] < apart[1]
     with pytest.raises(ValueError, match="holds a classifier of other pictures; delete it"):
         classifier(x[:500], labels[:500], "stripes", file)
+    file.write_bytes(written[:-1])
+    with pytest.raises(ValueError, match="c.safetensors is not a readable .*; delete that file, and the classifier is"):
+        classifier(x, labels, "stripes", file)
     for wrong in (labels[:5], torch.zeros_like(labels)):
         with pytest.raises(ValueError, match="a label for each picture and two classes"):
             classifier(x, wrong, "stripes")

@@ -169,11 +169,14 @@ def test_from_pictures_to_a_generator_to_a_model_to_its_frechet_distance(folder)
     assert found.exit_code == 0, found.output
     content = json.loads(found.stdout)
     assert re.fullmatch("pictures classifier [0-9a-f]{8}, 64 features", content["features"])
-    assert content["distance"] > 0 and content["count"] == [30, 4, 30]
+    assert content["distance"] > 0 and content["count"] == [30, 4, 30] and content["width"] == 64
+    assert content["warnings"][0].startswith("4 pictures have no covariance of full rank of 64 features")
+    assert 0 <= content["accuracy"] <= 1
     assert json.loads(Path("s/frechet-test-classifier.json").read_text()) == content
     table = invoke("frechet", "j", "--against", "s", "--images", "20", "--means")
     assert table.exit_code == 0, table.output
     assert "Frechet distance (pictures classifier " in table.stdout
+    assert "% of test pictures" in table.stdout and "note: 20 pictures have no covariance" in table.stdout
     assert len(list(Path("j").glob("frechet-s-????????-classifier-means.json"))) == 1
 
 
@@ -191,10 +194,22 @@ def test_faults_are_told(folder):
     assert not Path("x").exists()
     assert "36 pictures are no batch of 50" in words(*GAN[:6], "--batch-size", "50")
     assert "neither a corpus nor a file" in words("generator", "nowhere")
+    random = np.random.default_rng(0)
+    for array, told in (
+        (random.random((40, 8, 8, 3)), "these have 8; their colours come last: save numpy.moveaxis(array, -1, 1)"),
+        (random.integers(256, size=(40, 8, 8)), "each, from 0 to 255; divide bytes by 255"),
+        (random.random((200, 9, 9)), "not 9 x 9; bring the pictures to 32 or 64 (--picture-size does it for folders,"),
+    ):
+        np.save("x.npy", array)
+        assert told in words("generator", "x.npy", "--batch-size", "9")
+    Path("empty").mkdir()
+    assert "no .txt files and no pictures" in words("generator", "empty")
     assert invoke(*GAN, "--epochs", "1", "--out", "g").exit_code == 0
     assert "holds a run already" in words(*GAN, "--out", "g")
     assert "holds no pair, but the training of a generator" in words("evidence", "g")
-    assert "lacks model" in words("train", "--resume", "g")
+    assert "training of a generator; go on with it by ppl-vae generator --resume g" in words("train", "--resume", "g")
+    assert "training of a generator; begin with it by --generator g/gen" in words(*VAE, "--start", "g", "--out", "h")
+    assert "is a folder; give the file of tensors in it" in words(*VAE, "--generator", "g", "--out", "h")
     config = json.loads(Path("g/config.json").read_text())
     config["generator"]["colour"] = 1
     Path("g/config.json").write_text(json.dumps(config))

@@ -54,6 +54,16 @@ def test_rate_and_distortion_are_logged_and_reported_whatever_the_objective():
     assert "distortion" in likelihood.stdout
 
 
+def test_a_rate_by_draws_of_its_own_is_told():
+    done = invoke("train", "ppca", "--guide", "low_rank", "--epochs", "1", "--evidence-draws", "9", "--out", "r")
+    assert done.exit_code == 0, done.output
+    found = json.loads(Path("r/summary.json").read_text())["splits"]
+    apart = {name: split["elbo"] + split["rate"] + split["distortion"] for name, split in found.items()}
+    drawn = ", ".join(f"{value:+.3g} ({name})" for name, value in apart.items() if abs(value) > 1e-3)
+    assert drawn and "note: rate and distortion are measured by draws of their own: their sum is not" in done.stdout
+    assert f"beside it by {drawn} nats" in done.stdout
+
+
 def test_another_beta_chooses_its_epoch_by_what_it_minimises():
     found, rows = trained("--beta", "3", "--anneal", "linear:2", epochs=4)
     assert [row["beta"] for row in rows] == pytest.approx([3 * 0.25 * 8 / 9, 3 * (0.5 + 0.25 * 8 / 9), 3, 3], rel=0.1)
@@ -82,7 +92,7 @@ def test_the_lagrangian_form_ends_with_its_last_epoch():
         (("--lagrangian",), "needs a rate to aim at; give one (--rate)"),
         (("--anneal", "linear"), "annealing is none, linear:EPOCHS or cyclic:EPOCHS, got 'linear'"),
         (("--beta", "-1"), "beta must be a number that is not negative"),
-        (("--objective", "likelihood", "--beta", "2"), "--beta weigh the rate, and the likelihood has none"),
+        (("--objective", "likelihood", "--beta", "2"), "--beta weighs the rate, and the likelihood has none"),
     ],
 )
 def test_contradictions_end_in_a_line(options, words):

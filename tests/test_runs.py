@@ -6,9 +6,10 @@ import pyro.distributions as dist
 import pytest
 import torch
 from ppl_vae.guides.linear_counts import LinearCounts
+from safetensors.torch import save_file
 
 from ppl_vae.objectives import DiscreteELBO
-from ppl_vae.runs import Checkpoint, Run, atomic_write
+from ppl_vae.runs import Checkpoint, Run, atomic_write, read_tensors
 from ppl_vae.settings import Settings
 from ppl_vae.training import Trainer
 
@@ -42,6 +43,30 @@ def test_mismatched_tensors_are_named_with_both_shapes(tmp_path):
         kept.restore("model", torch.nn.Linear(3, 4), tmp_path)
     with pytest.raises(ValueError, match="no tensor model.bias"):
         kept.restore("model", torch.nn.Linear(3, 2), tmp_path)
+
+
+def test_a_file_of_tensors_is_the_same_whoever_writes_it_and_damage_shows(tmp_path):
+    path, tensors = tmp_path / "t.safetensors", {"b": torch.ones(3), "a": torch.arange(5), "c": torch.zeros(2, 7)}
+    written = set()
+    for _ in range(20):  # the library's own order of metadata is one of chance
+        Checkpoint(tensors, {"über": 1}).write(path)
+        written.add(path.read_bytes())
+    assert len(written) == 1
+    assert Checkpoint.read(path).state == {"über": 1}
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in read_tensors(path).items())
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="t.safetensors is damaged: its checksum is wrong"):
+        read_tensors(path)
+    Checkpoint({"ok": torch.ones(2), "odd": torch.tensor([1.0, float("nan")])}, {}).write(path)
+    with pytest.raises(ValueError, match="t.safetensors: tensor odd has numbers that are not finite"):
+        read_tensors(path)
+    # Not written by us: its checksum is of something else.
+    save_file(tensors, path, {"sha256": "of something else"})
+    assert read_tensors(path).keys() == tensors.keys()
+    with pytest.raises(ValueError, match="is a folder; give the file of tensors in it"):
+        read_tensors(tmp_path)
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

@@ -127,7 +127,7 @@ def test_a_run_begins_where_another_ended_and_only_the_guide_learns(tmp_path, mo
     assert train("--epochs", "2", "--learning-rate", "1e-2", "--out", "a").exit_code == 0
     slept = train("--objective", "sleep", "--start", "a", "--epochs", "3", "--out", "b", "--estimator", "loo")
     assert slept.exit_code == 0, slept.output
-    assert "belong to the ELBO: the sleep phase needs none" in slept.output
+    assert "--estimator belongs to the ELBO: the sleep phase needs none" in slept.output
     assert "pairs that the model" in " ".join(slept.output.split())
     rows = [json.loads(line) for line in Path("b/train-metrics.jsonl").read_text().splitlines()]
     assert {"train_conditional", "validation_conditional"} <= set(rows[0])
@@ -156,4 +156,4 @@ def test_what_cannot_be_a_start_is_told(tmp_path, monkeypatch):
     told = " ".join(train("--start", "a", "--latents", "2", "--out", "b").output.split())
     assert "has shape" in told and "its options differ from those of the run" in told
     told = " ".join(train("--objective", "sleep", "--beta", "2").output.split())
-    assert "--beta weigh the rate, and the sleep phase has none" in told
+    assert "--beta weighs the rate, and the sleep phase has none" in told

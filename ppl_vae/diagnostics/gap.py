@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.figures import bars_of_counts
+from ppl_vae.randomness import places_of
 
 __all__ = ["ANY", "Gap"]
 
@@ -33,6 +34,7 @@ class Gap:
         elbo: The ELBO of the guide.
         family: The family, in words.
         optimisation: By name, what there is to judge the search for the best member by.
+        sample: Positions of these data in the split they were drawn from; None numbers them as they are.
     """
 
     evidence: Estimate
@@ -40,6 +42,7 @@ class Gap:
     elbo: Estimate
     family: str
     optimisation: dict[str, Estimate] = field(default_factory=dict)
+    sample: Tensor | None = None
 
     @property
     def family_gap(self) -> Estimate:
@@ -107,7 +110,7 @@ class Gap:
             "family": self.family,
             "optimisation": {name.replace(" ", "_"): e.to_json() for name, e in self.optimisation.items()},
             "data": len(self.elbo.pointwise),
-            "worst": self.worst(),
+            "worst": places_of(self.worst(), self.sample),
             "warnings": list(self.warnings),
         }
 

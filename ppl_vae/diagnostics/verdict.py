@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log10
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from ppl_vae.diagnostics.gap import Gap
 from ppl_vae.diagnostics.laws import Law
 from ppl_vae.diagnostics.linear import LinearGuide
 from ppl_vae.figures import bars_of_counts
+from ppl_vae.randomness import places_of
 
 __all__ = ["Example", "Status", "Tightness"]
 
@@ -59,6 +60,7 @@ class Tightness:
         method: How z were found, in words.
         gap: The gap of every datum split, where the posterior is outside and the states can be enumerated.
         examples: A typical datum and the worst.
+        sample: Positions of these data in the split they were drawn from; None numbers them as they are.
     """
 
     affine: Mapping[Law, Unexplained]
@@ -71,6 +73,12 @@ class Tightness:
     method: str
     gap: Gap | None
     examples: tuple[Example, ...]
+    sample: Tensor | None = None
+
+    def numbered(self, sample: Tensor | None) -> Tightness:
+        """The same with data that are numbered by the split of which they are a sample."""
+        found = [replace(each, datum=places_of([each.datum], sample)[0]) for each in self.examples]
+        return replace(self, examples=tuple(found), sample=sample)
 
     @property
     def status(self) -> Status:
@@ -155,7 +163,7 @@ class Tightness:
             "data": len(self.affine["guide"].known),
             "linear_guide": self.why,
             "family_gap": None if self.gap is None else self.gap.family_gap.to_json(),
-            "worst": self.worst(),
+            "worst": places_of(self.worst(), self.sample),
             "notes": self.notes,
         }
         for law, left in self.affine.items():

@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse
 import torch
 from click.testing import CliRunner
+from rich.table import Table
 
 from benchmarks import endurance, estimators, evidence, floor, growth, precision, steps
 from benchmarks.arithmetic import arithmetic
@@ -93,6 +94,31 @@ def test_runs_in_small(name, tmp_path):
     result = CliRunner().invoke(command, [*options, "--corpus", str(tmp_path / "x.npz")], catch_exceptions=False)
     found = json.loads(result.stdout)
     globals()[f"expect_{name}"](**{part: found[part] for part in ("rows", "race") if part in found})
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (steps.main, ("--blocks", "0")),
+        (steps.main, ("--seconds", "-1")),
+        (evidence.main, ("--bits", "0")),
+        (endurance.main, ("--blocks", "0")),
+        (endurance.main, ("--steps", "3", "--blocks", "4")),
+        (estimators.main, ("--seeds", "0")),
+        (precision.main, ("--steps", "0")),
+    ],
+)
+def test_what_cannot_be_timed_is_refused(command, options):
+    result = CliRunner().invoke(command, options)
+    assert result.exit_code == 2 and "Invalid value" in result.output
+
+
+def test_tables_hold_whole_numbers(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    table = Table(*(f"column {i}" for i in range(8)))
+    table.add_row(*["0.00012345"] * 8)
+    steps.show(table)
+    assert capsys.readouterr().out.count("0.00012345") == 8
 
 
 def test_a_peer_that_cannot_run_is_left_out_with_a_line():
