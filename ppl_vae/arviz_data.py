@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ppl_vae.batches import PackedCounts
+from ppl_vae.checkpoints import atomic_write
 from ppl_vae.evidence.importance import from_log_weights, in_blocks
 from ppl_vae.evidence.pareto import k_hat_limit
 from ppl_vae.log_weight import latents, run
 from ppl_vae.modes import evaluating
 from ppl_vae.randomness import kept_random_state
-from ppl_vae.runs import atomic_write
 from ppl_vae.simulate import simulate
 from ppl_vae.sites import guide_sites
 from ppl_vae.version import __version__

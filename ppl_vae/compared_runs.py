@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ppl_vae.batches import PackedCounts
+from ppl_vae.checkpoints import Checkpoint
+from ppl_vae.configured import Pair
 from ppl_vae.diagnostics import Compared, Comparison, Gap, split_gap
 from ppl_vae.diagnostics.comparison import MOST_RUNS
 from ppl_vae.evidence import METHODS, Estimate, Measurement, plan
@@ -15,8 +17,7 @@ from ppl_vae.measured_runs import measure_evidence, measured
 from ppl_vae.opened_runs import open_run
 from ppl_vae.progress import say
 from ppl_vae.rate_cost import objective_words
-from ppl_vae.runs import Checkpoint, Run
-from ppl_vae.workflow import Pair
+from ppl_vae.runs import Run
 
 __all__ = ["compare_runs"]
 

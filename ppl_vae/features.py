@@ -11,11 +11,11 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.checkpoints import Checkpoint, fill
 from ppl_vae.convolutions import picture
 from ppl_vae.dcgan import Downwards
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state
-from ppl_vae.runs import Checkpoint, fill
 
 __all__ = ["INCEPTION", "ClassifierFeatures", "Features", "classifier", "inception"]
 

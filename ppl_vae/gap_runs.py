@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ppl_vae.choice import make_estimator
+from ppl_vae.configured import Pair, make_objective
 from ppl_vae.diagnostics import Gap, Ladder, SplitMethod, ladder, split_gap
 from ppl_vae.measured_runs import measured, resumable
 from ppl_vae.modes import frozen
@@ -21,7 +22,6 @@ from ppl_vae.randomness import kept_random_state
 from ppl_vae.runs import Run
 from ppl_vae.settings import Settings, parse_schedule
 from ppl_vae.training import Trainer
-from ppl_vae.workflow import Pair, make_objective
 
 __all__ = ["measure_gap", "measure_ladder"]
 

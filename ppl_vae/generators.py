@@ -15,6 +15,8 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from ppl_vae.checkpoints import Checkpoint
+from ppl_vae.configured import read_config
 from ppl_vae.convolutions import picture
 from ppl_vae.dcgan import Downwards, Generator
 from ppl_vae.figures import whole
@@ -22,10 +24,9 @@ from ppl_vae.losses import NonFiniteError
 from ppl_vae.optimizers import kept_optimizer, restore_optimizer
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state, random_states, set_random_states
-from ppl_vae.runs import Checkpoint, Interrupted, Run
+from ppl_vae.runs import Interrupted, Run
 from ppl_vae.sharpness import pixels
 from ppl_vae.sheets import show_sheet
-from ppl_vae.workflow import read_config
 
 __all__ = ["FILE", "GanSettings", "Trained", "fit_generator", "train_generator"]
 

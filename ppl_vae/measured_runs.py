@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import pyro
 import torch
 
+from ppl_vae.checkpoints import Checkpoint
+from ppl_vae.configured import Pair
 from ppl_vae.diagnostics import Curve, Information, Tightness, information, rate_distortion_curve, tightness
 from ppl_vae.diagnostics.curve import curve_cells
 from ppl_vae.diagnostics.information import steps
@@ -19,8 +21,6 @@ from ppl_vae.opened_runs import Opened, open_run
 from ppl_vae.partial import Kept
 from ppl_vae.progress import Reporter, say
 from ppl_vae.randomness import kept_random_state
-from ppl_vae.runs import Checkpoint
-from ppl_vae.workflow import Pair
 
 __all__ = [
     "measure_curve",

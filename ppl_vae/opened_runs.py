@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from ppl_vae.batches import concatenate
+from ppl_vae.checkpoints import Checkpoint
+from ppl_vae.configured import Pair, load_data
 from ppl_vae.corpora import Corpus
 from ppl_vae.progress import say
 from ppl_vae.randomness import places_of, sample_of
-from ppl_vae.runs import Checkpoint, Run
-from ppl_vae.workflow import Pair, load_data
+from ppl_vae.runs import Run
 
 __all__ = ["Opened", "open_run"]
 

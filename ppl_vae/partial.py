@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from ppl_vae.checkpoints import Checkpoint
 from ppl_vae.diagnostics import Gap
 from ppl_vae.evidence import Estimate, Measurement, Sandwich
-from ppl_vae.runs import Checkpoint
 
 __all__ = ["Kept"]
 

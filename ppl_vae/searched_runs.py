@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ppl_vae.batches import PackedCounts
+from ppl_vae.checkpoints import atomic_write
 from ppl_vae.codes import Codes, draw_codes, log_odds
 from ppl_vae.corpora import read_query
 from ppl_vae.hamming import nearest
@@ -22,7 +23,6 @@ from ppl_vae.opened_runs import Opened, open_run
 from ppl_vae.progress import Reporter
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.retrieval import Retrieval, retrieval
-from ppl_vae.runs import atomic_write
 from ppl_vae.tfidf import TfIdf
 
 __all__ = ["Found", "Hit", "Written", "measure_retrieval", "search", "write_codes"]

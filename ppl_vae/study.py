@@ -19,6 +19,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
 from ppl_vae import workflow
+from ppl_vae.checkpoints import Checkpoint, atomic_write
 from ppl_vae.choice import fit_estimator, make_estimator
 from ppl_vae.losses import Objective
 from ppl_vae.objectives import DiscreteELBO
@@ -27,7 +28,7 @@ from ppl_vae.processes import prepare
 from ppl_vae.progress import say
 from ppl_vae.randomness import kept_random_state
 from ppl_vae.report import Report
-from ppl_vae.runs import Checkpoint, Run, atomic_write, versions
+from ppl_vae.runs import Run, versions
 from ppl_vae.settings import Settings
 from ppl_vae.sites import guide_sites
 from ppl_vae.training import Trainer

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from ppl_vae.captured import CapturedGradients
+from ppl_vae.checkpoints import Checkpoint
 from ppl_vae.losses import NonFiniteError, Objective
 from ppl_vae.modes import matmul_precision
 from ppl_vae.optimizers import kept_optimizer, restore_optimizer
 from ppl_vae.progress import Reporter
 from ppl_vae.randomness import kept_random_state, random_states, set_random_states
-from ppl_vae.runs import Checkpoint, Run
+from ppl_vae.runs import Run
 from ppl_vae.seen import Seen
 from ppl_vae.settings import Settings
 

@@ -16,11 +16,11 @@ import torch
 from click.testing import CliRunner
 
 from ppl_vae import gap_runs
+from ppl_vae.checkpoints import Checkpoint
 from ppl_vae.cli import main
 from ppl_vae.estimators import ESTIMATORS
 from ppl_vae.evidence.annealing import Annealer
 from ppl_vae.measured_runs import measure_tightness
-from ppl_vae.runs import Checkpoint
 from ppl_vae.settings import Settings, parse_schedule
 from ppl_vae.training import Trainer
 
@@ -329,7 +329,7 @@ def test_a_full_device_is_told_with_the_remedy(folder, monkeypatch):
     def full(**_):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. See the documentation")
 
-    monkeypatch.setattr("ppl_vae.workflow.load_corpus", full)
+    monkeypatch.setattr("ppl_vae.configured.load_corpus", full)
     result = invoke("train", *SMALL, "--out", "r")
     assert result.exit_code == 1
     words = "the device's memory is full (CUDA out of memory); take a smaller --batch-size, or --device cpu"

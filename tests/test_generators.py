@@ -14,10 +14,11 @@ from ppl_vae.models.gan_gaussian import GanGaussian
 from torch import nn
 
 from ppl_vae import generators
+from ppl_vae.checkpoints import Checkpoint
 from ppl_vae.cli import main
 from ppl_vae.generators import GanSettings, fit_generator
 from ppl_vae.losses import NonFiniteError
-from ppl_vae.runs import Checkpoint, Run
+from ppl_vae.runs import Run
 
 SMALL = GanSettings(latents=3, channels=2, epochs=3, batch_size=10)
 

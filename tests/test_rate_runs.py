@@ -11,12 +11,12 @@ from ppl_vae.models.text import Text
 
 from ppl_vae import gap_runs
 from ppl_vae.cli import main
+from ppl_vae.configured import Pair, load_data, make_objective
 from ppl_vae.objectives import DiscreteELBO
 from ppl_vae.rate_cost import RateCost
 from ppl_vae.runs import Run
 from ppl_vae.settings import Settings
 from ppl_vae.training import Trainer
-from ppl_vae.workflow import Pair, load_data, make_objective
 from tests.pairs_in_small import documents
 
 SMALL = ("train", "gmm", "--guide", "mean_field", "--guide-width", "8", "--batch-size", "1000", "--device", "cpu")

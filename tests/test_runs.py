@@ -8,8 +8,9 @@ import torch
 from ppl_vae.guides.linear_counts import LinearCounts
 from safetensors.torch import save_file
 
+from ppl_vae.checkpoints import Checkpoint, atomic_write, read_tensors
 from ppl_vae.objectives import DiscreteELBO
-from ppl_vae.runs import Checkpoint, Run, atomic_write, read_tensors
+from ppl_vae.runs import Run
 from ppl_vae.settings import Settings
 from ppl_vae.training import Trainer
 

@@ -17,10 +17,10 @@ from pyro.infer import SVI
 
 from ppl_vae import sleep
 from ppl_vae.bits import bit_states
+from ppl_vae.checkpoints import Checkpoint
 from ppl_vae.cli import main
 from ppl_vae.evidence import measure
 from ppl_vae.losses import NonFiniteError
-from ppl_vae.runs import Checkpoint
 from ppl_vae.sleep import Sleep
 from tests.pairs_in_small import BitsOfPoints, LinearGaussian, documents
 from tests.statistics import assert_mean

@@ -8,9 +8,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from ppl_vae.checkpoints import Checkpoint
 from ppl_vae.cli import main
 from ppl_vae.pairs import find
-from ppl_vae.runs import Checkpoint
 from ppl_vae.training import Trainer
 
 BITS = '''
@@ -169,7 +169,7 @@ def test_runs_are_compared(folder, model):
 
 
 def test_data_of_the_wrong_kind_are_refused_unloaded(folder, monkeypatch):
-    monkeypatch.setattr("ppl_vae.workflow.load_corpus", lambda **_: pytest.fail("loaded"))
+    monkeypatch.setattr("ppl_vae.configured.load_corpus", lambda **_: pytest.fail("loaded"))
     told = words("train", "normals.py", "--corpus", "docstrings")
     assert "model normals reads tensors, but docstrings holds documents (--corpus); choose a corpus of tensors" in told
     assert "choose a corpus of tensors: gaussians, manifold, bars, rectangles, channel, mnist" in told
