@@ -222,8 +222,10 @@ def draw(figure: Any, rows: list[Row]) -> None:
         own = {row.quantity: row for row in rows if row.group == group}
         left = own["test deviance"].mean - own["test gap"].mean
         axes.barh(place, left, color="0.8", label="deviance of the evidence" if not place else None)
+        parts = {name: max(own[name].mean, 0.0) for name in colours}
         for name, colour in colours.items():
-            width = max(own[name].mean, 0.0)
+            # Those of a sample are of another gap than all documents have: their shares are shown.
+            width = own["test gap"].mean * parts[name] / (sum(parts.values()) or 1.0)
             axes.barh(place, width, left=left, color=colour, label=name.removeprefix("test ") if not place else None)
             left += width
         if own["test deviance"].paper:
