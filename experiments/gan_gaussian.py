@@ -403,7 +403,7 @@ def claims_of(shown: Found) -> list[Claim]:
     moved, learned = of(FIXED, "elbo") - of(KEPT, "elbo"), of(KEPT, "elbo") - of(ASLEEP, "elbo")
     made.append(
         Claim(
-            "with sigma fixed the ELBO rises by moving the decoder, beyond what the guide learns in as many",
+            "with sigma fixed the ELBO rises by moving the decoder, more than by the guide's learning alone",
             above(moved),
             f"{words(learned)} nats by the guide, {words(moved)} by the decoder",
         )
@@ -491,7 +491,7 @@ def draw_harm(figure: Any, shown: Found, by: str) -> None:
         right.plot([], [], marker, color="0.5", label=key)
     left.set_yticks(range(len(WAYS)), [f"{what}\n{name}" for name, what in WAYS])
     left.invert_yaxis()
-    left.set(xscale="symlog", xlabel="gap, at least (nats a picture)")
+    left.set(xscale="symlog", xlabel="gap, at least\n(nats a picture; dots: seeds)")
     middle.set(xscale="symlog", xlabel="likelihood lost, at most\n(nats a picture; of the truth: width)")
     right.set(xscale="log", xlabel=f"Frechet distance from the truth\n({by})")
     right.xaxis.set_minor_formatter("")
