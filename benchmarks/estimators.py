@@ -25,10 +25,10 @@ import pyro
 import torch
 from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.models.text import Text
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks.steps import NATURAL, POSITIVE, show
 from ppl_vae.batches import PackedCounts
 from ppl_vae.choice import make_estimator
 from ppl_vae.corpora import load_corpus
@@ -188,14 +188,14 @@ def noise(specs: list[str], repeats: int, epochs: int, x: Any, shape: dict[str, 
     return rows
 
 
-def show(title: str, columns: dict[str, Callable[[Any], str]], rows: list[dict[str, Any]]) -> None:
+def show_rows(title: str, columns: dict[str, Callable[[Any], str]], rows: list[dict[str, Any]]) -> None:
     """Prints one table; columns make their words from a row."""
     table = Table(title=title)
     for column in columns:
         table.add_column(column, justify="left" if column == "estimator" else "right")
     for row in rows:
         table.add_row(*(words(row) for words in columns.values()))
-    Console(width=120).print(table)
+    show(table)
 
 
 def over_seeds(row: dict[str, Any], key: str, form: str = ".2f") -> str:
@@ -207,27 +207,17 @@ def over_seeds(row: dict[str, Any], key: str, form: str = ".2f") -> str:
 
 @click.command()
 @click.option("--corpus", default="docstrings", show_default=True)
-@click.option("--vocabulary", default=2000, show_default=True, type=click.IntRange(min=1))
-@click.option("--bits", default=8, show_default=True, type=click.IntRange(min=1))
-@click.option("--hidden", default=0, show_default=True, type=click.IntRange(min=0), help="ReLU layers of the decoder.")
+@click.option("--vocabulary", default=2000, show_default=True, type=POSITIVE)
+@click.option("--bits", default=8, show_default=True, type=POSITIVE)
+@click.option("--hidden", default=0, show_default=True, type=NATURAL, help="ReLU layers of the decoder.")
+@click.option("--epochs", default=5, show_default=True, type=NATURAL, help="Of training before measuring the noise.")
 @click.option(
-    "--epochs", default=5, show_default=True, type=click.IntRange(min=0), help="Of training before measuring the noise."
+    "--repeats", default=100, show_default=True, type=NATURAL, help="Gradient estimates an estimator; 0: no noise."
 )
 @click.option(
-    "--repeats",
-    default=100,
-    show_default=True,
-    type=click.IntRange(min=0),
-    help="Gradient estimates an estimator; 0: no noise.",
+    "--race-epochs", default=30, show_default=True, type=NATURAL, help="Epochs of ARM that set the target; 0: no race."
 )
-@click.option(
-    "--race-epochs",
-    default=30,
-    show_default=True,
-    type=click.IntRange(min=0),
-    help="Epochs of ARM that set the target; 0: no race.",
-)
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Of the race.")
+@click.option("--seeds", default=3, show_default=True, type=POSITIVE, help="Of the race.")
 @click.option("--estimators", default=DEFAULT, show_default=True, help="NAME[+first_order][:DRAWS], with spaces.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
 def main(
@@ -267,7 +257,7 @@ def main(
             "time / ARM": lambda r: f"{r['time_over_arm']:.2f}" if r["passes"] else "",
             "guide, in ARM's time": lambda r: f"{r['guide_at_time_of_arm']:.3f}" if r["passes"] else "",
         }
-        show(f"Gradient noise after {epochs} epochs: {where}, batch of {BATCH}", columns, noisy)
+        show_rows(f"Gradient noise after {epochs} epochs: {where}, batch of {BATCH}", columns, noisy)
     if raced:
         arms = next(row for row in raced if row["estimator"] == "arm")
         columns = {
@@ -278,7 +268,7 @@ def main(
             "deviance, same epochs": lambda r: over_seeds(r, "deviance_same_epochs", ".1f"),
             "same seconds": lambda r: over_seeds(r, "deviance_same_seconds", ".1f"),
         }
-        show(
+        show_rows(
             f"{race_epochs} epochs of ARM ({over_seeds(arms, 'seconds_of_arm', '.0f')} s): {where}, {seeds} seeds, "
             "median (range)",
             columns,

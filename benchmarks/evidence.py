@@ -20,7 +20,7 @@ import torch
 from rich.table import Table
 
 from benchmarks.setting import Setting, keep_corpus, read_corpus
-from benchmarks.steps import POSITIVE, finish, options
+from benchmarks.steps import NATURAL, POSITIVE, finish, options
 from ppl_vae.evidence import enumeration
 from ppl_vae.modes import evaluating
 from ppl_vae.sites import guide_sites
@@ -30,7 +30,7 @@ GENERAL = mock.patch.object(enumeration, "_by_products", lambda *args: None)
 
 @click.command()
 @click.option("--bits", default=16, show_default=True, type=POSITIVE)
-@click.option("--hidden", default=0, show_default=True, type=click.IntRange(min=0), help="ReLU layers of the decoder.")
+@click.option("--hidden", default=0, show_default=True, type=NATURAL, help="ReLU layers of the decoder.")
 @click.option("--general/--no-general", default=False, help="Also time the general path: ten times longer.")
 @click.option(
     "--sample", default=100, show_default=True, type=POSITIVE, help="Documents that are compared with float64."

@@ -29,7 +29,7 @@ from benchmarks.race import Entry, Result, race
 from benchmarks.setting import Setting, keep_corpus
 
 SETTINGS = ("d0e1S1", "d0e1S10", "d0e2S1", "d0e2S10", "d2e1S1", "d2e1S10", "d2e2S1", "d2e2S10")
-POSITIVE = click.IntRange(min=1)
+POSITIVE, NATURAL = click.IntRange(min=1), click.IntRange(min=0)
 WIDTH = 120
 """Columns of a table at the least: in fewer, numbers are cut."""
 
@@ -52,7 +52,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--out", type=click.Path(path_type=Path), help="Also write the JSON document to this file."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables."),
         click.option("--matmul-precision", type=click.Choice(["highest", "high", "medium"]), default="highest"),
-        click.option("--threads", default=0, type=click.IntRange(min=0), help="Cores of each competitor; 0 is all."),
+        click.option("--threads", default=0, type=NATURAL, help="Cores of each competitor; 0 is all."),
         click.option(
             "--seconds",
             default=0.5,

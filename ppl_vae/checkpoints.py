@@ -81,12 +81,10 @@ class Checkpoint:
             ValueError: If it is missing, truncated or not one of ours.
         """
         try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                metadata = file.metadata() or {}
-                if metadata["sha256"] != _digest(tensors):
-                    raise ValueError("its checksum is wrong")
-                return cls(tensors, json.loads(metadata["state"]))
+            tensors, metadata = _read(path)
+            if metadata["sha256"] != _digest(tensors):
+                raise ValueError("its checksum is wrong")
+            return cls(tensors, json.loads(metadata["state"]))
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise ValueError(f"{path} is not a readable checkpoint ({error}); {remedy}") from error
 
@@ -151,9 +149,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give the file of tensors in it (.safetensors)")
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
+        tensors, metadata = _read(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path} is no readable file of tensors ({error}); write one with safetensors.torch.save_file"
@@ -165,6 +161,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if not tensor.isfinite().all():
             raise ValueError(f"{path}: tensor {name} has numbers that are not finite; restore it, or make it again")
     return tensors
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
 def _ordered(content: bytes) -> tuple[bytes, memoryview]:

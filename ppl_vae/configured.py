@@ -63,7 +63,7 @@ class Pair:
         """Builds a fresh pair from the configuration, with parameters drawn from its seed.
 
         Arguments:
-            config: As :func:`train` takes it.
+            config: As :func:`ppl_vae.workflow.train` takes it.
             train: The data.
             kept: Whether a checkpoint is to follow: files of tensors that have gone are then not missed.
 
@@ -110,7 +110,9 @@ class Pair:
             for name, part in pair.model.named_modules():
                 if isinstance(part, Noise):
                     part.check(start.part(f"model.{name}"), str(run.folder))
-            pair.state = Checkpoint.into(path, pair.model, pair.guide).digest
+            start.restore("model", pair.model, path)
+            start.restore("guide", pair.guide, path)
+            pair.state = start.digest
         return pair
 
 

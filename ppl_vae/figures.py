@@ -7,8 +7,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["apart", "bars_of_counts", "fit_title", "folded", "whole"]
+__all__ = ["apart", "bars_of_counts", "fit_title", "folded", "marker", "whole"]
 
+FEW = 12
+"""From so many epochs on their course is a line without markers."""
 LETTER = 0.56
 """Width of a letter of matplotlib's own font, in parts of its size."""
 
@@ -43,6 +45,11 @@ def whole(axis: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+
+
+def marker(epochs: Sequence[int]) -> str | None:
+    """Of the course of a training: points where they are few, of which a single one is no line."""
+    return "o" if len(epochs) < FEW else None
 
 
 def bars_of_counts(axes: Any) -> None:

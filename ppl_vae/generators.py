@@ -19,7 +19,7 @@ from ppl_vae.checkpoints import Checkpoint
 from ppl_vae.configured import read_config
 from ppl_vae.convolutions import picture
 from ppl_vae.dcgan import Downwards, Generator
-from ppl_vae.figures import whole
+from ppl_vae.figures import marker, whole
 from ppl_vae.losses import NonFiniteError
 from ppl_vae.optimizers import kept_optimizer, restore_optimizer
 from ppl_vae.progress import Reporter, say
@@ -227,8 +227,8 @@ class _Gan:
         lines[right] = (("data_probability", "of data"), ("sample_probability", "of samples"))
         for axes, kinds in lines.items():
             for (name, label), colour in zip(kinds, ("#0072B2", "#D55E00"), strict=True):
-                marker = "o" if len(epochs) < 12 else None
-                axes.plot(epochs, [row[name] for row in self.rows], color=colour, label=label, marker=marker)
+                values = [row[name] for row in self.rows]
+                axes.plot(epochs, values, color=colour, label=label, marker=marker(epochs))
             whole(axes.xaxis)
             axes.legend(frameon=False)
         left.set(xlabel="epoch", ylabel="loss (nats per picture)")

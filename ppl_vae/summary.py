@@ -13,7 +13,7 @@ from torch import Tensor
 from ppl_vae.batches import PackedCounts
 from ppl_vae.evidence import Estimate, Measurement
 from ppl_vae.evidence.results import finite
-from ppl_vae.figures import whole
+from ppl_vae.figures import marker, whole
 from ppl_vae.sharpness import bits_per_number
 
 __all__ = ["Split", "Summary"]
@@ -214,7 +214,7 @@ class Summary:
                     epochs,
                     [row[f"{name}_{measures}"] for row in rows],
                     color=colour,
-                    marker="o" if len(epochs) < FEW else None,
+                    marker=marker(epochs),
                     label="training" if name == "train" else name,
                 )
             bars.barh(name, split.measurement.gap.mean, color=colour)
@@ -239,9 +239,6 @@ class Summary:
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73")
 """Colour-blind-safe (Okabe and Ito), one a split."""
-
-FEW = 12
-"""From so many epochs on their course is a line without markers."""
 
 
 def _error(se: float) -> str:
