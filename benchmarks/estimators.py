@@ -29,14 +29,14 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.steps import NATURAL, POSITIVE, show
-from ppl_vae.batches import PackedCounts
-from ppl_vae.choice import make_estimator
-from ppl_vae.corpora import load_corpus
+from ppl_vae.data import load_corpus
+from ppl_vae.data.counts import PackedCounts
 from ppl_vae.estimators import FirstOrder, Local
-from ppl_vae.objectives import DiscreteELBO
-from ppl_vae.pairs import facts
-from ppl_vae.progress import say
-from ppl_vae.randomness import kept_random_state
+from ppl_vae.objectives.choice import make_estimator
+from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.programs.loading import facts
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.training.progress import say
 
 BATCH = 256
 DEFAULT = "arm disarm disarm+first_order arms:4 arms+first_order:4 loo+first_order:2 double:2 double:4 local local:2"

@@ -22,8 +22,8 @@ from rich.table import Table
 from benchmarks.setting import Setting, keep_corpus, read_corpus
 from benchmarks.steps import NATURAL, POSITIVE, finish, options
 from ppl_vae.evidence import enumeration
-from ppl_vae.modes import evaluating
-from ppl_vae.sites import guide_sites
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.sites import guide_sites
 
 GENERAL = mock.patch.object(enumeration, "_by_products", lambda *args: None)
 

@@ -24,8 +24,8 @@ from torch import Tensor
 from benchmarks.peers.ours import Ours
 from benchmarks.setting import keep_corpus, read_corpus
 from benchmarks.steps import POSITIVE, finish, options, parse
-from ppl_vae.batches import PackedCounts
-from ppl_vae.modes import matmul_precision
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.nn.modes import matmul_precision
 
 MODES = {"float32": "highest", "bf16": "medium"}
 

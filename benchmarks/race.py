@@ -103,7 +103,7 @@ def _forget_peak() -> None:
 def _work(pipe: Connection, entry: Entry, threads: int, precision: str) -> None:
     """A competitor's process: builds, then takes as many steps as it is told, and answers with the seconds."""
     try:
-        import ppl_vae.threads  # noqa: F401, I001
+        import ppl_vae.cli.main  # noqa: F401, I001
         import pyro
         import torch
 

@@ -13,9 +13,9 @@ from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.models.text import Text
 from torch import Tensor, nn
 
-from ppl_vae.batches import PackedCounts
-from ppl_vae.corpora import load_corpus
-from ppl_vae.pairs import facts
+from ppl_vae.data import load_corpus
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.programs.loading import facts
 
 Layers = list[tuple[Tensor, Tensor]]
 """Weight, ``(outputs, inputs)``, and bias of each affine layer; ReLU lies between them."""

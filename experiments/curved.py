@@ -19,14 +19,14 @@ from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.ppca import Ppca
 from torch import Tensor
 
-from ppl_vae.corpora import load_corpus
+from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics import Gap, split_gap
 from ppl_vae.evidence import measure
-from ppl_vae.likelihood import Likelihood
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.simulate import simulate
-from ppl_vae.study import Study
-from ppl_vae.training import Settings
+from ppl_vae.objectives.importance_weighted import Likelihood
+from ppl_vae.programs.simulate import simulate
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
+from ppl_vae.training.trainer import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {

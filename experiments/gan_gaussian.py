@@ -25,19 +25,19 @@ from ppl_vae.models.gan_gaussian import GanGaussian
 from scipy.stats import t as student
 from torch import Tensor
 
-from ppl_vae.corpora import load_corpus
+from ppl_vae.data import load_corpus
+from ppl_vae.diagnostics.images.features import Features, classifier, inception
+from ppl_vae.diagnostics.images.frechet import Moments, drawn_pictures, frechet_distance
 from ppl_vae.evidence import Schedule, measure, sandwich
-from ppl_vae.features import Features, classifier, inception
-from ppl_vae.frechet import Moments, drawn_pictures, frechet_distance
-from ppl_vae.generators import FILE, GanSettings, fit_generator
-from ppl_vae.modes import evaluating
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.runs import Run
-from ppl_vae.settings import Settings
-from ppl_vae.sheets import show_sheet
-from ppl_vae.simulate import simulate
-from ppl_vae.sleep import Sleep
-from ppl_vae.study import Study
+from ppl_vae.evidence.figures import show_sheet
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.objectives.wake_sleep import Sleep
+from ppl_vae.programs.simulate import simulate
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
+from ppl_vae.training.gan import FILE, GanSettings, fit_generator
+from ppl_vae.training.run_folder import Run
+from ppl_vae.training.settings import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {

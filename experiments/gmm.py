@@ -18,15 +18,15 @@ from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.gmm import Gmm
 from torch import Tensor
 
-from ppl_vae.bits import bit_states
 from ppl_vae.diagnostics import split_gap
-from ppl_vae.diagnostics.family import best_factorised
+from ppl_vae.diagnostics.gap.coordinate_ascent import best_factorised
+from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence import measure
-from ppl_vae.log_weight import log_joint, log_proposal
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.settings import Settings
-from ppl_vae.simulate import simulate
-from ppl_vae.study import Study
+from ppl_vae.programs.log_weight import log_joint, log_proposal
+from ppl_vae.programs.simulate import simulate
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
+from ppl_vae.training.settings import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "points": 4_000, "epochs": 20, "step": 0.4, "rate": 5e-3},

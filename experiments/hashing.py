@@ -21,15 +21,15 @@ from ppl_vae.guides.linear_frequencies import LinearFrequencies
 from ppl_vae.models.text import Text
 from torch import Tensor
 
-from ppl_vae.batches import PackedCounts
-from ppl_vae.codes import Codes
-from ppl_vae.corpora import Corpus, load_corpus
-from ppl_vae.pairs import facts
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.retrieval import Ranking, by_codes, by_scores, draw_curves, retrieval
-from ppl_vae.study import Study
-from ppl_vae.tfidf import TfIdf
-from ppl_vae.training import Settings
+from ppl_vae.data import Corpus, load_corpus
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.diagnostics.retrieval.codes import Codes
+from ppl_vae.diagnostics.retrieval.retrieval import Ranking, by_codes, by_scores, draw_curves, retrieval
+from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
+from ppl_vae.programs.loading import facts
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
+from ppl_vae.training.trainer import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {

@@ -18,15 +18,16 @@ from ppl_vae.guides.convolutional import Convolutional
 from ppl_vae.models.image import Image
 from torch import Tensor
 
-from ppl_vae.corpora import load_corpus
+from ppl_vae.data import load_corpus
+from ppl_vae.data.images import bits_per_number
+from ppl_vae.diagnostics.images.scale_collapse import sharpness
 from ppl_vae.evidence import measure
-from ppl_vae.modes import evaluating
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.sharpness import bits_per_number, sharpness
-from ppl_vae.sheets import tiled
-from ppl_vae.simulate import simulate
-from ppl_vae.study import Study
-from ppl_vae.training import Settings
+from ppl_vae.evidence.figures import tiled
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.simulate import simulate
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
+from ppl_vae.training.trainer import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {

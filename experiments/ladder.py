@@ -19,16 +19,16 @@ from ppl_vae.models.rbm import Rbm
 from ppl_vae.models.text import Text
 from torch import Tensor
 
-from ppl_vae.corpora import load_corpus
+from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics import ladder
-from ppl_vae.likelihood import Likelihood
-from ppl_vae.modes import frozen
-from ppl_vae.pairs import facts, find
-from ppl_vae.randomness import kept_random_state
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.settings import Settings
-from ppl_vae.simulate import simulate
-from ppl_vae.study import Study
+from ppl_vae.nn.modes import frozen
+from ppl_vae.objectives.importance_weighted import Likelihood
+from ppl_vae.programs.loading import facts, find
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.simulate import simulate
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
+from ppl_vae.training.settings import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {

@@ -17,14 +17,14 @@ from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.models.ppca import Ppca
 from torch import Tensor
 
-from ppl_vae.corpora import load_corpus
-from ppl_vae.diagnostics.rates import measure_rates, probe
-from ppl_vae.diagnostics.units import ACTIVE
+from ppl_vae.data import load_corpus
+from ppl_vae.diagnostics.information.active_units import ACTIVE
+from ppl_vae.diagnostics.information.rates import measure_rates, probe
 from ppl_vae.evidence import measure
-from ppl_vae.modes import evaluating
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.study import Study
-from ppl_vae.training import Settings
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
+from ppl_vae.training.trainer import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "points": 1_000, "latents": [2, 5, 6], "digits": [], "epochs": 80},

@@ -16,16 +16,16 @@ from ppl_vae.models.rbm import Rbm
 from torch import Tensor
 from torch.nn import functional
 
-from ppl_vae.bits import bit_states
-from ppl_vae.corpora import load_corpus
+from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics import split_gap
-from ppl_vae.likelihood import Likelihood
-from ppl_vae.log_weight import log_joint
-from ppl_vae.pairs import facts, find
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.settings import Settings
-from ppl_vae.simulate import simulate
-from ppl_vae.study import Study
+from ppl_vae.distributions.bits import bit_states
+from ppl_vae.objectives.importance_weighted import Likelihood
+from ppl_vae.programs.loading import facts, find
+from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.programs.simulate import simulate
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
+from ppl_vae.training.settings import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "bits": 3, "corpus": "bars", "data": 500, "epochs": 4},

@@ -21,16 +21,16 @@ from ppl_vae.guides.residual import ResidualGuide
 from ppl_vae.models.manifold import Manifold
 from torch import Tensor
 
-from ppl_vae.corpora import curve_log_density, curve_points
+from ppl_vae.data import curve_log_density, curve_points
 from ppl_vae.evidence import Estimate
 from ppl_vae.evidence.importance import from_log_weights, sampled_elbo
-from ppl_vae.log_weight import log_joint
-from ppl_vae.modes import evaluating
-from ppl_vae.noise import read_trace
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.simulate import simulate
-from ppl_vae.study import Study
-from ppl_vae.training import Settings
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.nn.observation_noise import read_trace
+from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.programs.simulate import simulate
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
+from ppl_vae.training.trainer import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {

@@ -1,7 +1,8 @@
 """Points on a sphere under noise of a fixed scale: from R / sqrt(D) on, the best decoder knows nothing of the sphere.
 
 Theorem 1 of Berger and Sebag (2020) says that a VAE whose noise sigma is at least R / sqrt(D - 1) must fail to find the
-(D - 1)-sphere its data lie on. The best law of the means can be had exactly for every D (:mod:`ppl_vae.spheres`): the
+(D - 1)-sphere its data lie on. The best law of the means can be had exactly for every D
+(:mod:`ppl_vae.studies.spheres`): the
 sharp threshold is R / sqrt(D), and below it the best radius and evidence are known; trained VAEs are held against them.
 """
 
@@ -20,11 +21,11 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from ppl_vae.evidence import measure
-from ppl_vae.likelihood import Likelihood
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.settings import Settings
-from ppl_vae.spheres import best_evidence, best_radius, log_density, threshold
-from ppl_vae.study import Study
+from ppl_vae.objectives.importance_weighted import Likelihood
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.spheres import best_evidence, best_radius, log_density, threshold
+from ppl_vae.studies.study import Study
+from ppl_vae.training.settings import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {

@@ -13,10 +13,10 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from ppl_vae.gap_runs import measure_gap
-from ppl_vae.pairs import find
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.study import Study
+from ppl_vae.programs.loading import find
+from ppl_vae.runs.gap import measure_gap
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
 
 GUIDES = {"linear_counts": "e1", "deep_frequencies": "e2", "linear_frequencies": "e3"}
 PAPER: dict[str, Any] = {"schedule": [(1000, 1), (500, 10)]}
@@ -158,7 +158,7 @@ def run(
         hidden: Numbers of hidden layers of the decoder.
         estimators: ``"arm"`` goes through the schedule whole, as the paper; others stop early and train again.
         what: ``corpus``, its ``vocabulary``, and ``recipes``: how each guide is trained under each kind of decoder,
-            as :class:`~ppl_vae.settings.Settings` has it.
+            as :class:`~ppl_vae.training.settings.Settings` has it.
     """
     what["device"] = study.device.type
     comparable = what["corpus"] == "20news" and what["vocabulary"] == 10_000

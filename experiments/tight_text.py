@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.corpora import load_corpus
+from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics import split_gap
-from ppl_vae.modes import frozen
-from ppl_vae.pairs import facts, find
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.settings import Settings
-from ppl_vae.simulate import simulate
-from ppl_vae.study import Study
+from ppl_vae.nn.modes import frozen
+from ppl_vae.programs.loading import facts, find
+from ppl_vae.programs.simulate import simulate
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
+from ppl_vae.training.settings import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "bits": 3, "corpus": "docstrings", "vocabulary": 60, "epochs": 2, "refits": 1},

@@ -18,12 +18,12 @@ from ppl_vae.models.toy_channel import ToyChannel
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.corpora import CHANNEL_LEVELS, channel_law
-from ppl_vae.objectives import DiscreteELBO
-from ppl_vae.rate_cost import RateCost
-from ppl_vae.report import Claim, Report, Row
-from ppl_vae.settings import Settings
-from ppl_vae.study import Study
+from ppl_vae.data import CHANNEL_LEVELS, channel_law
+from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.objectives.rate_cost import RateCost
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
+from ppl_vae.training.settings import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "steps": 60, "data": 200},

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ppl_vae.bits import AutoregressiveBits
-from ppl_vae.guide import AmortisedGuide
-from ppl_vae.networks import BitByBit, Sum
+from ppl_vae.distributions.bits import AutoregressiveBits
+from ppl_vae.nn.dense import BitByBit, Sum
+from ppl_vae.programs.amortised import AmortisedGuide
 
 
 class Autoregressive(AmortisedGuide):

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from torch import nn
 
-from ppl_vae.convolutions import ConvolutionalEncoder
-from ppl_vae.dcgan import encoder
-from ppl_vae.guide import Factorised
+from ppl_vae.nn.convolutional import ConvolutionalEncoder
+from ppl_vae.nn.dcgan import encoder
+from ppl_vae.programs.amortised import Factorised
 
 
 class Convolutional(Factorised):

@@ -9,10 +9,10 @@ from torch import Tensor
 from zuko.distributions import DiagNormal, NormalizingFlow
 from zuko.transforms import ComposedTransform
 
-from ppl_vae.dcgan import encoder
-from ppl_vae.flows import Flowed, autoregressive_steps
-from ppl_vae.guide import AmortisedGuide, reshaped
-from ppl_vae.networks import Sum
+from ppl_vae.distributions.flows import Flowed, autoregressive_steps
+from ppl_vae.nn.dcgan import encoder
+from ppl_vae.nn.dense import Sum
+from ppl_vae.programs.amortised import AmortisedGuide, reshaped
 
 
 class Flow(AmortisedGuide):

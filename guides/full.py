@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ppl_vae.bits import FEW, AutoregressiveBits, JointBits, bit_states
-from ppl_vae.guide import AmortisedGuide, independents, parameters
-from ppl_vae.networks import BitByBit, Sum
+from ppl_vae.distributions.bits import FEW, AutoregressiveBits, JointBits, bit_states
+from ppl_vae.nn.dense import BitByBit, Sum
+from ppl_vae.programs.amortised import AmortisedGuide, independents, parameters
 
 
 class Full(AmortisedGuide):

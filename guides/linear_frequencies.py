@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ppl_vae.guide import Factorised
-from ppl_vae.networks import FirstLayer
+from ppl_vae.nn.dense import FirstLayer
+from ppl_vae.programs.amortised import Factorised
 
 
 class LinearFrequencies(Factorised):

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pyro.distributions import LowRankMultivariateNormal
 from torch import Tensor
 
-from ppl_vae.dcgan import encoder
-from ppl_vae.guide import AmortisedGuide, reshaped
-from ppl_vae.networks import Sum
+from ppl_vae.nn.dcgan import encoder
+from ppl_vae.nn.dense import Sum
+from ppl_vae.programs.amortised import AmortisedGuide, reshaped
 
 
 class LowRank(AmortisedGuide):

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ppl_vae.guide import AmortisedGuide, parameters, reshaped
-from ppl_vae.mixtures import MixtureOfBits, MixtureOfNormals
-from ppl_vae.networks import Sum
+from ppl_vae.distributions.mixtures import MixtureOfBits, MixtureOfNormals
+from ppl_vae.nn.dense import Sum
+from ppl_vae.programs.amortised import AmortisedGuide, parameters, reshaped
 
 
 class Mixture(AmortisedGuide):

@@ -8,7 +8,7 @@ from typing import Any
 import pyro
 import torch
 
-from ppl_vae.guide import AmortisedGuide
+from ppl_vae.programs.amortised import AmortisedGuide
 
 
 class Posterior(AmortisedGuide):

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from ppl_vae.guide import Factorised
-from ppl_vae.networks import FirstLayer, Residual
+from ppl_vae.nn.dense import FirstLayer, Residual
+from ppl_vae.programs.amortised import Factorised
 
 
 class ResidualGuide(Factorised):

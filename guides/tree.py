@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ppl_vae.bits import TreeBits
-from ppl_vae.guide import AmortisedGuide
-from ppl_vae.networks import Sum
+from ppl_vae.distributions.bits import TreeBits
+from ppl_vae.nn.dense import Sum
+from ppl_vae.programs.amortised import AmortisedGuide
 
 
 class Tree(AmortisedGuide):

@@ -9,9 +9,9 @@ import pyro.distributions as dist
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from ppl_vae.checkpoints import fill, read_tensors
-from ppl_vae.dcgan import Generator
-from ppl_vae.noise import Noise
+from ppl_vae.nn.checkpoint import fill, read_tensors
+from ppl_vae.nn.dcgan import Generator
+from ppl_vae.nn.observation_noise import Noise
 
 
 class GanGaussian(PyroModule):

@@ -10,8 +10,8 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.bits import JointBits, bit_states
-from ppl_vae.corpora import FOUR_GAUSSIANS
+from ppl_vae.data import FOUR_GAUSSIANS
+from ppl_vae.distributions.bits import JointBits, bit_states
 
 PLACEMENTS = {
     "four": FOUR_GAUSSIANS,

@@ -7,8 +7,9 @@ import pyro.distributions as dist
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from ppl_vae.convolutions import Features, Upwards, picture
-from ppl_vae.noise import Noise
+from ppl_vae.data.images import picture
+from ppl_vae.nn.convolutional import Features, Upwards
+from ppl_vae.nn.observation_noise import Noise
 
 
 class Image(PyroModule):

@@ -9,9 +9,10 @@ import pyro.distributions as dist
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.convolutions import Features, Upwards, picture
-from ppl_vae.marginals import Marginals, make_marginal
-from ppl_vae.pixels import Bits, Pixels
+from ppl_vae.data.images import picture
+from ppl_vae.distributions.pixelcnn import Bits, Pixels
+from ppl_vae.nn.convolutional import Features, Upwards
+from ppl_vae.nn.priors import Marginals, make_marginal
 
 
 class ImageBinary(PyroModule):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ppl_vae.models.ppca import Ppca
 from torch import nn
 
-from ppl_vae.networks import Residual
+from ppl_vae.nn.dense import Residual
 
 
 class Manifold(Ppca):

@@ -10,7 +10,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.noise import Noise
+from ppl_vae.nn.observation_noise import Noise
 
 
 class Ppca(PyroModule):

@@ -11,9 +11,9 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.bits import JointBits
-from ppl_vae.boltzmann import HiddenBits, log_partition
-from ppl_vae.randomness import kept_random_state
+from ppl_vae.distributions.bits import JointBits
+from ppl_vae.distributions.rbm import HiddenBits, log_partition
+from ppl_vae.programs.random_state import kept_random_state
 
 
 class Rbm(PyroModule):

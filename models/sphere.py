@@ -11,7 +11,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.noise import Noise
+from ppl_vae.nn.observation_noise import Noise
 
 
 class Sphere(PyroModule):
@@ -20,7 +20,7 @@ class Sphere(PyroModule):
     .. math:: z \sim \mathcal{N}(0, I_k), \qquad x \mid z \sim \mathcal{N}(f(z), \sigma^2 I)
 
     The best law that any decoder can give the means, for points uniform on a sphere, is uniform on a sphere of radius
-    :func:`ppl_vae.spheres.best_radius`. The decoder ``radius`` has one parameter and can be that law exactly,
+    :func:`ppl_vae.studies.spheres.best_radius`. The decoder ``radius`` has one parameter and can be that law exactly,
 
     .. math:: f(z) = r \, z / |z|,
 

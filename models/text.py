@@ -7,8 +7,8 @@ import pyro.distributions as dist
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.batches import PackedCounts
-from ppl_vae.distributions import PackedMultinomial
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.distributions.multinomial import PackedMultinomial
 
 
 class Text(PyroModule):

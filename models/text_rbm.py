@@ -8,10 +8,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.batches import PackedCounts
-from ppl_vae.bits import JointBits, bit_states
-from ppl_vae.distributions import PackedMultinomial
-from ppl_vae.softmax import log_normaliser
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.distributions.bits import JointBits, bit_states
+from ppl_vae.distributions.multinomial import PackedMultinomial
+from ppl_vae.distributions.softmax import log_normaliser
 
 
 class TextRbm(PyroModule):

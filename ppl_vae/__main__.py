@@ -1,5 +1,5 @@
 """``python -m ppl_vae``: the command line without an installation."""
 
-from ppl_vae.cli import main
+from ppl_vae.cli.main import main
 
 main()

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from benchmarks.setting import Setting
-from ppl_vae.batches import PackedCounts
+from ppl_vae.data.counts import PackedCounts
 
 __all__ = ["PEERS", "Peer", "load"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.peers import Peer
 from benchmarks.setting import Setting, dense, layers_of
-from ppl_vae.batches import PackedCounts
+from ppl_vae.data.counts import PackedCounts
 
 Tree = Any
 

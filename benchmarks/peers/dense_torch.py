@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from benchmarks.peers import Peer
 from benchmarks.setting import Layers, Setting, dense, layers_of
-from ppl_vae.batches import PackedCounts
+from ppl_vae.data.counts import PackedCounts
 
 
 class MLP(nn.Module):

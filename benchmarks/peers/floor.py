@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.arithmetic import arithmetic
 from benchmarks.peers import Peer
 from benchmarks.setting import Setting
-from ppl_vae.batches import PackedCounts
+from ppl_vae.data.counts import PackedCounts
 
 
 class Floor(Peer):

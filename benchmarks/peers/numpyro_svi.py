@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.peers import Peer
 from benchmarks.peers.dense_jax import arrays, flat, network
 from benchmarks.setting import Setting, dense
-from ppl_vae.batches import PackedCounts
+from ppl_vae.data.counts import PackedCounts
 
 
 class NumPyroTraceGraph(Peer):

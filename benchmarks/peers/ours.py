@@ -10,11 +10,11 @@ from torch import Tensor
 
 from benchmarks.peers import Peer
 from benchmarks.setting import Setting, layers_of
-from ppl_vae.batches import PackedCounts
+from ppl_vae.data.counts import PackedCounts
 from ppl_vae.estimators import ARM
-from ppl_vae.objectives import DiscreteELBO
-from ppl_vae.runs import Run
-from ppl_vae.training import Settings, Trainer
+from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.training.run_folder import Run
+from ppl_vae.training.trainer import Settings, Trainer
 
 
 class Ours(Peer):

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.peers import Peer
 from benchmarks.peers.dense_torch import MLP
 from benchmarks.setting import Setting, dense, layers_of
-from ppl_vae.batches import PackedCounts
+from ppl_vae.data.counts import PackedCounts
 
 
 class Trace(Peer):

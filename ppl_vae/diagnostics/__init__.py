@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from ppl_vae.diagnostics.ascent import Ascent, best_member
 from ppl_vae.diagnostics.comparison import Compared, Comparison, Difference
-from ppl_vae.diagnostics.curve import Curve, rate_distortion_curve
-from ppl_vae.diagnostics.family import best_factorised
-from ppl_vae.diagnostics.gap import Gap
-from ppl_vae.diagnostics.information import Information, information
-from ppl_vae.diagnostics.ladder import Ladder, ladder
-from ppl_vae.diagnostics.split import SPLITS, SplitMethod, UnknownFamilyError, split_gap
-from ppl_vae.diagnostics.tightness import tightness
-from ppl_vae.diagnostics.verdict import Tightness
+from ppl_vae.diagnostics.gap.coordinate_ascent import best_factorised
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.diagnostics.gap.gradient_ascent import Ascent, best_member
+from ppl_vae.diagnostics.gap.ladder import Ladder, ladder
+from ppl_vae.diagnostics.gap.split import SPLITS, SplitMethod, UnknownFamilyError, split_gap
+from ppl_vae.diagnostics.information.information import Information, information
+from ppl_vae.diagnostics.information.rate_distortion_curve import Curve, rate_distortion_curve
+from ppl_vae.diagnostics.tightness.tightness import tightness
+from ppl_vae.diagnostics.tightness.verdict import Tightness
 
 __all__ = [
     "SPLITS",

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ppl_vae.diagnostics.gap import Gap
+from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence import Estimate, Measurement
 from ppl_vae.evidence.results import difference, finite
 

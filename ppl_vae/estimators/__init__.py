@@ -1,7 +1,7 @@
 r"""Gradient estimators through discrete latents: coupled draws, and a gradient from the value of each.
 
 All estimate :math:`\nabla_\eta\, \mathbb{E}_{q_\eta(z)} f(z)` for bits with logits :math:`\eta`. They know
-nothing of Pyro; :class:`ppl_vae.objectives.DiscreteELBO` brings them to Pyro's models.
+nothing of Pyro; :class:`ppl_vae.objectives.elbo.DiscreteELBO` brings them to Pyro's models.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ppl_vae.estimators.antithetic import ARM, ARMS, DisARM
+from ppl_vae.estimators.arm import ARM, DisARM
+from ppl_vae.estimators.arms import ARMS
 from ppl_vae.estimators.base import Code, Estimator
-from ppl_vae.estimators.control import Auto, FirstOrder
-from ppl_vae.estimators.independent import Double, LeaveOneOut
-from ppl_vae.estimators.summing import Enumerate, Local, turned
+from ppl_vae.estimators.double_control_variate import Double
+from ppl_vae.estimators.enumeration import Enumerate
+from ppl_vae.estimators.first_order import Auto, FirstOrder
+from ppl_vae.estimators.leave_one_out import LeaveOneOut
+from ppl_vae.estimators.local_expectation import Local, turned
 
 __all__ = [
     "ARM",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ppl_vae.evidence.annealing import Schedule
-from ppl_vae.evidence.bidirectional import Sandwich, sandwich
+from ppl_vae.evidence.ais import Schedule
+from ppl_vae.evidence.bdmc import Sandwich, sandwich
 from ppl_vae.evidence.importance import sampled_elbo, sampled_rates
-from ppl_vae.evidence.measuring import measure, quick_evidence
-from ppl_vae.evidence.planning import METHODS, Method, plan
+from ppl_vae.evidence.measure import METHODS, Method, measure, plan, quick_evidence
 from ppl_vae.evidence.results import Estimate, Measurement
 
 __all__ = [

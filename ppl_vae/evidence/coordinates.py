@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.distributions import VonMises, biject_to
 from torch.distributions.transforms import Transform
 
-from ppl_vae import exponential_family
-from ppl_vae.bits import BitsDistribution
-from ppl_vae.log_weight import Fixed, latents, log_prob, run
-from ppl_vae.randomness import kept_random_state
+from ppl_vae.distributions import exponential_family
+from ppl_vae.distributions.bits import BitsDistribution
+from ppl_vae.programs.handlers import Fixed, latents, log_prob, run
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.types import Program
 
 __all__ = ["Coordinates", "one_prior"]
-
-Program = Callable[..., Any]
 
 
 @dataclass(frozen=True)

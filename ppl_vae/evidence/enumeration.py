@@ -2,90 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import partial
-from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ppl_vae.batches import PackedCounts
-from ppl_vae.bits import bit_states
+from ppl_vae.data.counts import PackedCounts
 from ppl_vae.evidence.products import Products
 from ppl_vae.evidence.results import Estimate, Measurement
-from ppl_vae.log_weight import Sites, check_cover, latents, log_joint, log_proposal, run, shares_codes
-from ppl_vae.randomness import kept_random_state
-from ppl_vae.sites import GuideSite
+from ppl_vae.programs.handlers import check_cover, run
+from ppl_vae.programs.log_weight import log_joint, log_proposal
+from ppl_vae.programs.sites import GuideSite
+from ppl_vae.programs.states import States
+from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["FirstRow", "States", "enumerate_states"]
-
-Program = Callable[..., Any]
-Progress = Callable[[int], None]
+__all__ = ["enumerate_states"]
 
 CELLS = 2**22
 """Largest number of (code, datum) cells held at once: 16 MB, which the allocator still recycles."""
+
 BLOCK = 2**11
 """Most codes scored by one run of the programs."""
-
-
-class States:
-    """The joint states of a model's discrete latents.
-
-    Arguments:
-        sites: How the model draws its latents; all must list their values.
-        model: The model.
-        x: A few data.
-    """
-
-    def __init__(self, sites: list[GuideSite], model: Program, x: Any) -> None:
-        self.sites, self.count = sites, prod(site.states for site in sites)
-        with kept_random_state():
-            self.run: Sites = run(model, (x,), {}, draws=1)
-        self.priors = {name: site["fn"] for name, site in latents(self.run).items()}
-        self.device = next(iter(latents(self.run).values()))["value"].device
-        self.x = x
-
-    def values(self, index: Tensor) -> dict[str, Tensor]:
-        """Values of every site in the states numbered ``index``, ``(states, 1, *event)``; the last turns fastest."""
-        found, stride = {}, self.count
-        for site in self.sites:
-            fn, stride = self.priors[site.name], stride // site.states
-            which = index // stride % site.states
-            if site.kind == "bits":
-                drawn = self.run[site.name]["value"]
-                found[site.name] = bit_states(site.size, like=drawn)[which].reshape(len(index), 1, *fn.event_shape)
-            else:
-                found[site.name] = fn.enumerate_support(expand=False)[:, 0][which]
-        return found
-
-    def codes(self, start: int, stop: int, data: int, shared: bool) -> dict[str, Tensor]:
-        """Values of the states from ``start`` to ``stop``, of batch size 1 if shared, else repeated for each datum."""
-        found = self.values(torch.arange(start, min(stop, self.count), device=self.device))
-        if shared:
-            return found
-        return {name: value.expand(len(value), data, *value.shape[2:]).clone() for name, value in found.items()}
-
-    def shared(self, *scores: Callable[[Any, Mapping[str, Tensor]], Tensor]) -> bool:
-        """Whether the programs behind the scores take codes of batch size 1 for all data at once."""
-        if len(self.x) < 2:
-            return False
-        few = {name: FirstRow(fn) for name, fn in self.priors.items()}
-        return all(shares_codes(lambda values, score=score: score(self.x, values), few) for score in scores)  # type: ignore[misc]
-
-
-class FirstRow:
-    """A prior of shape ``(1, batch)`` seen as one of shape ``(batch,)``."""
-
-    def __init__(self, fn: Any) -> None:
-        self.fn = fn
-
-    def sample(self, shape: tuple[int, ...]) -> Tensor:
-        drawn: Tensor = self.fn.sample(shape)[:, 0]
-        return drawn
-
-    def shape(self) -> torch.Size:
-        return torch.Size(self.fn.shape()[1:])
 
 
 def enumerate_states(

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import log
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ppl_vae.batches import PackedCounts
-from ppl_vae.evidence.pareto import k_hat, smoothed
+from ppl_vae.evidence.psis import k_hat, smoothed
 from ppl_vae.evidence.results import Bound, Estimate, Measurement
-from ppl_vae.log_weight import Terms, log_terms
-from ppl_vae.modes import evaluating
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.blocks import in_blocks
+from ppl_vae.programs.types import Program, Progress
 
-__all__ = [
-    "annealed",
-    "from_log_weights",
-    "importance",
-    "in_blocks",
-    "log_mean_exp",
-    "log_weights",
-    "rows_at_once",
-    "sampled_elbo",
-    "sampled_rates",
-]
-
-Program = Callable[..., Any]
-Progress = Callable[[int], None]
-
-WIDTH = 2**10
-"""Numbers that a decoder is taken to hold a code, however few are observed."""
-CELLS = 2**24
-"""Largest number of (draw, datum, observed number) cells worked on at once."""
+__all__ = ["annealed", "from_log_weights", "importance", "log_mean_exp", "log_weights", "sampled_elbo", "sampled_rates"]
 
 
 def importance(
@@ -94,36 +76,6 @@ def log_weights(
             done += len(weights)
         assert distinct is not None
         yield together, distinct
-
-
-def in_blocks(
-    model: Program, guide: Program, x: Any, draws: int, progress: Progress | None = None
-) -> Iterator[tuple[slice, Iterator[Terms]]]:
-    """The terms of so many draws a datum, a block at a time.
-
-    Yields:
-        For one block of data after the other its place, and the terms of some of its draws after the other.
-    """
-    rows = rows_at_once(x)
-    batch = max(1, min(len(x), rows // min(draws, 8)))
-
-    def drawn(part: Any) -> Iterator[Terms]:
-        step = max(1, rows // len(part))
-        for done in range(0, draws, step):
-            terms = log_terms(model, guide, part, min(step, draws - done))
-            if progress:
-                progress(terms.likelihood.numel())
-            yield terms
-
-    for start in range(0, len(x), batch):
-        place = slice(start, min(start + batch, len(x)))
-        yield place, drawn(x[place])
-
-
-def rows_at_once(x: Any) -> int:
-    """For how many codes of a datum a decoder may be run at once, whatever it forms of an observation's size."""
-    width = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
-    return max(1, CELLS // max(width, WIDTH))
 
 
 def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False) -> Measurement:

@@ -8,23 +8,23 @@ and data meet only in a product of two small matrices, and the sum over codes wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ppl_vae import exponential_family
-from ppl_vae.distributions import PackedMultinomial
-from ppl_vae.log_weight import Fixed, Sites, run
+from ppl_vae.distributions import exponential_family
+from ppl_vae.distributions.multinomial import PackedMultinomial
+from ppl_vae.programs.handlers import Fixed, Sites, run
+from ppl_vae.programs.types import Program
 
 __all__ = ["Products"]
 
-Program = Callable[..., Any]
-
 TILE = 2**18
 """Cells of codes and data worked on together: 1 MB in float32, which a core's cache holds."""
+
 SMALL = -80.0
 """Exponentials of less are nothing beside those they are added to, and tens of times slower in float32."""
 

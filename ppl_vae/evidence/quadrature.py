@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from math import log
 from typing import Any
@@ -10,21 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.batches import PackedCounts
+from ppl_vae.data.counts import PackedCounts
 from ppl_vae.evidence.coordinates import Coordinates, one_prior
 from ppl_vae.evidence.results import Estimate
-from ppl_vae.log_weight import log_joint, shares_codes
-from ppl_vae.randomness import kept_random_state
+from ppl_vae.programs.handlers import shares_codes
+from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["quadrature"]
 
-Program = Callable[..., Any]
-Progress = Callable[[int], None]
-
 CELLS = 2**22
 """Largest number of (node, datum, observed number) cells held at once."""
+
 SPREADS = 10
 """How far the grid reaches, in standard deviations of the prior."""
+
 NODES = {1: (2**12, 2**17), 2: (2**6, 2**11)}
 """Nodes of an axis to begin with and at most, by the number of dimensions."""
 

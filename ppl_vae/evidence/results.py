@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ppl_vae.evidence.pareto import k_hat_limit
-from ppl_vae.figures import bars_of_counts, folded
+from ppl_vae.evidence.figures import bars_of_counts, folded
+from ppl_vae.evidence.psis import k_hat_limit
 
 __all__ = ["Bound", "Estimate", "Measurement", "difference", "finite"]
 
@@ -20,6 +20,7 @@ Bound = Literal["exact", "unbiased", "approximate", "lower", "upper", "between"]
 """``"between"``: off in either direction, as what lies between two lower bounds is."""
 
 _WEAKEST_FIRST: tuple[Bound, ...] = ("between", "approximate", "lower", "upper", "unbiased", "exact")
+
 _FLIPPED: dict[Bound, Bound] = {"lower": "upper", "upper": "lower"}
 
 

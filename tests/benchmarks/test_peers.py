@@ -8,9 +8,9 @@ import torch
 
 from benchmarks.peers import PEERS, load
 from benchmarks.setting import Setting, layers_of
-from ppl_vae.objectives import DiscreteELBO
-from tests.pairs_in_small import documents
-from tests.statistics import assert_mean
+from ppl_vae.objectives.elbo import DiscreteELBO
+from tests.support.small_pairs import documents
+from tests.support.z_test import assert_mean
 
 NEEDS = {"jax-arm": "jax", "numpyro-tracegraph": "numpyro"}
 

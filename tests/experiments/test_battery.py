@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ppl_vae.experiment_runs import Experiments, find_experiment, run_experiment
+from ppl_vae.studies.experiments import Experiments, find_experiment, run_experiment
 
 NAMES = sorted(Experiments.take().lines)
 

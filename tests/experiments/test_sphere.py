@@ -8,9 +8,9 @@ import torch
 from ppl_vae.experiments.sphere import frames, normal_limit, normal_threshold, scales
 from ppl_vae.models.sphere import Sphere
 
-from ppl_vae.log_weight import log_weight
-from ppl_vae.spheres import best_evidence, best_radius, log_density
-from tests.statistics import assert_mean
+from ppl_vae.programs.log_weight import log_weight
+from ppl_vae.studies.spheres import best_evidence, best_radius, log_density
+from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
 

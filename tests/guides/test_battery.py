@@ -7,13 +7,14 @@ import torch
 from ppl_vae.models.text import Text
 from torch import nn
 
-from ppl_vae.bits import bit_states
-from ppl_vae.log_weight import Fixed, latents, log_joint, log_proposal, log_weight, run
-from ppl_vae.networks import FirstLayer
-from ppl_vae.objectives import DiscreteELBO
-from ppl_vae.pairs import available, find
-from tests.pairs_in_small import documents
-from tests.statistics import assert_mean
+from ppl_vae.distributions.bits import bit_states
+from ppl_vae.nn.dense import FirstLayer
+from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.programs.handlers import Fixed, latents, run
+from ppl_vae.programs.loading import available, find
+from ppl_vae.programs.log_weight import log_joint, log_proposal, log_weight
+from tests.support.small_pairs import documents
+from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
 GUIDES = [d.target for d in available("guides")[0] if d.shipped and d.name != "posterior"]

@@ -7,9 +7,9 @@ from ppl_vae.models.gmm import Gmm
 from ppl_vae.models.image import Image
 from ppl_vae.models.text import Text
 
-from ppl_vae.convolutions import Residual
-from ppl_vae.log_weight import log_joint, log_proposal, log_weight
-from tests.pairs_in_small import documents
+from ppl_vae.nn.convolutional import Residual
+from ppl_vae.programs.log_weight import log_joint, log_proposal, log_weight
+from tests.support.small_pairs import documents
 
 pytestmark = pytest.mark.usefixtures("float64")
 SHAPES = [(28, 28), (4, 4), (1, 1), (5, 9), (3, 16, 12), (1, 8, 8)]

@@ -11,9 +11,9 @@ from ppl_vae.models.gan_gaussian import GanGaussian
 from safetensors.torch import save_file
 from torch import nn
 
-from ppl_vae.dcgan import Downwards, FrozenBatchNorm, Generator
-from ppl_vae.log_weight import log_joint, log_proposal, log_weight
-from ppl_vae.objectives import DiscreteELBO
+from ppl_vae.nn.dcgan import Downwards, FrozenBatchNorm, Generator
+from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.programs.log_weight import log_joint, log_proposal, log_weight
 
 pytestmark = pytest.mark.usefixtures("float64")
 SHAPES = [(8, 8), (28, 28), (32, 32), (3, 16, 24), (1, 64, 64)]

@@ -6,11 +6,11 @@ from ppl_vae.guides.posterior import Posterior
 from ppl_vae.models.gmm import Gmm
 from ppl_vae.models.text import Text
 
-from ppl_vae.bits import bit_states
+from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence import measure
-from ppl_vae.log_weight import log_joint
-from ppl_vae.objectives import DiscreteELBO
-from tests.pairs_in_small import documents
+from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.programs.log_weight import log_joint
+from tests.support.small_pairs import documents
 
 pytestmark = pytest.mark.usefixtures("float64")
 

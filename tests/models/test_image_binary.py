@@ -12,15 +12,15 @@ from ppl_vae.models.image_binary import ImageBinary
 from pyro.contrib.zuko import ZukoToPyro
 from zuko.distributions import DiagNormal
 
-from ppl_vae.bits import bit_states
+from ppl_vae.distributions.bits import bit_states
+from ppl_vae.distributions.pixelcnn import Bits, Pixels
 from ppl_vae.evidence import Schedule, measure
-from ppl_vae.evidence.annealing import Annealer
-from ppl_vae.log_weight import log_joint, log_weight
-from ppl_vae.marginals import FlowMarginal, make_marginal
-from ppl_vae.modes import alone
-from ppl_vae.objectives import DiscreteELBO
-from ppl_vae.pixels import Bits, Pixels
-from tests.statistics import assert_mean
+from ppl_vae.evidence.ais import Annealer
+from ppl_vae.nn.modes import alone
+from ppl_vae.nn.priors import FlowMarginal, make_marginal
+from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.programs.log_weight import log_joint, log_weight
+from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
 FAMILIES = list(product(("deconvolution", "autoregressive"), ("normal", "flow", "vampprior"), (MeanField, Flow)))

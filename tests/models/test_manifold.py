@@ -6,11 +6,11 @@ import torch
 from ppl_vae.guides.residual import ResidualGuide
 from ppl_vae.models.manifold import Manifold
 
-from ppl_vae.corpora import curve_log_density, curve_points, synthetic
+from ppl_vae.data import curve_log_density, curve_points, synthetic
 from ppl_vae.evidence import measure
-from ppl_vae.log_weight import log_weight
-from ppl_vae.networks import Residual
-from tests.statistics import assert_mean
+from ppl_vae.nn.dense import Residual
+from ppl_vae.programs.log_weight import log_weight
+from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -9,7 +9,7 @@ from torch.distributions import MultivariateNormal
 
 from ppl_vae.diagnostics import tightness
 from ppl_vae.evidence import measure
-from ppl_vae.log_weight import log_joint
+from ppl_vae.programs.log_weight import log_joint
 
 pytestmark = pytest.mark.usefixtures("float64")
 

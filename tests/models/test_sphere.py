@@ -6,10 +6,10 @@ from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.sphere import Sphere
 
 from ppl_vae.evidence import measure
-from ppl_vae.log_weight import log_joint
-from ppl_vae.objectives import DiscreteELBO
-from ppl_vae.spheres import log_density
-from tests.statistics import assert_mean
+from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.studies.spheres import log_density
+from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -3,11 +3,11 @@ import pytest
 import torch
 from ppl_vae.models.text import Text
 
-from ppl_vae.batches import PackedCounts
-from ppl_vae.bits import bit_states
-from ppl_vae.log_weight import log_joint
-from tests.pairs_in_small import documents
-from tests.statistics import assert_mean
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.distributions.bits import bit_states
+from ppl_vae.programs.log_weight import log_joint
+from tests.support.small_pairs import documents
+from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -4,12 +4,12 @@ from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.guides.posterior import Posterior
 from ppl_vae.models.text_rbm import TextRbm
 
-from ppl_vae.batches import PackedCounts
-from ppl_vae.bits import bit_states
+from ppl_vae.data.counts import PackedCounts
 from ppl_vae.diagnostics import split_gap, tightness
+from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence import measure
-from ppl_vae.log_weight import log_joint
-from tests.pairs_in_small import documents
+from ppl_vae.programs.log_weight import log_joint
+from tests.support.small_pairs import documents
 
 PAIRS = [[2, 0, 0], [0, 2, 0], [0, 0, 2], [1, 1, 0], [1, 0, 1], [0, 1, 1]]
 

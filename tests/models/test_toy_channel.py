@@ -4,11 +4,11 @@ from ppl_vae.experiments import toy_channel as experiment
 from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.toy_channel import ToyChannel
 
-from ppl_vae.corpora import CHANNEL_LEVELS, channel_law, load_corpus
-from ppl_vae.diagnostics.rates import measure_rates, probe
+from ppl_vae.data import CHANNEL_LEVELS, channel_law, load_corpus
+from ppl_vae.diagnostics.information.rates import measure_rates, probe
 from ppl_vae.evidence import measure
-from ppl_vae.log_weight import log_joint
-from ppl_vae.modes import evaluating
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.log_weight import log_joint
 
 pytestmark = pytest.mark.usefixtures("float64")
 

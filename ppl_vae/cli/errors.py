@@ -1,0 +1,65 @@
+"""What goes wrong at the command line, in words."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import torch
+
+from ppl_vae.training.progress import say
+from ppl_vae.training.run_folder import Interrupted
+
+__all__ = ["on_termination", "words_for_errors"]
+
+_terminated: list[int] = []
+
+
+def on_termination(number: int, frame: object) -> None:
+    """Schedulers send SIGTERM before they kill: it ends a run as ctrl-C does."""
+    _terminated.append(number)
+    raise KeyboardInterrupt
+
+
+class Refused(click.ClickException):
+    """An error the user can mend, in one line."""
+
+
+@contextmanager
+def words_for_errors() -> Iterator[None]:
+    """Turns what goes wrong into a line; ``PPL_VAE_DEBUG=1`` shows the traceback too."""
+    try:
+        yield
+    except (click.exceptions.Exit, click.ClickException, click.Abort):
+        raise
+    except KeyboardInterrupt as error:
+        if isinstance(error, Interrupted):
+            say(f"stopped: what was done is saved, a training up to its last whole epoch; go on with {error}")
+        else:
+            say("stopped")
+        sys.exit(143 if _terminated else 130)
+    except BrokenPipeError:
+        sys.exit(141)
+    except torch.cuda.OutOfMemoryError as error:
+        said = str(error).partition(". ")[0]
+        raise Refused(f"the device's memory is full ({said}); take a smaller --batch-size, or --device cpu") from error
+    except Exception as error:
+        if os.environ.get("PPL_VAE_DEBUG"):
+            traceback.print_exc()
+        expected = isinstance(error, (ValueError, ArithmeticError))
+        text = str(error) if expected else f"{type(error).__name__}: {error}{_where(error)}"
+        raise Refused(text or type(error).__name__) from error
+
+
+def _where(error: BaseException) -> str:
+    """The line of a user's own model or guide an unforeseen error came from, else how to see more."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+    own = [f for f in frames if not f.filename.startswith(str(Path(__file__).parent))]
+    own = [f for f in own if Path(f.filename).suffix == ".py"]
+    place = f" (at {own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f"{place}; PPL_VAE_DEBUG=1 shows the traceback"

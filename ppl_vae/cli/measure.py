@@ -1,0 +1,269 @@
+"""The commands that measure trained runs: ``ppl-vae gap``, ``evidence``, ..."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ppl_vae.evidence import METHODS
+
+__all__ = ["COMMANDS", "with_json"]
+
+COMMANDS: list[click.Command] = []
+"""What :mod:`ppl_vae.cli.main` adds to its group."""
+
+
+def with_json(function: Callable[..., Any]) -> Callable[..., None]:
+    """Adds ``--json``: the result as one JSON document on the output stream; else its table."""
+
+    @click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as one JSON document, and nothing else, on stdout."
+    )
+    @wraps(function)
+    def command(*args: Any, as_json: bool, **kwargs: Any) -> None:
+        with contextlib.redirect_stdout(sys.stderr):  # what users' own files print must not mix with the result
+            result = function(*args, **kwargs)
+        click.echo(json.dumps(result.to_json(), indent=2, allow_nan=False) if as_json else str(result))
+
+    return command
+
+
+SPLIT = click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
+
+
+def measuring(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command ``RUN --split --data --json`` of a function of folder, split, number of data and its own options."""
+    sample = click.option(
+        "--data",
+        "count",
+        default=0,
+        type=click.IntRange(min=0),
+        help="Measure a random sample of so many data.  [default: all]",
+    )
+    wrapped = SPLIT(sample(with_json(function)))
+    wrapped = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))(wrapped)
+    command = click.command(function.__name__)(wrapped)
+    COMMANDS.append(command)
+    return command
+
+
+def annealing_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of :class:`ppl_vae.evidence.Schedule`."""
+    positive = click.IntRange(min=1)
+    for option in (
+        click.option("--temperatures", default=500, show_default=True, type=positive, help="Steps of annealing."),
+        click.option("--leaps", default=5, show_default=True, type=positive, help="Leapfrog steps of a move."),
+        click.option(
+            "--start",
+            default="guide",
+            show_default=True,
+            type=click.Choice(["guide", "prior"]),
+            help="Where annealing starts.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@measuring
+@click.option("--method", default="auto", show_default=True, type=click.Choice(["auto", "enumeration", "ascent"]))
+@click.option("--steps", default=600, show_default=True, type=click.IntRange(min=4), help="Of the gradient ascent.")
+@click.option(
+    "--draws", default=200, show_default=True, type=click.IntRange(min=2), help="Draws a datum where they are needed."
+)
+@click.option(
+    "--ladder", metavar="GUIDE,...", help="Fit these guides to the run's model, kept as it is, and compare them."
+)
+@click.option("--epochs", help="Of fitting each guide of the ladder, at most.  [default: as the run]")
+def gap(folder: Path, split: str, count: int, ladder: str | None, epochs: str | None, **how: Any) -> Any:
+    """Split the gap of a trained RUN into what the guide's family costs and what its amortisation.
+
+    \b
+    enumeration   exact; discrete latents of at most 16 bits together
+    ascent        the best member of the guide's family by gradient ascent for each
+                  datum: bits, categoricals, normals, full covariances
+
+    With --ladder linear_counts,mean_field,full (from the smallest family up) each guide is fitted to the training data
+    of the run, and what each step up buys is shown, up to the evidence. Fits are kept in RUN/ladder, and taken up
+    there by the same command after an interruption.
+
+    Writes gap-SPLIT.json (ladder-SPLIT.json), the values of every datum and a figure into the run.
+    """
+    if ladder is None:
+        if epochs is not None:
+            raise click.UsageError("--epochs are those of fitting guides: name them with --ladder")
+        from ppl_vae.runs.gap import measure_gap
+
+        return measure_gap(folder, split, count, **how)
+    from ppl_vae.runs.gap import measure_ladder
+
+    return measure_ladder(folder, split, count, [name.strip() for name in ladder.split(",")], epochs, **how)
+
+
+@measuring
+@click.option(
+    "--method",
+    default="auto",
+    show_default=True,
+    type=click.Choice(METHODS),
+    help="auto takes the first exact one that serves, else importance, and says why.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(min=2),
+    help="Draws a datum where needed, or chains that anneal.  [default: 1000; annealing 16]",
+)
+@annealing_options
+def evidence(folder: Path, split: str, count: int, method: Any, draws: int | None, **schedule: Any) -> Any:
+    """Measure ELBO, evidence and gap of a trained RUN again, by another method or with more draws.
+
+    \b
+    enumeration   exact; discrete latents of at most 16 bits together
+    closed_form   exact; linear Gaussian models
+    quadrature    exact to 1e-4 nats; one or two continuous latent dimensions
+    importance    a lower bound from so many draws of the guide
+    psis          the same with Pareto-smoothed weights: less noisy, no bound
+    annealing     a lower bound from chains that move from guide to posterior
+
+    Writes evidence-SPLIT-METHOD.json and the values of every datum into the run. After an interruption the same
+    command goes on where it was.
+    """
+    from ppl_vae.evidence import Schedule
+    from ppl_vae.runs.measure import measure_evidence
+
+    draws = draws or (16 if method == "annealing" else 1000)
+    return measure_evidence(folder, split, method, draws, count, Schedule(**schedule))
+
+
+@measuring
+@click.option("--draws", default=16, show_default=True, type=click.IntRange(min=2), help="Chains a datum each way.")
+@annealing_options
+def sandwich(folder: Path, split: str, count: int, draws: int, **schedule: Any) -> Any:
+    """Bound the evidence of data drawn from a RUN's model from below and from above.
+
+    Simulated data come with an exact draw from their posterior, from which annealing can also go backwards: the
+    truth lies between the two bounds. How far they are apart says how far annealing with these options can be trusted
+    on real data. Simulated data have the shapes (documents: the lengths) of those of the split.
+    """
+    from ppl_vae.evidence import Schedule
+    from ppl_vae.runs.measure import measure_sandwich
+
+    return measure_sandwich(folder, split, draws, count, Schedule(**schedule))
+
+
+@measuring
+@click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws a datum where needed.")
+@click.option(
+    "--codes",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Compare at most so many codes with all the data, where they are not enumerated.",
+)
+def information(folder: Path, split: str, count: int, draws: int, codes: int) -> Any:
+    """Measure rate, distortion and mutual information of a trained RUN, and which units of its code have collapsed.
+
+    Writes information-SPLIT.json, the values of every datum and a figure into the run.
+    """
+    from ppl_vae.runs.measure import measure_information
+
+    return measure_information(folder, split, draws, codes, count)
+
+
+@measuring
+@click.option("--betas", default="8,4,2,1.5,1,0.7,0.5,0.25,0.125", show_default=True, help="Weights of the rate.")
+@click.option("--method", default="auto", show_default=True, type=click.Choice(["auto", "enumeration", "annealing"]))
+@click.option("--chains", default=16, show_default=True, type=click.IntRange(min=2), help="Annealed chains a datum.")
+@click.option("--temperatures", default=500, show_default=True, type=click.IntRange(min=1), help="Steps of annealing.")
+@click.option("--leaps", default=5, show_default=True, type=click.IntRange(min=1), help="Leapfrog steps of a move.")
+@click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Of the guide, a datum.")
+def curve(folder: Path, split: str, count: int, betas: str, **how: Any) -> Any:
+    """Draw the rate-distortion curve of a trained RUN's decoder, and where its guide lies above it.
+
+    For each weight beta of the rate, the least D + beta R that any encoder can have with this prior and decoder:
+    exactly where the code has at most 16 bits, else by one annealed run from the prior for all weights. How far the
+    guide is above it is what the guide loses at that weight; at beta = 1 that is the gap. Annealing takes minutes for
+    some hundred data: begin with --data 100.
+
+    Writes curve-SPLIT.json, the values of every datum and a figure into the run.
+    """
+    from ppl_vae.runs.measure import measure_curve
+
+    try:
+        weights = tuple(float(part) for part in betas.split(","))
+    except ValueError as error:
+        raise click.BadParameter(
+            f"weights are numbers such as 4,2,1,0.5, got {betas!r}", param_hint="--betas"
+        ) from error
+    if not all(0 < weight < float("inf") for weight in weights):
+        raise click.BadParameter(f"weights are positive numbers, got {betas!r}", param_hint="--betas")
+    return measure_curve(folder, split, count, betas=weights, **how)
+
+
+@measuring
+@click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws a datum.")
+@click.option(
+    "--predictive",
+    default=5,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Draws given which data are drawn from the model.",
+)
+def export(folder: Path, split: str, count: int, draws: int, predictive: int) -> Any:
+    """Write draws, weights, likelihoods and data of a trained RUN for ArviZ.
+
+    Writes arviz-SPLIT.nc into the run, to be read with arviz.from_netcdf. The draws are those of the guide.
+    """
+    from ppl_vae.runs.export_arviz import export_arviz
+
+    return export_arviz(folder, split, draws, count, predictive)
+
+
+@click.command
+@click.argument("folders", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@SPLIT
+@with_json
+def compare(folders: tuple[Path, ...], split: str) -> Any:
+    """Compare trained RUNs on the same data: ELBO, evidence, gap and its parts, and how far each is from the first.
+
+    If one of them was trained with --objective likelihood, the approximation error of the others of its model is
+    shown. What the runs were measured by before is read, what is missing is measured. Writes compare-SPLIT.json
+    and a figure into the first run.
+    """
+    from ppl_vae.runs.compare import compare_runs
+
+    return compare_runs(folders, split)
+
+
+COMMANDS.append(compare)
+
+
+@measuring
+@click.option(
+    "--draws",
+    type=click.IntRange(min=2),
+    help="Draws a datum, where the states are too many.  [default: four a statistic, at least 100]",
+)
+def tightness(folder: Path, split: str, count: int, draws: int | None) -> Any:
+    """Test whether the gap of a trained RUN could ever be closed: is the posterior in the guide's family?
+
+    It is if log p(x, z) is, for each datum, an affine function of the statistics of the family (z itself for bits,
+    z and its square for normals). If it is not, no network whatever mends it: take a wider family, such as the guide
+    "full", or a decoder nearer to affine. If it is, coefficients linear in x are enough, and a gap that remains is
+    the training's.
+
+    "Share left" is what the best affine function leaves of the variance of log p(x, z) over z: of the guide, where the
+    bound is made, and of the prior, everywhere. "Linear in x" gives all data one map from x to the coefficients.
+    Needs no training; exact up to 16 bits, from draws beyond. The longest codes take a second a datum: a sample,
+    --data 200, tells as much. Writes tightness-SPLIT.json, the values of every datum and a figure into the run.
+    """
+    from ppl_vae.runs.measure import measure_tightness
+
+    return measure_tightness(folder, split, draws, count)

@@ -1,0 +1,77 @@
+"""The commands that use the codes of trained runs: ``ppl-vae codes``, ``search``, ``retrieval``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ppl_vae.cli.measure import COMMANDS, measuring, with_json
+
+__all__ = ["COMMANDS"]
+
+RUN = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+
+
+@click.command
+@RUN
+@click.option(
+    "--split",
+    default="all",
+    show_default=True,
+    type=click.Choice(["all", "train", "validation", "test"]),
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/codes.npz]")
+@click.option(
+    "--how",
+    default="mean-sign",
+    show_default=True,
+    type=click.Choice(["mean-sign", "median", "sampled"]),
+    help="Each bit as it is more probable, by the side of its training median, or drawn.",
+)
+@with_json
+def codes(folder: Path, split: str, out: Path | None, how: Any) -> Any:
+    """Write the binary codes of a trained RUN's data, eight bits a byte, for NumPy, faiss, or a database.
+
+    The file holds SPLIT_codes, and SPLIT_labels, SPLIT_titles and label_names where the corpus has them.
+    """
+    from ppl_vae.runs.search import write_codes
+
+    return write_codes(folder, split, out, how)
+
+
+@click.command
+@RUN
+@click.argument("query", nargs=-1, required=True)
+@click.option("--count", default=10, show_default=True, type=click.IntRange(min=1), help="Documents to show.")
+@with_json
+def search(folder: Path, query: tuple[str, ...], count: int) -> Any:
+    """Find the documents of a trained RUN whose codes are nearest to that of a QUERY.
+
+    The words of the query are counted as those of the corpus, and the guide codes them like any document. Shown are the
+    bits in which a document's code differs, and, by which equally near ones are ordered, the cosine of weighted words.
+    A document need not share a word with the query. With many documents, pip install 'ppl-vae[search]' is faster.
+    """
+    from ppl_vae.runs.search import search as search_run
+
+    return search_run(folder, " ".join(query), count)
+
+
+COMMANDS.extend([codes, search])
+
+
+@measuring
+@click.option("--k", default=100, show_default=True, type=click.IntRange(min=1), help="Documents each query retrieves.")
+def retrieval(folder: Path, split: str, count: int, k: int) -> Any:
+    """Measure how well the codes of a trained RUN retrieve documents of the same class: precision@k.
+
+    Queries are the documents of the split, and what is retrieved are the training documents (with the validation
+    documents, if the queries are others), by Hamming distance. Equally near documents are in random order, and the
+    precision is its expectation. Beside it stand the cosine of words weighted by rarity, and chance.
+
+    Writes retrieval-SPLIT.json, the precision of every query, and a figure with precision against recall into the run.
+    """
+    from ppl_vae.runs.search import measure_retrieval
+
+    return measure_retrieval(folder, split, k, count)

@@ -1,0 +1,72 @@
+"""Images as tensors: their shapes and units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["bits_per_number", "constant", "picture", "pixels"]
+
+
+def picture(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Channels, height and width of a datum ``(height, width)`` or ``(channels, height, width)``.
+
+    Raises:
+        ValueError: If it is neither.
+
+    Example:
+        >>> picture((28, 28)), picture((3, 64, 48))
+        ((1, 28, 28), (3, 64, 48))
+    """
+    if len(shape) not in (2, 3):
+        raise ValueError(
+            f"convolutions read pictures (height, width) or (channels, height, width), but a datum has shape "
+            f"{tuple(shape)}; take such data (--corpus mnist, or a folder of pictures), or another model and guide"
+        )
+    channels, height, width = (1, *shape) if len(shape) == 2 else shape
+    return channels, height, width
+
+
+def constant(x: Tensor) -> Tensor:
+    """Which numbers are the same in all data, ``shape``.
+
+    Example:
+        >>> constant(torch.tensor([[0.0, 1.0], [0.0, 2.0]]))
+        tensor([ True, False])
+    """
+    return x.amin(0) == x.amax(0)
+
+
+def bits_per_number(nats: float, numbers: int, levels: int = 256) -> float:
+    r"""The length of a code for bytes, in bits a number, from a log-density of the same data scaled to [0, 1].
+
+    .. math:: \frac{-\log p(x) + n \log 256}{n \log 2}
+
+    A bound on a code that exists where the data are (byte + u) / 256 with u uniform in [0, 1) (Theis, van den Oord and
+    Bethge 2016, section 3.1): never below 0. Of data that were not dequantised it can be anything. A grey pixel is
+    one number, a coloured one three.
+
+    Arguments:
+        nats: Log-density of a datum, or its bound.
+        numbers: How many a datum has, n.
+        levels: Of a number before it was scaled.
+
+    Example:
+        >>> bits_per_number(0.0, 784)
+        8.0
+    """
+    return math.log2(levels) - nats / (numbers * math.log(2))
+
+
+def pixels(x: Any) -> int | None:
+    """How many numbers a picture has, a datum with height and width and values in [0, 1]; None for other data.
+
+    Example:
+        >>> pixels(torch.rand(5, 28, 28)), pixels(torch.rand(5, 784)), pixels(torch.randn(5, 28, 28))
+        (784, None, None)
+    """
+    pictures = isinstance(x, Tensor) and x.ndim in (3, 4) and len(x) and x.min() >= 0 and x.max() <= 1
+    return x[0].numel() if pictures else None

@@ -1,0 +1,67 @@
+"""A line of a user's words as a document of a corpus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from ppl_vae.data.corpus import Corpus
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.tokens import ASCII_WORD, WORD
+
+__all__ = ["Query", "read_query"]
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A text as the corpus would count it.
+
+    Arguments:
+        counts: One document.
+        known: Its words that the vocabulary has, each once, in the order of the text.
+        unknown: Those it has not.
+    """
+
+    counts: PackedCounts
+    known: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def read_query(text: str, corpus: Corpus) -> Query:
+    """Counts the words of a text as those of the corpus were counted.
+
+    A piece between blanks that is itself a word of the vocabulary is one; other pieces fall apart as the corpus's
+    texts do.
+
+    Raises:
+        ValueError: If no word of the text is in the vocabulary, or the corpus has no words.
+
+    Example:
+        >>> x = PackedCounts.from_dense([[1, 1]])
+        >>> corpus = Corpus("own", x, x, x, None, None, None, (), ("log", "x11"))
+        >>> query = read_query("Log of X11, x11", corpus)
+        >>> query.counts.to_csr().toarray().tolist(), query.unknown
+        ([[1.0, 1.0]], ('of',))
+    """
+    if not isinstance(corpus.train, PackedCounts):
+        raise ValueError(f"{corpus.name} has no words to ask with; search takes a run of a text model")
+    position = {word: i for i, word in enumerate(corpus.vocabulary)}
+    pattern = ASCII_WORD if corpus.name == "docstrings" else WORD
+    words: list[str] = []
+    for piece in text.lower().split():
+        words.extend([piece] if piece in position else pattern.findall(piece))
+    known = [word for word in words if word in position]
+    if not known:
+        there = ", ".join(dict.fromkeys(words)) or "no words"
+        often = corpus.train.words.bincount(minlength=len(position)).argsort(descending=True, stable=True)
+        common = ", ".join(corpus.vocabulary[word] for word in often[len(often) // 20 :][:3].tolist())
+        raise ValueError(
+            f"the query ({there}) has none of the {len(position)} words that the corpus keeps; ask with words as "
+            f"common as {common}"
+        )
+    columns = np.array([position[word] for word in known])
+    counts = csr_matrix((np.ones(len(columns)), (np.zeros_like(columns), columns)), shape=(1, len(position)))
+    unknown = dict.fromkeys(word for word in words if word not in position)
+    return Query(PackedCounts.from_csr(counts), tuple(dict.fromkeys(known)), tuple(unknown))

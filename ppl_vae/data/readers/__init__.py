@@ -1,0 +1,1 @@
+"""One file a reader of a data format or a named corpus."""

@@ -1,0 +1,120 @@
+"""The user's own tensors: NumPy's ``.npy`` and ``.npz``, of which nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppl_vae.data.readers.text_file import TextFile
+from ppl_vae.data.source import Arrays, RawArrays, SplitName
+
+__all__ = ["holds_arrays", "read_npy", "read_npz"]
+
+_WHOLE = 2**24
+"""Up to here 32-bit floats hold every whole number."""
+
+
+def holds_arrays(path: Path) -> bool:
+    """Whether an ``.npz`` holds tensors, and not the sparse counts of ``scipy.sparse.save_npz``, by its arrays' names.
+
+    A file that is missing or damaged counts as one of counts: their reader says what is wrong with it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "format.npy" not in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read_npy(path: Path) -> RawArrays:
+    """Reads one array ``(data, *shape)`` of whole or real numbers; a single axis is taken as data of one number each.
+
+    Raises:
+        ValueError: If the file is missing, truncated or no array, or the array has no data, other values than numbers
+            or a value that is not finite.
+    """
+    # Read whole, so that a compressed one is uncompressed.
+    content = TextFile.open(path).content
+    array = _loaded(str(path), lambda: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False), "numpy.save")
+    notes: list[str] = []
+    return RawArrays({"train": Arrays(_checked(str(path), array, notes))}, notes=tuple(notes))
+
+
+def read_npz(path: Path) -> RawArrays:
+    """Reads the arrays ``train`` and, where they are, ``validation`` and ``test``, each as :func:`read_npy` does.
+
+    Raises:
+        ValueError: For the faults of :func:`read_npy`, if there is no array ``train``, or if the data of two arrays
+            have different shapes.
+    """
+    splits: dict[SplitName, Arrays] = {}
+    notes: list[str] = []
+    with _loaded(str(path), lambda: np.load(path, allow_pickle=False), "numpy.savez") as file:
+        if "train" not in file.files:
+            raise ValueError(
+                f"{path} has the arrays {', '.join(file.files) or 'none'}, none of them called train; name tensors "
+                "train, validation and test, and write word counts with scipy.sparse.save_npz"
+            )
+        for name in get_args(SplitName):
+            if name in file.files:
+                where = f"{path}, array {name!r}"
+                array = _loaded(where, lambda name=name: file[name], "numpy.savez")  # type: ignore[misc]
+                splits[cast(SplitName, name)] = Arrays(_checked(where, array, notes))
+        unread = [name for name in file.files if name not in splits]
+    first = splits["train"].values.shape[1:]
+    for split, arrays in splits.items():
+        if (other := arrays.values.shape[1:]) != first:
+            raise ValueError(
+                f"{path}: a datum of array 'train' has shape {first}, one of array {split!r} {other}; "
+                "give all splits data of one shape"
+            )
+    if unread:
+        notes.append(f"{path.name} holds {', '.join(unread)} too, which nothing reads: only train, validation and test")
+    return RawArrays(splits, notes=tuple(dict.fromkeys(notes)))
+
+
+def _loaded(where: str, load: Any, writer: str) -> Any:
+    try:
+        return load()
+    except Exception as error:
+        # Damage shows in too many types to list (zip, zlib, header, shapes too large for any memory).
+        words = "; an array of Python objects is never unpickled" if "pickle" in str(error) else ""
+        raise ValueError(
+            f"{where} is truncated or no array of numbers ({type(error).__name__}{words}); write an array of floats or "
+            f"integers with {writer}"
+        ) from error
+
+
+def _checked(where: str, array: NDArray[Any], notes: list[str]) -> NDArray[np.float32]:
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"{where} holds values of type {array.dtype}; give floats or integers")
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(
+            f"{where} has shape {array.shape}, which holds no data; give (data, ...), at least one of each"
+        )
+    if array.ndim == 1:
+        array = array[:, None]
+        notes.append(f"{where} has a single axis: every number is a datum, of shape (1,)")
+    if array.ndim == 4 and array.shape[3] in (3, 4) and array.shape[1] == array.shape[2] > 4:
+        notes.append(
+            f"{where} has data of shape {array.shape[1:]}, which models of pictures read as {array.shape[1]} channels; "
+            "if it is colours that come last, save numpy.moveaxis(array, -1, 1)"
+        )
+    with np.errstate(over="ignore"):
+        values = np.array(array, dtype=np.float32, order="C")
+    finite = np.isfinite(values).reshape(len(values), -1).all(1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        wrong = array[row][~np.isfinite(values[row])][0]
+        raise ValueError(
+            f"{where}, row {row} (counted from 0) holds the value {wrong:g}; data are finite, at most 3.4e38: remove "
+            f"the row or mend it ({int((~finite).sum())} of {len(values)} rows have such values)"
+        )
+    if array.dtype.kind in "ui" and max(-int(array.min()), int(array.max())) > _WHOLE:
+        notes.append(f"{where} has whole numbers beyond {_WHOLE:,}, which are rounded to 32-bit floats")
+    return values

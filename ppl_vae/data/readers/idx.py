@@ -1,0 +1,111 @@
+"""IDX, the format of the MNIST files: pictures of bytes, gzipped or not, with labels beside them."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppl_vae.data.readers.text_file import TextFile
+from ppl_vae.data.source import Arrays, RawArrays, SplitName
+
+__all__ = ["FILES", "is_idx_folder", "padded", "read_idx", "read_idx_folder"]
+
+FILES: dict[SplitName, tuple[str, str]] = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+"""Pictures and labels of each split, as MNIST and its relatives call them; ``.gz`` may follow."""
+
+
+def is_idx_folder(folder: Path) -> bool:
+    """Whether a folder holds the training pictures of MNIST or a relative."""
+    return _there(folder / FILES["train"][0]).is_file()
+
+
+def read_idx(path: Path) -> RawArrays:
+    """Reads pictures ``(data, height, width)`` with values in [0, 1], a byte over 255.
+
+    Labels are read from the file beside it whose name has ``labels-idx1`` for ``images-idx3``, if there is one.
+
+    Raises:
+        ValueError: If a file is missing, truncated or no IDX file of bytes, or has no pictures, or if there is not one
+            label a picture.
+    """
+    labels = _there(path.with_name(path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")))
+    return _raw({"train": _split(path, labels if labels.is_file() and labels != path else None)})
+
+
+def read_idx_folder(folder: Path) -> RawArrays:
+    """Reads the four files of MNIST or a relative: pictures and labels for training and for the test.
+
+    Raises:
+        ValueError: For the faults of :func:`read_idx`, and if one of the files is missing.
+    """
+    return _raw({split: _split(*(_there(folder / name) for name in names)) for split, names in FILES.items()})
+
+
+def padded(raw: RawArrays, size: int) -> RawArrays:
+    """Pictures ``(data, size, size)`` with a margin of zeros, as LeCun et al. (1998) gave their digits one.
+
+    Raises:
+        ValueError: If they are larger than that.
+    """
+    height, width = raw.splits["train"].values.shape[1:]
+    if max(height, width) > size:
+        raise ValueError(
+            f"pictures of {height} x {width} are given a margin, not shrunk: --picture-size must be at least "
+            f"{max(height, width)}, got {size}"
+        )
+    margins = ((0, 0), *((((size - side) // 2), (size - side + 1) // 2) for side in (height, width)))
+    splits = {name: replace(part, values=np.pad(part.values, margins)) for name, part in raw.splits.items()}
+    return replace(raw, splits=splits)
+
+
+def _there(path: Path) -> Path:
+    """A file as it is, or with ``.gz`` if only that is there."""
+    packed = path.with_name(f"{path.name}.gz")
+    return packed if packed.is_file() and not path.is_file() else path
+
+
+def _raw(splits: dict[SplitName, Arrays]) -> RawArrays:
+    labels = [part.labels for part in splits.values() if part.labels is not None]
+    classes = 1 + max(int(each.max()) for each in labels) if labels else 0
+    return RawArrays(splits, tuple(str(label) for label in range(classes)))
+
+
+def _split(images: Path, labels: Path | None) -> Arrays:
+    pictures = _read(images, 3)
+    if labels is None:
+        return Arrays(_scaled(pictures))
+    ids = _read(labels, 1)
+    if len(ids) != len(pictures):
+        raise ValueError(
+            f"{labels} has {len(ids)} labels for the {len(pictures)} pictures of {images.name}; fetch both"
+        )
+    return Arrays(_scaled(pictures), ids.astype(np.int64))
+
+
+def _scaled(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.divide(pictures, 255, dtype=np.float32)
+
+
+def _read(path: Path, axes: int) -> NDArray[np.uint8]:
+    content = TextFile.open(path).content
+    head = 4 + 4 * axes
+    # Two zeros, the type (8: unsigned bytes), the number of axes; then their sizes.
+    if content[:4] != bytes([0, 0, 8, axes]) or len(content) < head:
+        raise ValueError(
+            f"{path} begins with {content[:4].hex() or 'nothing'}, not with 000008{axes:02x} as an IDX file of bytes "
+            f"with {axes} ax{'es' if axes > 1 else 'is'} does; check what the file is"
+        )
+    shape = struct.unpack(f">{axes}I", content[4:head])
+    if len(content) - head != prod(shape):
+        raise ValueError(f"{path} announces {shape} bytes and has {len(content) - head}; fetch the file again")
+    if 0 in shape:
+        raise ValueError(f"{path} has shape {shape}, which holds no data; give at least one")
+    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)

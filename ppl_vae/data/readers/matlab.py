@@ -1,0 +1,120 @@
+"""Folders and archives in the Matlab/Octave layout of 20 Newsgroups: triplets, labels and a map of class names.
+
+Lang, "NewsWeeder: learning to filter netnews" (1995); the layout is that of Rennie's "bydate" files.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppl_vae.data.readers.text_file import TextFile, first_wrong
+from ppl_vae.data.readers.triplets import read_triplets
+from ppl_vae.data.source import Documents, Raw, SplitName, made_up_words
+
+__all__ = ["is_matlab_folder", "read_matlab"]
+
+_NEEDED = ("train.data", "train.label", "test.data", "test.label")
+
+_OPTIONAL = ("train.map", "train.docs", "test.docs", "vocabulary.txt")
+
+_SPLITS: tuple[SplitName, ...] = ("train", "test")
+
+
+def is_matlab_folder(folder: Path) -> bool:
+    """Whether a folder holds training triplets."""
+    return any((folder / f"train.data{ending}").is_file() for ending in ("", ".gz"))
+
+
+def read_matlab(path: Path) -> Raw:
+    """Reads ``{train,test}.{data,label}`` and, where they are, the maps, the titles and the words.
+
+    Arguments:
+        path: A folder with the files, gzipped or not, or a ``.tgz`` of such a folder, which is read in place.
+            ``vocabulary.txt``, one word a line, may also lie beside the folder or the archive.
+
+    Raises:
+        ValueError: If a file is missing or malformed.
+    """
+    files = _in_folder(path) if path.is_dir() else _in_archive(path)
+    absent = [name for name in _NEEDED if name not in files]
+    if absent:
+        raise ValueError(f"{path} lacks {', '.join(absent)}; put back all files of the Matlab layout or fetch it again")
+    counts, labels = {}, {}
+    words = files["vocabulary.txt"].names("word") if "vocabulary.txt" in files else None
+    names = _class_names(files["train.map"]) if "train.map" in files else None
+    for split in _SPLITS:
+        labels[split] = _class_ids(files[f"{split}.label"], names)
+        counts[split] = read_triplets(
+            files[f"{split}.data"], documents=len(labels[split]), words=None if words is None else len(words)
+        )
+    width = max(matrix.shape[1] for matrix in counts.values())
+    splits: dict[SplitName, Documents] = {}
+    for split in _SPLITS:
+        counts[split].resize(len(labels[split]), width)
+        titles = files[f"{split}.docs"].names("title") if f"{split}.docs" in files else None
+        if titles is not None and len(titles) != len(labels[split]):
+            raise ValueError(
+                f"{files[f'{split}.docs'].where} has {len(titles)} titles for {len(labels[split])} documents; "
+                "give one title a document or remove the file"
+            )
+        splits[split] = Documents(counts[split], labels[split], titles)
+    if names is None:
+        names = tuple(f"class {i}" for i in range(1, 2 + max(int(ids.max(initial=-1)) for ids in labels.values())))
+    notes = () if words else (f"{path} has no vocabulary.txt: words go by their numbers",)
+    return Raw(splits, words or made_up_words(range(1, width + 1)), names, notes)
+
+
+def _in_folder(folder: Path) -> dict[str, TextFile]:
+    places = {name: [folder] for name in _NEEDED + _OPTIONAL}
+    # The original archive unpacks to 20news-bydate/matlab/, and its list of words is fetched beside either folder.
+    places["vocabulary.txt"] += [folder.parent] + [folder.parent.parent] * (folder.name == "matlab")
+    files = {}
+    for name, folders in places.items():
+        candidates = [place / f"{name}{ending}" for place in folders for ending in ("", ".gz")]
+        found = next((path for path in candidates if path.is_file()), None)
+        if found is not None:
+            files[name] = TextFile.open(found)
+    return files
+
+
+def _in_archive(path: Path) -> dict[str, TextFile]:
+    files: dict[str, TextFile] = {}
+    beside = path.parent / "vocabulary.txt"
+    if beside.is_file():
+        files["vocabulary.txt"] = TextFile.open(beside)
+    try:
+        # Members are read into memory and never written, so a member's path cannot lead anywhere.
+        with tarfile.open(fileobj=io.BytesIO(TextFile.open(path).content)) as archive:
+            for member in archive:
+                name = PurePosixPath(member.name).name
+                stream = archive.extractfile(member) if member.isfile() else None
+                if stream is not None and name.removesuffix(".gz") in _NEEDED + _OPTIONAL:
+                    files[name.removesuffix(".gz")] = TextFile.unpack(f"{path}:{member.name}", stream.read())
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise ValueError(f"{path} is no readable archive ({error}); fetch it again") from None
+    return files
+
+
+def _class_names(file: TextFile) -> tuple[str, ...]:
+    names = []
+    for number, line in enumerate(file.lines, start=1):
+        cells = line.split()
+        if len(cells) != 2 or cells[1] != str(number):
+            raise file.error(number, f"expected 'class {number}', got {line!r}", "number the classes from 1 in order")
+        names.append(cells[0])
+    return tuple(names)
+
+
+def _class_ids(file: TextFile, names: tuple[str, ...] | None) -> NDArray[np.int64]:
+    ids = file.numbers(1, "one class id")[:, 0]
+    row = first_wrong(ids, low=1, high=len(names) if names else len(ids))
+    if row is not None:
+        known = f"there are {len(names)} classes, counted from 1" if names else "classes are counted from 1"
+        raise file.error(file.line_of(row), f"class id {ids[row]:.12g}", known)
+    return ids.astype(np.int64) - 1

@@ -1,0 +1,86 @@
+"""MNIST (LeCun, Bottou, Bengio and Haffner 1998), whole and shrunk: in the data folder, or fetched into it once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pooch
+from numpy.typing import NDArray
+
+from ppl_vae.data.download import check_md5, fetching
+from ppl_vae.data.readers.idx import is_idx_folder, read_idx_folder
+from ppl_vae.data.readers.text_file import TextFile
+from ppl_vae.data.source import RawArrays
+
+__all__ = ["read_mnist", "shrunk"]
+
+_SITE = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+
+_FOLDERS = ("mnist", "MNIST/raw")
+
+# MD5 of the files once uncompressed, as they are published.
+_PUBLISHED = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+
+
+def read_mnist(folder: Path) -> RawArrays:
+    """Reads MNIST from a data folder, after fetching it there if it is not there yet: 60,000 and 10,000 digits.
+
+    Arguments:
+        folder: The data folder. Taken are the IDX files, gzipped or not, of ``mnist/``, else of ``MNIST/raw/``, where
+            torchvision puts them.
+
+    Returns:
+        Pictures ``(data, 28, 28)`` with values in [0, 1], and their digits as labels.
+
+    Raises:
+        ValueError: If a file is malformed, or if the files are neither there nor can be fetched.
+    """
+    there = next((folder / name for name in _FOLDERS if is_idx_folder(folder / name)), None)
+    if there is None:
+        there = folder / _FOLDERS[0]
+        _fetch(folder, there)
+    return read_idx_folder(there)
+
+
+def _fetch(folder: Path, target: Path) -> None:
+    remedy = (
+        f"put {', '.join(_PUBLISHED)} (or the same with .gz) into {target}, or set PPL_VAE_DATA to the folder that "
+        "holds mnist/"
+    )
+    with fetching("mnist", folder, _SITE, remedy) as scratch:
+        for name, published in _PUBLISHED.items():
+            pooch.retrieve(f"{_SITE}{name}.gz", known_hash=None, fname=f"{name}.gz", path=scratch)
+            check_md5(name, TextFile.open(scratch / f"{name}.gz").content, published)
+        target.mkdir(exist_ok=True)
+        # The training pictures go last: they alone are what the next call looks for.
+        for name in reversed(_PUBLISHED):
+            os.replace(scratch / f"{name}.gz", target / f"{name}.gz")
+
+
+def shrunk(raw: RawArrays, *, binary: bool = False) -> RawArrays:
+    """Digits of 8 x 8, flat: padded to 32 x 32, each block of 4 x 4 averaged.
+
+    Arguments:
+        raw: Pictures ``(data, 28, 28)``.
+        binary: Whether a pixel is on or off, by whether its average is above 1/5. Seen side by side, thin strokes
+            hold together there and no training digit is empty; from 1/4 on strokes break, and some digits are empty.
+
+    Returns:
+        Pictures ``(data, 64)`` with values in [0, 1], or 0 and 1.
+    """
+    return replace(raw, splits={name: replace(s, values=_pooled(s.values, binary)) for name, s in raw.splits.items()})
+
+
+def _pooled(pictures: NDArray[np.float32], binary: bool) -> NDArray[np.float32]:
+    # Whole numbers, whose sums no order of adding changes: the same digits on every machine.
+    padded = np.pad(np.rint(255 * pictures), ((0, 0), (2, 2), (2, 2)))
+    totals = padded.reshape(-1, 8, 4, 8, 4).sum((2, 4)).reshape(-1, 64)
+    return np.asarray(totals > 16 * 255 / 5 if binary else totals / (16 * 255), dtype=np.float32)

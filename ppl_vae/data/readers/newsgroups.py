@@ -1,0 +1,66 @@
+"""20 Newsgroups, sorted by date: found in the data folder, or fetched into it once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pooch
+
+from ppl_vae.data.download import fetching
+from ppl_vae.data.readers.matlab import is_matlab_folder, read_matlab
+from ppl_vae.data.source import Raw
+
+__all__ = ["read_newsgroups"]
+
+_SITE = "http://qwone.com/~jason/20Newsgroups/"
+
+_ARCHIVE = "20news-bydate-matlab.tgz"
+
+_WORDS = "vocabulary.txt"
+
+_FOLDERS = ("20news_bydate_matlab", "20news-bydate/matlab")
+
+# Documents and triplets of each split, and words, as the site publishes them.
+_PUBLISHED = {"train": (11_269, 1_467_345), "test": (7_505, 967_874)}
+
+_PUBLISHED_WORDS = 61_188
+
+
+def read_newsgroups(folder: Path) -> Raw:
+    """Reads 20 Newsgroups from a data folder, after fetching it there if it is not there yet.
+
+    Arguments:
+        folder: The data folder. Taken are, in this order, ``20news_bydate_matlab/``, ``20news-bydate/matlab/`` and
+            the archive ``20news-bydate-matlab.tgz``.
+
+    Raises:
+        ValueError: If a file is malformed, or if the files are neither there nor can be fetched.
+    """
+    for name in _FOLDERS:
+        if is_matlab_folder(folder / name):
+            return read_matlab(folder / name)
+    if not (folder / _ARCHIVE).is_file():
+        _fetch(folder)
+    return read_matlab(folder / _ARCHIVE)
+
+
+def _fetch(folder: Path) -> None:
+    remedy = f"put {_ARCHIVE} and {_WORDS} from there into {folder}, or set PPL_VAE_DATA to the folder that holds them"
+    with fetching("20news", folder, _SITE, remedy) as scratch:
+        for name in (_ARCHIVE, _WORDS):
+            pooch.retrieve(_SITE + name, known_hash=None, fname=name, path=scratch)
+        _check_published(read_matlab(scratch / _ARCHIVE))
+        # The archive goes last: it alone is what the next call looks for.
+        for name in (_WORDS, _ARCHIVE):
+            os.replace(scratch / name, folder / name)
+
+
+def _check_published(raw: Raw) -> None:
+    # The site publishes counts but no checksums.
+    found = {name: (len(split), int(split.counts.nnz)) for name, split in raw.splits.items()}
+    if found != _PUBLISHED or len(raw.words) != _PUBLISHED_WORDS:
+        raise ValueError(
+            f"what was fetched has (documents, triplets) {found} and {len(raw.words)} words, "
+            f"published are {_PUBLISHED} and {_PUBLISHED_WORDS}"
+        )

@@ -1,0 +1,41 @@
+"""UCI's bags of words: ``docword.NAME.txt`` with ``vocab.NAME.txt`` beside it (Newman, 2008)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ppl_vae.data.readers.text_file import LARGEST_ID, TextFile
+from ppl_vae.data.readers.triplets import read_triplets
+from ppl_vae.data.source import Documents, Raw, made_up_words
+
+__all__ = ["read_uci"]
+
+_HEADER = ("number of documents", "number of words", "number of triplets")
+
+
+def read_uci(path: Path) -> Raw:
+    """Reads three header lines and triplets ``document word count``, ids counted from 1.
+
+    Raises:
+        ValueError: If a line is malformed, or the header disagrees with the triplets or with the list of words.
+    """
+    file = TextFile.open(path)
+    sizes = []
+    for number, (what, line) in enumerate(
+        zip(_HEADER, (file.text + "\n\n\n").split("\n", 3)[:3], strict=True), start=1
+    ):
+        if not re.fullmatch(r"\s*\d{1,10}\s*", line) or int(line) > LARGEST_ID:
+            raise file.error(number, f"expected the {what}, got {line[:60]!r}", "give the three header lines")
+        sizes.append(int(line))
+    documents, width, entries = sizes
+    counts = read_triplets(file, documents=documents, words=width, entries=entries, skip=len(_HEADER))
+    beside = path.with_name(re.sub(r"^docword\.(.*?\.txt)(\.gz|\.xz)?$", r"vocab.\1", path.name, flags=re.IGNORECASE))
+    beside = next((place for place in (beside, beside.with_name(f"{beside.name}.gz")) if place.is_file()), beside)
+    if not beside.is_file():
+        notes = (f"no {beside.name} beside the counts: words go by their numbers",)
+        return Raw({"train": Documents(counts)}, made_up_words(range(1, width + 1)), (), notes)
+    words = TextFile.open(beside).names("word")
+    if len(words) != width:
+        raise ValueError(f"{beside} has {len(words)} words, {path.name} announces {width}; fetch both files again")
+    return Raw({"train": Documents(counts)}, words)

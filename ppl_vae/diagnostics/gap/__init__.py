@@ -1,0 +1,1 @@
+"""The gap between evidence and ELBO, split into its causes."""

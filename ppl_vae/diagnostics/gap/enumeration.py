@@ -1,0 +1,169 @@
+"""The gap split by sums over all states of discrete latents."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ppl_vae.diagnostics.gap.coordinate_ascent import best_factorised, best_structured, marginals
+from ppl_vae.diagnostics.gap.family_members import Members
+from ppl_vae.diagnostics.gap.gap import ANY, Gap
+from ppl_vae.diagnostics.gap.gradient_ascent import GAINED, LEAD
+from ppl_vae.distributions import exponential_family
+from ppl_vae.evidence.results import Estimate
+from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.log_weight import log_joint, log_proposal
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.sites import GuideSite
+from ppl_vae.programs.states import States
+from ppl_vae.programs.types import Program, Progress
+
+__all__ = ["SEARCHED", "by_enumeration"]
+
+CELLS = 2**24
+"""Largest number of (datum, state) cells held at once: 128 MB in float64."""
+
+SEARCHED = 2**12
+"""Most states over which the bound of a member that does not factorise is summed at every step of an ascent."""
+
+ASCENT_CELLS = 2**20
+"""Largest number of (state, start, datum) cells of such a step."""
+
+
+def by_enumeration(
+    model: Program,
+    guide: Program,
+    x: Any,
+    sites: list[GuideSite],
+    universal: bool,
+    coupled: Members | None,
+    steps: int,
+    progress: Progress | None,
+) -> Gap:
+    """The gap of each datum split exactly, but for the search for the best member.
+
+    Arguments:
+        model: The generative model.
+        guide: Its guide.
+        x: The data; worked through in blocks.
+        sites: How the model draws its latents.
+        universal: Whether the guide's family holds every distribution of the codes.
+        coupled: The family, if it is neither that nor factorises.
+        steps: Of the ascents in it.
+        progress: Called with the number of data done since the last call.
+    """
+    count = prod(site.states for site in sites)
+    block = max(1, CELLS // count)
+    found = []
+    for start in range(0, len(x), block):
+        part = x[start : start + block]
+        found.append(_split(model, guide, part, sites, universal, coupled, steps))
+        if progress:
+            progress(len(part))
+    values = [torch.cat(parts) for parts in zip(*found, strict=True)]
+    words = f"enumeration of {count} states"
+    evidence, elbo = Estimate(values[0], words, "exact"), Estimate(values[2], words, "exact")
+    if universal:
+        return Gap(evidence, evidence, elbo, ANY)
+    if coupled is None:
+        return Gap(evidence, Estimate(values[1], "coordinate ascent", "lower"), elbo, "independent latents")
+    method = f"ascent of {steps} steps along exact gradients"
+    best, before, other = (Estimate(bound, method, "lower") for bound in (values[1], *values[3:]))
+    return Gap(evidence, best, elbo, coupled.words, {GAINED: best.minus(before), LEAD: best.minus(other)})
+
+
+def _split(
+    model: Program,
+    guide: Program,
+    x: Any,
+    sites: list[GuideSite],
+    universal: bool,
+    coupled: Members | None,
+    steps: int,
+) -> tuple[Tensor, ...]:
+    """Evidence, bound of the family's best member, and bound of the guide, ``(data,)`` each.
+
+    Of a coupled family also what the best start had reached half-way, and what the best other start reached.
+    """
+    states = States(sites, model, x[:3])
+    shared = states.shared(partial(log_joint, model), partial(log_proposal, guide))
+    joints, proposals = [], []
+    for start in range(0, states.count, 2**11):
+        codes = states.codes(start, start + 2**11, len(x), shared)
+        joints.append(log_joint(model, x, codes))
+        proposals.append(log_proposal(guide, x, codes))
+    precise = torch.float32 if states.device.type == "mps" else torch.float64
+    joint = torch.cat(joints).T.to(precise).contiguous()
+    proposal = torch.cat(proposals).T.to(precise).log_softmax(1)
+    evidence = joint.logsumexp(1)
+    probability = proposal.exp()
+    elbo = torch.where(probability > 0, probability * (joint - proposal), 0).sum(1)
+    if universal:
+        return evidence, evidence, elbo
+    if coupled is None:
+        own = _factors(guide, x, sites, precise)
+        sizes = [factor.shape[1] for factor in own]
+    else:  # of bits, all of them
+        sizes = [2] * sum(latent.size for latent in coupled.latents)
+        own = marginals(proposal, sizes)
+    best, factors = best_factorised(joint, sizes, [own])
+    more: tuple[Tensor, ...] = ()
+    if coupled is not None:
+        reached, other, before = _climbed(coupled, states, x, joint, factors, steps)
+        # Independent latents are among the members, and so is the guide.
+        least = torch.maximum(best, elbo)
+        best, more = torch.maximum(reached, least), (torch.maximum(before, least), torch.maximum(other, least))
+    # Rounding must not lift the best member above the evidence.
+    return evidence, torch.maximum(best, elbo).clamp(max=evidence), elbo, *(m.clamp(max=evidence) for m in more)
+
+
+def _climbed(
+    family: Members, states: States, x: Any, joint: Tensor, factors: list[Tensor], steps: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Bounds of the best start, of the best other one, and of the best one half-way, ``(data,)`` each.
+
+    Ascents begin at the guide's own output, twice, and at the best independent member, three times, with couplings
+    loosened by chance in all but the first.
+    """
+    own = family.own(x).to(joint)
+    base = torch.cat([(f[:, 1:] - f[:, :1]).clamp(-8, 8) for f in factors], 1)
+    independent = [own[:, : base.shape[1]], base, base, base]
+    with kept_random_state(0):  # the same data have the same best member
+        starts = torch.stack([own, *(family.loosened(s, own.shape[1], k) for k, s in enumerate(independent))])
+    (codes,) = states.codes(0, states.count, len(x), True).values()
+    block, found = max(1, ASCENT_CELLS // (len(starts) * states.count)), []
+
+    def log_q(free: Tensor) -> Tensor:
+        (fn,) = family.make(free).values()
+        logs: Tensor = fn.log_prob(codes[:, None].to(free))
+        return logs
+
+    for start in range(0, len(joint), block):
+        part = slice(start, start + block)
+        before, after = best_structured(joint[part], log_q, starts[:, part], steps=steps)
+        (best, other), chosen = after.topk(2, 0)
+        found.append((best, other, before.gather(0, chosen[:1])[0]))
+    best, other, before = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return best, other, before
+
+
+def _factors(guide: Program, x: Any, sites: list[GuideSite], dtype: torch.dtype) -> list[Tensor]:
+    """Log-probabilities of each factor of a factorised guide, in the order of the model's sites, ``(data, states)``."""
+    with kept_random_state():
+        drawn = latents(run(guide, (x,), {}, draws=1))
+    found = []
+    for site in sites:
+        fn = drawn[site.name]["fn"]
+        logits = exponential_family.bit_logits(fn)
+        if logits is not None:
+            both = torch.stack([-logits[0], logits[0]], -1).to(dtype)
+            found += list(functional.logsigmoid(both).unbind(1))
+        else:
+            support = fn.enumerate_support(expand=False)[:, 0]
+            found.append(fn.log_prob(support.expand(-1, *fn.shape()[1:])).T.to(dtype).log_softmax(1))
+    return found

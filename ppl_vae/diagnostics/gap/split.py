@@ -1,0 +1,143 @@
+"""The gap split: by enumeration where that is affordable, by gradient ascent elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any, Literal, get_args
+
+from ppl_vae.diagnostics.gap.enumeration import SEARCHED, by_enumeration
+from ppl_vae.diagnostics.gap.family_members import members_of, structured, unknown_family
+from ppl_vae.diagnostics.gap.gap import ANY, Gap
+from ppl_vae.diagnostics.gap.gradient_ascent import best_member
+from ppl_vae.distributions.bits import UNIVERSAL, JointBits
+from ppl_vae.estimators import Estimator
+from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.results import Measurement
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.handlers import check_cover, run
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.states import obstacle
+from ppl_vae.programs.types import Program, Progress
+
+__all__ = ["SPLITS", "SplitMethod", "UnknownFamilyError", "split_gap"]
+
+SplitMethod = Literal["auto", "enumeration", "ascent"]
+
+SPLITS: tuple[SplitMethod, ...] = get_args(SplitMethod)
+
+
+class UnknownFamilyError(ValueError):
+    """The guide is a member of no family that could be searched for its best."""
+
+
+def split_gap(
+    model: Program,
+    guide: Program,
+    x: Any,
+    *,
+    method: SplitMethod = "auto",
+    most_bits: int = 16,
+    steps: int = 600,
+    draws: int = 200,
+    restarts: int = 4,
+    estimator: Estimator | str = "auto",
+    measurement: Measurement | None = None,
+    progress: Progress | None = None,
+) -> Gap:
+    r"""Splits the gap of each datum into what the guide's family costs and what its amortisation.
+
+    - ``"enumeration"``: exact sums over all states of discrete latents; of independent latents the best member by exact
+      coordinate ascent from several starts, of trees and mixtures up to 4,096 states by ascent along exact gradients;
+    - ``"ascent"``: the best member by gradient ascent
+    (:func:`~ppl_vae.diagnostics.gap.gradient_ascent.best_member`), for
+      independent sites that are Bernoulli, categorical, normal or multivariate normal, and for guides of this package
+      whose members are made from numbers alone; evidence and ELBO by
+      :func:`~ppl_vae.evidence.measure`. Where that only bounds the evidence from below, importance weights of the best
+      members replace it if they raise its mean, as they do where the guide proposes badly.
+
+    A best member found is a lower bound of the best, so the family gap is from above. Of evidence from below the
+    family gap is from below: where both are so, neither.
+
+    Arguments:
+        model: The generative model.
+        guide: Its guide: independent latents, a family of this package's guides, or one site that can be any
+            distribution of the codes.
+        x: The data; worked through in blocks.
+        method: ``"auto"`` enumerates where it can.
+        most_bits: Longest code to enumerate.
+        steps: Of a gradient ascent.
+        draws: A datum, for evidence, ELBO and best member, where they are sampled.
+        restarts: Starts of the gradient ascent.
+        estimator: Of its gradient through discrete sites.
+        measurement: Of these data, for the gradient ascent; by default they are measured here.
+        progress: Called with the number of data done since the last call.
+
+    Returns:
+        A :class:`Gap`.
+
+    Raises:
+        ValueError: If the latents cannot be enumerated, naming the site; or (:class:`UnknownFamilyError`) if the
+            guide's family is not known.
+    """
+    if method not in SPLITS:
+        raise ValueError(f"unknown method {method!r}; choose from {', '.join(SPLITS)}")
+    with evaluating(model, guide):
+        sites = guide_sites(model, (x[:2],))
+        with kept_random_state():
+            few = run(guide, (x[:2],), {}, draws=1)
+            check_cover(run(model, (x[:2],), {}, draws=1), few)
+        wrong = obstacle(sites, most_bits)
+        if method == "enumeration" and wrong:
+            raise ValueError(f"the gap cannot be split by enumeration: {wrong}; use the method 'ascent'")
+        only = next(iter(few.values()))["fn"] if len(few) == 1 else None
+        coupled = structured(guide)
+        many = coupled is not None and wrong is None and prod(site.states for site in sites) > SEARCHED
+        if many and method == "enumeration":
+            raise ValueError(
+                f"the best member of a family that does not factorise is searched for over at most {SEARCHED} states, "
+                f"but the latents have {prod(site.states for site in sites)}; use method='ascent'"
+            )
+        if method != "ascent" and wrong is None and not many:
+            universal = isinstance(only, UNIVERSAL)
+            if coupled is None and not universal:
+                drawn = guide_sites(guide, (x[:2],))
+                if not all(site.independent and site.kind in ("bits", "states") for site in drawn):
+                    raise UnknownFamilyError(f"{unknown_family(guide, x) or 'its family is not known'}; use evidence")
+            return by_enumeration(model, guide, x, sites, universal, coupled, steps, progress)
+    universal = isinstance(only, JointBits)
+    reason = None if universal else unknown_family(guide, x)
+    if reason is not None:
+        raise UnknownFamilyError(f"{reason}; use evidence")
+    measured = measurement or measure(model, guide, x, draws=draws, most_bits=most_bits)
+    if universal:
+        return Gap(measured.evidence, measured.evidence, measured.elbo, ANY)
+    ascent = best_member(
+        model,
+        guide,
+        x,
+        steps=steps,
+        draws=draws,
+        restarts=restarts,
+        estimator=estimator,
+        progress=_in_data(progress, steps),
+    )
+    evidence = measured.evidence
+    if evidence.bound == "lower" and ascent.evidence.mean > evidence.mean:
+        evidence = replace(ascent.evidence, method=f"{ascent.evidence.method} from the best members")
+    return Gap(evidence, ascent.best, measured.elbo, members_of(guide, x).words, ascent.optimisation)
+
+
+def _in_data(progress: Progress | None, steps: int) -> Progress | None:
+    """Counts (datum, step) cells as data."""
+    if progress is None:
+        return None
+    cells = 0
+
+    def tick(more: int) -> None:
+        nonlocal cells
+        before, cells = cells // steps, cells + more
+        progress(cells // steps - before)
+
+    return tick

@@ -1,0 +1,1 @@
+"""Image quality: Frechet distance and scale collapse."""

@@ -1,0 +1,149 @@
+"""What each latent number tells about the data: its KL divergence from the prior and whether it is active."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, Distribution, Normal, kl_divergence
+from torch.nn import functional
+
+from ppl_vae.distributions import exponential_family
+from ppl_vae.evidence.results import finite
+from ppl_vae.programs.handlers import Fixed, Site, latents, run
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.sites import GuideSite
+from ppl_vae.programs.types import Program
+
+__all__ = ["ACTIVE", "Units", "analytic", "as_numbers", "beside", "independent_kl", "unit_names"]
+
+ACTIVE = 0.01
+"""Variance of a posterior mean over the data above which its unit counts as active."""
+
+STATES = ("categorical", "one-hot categorical")
+
+
+@dataclass(frozen=True)
+class Units:
+    r"""The numbers a latent code consists of.
+
+    A unit is active if its posterior mean moves with the data,
+    :math:`\mathrm{Var}_x(\mathbb{E}_{q(z \mid x)} z_j) > 0.01` (Burda, Grosse and Salakhutdinov 2016, section 5.2).
+    The mean of a bit is its probability; a categorical has a probability a state, of which the most variable counts.
+
+    Arguments:
+        names: ``site[index]`` of each unit.
+        variance: Of the posterior mean over the data, ``(units,)``.
+        kl: Mean over the data of the divergence of each unit from its prior in nats, ``(units,)``, where the guide
+            and the prior are independent over units; else None.
+        sites: The same of each site, where draws or enumeration give it.
+    """
+
+    names: list[str]
+    variance: Tensor
+    kl: Tensor | None
+    sites: dict[str, float]
+
+    @property
+    def active(self) -> Tensor:
+        """Whether each unit is active, ``(units,)``."""
+        return self.variance > ACTIVE
+
+    @property
+    def collapsed(self) -> list[str]:
+        """Names of the units that are not active."""
+        return [name for name, active in zip(self.names, self.active.tolist(), strict=True) if not active]
+
+    def to_json(self) -> dict[str, Any]:
+        divergence = [None] * len(self.names) if self.kl is None else [finite(kl) for kl in self.kl.tolist()]
+        rows = zip(self.names, divergence, map(finite, self.variance.tolist()), self.active.tolist(), strict=True)
+        return {
+            "active": int(self.active.sum()),
+            "share_active": self.active.double().mean().item(),
+            "collapsed": self.collapsed,
+            "units": [{"name": n, "kl": k, "variance": v, "active": a} for n, k, v, a in rows],
+            "kl_of_sites": {name: finite(kl) for name, kl in self.sites.items()},
+        }
+
+    def __str__(self) -> str:
+        words = f"active units: {int(self.active.sum())} of {len(self.names)}"
+        if not self.collapsed:
+            return words
+        more = len(self.collapsed) - 8
+        return f"{words}; collapsed: {', '.join(self.collapsed[:8])}" + (f" and {more} more" if more > 0 else "")
+
+
+def unit_names(prior: dict[str, Any]) -> list[str]:
+    """A name for each number of the latents drawn from these distributions, in order."""
+    names = []
+    for name, fn in prior.items():
+        shape = _unit_shape(fn)
+        names += [name + (f"[{','.join(map(str, index))}]" if index else "") for index in product(*map(range, shape))]
+    return names
+
+
+def analytic(prior: dict[str, Site], drawn: dict[str, Site], sites: list[GuideSite], guided: list[GuideSite]) -> bool:
+    """Whether every latent is independent of the others under prior and guide, of one known family, and unscaled."""
+    known = ("Bernoulli", "normal", *STATES)
+    alone = all(site.independent for site in (*sites, *guided))
+    plain = all(site["scale"] == 1 and site["mask"] is None for site in (*prior.values(), *drawn.values()))
+    families = [(exponential_family.family(prior[n]["fn"]), exponential_family.family(drawn[n]["fn"])) for n in prior]
+    return alone and plain and all(p == q and p in known for p, q in families)
+
+
+def independent_kl(model: Program, guide: Program, x: Any) -> tuple[Tensor, Tensor]:
+    r"""Divergence from the prior and posterior mean of each unit of each datum, in closed form.
+
+    .. math:: \mathrm{KL}(q(z_j \mid x_i) \,\|\, p(z_j)), \qquad \mathbb{E}_{q(z_j \mid x_i)} z_j
+
+    Arguments:
+        model: A model for which :func:`analytic` holds.
+        guide: Its guide.
+        x: A batch.
+
+    Returns:
+        ``(batch, units)`` in nats, and ``(batch, units, states)``: one state but for categoricals.
+    """
+    with kept_random_state():
+        proposed = run(guide, (x,), {}, draws=1)
+        prior = latents(run(model, (x,), {}, draws=1, handler=Fixed(proposed.values_of_latents())))
+    divergences, means = [], []
+    for name, site in prior.items():
+        q, p = exponential_family.base(proposed[name]["fn"]), exponential_family.base(site["fn"])
+        shape = (len(x), _unit_shape(site["fn"]).numel())
+        whole = torch.Size((1, len(x), *_unit_shape(site["fn"])))
+        divergences.append(kl_divergence(q, p).expand(whole).reshape(shape))
+        mean = _mean(q)
+        means.append(mean.expand(*whole, mean.shape[-1]).reshape(*shape, -1))
+    return torch.cat(divergences, 1), beside(means)
+
+
+def as_numbers(fn: Any, value: Tensor) -> Tensor:
+    """Values ``(draws, batch, *event)`` as numbers ``(draws, batch, units, states)``: an indicator a state."""
+    shape, kind = _unit_shape(fn), exponential_family.family(fn)
+    if kind == "categorical":
+        value = functional.one_hot(value.long(), exponential_family.base(fn).logits.shape[-1])
+    return value.reshape(*value.shape[:2], shape.numel(), -1)
+
+
+def beside(parts: list[Tensor]) -> Tensor:
+    """Units of several sites, ``(..., units, states)``, side by side; states that are not there are zero."""
+    states = max(part.shape[-1] for part in parts)
+    return torch.cat([functional.pad(part, (0, states - part.shape[-1])) for part in parts], -2)
+
+
+def _mean(q: Distribution) -> Tensor:
+    """Posterior means with a last dimension of states, of size 1 for numbers."""
+    if isinstance(q, Bernoulli | Normal):
+        return q.mean[..., None]
+    probabilities: Tensor = q.probs  # type: ignore[attr-defined]
+    return probabilities
+
+
+def _unit_shape(fn: Any) -> torch.Size:
+    """Shape of one datum's units: of a one-hot vector the whole is one."""
+    one_hot = exponential_family.family(fn) == "one-hot categorical"
+    return torch.Size(fn.event_shape[:-1] if one_hot else fn.event_shape)

@@ -1,0 +1,310 @@
+"""What a code knows of its datum: rate, distortion, mutual information, and the units that hold nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from ppl_vae.diagnostics.information.active_units import Units
+from ppl_vae.diagnostics.information.mutual_information import Mutual, by_codes, by_enumeration, by_enumeration_steps
+from ppl_vae.diagnostics.information.rates import Rates, measure_rates, probe
+from ppl_vae.evidence.coordinates import one_prior
+from ppl_vae.evidence.results import Estimate
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.types import Program, Progress
+
+__all__ = ["Information", "information", "steps"]
+
+WITHIN = 4.0
+"""Standard errors by which two numbers may be in the wrong order by chance."""
+
+
+@dataclass(frozen=True)
+class Information:
+    r"""How much of the data goes through the code, in nats per datum.
+
+    .. math:: R = \mathbb{E}_x \mathrm{KL}(q(z \mid x) \,\|\, p(z)), \qquad
+        D = -\mathbb{E}_x \mathbb{E}_{q(z \mid x)} \log p(x \mid z), \qquad H - D \le I(x; z) \le R
+
+    (Alemi, Poole, Fischer, Dillon, Saurous and Murphy 2018, section 2.) The ELBO is -R - D. The rate exceeds the
+    information by :math:`\mathrm{KL}(\bar q \,\|\, p)`, by which the aggregate posterior of the data misses the prior.
+
+    Arguments:
+        rates: Rate, distortion and ELBO of each datum, and the units of the code.
+        mutual: Mutual information by the aggregate posterior of these data, and its bounds.
+        one_prior: Whether p(z) is the same for all data; else R - I is no divergence.
+    """
+
+    rates: Rates
+    mutual: Mutual
+    one_prior: bool = True
+
+    @property
+    def units(self) -> Units:
+        """The numbers of the code."""
+        return self.rates.units
+
+    @property
+    def most(self) -> float:
+        """log N: no more can be seen of N data."""
+        return math.log(len(self.rates.rate.pointwise))
+
+    @property
+    def mismatch(self) -> Estimate:
+        r""":math:`\mathrm{KL}(\bar q \,\|\, p) = R - I`, one number for all the data."""
+        return _difference(self.rates.rate, self.mutual.among)
+
+    @property
+    def entropy(self) -> Estimate:
+        r"""An upper bound of the entropy of the population that the data come from, if the pair never saw them.
+
+        :math:`H \le D + I \le D + \min(I_{\text{leave one out}}, R)`; the first is the negative ELBO under the prior
+        that the other data's aggregate makes.
+        """
+        if self.rates.rate.mean <= self.mutual.upper.mean:
+            # Rate and distortion may come from the same draws: the error of their sum is the ELBO's.
+            value, error, words = -self.rates.elbo.mean, self.rates.elbo.se, "rate"
+        else:
+            sum_ = _difference(self.rates.distortion, self.mutual.upper, 1)
+            value, error, words = sum_.mean, sum_.se, self.mutual.upper.method
+        single = torch.tensor([value, error], dtype=torch.float64)
+        return Estimate(single[:1], words, "upper", 0, single[1:] if error else None)
+
+    @property
+    def chain(self) -> dict[str, bool]:
+        """Whether the numbers are in the order that the theory says, but for Monte Carlo error."""
+        among, most = self.mutual.among, Estimate(torch.tensor([self.most]), "log N", "exact")
+        pairs = {
+            "batches <= I": (self.mutual.lower, among),
+            "I <= leave one out": (among, self.mutual.upper),
+            "I <= R": (among, self.rates.rate),
+            "I <= log N": (among, most),
+        }
+        return {name: _ordered(low, high) for name, (low, high) in pairs.items()}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before believing the numbers."""
+        lines = [
+            f"{name} does not hold within its error: is p(z) the same for all data?"
+            for name, held in self.chain.items()
+            if not held
+        ]
+        if not self.one_prior:
+            lines.append("p(z) differs between the data: R - I, the divergence from one prior, is left out")
+        among, count = self.mutual.among.mean, len(self.rates.rate.pointwise)
+        if among > self.most - 1:
+            lines.append(
+                f"the information among these data, {among:.2f}, is near the most that {count} "
+                f"data can show, log N = {self.most:.2f}: that of the population lies between it and "
+                f"{min(self.mutual.upper.mean, self.rates.rate.mean):.2f}; take more data"
+            )
+        return tuple(lines)
+
+    def rows(self) -> dict[str, Estimate]:
+        """All numbers by name."""
+        mismatch = {"marginal mismatch": self.mismatch} if self.one_prior else {}
+        return {
+            "rate": self.rates.rate,
+            "distortion": self.rates.distortion,
+            "ELBO": self.rates.elbo,
+            "information": self.mutual.among,
+            "information in batches": self.mutual.lower,
+            "information leaving one out": self.mutual.upper,
+            **mismatch,
+            "entropy of the data": self.entropy,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {name.replace(" ", "_").lower(): _json(e) for name, e in self.rows().items()}
+        return found | {
+            "data": len(self.rates.rate.pointwise),
+            "log_data": self.most,
+            "batch": self.mutual.batch,
+            "chain": self.chain,
+            "warnings": list(self.warnings),
+            **self.units.to_json(),
+        }
+
+    def pointwise(self) -> dict[str, Tensor]:
+        """All values a datum by name, for keeping; those of units are means over the data."""
+        found = {}
+        for name, estimate in list(self.rows().items())[:6]:
+            key = name.replace(" ", "_").lower()
+            found[key] = estimate.pointwise
+            if estimate.pointwise_se is not None:
+                found[f"{key}_se"] = estimate.pointwise_se
+        if self.mutual.rows is not None:
+            found["information_rows"] = self.mutual.rows
+        found["unit_variance"] = self.units.variance
+        return found if self.units.kl is None else found | {"unit_kl": self.units.kl}
+
+    def __str__(self) -> str:
+        count = len(self.rates.rate.pointwise)
+        table = Table(
+            title=f"nats per datum over {count} data, which can show an information of log N = {self.most:.3f}"
+        )
+        table.add_column("")
+        table.add_column("mean", justify="right")
+        table.add_column("by")
+        words = {
+            "rate": "rate R",
+            "distortion": "distortion D",
+            "ELBO": "ELBO = -R - D",
+            "information": "information I",
+            "information in batches": f"I in batches of {self.mutual.batch}",
+            "information leaving one out": "I leaving one out",
+            "marginal mismatch": "KL(aggregate to prior) = R - I",
+            "entropy of the data": "entropy of x: H <= D + I",
+        }
+        for name, estimate in self.rows().items():
+            table.add_row(words[name], estimate.figure, estimate.method)
+        broken = [name for name, held in self.chain.items() if not held]
+        table.caption = "H - D <= I <= R: " + (f"NOT in order: {', '.join(broken)}" if broken else "in order")
+        console = Console(width=100)
+        with console.capture() as captured:
+            console.print(table)
+        return f"{captured.get().rstrip()}\n{self.units}" + "".join(f"\nnote: {line}" for line in self.warnings)
+
+    def draw(self, figure: Any, title: str) -> None:
+        """The units, most telling first, and the information among its bounds."""
+        left, right = figure.subplots(1, 2, width_ratios=[5, 4])
+        _draw_units(left, self.units)
+        mutual, rate = self.mutual, self.rates.rate
+        bars = (
+            ("rate R", rate, BLUE),
+            ("leaving one out", mutual.upper, GREY),
+            ("information I", mutual.among, GREEN),
+            (f"batches of {mutual.batch}", mutual.lower, GREY),
+        )
+        edge = 1.35 * max([e for e in (rate.mean, mutual.among.mean) if math.isfinite(e)], default=1.0)
+        edge = max(edge, 1e-6)
+        for name, estimate, colour in bars:
+            sign = {"lower": "$\\geq$ ", "upper": "$\\leq$ "}.get(estimate.bound, "")
+            shown = min(estimate.mean, edge)
+            right.barh(name, shown, color=colour, xerr=estimate.se or None)
+            right.annotate(f" {sign}{estimate.mean:.2f}", (min(shown + estimate.se, 0.8 * edge), name), va="center")
+        if self.most < edge:
+            right.axvline(self.most, color="0.3", linestyle=":")
+        right.set(
+            xlabel=f"nats per datum (log N = {self.most:.2f})",
+            xlim=(0, edge),
+            title="What the code knows",
+        )
+        right.invert_yaxis()
+        parts = f"rate {rate.mean:.2f} + distortion {self.rates.distortion.mean:.2f} = -ELBO, nats per datum"
+        figure.suptitle(f"{title}\n{parts}")
+
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "0.75"
+
+
+def _draw_units(axes: Any, units: Units) -> None:
+    """Bars of each unit's divergence, or of its variance where no divergence belongs to single units."""
+    values = units.variance if units.kl is None else units.kl
+    order = values.argsort(descending=True)
+    colours = [BLUE if active else ORANGE for active in units.active[order].tolist()]
+    axes.bar(range(len(order)), values[order].clamp(min=1e-12).cpu().numpy(), color=colours)
+    if len(order) <= 16:
+        axes.set_xticks(range(len(order)), [units.names[i] for i in order.tolist()], rotation=45 * (len(order) > 8))
+    count = int(units.active.sum())
+    for name, colour, number in (("active", BLUE, count), ("collapsed", ORANGE, len(order) - count)):
+        if number:
+            axes.bar(0, 0, color=colour, label=f"{name}: {number}")
+    axes.legend(frameon=False)
+    if units.kl is None:
+        axes.set(yscale="log", ylim=(1e-5, None), ylabel="variance of E[z] over the data")
+        axes.axhline(0.01, color="0.3", linestyle=":")
+    else:
+        highest = values[values.isfinite()].max().item() if values.isfinite().any() else 1.0
+        axes.set(ylabel="KL from the prior (nats per datum)", ylim=(0, 1.35 * max(highest, 1e-6)))
+    axes.set(xlabel="unit of the code, sorted", title="Where the rate goes" if units.kl is not None else "Units")
+
+
+def information(
+    model: Program,
+    guide: Program,
+    x: Any,
+    *,
+    draws: int = 100,
+    codes: int = 10_000,
+    batch: int = 128,
+    most_bits: int = 16,
+    progress: Progress | None = None,
+) -> Information:
+    r"""Rate, distortion and mutual information of data and code, and which units of the code have collapsed.
+
+    The mutual information is that of the aggregate posterior of these N data,
+
+    .. math:: I(x; z) = \frac1N \sum_i \mathbb{E}_{q(z \mid x_i)} \Bigl[\log q(z \mid x_i) - \log \bar q(z)\Bigr],
+        \qquad \bar q(z) = \frac1N \sum_j q(z \mid x_j) ,
+
+    at most log N. Over the population that the data were drawn from it is a lower bound, and the same with
+    :math:`\bar q` over all data but the i-th an upper one (Poole, Ozair, van den Oord, Alemi and Tucker 2019,
+    section 2).
+
+    Codes of few states are enumerated, and everything is exact. Otherwise the distortion, and the rate unless it has a
+    closed form, come from draws, and each code's density is compared with those of all the data, in blocks.
+
+    Arguments:
+        model: The generative model.
+        guide: Its guide.
+        x: At least two data; worked through in blocks.
+        draws: Draws a datum, for the distortion.
+        codes: At most so many codes are compared with all the data, for the information: as many a datum, or one of
+            each of a random part of the data.
+        batch: Data a batch, for the lower bound that a contrastive training sees, at most log ``batch``.
+        most_bits: Longest code to enumerate.
+        progress: Called with the number of cells (datum and code) done since the last call, of :func:`steps` in all.
+
+    Returns:
+        An :class:`Information`, in nats per datum.
+
+    Raises:
+        ValueError: For fewer than two data, draws or data a batch, or a guide that does not draw the model's latents.
+    """
+    for name, value in (("data", len(x)), ("data a batch", batch), ("codes", codes)):
+        if value < 2:
+            raise ValueError(f"information is measured with at least 2 {name}, got {value}; take more")
+    with evaluating(model, guide):
+        known = probe(model, guide, x, most_bits)
+        rates = measure_rates(model, guide, x, known, draws, progress)
+        if known.states is None:
+            mutual = by_codes(guide, x, codes, batch, progress)
+        else:
+            mutual = by_enumeration(guide, x, known.states, batch, progress)
+        return Information(rates, mutual, one_prior(model, x[:16]))
+
+
+def steps(model: Program, guide: Program, x: Any, *, draws: int = 100, codes: int = 10_000, most_bits: int = 16) -> int:
+    """How many cells :func:`information` will report to its progress."""
+    with evaluating(model, guide):
+        known = probe(model, guide, x, most_bits)
+    count = len(x)
+    if known.states is not None:
+        return count * known.states.count + by_enumeration_steps(count, known.states.count)
+    return count * (draws + min(count, codes) * max(1, codes // count))
+
+
+def _difference(first: Estimate, second: Estimate, sign: int = -1) -> Estimate:
+    """Difference, or sum, of two means as one number."""
+    value, error = first.mean + sign * second.mean, math.hypot(first.se, second.se)
+    exact = first.bound == second.bound == "exact"
+    words = first.method if first.method == second.method else f"{first.method}; {second.method}"
+    single = torch.tensor([value, error], dtype=torch.float64)
+    return Estimate(single[:1], words, "exact" if exact else "unbiased", 0, None if exact else single[1:])
+
+
+def _ordered(low: Estimate, high: Estimate) -> bool:
+    rounding = 1e-5 * (1 + abs(low.mean))
+    return low.mean <= high.mean + WITHIN * math.hypot(low.se, high.se) + rounding
+
+
+def _json(estimate: Estimate) -> dict[str, Any]:
+    return {key: value for key, value in estimate.to_json().items() if key != "warnings"}

@@ -1,0 +1,304 @@
+"""The rate-distortion curve of a decoder: what the best encoder could do with it at every price of a nat of rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from math import prod
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from ppl_vae.diagnostics.information.rates import CELLS, measure_rates, probe
+from ppl_vae.evidence import Estimate, Schedule
+from ppl_vae.evidence.ais import Annealer
+from ppl_vae.evidence.enumeration import BLOCK
+from ppl_vae.evidence.figures import apart
+from ppl_vae.evidence.measure import CHAINS
+from ppl_vae.evidence.results import Bound
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.blocks import data_block
+from ppl_vae.programs.log_weight import log_joint, log_parts
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.states import States, obstacle
+from ppl_vae.programs.types import Program, Progress
+
+__all__ = ["BETAS", "Curve", "curve_cells", "rate_distortion_curve"]
+
+CurveMethod = Literal["auto", "enumeration", "annealing"]
+
+BETAS = (8.0, 4.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.25, 0.125)
+"""Weights of the rate at which the curve is met by default."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    r"""Points of the curve :math:`R(D)` of a fixed prior and decoder, averaged over data, and the guide's own point.
+
+    Arguments:
+        betas: Weights of the rate.
+        rate: At each of them, of the best encoder.
+        distortion: The same.
+        cost: D + beta R there, the least that any encoder can have.
+        guide_rate: Of the guide.
+        guide_distortion: Of the guide.
+        guide_elbo: Minus both.
+    """
+
+    betas: tuple[float, ...]
+    rate: tuple[Estimate, ...]
+    distortion: tuple[Estimate, ...]
+    cost: tuple[Estimate, ...]
+    guide_rate: Estimate
+    guide_distortion: Estimate
+    guide_elbo: Estimate
+
+    def lost(self, place: int) -> Estimate:
+        """What the guide's D + beta R is above the least, at one of the betas."""
+        beta, rate, distortion = self.betas[place], self.guide_rate, self.guide_distortion
+        errors = [e.pointwise_se for e in (rate, distortion, self.guide_elbo)]
+        r, d, both = (torch.zeros_like(rate.pointwise) if e is None else e.square() for e in errors)
+        # The guide's D and R come from the same draws: how they vary together shows in their sum.
+        variance = d + beta**2 * r + beta * (both - d - r)
+        own = replace(
+            distortion,
+            pointwise=distortion.pointwise + beta * rate.pointwise,
+            pointwise_se=None if distortion.bound == "exact" else variance.clamp(min=0).sqrt(),
+        )
+        return own.minus(self.cost[place])
+
+    def to_json(self) -> dict[str, Any]:
+        """Every number of the table."""
+        points = [
+            {"beta": beta}
+            | {name: getattr(self, name)[i].to_json() for name in ("rate", "distortion", "cost")}
+            | {"lost": self.lost(i).to_json()}
+            for i, beta in enumerate(self.betas)
+        ]
+        guide = {"rate": self.guide_rate.to_json(), "distortion": self.guide_distortion.to_json()}
+        return {"points": points, "guide": guide}
+
+    def pointwise(self) -> dict[str, Tensor]:
+        """Rate, distortion and cost, ``(betas, data)`` each, and the guide's, ``(data,)``."""
+        found = {
+            name: torch.stack([e.pointwise for e in getattr(self, name)]) for name in ("rate", "distortion", "cost")
+        }
+        return found | {"guide_rate": self.guide_rate.pointwise, "guide_distortion": self.guide_distortion.pointwise}
+
+    def __str__(self) -> str:
+        table = Table(title="rate-distortion curve of the decoder: nats per datum")
+        for column in ("beta", "rate R", "distortion D", "D + beta R, least", "the guide's, above"):
+            table.add_column(column, justify="right")
+        for i, beta in enumerate(self.betas):
+            values = (self.rate[i], self.distortion[i], self.cost[i], self.lost(i))
+            table.add_row(f"{beta:g}", *(value.figure for value in values))
+        table.add_section()
+        table.add_row("guide", self.guide_rate.figure, self.guide_distortion.figure, "", "")
+        console = Console()
+        with console.capture() as captured:
+            console.print(table)
+            console.print(f"curve: {self.cost[0].method}; guide: {self.guide_distortion.method}")
+        return captured.get().rstrip()
+
+    def draw(self, figure: Any, title: str) -> None:
+        """The curve and the guide's point on the plane, and what the guide loses at every price."""
+        plane, loss = figure.subplots(1, 2)
+        rates, distortions = ([e.mean for e in values] for values in (self.rate, self.distortion))
+        plane.plot(rates, distortions, "o-", color="#0072B2", label="best encoder, this prior and decoder")
+        plane.plot(self.guide_rate.mean, self.guide_distortion.mean, "D", color="#D55E00", label="the guide")
+        plane.margins(0.1)  # room for the outermost labels
+        points = list(zip(rates, distortions, strict=True))
+        for i in apart(plane, points):
+            plane.annotate(f"{self.betas[i]:g}", points[i], textcoords="offset points", xytext=(4, 4), fontsize=7)
+        plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)")
+        plane.legend(frameon=False, fontsize=8)
+        found = [self.lost(i) for i in range(len(self.betas))]
+        errors = [2 * e.se for e in found]
+        loss.errorbar(self.betas, [e.mean for e in found], errors, fmt="o-", color="#D55E00", capsize=2)
+        loss.axvline(1, color="0.8", zorder=0)
+        loss.set(xscale="log", ylim=(min(0.0, min(e.mean for e in found)), None))
+        shown = [self.betas[i] for i in apart(loss, [(beta, 0.0) for beta in self.betas])]
+        loss.set_xticks(shown, [f"{beta:g}" for beta in shown], fontsize=7)
+        loss.minorticks_off()
+        loss.set(xlabel=r"weight $\beta$ of the rate", ylabel=r"the guide, above the least D + $\beta$ R (nats)")
+        figure.suptitle(title, fontsize=10)
+
+
+def curve_cells(
+    model: Program,
+    x: Any,
+    *,
+    betas: tuple[float, ...] = BETAS,
+    method: CurveMethod = "auto",
+    chains: int = 16,
+    temperatures: int = 500,
+    leaps: int = 5,
+) -> int:
+    """Steps that the progress of :func:`rate_distortion_curve` adds up to; arguments as there."""
+    with evaluating(model):
+        sites = guide_sites(model, (x[:2],))
+    if _enumerates(sites, method):
+        return len(x) * prod(site.states for site in sites)
+    return len(x) * _schedule(betas, temperatures, leaps).cells(chains)
+
+
+def _schedule(betas: tuple[float, ...], temperatures: int, leaps: int) -> Schedule:
+    return Schedule(temperatures, leaps, "prior", through=tuple(1 / beta for beta in betas))
+
+
+def _enumerates(sites: list[Any], method: CurveMethod, most_bits: int = 16) -> bool:
+    reason = obstacle(sites, most_bits)
+    if method == "enumeration" and reason:
+        raise ValueError(f"enumeration is not possible: {reason}; use the method 'annealing'")
+    return method != "annealing" and reason is None
+
+
+def rate_distortion_curve(
+    model: Program,
+    guide: Program,
+    x: Any,
+    *,
+    betas: tuple[float, ...] = BETAS,
+    method: CurveMethod = "auto",
+    chains: int = 16,
+    temperatures: int = 500,
+    leaps: int = 5,
+    draws: int = 100,
+    progress: Progress | None = None,
+) -> Curve:
+    r"""What the best encoder could do with a prior and a decoder, at several weights of the rate.
+
+    .. math:: \min_q D + \beta R = -\beta \log Z_t, \qquad Z_t = \mathbb{E}_{p(z)}\, p(x \mid z)^t, \quad t = 1 / \beta
+
+    is reached by :math:`q_t(z \mid x) \propto p(z)\, p(x \mid z)^t`, whose rate is :math:`-t D - \log Z_t` (Alemi et
+    al. 2018, section 3). All of them lie on the way that annealed importance sampling takes from the prior, so that one
+    annealed run gives the whole curve (Huang, Makhzani, Cao and Grosse 2020); where codes can be listed it is
+    exact. Any guide's point lies above the curve, and by how much at each weight is what the guide loses there; at
+    weight one that is the gap.
+
+    Arguments:
+        model: The model.
+        guide: Its guide.
+        x: The data.
+        betas: Weights of the rate.
+        method: ``"auto"`` lists up to 2^16 codes, else anneals.
+        chains: Annealed chains a datum.
+        temperatures: Steps of annealing, besides those at the weights asked for.
+        leaps: Leapfrog steps of a Hamiltonian move.
+        draws: Of the guide, a datum, where its own point needs them.
+        progress: Called with the number of cells done.
+
+    Returns:
+        The curve; errors are over the chains. -log Z is an upper bound in expectation where it is annealed, rate and
+        distortion by themselves are neither above nor below.
+
+    Raises:
+        ValueError: If a weight is not a positive number, or the method cannot serve the latents.
+    """
+    if not betas or not all(0 < beta < float("inf") for beta in betas):
+        raise ValueError(f"weights of the rate are positive numbers, got {list(betas)}")
+    if method not in ("auto", "enumeration", "annealing"):
+        raise ValueError(f"unknown method {method!r}; choose from auto, enumeration, annealing")
+    betas = tuple(sorted(set(betas), reverse=True))
+    schedule = _schedule(betas, temperatures, leaps)
+    with evaluating(model, guide):
+        sites = guide_sites(model, (x[:2],))
+        own = measure_rates(model, guide, x, probe(model, guide, x), draws)
+        if _enumerates(sites, method):
+            states, count = States(sites, model, x[:3]), 0
+            values, words = (
+                _listed(model, states, x, schedule.through, progress),
+                f"enumeration of {states.count} states",
+            )
+        else:
+            if chains < 2:
+                raise ValueError(f"annealing needs at least 2 chains a datum for an error, got {chains}")
+            values, count = _annealed(model, guide, x, schedule, chains, progress), chains
+            words = f"annealing, {temperatures} temperatures, {chains} chains"
+
+    def estimates(name: str, bound: Bound) -> tuple[Estimate, ...]:
+        errors = values.get(f"{name}_se", [None] * len(betas))  # exact values have none
+        return tuple(
+            Estimate(value, words, "exact" if error is None else bound, count, error)
+            for value, error in zip(values[name], errors, strict=True)
+        )
+
+    return Curve(
+        betas,
+        estimates("rate", "approximate"),
+        estimates("distortion", "approximate"),
+        estimates("cost", "upper"),
+        own.rate,
+        own.distortion,
+        own.elbo,
+    )
+
+
+def _listed(
+    model: Program, states: States, x: Any, heats: tuple[float, ...], progress: Progress | None
+) -> dict[str, Tensor]:
+    """Sums over all codes, a block of codes and of data at a time, ``(heats, data)`` each."""
+    shared = states.shared(partial(log_joint, model))
+    t = torch.tensor(heats, dtype=torch.float64, device=states.device)[:, None]
+    width = 1 if not isinstance(x, Tensor) else x[0].numel()
+    parts = []
+    for start in range(0, len(x), size := data_block(x)):
+        part = x[start : start + size]
+        block = max(1, min(BLOCK, CELLS // (len(part) * max(width, len(heats)))))
+        log_z = torch.full((len(heats), len(part)), -torch.inf, dtype=torch.float64, device=states.device)
+        mean = torch.zeros_like(log_z)
+        for first in range(0, states.count, block):
+            likelihood, prior = log_parts(model, part, states.codes(first, first + block, len(part), shared))
+            likelihood = likelihood.double()
+            joint = reduce(torch.add, prior.values()).double() + t[..., None] * likelihood
+            here = joint.logsumexp(1)
+            share = (joint - here[:, None]).exp()
+            # A code that cannot have made the datum has no part in the mean, and neither has a block of such codes.
+            of_block = torch.where(share > 0, share * likelihood, 0).sum(1)
+            new = torch.logaddexp(log_z, here)
+            mean = mean * (log_z - new).exp() + of_block * (here - new).exp()
+            log_z = new
+            if progress:
+                progress(likelihood.numel())
+        parts.append((log_z, mean))
+    log_z, mean = (torch.cat([part[i] for part in parts], 1) for i in range(2))
+    return {"rate": t * mean - log_z, "distortion": -mean, "cost": -log_z / t}
+
+
+def _annealed(
+    model: Program, guide: Program, x: Any, schedule: Schedule, chains: int, progress: Progress | None
+) -> dict[str, Tensor]:
+    """The same by chains, with jackknife errors over them."""
+    found: dict[str, list[Tensor]] = {}
+    seed = int(torch.randint(2**31, ()))
+    for start in range(0, len(x), block := max(1, CHAINS // chains)):
+        with kept_random_state(seed + start):
+            seen = Annealer(model, guide, x[start : start + block], schedule).along(chains, progress)
+        rows: dict[str, list[Tensor]] = {}
+        for t in schedule.through:
+            for name, value in _point(t, *seen[t]).items():
+                rows.setdefault(name, []).append(value)
+        for name, values in rows.items():
+            found.setdefault(name, []).append(torch.stack(values))
+    return {name: torch.cat(parts, 1) for name, parts in found.items()}
+
+
+def _point(t: float, weight: Tensor, likelihood: Tensor) -> dict[str, Tensor]:
+    """Rate, distortion and cost at one inverse temperature from weighted chains, with jackknife errors."""
+    chains, values = len(weight), {}
+    # All chains first, then all but one of them. Their own sums: what is left when a chain with most of the mass is
+    # subtracted from the sum of all would be rounding.
+    out = torch.eye(chains + 1, chains, dtype=torch.bool, device=weight.device).roll(1, 0)[..., None]
+    left = torch.where(out, -torch.inf, weight)
+    log_z = left.logsumexp(1) - (~out).sum(1).to(weight).log()
+    share = (left - left.amax(1, keepdim=True)).softmax(1)
+    mean = torch.where(share > 0, share * likelihood, 0).sum(1)
+    for name, all_of in (("rate", t * mean - log_z), ("distortion", -mean), ("cost", -log_z / t)):
+        rest = all_of[1:]
+        values[name] = all_of[0]
+        values[f"{name}_se"] = ((rest - rest.mean(0)).square().sum(0) * (chains - 1) / chains).sqrt()
+    return values

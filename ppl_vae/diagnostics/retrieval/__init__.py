@@ -1,0 +1,1 @@
+"""Semantic hashing: codes and retrieval."""

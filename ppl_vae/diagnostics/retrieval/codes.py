@@ -1,0 +1,159 @@
+"""Binary codes of data, read off a guide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.distributions import Bernoulli
+
+from ppl_vae.distributions import exponential_family
+from ppl_vae.distributions.bits import BitsDistribution, JointBits, bit_states
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.handlers import Site, latents, run
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.types import Program
+
+__all__ = ["Codes", "draw_codes", "log_odds"]
+
+ROWS = 4096
+"""Codes drawn at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Binary codes, eight bits a byte.
+
+    Arguments:
+        packed: ``(data, bytes)``, uint8: the first bit is the highest of the first byte, as ``numpy.packbits`` has it,
+            and what is left of the last byte is zero.
+        bits: Length of a code.
+
+    Example:
+        >>> Codes.pack([[1, 0, 1], [0, 0, 1]]).packed.tolist()
+        [[160], [32]]
+    """
+
+    packed: NDArray[np.uint8]
+    bits: int
+
+    @classmethod
+    def pack(cls, bits: Tensor | ArrayLike) -> Codes:
+        """Codes ``(data, bits)`` of zeros and ones, or of truths."""
+        table = np.asarray(bits.cpu() if isinstance(bits, Tensor) else bits).astype(bool)
+        return cls(np.packbits(table, axis=1), table.shape[1])
+
+    def unpack(self) -> NDArray[np.uint8]:
+        """Zeros and ones, ``(data, bits)``."""
+        return np.unpackbits(self.packed, axis=1, count=self.bits)
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __getitem__(self, rows: slice) -> Codes:
+        return Codes(self.packed[rows], self.bits)
+
+    @property
+    def distinct(self) -> int:
+        """How many different codes there are."""
+        return len(np.unique(self.packed, axis=0))
+
+
+def log_odds(
+    model: Program, guide: Program, x: Any, *, draws: int = 100, progress: Callable[[int], None] | None = None
+) -> Tensor:
+    r"""Log-odds of every bit of the code of every datum under the guide.
+
+    .. math:: \log \frac{q(z_j = 1 \mid x)}{q(z_j = 0 \mid x)}
+
+    Where they are positive the bit is more probably one: these signs are the codes of semantic hashing (Salakhutdinov
+    and Hinton 2009; Chaidaroon and Fang 2017 take the sides of their medians over the training data).
+    Latents that are no bits are left out; several sites of bits lie side by side in the order the model draws them.
+
+    Arguments:
+        model: The generative model, which says which latents are bits.
+        guide: Its guide.
+        x: The data; worked through in blocks.
+        draws: Draws a datum over which probabilities are averaged, where a bit's probability depends on other draws;
+            else it is exact.
+        progress: Called with the number of data done.
+
+    Returns:
+        ``(data, bits)``, on the CPU.
+
+    Raises:
+        ValueError: If there are no data, or the model has no latent bits, naming those it has.
+    """
+    names = _bit_sites(model, x)
+    with evaluating(guide):
+        free = {site.name for site in guide_sites(guide, (x[:2],)) if site.independent}
+        with kept_random_state():
+            first = run(guide, (x[:1],), {}, draws=1)
+        exact = all(
+            name in free and isinstance(exponential_family.base(first[name]["fn"]), (Bernoulli, JointBits))
+            for name in names
+        )
+        found = []
+        for sites in _blocks(guide, x, 1 if exact else draws, progress):
+            parts = [_marginal(sites[name]) for name in names]
+            odds = torch.cat(parts, -1)
+            found.append((odds[0] if exact else odds.sigmoid().mean(0).logit()).cpu())
+    return torch.cat(found)
+
+
+def draw_codes(model: Program, guide: Program, x: Any, *, progress: Callable[[int], None] | None = None) -> Codes:
+    """One code a datum drawn from the guide; see :func:`log_odds`."""
+    names = _bit_sites(model, x)
+    with evaluating(guide):
+        found = [
+            torch.cat([_flat(sites[name]) for name in names], -1)[0].cpu() for sites in _blocks(guide, x, 1, progress)
+        ]
+    return Codes.pack(torch.cat(found))
+
+
+def _bit_sites(model: Program, x: Any) -> list[str]:
+    if len(x) == 0:
+        raise ValueError("there are no data to code; give at least one datum")
+    with evaluating(model), kept_random_state():
+        drawn = latents(run(model, (x[:1],), {}, draws=1))
+    inner = {name: exponential_family.base(site["fn"]) for name, site in drawn.items()}
+    names = [name for name, fn in inner.items() if isinstance(fn, (Bernoulli, BitsDistribution))]
+    if not names:
+        there = ", ".join(f"{name!r} ({exponential_family.family(fn)})" for name, fn in inner.items())
+        raise ValueError(f"binary codes need latent bits, but the model has {there}; take a model with Bernoulli sites")
+    return names
+
+
+def _blocks(guide: Program, x: Any, draws: int, progress: Callable[[int], None] | None) -> Iterator[dict[str, Site]]:
+    step = max(1, ROWS // draws)
+    for start in range(0, len(x), step):
+        part = x[start : start + step]
+        yield run(guide, (part,), {}, draws=draws)
+        if progress:
+            progress(len(part))
+
+
+def _marginal(site: Site) -> Tensor:
+    """Log-odds of a site's bits given what else was drawn, ``(draws, batch, bits)``; infinite where only drawn."""
+    logits = exponential_family.bit_logits(site["fn"])
+    if logits is not None:
+        return logits
+    inner = exponential_family.base(site["fn"])
+    if isinstance(inner, JointBits):
+        states = bit_states(inner.event_shape.numel(), like=inner.logits)
+        # By sums over both sides, so that sure bits keep their odds.
+        sides = [(inner.logits[..., None] + side.log()).logsumexp(-2) for side in (states, 1 - states)]
+        return (sides[0] - sides[1]).expand(*site["fn"].batch_shape, -1)
+    return _flat(site).logit()
+
+
+def _flat(site: Site) -> Tensor:
+    """A site's values as ``(draws, batch, bits)``."""
+    value: Tensor = site["value"]
+    return value.reshape(*value.shape[:2], -1)

@@ -1,0 +1,1 @@
+"""Whether the posterior lies in the guide's family."""

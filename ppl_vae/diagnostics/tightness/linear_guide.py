@@ -1,0 +1,179 @@
+"""Guides whose natural parameters are affine in the observation: the only ones a tight pair can have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.diagnostics.tightness.latent_samples import Pool
+from ppl_vae.diagnostics.tightness.least_squares import regress, whiten
+from ppl_vae.diagnostics.tightness.sufficient_statistics import Family, decoded, log_prior, precise
+from ppl_vae.distributions import exponential_family
+from ppl_vae.programs.blocks import data_width
+from ppl_vae.programs.handlers import Sites, run
+from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.programs.types import Program
+
+__all__ = ["LinearGuide", "from_data", "from_decoder", "obstacle"]
+
+CELLS = 2**22
+"""Largest number of (code, observed number) cells held at once."""
+
+ROUNDING = 2
+"""Rounding errors of a sum of products, in units of the last place of the sum of their sizes."""
+
+WHOLE = "x"
+"""Name of the weights of x as it is, where its family is not known."""
+
+
+@dataclass(frozen=True)
+class LinearGuide:
+    r"""Natural parameters :math:`g(x) = W^\top \nu(x) + v` (Schlesinger, Shekhovtsov and Flach 2021, eq. 17).
+
+    Arguments:
+        model: Whose observation is read.
+        weights: W by observed site, ``(statistics of x, statistics of z)``.
+        bias: v, ``(statistics of z,)``.
+        whole: Whether x is read as it is, not through the statistics of its family.
+        words: Where it comes from.
+    """
+
+    model: Program
+    weights: dict[str, Tensor]
+    bias: Tensor
+    whole: bool
+    words: str
+
+    def left(self, x: Any, statistics: Tensor, centred: Tensor, weights: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """What this guide's coefficients leave of a function at each z, and how much of it may be rounding.
+
+        Arguments:
+            statistics: ``(data or 1, z, statistics)``.
+            centred: The function less its mean, ``(data, z)``, in nats.
+            weights: Of each z, ``(data or 1, z)``.
+            eps: Relative rounding error of the model.
+
+        Returns:
+            ``(data, z)``, of mean zero, and ``(data,)``, in nats.
+        """
+        seen = {WHOLE: _flat(x)} if self.whole else _statistics(run(self.model, (x,), {}, draws=1))
+        natural, size = self.bias.expand(len(x), -1), self.bias.abs().expand(len(x), -1)
+        for name, weight in self.weights.items():
+            nu = seen[name]
+            natural = natural + nu @ weight
+            size = size + (nu if isinstance(nu, PackedCounts) else nu.abs()) @ weight.abs()
+        moved = statistics - statistics.mean(1, keepdim=True)
+        explained = natural @ moved[0].T if len(moved) == 1 else (moved @ natural[..., None])[..., 0]
+        left = centred - explained
+        spread = (weights[:, None] @ moved.square())[:, 0].sqrt()
+        return left - (weights * left).sum(1, keepdim=True), ROUNDING * eps * (size * spread).sum(1)
+
+
+def obstacle(model: Program, x: Any, codes: dict[str, Tensor], eps: float) -> str | None:
+    r"""Why the observation is no known exponential family given z alone; None if it is.
+
+    Arguments:
+        model: The model.
+        x: The data.
+        codes: A few latents by site, ``(codes, 1, *event)``.
+        eps: Relative rounding error of the model.
+    """
+    few = x[:3]
+    sites = {name: site for name, site in run(model, (few,), {}, draws=1).items() if site["is_observed"]}
+    for name, site in sites.items():
+        if site["mask"] is not None or not bool((torch.as_tensor(site["scale"]) == 1).all()):
+            return f"the observed site {name!r} is scaled or masked"
+        if not exponential_family.is_known(site["fn"]):
+            return (
+                f"the statistics of the observed site {name!r}, {exponential_family.family(site['fn'])}, are not known"
+            )
+    given, seen = decoded(model, x, codes), _statistics(Sites(sites))
+    total = log_prior(given).T
+    size = total.abs()
+    for name, nu in seen.items():
+        if len(nu) != len(few):
+            return f"the observed site {name!r} has not one value a datum"
+        eta = _natural(given[name]["fn"])
+        base = precise(exponential_family.log_base(sites[name]["fn"], sites[name]["value"]))
+        total = total + base[:, None] + nu @ eta.T - _normaliser(given[name]["fn"])
+        size = size + base.abs()[:, None] + (nu if isinstance(nu, PackedCounts) else nu.abs()) @ eta.abs().T
+    repeated = {name: v.expand(len(v), len(few), *v.shape[2:]).clone() for name, v in codes.items()}
+    joint = log_joint(model, few, repeated)
+    off = (precise(joint).T - total).abs() > max(eps, torch.finfo(joint.dtype).eps) ** 0.5 * size
+    return "the parameters of the observation depend on x itself" if off.any() else None
+
+
+def from_decoder(model: Program, x: Any, family: Family, pool: Pool) -> LinearGuide:
+    r"""The guide of the joint density nearest to the model's that is bilinear in :math:`\nu(x)` and :math:`\psi(z)`.
+
+    Natural parameters :math:`\eta(z)` of the observation, and :math:`a(z) = \log p(z) - A(\eta(z)) - \log h'(z)`, are
+    fitted by affine functions of :math:`\psi(z)`, as theorem 1 asks of a tight pair (Schlesinger, Shekhovtsov and
+    Flach 2021, eq. 7 and 10). The observed statistics never meet the data here.
+    """
+    white = whiten(pool.statistics, pool.weights)
+    basis = white.basis[0] * pool.weights[0, :, None]
+    step = max(1, CELLS // data_width(x))
+    sums: dict[str, Tensor] = {}
+    constant = torch.zeros_like(white.centre[0])
+    for start in range(0, len(basis), step):
+        codes = pool.values(start, min(start + step, len(basis)))
+        given, rows = decoded(model, x, codes), basis[start : start + step].T
+        rest = log_prior(given)[:, 0] - precise(family.log_base(codes))[:, 0]
+        for name, site in given.items():
+            if site["is_observed"]:
+                product = rows @ _natural(site["fn"])
+                sums[name] = sums[name] + product if name in sums else product
+                rest = rest - _normaliser(site["fn"])
+        constant = constant + rows @ rest
+    turn = white.turn[0]
+    return LinearGuide(model, {n: (turn @ s).T for n, s in sums.items()}, turn @ constant, False, "from the decoder")
+
+
+def from_data(model: Program, x: Any, coefficients: Callable[[], Tensor], why: str) -> LinearGuide:
+    """Regresses the coefficients that each datum would have on x.
+
+    Arguments:
+        coefficients: Called for them, ``(data, statistics of z)``, where they can be used.
+        why: The observation's own statistics cannot be used.
+
+    Raises:
+        ValueError: If the data are documents, or fewer than twice the coefficients, saying so.
+    """
+    if isinstance(x, PackedCounts):
+        raise ValueError(f"{why}, and documents of {x.vocabulary} words have no dense coordinates to take instead")
+    seen = _flat(x)
+    if len(x) < 2 * (seen.shape[1] + 2):
+        raise ValueError(f"{why}, and {len(x)} data are too few to fit {seen.shape[1] + 1} numbers a coefficient")
+    found = coefficients()
+    uniform = seen.new_full((1, len(x)), 1 / len(x))
+    _, weights, _ = regress(seen[None], found.T, uniform, seen.new_zeros(1), drawn=False)
+    bias = found.mean(0) - weights @ seen.mean(0)
+    return LinearGuide(model, {WHOLE: weights.T}, bias, True, f"regressed on x over these {len(x)} data, as {why}")
+
+
+def _flat(x: Tensor) -> Tensor:
+    return precise(x.flatten(1) if x.ndim > 1 else x[:, None])
+
+
+def _statistics(sites: Sites) -> dict[str, Any]:
+    """Of the observed sites of a run over data, ``(data, statistics of x)`` each."""
+    found = {}
+    for name, site in sites.items():
+        if site["is_observed"]:
+            nu = exponential_family.statistics(site["fn"], site["value"])
+            found[name] = nu if isinstance(nu, PackedCounts) else precise(nu)
+    return found
+
+
+def _natural(fn: Any) -> Tensor:
+    """Natural parameters of a site given codes alone, ``(codes, statistics of x)``."""
+    return precise(exponential_family.natural(fn)[:, 0])
+
+
+def _normaliser(fn: Any) -> Tensor:
+    return precise(exponential_family.log_normaliser(fn)[:, 0])

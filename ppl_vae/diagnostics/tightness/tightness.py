@@ -1,0 +1,194 @@
+"""The test of theorem 1 on any pair: is log p(x, z), for each x, affine in the statistics of the guide's family?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.diagnostics.gap.split import split_gap
+from ppl_vae.diagnostics.tightness.latent_samples import LAWS, Draws, EveryState, Law, Source, Table
+from ppl_vae.diagnostics.tightness.least_squares import Unexplained, regress, remaining
+from ppl_vae.diagnostics.tightness.linear_guide import LinearGuide, from_data, from_decoder, obstacle
+from ppl_vae.diagnostics.tightness.sufficient_statistics import Family
+from ppl_vae.diagnostics.tightness.verdict import Example, Tightness
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.types import Program, Progress
+
+__all__ = ["tightness"]
+
+FEW = 63
+"""Most statistics of a family that spans everything that are looked at one by one."""
+
+POINTS = 2000
+"""Most points of an example."""
+
+
+def tightness(
+    model: Program,
+    guide: Program,
+    x: Any,
+    *,
+    draws: int | None = None,
+    most_bits: int = 16,
+    progress: Progress | None = None,
+) -> Tightness:
+    r"""Tests, without training, whether the posterior is in the guide's family, and whether a linear guide reaches it.
+
+    A posterior in an exponential family with base measure :math:`h'` and minimal statistics :math:`\psi` means
+
+    .. math:: \log p(x, z) - \log h'(z) = \langle \psi(z), g(x) \rangle + b(x),
+
+    affine in :math:`\psi(z)` for every x; and if the observation is of an exponential family with statistics
+    :math:`\nu`, tightness for all x forces :math:`g(x) = W^\top \nu(x) + v`: no guide but a linear one is needed, and
+    no network can mend what it misses (Schlesinger, Shekhovtsov and Flach 2021, theorem 1 and corollary 1).
+
+    The left side is regressed on :math:`\psi(z)` for each datum, over z of the guide and of the prior. An affine
+    function leaves nothing but rounding, whatever the z, so the verdict compares what is left with the rounding of the
+    model's numbers; the Monte Carlo errors tell how large a remainder is.
+
+    Arguments:
+        model: The generative model.
+        guide: A guide whose latents are independent members of known exponential families, or one site that can be
+            any distribution of the codes. Its parameters only say where z is looked at.
+        x: The data; worked through in blocks.
+        draws: A datum, from guide and prior each, where the states are too many; None takes four a statistic, at least
+            100.
+        most_bits: Longest code to enumerate; then everything is exact.
+        progress: Called with the number of data done since the last call.
+
+    Returns:
+        A :class:`Tightness`, in nats.
+
+    Raises:
+        ValueError: If there are no data, the guide's family is not known (naming the site), the draws are fewer than
+            its statistics, or log p(x, z) is not finite.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
+        >>> def guide(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         pyro.sample("z", dist.Normal(x, 1.0))
+        >>> tightness(model, guide, torch.randn(20, dtype=torch.float64)).verdict
+        'the posterior is in the family and a linear guide reaches it'
+    """
+    if len(x) == 0:
+        raise ValueError("there are no data to measure")
+    with evaluating(model, guide):
+        family = Family(guide, model, x[:2])
+        sites = guide_sites(model, (x[:2],))
+        enumerable = all(s.kind in ("bits", "states") for s in sites) and prod(s.states for s in sites) <= 2**most_bits
+        source: Source
+        if enumerable:
+            source = EveryState(model, guide, x, family, sites, FEW)
+        else:
+            source = Draws(model, guide, family, _enough(draws, family))
+        guides, why, spanned = _linear_guides(model, x, family, source)
+        affine: dict[Law, Unexplained] = {}
+        linear: dict[Law, Unexplained] = {}
+        for law, parts in _measure(source, x, guides, spanned, progress).items():
+            affine[law] = Unexplained.join([own for own, _ in parts])
+            if spanned or guides:
+                linear[law] = Unexplained.join([shared for _, shared in parts if shared is not None])
+        found = Tightness(
+            affine, linear, guides, why, source.saturated, family.words, family.count, source.words, None, ()
+        )
+        if found.status == "outside" and enumerable:
+            found = replace(found, gap=split_gap(model, guide, x, most_bits=most_bits))
+        return replace(found, examples=_examples(source, x, affine["guide"]))
+
+
+def _enough(draws: int | None, family: Family) -> int:
+    if draws is None:
+        return 100 if family.universal else max(100, 4 * (family.count + 1))
+    least = 2 if family.universal else family.count + 3
+    if draws < least:
+        raise ValueError(f"{family.count} statistics need at least {least} draws a datum, got {draws}; raise the draws")
+    return draws
+
+
+def _linear_guides(model: Program, x: Any, family: Family, source: Source) -> tuple[dict[Law, LinearGuide], str, bool]:
+    """The best linear guide at z of each law, where it comes from or why there is none, and whether all are linear."""
+    with kept_random_state():
+        codes = {name: site["value"] for name, site in latents(run(model, (x[:1],), {}, draws=4)).items()}
+    wrong = obstacle(model, x, codes, family.eps)
+    if not source.fitted:
+        return {}, wrong or "every function of the codes is affine in indicators of them", wrong is None
+    if wrong is None:
+        found = {law: from_decoder(model, x, family, source.pool(law, x)) for law in LAWS}
+        return found, found["guide"].words, False
+
+    def coefficients() -> Tensor:
+        pieces = (piece for _, tables in source.tables(x) for _, piece in tables["prior"].split())
+        return torch.cat([_fit(piece, source.drawn)[1] for piece in pieces])
+
+    try:
+        shared = from_data(model, x, coefficients, wrong)
+    except ValueError as error:
+        return {}, str(error), False
+    return dict.fromkeys(LAWS, shared), shared.words, False
+
+
+def _fit(table: Table, drawn: bool) -> tuple[Unexplained, Tensor, Tensor]:
+    """What each datum's own best affine function leaves, its coefficients, and the residuals."""
+    if table.statistics is not None:
+        return regress(table.statistics, table.values, table.weights, table.precision, drawn=drawn)
+    left = remaining(
+        table.centred, torch.zeros_like(table.values), table.weights, table.precision, _alone(table, drawn)
+    )
+    return left, table.values[:, :0], torch.zeros_like(table.values)
+
+
+def _alone(table: Table, drawn: bool) -> Tensor | None:
+    """Leverage of draws of which only the mean is taken."""
+    return table.weights if drawn else None
+
+
+def _measure(
+    source: Source, x: Any, guides: dict[Law, LinearGuide], spanned: bool, progress: Progress | None
+) -> dict[Law, list[tuple[Unexplained, Unexplained | None]]]:
+    """What own and shared coefficients leave, block by block."""
+    found: dict[Law, list[tuple[Unexplained, Unexplained | None]]] = {law: [] for law in LAWS}
+    for part, tables in source.tables(x):
+        for law, table in tables.items():
+            for where, piece in table.split():
+                own, _, _ = _fit(piece, source.drawn)
+                shared = own if spanned else None
+                if law in guides:
+                    assert piece.statistics is not None
+                    seen = (piece.statistics, piece.centred, piece.weights, piece.eps)
+                    left, rounding = guides[law].left(part[where], *seen)
+                    precision = piece.precision + rounding
+                    shared = remaining(piece.centred, left, piece.weights, precision, _alone(piece, source.drawn))
+                    shared = replace(shared, known=own.known)
+                found[law].append((own, shared))
+        if progress:
+            progress(len(part))
+    return found
+
+
+def _examples(source: Source, x: Any, left: Unexplained) -> tuple[Example, ...]:
+    """The datum of median residual at z of the guide, and that of the largest."""
+    rows = left.known.nonzero()[:, 0]
+    if not len(rows) or not source.fitted:
+        return ()
+    order = rows[left.residual[rows].argsort()]
+    found = []
+    for name, row in (("typical", int(order[len(order) // 2])), ("worst", int(order[-1]))):
+        (_, tables), *_ = source.tables(x[row : row + 1])
+        table = tables["guide"]
+        residual = _fit(table, source.drawn)[2][0]
+        shown = table.weights[0].topk(min(POINTS, len(residual))).indices
+        values = table.centred[0]
+        found.append(Example(row, name, values[shown], (values - residual)[shown], table.weights[0][shown]))
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Distributions that Pyro lacks, and exponential families."""

@@ -1,0 +1,195 @@
+"""The normaliser of a softmax over many words, and its gradient, without keeping the logits."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["log_normaliser", "log_normaliser_and_gains"]
+
+BLOCK = 2**23
+"""Largest number of logits formed at once (32 MB in float32)."""
+
+CACHED = 2**19
+"""As many as stay in a core's cache while more than one thing is done with them (2 MB)."""
+
+FEWEST = 32
+"""Rows of such a block: the layer's gradient, too, is passed through once for each."""
+
+
+def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int | None = None) -> Tensor:
+    r"""Log-sum-exp of a linear layer, without keeping its output.
+
+    .. math:: A(h) = \log \sum_k \exp(w_k^\top h + b_k)
+
+    Logits are formed for as many rows at a time as fit in ``block`` numbers. Where one block holds them
+    all, the exponentials are kept for the gradient; otherwise the gradient forms each block again.
+
+    Arguments:
+        hidden: Inputs of the layer, ``(..., features)``.
+        weight: ``(vocabulary, features)``.
+        bias: ``(vocabulary,)``.
+        block: Largest number of logits formed at once.
+
+    Returns:
+        ``(...)``, in nats.
+
+    Example:
+        >>> h, w, b = torch.randn(2, 3, 4), torch.randn(5, 4), torch.randn(5)
+        >>> torch.allclose(log_normaliser(h, w, b), (h @ w.T + b).logsumexp(-1), atol=1e-5)
+        True
+    """
+    rows = hidden.reshape(-1, hidden.shape[-1])
+    if not torch.is_grad_enabled():
+        by_halves = _sum_by_halves(rows, weight, bias)
+        if by_halves is not None:
+            return by_halves.reshape(hidden.shape[:-1])
+    total: Tensor = _LogNormaliser.apply(rows, weight, bias, max(1, (block or BLOCK) // len(weight)))
+    return total.reshape(hidden.shape[:-1])
+
+
+def log_normaliser_and_gains(hidden: Tensor, weight: Tensor, bias: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The same of rows of bits, and what each bit adds to it as it goes from 0 to 1.
+
+    .. math:: A(h \pm e_j) - A(h) = \log \sum_k \mathrm{softmax}_k(W h + b)\, e^{\pm w_{kj}}
+
+    All of them cost two products with the exponentials that the normaliser needs anyway. If the gradient of each row's
+    normaliser is known up to a factor that all share, the gradient of the layer can be had from the same exponentials
+    while they are in the cache: then nothing is kept and nothing formed twice, however many draws there are.
+
+    Arguments:
+        hidden: Bits, ``(..., features)``.
+        weight: ``(vocabulary, features)``.
+        bias: ``(vocabulary,)``.
+        share: What the gradient of each normaliser is expected to be, up to a factor, ``(...)``; others are right, too,
+            at the price of a second pass.
+
+    Returns:
+        ``(...)``, in nats, and ``(..., features)``, without gradient.
+    """
+    rows, share = hidden.reshape(-1, hidden.shape[-1]), share.expand(hidden.shape[:-1]).reshape(-1)
+    # On other devices there is no cache to stay in, and to look at the gradient would be to wait for it.
+    ahead = rows.device.type == "cpu" and torch.is_grad_enabled() and not rows.requires_grad
+    block = max(FEWEST, CACHED // len(weight)) if ahead else max(1, BLOCK // len(weight))
+    total, gain = _NormaliserAndGains.apply(rows, weight, bias, share if ahead else None, block)
+    return total.reshape(hidden.shape[:-1]), gain.reshape(hidden.shape)
+
+
+def _sum_by_halves(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor | None:
+    """The log-sum-exp of rows that form a grid; None if they do not, or if the product would lose digits."""
+    inner = 2 ** (len(rows).bit_length() // 2)
+    if len(rows) < 64 or len(rows) % inner:
+        return None
+    grid = rows.reshape(-1, inner, rows.shape[1])
+    outer, steps = grid[:, 0], grid[0] - grid[0, 0]
+    # The last row first: most inputs are no grid.
+    if not torch.equal(grid[-1, -1], outer[-1] + steps[-1]) or not torch.equal(grid, outer[:, None] + steps):
+        return None
+    # So few exponentials may well be precise ones.
+    outer, steps, weight, bias = (v if v.device.type == "mps" else v.double() for v in (outer, steps, weight, bias))
+    info = torch.finfo(outer.dtype)
+    low = log(info.tiny) / 2 + 1  # products of two exponentials do not underflow
+    one, one_high = _exponentials(outer, weight, bias, low)
+    other, other_high = _exponentials(steps, weight, torch.zeros_like(bias), low)
+    total = one @ other.T
+    if total.min() * info.eps < len(weight) * exp(low):  # what was cut off at the low end might count
+        return None
+    return total.log_().add_(one_high[:, None]).add_(other_high).flatten().to(rows.dtype)
+
+
+def _exponentials(rows: Tensor, weight: Tensor, bias: Tensor, low: float = -80) -> tuple[Tensor, Tensor]:
+    """Exponentials of the logits over their row's largest, and that largest one."""
+    logits = torch.mm(rows, weight.T).add_(bias)  # addmm would first copy the bias into every row
+    high = logits.amax(1, keepdim=True)
+    # Float32 exponentials are tens of times slower where they underflow.
+    return logits.sub_(high).clamp_(min=low).exp_(), high[:, 0]
+
+
+class _LogNormaliser(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows: Tensor, weight: Tensor, bias: Tensor, block: int) -> Tensor:  # type: ignore[no-untyped-def]
+        result = rows.new_empty(len(rows))
+        kept = total = None
+        for start in range(0, len(rows), block):
+            exponentials, high = _exponentials(rows[start : start + block], weight, bias)
+            total = exponentials.sum(1)
+            torch.add(total.log(), high, out=result[start : start + block])
+            kept = exponentials if len(rows) <= block and any(ctx.needs_input_grad) else None
+        ctx.save_for_backward(rows, weight, bias, total, kept)
+        ctx.block = block
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+        rows, weight, bias, total, kept = ctx.saved_tensors
+        of_rows, of_weight, of_bias = ctx.needs_input_grad[:3]
+        d_rows = torch.zeros_like(rows) if of_rows else None
+        d_weight = d_bias = None
+        used = _used(gradient)
+        for start in range(0, used, ctx.block):
+            part = slice(start, min(used, start + ctx.block))
+            exponentials = _exponentials(rows[part], weight, bias)[0] if kept is None else kept[part]
+            # The softmax is exponentials / their sum; the division goes into the small operands.
+            scale = gradient[part] / (exponentials.sum(1) if kept is None else total[part])
+            if d_rows is not None:
+                d_rows[part] = (exponentials @ weight) * scale[:, None]
+            if of_weight:
+                small = rows[part] * scale[:, None]
+                d_weight = exponentials.T @ small if d_weight is None else d_weight.addmm_(exponentials.T, small)
+            if of_bias:
+                d_bias = scale @ exponentials if d_bias is None else d_bias.addmv_(exponentials.T, scale)
+        return d_rows, d_weight, d_bias, None
+
+
+def _used(gradient: Tensor) -> int:
+    """Rows up to the last that has a gradient: an estimator may take the model's from its first draws alone."""
+    if gradient.device.type != "cpu":  # to ask would be to wait
+        return len(gradient)
+    rows = gradient.nonzero()
+    return int(rows[-1]) + 1 if len(rows) else 0
+
+
+class _NormaliserAndGains(torch.autograd.Function):
+    """The log-normaliser of codes, what each of their bits adds to it, and the layer's gradient ahead of time."""
+
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, rows: Tensor, weight: Tensor, bias: Tensor, share: Tensor | None, block: int
+    ) -> tuple[Tensor, Tensor]:
+        result, gain = rows.new_empty(len(rows)), torch.empty_like(rows)
+        # exp(w_kj) for a bit that turns to 1 and exp(-w_kj) for one that turns to 0, over the largest of their column.
+        changes = torch.cat([weight, -weight], 1)
+        top = changes.amax(0)
+        factors = (changes - top).clamp_(min=-80).exp_()
+        kept = total = None
+        layer = None if share is None else weight.new_zeros(len(weight), rows.shape[1] + 1)
+        for start in range(0, len(rows), block):
+            part = slice(start, start + block)
+            exponentials, high = _exponentials(rows[part], weight, bias)
+            total = exponentials.sum(1)
+            on, off = (exponentials @ factors).div_(total[:, None]).log_().add_(top).chunk(2, 1)
+            gain[part] = torch.where(rows[part] < 0.5, on, -off)
+            torch.add(total.log(), high, out=result[part])
+            if share is not None and layer is not None:
+                scale = (share[part] / total)[:, None]
+                layer.addmm_(exponentials.T, torch.cat([rows[part] * scale, scale], 1))
+            elif len(rows) <= block and any(ctx.needs_input_grad):
+                kept = exponentials
+        ctx.save_for_backward(rows, weight, bias, total, kept)
+        ctx.share, ctx.layer, ctx.block = share, layer, block
+        ctx.mark_non_differentiable(gain)
+        return result, gain
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+        if ctx.share is not None:
+            factor = gradient.sum() / ctx.share.sum()
+            if torch.allclose(gradient, factor * ctx.share, rtol=1e-4, atol=0):
+                layer = ctx.layer * factor
+                return None, layer[:, :-1], layer[:, -1], None, None
+        return *_LogNormaliser.backward(ctx, gradient), None

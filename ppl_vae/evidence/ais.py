@@ -1,0 +1,262 @@
+"""Evidence by annealed importance sampling, from below on any data and from above on simulated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from math import inf
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ppl_vae.evidence.coordinates import Coordinates
+from ppl_vae.evidence.mcmc import Ends, Point, flip_bits, hamiltonian
+from ppl_vae.nn.modes import evaluation_mode, frozen
+from ppl_vae.programs.handlers import Fixed, check_cover, latents, log_prob, run
+from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.types import Program, Progress
+
+__all__ = ["Annealer", "Schedule"]
+
+WARM_UP = 30
+"""Moves at the starting distribution in which step sizes find their order of magnitude."""
+
+PILOT_CHAINS = 4
+"""Chains a datum that tune the step sizes together."""
+
+ACCEPTED = {"real": 0.7, "bits": 0.57}
+"""Acceptance aimed at (Beskos et al. 2013; Zhang, Liu and Liu 2022, section 4.2)."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to anneal.
+
+    Arguments:
+        temperatures: Steps from the starting distribution to the posterior.
+        leaps: Leapfrog steps of a Hamiltonian move.
+        start: ``"guide"`` starts from the guide's draws, ``"prior"`` from the prior's.
+        pilot: Share of the temperatures at which step sizes are tuned beforehand.
+        through: Inverse temperatures that are passed besides; the largest, which may be above 1, is the end.
+    """
+
+    temperatures: int = 500
+    leaps: int = 5
+    start: Literal["guide", "prior"] = "guide"
+    pilot: float = 0.25
+    through: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.start not in ("guide", "prior") or not 0 < self.pilot <= 1:
+            raise ValueError(
+                f"annealing starts from 'guide' or 'prior' and tunes at a share of the temperatures, "
+                f"got {self.start!r} and {self.pilot}"
+            )
+        if self.temperatures < 1 or self.leaps < 1:
+            raise ValueError(
+                f"annealing needs at least one temperature and one leap, got {self.temperatures} and {self.leaps}"
+            )
+        if not all(0 < beta < inf for beta in self.through):
+            raise ValueError(f"inverse temperatures are positive numbers, got {list(self.through)}")
+
+    @property
+    def pilots(self) -> int:
+        """Temperatures of the pilot run."""
+        return max(50, round(self.pilot * self.temperatures)) if len(self.path) > 2 else 0
+
+    def cells(self, chains: int, walks: int = 1) -> int:
+        """Moves of chains a datum, which the progress counts."""
+        return (len(self.path) - 2) * chains * walks + (self.pilots + WARM_UP * bool(self.pilots)) * PILOT_CHAINS
+
+    def betas(self, count: int) -> Tensor:
+        """Inverse temperatures from 0 to the end, ``(count + 1,)``, closer together at both ends (a logistic curve)."""
+        curve = torch.linspace(-4, 4, count + 1, dtype=torch.float64).sigmoid()
+        return max(self.through, default=1.0) * (curve - curve[0]) / (curve[-1] - curve[0])
+
+    @property
+    def path(self) -> list[float]:
+        """All inverse temperatures of a walk, from 0 to the end."""
+        return sorted({*self.betas(self.temperatures).tolist(), *self.through})
+
+
+class Annealer:
+    r"""Annealed importance sampling (Neal 2001) between a starting distribution and the posterior of a few data.
+
+    Chains move along :math:`f_\beta(z) = q_0(z)^{1 - \beta}\, p(x, z)^{\beta}` while their log-weights gather
+    :math:`(\beta_t - \beta_{t-1}) (\log p(x, z) - \log q_0(z))`. The mean weight is an unbiased estimate of p(x), so
+    that its logarithm is a lower bound in expectation. The same path walked backwards from an exact posterior draw,
+    which simulated data come with, gives an unbiased estimate of 1 / p(x) and so an upper bound (Grosse, Ghahramani and
+    Adams 2015). Real numbers move by Hamiltonian dynamics, bits by flips that follow the gradient; step sizes are tuned
+    for each datum and temperature in a pilot run and then kept, since weights of moves that still adapt have no bound.
+
+    Arguments:
+        model: The model; its latents continuous, or bits.
+        guide: Its guide.
+        x: A block of data.
+        schedule: How to anneal.
+
+    Raises:
+        ValueError: If a latent is neither continuous nor a bit.
+    """
+
+    def __init__(self, model: Program, guide: Program, x: Any, schedule: Schedule) -> None:
+        self.model, self.guide, self.x, self.schedule = model, guide, x, schedule
+        self.coordinates = Coordinates(model, x)
+        self.fixed: dict[str, Any] | None = None
+        with torch.no_grad():
+            drawn = run(guide, (x,), {}, draws=32)
+            check_cover(run(model, (x,), {}, draws=1), drawn)
+        if schedule.start == "guide" and all(site.independent for site in guide_sites(guide, (x[:2],))):
+            # What the guide says does not depend on the latents: it reads the data once.
+            with torch.no_grad():
+                self.fixed = dict(run(guide, (x,), {}, draws=1))
+        spread, _ = self.coordinates.flat({name: site["value"] for name, site in latents(drawn).items()})
+        if schedule.start == "prior":
+            spread = self.coordinates.prior_draws(model, x, 256)[:, None].expand(-1, len(x), -1)
+        self.scale = spread.std(0).clamp(min=1e-6) if self.coordinates.dimensions else spread[0]
+        self.accepted: dict[str, float] = {}
+
+    def forward(self, chains: int, progress: Progress | None = None) -> Tensor:
+        """Log-weights of independent chains from the start to the posterior, ``(chains, data)``, in nats.
+
+        Arguments:
+            chains: A datum.
+            progress: Called with the number of (chain, datum) cells moved at each temperature.
+        """
+        with evaluation_mode(self.model, self.guide), frozen(self.model, self.guide):
+            steps = self._pilot(progress)
+            return self._walk(self._begin(chains), steps, progress)
+
+    def both(
+        self, posterior: Mapping[str, Tensor], chains: int, progress: Progress | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Log-weights of the walk there and of the walk back, ``(chains, data)`` each.
+
+        Arguments:
+            posterior: An exact draw from the posterior by site, ``(data, *event)``.
+            chains: A datum, all beginning the walk back at the same draw.
+            progress: As in :meth:`forward`.
+        """
+        with evaluation_mode(self.model, self.guide), frozen(self.model, self.guide):
+            steps = self._pilot(progress)
+            there = self._walk(self._begin(chains), steps, progress)
+            values = {n: v.expand(chains, *v.shape).contiguous() for n, v in posterior.items()}
+            real, bits = self.coordinates.flat(values)
+            back = self._walk(Point(real, bits, self._ends(real, bits)), steps, progress, backwards=True)
+            return there, back
+
+    def along(self, chains: int, progress: Progress | None = None) -> dict[float, tuple[Tensor, Tensor]]:
+        r"""Chains at each inverse temperature t that the schedule goes through, properly weighted for
+        :math:`p(z)\, p(x \mid z)^t`: their log-weights and :math:`\log p(x \mid z)`, ``(chains, data)`` each, in nats.
+
+        Raises:
+            ValueError: If annealing does not start from the prior.
+        """
+        if self.schedule.start != "prior":
+            raise ValueError("powers of the likelihood are met on the way from the prior: take start='prior'")
+        seen: dict[float, tuple[Tensor, Tensor]] = {}
+        with evaluation_mode(self.model, self.guide), frozen(self.model, self.guide):
+            steps = self._pilot(progress)
+            self._walk(self._begin(chains), steps, progress, seen=seen)
+        return seen
+
+    def _ends(self, real: Tensor, bits: Tensor) -> Ends:
+        """Both densities and their gradients at flat latents."""
+        with torch.enable_grad():
+            at = torch.cat([real, bits.to(real.dtype) if real.shape[-1] else bits], -1).detach().requires_grad_()
+            size = real.shape[-1]
+            values = self.coordinates.values(at[..., :size], at[..., size:])
+            change = self.coordinates.log_jacobian(at[..., :size])
+            if self.schedule.start == "prior":
+                sites = run(self.model, (self.x,), {}, draws=len(at), handler=Fixed(values))
+                parts = {name: log_prob(site) for name, site in sites.items()}
+                start = reduce(torch.add, (parts[name] for name in latents(sites))) + change
+                joint = reduce(torch.add, parts.values()) + change
+            else:
+                start = self._proposal(values, len(at)) + change
+                joint = log_joint(self.model, self.x, values) + change
+            slopes = [
+                torch.autograd.grad(end.sum(), at, retain_graph=True, allow_unused=True)[0]
+                if end.requires_grad
+                else None
+                for end in (start, joint)
+            ]
+        start_slope, joint_slope = (torch.zeros_like(at) if slope is None else slope.nan_to_num(0) for slope in slopes)
+        shape = at.shape[:2]
+        return Ends(start.detach().expand(shape), joint.detach().expand(shape), start_slope, joint_slope)
+
+    def _proposal(self, values: Mapping[str, Tensor], draws: int) -> Tensor:
+        if self.fixed is None:
+            return reduce(
+                torch.add, map(log_prob, run(self.guide, (self.x,), {}, draws=draws, handler=Fixed(values)).values())
+            )
+        return reduce(torch.add, (log_prob(site | {"value": values[name]}) for name, site in self.fixed.items()))
+
+    def _begin(self, chains: int) -> Point:
+        program = self.guide if self.schedule.start == "guide" else self.model
+        with torch.no_grad():
+            sites = latents(run(program, (self.x,), {}, draws=chains))
+        real, bits = self.coordinates.flat({name: site["value"] for name, site in sites.items()})
+        return Point(real, bits, self._ends(real, bits))
+
+    def _move(self, point: Point, beta: float, steps: Mapping[str, Tensor]) -> tuple[Point, dict[str, Tensor]]:
+        chances = {}
+        if self.coordinates.width:
+            point, chances["bits"] = flip_bits(point, beta, steps["bits"], self._ends)
+        if self.coordinates.dimensions:
+            point, chances["real"] = hamiltonian(
+                point, beta, steps["real"], self.scale, self._ends, self.schedule.leaps
+            )
+        return point, chances
+
+    def _pilot(self, progress: Progress | None) -> list[dict[str, Tensor]]:
+        """Step sizes of each datum for every temperature of the schedule."""
+        count = self.schedule.pilots
+        if not count:
+            return []
+        point = self._begin(PILOT_CHAINS)
+        sizes = {"bits": 0.5, "real": 0.5 * max(1, self.coordinates.dimensions) ** -0.25}
+        steps = {kind: point.real.new_full((len(self.x),), size) for kind, size in sizes.items()}
+        found = []
+        betas = torch.cat([torch.zeros(WARM_UP), self.schedule.betas(count)[1:]])
+        for index, beta in enumerate(betas.tolist()):
+            point, chances = self._move(point, beta, steps)
+            for kind, chance in chances.items():
+                steps[kind] = (steps[kind] * (0.8 * (chance.mean(0) - ACCEPTED[kind])).exp()).clamp(1e-4, 1e4)
+            if index >= WARM_UP:
+                found.append(dict(steps))
+            if progress:
+                progress(chances[next(iter(chances))].numel())
+        places = torch.linspace(0, count - 1, len(self.schedule.path) - 1).round().long().tolist()
+        return [found[place] for place in places]
+
+    def _walk(
+        self,
+        point: Point,
+        steps: list[dict[str, Tensor]],
+        progress: Progress | None,
+        backwards: bool = False,
+        seen: dict[float, tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
+        """Log-weights gathered along the path. No move is made at its two ends, where none changes a weight."""
+        betas = self.schedule.path
+        count = len(betas) - 1
+        precise = torch.float32 if point.real.device.type == "mps" else torch.float64
+        weight = torch.zeros(point.ends.joint.shape, dtype=precise, device=point.ends.joint.device)
+        chances: dict[str, list[Tensor]] = {}
+        for t in range(count, 0, -1) if backwards else range(1, count + 1):
+            weight += (betas[t] - betas[t - 1]) * (point.ends.joint - point.ends.start).to(precise)
+            if seen is not None and betas[t] in self.schedule.through:
+                seen[betas[t]] = (weight.clone(), (point.ends.joint - point.ends.start).to(precise))
+            at = t - 1 if backwards else t
+            if 0 < at < count:
+                point, accepted = self._move(point, betas[at], steps[at - 1])
+                for kind, chance in accepted.items():
+                    chances.setdefault(kind, []).append(chance.mean())
+                if progress:
+                    progress(weight.numel())
+        self.accepted = {kind: torch.stack(found).mean().item() for kind, found in chances.items()}
+        return weight

@@ -1,0 +1,200 @@
+"""Evidence in closed form where log p(x, z) is a quadratic function of the latents."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import log, pi
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal, Normal
+
+from ppl_vae.distributions import exponential_family
+from ppl_vae.evidence.coordinates import Coordinates
+from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.nn.modes import frozen
+from ppl_vae.programs.handlers import check_cover, latents, run
+from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.types import Program
+
+__all__ = ["NotGaussianError", "gaussian", "is_gaussian"]
+
+PROBES = 32
+
+UNSEEN = 0.01
+"""Nats by which a density may differ from a quadratic where rounding hides more; beyond, nothing is called exact."""
+
+METHOD = "closed form: the posterior is Gaussian"
+
+
+class NotGaussianError(ValueError):
+    """A joint density is not quadratic in the latents for some of the data."""
+
+
+def gaussian(model: Program, guide: Program, x: Any) -> Measurement | Tensor:
+    r"""Exact evidence of each datum of a model whose joint density is Gaussian in the latents.
+
+    With the mode :math:`z^*` of the posterior and its precision :math:`\Lambda = -\nabla^2 \log p(x, z)`,
+
+    .. math:: \log p(x) = \log p(x, z^*) + \tfrac m2 \log 2\pi - \tfrac12 \log \det \Lambda,
+
+    and for a Gaussian guide :math:`\mathcal{N}(\mu, \Sigma)` the gap is the divergence between two Gaussians. Linear
+    Gaussian models (probabilistic PCA, factor analysis; Tipping and Bishop 1999) are of this kind, whatever their
+    covariances.
+
+    Arguments:
+        model: The model; :func:`is_gaussian` holds of it.
+        guide: Its guide.
+        x: The data.
+
+    Returns:
+        A measurement where the guide is Gaussian; else the evidence alone, ``(data,)``, in nats.
+
+    Raises:
+        NotGaussianError: If the density of some of these data is not quadratic after all.
+    """
+    with _doubled(model, x) as (exact, data):
+        mode, precision, high = _posterior(exact, data)
+        try:
+            factor = torch.linalg.cholesky(precision)
+        except RuntimeError as error:
+            raise NotGaussianError("log p(x, z) is not a concave quadratic in z for all data") from error
+        if _off(exact, data, mode, factor, high, draws=2):
+            raise NotGaussianError("log p(x, z) is not quadratic in z for all data")
+    size = mode.shape[-1]
+    half = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    evidence: Tensor = high + size / 2 * log(2 * pi) - half
+    found = _moments(model, guide, x, precision.dtype)
+    if found is None:
+        return evidence
+    mean, covariance = found
+    away = (factor.mT @ (mean - mode)[..., None])[..., 0].square().sum(-1)
+    spread = (precision * covariance).sum((-2, -1)) - size
+    determinant = 2 * half + torch.linalg.slogdet(covariance).logabsdet
+    gap = 0.5 * (away + spread - determinant)
+    return Measurement(
+        Estimate(evidence - gap, METHOD, "exact"),
+        Estimate(evidence, METHOD, "exact"),
+        Estimate(gap, METHOD, "exact"),
+    )
+
+
+def is_gaussian(model: Program, x: Any) -> str | None:
+    """Why a model's joint density is not quadratic in its latents, as far as probes far and near show; None if it is.
+
+    The quadratic through the mode must predict the density of draws from prior and posterior, also far out: a network
+    that is linear only around the mode is found out there.
+    """
+    coordinates = Coordinates(model, x)
+    if coordinates.bits:
+        return f"site {coordinates.bits[0].name!r} is Bernoulli"
+    with _doubled(model, x[:4]) as (exact, few):
+        try:
+            mode, precision, high = _posterior(exact, few)
+            factor = torch.linalg.cholesky(precision)
+        except RuntimeError:  # not differentiable twice, or not concave
+            return "log p(x, z) is not a concave quadratic in z"
+        return "log p(x, z) is not quadratic in z" if _off(exact, few, mode, factor, high, PROBES) else None
+
+
+@contextmanager
+def _doubled(model: Program, x: Any) -> Iterator[tuple[Program, Any]]:
+    """Model and data in double precision, where they and the device allow it.
+
+    The density of a picture may be 1e5 nats, where single precision hides that a network is not quite linear.
+    """
+    kept, found = torch.get_default_dtype(), (model, x)
+    try:
+        if isinstance(x, Tensor) and x.device.type != "mps":
+            torch.set_default_dtype(torch.float64)
+            twice = copy.deepcopy(model).double() if isinstance(model, torch.nn.Module) else model
+            data = x.double() if x.is_floating_point() else x
+            try:
+                with kept_random_state():
+                    run(twice, (data[:1],), {}, draws=1)
+                found = twice, data
+            except RuntimeError:  # it brings single precision of its own
+                torch.set_default_dtype(kept)
+        yield found
+    finally:
+        torch.set_default_dtype(kept)
+
+
+def _off(model: Program, x: Any, mode: Tensor, factor: Tensor, high: Tensor, draws: int) -> bool:
+    """Whether the quadratic through the mode mispredicts the density of draws from prior and posterior, near or far."""
+    coordinates = Coordinates(model, x)
+    with kept_random_state(0), torch.no_grad():
+        prior = coordinates.prior_draws(model, x, draws)[:, None].expand(-1, len(x), -1)
+        near = torch.linalg.solve_triangular(
+            factor.mT, torch.randn_like(mode[None].expand(draws, -1, -1))[..., None], upper=True
+        )
+        points = torch.cat([prior.to(mode), 3 * prior.to(mode), mode + near[..., 0], mode + 3 * near[..., 0]])
+        found = _score(coordinates, model, x, points.to(prior.dtype)).to(mode)
+    change = ((factor.mT @ (points - mode)[..., None])[..., 0]).square().sum(-1) / 2
+    scale = (torch.finfo(prior.dtype).eps * 1e3 * (1 + high.abs() + change)).clamp(1e-6, UNSEEN)
+    wrong = (found - (high - change)).abs() > scale
+    return bool(wrong.any()) or not bool(found.isfinite().all())
+
+
+def _score(coordinates: Coordinates, model: Program, x: Any, real: Tensor) -> Tensor:
+    values = coordinates.values(real, real[..., :0])
+    return log_joint(model, x, values) + coordinates.log_jacobian(real)
+
+
+def _posterior(model: Program, x: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Mode ``(data, m)``, precision ``(data, m, m)`` and log p(x, mode), ``(data,)``, by two exact Newton steps."""
+    coordinates = Coordinates(model, x)
+    with kept_random_state(0):
+        start = coordinates.prior_draws(model, x, 2)[:1]
+    precise = torch.float32 if start.device.type == "mps" else torch.float64
+    point = torch.zeros_like(start)[:, None].expand(1, len(x), -1).contiguous()
+    precision = step = high = mode = torch.empty(0)
+    for newton in range(3):
+        with torch.enable_grad(), frozen(model):
+            at = point.detach().requires_grad_()
+            value = _score(coordinates, model, x, at)
+            (slope,) = torch.autograd.grad(value.sum(), at, create_graph=newton == 0)
+            if newton == 0:
+                rows = [
+                    torch.autograd.grad(slope[..., j].sum(), at, retain_graph=True)[0][0] for j in range(at.shape[-1])
+                ]
+                hessian = torch.stack(rows, -2).to(precise)
+                precision = -(hessian + hessian.mT) / 2
+        step = torch.linalg.solve(precision, slope[0].detach().to(precise)[..., None])[..., 0]
+        high, mode = value[0].detach().to(precise), point[0].to(precise)
+        point = (mode + step).to(point)[None]
+    # The density at the last point, and what the last step, tiny, would still add.
+    return mode + step, precision, high + (step * (precision @ step[..., None])[..., 0]).sum(-1) / 2
+
+
+def _moments(model: Program, guide: Program, x: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+    """Mean ``(data, m)`` and covariance ``(data, m, m)`` of a Gaussian guide, sites as in the model; else None."""
+    if not all(site.independent for site in guide_sites(guide, (x[:2],))):
+        return None
+    with kept_random_state(), torch.no_grad():
+        drawn = latents(run(guide, (x,), {}, draws=1))
+        check_cover(run(model, (x[:1],), {}, draws=1), drawn)
+    means, blocks = [], []
+    for part in Coordinates(model, x).real:
+        fn = drawn[part.name]["fn"]
+        inner = exponential_family.base(fn)
+        if isinstance(inner, Normal):
+            means.append(inner.mean.expand(fn.shape())[0].reshape(len(x), -1))
+            blocks.append(inner.variance.expand(fn.shape())[0].reshape(len(x), -1).diag_embed())
+        elif isinstance(inner, MultivariateNormal) and len(fn.event_shape) == 1:
+            means.append(inner.mean.expand(fn.shape())[0])
+            blocks.append(inner.covariance_matrix.expand(*fn.shape(), -1)[0])
+        else:
+            return None
+    sizes = [mean.shape[-1] for mean in means]
+    covariance = torch.zeros(len(x), sum(sizes), sum(sizes), dtype=dtype, device=means[0].device)
+    start = 0
+    for size, block in zip(sizes, blocks, strict=True):
+        covariance[:, start : start + size, start : start + size] = block
+        start += size
+    return torch.cat(means, -1).to(dtype), covariance

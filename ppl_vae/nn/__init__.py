@@ -1,0 +1,1 @@
+"""Neural networks, learned priors, observation noise and checkpoints."""

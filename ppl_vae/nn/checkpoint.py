@@ -1,0 +1,210 @@
+"""Files of tensors: written whole or not at all, known by their checksum, never unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+__all__ = ["Checkpoint", "atomic_write", "fill", "kept_optimizer", "read_tensors", "restore_optimizer"]
+
+
+def kept_optimizer(optimizer: torch.optim.Optimizer, prefix: str = "optimizer") -> tuple[dict[str, Tensor], Any]:
+    """Copies of the tensors by name, each with the prefix, and what else there is, as JSON holds it."""
+    kept = optimizer.state_dict()
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, dict[str, Any]] = {}
+    for index, values in kept["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{prefix}.{index}.{name}"] = value.detach().clone()
+            else:
+                scalars.setdefault(str(index), {})[name] = value
+    return tensors, {"groups": kept["param_groups"], "scalars": scalars}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], rest: Any) -> None:
+    """Gives back what :func:`kept_optimizer` kept; the tensors' names without the prefix."""
+    state: dict[int, dict[str, Any]] = {int(i): dict(v) for i, v in rest["scalars"].items()}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        # A copy: the optimiser works in place, and the checkpoint must stay what it is.
+        state.setdefault(int(index), {})[key] = tensor.clone()
+    optimizer.load_state_dict({"state": state, "param_groups": rest["groups"]})
+
+
+def atomic_write(path: Path, *content: bytes | memoryview) -> None:
+    """Writes a file so that it is, at any moment, the old one or the new one.
+
+    Arguments:
+        path: Of the file.
+        content: Its parts, in their order.
+
+    Raises:
+        ValueError: If it cannot be written (a full disk, say), naming it; the old one is kept.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.writelines(content)
+                file.flush()
+                os.fsync(file.fileno())
+            # As any new file: mkstemp's are for the owner alone, and runs are shared.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(name, 0o666 & ~mask)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        kept = "its last good version is kept" if path.is_file() else "choose another folder, or make room"
+        raise ValueError(f"cannot write {path}: {error.strerror}; {kept}") from error
+
+
+class Checkpoint:
+    """Tensors by name and a JSON document, in one safetensors file.
+
+    Arguments:
+        tensors: By name.
+        state: Anything JSON holds.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        self.tensors, self.state = tensors, state
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the tensors and their names."""
+        return _digest(self.tensors)
+
+    def write(self, path: Path) -> None:
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors.items()}
+        metadata = {"state": json.dumps(self.state), "sha256": _digest(tensors)}
+        atomic_write(path, *_ordered(save(tensors, metadata)))
+
+    @classmethod
+    def read(cls, path: Path, remedy: str = "delete the checkpoints to train again") -> Checkpoint:
+        """Reads a file back.
+
+        Arguments:
+            path: Of the file.
+            remedy: Of damage, in words.
+
+        Raises:
+            ValueError: If it is missing, truncated or not one of ours.
+        """
+        try:
+            tensors, metadata = _read(path)
+            if metadata["sha256"] != _digest(tensors):
+                raise ValueError("its checksum is wrong")
+            return cls(tensors, json.loads(metadata["state"]))
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} is not a readable checkpoint ({error}); {remedy}") from error
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with ``prefix.``, without it."""
+        return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
+
+    @classmethod
+    def into(cls, path: Path, model: torch.nn.Module, guide: torch.nn.Module) -> Checkpoint:
+        """Reads a file and gives a pair the parameters it holds."""
+        kept = cls.read(path)
+        kept.restore("model", model, path)
+        kept.restore("guide", guide, path)
+        return kept
+
+    def restore(self, prefix: str, module: torch.nn.Module, where: Path) -> None:
+        """Fills a module.
+
+        Raises:
+            ValueError: Naming the first tensor that is missing or has another shape, with both shapes.
+        """
+        fill(module, self.part(prefix), str(where), prefix, "its options differ from those of the run", f"{prefix}.")
+
+
+def fill(
+    module: torch.nn.Module, found: dict[str, Tensor], where: str, who: str, remedy: str, prefix: str = ""
+) -> None:
+    """Gives a module tensors by name.
+
+    Arguments:
+        module: Left as it is if they do not fit.
+        found: The tensors.
+        where: They come from, in words.
+        who: The module is, in words.
+        remedy: Of shapes that differ.
+        prefix: Of the tensors' names where they come from.
+
+    Raises:
+        ValueError: Naming the first tensor that is missing, has another shape (with both), or is one too many.
+    """
+    wanted = module.state_dict()
+    for name, tensor in wanted.items():
+        if name not in found:
+            raise ValueError(f"{where} has no tensor {prefix}{name}; was it written by another {who}?")
+        if found[name].shape != tensor.shape:
+            raise ValueError(
+                f"{where}: tensor {prefix}{name} has shape {tuple(found[name].shape)}, the {who} needs "
+                f"{tuple(tensor.shape)}; {remedy}"
+            )
+    if extra := [name for name in found if name not in wanted]:
+        raise ValueError(f"{where} has a tensor {prefix}{extra[0]}, which the {who} lacks; {remedy}")
+    module.load_state_dict(found)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, whoever wrote it.
+
+    Raises:
+        ValueError: If it is missing or no such file, holds other tensors than its own checksum says, or a number that
+            is not finite, naming the tensor.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the file of tensors in it (.safetensors)")
+    try:
+        tensors, metadata = _read(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path} is no readable file of tensors ({error}); write one with safetensors.torch.save_file"
+        ) from error
+    # Both keys are there in a file of ours; the checksums of others are of something else.
+    if "state" in metadata and metadata.get("sha256", "") != _digest(tensors):
+        raise ValueError(f"{path} is damaged: its checksum is wrong; restore it, or make it again")
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path}: tensor {name} has numbers that are not finite; restore it, or make it again")
+    return tensors
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def _ordered(content: bytes) -> tuple[bytes, memoryview]:
+    """A safetensors file in two parts, its metadata sorted: they are written in an order that chance decides."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    written = json.dumps(header, separators=(",", ":")).encode()
+    written += b" " * (-len(written) % 8)  # tensors begin at a multiple of 8
+    return len(written).to_bytes(8, "little") + written, memoryview(content)[end:]
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,138 @@
+"""Convolutional networks of pictures of any size: an encoder for guides and its mirror image for models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from torch import Tensor, nn
+
+from ppl_vae.data.images import picture
+
+__all__ = ["ConvolutionalEncoder", "Features", "Residual", "Upwards"]
+
+LAYERS = 3
+
+
+def _sizes(side: int) -> list[int]:
+    """The side of a picture before the first layer and after each: halved, rounded up."""
+    sizes = [side]
+    for _ in range(LAYERS):
+        sizes.append((sizes[-1] + 1) // 2)
+    return sizes
+
+
+def _widths(channels: int) -> list[int]:
+    return [channels, 2 * channels, 4 * channels]
+
+
+class Residual(nn.Module):
+    r"""A residual block, :math:`h + \mathrm{conv}(\mathrm{relu}(\mathrm{conv}(\mathrm{relu}(h))))` (He et al. 2016b).
+
+    Without normalisation over a batch, which would tie data to each other; the block is the identity until trained.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.inner = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), last)
+
+    def forward(self, h: Tensor) -> Tensor:
+        result: Tensor = h + self.inner(h)
+        return result
+
+
+class ConvolutionalEncoder(nn.Module):
+    """Three convolutions that halve a picture, residual blocks, and an affine map (Berger and Sebag 2020, B.1).
+
+    Arguments:
+        x: An example of the data.
+        outputs: Width of the result.
+        channels: Of the first layer; each following one has twice as many.
+        blocks: Residual blocks.
+
+    Shapes:
+        ``(batch, *shape)`` to ``(batch, outputs)``.
+
+    Raises:
+        ValueError: If the data are no pictures.
+    """
+
+    def __init__(self, x: Any, outputs: int, channels: int = 16, blocks: int = 4) -> None:
+        super().__init__()
+        self.shape = picture(x.shape[1:] if isinstance(x, Tensor) else ())
+        depths = [self.shape[0], *_widths(channels)]
+        self.layers = nn.Sequential()
+        for inputs, units in zip(depths, depths[1:], strict=False):
+            self.layers.extend([nn.Conv2d(inputs, units, 3, stride=2, padding=1), nn.ReLU()])
+        self.layers.extend([Residual(depths[-1]) for _ in range(blocks)])
+        self.last = nn.Linear(depths[-1] * prod(_sizes(side)[-1] for side in self.shape[1:]), outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.reshape(-1, *self.shape).to(self.last.weight.dtype)
+        result: Tensor = self.last(self.layers(h).flatten(1).relu())
+        return result
+
+
+class Features(nn.Module):
+    """An affine map of codes onto a small picture of many channels, and residual blocks: a decoder's first half.
+
+    Arguments:
+        latents: Numbers of a code.
+        shape: Of a datum.
+        channels: Of the widest layer of the encoder of which this is the mirror image, a quarter.
+        blocks: Residual blocks.
+
+    Shapes:
+        ``(..., latents)`` to ``(..., outputs)``.
+    """
+
+    def __init__(self, latents: int, shape: Sequence[int], channels: int, blocks: int) -> None:
+        super().__init__()
+        _, height, width = picture(shape)
+        self.small = (4 * channels, _sizes(height)[-1], _sizes(width)[-1])
+        self.outputs = prod(self.small)
+        self.first = nn.Linear(latents, self.outputs)
+        self.blocks = nn.Sequential(*(Residual(4 * channels) for _ in range(blocks)))
+
+    def forward(self, z: Tensor) -> Tensor:
+        h: Tensor = self.blocks(self.first(z).reshape(-1, *self.small))
+        return h.relu().reshape(*z.shape[:-1], self.outputs)
+
+
+class Upwards(nn.Module):
+    """Three transposed convolutions that double a picture up to the shape of a datum: a decoder's second half.
+
+    Arguments:
+        shape: Of a datum.
+        channels: As of :class:`Features`.
+
+    Shapes:
+        ``(..., features)`` to ``(..., *shape)``.
+    """
+
+    def __init__(self, shape: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        depth, *sides = picture(shape)
+        sizes = [_sizes(side) for side in sides]
+        self.small = (4 * channels, *(each[-1] for each in sizes))
+        depths = [*reversed(_widths(channels)), depth]
+        self.layers = nn.Sequential()
+        for layer in range(LAYERS):
+            # An odd side is met by 2 n - 1, an even one needs one line more.
+            more_height, more_width = (1 - each[LAYERS - 1 - layer] % 2 for each in sizes)
+            self.layers.append(
+                nn.ConvTranspose2d(
+                    depths[layer], depths[layer + 1], 3, stride=2, padding=1, output_padding=(more_height, more_width)
+                )
+            )
+            if layer < LAYERS - 1:
+                self.layers.append(nn.ReLU())
+
+    def forward(self, features: Tensor) -> Tensor:
+        result: Tensor = self.layers(features.reshape(-1, *self.small))
+        return result.reshape(*features.shape[:-1], *self.shape)

@@ -1,0 +1,156 @@
+"""Generator and discriminator of a convolutional GAN (Radford, Metz and Chintala 2016), for pictures of even sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ppl_vae.data.images import picture
+
+__all__ = ["Downwards", "FrozenBatchNorm", "Generator", "encoder"]
+
+SMALL = 4
+"""The side down to which pictures are halved."""
+
+SLOPE = 0.2
+"""Of the leaky rectifier (Radford, Metz and Chintala 2016, section 3)."""
+
+
+class FrozenBatchNorm(nn.BatchNorm2d):
+    r"""Batch normalisation with the statistics it was given, whatever the mode: an affine map of each datum alone.
+
+    .. math:: y = \gamma (h - m) / \sqrt{v + \epsilon} + \beta
+
+    The statistics m and v stay; :math:`\gamma` and :math:`\beta` may be learned.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.batch_norm(
+            input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+        )
+
+
+class Generator(nn.Module):
+    """Codes to pictures: an affine map onto a small picture, and transposed convolutions that double it.
+
+    Between them batch normalisation and ReLU; a hyperbolic tangent at the end. The layers are named and shaped as in
+    the tutorial of DCGAN in PyTorch (Inkawhich 2017), whose generators of 64 x 64 pictures fit.
+
+    Arguments:
+        latents: Numbers of a code.
+        shape: Of a picture, ``(height, width)`` or ``(channels, height, width)``; its sides are even, and are halved
+            down to 4 or an odd number.
+        channels: Of the last hidden layer; each one before has twice as many.
+        frozen: Whether the statistics of batch normalisation are those it was given, so that no picture depends on
+            the others of its batch.
+
+    Shapes:
+        ``(..., latents)`` to ``(..., *shape)``, with values in (-1, 1).
+
+    Raises:
+        ValueError: If the shape is that of no picture, or a side is odd or below 8.
+    """
+
+    def __init__(self, latents: int, shape: Sequence[int], channels: int = 64, *, frozen: bool = False) -> None:
+        super().__init__()
+        self.latents, self.shape = latents, tuple(shape)
+        if latents < 1 or channels < 1:
+            raise ValueError(f"latents and channels must be at least 1, got latents={latents}, channels={channels}")
+        depth, height, width = picture(shape)
+        count = 0
+        while all(side % 2 == 0 and side > SMALL for side in (height >> count, width >> count)):
+            count += 1
+        if not count:
+            raise ValueError(
+                f"a generator doubles a small picture, and so makes even sides of at least 8, not {height} x {width}; "
+                "bring the pictures to 32 or 64 (--picture-size does it for folders, MNIST and IDX files)"
+            )
+        widths = [channels * 2**layer for layer in reversed(range(count))]
+        norm = FrozenBatchNorm if frozen else nn.BatchNorm2d
+        layers: list[nn.Module] = [
+            nn.ConvTranspose2d(latents, widths[0], (height >> count, width >> count), bias=False)
+        ]
+        for units, following in zip(widths, [*widths[1:], depth], strict=True):
+            layers += [norm(units), nn.ReLU(), nn.ConvTranspose2d(units, following, 4, 2, 1, bias=False)]
+        self.main = nn.Sequential(*layers, nn.Tanh())
+        self.apply(_initialised)
+
+    def forward(self, z: Tensor) -> Tensor:
+        pictures: Tensor = self.main(z.reshape(-1, self.latents, 1, 1))
+        return pictures.reshape(*z.shape[:-1], *self.shape)
+
+
+class Downwards(nn.Module):
+    """Pictures to numbers: convolutions that halve a picture down to 4 x 4, leaky rectifiers, and an affine map.
+
+    Arguments:
+        x: An example of the data.
+        outputs: Width of the result.
+        channels: Of the first layer; each following one has twice as many.
+        batch_norm: Whether all layers but the first are normalised over the batch, as a discriminator's are. A guide's
+            must not be: what it says of a picture would depend on the others.
+
+    Shapes:
+        ``(batch, *shape)`` to ``(batch, outputs)``.
+
+    Raises:
+        ValueError: If the data are no pictures, or too small ones.
+    """
+
+    def __init__(self, x: Any, outputs: int, channels: int = 64, *, batch_norm: bool = False) -> None:
+        super().__init__()
+        self.shape = picture(x.shape[1:] if isinstance(x, Tensor) else ())
+        depth, *sides = self.shape
+        if channels < 1:
+            raise ValueError(f"channels must be at least 1, got {channels}")
+        self.layers = nn.Sequential()
+        while not self.layers or min(sides) > SMALL:
+            units = depth * 2 if self.layers else channels
+            # Sides of one number are kept: padded by two they come to one again.
+            height, width = (1 if side > 1 else 2 for side in sides)
+            self.layers.append(nn.Conv2d(depth, units, 4, 2, (height, width), bias=not batch_norm))
+            if batch_norm and depth != self.shape[0]:
+                self.layers.append(nn.BatchNorm2d(units))
+            self.layers.append(nn.LeakyReLU(SLOPE))
+            depth, sides = units, [max(1, side // 2) for side in sides]
+        self.last = nn.Linear(depth * prod(sides), outputs)
+        if batch_norm:
+            self.apply(_initialised)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layers(x.reshape(-1, *self.shape).to(self.last.weight.dtype))
+        result: Tensor = self.last(h.flatten(1))
+        return result
+
+
+def encoder(network: str, x: Any, outputs: int, channels: int, **others: Callable[[], nn.Module]) -> nn.Module:
+    """What a guide reads the data by: a discriminator's convolutions, or one of the guide's other networks.
+
+    Arguments:
+        network: ``"discriminator"``, or the name of another.
+        x: An example of the data.
+        outputs: Width of the result.
+        channels: Of the discriminator's first layer.
+        others: What makes each of the other networks, by name.
+
+    Raises:
+        ValueError: If there is no network of this name.
+    """
+    kinds = others | {"discriminator": lambda: Downwards(x, outputs, channels)}
+    if network not in kinds:
+        raise ValueError(f"network must be one of {', '.join(kinds)}, got {network!r}")
+    return kinds[network]()
+
+
+def _initialised(module: nn.Module) -> None:
+    """As for GANs: small weights by chance (Radford, Metz and Chintala 2016, section 3)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)

@@ -1,0 +1,11 @@
+"""What training maximises, as ``pyro.infer.ELBO``: the ELBO, importance-weighted bounds, wake-sleep, rate costs."""
+
+from __future__ import annotations
+
+from ppl_vae.objectives.base import NonFiniteError, Objective
+from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.objectives.importance_weighted import Likelihood
+from ppl_vae.objectives.rate_cost import RateCost
+from ppl_vae.objectives.wake_sleep import Sleep
+
+__all__ = ["DiscreteELBO", "Likelihood", "NonFiniteError", "Objective", "RateCost", "Sleep"]

@@ -1,0 +1,89 @@
+"""Models that know what each bit of their code is worth, without being run again for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor
+
+from ppl_vae.distributions import exponential_family
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.handlers import DRAWS, Fixed, latents, run
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.sites import GuideSite, guide_sites
+
+__all__ = ["KnownGains", "known_gains", "knows_gains", "scaled_logits"]
+
+
+class KnownGains(NamedTuple):
+    """What one run of a model tells of its bits; nats, scaled and masked as the sites are.
+
+    Arguments:
+        log_prob: Of each observed site, ``(rows, batch)``, with its gradient.
+        gains: What log p(x, z) rises by as a bit goes from 0 to 1, by site of bits, ``(rows, batch, bits)``.
+    """
+
+    log_prob: dict[str, Tensor]
+    gains: dict[str, Tensor]
+
+
+def known_gains(scored: Mapping[str, Any], bits: Iterable[str]) -> KnownGains | None:
+    """The gains of bits whose only work is to be the features of a likelihood; None where a site does not know them.
+
+    A likelihood knows the gains of its features ``hidden`` if it has a method ``log_prob_and_gains``. The latents of
+    the model must be independent of each other, see :func:`knows_gains`.
+    """
+    gains, log_probs = {}, {}
+    for name in bits:
+        logits = exponential_family.bit_logits(scored[name]["fn"])
+        if logits is None:
+            return None
+        gains[name] = _scaled(logits, scored[name])
+    for name, site in scored.items():
+        if not site["is_observed"]:
+            continue
+        fn = site["fn"]
+        feature = next((n for n in gains if getattr(fn, "hidden", None) is scored[n]["value"]), None)
+        if feature is None or not hasattr(fn, "log_prob_and_gains"):
+            return None
+        log_prob, gain = fn.log_prob_and_gains(site["value"])
+        log_probs[name] = scale_and_mask(log_prob, site["scale"], site["mask"])
+        gains[feature] = gains[feature] + _scaled(gain, site)
+    return KnownGains(log_probs, gains)
+
+
+def knows_gains(
+    model: Callable[..., Any], sites: list[GuideSite], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> bool:
+    """Whether :func:`known_gains` serves a model of one plate for the bits that a guide draws."""
+    bits = [site.name for site in sites if site.kind == "bits"]
+    with evaluating(model), kept_random_state():
+        scored = run(model, args, dict(kwargs), draws=2)
+        drawn = latents(scored)
+        frames = [[f.name for f in site["cond_indep_stack"] if f.name != DRAWS] for site in scored.values()]
+        if not bits or not set(bits) <= set(drawn) or any(len(own) != 1 for own in frames):
+            return False
+        values = {name: site["value"] for name, site in drawn.items()} | scored.indices
+        scored = run(model, args, dict(kwargs), draws=2, handler=Fixed(values))
+        if not all(site.independent for site in guide_sites(model, args, dict(kwargs))):
+            return False
+        return known_gains(scored, bits) is not None
+
+
+def scaled_logits(bits: Mapping[str, Any]) -> Tensor:
+    """What log q gains from each bit of a guide's sites, the same in every row, ``(*plates, bits)``."""
+    parts = []
+    for site in bits.values():
+        logits = exponential_family.bit_logits(site["fn"])
+        assert logits is not None
+        parts.append(_scaled(logits[0].detach(), site))
+    return torch.cat(parts, -1)
+
+
+def _scaled(value: Tensor, site: Mapping[str, Any]) -> Tensor:
+    """A number a bit, weighted as the log-density of its site is."""
+    scaled: Tensor = value * scale_and_mask(torch.ones_like(value[..., 0]), site["scale"], site["mask"])[..., None]
+    return scaled

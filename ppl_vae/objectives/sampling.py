@@ -1,0 +1,79 @@
+"""Draws the discrete sites of a guide as an estimator wants them."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ppl_vae.distributions import exponential_family
+from ppl_vae.distributions.bits import bit_states
+from ppl_vae.estimators import Code, Estimator
+from ppl_vae.programs.sites import GuideSite
+
+__all__ = ["Codes"]
+
+
+class Codes(Messenger):
+    """Draws the discrete sites of a guide as an estimator wants them and remembers the codes."""
+
+    def __init__(self, estimator: Estimator, sites: list[GuideSite], draws: int, shared: bool) -> None:
+        super().__init__()
+        self.estimator, self.draws, self.shared = estimator, draws, shared
+        self.sites = {site.name: site for site in sites if site.discrete}
+        self.codes: dict[str, Code] = {}
+        self.stride = prod(site.states for site in self.sites.values()) if estimator.exact else 0
+
+    def _pyro_sample(self, msg: Any) -> None:
+        site = self.sites.get(msg["name"])
+        if site is None or msg["is_observed"]:
+            return
+        fn = msg["fn"]
+        if self.estimator.exact:
+            msg["value"] = self._states(site, fn)
+        elif site.kind == "bits" and site.independent:
+            every = exponential_family.bit_logits(fn)
+            assert every is not None
+            logits = every[0]
+            if len(every) > 1 and every.stride(0) and not torch.equal(every, every[:1].expand_as(every)):
+                raise ValueError(
+                    f"the bits of site {site.name!r} have come to depend on other draws, for which "
+                    f"{self.estimator.name} has no right gradient; use loo"
+                )
+            code = self.estimator.draw(logits.detach(), self.draws)
+            self.codes[site.name] = Code(code.bits, code.noise, logits)
+            bits = code.bits
+            if self.estimator.needs == "slopes" and logits.requires_grad:
+                bits = _Slopes.apply(logits, code, self.estimator)
+            msg["value"] = bits.reshape(fn.shape())
+
+    def _states(self, site: GuideSite, fn: Any) -> Tensor:
+        """Row r holds state (r // stride) mod states of this site: together the rows run over all joint states."""
+        if site.kind == "bits":
+            support = bit_states(site.size, like=exponential_family.bit_logits(fn))
+            support = support.reshape(-1, *[1] * (len(fn.batch_shape) - 1), *fn.event_shape)
+        else:
+            support = fn.enumerate_support(expand=False)[:, 0]
+        self.stride //= site.states
+        rows = fn.batch_shape[0]
+        value = support[torch.arange(rows, device=support.device) // self.stride % site.states]
+        return value if self.shared else value.expand(fn.shape())
+
+
+class _Slopes(torch.autograd.Function):
+    """Bits that hand their slopes, as the backward pass finds them, to the estimator and its gradient to the logits."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, code: Code, estimator: Estimator) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.share = lambda slopes: estimator.from_slopes(slopes, code)
+        return code.bits.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slopes: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
+        # The bound is the mean over rows, the slope that of each row.
+        return ctx.share(slopes * len(slopes)), None, None

@@ -1,0 +1,82 @@
+"""The conditional likelihood of a guide: what it makes of data whose latents are known, since the model drew them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.objectives.base import NonFiniteError, Objective
+from ppl_vae.programs.blocks import rows_at_once
+from ppl_vae.programs.handlers import check_cover, run
+from ppl_vae.programs.log_weight import log_proposal
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.simulate import simulate
+from ppl_vae.programs.types import Program
+
+__all__ = ["Sleep"]
+
+VALIDATION_DRAWS = 4
+
+
+class Sleep(Objective):
+    r"""The conditional log-likelihood of the guide on pairs that the model draws, as in the sleep phase of wake-sleep.
+
+    .. math:: \mathbb{E}_{p(x, z)} \log q(z \mid x)
+
+    (Hinton, Dayan, Frey and Neal 1995; Schlesinger, Shekhovtsov and Flach 2021, section 4.2.) It is highest where q is
+    nearest to the posterior in :math:`\mathbb{E}_{p(x)} \mathrm{KL}(p(z \mid x) \,\|\, q(z \mid x))`, the divergence
+    the other way round than the ELBO's. Only the guide learns; the model stays as it is, in evaluation mode. Of the
+    data only the shape is used, and of documents the lengths: each batch is drawn afresh in their place.
+
+    Arguments:
+        draws: Pairs drawn in the place of each datum.
+
+    Raises:
+        ValueError: If model and guide do not have the same latents, or data cannot be drawn from the model.
+        NonFiniteError: If the loss is not finite.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Bernoulli(0.5))
+        ...         pyro.sample("x", dist.Normal(20 * z, 1), obs=x)
+        >>> def guide(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         pyro.sample("z", dist.Bernoulli(logits=20 * x - 200))
+        >>> abs(round(Sleep().loss(model, guide, torch.zeros(4)), 4))  # the guide is the posterior, and it is certain
+        0.0
+    """
+
+    measures: Literal["elbo", "evidence", "conditional"] = "conditional"
+
+    def __init__(self, draws: int = 1, **options: Any) -> None:
+        super().__init__(draws, **options)
+
+    def differentiable_loss(self, model: Program, guide: Program, x: Any) -> Tensor:
+        """The negative conditional log-likelihood of pairs in the place of a batch, in nats, with its gradient."""
+        if not self._knows(model, guide):
+            with evaluating(model, guide), kept_random_state():
+                check_cover(run(model, (x[:2],), {}, draws=1), run(guide, (x[:2],), {}, draws=1))
+            self._probed = (model, guide)
+        loss = -self._scores(model, guide, x, self.draws).sum() / self.draws
+        if not loss.isfinite():
+            raise NonFiniteError("the log-density of the guide at the latents that the model drew is not finite")
+        return loss
+
+    @staticmethod
+    def _scores(model: Program, guide: Program, x: Any, draws: int) -> Tensor:
+        """log q(z given x) of new pairs, as many in the place of each datum as draws, ``(draws * data,)``."""
+        places = torch.arange(len(x), device=x.device).repeat(draws)
+        values, data = simulate(model, x[places])
+        return log_proposal(guide, data, {name: value[None] for name, value in values.items()})[0]
+
+    def validate(self, model: Program, guide: Program, x: Any) -> dict[str, float]:
+        """The mean over pairs that are the same at every call from one random state, in nats a pair."""
+        rows = max(1, rows_at_once(x) // VALIDATION_DRAWS)
+        with evaluating(model, guide):
+            parts = [self._scores(model, guide, x[k : k + rows], VALIDATION_DRAWS) for k in range(0, len(x), rows)]
+        return {"conditional": torch.cat(parts).mean().item()}

@@ -1,0 +1,1 @@
+"""Pyro models and guides, run for many draws at once."""

@@ -1,0 +1,176 @@
+"""Runs a Pyro program for many draws at once, with its sites and their log-densities."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from functools import reduce
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae.distributions import exponential_family
+from ppl_vae.programs.random_state import kept_random_state
+
+__all__ = [
+    "DRAWS",
+    "Fixed",
+    "OwnParameters",
+    "Site",
+    "Sites",
+    "check_cover",
+    "latents",
+    "log_prob",
+    "run",
+    "shares_codes",
+    "total",
+]
+
+DRAWS = "_draws"
+"""The plate around a pair whose dimension counts draws."""
+
+Site = dict[str, Any]
+
+
+class Sites(dict[str, Site]):
+    """The sample sites of one run by name, and the indices that its plates drew.
+
+    Arguments:
+        sites: By name.
+        indices: Of the plates, by name; a model must see the same data as its guide.
+    """
+
+    def __init__(self, sites: Mapping[str, Site], indices: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(sites)
+        self.indices = dict(indices or {})
+
+    def values_of_latents(self) -> dict[str, Tensor]:
+        """What to fix in another program so that it continues this run: latents and indices."""
+        return {name: site["value"] for name, site in latents(self).items()} | self.indices
+
+
+class Fixed(Messenger):
+    """Gives latent sites the values named, leaving their distributions as they are."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] and msg["name"] in self.values:
+            msg["value"] = self.values[msg["name"]]
+
+
+class OwnParameters(Messenger):
+    """A module keeps its own parameter where the store knows another of that name, so that pairs stay apart."""
+
+    def _pyro_param(self, msg: Any) -> None:
+        initial = msg["args"][1] if len(msg["args"]) > 1 else None
+        if not isinstance(initial, torch.nn.Parameter):
+            return
+        initial.unconstrained = weakref.ref(initial)  # type: ignore[attr-defined]
+        store, name = pyro.get_param_store(), msg["name"]
+        if pyro.settings.get("module_local_params") or (name in store and store[name] is not initial):
+            msg["value"] = initial
+            # Pyro's SVI gathers parameters by name; a model and its guide may both have a layer called "net".
+            msg["name"] = f"{name}@{id(initial)}"
+
+
+def run(
+    program: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    draws: int,
+    plates: int = 1,
+    handler: Messenger | None = None,
+) -> Sites:
+    """Runs a model or guide for many draws at once and returns its sample sites by name.
+
+    Arguments:
+        draws: Size of the dimension added to the left of the program's ``plates`` dimensions.
+        handler: Sees each site after the program's own plates did.
+    """
+    plate = pyro.plate(DRAWS, draws, dim=-plates - 1)
+    with OwnParameters(), poutine.trace() as tracer, handler or Messenger(), plate:
+        program(*args, **kwargs)
+    sites = {name: site for name, site in tracer.trace.nodes.items() if site["type"] == "sample"}
+    indices = {name: site["value"] for name, site in sites.items() if poutine.util.site_is_subsample(site)}
+    kept = {name: site for name, site in sites.items() if name not in indices}
+    return Sites(kept, {name: value for name, value in indices.items() if name != DRAWS})
+
+
+def log_prob(site: Site, *, raw: bool = False) -> Tensor:
+    """Log-density of a site's value in nats, ``(draws, *plates)``, scaled and masked as Pyro does unless ``raw``."""
+    try:
+        value = exponential_family.log_prob(site["fn"], site["value"])
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"site {site['name']!r} cannot be scored: {error}") from error
+    result: Tensor = value if raw else scale_and_mask(value, site["scale"], site["mask"])
+    return result
+
+
+def total(sites: Mapping[str, Site], who: str) -> Tensor:
+    """Sums the log-densities of sites of a pair that keeps the contract, ``(draws, batch)``, in nats; 0 of none."""
+    return reduce(torch.add, _scores(sites, who).values(), torch.zeros(()))
+
+
+def _scores(sites: Mapping[str, Site], who: str) -> dict[str, Tensor]:
+    """Log-densities by site of a pair that keeps the contract, ``(draws, batch)`` each."""
+    for name, site in sites.items():
+        frames = [frame.name for frame in site["cond_indep_stack"] if frame.name != DRAWS]
+        if frames != ["data"]:
+            raise ValueError(
+                f"site {name!r} of the {who} lies inside the plates {frames}; put it inside exactly one "
+                'pyro.plate("data", len(x)), with other dimensions declared by .to_event'
+            )
+    return {name: log_prob(site) for name, site in sites.items()}
+
+
+def latents(sites: Mapping[str, Site]) -> dict[str, Site]:
+    """The unobserved ones of a program's sites."""
+    return {name: site for name, site in sites.items() if not site["is_observed"]}
+
+
+def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
+    """Refuses a pair whose guide does not draw exactly the model's latents.
+
+    Raises:
+        ValueError: Naming the sites.
+    """
+    wanted, offered = set(latents(model)), set(guide)
+    auxiliary = [name for name, site in guide.items() if site["infer"].get("is_auxiliary")]
+    if auxiliary:
+        raise ValueError(
+            f"the guide draws auxiliary sites {auxiliary}, over which its density would have to be summed; "
+            "draw the model's latents directly"
+        )
+    if wanted != offered:
+        raise ValueError(
+            f"the guide draws {sorted(offered)} but the latents of the model are {sorted(wanted)}; "
+            "name the guide's sites after the model's"
+        )
+
+
+def shares_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapping[str, Any]) -> bool:
+    """Whether a program may be given codes of batch size 1, and then scores every datum with each of them.
+
+    Arguments:
+        score: From values by site name, ``(draws, batch or 1, *event)``, to ``(draws, batch)``.
+        latents: Distributions of the sites, to make values from.
+    """
+    values = {}
+    with torch.no_grad(), kept_random_state():
+        for name, fn in latents.items():
+            values[name] = fn.sample((3,))[:, :1]
+        try:
+            together = score(values)
+            apart = score({n: v.expand(3, *latents[n].shape()).clone() for n, v in values.items()})
+        except (ValueError, RuntimeError, IndexError):
+            return False  # the program builds on the batch size of its codes
+        return together.shape == apart.shape and torch.allclose(together, apart, rtol=1e-4, atol=1e-4)

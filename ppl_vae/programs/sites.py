@@ -1,0 +1,179 @@
+"""How a guide, or a prior, draws each of its latents: read off one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae.distributions import exponential_family
+from ppl_vae.nn.modes import evaluating, evaluation_mode
+from ppl_vae.programs.handlers import OwnParameters, check_cover, latents, log_prob, run
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.types import Program
+
+__all__ = ["GuideSite", "Structure", "guide_sites"]
+
+Kind = Literal["bits", "states", "score", "pathwise"]
+
+
+@dataclass(frozen=True)
+class GuideSite:
+    """How a guide draws one latent.
+
+    Arguments:
+        name: Of the site.
+        family: In words.
+        kind: ``"bits"`` (Bernoulli), ``"states"`` (another discrete family that lists its support), ``"score"``
+            (any other family without reparameterised draws) or ``"pathwise"`` (with them).
+        size: The number of bits or of states; 0 for the other kinds.
+        independent: Whether its parameters are the same whatever the other latents' draws are.
+        frames: Names and dimensions of the plates it lies in.
+    """
+
+    name: str
+    family: str
+    kind: Kind
+    size: int
+    independent: bool
+    frames: tuple[tuple[str, int], ...]
+
+    @property
+    def discrete(self) -> bool:
+        return self.kind != "pathwise"
+
+    @property
+    def states(self) -> int:
+        return 2**self.size if self.kind == "bits" else self.size
+
+
+class _Probe(Messenger):
+    """Gives discrete sites values that differ from row to row, so that what depends on them shows.
+
+    Row 0 holds zeros or the first state, row 1 ones or the last state, the others chance.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depends: dict[str, bool] = {}
+        self.before: list[Tensor] = []
+
+    def _pyro_sample(self, msg: Any) -> None:
+        fn = msg["fn"]
+        if msg["is_observed"] or poutine.util.site_is_subsample(msg):
+            return
+        logits = exponential_family.bit_logits(fn)
+        value = fn() if logits is None else torch.rand_like(logits).round().reshape(fn.shape())
+        if logits is None and not fn.has_rsample and fn.has_enumerate_support:
+            support = fn.enumerate_support(expand=False)
+            value[0], value[1] = support[0, 0], support[-1, 0]
+        elif logits is not None:
+            value[0], value[1] = 0, 1
+        # The same value is scored under the parameters of every row; a coupling whose weights are still zero shows
+        # only in the graph.
+        scored = fn.log_prob(value[:1].expand(value.shape)) if logits is None else logits
+        linked = False
+        if scored.requires_grad and self.before:
+            found = torch.autograd.grad(scored.sum(), self.before, allow_unused=True, retain_graph=True)
+            linked = any(gradient is not None for gradient in found)
+        self.depends[msg["name"]] = linked or not bool((scored == scored[:1]).all())
+        if value.is_floating_point():
+            value = value if value.requires_grad else value.requires_grad_()
+            self.before.append(value)
+        msg["value"] = value
+
+
+def guide_sites(
+    guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, plates: int = 1
+) -> list[GuideSite]:
+    """Reads off one run of a guide how it draws each latent. Leaves the random state as it was."""
+    found, probe = [], _Probe()
+    with kept_random_state(), evaluation_mode(guide), torch.enable_grad():
+        traced = latents(run(guide, args, kwargs or {}, draws=4, plates=plates, handler=probe))
+    for name, site in traced.items():
+        fn = site["fn"]
+        frames = tuple((f.name, f.dim) for f in site["cond_indep_stack"] if f.dim > -plates - 1)
+        logits = exponential_family.bit_logits(fn)
+        kind: Kind
+        if logits is not None:
+            kind, size = "bits", logits.shape[-1]
+        elif fn.has_rsample:
+            kind, size = "pathwise", 0
+        elif fn.has_enumerate_support:
+            kind, size = "states", len(fn.enumerate_support(expand=False))
+        else:
+            kind, size = "score", 0
+        found.append(GuideSite(name, exponential_family.family(fn), kind, size, not probe.depends[name], frames))
+    return found
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How a guide draws the latents of a pair, and in which plates.
+
+    Arguments:
+        sites: Of the guide.
+        plates: Dimensions to the right of the draws'.
+    """
+
+    sites: list[GuideSite]
+    plates: int
+
+    @classmethod
+    def learn(
+        cls, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Structure, dict[str, Any]]:
+        """Reads it off a run of each, without a trace in random states, and gives the guide's sites, too.
+
+        Raises:
+            ValueError: If model and guide do not have the same latents, or a plate is a Python loop.
+        """
+        with evaluating(model, guide), kept_random_state(), poutine.block(), OwnParameters():
+            guided = poutine.trace(guide).get_trace(*args, **kwargs)
+            scored = poutine.trace(poutine.replay(model, trace=guided)).get_trace(*args, **kwargs)
+        drawn, known = (
+            {n: s for n, s in trace.nodes.items() if s["type"] == "sample" and not poutine.util.site_is_subsample(s)}
+            for trace in (guided, scored)
+        )
+        check_cover(known, drawn)
+        frames = [f for of in (drawn, known) for s in of.values() for f in s["cond_indep_stack"]]
+        for frame in frames:
+            if not frame.vectorized:
+                raise ValueError(
+                    f"plate {frame.name!r} is a Python loop; write `with pyro.plate(...)` so that draws vectorise"
+                )
+        plates = max((-frame.dim for frame in frames), default=0)
+        return cls(guide_sites(guide, args, kwargs, plates), plates), drawn
+
+    def sum(
+        self,
+        sites: Mapping[str, Any],
+        known: Mapping[str, Tensor] | None = None,
+        betas: Mapping[str, float] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Log-densities of the sites in the discrete sites' plates, ``(rows, *plates)``, and of others, ``(rows,)``.
+
+        Those that are ``known`` are not computed again; those of latents are multiplied by their betas.
+        """
+        own = set(next((site.frames for site in self.sites if site.discrete), ()))
+        local = other = torch.zeros(())
+        for site in sites.values():
+            name = site["name"]
+            value = known[name] if known and name in known else log_prob(site)
+            if betas and betas.get(name, 1.0) != 1:
+                value = betas[name] * value
+            value = value.reshape(*[1] * (self.plates + 1 - value.ndim), *value.shape)
+            inside = own <= {(f.name, f.dim) for f in site["cond_indep_stack"]}
+            keep = {dim for _, dim in own} if inside else set()
+            drop = [dim for dim in range(-self.plates, 0) if dim not in keep]
+            value = value.sum(drop, keepdim=True) if drop else value
+            if inside:
+                local = local + value
+            else:
+                other = other + value
+        return local, other

@@ -1,0 +1,86 @@
+"""Enumerated states of discrete latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.distributions.bits import bit_states
+from ppl_vae.programs.handlers import Sites, latents, run, shares_codes
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.sites import GuideSite
+from ppl_vae.programs.types import Program
+
+__all__ = ["FirstRow", "States", "obstacle"]
+
+
+class States:
+    """The joint states of a model's discrete latents.
+
+    Arguments:
+        sites: How the model draws its latents; all must list their values.
+        model: The model.
+        x: A few data.
+    """
+
+    def __init__(self, sites: list[GuideSite], model: Program, x: Any) -> None:
+        self.sites, self.count = sites, prod(site.states for site in sites)
+        with kept_random_state():
+            self.run: Sites = run(model, (x,), {}, draws=1)
+        self.priors = {name: site["fn"] for name, site in latents(self.run).items()}
+        self.device = next(iter(latents(self.run).values()))["value"].device
+        self.x = x
+
+    def values(self, index: Tensor) -> dict[str, Tensor]:
+        """Values of every site in the states numbered ``index``, ``(states, 1, *event)``; the last turns fastest."""
+        found, stride = {}, self.count
+        for site in self.sites:
+            fn, stride = self.priors[site.name], stride // site.states
+            which = index // stride % site.states
+            if site.kind == "bits":
+                drawn = self.run[site.name]["value"]
+                found[site.name] = bit_states(site.size, like=drawn)[which].reshape(len(index), 1, *fn.event_shape)
+            else:
+                found[site.name] = fn.enumerate_support(expand=False)[:, 0][which]
+        return found
+
+    def codes(self, start: int, stop: int, data: int, shared: bool) -> dict[str, Tensor]:
+        """Values of the states from ``start`` to ``stop``, of batch size 1 if shared, else repeated for each datum."""
+        found = self.values(torch.arange(start, min(stop, self.count), device=self.device))
+        if shared:
+            return found
+        return {name: value.expand(len(value), data, *value.shape[2:]).clone() for name, value in found.items()}
+
+    def shared(self, *scores: Callable[[Any, Mapping[str, Tensor]], Tensor]) -> bool:
+        """Whether the programs behind the scores take codes of batch size 1 for all data at once."""
+        if len(self.x) < 2:
+            return False
+        few = {name: FirstRow(fn) for name, fn in self.priors.items()}
+        return all(shares_codes(lambda values, score=score: score(self.x, values), few) for score in scores)  # type: ignore[misc]
+
+
+class FirstRow:
+    """A prior of shape ``(1, batch)`` seen as one of shape ``(batch,)``."""
+
+    def __init__(self, fn: Any) -> None:
+        self.fn = fn
+
+    def sample(self, shape: tuple[int, ...]) -> Tensor:
+        drawn: Tensor = self.fn.sample(shape)[:, 0]
+        return drawn
+
+    def shape(self) -> torch.Size:
+        return torch.Size(self.fn.shape()[1:])
+
+
+def obstacle(sites: list[GuideSite], most_bits: int) -> str | None:
+    """Why latents cannot be enumerated, naming the site; None if they can."""
+    for site in sites:
+        if site.kind not in ("bits", "states"):
+            return f"site {site.name!r} is {site.family}"
+    states = prod(site.states for site in sites)
+    return f"the latents have {states} joint states, more than 2^{most_bits}" if states > 2**most_bits else None

@@ -1,0 +1,156 @@
+"""The gap of a run: split, and under a ladder of other guides fitted to its model, which is kept as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+import torch
+from ppl_vae.objectives.choice import make_estimator
+from ppl_vae.runs.config import Pair, make_objective
+from ppl_vae.diagnostics import Gap, Ladder, SplitMethod, ladder, split_gap
+from ppl_vae.runs.measure import measured, resumable
+from ppl_vae.nn.modes import frozen
+from ppl_vae.runs.open import Opened, open_run
+from ppl_vae.programs.loading import find
+from ppl_vae.runs.resumable import Kept
+from ppl_vae.training.progress import say
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.training.run_folder import Run
+from ppl_vae.training.settings import Settings, parse_schedule
+from ppl_vae.training.trainer import Trainer
+
+__all__ = ["measure_gap", "measure_ladder"]
+
+BLOCK = 512
+"""Data whose gap is split, and kept, together."""
+
+
+def measure_gap(
+    folder: Path, split: str, count: int = 0, *, method: SplitMethod = "auto", steps: int = 600, draws: int = 200
+) -> Gap:
+    """Splits the gap of one split of a run; names the worst data."""
+    opened = open_run(folder)
+    config = opened.run.config
+    estimator = make_estimator(config["estimator"], config["control"])
+    options: dict[str, Any] = {"method": method, "steps": steps, "draws": draws}
+
+    def in_blocks(pair: Pair, x: Any, done: Kept[Gap], tick: Callable[[int], None]) -> Gap:
+        for start in range(0, len(x), BLOCK):
+            part = x[start : start + BLOCK]
+            if start in done:
+                tick(len(part))
+            else:
+                with kept_random_state(config["settings"]["seed"] + start):
+                    done[start] = split_gap(pair.model, pair.guide, part, estimator=estimator, progress=tick, **options)
+        whole = Gap.join([done[start] for start in range(0, len(x), BLOCK)])
+        return replace(whole, sample=opened.chosen(split, count))
+
+    _, found = resumable(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
+    gaps = found.evidence.pointwise - found.elbo.pointwise
+    opened.name_worst("widest gaps", split, count, found.worst(3), gaps)
+    return found
+
+
+def measure_ladder(
+    folder: Path, split: str, count: int, names: list[str], epochs: str | None = None, **how: Any
+) -> Ladder:
+    """Fits the guides named to the model of a run and measures them on one split.
+
+    Arguments:
+        folder: Of the run; the fits are kept in ``ladder/`` inside it.
+        split: Of the data.
+        count: Measure a random sample of so many data; 0 for all.
+        names: Names or files of guides, from the smallest family up.
+        epochs: Of fitting, as :func:`~ppl_vae.training.settings.parse_schedule` reads them; by default those of the run.
+        how: Options of :func:`~ppl_vae.diagnostics.split_gap`.
+
+    Raises:
+        ValueError: If there is no such guide, it does not fit the model, or an earlier fit belongs to another state of
+            the model.
+    """
+    opened = open_run(folder)
+    opened.data(split, count)  # refused, if it must be, before hours of fitting
+    fits = [_Fit(opened, name, epochs) for name in names]
+    labels = [fit.label for fit in fits]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"each guide of a ladder is named once, got {', '.join(labels)}")
+    try:
+        remarks = [line for fit in fits if (line := fit.fit())]
+    except KeyboardInterrupt:
+        say("what was fitted is kept; the same command goes on from there")
+        raise
+    guides = {fit.label: fit.pair.guide for fit in fits}
+    how["estimator"] = make_estimator(opened.run.config["estimator"], opened.run.config["control"])
+    _, found = measured(
+        opened,
+        f"ladder-{split}",
+        split,
+        count,
+        lambda pair, x, tick: ladder(pair.model, guides, x, remarks=tuple(remarks), progress=tick, **how),
+        lambda pair, x: len(x) * len(guides),
+    )
+    return found
+
+
+class _Fit:
+    """A guide fitted to the model of a run.
+
+    Arguments:
+        opened: The run.
+        name: Of the guide, or its file. The run's own starts from its trained state, with its options; others start
+            afresh, with their defaults.
+        epochs: At most; None is as many as the run.
+    """
+
+    def __init__(self, opened: Opened, name: str, epochs: str | None) -> None:
+        config = opened.run.config | {"device": str(opened.splits["train"].device)}
+        definition = find("guides", name)
+        self.label = definition.name
+        self.own = definition.file.resolve() == find("guides", config["guide"]["name"]).file.resolve()
+        guide = config["guide"] if self.own else {
+            "name": definition.name if definition.shipped else str(definition.file.resolve()),
+            "sha256": definition.sha256,
+            "options": {},
+        }  # fmt: skip
+        self.settings = Settings(**config["settings"])
+        if epochs is not None:
+            self.settings.schedule = parse_schedule(epochs, self.settings.schedule[-1][1])
+        # Also after retraining on both: what a guide learns must still be judged on data kept from it.
+        self.train, validation = (getattr(opened.corpus, s).to(config["device"]) for s in ("train", "validation"))
+        self.validation = validation if len(validation) else None
+        self.pair = Pair.build(config | {"guide": guide}, self.train, kept=True)
+        self.pair.model.load_state_dict(opened.pair.model.state_dict())
+        if self.own:
+            self.pair.guide.load_state_dict(opened.pair.guide.state_dict())
+        self.objective, _ = make_objective(
+            config | {"objective": "elbo", "rate_cost": {}}, self.pair, self.settings, self.train[:2]
+        )
+        self.run = self._folder(opened, {"guide": guide, "model": opened.pair.state})
+
+    def _folder(self, opened: Opened, identity: dict[str, Any]) -> Run:
+        folder = opened.run.folder / "ladder" / self.label
+        if not (folder / "config.json").exists():
+            return Run.create(folder, identity)
+        run = Run.open(folder)
+        if any(run.config.get(key) != value for key, value in identity.items()):
+            raise ValueError(
+                f"{folder} belongs to another state of the run's model, or to another guide; delete it to fit again"
+            )
+        return run
+
+    def fit(self) -> str | None:
+        """Fits the guide, or what is left of it to do; a line where more epochs would have helped."""
+        say(f"fitting {self.label} to {len(self.train)} data, the model kept as it is; {self.run.folder}")
+        with frozen(self.pair.model), kept_random_state(self.settings.seed):
+            trainer = Trainer(self.pair.model, self.pair.guide, self.objective, self.run, self.settings)
+            if not trainer.resume():
+                torch.manual_seed(self.settings.seed)
+                if self.own and self.validation is not None:
+                    trainer.keep_start(self.validation)
+            trainer.fit(self.train, self.validation)
+            trainer.restore_best()
+        if self.validation is not None and trainer.best_epoch == trainer.epoch > 0:
+            return f"{self.label} was still getting better in its last epoch, {trainer.epoch}: raise --epochs"
+        return None

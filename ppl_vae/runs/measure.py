@@ -1,0 +1,195 @@
+"""What a command measures of a trained run, and what it leaves in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+import pyro
+import torch
+from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.runs.config import Pair
+from ppl_vae.diagnostics import Curve, Information, Tightness, information, rate_distortion_curve, tightness
+from ppl_vae.diagnostics.information.rate_distortion_curve import curve_cells
+from ppl_vae.diagnostics.information.information import steps
+from ppl_vae.evidence import Measurement, Method, Sandwich, Schedule, measure, plan, sandwich
+from ppl_vae.evidence.bdmc import sandwich_cells
+from ppl_vae.runs.open import Opened, open_run
+from ppl_vae.runs.resumable import Kept
+from ppl_vae.training.progress import Reporter, say
+from ppl_vae.programs.random_state import kept_random_state
+
+__all__ = ["measure_curve", "measure_evidence", "measure_information", "measure_sandwich", "measure_tightness", "measured", "resumable"]
+
+class Result(Protocol):
+    """What a measurement gives: a table by ``str``, numbers for JSON, values a datum."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def pointwise(self) -> dict[str, torch.Tensor]: ...
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """A result with a figure."""
+
+    def draw(self, figure: Any, title: str) -> None: ...
+
+
+R = TypeVar("R", bound=Result)
+
+
+def measured(
+    where: Path | Opened,
+    name: str,
+    split: str,
+    count: int,
+    compute: Callable[[Pair, Any, Callable[[int], None]], R],
+    total: Callable[[Pair, Any], int] = lambda pair, x: len(x),
+) -> tuple[Opened, R]:
+    """Measures one split of a run and keeps table, pointwise values and figure in its folder.
+
+    Arguments:
+        where: The folder of the run, or the run opened.
+        name: Of the files, and of the bar while it lasts.
+        split: Of the data.
+        count: Measure a random sample of so many data; 0 for all.
+        compute: From the pair, the data and a progress to the result.
+        total: How many steps the progress will be told of.
+
+    Raises:
+        ValueError: If the run has no such data, or they cannot be measured so.
+    """
+    opened = where if isinstance(where, Opened) else open_run(where)
+    x, pair = opened.data(split, count), opened.pair
+    seed = opened.run.config["settings"]["seed"]
+    with (
+        Reporter(name, total(pair, x)) as reporter,
+        kept_random_state(seed),
+        pyro.validation_enabled(False),
+    ):
+        found = compute(pair, x, reporter.advance)
+    opened.run.write_json(f"{name}.json", found.to_json())
+    rows = opened.chosen(split, count)
+    kept = found.pointwise() | ({} if rows is None else {"rows": rows})
+    Checkpoint(kept, {"split": split, "of": opened.state}).write(opened.run.folder / f"{name}.safetensors")
+    drawn = [value for key, value in found.pointwise().items() if key not in ("k_hat", "rows")]
+    if isinstance(found, Drawn) and all(value.isfinite().all() for value in drawn):
+        opened.run.figure(name, lambda figure: found.draw(figure, f"{pair.words}: {split}"), (9, 3.8))
+    elif isinstance(found, Drawn):
+        say("note: no figure is drawn, since some of the results are not finite")
+    return opened, found
+
+
+def measure_tightness(folder: Path, split: str, draws: int | None = None, count: int = 0) -> Tightness:
+    """Tests whether the posterior of one split of a run lies in the guide's family; names the worst data."""
+    opened = open_run(folder)
+
+    def tested(pair: Pair, x: Any, tick: Callable[[int], None]) -> Tightness:
+        found = tightness(pair.model, pair.guide, x, draws=draws, progress=tick)
+        return found.numbered(opened.chosen(split, count))
+
+    _, found = measured(opened, f"tightness-{split}", split, count, tested)
+    if found.status == "outside":
+        left = found.affine["guide"].residual.sqrt()
+        opened.name_worst("furthest from affine, nats", split, count, found.worst(3), left)
+    return found
+
+
+def measure_evidence(
+    folder: Path, split: str, method: Method, draws: int, count: int = 0, schedule: Schedule | None = None
+) -> Measurement:
+    """Measures bound, evidence and gap of one split of a run afresh; what an interruption left is taken up."""
+    schedule = schedule or Schedule()
+    options: dict[str, Any] = {"method": method, "draws": draws, "schedule": schedule}
+    opened, found = resumable(
+        folder,
+        f"evidence-{split}-{method}",
+        split,
+        count,
+        options | {"schedule": asdict(schedule)},
+        Measurement,
+        lambda pair, x, done, tick: measure(pair.model, pair.guide, x, done=done, progress=tick, **options),
+        lambda pair, x: plan(pair.model, x, **options).cells,
+    )
+    opened.name_worst("widest gaps", split, count, found.worst(3), found.gap.pointwise)
+    return found
+
+
+def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule: Schedule) -> Sandwich:
+    """Evidence from below and above of data drawn from a run's model, like those of one split in shape."""
+    options: dict[str, Any] = {"draws": draws, "schedule": schedule}
+    _, found = resumable(
+        folder,
+        f"sandwich-{split}",
+        split,
+        count,
+        options | {"schedule": asdict(schedule)},
+        Sandwich,
+        lambda pair, x, done, tick: sandwich(pair.model, pair.guide, x, done=done, progress=tick, **options),
+        lambda pair, x: sandwich_cells(x, draws, schedule),
+    )
+    return found
+
+
+def measure_curve(folder: Path | Opened, split: str, count: int, **how: Any) -> Curve:
+    """The rate-distortion curve of a run's decoder on one split, and how far above it the run's guide is."""
+    steps_of = {name: value for name, value in how.items() if name != "draws"}
+    return measured(
+        folder,
+        f"curve-{split}",
+        split,
+        count,
+        lambda pair, x, tick: rate_distortion_curve(pair.model, pair.guide, x, **how, progress=tick),
+        lambda pair, x: curve_cells(pair.model, x, **steps_of),
+    )[1]
+
+
+def resumable(
+    where: Path | Opened,
+    name: str,
+    split: str,
+    count: int,
+    how: dict[str, Any],
+    kind: Any,
+    compute: Callable[[Pair, Any, Kept[Any], Callable[[int], None]], R],
+    total: Callable[[Pair, Any], int] = lambda pair, x: len(x),
+) -> tuple[Opened, R]:
+    """As :func:`measured`, with blocks kept as they are done, until all are.
+
+    Arguments:
+        how: All that the result depends on besides the data and the state of the pair, as JSON holds it.
+        kind: The class of a block's result.
+        compute: From the pair, the data, the blocks done and a progress to the result.
+    """
+    opened = where if isinstance(where, Opened) else open_run(where)
+    kept = Kept(opened.run.folder / "partial" / name, how | {"count": count, "state": opened.pair.state}, kind)
+    if len(kept):
+        say(f"taking up {name}: {len(kept)} blocks are measured already")
+    try:
+        _, found = measured(opened, name, split, count, lambda pair, x, tick: compute(pair, x, kept, tick), total)
+    except KeyboardInterrupt:
+        if len(kept):
+            say(f"{len(kept)} measured blocks are kept; the same command goes on from there")
+        raise
+    kept.forget()
+    return opened, found
+
+
+def measure_information(folder: Path | Opened, split: str, draws: int, codes: int, count: int = 0) -> Information:
+    """Measures what the code of a run knows of one split, and which of its units have collapsed."""
+    _, found = measured(
+        folder,
+        f"information-{split}",
+        split,
+        count,
+        lambda pair, x, tick: information(pair.model, pair.guide, x, draws=draws, codes=codes, progress=tick),
+        lambda pair, x: steps(pair.model, pair.guide, x, draws=draws, codes=codes),
+    )
+    if split != "test":
+        say(
+            "note: the pair has seen these data, so that the entropy of the population may be above the bound shown; "
+            "take --split test"
+        )
+    return found

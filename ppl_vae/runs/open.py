@@ -1,0 +1,93 @@
+"""Runs taken up again after training, to be measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+import torch
+from ppl_vae.data.counts import concatenate
+from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.runs.config import Pair, load_data
+from ppl_vae.data import Corpus
+from ppl_vae.training.progress import say
+from ppl_vae.programs.random_state import places_of, sample_of
+from ppl_vae.training.run_folder import Run
+
+__all__ = ["Opened", "open_run"]
+
+@dataclass
+class Opened:
+    """A run, ready to be measured.
+
+    Arguments:
+        run: Its folder.
+        pair: With the parameters of the best state.
+        splits: The data by name; after retraining, ``train`` holds the validation data too.
+        corpus: Where they come from.
+        state: Digest of the checkpoint that was read, by which measurements of it are known.
+    """
+
+    run: Run
+    pair: Pair
+    splits: dict[str, Any]
+    corpus: Corpus
+    state: str
+
+    def data(self, split: str, count: int = 0) -> Any:
+        """One split, or a random sample of it; a ValueError names the splits there are."""
+        if split not in self.splits:
+            raise ValueError(f"{self.run.folder} has no {split} data; choose from {', '.join(self.splits)}")
+        rows = self.chosen(split, count)
+        return self.splits[split] if rows is None else self.splits[split][rows.to(self.splits[split].device)]
+
+    def chosen(self, split: str, count: int) -> torch.Tensor | None:
+        """Positions of a random sample of a split, the same every time, in ascending order; None is all of it."""
+        return sample_of(len(self.splits[split]), count)
+
+    def titles(self, split: str) -> tuple[str, ...] | None:
+        """A name for each datum of a split, in its order; None if the corpus has none."""
+        parts = [getattr(self.corpus, f"{name}_titles") for name in self._behind(split)]
+        return None if any(part is None for part in parts) else tuple(title for part in parts for title in part)
+
+    def labels(self, split: str) -> torch.Tensor | None:
+        """Class of each datum of a split, ``(data,)``; None if the corpus has none."""
+        parts = [getattr(self.corpus, f"{name}_labels") for name in self._behind(split)]
+        return None if any(part is None for part in parts) else torch.cat(parts)
+
+    def _behind(self, split: str) -> list[str]:
+        """The splits of the corpus whose data stand behind one of the run's."""
+        return ["train", "validation"] if split == "train" and "validation" not in self.splits else [split]
+
+    def name_worst(self, what: str, split: str, count: int, worst: list[int], values: torch.Tensor) -> None:
+        """Says which data are worst, by title where the corpus has titles."""
+        titles = self.titles(split)
+        found = []
+        for i, row in zip(worst, places_of(worst, self.chosen(split, count)), strict=True):
+            found.append(f"{titles[row] if titles else f'datum {row}'} ({values[i].item():.2f})")
+        say(f"{what}: {', '.join(found)}")
+
+
+def open_run(folder: Path) -> Opened:
+    """The pair of a run in its best state, and the data it was trained on.
+
+    Raises:
+        ValueError: If the folder is no run, has no checkpoint yet, or its data or files have changed.
+    """
+    run = Run.open(folder)
+    run.check_pair("give the run of a model")
+    config = run.config
+    corpus = load_data(config)
+    if config["device"] != "cpu" and not getattr(torch, config["device"]).is_available():
+        say(f"note: this machine has no {config['device']}, on which the run was trained: measuring on the cpu")
+        config["device"] = "cpu"
+    if run.summary is None:
+        say("note: the run is not finished; its best state so far is measured")
+    device = torch.device(config["device"])
+    splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
+    name, state = run.best_state()
+    if name == "retrain-best":
+        splits["train"] = concatenate([splits["train"], splits.pop("validation")])
+    pair = Pair.build(config, splits["train"], kept=True)
+    pair.state = Checkpoint.into(run.checkpoint(name), pair.model, pair.guide).digest
+    return Opened(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus, state)

@@ -1,0 +1,197 @@
+"""The plane of rate and distortion: its points, their hull, and four regimes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log
+from typing import Any
+
+from torch import Tensor
+
+from ppl_vae.evidence.figures import show_sheet
+
+__all__ = ["REGIMES", "Point", "draw_curves", "draw_plane", "draw_sheet", "hull", "regimes"]
+
+REGIMES = {
+    "auto-decoder": (0.0, "R below H/20"),
+    "semantic encoder": (1 / 20, "R from H/20 to H/2"),
+    "syntactic encoder": (1 / 2, "R from H/2 to 3 H/4"),
+    "auto-encoder": (3 / 4, "R from 3 H/4"),
+}
+"""The four regimes of Alemi et al. (2018, section 4.2), which names them by examples: from which share of the entropy
+the rate is, and that in words. Where a bound is tight, D = H - R says the same of the distortion."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trained pair on the plane.
+
+    Arguments:
+        family: Of models and guides.
+        at: Where on the grid of the sweep.
+        beta: The weight of the rate it was trained at.
+        seed: Of its training.
+        values: What was measured of it, as :func:`ppl_vae.studies.sweep_cell.measured_cell` gives it.
+    """
+
+    family: str
+    at: Mapping[str, Any]
+    beta: float
+    seed: int
+    values: Mapping[str, Tensor]
+
+    def __getitem__(self, key: str) -> float:
+        return self.values[key].item()
+
+    @property
+    def rate(self) -> float:
+        return self["rate"]
+
+    @property
+    def distortion(self) -> float:
+        return self["distortion"]
+
+    @property
+    def bound(self) -> float:
+        """-ELBO, an upper bound of the entropy of the data."""
+        return -self["elbo"]
+
+    @property
+    def words(self) -> str:
+        """Where on the grid, in words."""
+        return ", ".join(
+            f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in self.at.items()
+        )
+
+
+def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The lower left of the convex hull of points (R, D), from the lowest rate to the lowest distortion.
+
+    Mixing encoders and decoders of two points, by a coin that both know, reaches every point between them.
+
+    Example:
+        >>> hull([(0, 4), (1, 3), (1, 1), (2, 0.9), (3, 0), (4, 2)])
+        [(0, 4), (1, 1), (3, 0)]
+    """
+    found: list[tuple[float, float]] = []
+    for r, d in sorted(points):
+        if found and d >= found[-1][1]:
+            continue
+        while len(found) > 1:
+            (r0, d0), (r1, d1) = found[-2:]
+            if (r1 - r0) * (d - d0) > (r - r0) * (d1 - d0):
+                break
+            found.pop()
+        found.append((r, d))
+    return found
+
+
+def regimes(points: Sequence[Point], entropy: float) -> dict[str, Point]:
+    """Of each regime that has a run the one with the best bound, by the rules of :data:`REGIMES`.
+
+    Arguments:
+        points: All runs.
+        entropy: The best bound on it, H, positive.
+    """
+
+    def regime(point: Point) -> str:
+        return [name for name, (share, _) in REGIMES.items() if max(point.rate, 0.0) >= share * entropy][-1]
+
+    found: dict[str, Point] = {}
+    for point in sorted(points, key=lambda point: point.bound):
+        found.setdefault(regime(point), point)
+    return {name: found[name] for name in REGIMES if name in found}
+
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+"""Colour-blind-safe (Okabe and Ito), one a family."""
+
+MARKERS = "osD^vP*X<>ph"
+
+
+def styles(points: Sequence[Point]) -> dict[str, dict[str, Any]]:
+    """A colour and a marker for each family."""
+    families = dict.fromkeys(point.family for point in points)
+    looks = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False)
+    return {
+        family: {"color": colour, "marker": marker} for family, (colour, marker) in zip(families, looks, strict=False)
+    }
+
+
+def draw_plane(figure: Any, points: list[Point], entropy: float, title: str) -> None:
+    """Every run, the hull of all and lines of one ELBO; and how far above the best bound each run is."""
+    plane, above = figure.subplots(1, 2)
+    rates, distortions = [p.rate for p in points], [p.distortion for p in points]
+    low, high, wide = min(distortions), max(distortions), max(*rates, 1e-3)
+    tall = max(high - low, 1e-3)
+    for family, look in styles(points).items():
+        own = [p for p in points if p.family == family]
+        plane.plot([p.rate for p in own], [p.distortion for p in own], linestyle="", markersize=5, label=family, **look)
+        above.plot([p.rate for p in own], [p.bound - entropy for p in own], linestyle="", markersize=5, **look)
+        for p in own:
+            words = next(iter(p.at.values()), "") if len(p.at) == 1 else p.words
+            above.annotate(str(words), (p.rate, p.bound - entropy), (4, 2), textcoords="offset points", fontsize=6)
+    corner = hull(list(zip(rates, distortions, strict=True)))
+    plane.plot(*zip(*corner, strict=True), color="0.3", linewidth=1, zorder=1, label="convex hull of all")
+    across = (-0.03 * wide, 1.1 * wide)
+    plane.fill_between(across, [entropy - r for r in across], low - 10 * tall, color="0.9", zorder=0)
+    for step in (1, 2, 3):
+        level = entropy + step * (high - entropy) / 4
+        plane.plot(across, [level - r for r in across], color="0.75", linewidth=0.7, linestyle="--", zorder=0)
+    plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)", xlim=across)
+    plane.set_ylim(low - 0.05 * tall, high + 0.08 * tall)
+    plane.set_title(f"grey: D + R below the best bound on H, {entropy:.1f}; dashed: one ELBO", fontsize=9)
+    plane.legend(frameon=False, fontsize=7, loc="upper right")
+    above.axhline(0, color="0.6", linewidth=0.8)
+    above.set_yscale("symlog", linthresh=1)
+    above.set(xlabel="rate R (nats)", ylabel="D + R above the best bound (nats)", ylim=(-0.2, None))
+    above.set_title("numbers: " + ", ".join(points[0].at), fontsize=9)
+    figure.suptitle(title, fontsize=11)
+
+
+def draw_curves(figure: Any, points: list[Point]) -> None:
+    """The curves of decoders with their guides' points, and what each guide loses at its own weight of the rate."""
+    plane, loss = figure.subplots(1, 2)
+    for family, look in styles(points).items():
+        own = sorted((p for p in points if p.family == family), key=lambda p: abs(p.beta - 1))
+        first = own[0]
+        curve = [first.values[f"curve {key}"].tolist() for key in ("rate", "distortion")]
+        plane.plot(*curve, color=look["color"], linewidth=1, label=f"{family}, {first.words}")
+        plane.plot(*first.values["curve guide"].tolist(), markersize=6, **look)
+        losses = []
+        for p in own:
+            betas = p.values["curve beta"]
+            place = int((betas.log() - log(p.beta or 1e-3)).abs().argmin())
+            losses.append(
+                (
+                    p.values["curve guide"][0].item(),
+                    p.values["lost"][place].item(),
+                    2 * p.values["lost se"][place].item(),
+                )
+            )
+        r, lost, error = zip(*sorted(losses), strict=True)
+        loss.errorbar(r, lost, error, capsize=2, linewidth=1, markersize=4, **look)
+    plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)")
+    plane.set_title("lines: the best encoders of a trained decoder; markers: its guide", fontsize=9)
+    plane.legend(frameon=False, fontsize=7)
+    loss.axhline(0, color="0.6", linewidth=0.8)
+    loss.set(xlabel="rate R of the guide (nats)", ylabel=r"its D + $\beta$ R above the least (nats)")
+    loss.set_title("every run, at the weight nearest the one it was trained at", fontsize=9)
+
+
+def draw_sheet(figure: Any, picked: Mapping[str, Point]) -> None:
+    """Test data, and of one run a regime what it makes of them and what it draws itself."""
+    panels = figure.subplots(1 + len(picked), 2, squeeze=False)
+    for axes in panels.flat:
+        axes.axis("off")
+    pictures = next(iter(picked.values())).values["pictures"]
+    show_sheet(panels[0, 0], pictures, len(pictures))
+    panels[0, 0].set_title("test data", fontsize=9)
+    for line, (name, point) in zip(panels[1:], picked.items(), strict=True):
+        for axes, key in zip(line, ("reconstructions", "samples"), strict=True):
+            show_sheet(axes, point.values[key], len(pictures))
+        words = f"{name}: {point.family}, {point.words}; R {point.rate:.1f}, D {point.distortion:.1f}"
+        line[0].set_title(f"{words}\ndrawn from p(x | z), z from the guide", fontsize=7)
+        line[1].set_title("drawn from p(x | z), z from the prior", fontsize=7)

@@ -1,0 +1,241 @@
+"""The folder an experiment works in: trainings and values kept cell by cell, figures, and the report at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from torch import Tensor
+
+from ppl_vae.nn.checkpoint import Checkpoint, atomic_write
+from ppl_vae.objectives.base import Objective
+from ppl_vae.objectives.choice import fit_estimator, make_estimator
+from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.programs.loading import Kind, find
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.sites import guide_sites
+from ppl_vae.runs import train as workflow
+from ppl_vae.studies.report import Report
+from ppl_vae.training.process import prepare
+from ppl_vae.training.progress import say
+from ppl_vae.training.run_folder import Run, versions
+from ppl_vae.training.settings import Settings
+from ppl_vae.training.trainer import Trainer
+
+__all__ = ["Study", "digest"]
+
+Compute = Callable[[], Mapping[str, Tensor | float]]
+
+
+class Study:
+    """Where an experiment keeps what it has done, so that a killed one goes on where it was.
+
+    Arguments:
+        folder: Made if it is not there.
+        what: All that the results depend on, as JSON holds it: the experiment, its preset and settings.
+        device: Where to compute.
+        jobs: How many cells are computed at once where an experiment has cells that do not wait for each other.
+
+    Raises:
+        ValueError: If the folder holds another experiment, or this one with other settings, naming them.
+    """
+
+    def __init__(self, folder: Path, what: dict[str, Any], device: str = "cpu", jobs: int = 1) -> None:
+        # Whole: other processes compute cells for it, which may have been started elsewhere.
+        self.folder, self.device, self.jobs = folder.resolve(), torch.device(device), jobs
+        self.run = Run(self.folder)
+        if (folder / "experiment.json").exists():
+            known = self.run.read_json("experiment.json")
+            other = [key for key, value in json.loads(json.dumps(what)).items() if known.get(key) != value]
+            if other:
+                was = ", ".join(f"{key} {known.get(key)!r} is now {what[key]!r}" for key in other)
+                raise ValueError(f"{folder} holds an experiment begun otherwise ({was}); choose another --out")
+        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"{folder} is there and holds no experiment; choose another --out")
+        else:
+            self.run.write_json("experiment.json", what | {"versions": versions()})
+
+    def values(self, name: str, compute: Compute) -> dict[str, Tensor]:
+        """What was computed under this name before, or else now: tensors by name; numbers become double ones.
+
+        Whatever is drawn depends on the name alone, not on what came before it.
+        """
+        path = self._path(name)
+        if path.exists():
+            try:
+                return Checkpoint.read(path).tensors
+            except ValueError:
+                say(f"{path} is damaged: computing it again")
+        say(name)
+        with kept_random_state(zlib.crc32(name.encode())), pyro.validation_enabled(False):
+            computed = compute()
+        found = {k: v if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64) for k, v in computed.items()}
+        Checkpoint(found, {}).write(path)
+        # As the next call will find them: on the CPU, whatever made them.
+        return {key: value.detach().cpu() for key, value in found.items()}
+
+    def together(self, cells: Mapping[str, Compute]) -> dict[str, dict[str, Tensor]]:
+        """As :meth:`values` for many cells, which do not wait for each other: each job has its share of the cores.
+
+        Raises:
+            ValueError: Naming the cells that failed, once all others are kept.
+        """
+        done, failed = self.attempted(cells)
+        if failed:
+            raise ValueError(
+                f"{len(failed)} of {len(cells)} cells failed, the others are kept: "
+                + "; ".join(f"{name}: {words}" for name, words in failed.items())
+            )
+        return done
+
+    def attempted(self, cells: Mapping[str, Compute]) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
+        """The same of those that did not fail, and why the others did."""
+        attempts = [partial(_attempt, self, name, compute) for name, compute in cells.items()]
+        if self.jobs == 1:
+            found = [attempt() for attempt in attempts]
+        else:
+            share = max(1, (os.cpu_count() or 1) // self.jobs)
+            try:
+                with parallel_config(backend="loky", inner_max_num_threads=share):
+                    found = Parallel(n_jobs=self.jobs)(delayed(_elsewhere)(attempt) for attempt in attempts)
+            except TerminatedWorkerError:
+                words = "a process was killed, perhaps for want of memory; the same command goes on with fewer --jobs"
+                found = [attempt() if self._path(attempt.args[1]).exists() else words for attempt in attempts]
+        named = dict(zip(cells, found, strict=True))
+        failed = {name: words for name, words in named.items() if isinstance(words, str)}
+        return {name: values for name, values in named.items() if not isinstance(values, str)}, failed
+
+    def _path(self, name: str) -> Path:
+        """Where values of this name are kept."""
+        return self.folder / "values" / f"{name}.safetensors"
+
+    def check(self, name: str, config: dict[str, Any]) -> None:
+        """Compares the configuration of a run that was begun with what is asked of it now.
+
+        Raises:
+            ValueError: If they differ, naming where.
+        """
+        run = Run(self.folder / "runs" / name)
+        if not (run.folder / "config.json").exists():
+            return
+        known, now = run.config, json.loads(json.dumps(config))
+        kinds: dict[str, Kind] = {"model": "models", "guide": "guides"}
+        for kind, folder in kinds.items():
+            # Options that came later had no other value than their default.
+            defaults = {option.name: option.default for option in find(folder, now[kind]["name"]).options()}
+            known[kind]["options"] = {k: v for k, v in defaults.items() if v is not None} | known[kind]["options"]
+            if not Path(now[kind]["name"]).suffix:  # a shipped one, whose file may be put in better words
+                known[kind].pop("sha256", None)
+                now[kind].pop("sha256", None)
+        other = [key for key in now if known.get(key) != now[key]]
+        if other:
+            was = "; ".join(f"{key} was {known.get(key)!r} and is now {now[key]!r}" for key in other)
+            raise ValueError(f"{run.folder} was begun otherwise ({was}); choose another --out, or remove that folder")
+
+    def finished(self, name: str, config: dict[str, Any]) -> dict[str, Any]:
+        """The summary of a run as ``ppl-vae train`` makes it, begun, taken up, or finished before.
+
+        Arguments:
+            name: Of the run below the study's folder.
+            config: As :func:`ppl_vae.runs.train.train` takes it.
+
+        Raises:
+            ValueError: If the run was begun otherwise.
+        """
+        self.check(name, config)
+        run = Run(self.folder / "runs" / name)
+        if run.summary is None:
+            begun = (run.folder / "config.json").exists()
+            workflow.train(run.config if begun else config, run.folder, resume=begun)
+        found = run.summary
+        assert found is not None
+        return found
+
+    def train(
+        self,
+        name: str,
+        model: torch.nn.Module,
+        guide: torch.nn.Module,
+        x: Any,
+        settings: Settings,
+        *,
+        validation: Any | None = None,
+        objective: Objective | None = None,
+        estimator: str = "enumerate",
+    ) -> Trainer:
+        """Trains a pair, takes up its training, or gives it the state it ended with before.
+
+        Arguments:
+            name: Of the run below the study's folder.
+            model: Left in its best state, as the guide is; parameters that need no gradient stay as they are.
+            guide: The guide.
+            x: The data.
+            settings: How to train.
+            validation: Data to choose the epoch by; without them the last state is the one.
+            objective: By default the ELBO.
+            estimator: Of the ELBO's gradient; another where it does not fit.
+
+        Returns:
+            The trainer, for its ``rows``.
+        """
+        run, what = Run(self.folder / "runs" / name), {"settings": json.loads(json.dumps(asdict(settings)))}
+        if not (run.folder / "config.json").exists():
+            Run.create(run.folder, what)
+        elif run.config["settings"] != what["settings"]:
+            raise ValueError(f"{run.folder} was begun with other settings; choose another --out")
+        model.to(self.device)
+        guide.to(self.device)
+        if objective is None:
+            sites = guide_sites(guide, (x[:2],))
+            objective = DiscreteELBO(fit_estimator(make_estimator(estimator), sites, model, x[:2])[0])
+        trainer = Trainer(model, guide, objective, run, settings)
+        with kept_random_state(settings.seed):
+            if not trainer.resume():
+                say(f"{name}: {settings.epochs} epochs of {len(x)} data")
+            trainer.fit(x, validation)
+            trainer.restore_best()
+        return trainer
+
+    def figure(self, name: str, draw: Callable[[Any], None], size: tuple[float, float]) -> None:
+        """Draws a figure into the folder, as PNG to look at and as PDF for a paper."""
+        self.run.figure(name, draw, size, ("png", "pdf"))
+
+    def finish(self, report: Report) -> None:
+        """Writes the report, as JSON and as a page."""
+        self.run.write_json("report.json", report.to_json())
+        figures = "".join(
+            f"![{path.stem}](figures/{path.name})\n" for path in sorted(self.folder.glob("figures/*.png"))
+        )
+        atomic_write(self.folder / "report.md", f"{report.markdown()}\n{figures}".encode())
+
+
+def digest(what: Any) -> str:
+    """Eight letters that tell settings apart, which JSON can hold."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _attempt(study: Study, name: str, compute: Compute) -> dict[str, Tensor] | str:
+    """A cell's values, or why there are none."""
+    try:
+        return study.values(name, compute)
+    except Exception as error:  # one cell's fault, of whatever kind, must not cost the others
+        words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        say(f"{name} failed: {words}")
+        return words
+
+
+def _elsewhere(attempt: Callable[[], Any]) -> Any:
+    """The same in a process of its own."""
+    prepare()
+    return attempt()

@@ -1,0 +1,115 @@
+"""What a sweep says of the plane of rate and distortion: table, what must hold, figures."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import partial
+
+from scipy.stats import norm
+
+from ppl_vae.studies.rate_distortion_plane import REGIMES, Point, draw_curves, draw_plane, draw_sheet, regimes
+from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.study import Study
+
+__all__ = ["claims", "report_of"]
+
+PUBLISHED = {"binarized_mnist": 80.2}
+"""The best bound on the entropy that the paper reached, by corpus, in nats."""
+
+
+def report_of(study: Study, points: list[Point], title: str, failed: tuple[str, ...], corpus: str = "") -> Report:
+    """Table, claims and figures of a sweep.
+
+    Arguments:
+        study: Where the figures go.
+        points: What was measured.
+        title: Of the sweep.
+        failed: A line for each cell that failed.
+        corpus: That all have in common, if they do.
+    """
+    best = max(points, key=lambda point: point["evidence"])
+    entropy, paper = -best["evidence"], PUBLISHED.get(corpus)
+    smallest = min(points, key=lambda point: point.bound)
+    least = min(point["here entropy of the data"] for point in points)
+    law = points[0]["here law"] if "here law" in points[0].values else None
+    rows = [
+        Row("best negative ELBO", [smallest.bound], paper, digits=2),
+        Row("best negative evidence, H below", [entropy], digits=2),
+        Row("least D + I, I by its lesser upper bound, of the data measured", [least], limit=law, digits=2),
+    ]
+    groups: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        groups.setdefault((point.family, point.words), []).append(point)
+    quantities = {"rate": "R", "distortion": "D", "elbo": "ELBO", "evidence": "evidence", "here information": "I"}
+    for (family, words), cells in groups.items():
+        for key, name in quantities.items():
+            rows.append(Row(f"{words}: {name}", [cell[key] for cell in cells], group=family, digits=2))
+    drawn = [point for point in points if "curve rate" in point.values]
+    study.figure("plane", partial(draw_plane, points=points, entropy=entropy, title=title), (10.5, 5.2))
+    if drawn:
+        study.figure("curves", partial(draw_curves, points=drawn), (10.5, 4.4))
+    notes = [
+        f"all bounds on the entropy are of test data; H is by {best.family}, {best.words}; se, if any, is over seeds",
+        "I is that of the data measured, and at most the log of their number",
+    ]
+    if drawn and any(point.values["lost se"].any() for point in drawn):
+        notes.append("an annealed curve lies above the true one on average: a guide may seem to lose too little")
+    if entropy > 0 and all("pictures" in point.values for point in points):
+        picked = regimes(points, entropy)
+        study.figure("regimes", partial(draw_sheet, picked=picked), (9, 0.3 + 1.15 * (1 + len(picked))))
+        missing = [f"{name} ({rule})" for name, (_, rule) in REGIMES.items() if name not in picked]
+        notes.append(
+            "regimes: " + "; ".join(f"{n} ({REGIMES[n][1]}): {p.family}, {p.words}" for n, p in picked.items())
+        )
+        notes += [f"no run is in the regime {', '.join(missing)}"] if missing else []
+    return Report(title, rows, claims(points, paper), (*notes, *failed))
+
+
+def not_negative(text: str, margins: Sequence[tuple[float, float]]) -> Claim:
+    """A claim that many numbers are at least zero, but for errors that happen once in 40 such claims.
+
+    Arguments:
+        text: The claim.
+        margins: Numbers with their standard errors.
+    """
+    errors = float(norm.isf(0.025 / len(margins)))  # the more numbers, the further one of them may be off by chance
+    worst = min(margins, key=lambda pair: pair[0] + errors * pair[1])
+    words = f"{len(margins)} cases, at the tightest {worst[0]:+.3g} +- {worst[1]:.2g}"
+    return Claim(text, worst[0] + errors * worst[1] >= -1e-6, words)
+
+
+def claims(points: Sequence[Point], paper: float | None = None) -> list[Claim]:
+    """What theory says of every run, and what the paper found.
+
+    Arguments:
+        points: All runs.
+        paper: The best bound on the entropy that it reached.
+    """
+
+    def difference(high: Point, low: Point, *keys: str) -> tuple[float, float]:
+        first, second = keys * 2 if len(keys) == 1 else keys
+        return high[first] - low[second], math.hypot(high[f"{first} se"], low[f"{second} se"])
+
+    found = [not_negative("in every run I <= R", [difference(p, p, "here rate", "here information") for p in points])]
+    if all("here law" in p.values for p in points):
+        margins = [difference(p, p, "here entropy of the data", "here law") for p in points]
+        found.append(not_negative("in every run H - D <= I, with the true H and I's lesser upper bound", margins))
+    drawn = [p for p in points if "curve rate" in p.values]
+    if drawn:
+        margins = [
+            pair for p in drawn for pair in zip(p.values["lost"].tolist(), p.values["lost se"].tolist(), strict=True)
+        ]
+        found.append(not_negative("the guide is nowhere below the curve of its decoder", margins))
+    lines: dict[str, list[Point]] = {}
+    for p in sorted(points, key=lambda p: p.beta):
+        lines.setdefault(str((p.family, p.seed, {k: v for k, v in p.at.items() if k != "beta"})), []).append(p)
+    steps = [difference(*pair, "rate") for line in lines.values() for pair in itertools.pairwise(line)]
+    if steps:
+        found.append(not_negative("a heavier weight never raises the rate", steps))
+    if paper is not None:
+        smallest = min(points, key=lambda point: point.bound)
+        words = f"{smallest.bound:.2f} by {smallest.family}, {smallest.words}"
+        found.append(Claim(f"the best bound reaches the paper's {paper:g}", smallest.bound <= paper, words))
+    return found

@@ -1,0 +1,205 @@
+"""The gradient of a step captured once for each shape of batch, and replayed without Python: CUDA graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.training.progress import say
+
+__all__ = ["Capture", "CapturedGradients", "cuda_graph", "padded"]
+
+Values = dict[str, Tensor]
+
+Capture = Callable[[Callable[[], Values]], tuple[Values, Callable[[], None]]]
+"""Takes work on tensors that stay where they are; gives its results, and what does the work again into them."""
+
+SHAPES = 16
+"""Captured at most; each keeps its gradients and what lies between."""
+
+WARM_UPS = 2
+"""Runs before a capture, in which libraries allocate what they keep."""
+
+
+def padded(x: PackedCounts) -> PackedCounts:
+    """The same documents with entries that count nothing at the end, so that batches of few different sizes come about.
+
+    The number of entries is raised by at most an eighth, to one of eight sizes between two powers of two.
+
+    Example:
+        >>> x = padded(PackedCounts.from_dense([[1, 2], [1, 0]]))
+        >>> len(x.words), (x @ torch.eye(2)).tolist()
+        (3, [[1.0, 2.0], [1.0, 0.0]])
+        >>> [len(padded(PackedCounts.from_dense([[1] * n])).words) for n in (16, 17, 999, 1000)]
+        [16, 18, 1024, 1024]
+    """
+    entries = len(x.words)
+    step = 2 ** max(0, (max(entries, 1) - 1).bit_length() - 4)
+    extra = -entries % step
+    result = PackedCounts(
+        functional.pad(x.offsets[:-1], (0, 1), value=entries + extra),
+        functional.pad(x.words, (0, extra)),
+        functional.pad(x.counts, (0, extra)),
+        x.vocabulary,
+        check=False,
+    )
+    result.lengths, result.log_coefficient = x.lengths, x.log_coefficient
+    result.documents = functional.pad(x.documents, (0, extra), value=len(x) - 1)
+    return result
+
+
+def _tensors(x: Batch) -> list[Tensor]:
+    if not isinstance(x, PackedCounts):
+        return [x]
+    return [x.offsets, x.words, x.counts, x.lengths, x.log_coefficient, x.documents, *x.transposed]
+
+
+def _batch(x: Batch, tensors: list[Tensor]) -> Batch:
+    """A batch like ``x`` made from other tensors, which knows nothing else yet: what it computes is captured, too."""
+    if not isinstance(x, PackedCounts):
+        return tensors[0]
+    made = PackedCounts(tensors[0], tensors[1], tensors[2], x.vocabulary, check=False)
+    made.lengths, made.log_coefficient, made.documents = tensors[3:6]
+    made.transposed = (tensors[6], tensors[7], tensors[8])
+    return made
+
+
+def cuda_graph(work: Callable[[], Values]) -> tuple[Values, Callable[[], None]]:
+    """Captures work on the current CUDA device (PyTorch, "CUDA semantics", on graphs).
+
+    Raises:
+        RuntimeError: If the work waits for the device, which a capture does not survive: seen before one begins.
+    """
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        work()
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        values = work()
+    return values, graph.replay
+
+
+@dataclass
+class _Shape:
+    """What was captured for batches of one shape."""
+
+    inputs: list[Tensor]
+    values: Values
+    gradients: list[Tensor | None]
+    replay: Callable[[], None]
+    checked: bool = False
+
+
+class CapturedGradients:
+    r"""Gradients of a loss, captured for each shape of batch on its first occurrence and replayed from then on.
+
+    Launching the kernels of a step one by one from Python takes longer than a GPU needs to run them. A replay launches
+    them all at once, on the same memory. Documents are padded to few sizes (:func:`padded`).
+
+    On its first replay each capture must give the loss and gradients that the work itself gives with the same random
+    numbers, on a batch other than the captured one; where it does not, or where the work cannot be captured, for
+    example because it waits for a value, a line says so and the work is done step by step from then on.
+
+    Arguments:
+        work: Sets the gradients of a batch anew, from none, and returns scalars that are of interest, one of them
+            ``"loss"``.
+        modules: Whose parameters have the gradients, and whose buffers are kept from the runs before a capture.
+        capture: How to capture.
+
+    Shapes:
+        A batch to the values of ``work``.
+    """
+
+    def __init__(
+        self, work: Callable[[Any], Values], modules: Sequence[torch.nn.Module], capture: Capture = cuda_graph
+    ) -> None:
+        self.work, self.capture = work, capture
+        self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        self.buffers = [b for module in modules for b in module.buffers()]
+        self.shapes: dict[Any, _Shape] = {}
+        self.given_up = ""
+
+    def __call__(self, x: Batch, *key: Any) -> Values:
+        """Sets the gradients of a batch.
+
+        Arguments:
+            x: The batch.
+            key: Whatever else the work depends on, such as the number of draws.
+        """
+        x = padded(x) if isinstance(x, PackedCounts) else x
+        key = (*key, *(t.shape for t in _tensors(x)))
+        shape = self.shapes.get(key)
+        if self.given_up or (shape is None and len(self.shapes) == SHAPES):
+            return self.work(x)
+        if shape is not None and shape.checked:
+            return self._replay(shape, x)
+        try:
+            with self._undone():
+                replayed = self._capture(x, key) if shape is None else self._replay(shape, x)
+                found = self._gradients()
+        except (RuntimeError, ValueError) as error:  # scoring a site puts the first into the words of the second
+            self._give_up(str(error).partition("\n")[0] or type(error).__name__)
+            return self.work(x)
+        values = self.work(x)
+        if shape is not None:
+            now = self._gradients()
+            shape.checked = (
+                found.keys() == now.keys()
+                and _close(found, now)
+                and _close({"loss": replayed["loss"]}, {"loss": values["loss"]})
+            )
+            if not shape.checked:
+                self._give_up("a replay did not give what the work itself gives")
+        return values
+
+    def _capture(self, x: Batch, key: Any) -> Values:
+        inputs = [t.clone() for t in _tensors(x)]
+        for _ in range(WARM_UPS):
+            self.work(_batch(x, inputs))
+        values, replay = self.capture(lambda: self.work(_batch(x, inputs)))
+        self.shapes[key] = _Shape(inputs, values, [p.grad for p in self.parameters], replay)
+        return values
+
+    def _replay(self, shape: _Shape, x: Batch) -> Values:
+        for held, tensor in zip(shape.inputs, _tensors(x), strict=True):
+            held.copy_(tensor)
+        shape.replay()
+        for parameter, gradient in zip(self.parameters, shape.gradients, strict=True):
+            parameter.grad = gradient
+        return {name: value.clone() for name, value in shape.values.items()}
+
+    def _gradients(self) -> Values:
+        return {str(i): p.grad.clone() for i, p in enumerate(self.parameters) if p.grad is not None}
+
+    def _give_up(self, reason: str) -> None:
+        self.given_up = reason
+        self.shapes.clear()
+        say(f"note: steps are launched one operation at a time, since their capture as a CUDA graph failed: {reason}")
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """What is drawn inside, and what buffers learn, is forgotten."""
+        kept = [buffer.clone() for buffer in self.buffers]
+        try:
+            with kept_random_state():
+                yield
+        finally:
+            for buffer, value in zip(self.buffers, kept, strict=True):
+                buffer.copy_(value)
+
+
+def _close(found: Values, expected: Values) -> bool:
+    """Equal but for the order of sums, which devices choose anew each time; a part may be nothing but rounding."""
+    apart = [(found[name] - value).norm() for name, value in expected.items()]
+    return bool(torch.stack(apart).norm() <= 1e-3 * torch.stack([value.norm() for value in expected.values()]).norm())

@@ -1,0 +1,307 @@
+"""Training a generator against a discriminator: epochs, checkpoints, sample sheets, and the tensors a model loads."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from ppl_vae.data.images import picture, pixels
+from ppl_vae.evidence.figures import marker, show_sheet, whole
+from ppl_vae.nn.checkpoint import Checkpoint, kept_optimizer, restore_optimizer
+from ppl_vae.nn.dcgan import Downwards, Generator
+from ppl_vae.objectives.base import NonFiniteError
+from ppl_vae.programs.random_state import kept_random_state, random_states, set_random_states
+from ppl_vae.training.progress import Reporter
+from ppl_vae.training.run_folder import Run
+
+__all__ = ["FILE", "GanSettings", "Trained", "fit_generator"]
+
+FILE = "generator.safetensors"
+"""What a model loads, in the folder of a generator's training."""
+
+CHECKPOINT_SECONDS = 15.0
+
+SETTLING = (20, 128)
+"""Batches, and codes of each, over which the statistics of normalisation are taken once weights stand still."""
+
+SHOWN = 64
+
+SHEETS = 8
+
+
+@dataclass(frozen=True)
+class GanSettings:
+    """How to train a generator; as Radford, Metz and Chintala (2016, section 3) but where options say otherwise.
+
+    Arguments:
+        latents: Numbers of a code.
+        channels: Of the generator's last hidden layer and the discriminator's first.
+        epochs: Over all pictures.
+        batch_size: Pictures a step; what is left of an epoch sits it out.
+        learning_rate: Of both networks' Adam, with the momentum of 0.5.
+        seed: Of weights, codes, and the order of pictures.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    latents: int = 100
+    channels: int = 64
+    epochs: int = 25
+    batch_size: int = 128
+    learning_rate: float = 2e-4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2 or not 0 < self.learning_rate < math.inf:
+            raise ValueError(
+                f"a GAN needs at least 1 epoch, 2 pictures a step and a positive learning rate, got {self.epochs}, "
+                f"{self.batch_size} and {self.learning_rate:g}"
+            )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the training of a generator ends with.
+
+    Arguments:
+        generator: With its statistics of normalisation frozen.
+        file: That holds its tensors.
+        rows: The metrics of each epoch.
+    """
+
+    generator: Generator
+    file: Path
+    rows: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"generator": str(self.file), "epochs": len(self.rows), "last": self.rows[-1]}
+
+    def __str__(self) -> str:
+        table = Table(title=f"generator {self.file}", min_width=70)
+        for column in ("epoch", "generator loss", "discriminator loss", "D(data)", "D(samples)"):
+            table.add_column(column, justify="right")
+        for row in self.rows[-3:]:
+            table.add_row(str(row["epoch"]), *(f"{row[name]:.3f}" for name in NAMES))
+        table.caption = "losses in nats a picture; D is the probability the discriminator gives to being data"
+        console = Console(width=100)
+        with console.capture() as captured:
+            console.print(table)
+        return captured.get().rstrip()
+
+
+NAMES = ("generator_loss", "discriminator_loss", "data_probability", "sample_probability")
+
+
+class _Gan:
+    """Both networks, their optimisers, and how far they are.
+
+    Arguments:
+        x: Pictures in [0, 1].
+        run: Where checkpoints, metrics and sheets go.
+        settings: How to train.
+    """
+
+    def __init__(self, x: Tensor, run: Run, settings: GanSettings) -> None:
+        self.x, self.run, self.settings, self.epoch = x, run, settings, 0
+        torch.manual_seed(settings.seed)
+        self.generator = Generator(settings.latents, x.shape[1:], settings.channels).to(x.device)
+        self.discriminator = Downwards(x, 1, settings.channels, batch_norm=True).to(x.device)
+        self.parts: dict[str, nn.Module] = {"generator": self.generator, "discriminator": self.discriminator}
+        self.optimizers = {
+            name: torch.optim.Adam(part.parameters(), settings.learning_rate, betas=(0.5, 0.999), fused=True)
+            for name, part in self.parts.items()
+        }
+        self.rows: list[dict[str, Any]] = []
+        self.good = self._snapshot()
+
+    def fit(self) -> Trained:
+        settings, saved = self.settings, -math.inf
+        batches = len(self.x) // settings.batch_size
+        between = math.ceil(settings.epochs / SHEETS)
+        reporter = Reporter("generator", settings.epochs * batches, self.epoch * batches)
+        try:
+            with reporter:
+                while self.epoch < settings.epochs:
+                    self._go(reporter)
+                    if self.epoch % between == 0 or self.epoch == settings.epochs:
+                        self._sheet(f"samples-{self.epoch:04}")
+                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        self._save()
+                        saved = time.monotonic()
+        finally:
+            self._save()
+        settled = self.settled()
+        path = self.run.folder / FILE
+        Checkpoint(settled.state_dict(), asdict(settings) | {"shape": list(settled.shape)}).write(path)
+        self._sheet("samples", settled)
+        self.run.figure("losses", self._draw_losses, (9, 3.6))
+        return Trained(settled, path, self.rows)
+
+    def _go(self, reporter: Reporter) -> None:
+        settings, count, begun = self.settings, self.settings.batch_size, time.monotonic()
+        random = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.epoch + 1)
+        order = torch.randperm(len(self.x), generator=random).to(self.x.device)
+        steps = order[: len(order) // count * count].split(count)
+        sums = torch.zeros(4, dtype=torch.float64, device=self.x.device)
+        for part in self.parts.values():
+            part.train()
+        last = f", losses {self.rows[-1][NAMES[0]]:.2f} and {self.rows[-1][NAMES[1]]:.2f}" if self.rows else ""
+        for rows in steps:
+            sums += self._step(2 * self.x[rows] - 1)
+            reporter.advance(1, f"epoch {self.epoch + 1}{last}")
+        means = (sums / len(steps)).tolist()
+        if not all(map(math.isfinite, means)):
+            raise NonFiniteError(
+                f"epoch {self.epoch + 1}: the losses are {means[0]:g} and {means[1]:g}; the state of epoch "
+                f"{self.epoch} is kept; lower the learning rate"
+            )
+        self.epoch += 1
+        row = {"epoch": self.epoch} | dict(zip(NAMES, means, strict=True))
+        self.rows.append(row | {"seconds": round(time.monotonic() - begun, 3)})
+        self.good = self._snapshot()
+
+    def _step(self, data: Tensor) -> Tensor:
+        """One update of each network; the four metrics."""
+        samples = self.generator(torch.randn(len(data), self.settings.latents, device=data.device))
+        of_data, of_samples = (self.discriminator(pictures) for pictures in (data, samples.detach()))
+        real, false = torch.ones_like(of_data), torch.zeros_like(of_data)
+        loss = binary_cross_entropy_with_logits(of_data, real) + binary_cross_entropy_with_logits(of_samples, false)
+        self._update("discriminator", loss)
+        # Not what the discriminator loses but its negative logarithm: the gradient of a poor generator does not vanish
+        # (Goodfellow et al. 2014, section 3).
+        game = binary_cross_entropy_with_logits(self.discriminator(samples), real)
+        self._update("generator", game)
+        found = (game, loss, of_data.sigmoid().mean(), of_samples.sigmoid().mean())
+        return torch.stack([each.detach().double() for each in found])
+
+    def _update(self, name: str, loss: Tensor) -> None:
+        self.optimizers[name].zero_grad(set_to_none=True)
+        loss.backward(inputs=list(self.parts[name].parameters()))  # type: ignore[no-untyped-call]
+        self.optimizers[name].step()
+
+    def settled(self) -> Generator:
+        """The generator with the statistics of normalisation that its weights have, frozen."""
+        settings = self.settings
+        moving = copy.deepcopy(self.generator).train()
+        for layer in moving.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.reset_running_stats()
+                layer.momentum = None  # the mean over batches
+        with kept_random_state(settings.seed), torch.no_grad():
+            frozen = Generator(settings.latents, self.generator.shape, settings.channels, frozen=True)
+            for _ in range(SETTLING[0]):
+                moving(torch.randn(SETTLING[1], settings.latents, device=self.x.device))
+        frozen.load_state_dict(moving.state_dict())
+        return frozen.to(self.x.device)
+
+    def _sheet(self, name: str, generator: Generator | None = None) -> None:
+        generator = generator or self.settled()
+        with kept_random_state(self.settings.seed), torch.no_grad():
+            pictures = (1 + generator(torch.randn(SHOWN, self.settings.latents, device=self.x.device))) / 2
+
+        def draw(figure: Any) -> None:
+            panels = figure.subplots(1, 2)
+            for axes, each, title in zip(
+                panels, (self.x[:SHOWN], pictures), ("data", f"generator, epoch {self.epoch}"), strict=True
+            ):
+                show_sheet(axes, each, 8)
+                axes.set_title(title)
+
+        self.run.figure(name, draw, (9.6, 5.0))
+
+    def _draw_losses(self, figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        epochs = [row["epoch"] for row in self.rows]
+        lines = {left: (("generator_loss", "generator"), ("discriminator_loss", "discriminator"))}
+        lines[right] = (("data_probability", "of data"), ("sample_probability", "of samples"))
+        for axes, kinds in lines.items():
+            for (name, label), colour in zip(kinds, ("#0072B2", "#D55E00"), strict=True):
+                values = [row[name] for row in self.rows]
+                axes.plot(epochs, values, color=colour, label=label, marker=marker(epochs))
+            whole(axes.xaxis)
+            axes.legend(frameon=False)
+        left.set(xlabel="epoch", ylabel="loss (nats per picture)")
+        right.set(xlabel="epoch", ylabel="probability of being data, by D", ylim=(0, 1))
+        figure.suptitle("Generator against discriminator")
+
+    def _snapshot(self) -> Checkpoint:
+        tensors = {f"random.{name}": value for name, value in random_states().items()}
+        state: dict[str, Any] = {"epoch": self.epoch}
+        for name, part in self.parts.items():
+            tensors |= {f"{name}.{key}": value.detach().clone() for key, value in part.state_dict().items()}
+            kept, state[name] = kept_optimizer(self.optimizers[name], f"optimizer_{name}")
+            tensors |= kept
+        return Checkpoint(tensors, state)
+
+    def _save(self) -> None:
+        self.run.write_metrics(self.rows[: self.good.state["epoch"]], "train-metrics")
+        self.good.write(self.run.checkpoint("train-last"))
+
+    def resume(self) -> None:
+        """Takes up the last saved state, if there is one, exactly."""
+        path = self.run.checkpoint("train-last")
+        if not path.exists():
+            return
+        self.good = Checkpoint.read(path)
+        for name, part in self.parts.items():
+            self.good.restore(name, part, path)
+            restore_optimizer(self.optimizers[name], self.good.part(f"optimizer_{name}"), self.good.state[name])
+        set_random_states(self.good.part("random"))
+        self.epoch = self.good.state["epoch"]
+        self.rows = self.run.metrics("train-metrics", self.epoch)
+
+
+def _checked(x: Any, settings: GanSettings) -> Tensor:
+    """The data, if a generator can learn from them; else they are refused before anything is written."""
+    if not isinstance(x, Tensor) or pixels(x) is None:
+        words = (
+            f"are {tuple(x.shape[1:])} each, from {x.min():g} to {x.max():g}" if isinstance(x, Tensor) else "are not"
+        )
+        raise ValueError(
+            f"a generator learns from pictures in [0, 1], but the data {words}; divide bytes by 255, or take MNIST, "
+            "IDX files, a folder of pictures or an array of such (.npy)"
+        )
+    if len(x) < settings.batch_size:
+        raise ValueError(f"{len(x)} pictures are no batch of {settings.batch_size}; lower --batch-size")
+    if (colours := picture(x.shape[1:])[0]) not in (1, 3):
+        remedy = (
+            "their colours come last: save numpy.moveaxis(array, -1, 1)" if x.shape[-1] in (1, 3) else "save them so"
+        )
+        raise ValueError(f"a generator makes pictures of 1 or 3 colours, these have {colours}; {remedy}")
+    with torch.device("meta"):
+        Generator(settings.latents, x.shape[1:], settings.channels)
+    return x
+
+
+def fit_generator(x: Tensor, run: Run, settings: GanSettings) -> Trained:
+    r"""Trains a generator, or takes up its training exactly where it was left.
+
+    .. math:: \max_D \mathbb{E} \log D(x) + \mathbb{E} \log(1 - D(G(z))), \qquad \max_G \mathbb{E} \log D(G(z))
+
+    by turns, a step each (Goodfellow et al. 2014, algorithm 1 with the loss of section 3 that does not saturate).
+
+    Arguments:
+        x: Pictures in [0, 1], ``(data, height, width)`` or ``(data, channels, height, width)``.
+        run: Where checkpoints, metrics, sheets and the generator go.
+        settings: How to train.
+
+    Raises:
+        ValueError: If the data are no such pictures, or fewer than a batch.
+        NonFiniteError: If a loss is not finite; the last good state is kept.
+    """
+    _checked(x, settings)
+    with kept_random_state():
+        gan = _Gan(x, run, settings)
+        gan.resume()
+        return gan.fit()

@@ -1,0 +1,175 @@
+"""The folder one training leaves behind: configuration, metrics, checkpoints, summary, figures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ppl_vae.nn.checkpoint import atomic_write
+
+__all__ = ["Interrupted", "Run"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or a request to terminate, with the command that goes on."""
+
+
+class Run:
+    """A run folder.
+
+    Arguments:
+        folder: Its path.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @staticmethod
+    def check_free(folder: Path) -> None:
+        """Refuses a folder that cannot become a new run.
+
+        Raises:
+            ValueError: If it holds a run already, or is no folder.
+        """
+        if (folder / "config.json").exists():
+            raise ValueError(
+                f"{folder} holds a run already; continue it with --resume {folder}, or choose another --out"
+            )
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is a file, not a folder; choose another --out")
+
+    @classmethod
+    def create(cls, folder: Path, config: dict[str, Any]) -> Run:
+        """Makes a new folder with its configuration and the versions of what made it.
+
+        Raises:
+            ValueError: If the folder holds a run already.
+        """
+        cls.check_free(folder)
+        run = cls(folder)
+        run.write_json("config.json", config | {"versions": versions()})
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """An existing run.
+
+        Raises:
+            ValueError: If the folder is not one.
+        """
+        run = cls(folder)
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"{folder} is not a run folder: it has no config.json; give a folder that --out named")
+        run.config  # noqa: B018  (a damaged file is reported before anything else happens)
+        return run
+
+    def check_pair(self, remedy: str) -> None:
+        """Refuses the training of a generator, where a pair is wanted.
+
+        Raises:
+            ValueError: If it is one, with the remedy.
+        """
+        if "model" not in self.config and "generator" in self.config:
+            raise ValueError(f"{self.folder} holds no pair, but the training of a generator; {remedy}")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.read_json("config.json")
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What a finished training ended with; None of one that is not."""
+        return self.read_json("summary.json") if (self.folder / "summary.json").exists() else None
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON object of the folder.
+
+        Raises:
+            ValueError: If it is missing or damaged, naming it.
+        """
+        try:
+            content = json.loads((self.folder / name).read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.folder / name} cannot be read: {error}; restore it, or start a new run") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{self.folder / name} must hold a JSON object, got {type(content).__name__}")
+        return content
+
+    def write_json(self, name: str, content: Any) -> None:
+        atomic_write(self.folder / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+    def checkpoint(self, name: str) -> Path:
+        return self.folder / "checkpoints" / f"{name}.safetensors"
+
+    def best_state(self) -> tuple[str, str]:
+        """The checkpoint that the run is measured by: its name, and the digest by which measurements of it are known.
+
+        Raises:
+            ValueError: If there is none yet.
+        """
+        again = self.summary is not None and self.checkpoint("retrain-best").exists()
+        name = "retrain-best" if again else "train-best"
+        if not self.checkpoint(name).exists():
+            raise ValueError(
+                f"{self.folder} has no trained state yet; finish it with ppl-vae train --resume {self.folder}"
+            )
+        with open(self.checkpoint(name), "rb") as file:
+            return name, hashlib.file_digest(file, "sha256").hexdigest()
+
+    def metrics(self, name: str = "metrics", epochs: int | None = None) -> list[dict[str, Any]]:
+        """The rows of training so far, or those of so many epochs; a last line cut short by a crash is left out.
+
+        Raises:
+            ValueError: If there are fewer.
+        """
+        path = self.folder / f"{name}.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        rows = []
+        for line in lines:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        if len(rows) < (epochs or 0):
+            raise ValueError(
+                f"{path} has {len(rows)} of {epochs} epochs; restore it, or delete the checkpoints to train again"
+            )
+        return rows[:epochs]
+
+    def write_metrics(self, rows: list[dict[str, Any]], name: str = "metrics") -> None:
+        atomic_write(self.folder / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+    def figure(
+        self, name: str, draw: Callable[[Any], None], size: tuple[float, float], kinds: tuple[str, ...] = ("png",)
+    ) -> None:
+        """Draws a figure into the folder, leaving the user's matplotlib alone."""
+        import io
+
+        from matplotlib.figure import Figure
+
+        from ppl_vae.evidence.figures import fit_title
+
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        fit_title(figure)
+        for kind in kinds:
+            content = io.BytesIO()
+            # The layout forgets the titles of panels of fixed aspect; the page grows by what would be cut off.
+            figure.savefig(content, format=kind, dpi=160, bbox_inches="tight", pad_inches=0.05)
+            atomic_write(self.folder / "figures" / f"{name}.{kind}", content.getvalue())
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages a result may depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("ppl-vae", "torch", "pyro-ppl", "numpy", "scipy", "zuko"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,124 @@
+"""How to train: what the options of the command line say, checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import torch
+
+__all__ = ["Decay", "Precision", "Settings", "parse_schedule"]
+
+Decay = Literal["none", "linear", "cosine"]
+
+Precision = Literal["float32", "bf16"]
+
+
+def parse_schedule(text: str, draws: int = 1) -> list[tuple[int, int]]:
+    """Phases of training, as (epochs, draws a datum).
+
+    Arguments:
+        text: A number of epochs, or phases ``EPOCHSxDRAWS`` separated by commas.
+        draws: Of phases that do not name theirs.
+
+    Raises:
+        ValueError: If the text is neither.
+
+    Example:
+        >>> parse_schedule("1000x1,500x10")
+        [(1000, 1), (500, 10)]
+        >>> parse_schedule("30", draws=2)
+        [(30, 2)]
+    """
+    phases = []
+    for part in text.split(","):
+        epochs, _, own = part.strip().partition("x")
+        if not epochs.isdecimal() or (own and not own.isdecimal()) or part.strip().endswith("x") or int(epochs) < 1:
+            raise ValueError(f"epochs are a number or phases such as 1000x1,500x10 (epochs x draws), got {text!r}")
+        phases.append((int(epochs), int(own or draws)))
+    if min(phase[1] for phase in phases) < 1:
+        raise ValueError(f"every phase needs at least one draw, got {text!r}")
+    return phases
+
+
+@dataclass
+class Settings:
+    """How to train.
+
+    Arguments:
+        schedule: Phases (epochs, draws a datum).
+        batch_size: Data a step.
+        optimizer: Name of a class of ``torch.optim``.
+        learning_rate: Of the optimiser, in the first epoch.
+        decay: How the rate falls from epoch to epoch, towards zero at the end of the schedule.
+        weight_decay: Of the optimiser; 0 leaves its own default.
+        clip: Largest norm of the gradient; 0 is no limit.
+        patience: Epochs without a better validation score after which training stops; 0 is never.
+        seed: Of the order of the data and of all draws.
+        precision: Of matrix products in training; ``"bf16"`` rounds their factors to 8 bits of mantissa and adds up in
+            float32. All that is measured is in float32.
+        capture: Whether steps on CUDA are captured as a graph and replayed (:mod:`ppl_vae.training.cuda_graph`);
+        Gaussian models
+            with a :class:`~ppl_vae.nn.observation_noise.Noise`, and costs of the rate that change, are trained without.
+    """
+
+    schedule: list[tuple[int, int]] = field(default_factory=lambda: [(100, 1)])
+    batch_size: int = 256
+    optimizer: str = "Adam"
+    learning_rate: float = 1e-3
+    decay: Decay = "none"
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    patience: int = 0
+    seed: int = 0
+    precision: Precision = "float32"
+    capture: bool = False
+
+    def __post_init__(self) -> None:
+        kind = getattr(torch.optim, self.optimizer, None)
+        # Those left out need exact gradients, sparse ones, or matrices only.
+        unfit = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
+        names = sorted(n for n, v in vars(torch.optim).items() if isinstance(v, type) and n not in unfit)
+        if self.optimizer not in names or kind is None:
+            raise ValueError(f"unknown optimizer {self.optimizer!r}; choose from {', '.join(names)}")
+        if self.clip < 0 or self.patience < 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"clip, patience and weight decay must not be negative, got {self.clip:g}, {self.patience} and "
+                f"{self.weight_decay:g}; 0 turns each off"
+            )
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"the seed must lie in [0, 2^32), got {self.seed}")
+        if self.batch_size < 1:
+            raise ValueError(f"the batch size must be at least 1, got {self.batch_size}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"the learning rate must be positive, got {self.learning_rate:g}")
+        for name, value, kinds in (("decay", self.decay, Decay), ("precision", self.precision, Precision)):
+            if value not in get_args(kinds):
+                raise ValueError(f"unknown {name} {value!r}; choose from {', '.join(get_args(kinds))}")
+
+    @property
+    def epochs(self) -> int:
+        return sum(epochs for epochs, _ in self.schedule)
+
+    def rate(self, epoch: int) -> float:
+        r"""Learning rate of an epoch, counted from 1, where :math:`t = (\mathrm{epoch} - 1) / \mathrm{epochs}`.
+
+        The full rate times :math:`1 - t` (linear) or :math:`(1 + \cos \pi t) / 2` (cosine; Loshchilov and Hutter
+        2017, eq. 5, without restarts). It depends on nothing else, so that a run taken up goes on as it would have.
+
+        Example:
+            >>> [Settings(schedule=[(4, 1)], learning_rate=1.0, decay="linear").rate(epoch) for epoch in (1, 2, 3, 4)]
+            [1.0, 0.75, 0.5, 0.25]
+        """
+        done = (epoch - 1) / self.epochs
+        left = {"none": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
+        return self.learning_rate * left[self.decay]
+
+    def draws(self, epoch: int) -> int:
+        """Draws a datum in an epoch, counted from 1."""
+        for epochs, draws in self.schedule:
+            if epoch <= epochs:
+                return draws
+            epoch -= epochs
+        return self.schedule[-1][1]

@@ -1,0 +1,40 @@
+"""The code of the README and of the how-to pages runs as printed."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+
+
+PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md"))]
+
+
+def blocks_of(page):
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
+def test_code_of_the_page_runs(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = blocks_of(page)
+    names: dict = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
+    assert capsys.readouterr().out
+    if page == "README.md":
+        assert sum(names["losses"][-20:]) < 0.5 * sum(names["losses"][:20])
+        assert names["result"].gap.mean > 0
+    elif page == "docs/arviz.md":
+        assert names["elbo"].mean() < names["evidence"].mean()
+        assert names["loo"].loo_i.shape == (40,)
+    elif page == "docs/information.md":
+        assert names["found"].units.collapsed == ["z[2]"]
+    elif page == "docs/likelihood.md":
+        assert names["error"] > 0
+    elif page == "docs/tightness.md":
+        assert (names["gray"].status, names["around"].status) == ("tight", "outside")
+    elif page == "docs/own-pair.md":
+        assert names["weights"].shape == torch.Size((10, 50))

@@ -1,0 +1,150 @@
+"""The noise of a Gaussian decoder: four kinds, their trace, and its replay."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from ppl_vae.models.ppca import Ppca
+
+from ppl_vae.cli.main import main
+from ppl_vae.nn.observation_noise import Noise, read_trace
+from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.training.run_folder import Run
+from ppl_vae.training.trainer import Trainer
+
+TRAIN = ("train", "ppca", "--guide", "mean_field", "--epochs", "4", "--batch-size", "3000", "--learning-rate", "0.003")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def done(*args):
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def trace(run):
+    return [(row.get("sigma_start"), row.get("sigma")) for row in Run(Path(run)).metrics("train-metrics")]
+
+
+@pytest.mark.parametrize("sigma", ["0.3", "learned", "vector"])
+def test_constants_are_in_the_likelihood(sigma):
+    model = Ppca(2, hidden=1, width=4, sigma=sigma, scale=0.3, shape=(3,)).double()
+    x, z = torch.randn(5, 3).double(), torch.randn(1, 5, 2).double()
+    found = log_joint(model, x, {"z": z})
+    squares = (x - model.mean(z[0])).square().sum(-1) / (2 * 0.3**2) + z[0].square().sum(-1) / 2
+    expected = -squares - 3 * math.log(0.3) - 2.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(found[0], expected, rtol=1e-6, atol=1e-6)  # 0.3 in single precision
+
+
+def test_vectors_are_learned_by_the_decoder():
+    noise, h = Noise("vector", (2, 3), features=4, start=0.5), torch.randn(7, 4)
+    assert torch.allclose(noise(h), torch.full((7, 2, 3), 0.5))
+    assert noise.traced()["sigma"] == pytest.approx(0.5)
+    with torch.no_grad():
+        noise.layer.weight.normal_()
+    assert noise(h).std(0).min() > 0
+
+
+def test_a_floor_holds():
+    for sigma in ("learned", "vector"):
+        noise = Noise(sigma, (2,), features=4, start=1e-30, floor=0.01)
+        assert torch.allclose(noise(torch.zeros(1, 4)), torch.tensor(0.01))
+
+
+@pytest.mark.parametrize("sigma", ["learned", "vector"])
+def test_it_starts_at_the_scale_above_a_floor(sigma):
+    assert torch.allclose(Noise(sigma, (2,), features=4, start=0.3, floor=0.1)(torch.zeros(1, 4)), torch.tensor(0.3))
+
+
+def test_a_number_stays_whatever_run_it_begins_from(folder):
+    short = (*TRAIN, "--epochs", "1")
+    done(*short, "--out", "a")
+    done(*short, "--sigma", "0.2", "--start", "a", "--out", "b")
+    done(*short, "--sigma", "learned", "--floor", "0.1", "--start", "b", "--out", "c")
+    assert trace("b") == [(pytest.approx(0.2), pytest.approx(0.2))]
+    assert trace("c")[0][0] == pytest.approx(0.3)  # the floor is added to what was learned so far
+
+
+def test_a_run_records_sigma_and_another_replays_it(folder):
+    done(*TRAIN, "--out", "learned")
+    done(*TRAIN, "--sigma", "schedule:learned", "--out", "replayed")
+    done(*TRAIN, "--sigma", "0.7", "--out", "fixed")
+    done(*TRAIN, "--sigma", "vector", "--out", "vector")
+    (first, after), *rest = trace("learned")
+    assert first == 1
+    assert all(sigma != 1 and start is None for start, sigma in rest)
+    for (a, b), (c, d) in zip(trace("learned"), trace("replayed"), strict=True):
+        assert (a or 0, b) == pytest.approx((c or 0, d))
+    assert all(sigma == pytest.approx(0.7) for _, sigma in trace("fixed"))
+    assert trace("vector")[-1][1] > 0
+    for sigma, start, words in (
+        ("vector", "learned", "learned is one number for all data, and here it is an output of the decoder"),
+        ("0.2", "vector", "vector is an output of the decoder (vector), and here it is one number"),
+    ):
+        refused = CliRunner().invoke(main, [*TRAIN, "--sigma", sigma, "--start", start, "--out", "other"])
+        assert refused.exit_code != 0 and words in " ".join(refused.output.split())
+
+
+def test_a_replay_goes_on_where_it_was(folder, monkeypatch):
+    done(*TRAIN, "--out", "learned")
+    replay = (*TRAIN, "--sigma", "schedule:learned")
+    done(*replay, "--out", "whole")
+    plain, steps = Trainer.step, []
+
+    def interrupted(self, x):
+        steps.append(1)
+        if len(steps) == 8:
+            raise KeyboardInterrupt
+        return plain(self, x)
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    assert CliRunner().invoke(main, [*replay, "--out", "stopped"]).exit_code != 0
+    monkeypatch.setattr(Trainer, "step", plain)
+    done("train", "--resume", "stopped")
+    ends = [json.loads(Path(run, "summary.json").read_text())["splits"] for run in ("whole", "stopped")]
+    assert ends[0] == ends[1]
+    assert trace("whole") == trace("stopped")
+
+
+def test_between_epochs_its_logarithm_is_linear(tmp_path):
+    rows = [{"sigma_start": 1.0, "sigma": 0.1}, {"sigma": 0.4}]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert read_trace(tmp_path / "m.jsonl") == [1.0, 0.1, 0.4]
+    noise = Noise(f"schedule:{tmp_path / 'm.jsonl'}", (2,))
+    found = []
+    for position in (0, 0.5, 1, 1.5, 2, 9):
+        noise.at(position)
+        found.append(noise().item())
+    assert found == pytest.approx([1, 0.1**0.5, 0.1, 0.2, 0.4, 0.4])
+
+
+@pytest.mark.parametrize("sigma", ["0", "-1", "nan", "inf", "small", "vector", "schedule", "schedule:"])
+def test_what_is_no_sigma_is_refused(sigma):
+    with pytest.raises(ValueError, match="positive number, learned, vector or schedule:RUN"):
+        Noise(sigma, (2,))
+
+
+def test_numbers_out_of_range_are_refused():
+    for options in ({"start": 0.0}, {"floor": -1.0}, {"floor": math.inf}):
+        with pytest.raises(ValueError, match="scale must be positive and floor at least 0"):
+            Noise("learned", (2,), **options)
+
+
+def test_traces_that_are_none_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"train-metrics.jsonl cannot be read .*give the folder"):
+        read_trace(tmp_path)
+    for text in ("", "{", '{"sigma": 1}', '{"sigma_start": 1}', "[1]", '{"sigma_start": 1, "sigma": null}'):
+        (tmp_path / "m").write_text(text)
+        with pytest.raises(ValueError, match="records no sigma"):
+            read_trace(tmp_path / "m")
+    (tmp_path / "m").write_text('{"sigma_start": 1, "sigma": -2}')
+    with pytest.raises(ValueError, match="sigma must be a positive number"):
+        read_trace(tmp_path / "m")

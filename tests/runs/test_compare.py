@@ -1,0 +1,110 @@
+import json
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from ppl_vae.diagnostics import Compared, Comparison, Difference, Gap
+from ppl_vae.evidence import Estimate, Measurement
+from tests.support.z_test import assert_mean
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def compared(name: str, objective: str = "elbo", *, model: str = "m", lift: float = 0.0, data: int = 50, **fields):
+    """A run whose evidence lies ``lift`` over that of others made at the same random state."""
+    evidence = -100 + torch.randn(data) + lift
+    bound = fields.pop("bound", "exact")
+    best, elbo = evidence - 0.5, evidence - 2
+    measurement = Measurement(
+        Estimate(elbo, "made", "exact"), Estimate(evidence, "made", bound), Estimate(evidence - elbo, "made", bound)
+    )
+    gap = Gap(*(Estimate(v, "made", "exact") for v in (evidence, best, elbo)), "independent latents")
+    train = Estimate(evidence[:20] + lift, "made", "exact")
+    return Compared(name, f"text with {name} (bits=3)", objective, model, measurement, train, gap, **fields)
+
+
+def test_differences_are_paired():
+    """Data differ by a hundred times what the runs do: only pairs of the same datum show it."""
+    base = 100 * torch.randn(400)
+    one, other = base + 0.3 + 0.1 * torch.randn(400), base
+    found = Difference.of(Estimate(one, "", "exact"), Estimate(other, "", "exact"))
+    assert_mean(found.pointwise, torch.tensor(0.3))
+    assert found.se == pytest.approx(0.1 / 400**0.5, rel=0.2)
+    assert found.to_json() == {"mean": found.mean, "se": found.se, "sign": "", "data": 400}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "sign"),
+    [("exact", "exact", ""), ("lower", "exact", ">="), ("exact", "lower", "<="), ("lower", "lower", "~"),
+     ("unbiased", "exact", "")],
+)  # fmt: skip
+def test_differences_of_bounds_say_which_way_they_point(one, other, sign):
+    value = torch.randn(5)
+    found = Difference.of(Estimate(value, "", one), Estimate(value, "", other))
+    assert found.sign == sign
+    assert str(found) == f"{sign} 0.000 +- 0".strip()
+
+
+def test_the_optimum_is_the_likelihood_run_of_the_same_model_that_explains_training_data_best():
+    torch.manual_seed(0)
+    start = torch.get_rng_state()
+
+    def again(*args, **kwargs):
+        torch.set_rng_state(start)
+        return compared(*args, **kwargs)
+
+    runs = (
+        again("a"),
+        again("b", "likelihood", lift=0.5),
+        again("c", "likelihood", lift=0.7),
+        again("d", model="deeper", lift=3),
+    )
+    result = Comparison("test", runs)
+    assert result.optimum(runs[0]) is result.optimum(runs[1]) is runs[2]
+    assert result.optimum(runs[3]) is None
+    errors = result.approximation_errors(runs[0])
+    assert errors["test"].mean == pytest.approx(0.7)
+    assert errors["train"].mean == pytest.approx(1.4)
+    assert result.approximation_errors(runs[2])["test"].mean == 0
+    assert result.approximation_errors(runs[3]) == {}
+    assert result.differences(runs[1])["evidence"].mean == pytest.approx(0.5)
+
+    content = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert [row["optimum"] for row in content["runs"]] == ["c", "c", "c", None]
+    assert content["runs"][0]["approximation_error"]["test"]["mean"] == pytest.approx(0.7)
+    assert content["runs"][0]["family_gap"]["mean"] == pytest.approx(0.5)
+    assert "negative value" in content["notes"][-1]
+    assert set(result.pointwise()) == {f"{k}.{n}" for k in "ABCD" for n in ("elbo", "evidence", "gap")}
+
+    words = str(result)
+    for expected in ("A  a: text with a (bits=3)", "approximation error, train", "optimum", "0.700 +- ", "family gap"):
+        assert expected in words
+
+
+def test_what_is_not_known_is_left_out():
+    one = compared("a", bound="lower")
+    bare = Compared("b", "text with b", "elbo", "m", compared("b", bound="lower").measurement, notes=("not finished",))
+    result = Comparison("test", (one, bare))
+    row = result.to_json()["runs"][1]
+    assert row["family_gap"] is row["amortisation_gap"] is row["deviance"] is row["optimum"] is None
+    assert "approximation" not in str(result)
+    assert "~" in str(result)
+    assert "note: B: not finished" in str(result)
+
+
+@pytest.mark.parametrize("objective", ["elbo", "likelihood"])
+def test_the_figure_has_a_bar_a_part_and_labelled_axes(objective):
+    runs = (compared("a", saturated=-90.0), compared("b", objective), compared("c", bound="lower"))
+    figure = Figure()
+    Comparison("test", runs).draw(figure, "three runs")
+    (axes,) = figure.axes
+    assert len(axes.patches) == 6
+    assert "nats" in axes.get_xlabel()
+    assert len(axes.lines) == (objective == "likelihood")
+    assert any(">=" in text.get_text() for text in axes.texts)
+
+
+def test_other_data_are_refused_naming_both():
+    with pytest.raises(ValueError, match="a has 50 test data and b has 49"):
+        Comparison("test", (compared("a"), compared("b", data=49)))

@@ -1,0 +1,247 @@
+"""Sweeps by file: what a file may say, cells that are trainings, and the plane of their rates and distortions."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ppl_vae.studies.experiments import find_experiment, run_experiment
+from ppl_vae.studies.rate_distortion_plane import REGIMES, Point, hull, regimes
+from ppl_vae.studies.sweep import Sweep
+from ppl_vae.studies.sweep_report import claims, not_negative
+
+WHOLE = """
+about = "Two bits for four Gaussians, at two weights of the rate."
+title = "Small"
+seeds = 2
+
+[train]
+model = "gmm"
+corpus = "gaussians"
+epochs = "1"
+evidence_data = 60
+batch_size = 500
+
+[grid]
+beta = [0.5, 4]
+
+[families.factorised]
+[families.whole]
+guide = "full"
+
+[measure]
+data = 40
+draws = 3
+codes = 40
+curve = 20
+"""
+PRESETS = """
+[presets.smoke]
+only = ["whole"]
+seeds = 1
+[presets.smoke.grid]
+beta = [1.0]
+[presets.smoke.families.whole]
+learning_rate = 0.01
+[presets.smoke.families.whole.measure]
+curve = 0
+[presets.cpu]
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(text: str) -> Path:
+    Path("small.toml").write_text(text)
+    return Path("small.toml")
+
+
+def test_a_preset_changes_what_it_names_and_keeps_the_rest():
+    sweep = Sweep.read(written(WHOLE + PRESETS))
+    assert sweep.about == "Two bits for four Gaussians, at two weights of the rate."
+    smoke, cpu = sweep.presets["smoke"], sweep.presets["cpu"]
+    (cell,) = smoke["cells"]
+    assert (cell["name"], cell["family"], cell["at"]) == ("whole-beta-1.0", "whole", {"beta": 1.0})
+    assert cell["options"]["learning-rate"] == 0.01 and cell["options"]["epochs"] == "1"
+    assert (cell["measure"]["curve"], cell["measure"]["data"], smoke["seeds"], sweep.title) == (0, 40, 1, "Small")
+    assert [cell["name"] for cell in cpu["cells"]] == [
+        *("factorised-beta-0.5", "factorised-beta-4"),
+        *("whole-beta-0.5", "whole-beta-4"),
+    ]
+
+
+def test_without_presets_the_file_is_each_of_them():
+    presets = Sweep.read(written(WHOLE)).presets
+    assert presets["smoke"] == presets["cpu"] == presets["paper"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a = ", "small.toml cannot be read as TOML"),
+        (WHOLE + "[grip]\nbeta = [1]", "a sweep has no grip; it has about, title, presets, seeds"),
+        (WHOLE.replace("[families.", "[famlies."), "a sweep has no famlies"),
+        ("[train]\nmodel = 'gmm'", r"\[families\] must be a table"),
+        ("[families]", "needs at least one table"),
+        ("train = 3\n[families.f]", r"\[train\] must be a table, got 3"),
+        (WHOLE.replace("seeds = 2", "seeds = '2'"), "seeds is how many, from 1, got '2'"),
+        (WHOLE.replace("seeds = 2", "seeds = 0"), "seeds is how many, from 1, got 0"),
+        (WHOLE.replace("[0.5, 4]", "0.5"), r"\[grid\] has beta = 0.5; give a list of values"),
+        (WHOLE.replace("[0.5, 4]", "['0.5']"), r"\[grid\] has beta = '0.5'; give a number"),
+        (WHOLE.replace("[0.5, 4]", "[[1]]"), r"\[grid\] has beta = \[1\]; give a number"),
+        (WHOLE.replace("[grid]", "seed = 3\n[grid]"), "has seed: a sweep gives it itself"),
+        (WHOLE.replace("[grid]", "batch-size = 3\n[grid]"), "has batch-size: it stands there twice"),
+        (WHOLE + "[presets.smoke]\nonly = ['hole']", "there is no family 'hole'; there are factorised, whole"),
+        (WHOLE + "[presets.smoke]\nonly = 'whole'", "only is a list of names of families, got 'whole'"),
+        (WHOLE + "[presets.smoke]\nonly = []", "only is a list of names of families"),
+        (WHOLE + "[presets]\nsmoke = 3", r"\[presets.smoke\] must be a table, got 3"),
+        (WHOLE.replace("curve =", "curves ="), r"\[measure\] has no curves; it has data, draws"),
+        (WHOLE.replace("data = 40", "data = 1"), "has data = 1; give a whole number from 2"),
+        (WHOLE + "curve_betas = [0.0]", "give a list of positive numbers"),
+        ("presets = 3\n" + WHOLE, r"\[presets\] must be a table"),
+        (WHOLE.replace("[families.whole]", "[families.'factorised ']"), "two cells have one name"),
+    ],
+)
+def test_faults_of_a_file_are_named(text, words):
+    with pytest.raises(ValueError, match=words):
+        Sweep.read(written(text))
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("betta = 2", "cell factorised-beta-0.5: No such option"),
+        ("model = 'gmn'", "there is no model 'gmn'"),
+        ("epochs = 'few'", "epochs are a number or phases"),
+        ("retrain = 1", "--retrain is true or false, got 1"),
+    ],
+)
+def test_a_wrong_option_is_named_before_anything_is_trained(folder, option, words):
+    text = WHOLE
+    for line in ('model = "gmm"', 'epochs = "1"'):
+        text = text.replace(line, "") if line.startswith(option.split()[0]) else text
+    file = written(text.replace("[grid]", f"{option}\n[grid]"))
+    with pytest.raises(ValueError, match=words):
+        run_experiment(str(file), "smoke", folder / "out", None, "cpu")
+    assert not (folder / "out").exists()
+
+
+def test_options_reach_the_trainings_as_they_are():
+    more = "learn_scale = true\nlearn_centres = false\nretrain = true\ncapture = false\n[grid]"
+    sweep = Sweep.read(written(WHOLE.replace("[grid]", more)))
+    found = sweep.configurations(sweep.presets["cpu"]["cells"], 2, "cpu")
+    assert len(found) == 8
+    config = found["whole-beta-4-1"]
+    assert config["model"]["options"] == {
+        **config["model"]["options"], **{"learn_scale": True, "learn_centres": False},
+    }  # fmt: skip
+    assert (config["retrain"], config["settings"]["capture"], config["settings"]["seed"]) == (True, False, 1)
+    assert (config["guide"]["name"], config["rate_cost"]["beta"]) == ("full", 4)
+
+
+def test_a_sweep_may_grow_and_be_measured_otherwise_but_not_change(folder, monkeypatch):
+    small = WHOLE.replace("[0.5, 4]", "[4]").replace("[families.factorised]\n", "")
+    run_experiment(str(written(small)), "cpu", folder / "out", 1, "cpu")
+    begun = Path("out/runs/whole-beta-4-0/summary.json").stat().st_mtime_ns
+    grown = small.replace("[4]", "[4, 1.0]").replace("data = 40", "data = 30")
+    assert len(run_experiment(str(written(grown)), "cpu", folder / "out", 1, "cpu").rows) == 13
+    assert Path("out/runs/whole-beta-4-0/summary.json").stat().st_mtime_ns == begun
+    with pytest.raises(ValueError, match=r"beta-4-0 was begun otherwise \(settings was .*500.*is now .*400"):
+        run_experiment(str(written(grown.replace("500", "400"))), "cpu", folder / "out", 1, "cpu")
+
+
+def test_a_sweep_trains_measures_and_says_what_held(folder):
+    report = run_experiment(str(written(WHOLE)), "cpu", folder / "out", 1, "cpu")
+    assert {claim.text: claim.held for claim in report.claims} == {
+        "in every run I <= R": True,
+        "in every run H - D <= I, with the true H and I's lesser upper bound": True,
+        "the guide is nowhere below the curve of its decoder": True,
+        "a heavier weight never raises the rate": True,
+    }
+    summary = json.loads(Path("out/runs/whole-beta-4-0/summary.json").read_text())
+    assert summary["objective"] == "D + 4 R"
+    assert summary["splits"]["test"]["data"] == 60
+    assert any("test is measured on 60 of 2,000 data" in note for note in summary["notes"])
+    assert report["whole: beta 4: R"].values == [summary["splits"]["test"]["rate"]]
+    assert {path.stem for path in Path("out/figures").glob("*.png")} == {"plane", "curves"}
+    assert find_experiment("small.toml").summary.startswith("Two bits")
+
+
+def test_a_cell_that_fails_spoils_no_other(folder):
+    file = written(WHOLE.replace("[families.whole]", "[families.whole]\ncorpus = 'odd.npy'"))
+    np.save("odd.npy", np.zeros((50, 3), dtype=np.float32))
+    report = run_experiment(str(file), "cpu", folder / "out", 1, "cpu")
+    failed = [note for note in report.notes if note.startswith("failed: whole-beta")]
+    assert len(failed) == 2 and "take centres 'random'" in failed[0]
+    assert len([row for row in report.rows if row.group == "factorised"]) == 10
+
+
+def point(rate: float, distortion: float, beta: float = 1.0, **values) -> Point:
+    numbers = {"rate": rate, "distortion": distortion, "elbo": -rate - distortion, "here rate": rate}
+    numbers |= {f"{key} se": 0.1 for key in numbers}
+    numbers |= {k.replace("_", " "): v for k, v in values.items()}
+    at = {"beta": beta} | ({"bits": int(values["bits"])} if "bits" in values else {})
+    return Point("f", at, beta, 0, {k: torch.tensor(v) for k, v in numbers.items()})
+
+
+def verdicts(points, paper=None):
+    return {claim.text.split(",")[0]: claim.held for claim in claims(points, paper)}
+
+
+def informed(*args, information: float, **values) -> Point:
+    return point(*args, here_information=information, **{"here_information_se": 0.1} | values)
+
+
+def test_claims_that_are_wrong_do_not_hold():
+    assert verdicts([informed(3, 90, information=2.0)]) == {"in every run I <= R": True}
+    assert verdicts([informed(3, 90, information=4.0)]) == {"in every run I <= R": False}
+    law = {"here_law": 95.0, "here_law_se": 0.1, "here_entropy_of_the_data_se": 0.1}
+    for entropy, held in ((95.1, True), (94.9, True), (94.0, False)):
+        found = verdicts([informed(3, 90, information=2.0, **law, here_entropy_of_the_data=entropy)])
+        assert found["in every run H - D <= I"] is held
+    for lost, held in (([1.0, 0.0], True), ([1.0, -0.15], True), ([1.0, -0.5], False)):
+        curve = {"curve_rate": [1.0, 2.0], "lost": lost, "lost_se": [0.1, 0.1]}
+        found = verdicts([informed(3, 90, information=2.0, **curve)])
+        assert found["the guide is nowhere below the curve of its decoder"] is held
+    assert verdicts([informed(3, 78, information=2.0)], 80.2)["the best bound reaches the paper's 80.2"] is False
+    assert verdicts([informed(3, 77, information=2.0)], 80.2)["the best bound reaches the paper's 80.2"] is True
+
+
+def test_rates_are_compared_along_the_weight_alone_and_within_their_errors():
+    def line(*rates, **more):
+        return [informed(r, 90, beta, information=0.0, **more) for r, beta in zip(rates, (0.3, 1.0, 2.0), strict=False)]
+
+    claim = "a heavier weight never raises the rate"
+    assert verdicts(line(5.0, 3.0, 3.1))[claim] and not verdicts(line(5.0, 3.0, 4.0))[claim]
+    assert verdicts([*line(5.0, 3.0, bits=1), *line(9.0, 8.0, bits=2)])[claim]
+
+
+def test_many_comparisons_hold_by_chance_no_less_than_few():
+    torch.manual_seed(0)
+    for cases in (1, 25, 204):
+        wrong = sum(not not_negative("", [(x, 1.0) for x in torch.randn(cases).tolist()]).held for _ in range(400))
+        assert wrong < 400 * 0.06
+
+
+def test_the_hull_has_all_points_above_it():
+    torch.manual_seed(0)
+    points = [tuple(p) for p in torch.rand(60, 2).tolist()]
+    corner = hull(points)
+    assert corner == sorted(corner) and set(corner) <= set(points)
+    for (r0, d0), (r1, d1) in zip(corner, corner[1:], strict=False):
+        assert d1 < d0
+        assert all((d - d0) * (r1 - r0) >= (d1 - d0) * (r - r0) - 1e-12 for r, d in points)
+
+
+def test_regimes_are_picked_by_their_rules():
+    runs = [point(*at) for at in [(0.2, 99), (4.4, 94), (20, 80), (21, 70), (50, 45), (80, 9), (0.0, 100)]]
+    found = regimes(runs, 90.0)
+    assert list(found) == list(REGIMES)
+    assert [round(p.rate, 1) for p in found.values()] == [4.4, 21, 50, 80]
+    assert list(regimes(runs[:2], 90.0)) == ["auto-decoder"]

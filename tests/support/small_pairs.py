@@ -1,0 +1,75 @@
+"""Small pairs, of the package and stock Pyro, that tests share."""
+
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from ppl_vae.data.counts import PackedCounts
+
+
+def documents(count: int = 5, vocabulary: int = 7) -> PackedCounts:
+    """Random documents; every one has at least one word."""
+    dense = torch.randint(0, 3, (count, vocabulary))
+    dense[:, 0] += 1
+    return PackedCounts.from_dense(dense)
+
+
+class BitsOfPoints:
+    """A stock Pyro pair: bits explain points by a non-linear map, and a linear guide guesses them."""
+
+    def __init__(self, bits: int, chained: bool = False) -> None:
+        self.bits, self.chained = bits, chained
+        self.map = torch.randn(bits, 3)
+        self.noise = torch.nn.Parameter(torch.zeros(3))
+        self.weight = torch.nn.Parameter(torch.randn(3, bits))
+        self.parameters = (self.noise, self.weight)
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.3 * torch.ones(self.bits)).to_event(1))
+            pyro.sample("x", dist.Normal(torch.tanh(2 * z @ self.map), self.noise.exp()).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(logits=x @ self.weight).to_event(1))
+
+    def gradient(self, objective: Any, x: Tensor) -> Tensor:
+        for parameter in self.parameters:
+            parameter.grad = None
+        objective.loss_and_grads(self.model, self.guide, x)
+        return torch.cat([p.grad.flatten() for p in self.parameters if p.grad is not None])
+
+
+class LinearGaussian:
+    """A linear Gaussian model with its evidence in closed form, its posterior, and a guide that is neither."""
+
+    def __init__(self, latents: int, observed: int = 4, noise: float = 0.5) -> None:
+        self.map, self.offset, self.noise = torch.randn(latents, observed), torch.randn(observed), noise
+        self.weight = 0.3 * torch.randn(observed, latents)
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(self.map)), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z @ self.map + self.offset, self.noise).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal((x - self.offset) @ self.weight, 0.8).to_event(1))
+
+    def posterior(self, x: Tensor) -> None:
+        precision = torch.eye(len(self.map)) + self.map @ self.map.T / self.noise**2
+        mean = (x - self.offset) @ self.map.T / self.noise**2 @ torch.linalg.inv(precision)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.MultivariateNormal(mean, precision_matrix=precision))
+
+    def evidence(self, x: Tensor) -> Tensor:
+        covariance = self.map.T @ self.map + self.noise**2 * torch.eye(len(self.offset))
+        return dist.MultivariateNormal(self.offset, covariance).log_prob(x)
+
+    def simulate(self, count: int) -> tuple[Tensor, Tensor]:
+        """Latents and data drawn from the model."""
+        z = torch.randn(count, len(self.map))
+        return z, z @ self.map + self.offset + self.noise * torch.randn(count, len(self.offset))
