@@ -35,8 +35,8 @@ from ppl_vae.estimators import FirstOrder, Local
 from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.loading import facts
-from ppl_vae.programs.random_state import kept_random_state
-from ppl_vae.training.progress import say
+from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.training.progress import log
 
 BATCH = 256
 DEFAULT = "arm disarm disarm+first_order arms:4 arms+first_order:4 loo+first_order:2 double:2 double:4 local local:2"
@@ -71,7 +71,7 @@ class Racer:
     deviances: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        with kept_random_state(self.seed):
+        with fork_random_state(self.seed):
             self.model = Text(**facts(self.train), **self.shape)
             self.guide = LinearCounts(self.model, self.train[:2])
             self.random = torch.get_rng_state()
@@ -82,7 +82,7 @@ class Racer:
     def epoch(self, validation: PackedCounts) -> None:
         epoch = len(self.deviances) + 1
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
-        with kept_random_state():
+        with fork_random_state():
             torch.set_rng_state(self.random)
             start = time.process_time()
             for part in order.split(BATCH):
@@ -119,7 +119,7 @@ def race(specs: list[str], seeds: int, epochs: int, x: Any, shape: dict[str, int
             for racer in waiting[first:] + waiting[:first]:
                 if racer is not arm or turn < epochs:
                     racer.epoch(x.validation)
-        say(f"seed {seed}: {', '.join(f'{r.spec} {r.deviances[epochs - 1]:.1f}' for r in racers.values())}")
+        log(f"seed {seed}: {', '.join(f'{r.spec} {r.deviances[epochs - 1]:.1f}' for r in racers.values())}")
         target, budget = arm.deviances[epochs - 1], arm.seconds[epochs]
         for spec, racer in racers.items():
             reached = racer.first_below(target)
@@ -242,7 +242,7 @@ def main(
         {"bits": bits, "hidden": hidden},
         f"{corpus}, {vocabulary} words, {bits} bits, {hidden} hidden layers",
     )
-    with pyro.validation_enabled(False), kept_random_state(0):
+    with pyro.validation_enabled(False), fork_random_state(0):
         noisy = noise(specs, repeats, epochs, x, shape) if repeats else []
         raced = race(specs, seeds, race_epochs, x, shape) if race_epochs else []
     if as_json:

@@ -22,7 +22,7 @@ from torch import Tensor
 from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics import Gap, split_gap
 from ppl_vae.evidence import measure
-from ppl_vae.objectives.importance_weighted import Likelihood
+from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.report import Claim, Report, Row
 from ppl_vae.studies.study import Study
@@ -118,7 +118,7 @@ def trained(
     guide = (Full if kind == FULL else MeanField)(model, x[:2], layers=2, width=64)
     one = replace(settings, schedule=[(settings.epochs, 1)])
     if kind in (WEIGHTS, FROM_THERE):
-        study.train(f"{name}-{slug(WEIGHTS)}", model, guide, x, settings, objective=Likelihood())
+        study.train(f"{name}-{slug(WEIGHTS)}", model, guide, x, settings, objective=ImportanceWeightedELBO())
     if kind != WEIGHTS:
         study.train(f"{name}-{slug(kind)}", model, guide, x, one)
     values = {"curvature": curvature(model), "sheet": sheet(model), "sigma": model.log_scale.exp()}

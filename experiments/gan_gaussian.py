@@ -1,10 +1,10 @@
 """A GAN as the truth: how ELBO training harms a decoder that was right, and how far a richer guide undoes it.
 
 Section 4.2 of Schlesinger, Shekhovtsov and Flach (2021): the generator of a GAN with a little noise is the true model
-of its own pictures. A guide learns from pictures and their codes (conditional likelihood); then both are trained on the
+of its own images. A guide learns from images and their codes (conditional likelihood); then both are trained on the
 ELBO, beginning at the truth. The paper shows ELBO and Frechet distance of three pairs; here stands the evidence beside
 them, from both sides for the truth, and the same training with a guide of low rank. All densities are those of
-pictures in [-1, 1], as in the paper.
+images in [-1, 1], as in the paper.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from torch import Tensor
 
 from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics.images.features import Features, classifier, inception
-from ppl_vae.diagnostics.images.frechet import Moments, drawn_pictures, frechet_distance
+from ppl_vae.diagnostics.images.frechet import Moments, drawn_images, frechet_distance
 from ppl_vae.evidence import Schedule, measure, sandwich
 from ppl_vae.evidence.figures import show_sheet
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.objectives.wake_sleep import Sleep
+from ppl_vae.objectives.wake_sleep import WakeSleep
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.report import Claim, Report, Row
 from ppl_vae.studies.study import Study
@@ -43,21 +43,22 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "seeds": 1, "corpus": "bars", "size": 8, "data": 400, "latents": 3, "channels": 2, "gan_epochs": 2,
         "simulated": 200, "asleep": 2, "epochs": 2, "batch": 50, "rank": 2, "tested": 30, "sampled": 200,
-        "annealed": 3, "chains": 2, "temperatures": 5, "leaps": 2, "features": "classifier",
+        "annealed": 3, "chains": 2, "temperatures": 5, "leapfrog_steps": 2, "features": "classifier",
     },
     "cpu": {
         "seeds": 3, "corpus": "mnist", "size": 32, "data": 20_000, "latents": 32, "channels": 16, "gan_epochs": 6,
         "simulated": 16_000, "asleep": 6, "epochs": 3, "batch": 64, "rank": 16, "tested": 200, "sampled": 5_000,
-        "annealed": 8, "chains": 4, "temperatures": 300, "leaps": 5, "features": "classifier",
+        "annealed": 8, "chains": 4, "temperatures": 300, "leapfrog_steps": 5, "features": "classifier",
     },
     "paper": {
         "seeds": 3, "corpus": "celeba", "size": 64, "data": 200_000, "latents": 100, "channels": 64, "gan_epochs": 5,
         "simulated": 200_000, "asleep": 20, "epochs": 20, "batch": 128, "rank": 32, "tested": 2_000,
-        "sampled": 200_000, "annealed": 16, "chains": 16, "temperatures": 2_000, "leaps": 10, "features": "inception",
+        "sampled": 200_000, "annealed": 16, "chains": 16, "temperatures": 2_000, "leapfrog_steps": 10,
+        "features": "inception",
     },
 }  # fmt: skip
 SIGMA = 0.025
-"""The truth's, of pictures in [0, 1]: 0.05 in [-1, 1]."""
+"""The truth's, of images in [0, 1]: 0.05 in [-1, 1]."""
 ASLEEP, KEPT = "conditional likelihood", "ELBO, decoder kept"
 FIXED, LEARNED = "ELBO, sigma fixed", "ELBO, sigma learned"
 AT_TRUTH, MOVED = (ASLEEP, KEPT), (FIXED, LEARNED)
@@ -78,11 +79,11 @@ Values = list[dict[str, Tensor]]
 
 
 @lru_cache(maxsize=1)  # those of the paper's size take minutes to read
-def pictures(corpus: str, size: int, data: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Training and test pictures with their labels, where there are any; bars are doubled."""
+def images(corpus: str, size: int, data: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Training and test images with their labels, where there are any; bars are doubled."""
     where = Path(os.environ.get("PPL_VAE_DATA", ".")) / corpus
     name = str(where) if corpus == "celeba" else corpus
-    found = load_corpus(name, validation=0, picture_size=0 if corpus == "bars" else size)
+    found = load_corpus(name, validation=0, image_size=0 if corpus == "bars" else size)
     labels = {"train": found.train_labels, "test": found.test_labels}
     splits: tuple[dict[str, Tensor], ...] = ({"x": found.train[:data]}, {"x": found.test})
     for part, label in zip(splits, labels.values(), strict=True):
@@ -94,7 +95,7 @@ def pictures(corpus: str, size: int, data: int) -> tuple[dict[str, Tensor], dict
 
 
 class Truth:
-    """What all cells of a seed share: the generator, and the pictures drawn from it.
+    """What all cells of a seed share: the generator, and the images drawn from it.
 
     Arguments:
         study: Where it is kept.
@@ -105,21 +106,21 @@ class Truth:
     def __init__(self, study: Study, sizes: Mapping[str, Any], seed: int) -> None:
         self.study, self.sizes, self.seed = study, sizes, seed
         self.folder = study.folder / "runs" / f"generator-{seed}"
-        self.shape = tuple(pictures(sizes["corpus"], sizes["size"], sizes["data"])[0]["x"].shape[1:])
+        self.shape = tuple(images(sizes["corpus"], sizes["size"], sizes["data"])[0]["x"].shape[1:])
 
     def train(self) -> dict[str, Tensor]:
-        """Trains the generator, or what is left of it to do, and compares it with the pictures it learned from."""
+        """Trains the generator, or what is left of it to do, and compares it with the images it learned from."""
         sizes, device = self.sizes, self.study.device
         settings = GanSettings(sizes["latents"], sizes["channels"], sizes["gan_epochs"], sizes["batch"], seed=self.seed)
         what = {"generator": json.loads(json.dumps(asdict(settings)))}
         begun = (self.folder / "config.json").exists()
         run = Run.open(self.folder) if begun else Run.create(self.folder, what)
-        train, test = pictures(sizes["corpus"], sizes["size"], sizes["data"])
+        train, test = images(sizes["corpus"], sizes["size"], sizes["data"])
         found = fit_generator(train["x"].to(device), run, settings)
         by = self.features()
         model = self.model("fixed").to(device)
         data = Moments(by(part.to(device)) for part in test["x"].split(500))
-        own = Moments(by(part) for part in drawn_pictures(model, test["x"][:1].to(device), sizes["sampled"]))
+        own = Moments(by(part) for part in drawn_images(model, test["x"][:1].to(device), sizes["sampled"]))
         count = min(len(train["x"]), sizes["sampled"])
         again = Moments(by(part.to(device)) for part in train["x"][:count].split(500))
         z = torch.randn(8 * SHOWN, sizes["latents"], device=device)
@@ -134,10 +135,10 @@ class Truth:
         }
 
     def features(self) -> Features:
-        """What pictures are compared by."""
+        """What images are compared by."""
         if self.sizes["features"] == "inception":
             return inception(device=self.study.device)
-        train, test = pictures(self.sizes["corpus"], self.sizes["size"], self.sizes["data"])
+        train, test = images(self.sizes["corpus"], self.sizes["size"], self.sizes["data"])
         device, file = self.study.device, self.study.folder / "classifier.safetensors"
         title = {"mnist": "MNIST"}.get(self.sizes["corpus"], self.sizes["corpus"])
         held = (test["x"].to(device), test["labels"].to(device))
@@ -152,7 +153,7 @@ class Truth:
     @property
     def schedule(self) -> Schedule:
         """Of annealing."""
-        return Schedule(temperatures=self.sizes["temperatures"], leaps=self.sizes["leaps"])
+        return Schedule(temperatures=self.sizes["temperatures"], leapfrog_steps=self.sizes["leapfrog_steps"])
 
     def guide(self, model: GanGaussian, name: str) -> Any:
         """A guide with the discriminator's convolutions."""
@@ -162,14 +163,14 @@ class Truth:
         return Convolutional(model, x, channels, network="discriminator")
 
     def draw(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Codes and pictures of the truth."""
+        """Codes and images of the truth."""
         torch.manual_seed(1_000 * self.seed + seed)
         device = self.study.device
         drawn, x = simulate(self.model("fixed").to(device), self.places(count))
         return drawn["z"], x
 
     def places(self, count: int) -> Tensor:
-        """The shape of so many pictures, in the memory of one."""
+        """The shape of so many images, in the memory of one."""
         return torch.zeros(1, *self.shape, device=self.study.device).expand(count, *self.shape)
 
     def settings(self, epochs: int) -> Settings:
@@ -177,16 +178,16 @@ class Truth:
         return Settings([(epochs, 1)], self.sizes["batch"], learning_rate=1e-3, decay="cosine", seed=self.seed)
 
     def slept(self, name: str) -> tuple[GanGaussian, Any]:
-        """The truth and a guide that has learned from its pictures and their codes, each batch drawn afresh."""
+        """The truth and a guide that has learned from its images and their codes, each batch drawn afresh."""
         torch.manual_seed(self.seed)
         model = self.model("fixed").requires_grad_(False)
         guide = self.guide(model, name)
         places, settings = self.places(self.sizes["simulated"]), self.settings(self.sizes["asleep"])
-        self.study.train(label((name, ASLEEP), self.seed), model, guide, places, settings, objective=Sleep())
+        self.study.train(label((name, ASLEEP), self.seed), model, guide, places, settings, objective=WakeSleep())
         return model, guide
 
     def climbed(self, way: Way) -> tuple[GanGaussian, Any]:
-        """A pair trained on from there by the ELBO of pictures of the truth: the guide alone, or both."""
+        """A pair trained on from there by the ELBO of images of the truth: the guide alone, or both."""
         name, what = way
         guide = self.slept(name)[1]
         model = self.model("learned" if what == LEARNED else "fixed").requires_grad_(what != KEPT)
@@ -196,7 +197,7 @@ class Truth:
 
 
 def evidence_of_truth(truth: Truth) -> dict[str, Tensor]:
-    """What annealing says of pictures of the truth under it, from both sides, since their codes are known."""
+    """What annealing says of images of the truth under it, from both sides, since their codes are known."""
     sizes = truth.sizes
     z, x = truth.draw(sizes["annealed"], 3)
     model, wide = truth.slept(WIDE)
@@ -210,7 +211,7 @@ def evidence_of_truth(truth: Truth) -> dict[str, Tensor]:
 
 
 def trained(truth: Truth, way: Way) -> dict[str, Tensor]:
-    """A pair trained one way, measured on pictures of the truth in nats, on the scale of [-1, 1]."""
+    """A pair trained one way, measured on images of the truth in nats, on the scale of [-1, 1]."""
     name, what = way
     sizes = truth.sizes
     model, guide = truth.slept(name) if what == ASLEEP else truth.climbed(way)
@@ -228,7 +229,7 @@ def trained(truth: Truth, way: Way) -> dict[str, Tensor]:
     distances = {}
     for kind, means in (("samples", False), ("means", True)):
         ours, theirs = (
-            Moments(by(part) for part in drawn_pictures(each, x, sizes["sampled"], means=means))
+            Moments(by(part) for part in drawn_images(each, x, sizes["sampled"], means=means))
             for each in (model, truth.model("fixed").to(x.device))
         )
         distances[f"distance of {kind}"] = torch.tensor(frechet_distance(ours, theirs))
@@ -256,12 +257,12 @@ def run(study: Study, **sizes: Any) -> Report:
 
     Arguments:
         study: Where it is kept.
-        sizes: ``seeds``, repetitions from the generator on; ``corpus`` of pictures, ``celeba`` being a folder in the
+        sizes: ``seeds``, repetitions from the generator on; ``corpus`` of images, ``celeba`` being a folder in the
             data folder; ``size``, their side; ``data``, how many train the generator, for ``gan_epochs``; ``latents``
-            and ``channels`` of the networks; ``simulated`` pictures train a pair, for ``asleep`` epochs by the
+            and ``channels`` of the networks; ``simulated`` images train a pair, for ``asleep`` epochs by the
             conditional likelihood and ``epochs`` by the ELBO, in batches of ``batch``; ``rank`` of the richer guide;
-            ``tested`` pictures measure the ELBO and ``annealed`` of them the evidence, with ``chains``,
-            ``temperatures`` and ``leaps``; ``sampled`` pictures a set are compared by ``features``.
+            ``tested`` images measure the ELBO and ``annealed`` of them the evidence, with ``chains``,
+            ``temperatures`` and ``leapfrog_steps``; ``sampled`` images a set are compared by ``features``.
     """
     truths = [Truth(study, sizes, seed) for seed in range(sizes["seeds"])]
     truths[0].features()  # before others wait for it
@@ -281,7 +282,7 @@ def run(study: Study, **sizes: Any) -> Report:
     study.figure("harm", partial(draw_harm, shown=shown, by=truths[0].features().name), (12.0, 5.0))
     by, paper = truths[0].features().name, sizes["corpus"] == "celeba"
     group = "ground truth"
-    quantities = {"from test pictures": "to data", "training from test pictures": "data to data"}
+    quantities = {"from test images": "to data", "training from test images": "data to data"}
     rows = [
         Row(quantity, [float(each[key]) for each in generators], unit="Frechet", group=group)
         for quantity, key in quantities.items()
@@ -298,14 +299,14 @@ def notes(sizes: Mapping[str, Any]) -> tuple[str, ...]:
     """What a reader must know before believing the figures."""
     few, own = sizes["annealed"], own_data(sizes["annealed"])
     return (
-        "densities are of pictures in [-1, 1], the scale of the paper",
-        f"ELBO of {sizes['tested']} pictures drawn from the truth; evidence and gap of {few} others, annealed from one "
-        f"guide, {WIDE} as it slept: a lower bound, and under the truth, whose codes of these pictures are known, an "
+        "densities are of images in [-1, 1], the scale of the paper",
+        f"ELBO of {sizes['tested']} images drawn from the truth; evidence and gap of {few} others, annealed from one "
+        f"guide, {WIDE} as it slept: a lower bound, and under the truth, whose codes of these images are known, an "
         f"upper one too. The width of a pair that was moved is of {own} data from its own model, where both are to be "
         "had: how far annealing can be trusted",
         "the gap is at least what is shown; likelihood lost, eq. (4), at most: upper bound of the truth's evidence "
-        "minus lower bound of the pair's, on the same pictures",
-        "Frechet distance between as many pictures of the pair's model and of the truth, p(x | z) with its noise and "
+        "minus lower bound of the pair's, on the same images",
+        "Frechet distance between as many images of the pair's model and of the truth, p(x | z) with its noise and "
         "its means alone; where the decoder is the truth's, its distance is what their count makes",
         "a difference holds if it exceeds what its error over seeds leaves to chance (97.5% of Student's t); of one "
         "seed its sign is all there is",
@@ -329,11 +330,11 @@ class Found:
         return means(self.pairs[way], key)
 
     def lower(self, way: Way) -> Tensor:
-        """Evidence of pictures of the truth, at least."""
+        """Evidence of images of the truth, at least."""
         return means(self.truth, "lower") if way[1] in AT_TRUTH else self.of(way, "lower")
 
     def gap(self, way: Way) -> Tensor:
-        """Evidence minus ELBO of the same pictures, at least."""
+        """Evidence minus ELBO of the same images, at least."""
         return self.lower(way) - self.of(way, "elbo of few")
 
     def lost(self, way: Way) -> Tensor:
@@ -439,16 +440,16 @@ def claims_of(shown: Found) -> list[Claim]:
 
 
 def draw_generator(figure: Any, found: Mapping[str, Tensor]) -> None:
-    """Test pictures beside those of the generator."""
+    """Test images beside those of the generator."""
     panels = figure.subplots(1, 2)
-    for axes, key, title in zip(panels, ("data", "drawn"), ("test pictures", "means of the truth"), strict=True):
+    for axes, key, title in zip(panels, ("data", "drawn"), ("test images", "means of the truth"), strict=True):
         show_sheet(axes, found[key], SHOWN)
         axes.set_title(title)
-    figure.suptitle("The ground truth is a generator of pictures")
+    figure.suptitle("The ground truth is a generator of images")
 
 
 def draw_lines(figure: Any, lines: list[tuple[str, Tensor]]) -> None:
-    """Lines of pictures, each named on its left."""
+    """Lines of images, each named on its left."""
     panels = figure.subplots(len(lines), 1)
     for axes, (text, shown) in zip(panels, lines, strict=True):
         show_sheet(axes, shown, SHOWN)
@@ -457,7 +458,7 @@ def draw_lines(figure: Any, lines: list[tuple[str, Tensor]]) -> None:
 
 
 def draw_reconstructions(figure: Any, shown: Found) -> None:
-    """Pictures of the truth and what is made of them by the guide's codes, as the paper's Fig. 3."""
+    """Images of the truth and what is made of them by the guide's codes, as the paper's Fig. 3."""
     lines = [("truth", shown.pairs[("mean field", ASLEEP)][0]["shown"])]
     for name in GUIDES:
         lines += [(f"{ASLEEP}, {name}\nmean of the guide", shown.pairs[(name, ASLEEP)][0]["from the mean"])]
@@ -491,8 +492,8 @@ def draw_harm(figure: Any, shown: Found, by: str) -> None:
         right.plot([], [], marker, color="0.5", label=key)
     left.set_yticks(range(len(WAYS)), [f"{what}\n{name}" for name, what in WAYS])
     left.invert_yaxis()
-    left.set(xscale="symlog", xlabel="gap, at least\n(nats a picture; dots: seeds)")
-    middle.set(xscale="symlog", xlabel="likelihood lost, at most\n(nats a picture; of the truth: width)")
+    left.set(xscale="symlog", xlabel="gap, at least\n(nats an image; dots: seeds)")
+    middle.set(xscale="symlog", xlabel="likelihood lost, at most\n(nats an image; of the truth: width)")
     right.set(xscale="log", xlabel=f"Frechet distance from the truth\n({by})")
     right.xaxis.set_minor_formatter("")
     right.legend(frameon=False)

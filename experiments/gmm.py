@@ -19,7 +19,7 @@ from ppl_vae.models.gmm import Gmm
 from torch import Tensor
 
 from ppl_vae.diagnostics import split_gap
-from ppl_vae.diagnostics.gap.coordinate_ascent import best_factorised
+from ppl_vae.diagnostics.gap.coordinate_ascent import optimal_mean_field
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence import measure
 from ppl_vae.programs.log_weight import log_joint, log_proposal
@@ -85,14 +85,14 @@ def joint_limit(start: Gmm, plane: Plane, steps: int = 500) -> tuple[Gmm, Tensor
     for _ in range(steps):
         joint = table(model, plane.points)
         # A few sweeps suffice while the centres move: any gain is progress.
-        _, own = best_factorised(joint, [2, 2], [own] if own else [], sweeps=5)
+        _, own = optimal_mean_field(joint, [2, 2], [own] if own else [], sweeps=5)
         chosen = (own[0][:, states[:, 0]] + own[1][:, states[:, 1]]).exp() * weights[:, None]
         centres = (chosen.T @ plane.points.double() / chosen.sum(0)[:, None]).to(model.centres)
         moved = (centres - model.centres).abs().max()
         model.centres.copy_(centres)
         if moved < 1e-4:  # the bound is flat there: an error of its square
             break
-    return model, best_factorised(table(model, plane.points), [2, 2], [own])[0]
+    return model, optimal_mean_field(table(model, plane.points), [2, 2], [own])[0]
 
 
 def limits(truth: Gmm, plane: Plane) -> dict[str, Tensor]:
@@ -248,7 +248,7 @@ def mixed(probabilities: Tensor) -> Any:
 
 
 def show(axes: Any, plane: Plane, probabilities: Tensor, centres: Tensor, title: str) -> None:
-    """A picture of the plane, with the centres on it."""
+    """An image of the plane, with the centres on it."""
     image = mixed(probabilities).reshape(*plane.shape, 3).transpose(0, 1)
     axes.imshow(image.numpy(), origin="lower", extent=plane.extent, interpolation="nearest")
     for centre, code in zip(centres.cpu().tolist(), CODES, strict=True):
@@ -270,7 +270,7 @@ def draw_panels(
     grid = figure.add_gridspec(2, 3)
     places = [figure.add_subplot(grid[i]) for i in range(5)]
     exact = truth.posterior(plane.points)["z"].logits.exp()
-    pictures = [
+    images = [
         (exact, truth.centres, "(a) true posterior"),
         (decided(exact), truth.centres, f"(b) its decisions\nnegative entropy {rows[0].mean:.3f} nats"),
         (decided(ours["guide, truth fixed"]), truth.centres, f"(c) guide, truth fixed\nELBO {rows[1].mean:.3f}"),
@@ -285,7 +285,7 @@ def draw_panels(
             f"(e) the model's posterior, trained jointly\nlikelihood {rows[3].mean:.3f}",
         ),
     ]
-    for axes, (probabilities, centres, title) in zip(places, pictures, strict=True):
+    for axes, (probabilities, centres, title) in zip(places, images, strict=True):
         show(axes, plane, probabilities, centres, title)
     draw_simplex(figure.add_subplot(grid[5], projection="3d"))
     figure.suptitle("Training by the ELBO moves the centres until the posterior all but factorises", fontsize=11)

@@ -72,7 +72,7 @@ def kinds_of(floors: list[float]) -> dict[str, tuple[str, float, bool]]:
 
 
 def data_of(corpus: str, data: int, tested: int, dequantise: bool) -> tuple[Tensor, Tensor]:
-    """Training and test pictures; bars get a margin, so that they have constant pixels as digits do."""
+    """Training and test images; bars get a margin, so that they have constant pixels as digits do."""
     found = load_corpus(corpus, validation=0, dequantise=dequantise and corpus != "bars")
     x, test = found.train[:data], found.test[:tested]
     if corpus == "bars":
@@ -145,16 +145,16 @@ def run(
     Arguments:
         study: Where it is kept.
         seeds: Repetitions.
-        corpus: Pictures: ``mnist``, an IDX file, or a folder of pictures.
-        data: Training pictures.
+        corpus: Images: ``mnist``, an IDX file, or a folder of images.
+        data: Training images.
         epochs: Of each training.
-        batch: Pictures a step.
+        batch: Images a step.
         floors: Under the sigma of each pixel, on data as they are; falling, 0 for none.
         latents: Of the model.
         channels: Of the networks' first layer.
         blocks: Residual blocks of each.
-        tested: Test pictures.
-        draws: A test picture, of the importance weights.
+        tested: Test images.
+        draws: A test image, of the importance weights.
     """
     sizes = {"data": data, "tested": tested, "latents": latents, "channels": channels, "blocks": blocks, "draws": draws}
     shown: dict[str, list[dict[str, Tensor]]] = {}
@@ -340,7 +340,7 @@ LINES = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#007
 
 
 def draw_where(figure: Any, shown: Cells) -> None:
-    """Where in a picture the density comes from."""
+    """Where in an image the density comes from."""
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     maps = {kind: torch.stack([each["density"] for each in cells]).mean(0) for kind, cells in shown.items()}
     most = max(each.max().item() for each in maps.values())

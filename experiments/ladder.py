@@ -22,9 +22,9 @@ from torch import Tensor
 from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics import ladder
 from ppl_vae.nn.modes import frozen
-from ppl_vae.objectives.importance_weighted import Likelihood
+from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.loading import facts, find
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.report import Claim, Report, Row
 from ppl_vae.studies.study import Study
@@ -133,9 +133,9 @@ def climb(
     if system.learns:
         proposal = find("guides", "mean_field", own=False).target(model, x[:2], width=128)
         learning = Settings(schedule=[(epochs, 16)], learning_rate=2e-3, decay="cosine", seed=seed)
-        study.train(f"{name}-{seed}", model, proposal, x[:data], learning, objective=Likelihood())
+        study.train(f"{name}-{seed}", model, proposal, x[:data], learning, objective=ImportanceWeightedELBO())
     model.to(study.device)
-    with kept_random_state(seed):
+    with fork_random_state(seed):
         rows = torch.randint(len(x), (data + test,), device=study.device)
         _, drawn = simulate(model, x[rows])
     fit, fresh = drawn[torch.arange(data)], drawn[torch.arange(data, data + test)]

@@ -19,7 +19,7 @@ from torch.nn import functional
 from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics import split_gap
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.objectives.importance_weighted import Likelihood
+from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.loading import facts, find
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.simulate import simulate
@@ -84,7 +84,7 @@ def fit(study: Study, name: str, seed: int, bits: int, corpus: str, data: int, e
     # At a tenth of this rate training ends far from any optimum, and what is compared is how fast each pair learns.
     settings = Settings(schedule=[(epochs, 1)], learning_rate=5e-2, decay="cosine", seed=seed)
     label = name.replace(",", "").replace(" ", "-")
-    study.train(f"{label}-{seed}", model, guide, x, settings, objective=Likelihood() if climbs else None)
+    study.train(f"{label}-{seed}", model, guide, x, settings, objective=ImportanceWeightedELBO() if climbs else None)
     values = {}
     for split, batch in (("train", x), ("test", test)):
         gap = split_gap(model, guide, batch)
@@ -129,8 +129,8 @@ def run(study: Study, *, seeds: int, bits: int, corpus: str, data: int, epochs: 
         rows.append(Row("approximation error, eq. (4), train", lost(found, name).tolist(), group=name, digits=4))
         rows.append(Row("distance from a Boltzmann machine", [r["distance"].item() for r in runs], group=name))
         rows.append(Row("its share", [r["share"].item() for r in runs], group=name, unit="", digits=3))
-    pictures = load_corpus(corpus, validation=0.0).test[:SHOWN]
-    study.figure("rbm", partial(draw, found={name: runs[0] for name, runs in found.items()}, data=pictures), (12, 8.5))
+    images = load_corpus(corpus, validation=0.0).test[:SHOWN]
+    study.figure("rbm", partial(draw, found={name: runs[0] for name, runs in found.items()}, data=images), (12, 8.5))
     return Report(f"Bernoulli pairs of {corpus}, {bits} bits", rows, claims(found), NOTES)
 
 
@@ -190,17 +190,17 @@ def claims(found: Found) -> list[Claim]:
 
 
 def draw(figure: Any, found: dict[str, dict[str, Tensor]], data: Tensor) -> None:
-    """Draws and weights of each pair as pictures, and its evidence and bound."""
+    """Draws and weights of each pair as images, and its evidence and bound."""
     left, right = figure.subfigures(1, 2, width_ratios=[4, 5])
     side = int(data.shape[1] ** 0.5)
     rows = {"data": (data, None)} | {name: (each["samples"], each["weights"]) for name, each in found.items()}
     panels = left.subplots(len(rows), 2, width_ratios=[1, 1])
     for (samples, weights), name, (first, second) in zip(rows.values(), rows, panels, strict=True):
-        for axes, pictures, colours in ((first, samples, "gray_r"), (second, weights, "PuOr")):
+        for axes, images, colours in ((first, samples, "gray_r"), (second, weights, "PuOr")):
             axes.set_axis_off()
-            if pictures is not None:
-                strip = functional.pad(pictures.reshape(-1, side, side), (0, 1))
-                high = float(pictures.abs().max())
+            if images is not None:
+                strip = functional.pad(images.reshape(-1, side, side), (0, 1))
+                high = float(images.abs().max())
                 low = 0.0 if colours == "gray_r" else -high
                 axes.imshow(strip.transpose(0, 1).reshape(side, -1).numpy(), cmap=colours, vmin=low, vmax=high)
         first.set_title(f"{name}: draws" if name != "data" else "test data", fontsize=8, loc="left")

@@ -21,7 +21,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from ppl_vae.evidence import measure
-from ppl_vae.objectives.importance_weighted import Likelihood
+from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.studies.report import Claim, Report, Row
 from ppl_vae.studies.spheres import best_evidence, best_radius, log_density, threshold
 from ppl_vae.studies.study import Study
@@ -159,7 +159,7 @@ def trained(
         if decoder == "radius":
             # It starts where z points at x, far from collapse; a network must find out by itself where z should point.
             first.weight[:, :dimensions] = sqrt(dimensions) * torch.eye(dimensions)
-    study.train(name, model, guide, x, settings, objective=Likelihood() if way == WEIGHTS else None)
+    study.train(name, model, guide, x, settings, objective=ImportanceWeightedELBO() if way == WEIGHTS else None)
     model, guide = model.cpu(), guide.cpu()
     torch.manual_seed(settings.seed)
     test = torch.nn.functional.normalize(torch.randn(tested, dimensions), dim=-1)

@@ -42,7 +42,7 @@ COLOURS = {"ELBO": "#0072B2", "D + |R - 0.5|": "#E69F00", "least D at R = 0.5": 
 """Colour-blind-safe (Okabe and Ito), one a cost."""
 
 
-class Encoder(PyroModule):
+class MLP(PyroModule):
     """A guide whose logits are affine in the level, or free.
 
     Arguments:
@@ -132,7 +132,7 @@ def sample(law: Tensor, count: int) -> Tensor:
 def trained(study: Study, law: Tensor, kind: str, cost: str, seed: int, steps: int, x: Tensor) -> dict[str, Tensor]:
     """The tables that a training ends with, and the rate on its way."""
     torch.manual_seed(seed)
-    model, guide = ToyChannel(), Encoder(30, kind)
+    model, guide = ToyChannel(), MLP(30, kind)
     settings = Settings([(steps, 1)], batch_size=len(x), learning_rate=0.02, seed=seed)
     objective = DiscreteELBO("enumerate", beta=COSTS[cost])
     name = f"{kind}-{list(COSTS).index(cost)}-{seed}"

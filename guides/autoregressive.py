@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ppl_vae.distributions.bits import AutoregressiveBits
-from ppl_vae.nn.dense import BitByBit, Sum
+from ppl_vae.nn.dense import LinearPlusMLP, MaskedAutoregressiveLogits
 from ppl_vae.programs.amortised import AmortisedGuide
 
 
@@ -45,8 +45,8 @@ class Autoregressive(AmortisedGuide):
         super().__init__(model, x)
         if context < 1 or hidden < 0:
             raise ValueError(f"context is at least 1 and hidden at least 0, got {context} and {hidden}")
-        self.logits = BitByBit(self.latent.size, context, hidden or 4 * self.latent.size)
-        self.encoder = Sum(x, self.logits.outputs, layers, width)
+        self.logits = MaskedAutoregressiveLogits(self.latent.size, context, hidden or 4 * self.latent.size)
+        self.encoder = LinearPlusMLP(x, self.logits.outputs, layers, width)
 
     def members(self, part: Tensor) -> dict[str, Any]:
         logits, latent = partial(self.logits, part), self.latent

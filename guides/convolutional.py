@@ -1,4 +1,4 @@
-"""The factorised guide of pictures."""
+"""The factorised guide of images."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ppl_vae.programs.amortised import Factorised
 
 
 class Convolutional(Factorised):
-    """Independent latents whose parameters a convolutional network reads off a picture (Berger and Sebag 2020, B.1).
+    """Independent latents whose parameters a convolutional network reads off an image (Berger and Sebag 2020, B.1).
 
     Arguments:
         model: The generative model; its latents may be Bernoulli, categorical or normal.
-        x: An example batch of pictures, ``(batch, height, width)`` or ``(batch, channels, height, width)``.
+        x: An example batch of images, ``(batch, height, width)`` or ``(batch, channels, height, width)``.
         channels: Of the first convolution; each following one has twice as many.
         blocks: Residual blocks, of which a discriminator has none.
         network: Three convolutions and the blocks, or a GAN's discriminator without its normalisation over the batch.
 
     Raises:
-        ValueError: If the data are no pictures, or there is no such network.
+        ValueError: If the data are no images, or there is no such network.
     """
 
     def __init__(

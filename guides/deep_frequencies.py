@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ppl_vae.nn.dense import Encoder
+from ppl_vae.nn.dense import MLP
 from ppl_vae.programs.amortised import Factorised
 
 
@@ -24,4 +24,4 @@ class DeepFrequencies(Factorised):
     """
 
     def __init__(self, model: Callable[[Any], Any], x: Any, layers: int = 2, width: int = 512) -> None:
-        super().__init__(model, x, lambda outputs: Encoder(x, outputs, layers, width, keeps_scale=True))
+        super().__init__(model, x, lambda outputs: MLP(x, outputs, layers, width, keeps_scale=True))

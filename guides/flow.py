@@ -11,7 +11,7 @@ from zuko.transforms import ComposedTransform
 
 from ppl_vae.distributions.flows import Flowed, autoregressive_steps
 from ppl_vae.nn.dcgan import encoder
-from ppl_vae.nn.dense import Sum
+from ppl_vae.nn.dense import LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide, reshaped
 
 
@@ -33,7 +33,7 @@ class Flow(AmortisedGuide):
         context: Numbers c that tell the flow of the data.
         layers: Hidden ReLU layers of the network over the data.
         width: Units of each.
-        network: What reads the data: those layers, or of pictures a GAN's discriminator.
+        network: What reads the data: those layers, or of images a GAN's discriminator.
         channels: Of the discriminator's first layer.
     """
 
@@ -56,7 +56,7 @@ class Flow(AmortisedGuide):
             raise ValueError(f"transforms, units and context are at least 1, got {transforms}, {units} and {context}")
         self.context, size = context, self.latent.size
         outputs = 2 * size + context
-        self.encoder = encoder(network, x, outputs, channels, dense=lambda: Sum(x, outputs, layers, width))
+        self.encoder = encoder(network, x, outputs, channels, dense=lambda: LinearPlusMLP(x, outputs, layers, width))
         self.steps = autoregressive_steps(size, transforms, units, context)
 
     def members(self, part: Tensor) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ppl_vae.distributions.bits import FEW, AutoregressiveBits, JointBits, bit_states
-from ppl_vae.nn.dense import BitByBit, Sum
+from ppl_vae.nn.dense import LinearPlusMLP, MaskedAutoregressiveLogits
 from ppl_vae.programs.amortised import AmortisedGuide, independents, parameters
 
 
@@ -45,9 +45,9 @@ class Full(AmortisedGuide):
         # Couplings are many: an affine map of the counts to each would be larger than all else.
         options = {"affine": first, "zeros": outputs - first}
         if latent.family == "Bernoulli" and latent.size > FEW:
-            self.logits = BitByBit(latent.size)
+            self.logits = MaskedAutoregressiveLogits(latent.size)
             outputs, options = self.logits.outputs, {"affine": first}
-        self.encoder = Sum(x, outputs, layers, width, **options)
+        self.encoder = LinearPlusMLP(x, outputs, layers, width, **options)
 
     def members(self, part: Tensor) -> dict[str, Any]:
         latent = self.latent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ppl_vae.nn.dense import FirstLayer
+from ppl_vae.nn.dense import CountsLinear
 from ppl_vae.programs.amortised import Factorised
 
 
@@ -23,4 +23,4 @@ class LinearFrequencies(Factorised):
     """
 
     def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
-        super().__init__(model, x, lambda outputs: FirstLayer(x, outputs, reads="frequencies"))
+        super().__init__(model, x, lambda outputs: CountsLinear(x, outputs, reads="frequencies"))

@@ -9,7 +9,7 @@ from pyro.distributions import LowRankMultivariateNormal
 from torch import Tensor
 
 from ppl_vae.nn.dcgan import encoder
-from ppl_vae.nn.dense import Sum
+from ppl_vae.nn.dense import LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide, reshaped
 
 
@@ -27,7 +27,7 @@ class LowRank(AmortisedGuide):
         rank: Columns of U.
         layers: Hidden ReLU layers of the network over the data.
         width: Units of each.
-        network: What reads the data: those layers, or of pictures a GAN's discriminator.
+        network: What reads the data: those layers, or of images a GAN's discriminator.
         channels: Of the discriminator's first layer.
     """
 
@@ -49,7 +49,7 @@ class LowRank(AmortisedGuide):
         self.rank = rank
         self.family = f"normals of covariance diagonal plus rank {rank}"
         outputs = self.latent.size * (2 + rank)
-        self.encoder = encoder(network, x, outputs, channels, dense=lambda: Sum(x, outputs, layers, width))
+        self.encoder = encoder(network, x, outputs, channels, dense=lambda: LinearPlusMLP(x, outputs, layers, width))
 
     def members(self, part: Tensor) -> dict[str, Any]:
         size = self.latent.size

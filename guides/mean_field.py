@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ppl_vae.nn.dense import Sum
+from ppl_vae.nn.dense import LinearPlusMLP
 from ppl_vae.programs.amortised import Factorised
 
 
@@ -25,4 +25,4 @@ class MeanField(Factorised):
     """
 
     def __init__(self, model: Callable[[Any], Any], x: Any, layers: int = 2, width: int = 512) -> None:
-        super().__init__(model, x, lambda outputs: Sum(x, outputs, layers, width))
+        super().__init__(model, x, lambda outputs: LinearPlusMLP(x, outputs, layers, width))

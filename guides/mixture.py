@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ppl_vae.distributions.mixtures import MixtureOfBits, MixtureOfNormals
-from ppl_vae.nn.dense import Sum
+from ppl_vae.nn.dense import LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide, parameters, reshaped
 
 
@@ -39,7 +39,7 @@ class Mixture(AmortisedGuide):
             raise ValueError(f"a mixture has at least one component, got components={components}")
         self.components, self.numbers = components, parameters(self.latent)
         self.family = f"mixtures of {components} independent members, {self.latent.family}"
-        self.encoder = Sum(x, components * (self.numbers + 1) - 1, layers, width)
+        self.encoder = LinearPlusMLP(x, components * (self.numbers + 1) - 1, layers, width)
 
     def members(self, part: Tensor) -> dict[str, Any]:
         others = self.components - 1

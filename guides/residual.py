@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ppl_vae.nn.dense import FirstLayer, Residual
+from ppl_vae.nn.dense import CountsLinear, Residual
 from ppl_vae.programs.amortised import Factorised
 
 
@@ -24,6 +24,6 @@ class ResidualGuide(Factorised):
     def __init__(self, model: Callable[[Any], Any], x: Any, blocks: int = 4, width: int = 200) -> None:
         def network(outputs: int) -> nn.Sequential:
             inside = (Residual(width) for _ in range(blocks))
-            return nn.Sequential(FirstLayer(x, width, "frequencies"), *inside, nn.ReLU(), nn.Linear(width, outputs))
+            return nn.Sequential(CountsLinear(x, width, "frequencies"), *inside, nn.ReLU(), nn.Linear(width, outputs))
 
         super().__init__(model, x, network)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.distributions.bits import TreeBits
-from ppl_vae.nn.dense import Sum
+from ppl_vae.nn.dense import LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide
 
 
@@ -46,7 +46,7 @@ class Tree(AmortisedGuide):
         below = torch.arange(bits - 1)
         self.register_buffer("parents", below // 2 if layout == "balanced" else below, persistent=False)
         self.family = f"bits along a {layout} tree"
-        self.encoder = Sum(x, 2 * bits - 1, layers, width, zeros=bits - 1)
+        self.encoder = LinearPlusMLP(x, 2 * bits - 1, layers, width, zeros=bits - 1)
 
     def members(self, part: Tensor) -> dict[str, Any]:
         bits = self.latent.size

@@ -1,4 +1,4 @@
-"""Pictures that the generator of a GAN draws from normal numbers, with Gaussian noise."""
+"""Images that the generator of a GAN draws from normal numbers, with Gaussian noise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.nn.checkpoint import fill, read_tensors
 from ppl_vae.nn.dcgan import Generator
-from ppl_vae.nn.observation_noise import Noise
+from ppl_vae.nn.observation_noise import ObservationNoise
 
 
 class GanGaussian(PyroModule):
@@ -20,9 +20,9 @@ class GanGaussian(PyroModule):
     .. math:: z \sim \mathcal{N}(0, I_k), \qquad x \mid z \sim \mathcal{N}(\mu(z), \sigma^2 I), \qquad
         \mu(z) = (1 + G(z)) / 2
 
-    for pictures in [0, 1]; the paper's are in [-1, 1], so that its sigma of 0.05 is 0.025 here, and its log-densities
+    for images in [0, 1]; the paper's are in [-1, 1], so that its sigma of 0.05 is 0.025 here, and its log-densities
     are lower by log 2 a number. The statistics of G's batch normalisation are those it was loaded with, always: p(x
-    given z) of one picture does not depend on the others. ``ppl-vae generator`` trains G.
+    given z) of one image does not depend on the others. ``ppl-vae generator`` trains G.
 
     Arguments:
         latents: How many, k.
@@ -35,7 +35,7 @@ class GanGaussian(PyroModule):
         shape: Of a datum, ``(height, width)`` or ``(channels, height, width)``, with even sides; the data give it.
 
     Raises:
-        ValueError: If a number is out of range, the data are no such pictures, or the file does not hold this
+        ValueError: If a number is out of range, the data are no such images, or the file does not hold this
             generator, naming the first tensor that does not fit.
     """
 
@@ -56,9 +56,9 @@ class GanGaussian(PyroModule):
         self.generator = Generator(latents, shape, channels, frozen=True)
         if generator:
             file = Path(generator)
-            remedy = "give --latents and --channels as it has, and pictures like its own (--picture-size, --corpus)"
+            remedy = "give --latents and --channels as it has, and images like its own (--image-size, --corpus)"
             fill(self.generator, read_tensors(file), str(file), "generator", remedy)
-        self.noise = Noise(sigma, self.shape, latents, scale, floor)
+        self.noise = ObservationNoise(sigma, self.shape, latents, scale, floor)
 
     def forward(self, x: Tensor) -> None:
         prior = self.generator.main[0].weight.new_zeros(self.latents)

@@ -1,4 +1,4 @@
-"""Pictures as a convolutional network draws them from normal numbers, with Gaussian noise."""
+"""Images as a convolutional network draws them from normal numbers, with Gaussian noise."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pyro.distributions as dist
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from ppl_vae.data.images import picture
-from ppl_vae.nn.convolutional import Features, Upwards
-from ppl_vae.nn.observation_noise import Noise
+from ppl_vae.data.images import image_shape
+from ppl_vae.nn.convolutional import ConvDecoderBody, ConvDecoderHead
+from ppl_vae.nn.observation_noise import ObservationNoise
 
 
 class Image(PyroModule):
@@ -33,7 +33,7 @@ class Image(PyroModule):
         shape: Of a datum, ``(height, width)`` or ``(channels, height, width)``; the data give it.
 
     Raises:
-        ValueError: If a number is out of range, or the data are no pictures.
+        ValueError: If a number is out of range, or the data are no images.
     """
 
     corpus = "mnist"
@@ -54,11 +54,11 @@ class Image(PyroModule):
                 f"latents and channels must be at least 1 and blocks at least 0, got latents={latents}, "
                 f"channels={channels}, blocks={blocks}"
             )
-        picture(shape)
+        image_shape(shape)
         self.latents, self.shape = latents, tuple(shape)
-        self.features = Features(latents, shape, channels, blocks)
-        self.upwards = Upwards(shape, channels)
-        self.noise = Noise(sigma, self.shape, self.features.outputs, scale, floor)
+        self.features = ConvDecoderBody(latents, shape, channels, blocks)
+        self.upwards = ConvDecoderHead(shape, channels)
+        self.noise = ObservationNoise(sigma, self.shape, self.features.outputs, scale, floor)
 
     def forward(self, x: Tensor) -> None:
         prior = self.features.first.bias.new_zeros(self.latents)

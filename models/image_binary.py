@@ -1,4 +1,4 @@
-"""Binary pictures: Bernoulli pixels, independent given the code or drawn one after the other, under three priors."""
+"""Binary images: Bernoulli pixels, independent given the code or drawn one after the other, under three priors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pyro.distributions as dist
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.data.images import picture
-from ppl_vae.distributions.pixelcnn import Bits, Pixels
-from ppl_vae.nn.convolutional import Features, Upwards
+from ppl_vae.data.images import image_shape
+from ppl_vae.distributions.pixelcnn import AutoregressiveBernoulli, GatedPixelCNN
+from ppl_vae.nn.convolutional import ConvDecoderBody, ConvDecoderHead
 from ppl_vae.nn.priors import Marginals, make_marginal
 
 
@@ -37,7 +37,7 @@ class ImageBinary(PyroModule):
         shape: Of a datum, ``(height, width)`` or ``(channels, height, width)``; the data give it.
 
     Raises:
-        ValueError: If a number is out of range, or the data are no pictures.
+        ValueError: If a number is out of range, or the data are no images.
     """
 
     corpus = "binarized_mnist"
@@ -63,12 +63,14 @@ class ImageBinary(PyroModule):
             )
         if decoder not in ("deconvolution", "autoregressive"):
             raise ValueError(f"unknown decoder {decoder!r}; choose deconvolution or autoregressive")
-        depth, *sides = picture(shape)
+        depth, *sides = image_shape(shape)
         self.shape = tuple(shape)
         self.marginal = make_marginal(marginal, latents, self.shape, components)
-        self.pixels = Pixels(depth, pixel_channels, layers) if decoder == "autoregressive" else None
+        self.pixels = GatedPixelCNN(depth, pixel_channels, layers) if decoder == "autoregressive" else None
         drawn = self.shape if self.pixels is None else (pixel_channels, *sides)
-        self.features = nn.Sequential(Features(latents, shape, channels, blocks), Upwards(drawn, channels))
+        self.features = nn.Sequential(
+            ConvDecoderBody(latents, shape, channels, blocks), ConvDecoderHead(drawn, channels)
+        )
 
     @property
     def met(self) -> bool | None:
@@ -89,4 +91,4 @@ class ImageBinary(PyroModule):
         features = self.features(z)
         if self.pixels is None:
             return dist.Bernoulli(logits=features).to_event(len(self.shape))
-        return Bits(self.pixels, features, self.shape)
+        return AutoregressiveBernoulli(self.pixels, features, self.shape)

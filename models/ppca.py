@@ -10,7 +10,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.nn.observation_noise import Noise
+from ppl_vae.nn.observation_noise import ObservationNoise
 
 
 class Ppca(PyroModule):
@@ -70,7 +70,7 @@ class Ppca(PyroModule):
         for inputs in [latents, *[width] * hidden][:hidden]:
             self.hidden.extend([nn.Linear(inputs, width), nn.Tanh()])
         self.linear = nn.Linear(width if hidden else latents, prod(self.shape))
-        self.noise = Noise(sigma, self.shape, width if hidden else latents, scale, floor)
+        self.noise = ObservationNoise(sigma, self.shape, width if hidden else latents, scale, floor)
 
     def forward(self, x: Tensor) -> None:
         prior = self.linear.bias.new_zeros(self.latents)

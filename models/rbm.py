@@ -12,8 +12,8 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from ppl_vae.distributions.bits import JointBits
-from ppl_vae.distributions.rbm import HiddenBits, log_partition
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.distributions.rbm import RBMPrior, log_partition
+from ppl_vae.programs.random_state import fork_random_state
 
 
 class Rbm(PyroModule):
@@ -76,10 +76,10 @@ class Rbm(PyroModule):
             logits = self.linear(self.hidden(z)).unflatten(-1, self.shape)
             pyro.sample("x", dist.Bernoulli(logits=logits).to_event(len(self.shape)), obs=x)
 
-    def law(self) -> HiddenBits | JointBits | dist.Independent:
+    def law(self) -> RBMPrior | JointBits | dist.Independent:
         """The prior of the code."""
         if self.prior == "rbm":
-            return HiddenBits(self.linear.weight, self.linear.bias, self.code_bias, self.log_c())
+            return RBMPrior(self.linear.weight, self.linear.bias, self.code_bias, self.log_c())
         return JointBits(self.code_bias) if self.prior == "any" else dist.Bernoulli(logits=self.code_bias).to_event(1)
 
     def log_c(self) -> tuple[Tensor, float]:
@@ -93,7 +93,7 @@ class Rbm(PyroModule):
             a.dtype != b.dtype or a.device != b.device or not a.equal(b) for a, b in zip(known[0], parts, strict=True)
         ):
             # The same state must have the same normaliser, also when a measurement is taken up again.
-            with torch.no_grad(), kept_random_state(0):
+            with torch.no_grad(), fork_random_state(0):
                 known = self._known = [part.clone() for part in parts], log_partition(*parts)
         return known[1]
 

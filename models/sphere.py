@@ -11,7 +11,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.nn.observation_noise import Noise
+from ppl_vae.nn.observation_noise import ObservationNoise
 
 
 class Sphere(PyroModule):
@@ -71,7 +71,7 @@ class Sphere(PyroModule):
             )
         size = prod(shape)
         self.latents, self.shape = latents or size, tuple(shape)
-        self.noise = Noise(sigma, self.shape, self.latents, scale, floor)
+        self.noise = ObservationNoise(sigma, self.shape, self.latents, scale, floor)
         if decoder == "radius":
             if self.latents != size:
                 raise ValueError(f"the decoder 'radius' takes one latent a number of x, {size}, got latents={latents}")

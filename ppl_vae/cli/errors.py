@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import torch
 
-from ppl_vae.training.progress import say
+from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Interrupted
 
 __all__ = ["on_termination", "words_for_errors"]
@@ -39,9 +39,9 @@ def words_for_errors() -> Iterator[None]:
         raise
     except KeyboardInterrupt as error:
         if isinstance(error, Interrupted):
-            say(f"stopped: what was done is saved, a training up to its last whole epoch; go on with {error}")
+            log(f"stopped: what was done is saved, a training up to its last whole epoch; go on with {error}")
         else:
-            say("stopped")
+            log("stopped")
         sys.exit(143 if _terminated else 130)
     except BrokenPipeError:
         sys.exit(141)

@@ -1,4 +1,4 @@
-"""The commands of pictures: ``ppl-vae generator`` and ``ppl-vae frechet``."""
+"""The commands of images: ``ppl-vae generator`` and ``ppl-vae frechet``."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ POSITIVE = click.IntRange(min=1)
     help="Of the generator's last hidden layer and the discriminator's first.",
 )
 @click.option(
-    "--picture-size",
+    "--image-size",
     default=0,
     type=click.IntRange(min=0),
-    help="Side that pictures are brought to, such as 32 or 64.  [default: as they are]",
+    help="Side that images are brought to, such as 32 or 64.  [default: as they are]",
 )
 @click.option("--epochs", default=25, show_default=True, type=POSITIVE)
-@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(min=2), help="Pictures a step.")
+@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(min=2), help="Images a step.")
 @click.option("--learning-rate", default=2e-4, show_default=True, help="Of Adam, whose momentum is 0.5.")
-@click.option("--seed", default=0, show_default=True, help="Of weights, codes, and the order of pictures.")
+@click.option("--seed", default=0, show_default=True, help="Of weights, codes, and the order of images.")
 @device_option
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/generator-TIME]")
 @click.option(
@@ -47,9 +47,9 @@ POSITIVE = click.IntRange(min=1)
 @with_json
 @click.pass_context
 def generator(ctx: click.Context, /, corpus: str | None, out: Path | None, resume: Path | None, **options: Any) -> Any:
-    """Train a convolutional generator against a discriminator on the pictures of CORPUS.
+    """Train a convolutional generator against a discriminator on the images of CORPUS.
 
-    CORPUS is mnist, an IDX file or folder, a folder of pictures, or a .npy file of them in [0, 1] (bytes over 255),
+    CORPUS is mnist, an IDX file or folder, a folder of images, or a .npy file of them in [0, 1] (bytes over 255),
     (data, height, width) or (data, colours, height, width). The recipe is that of DCGAN. Writes
     generator.safetensors, which ppl-vae train gan_gaussian --generator loads, sheets of samples, losses and checkpoints
     into the run; the end is bit for bit the same after an interruption.
@@ -60,13 +60,13 @@ def generator(ctx: click.Context, /, corpus: str | None, out: Path | None, resum
     if resume is not None:
         return train_generator(begun(ctx, resume), resume, resume=True)
     if corpus is None:
-        raise click.UsageError("name the pictures, such as mnist or a folder, or --resume RUN", ctx)
-    size, device = options.pop("picture_size"), options.pop("device")
+        raise click.UsageError("name the images, such as mnist or a folder, or --resume RUN", ctx)
+    size, device = options.pop("image_size"), options.pop("device")
     GanSettings(**options)
     folder = new_folder(out, "generator")
     config = {
         "generator": options,
-        "corpus": {"name": whole_corpus(corpus), "validation": 0.0} | ({"picture_size": size} if size else {}),
+        "corpus": {"name": whole_corpus(corpus), "validation": 0.0} | ({"image_size": size} if size else {}),
         "device": device,
     }
     return train_generator(config, folder)
@@ -79,7 +79,7 @@ COMMANDS.append(generator)
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
-    help="Compare with what this run's model draws.  [default: with the pictures of the split]",
+    help="Compare with what this run's model draws.  [default: with the images of the split]",
 )
 @click.option("--images", default=10_000, show_default=True, type=click.IntRange(min=2), help="Each model draws.")
 @click.option("--means", is_flag=True, help="Of what models draw, the means of p(x | z), without noise.")
@@ -88,7 +88,7 @@ COMMANDS.append(generator)
     default="classifier",
     show_default=True,
     type=click.Choice(["classifier", "inception"]),
-    help="Of a classifier trained on the run's labelled pictures, or of Inception (the FID).",
+    help="Of a classifier trained on the run's labelled images, or of Inception (the FID).",
 )
 @click.option(
     "--weights",
@@ -96,12 +96,12 @@ COMMANDS.append(generator)
     help="Inception's, never fetched.  [default: where torch keeps what it fetches]",
 )
 def frechet(folder: Path, split: str, count: int, **how: Any) -> Any:
-    """Measure the Frechet distance of pictures that a trained RUN's model draws, from data or from another run's.
+    """Measure the Frechet distance of images that a trained RUN's model draws, from data or from another run's.
 
-    Beside it stands that of training pictures from those of the split (or of test pictures, with --split train), or of
+    Beside it stands that of training images from those of the split (or of test images, with --split train), or of
     further draws of the other run: it is not 0 either. A figure means something only with its features: it is the FID
     with Inception's alone, which takes pip install 'ppl-vae[fid]' and the weights. The classifier is trained on the
-    run's training pictures, which needs labels, and kept in RUN/classifier.safetensors: only figures by the same one
+    run's training images, which needs labels, and kept in RUN/classifier.safetensors: only figures by the same one
     can be compared, and its name has its digest. Writes frechet-REFERENCE-FEATURES.json into the run.
     """
     ctx = click.get_current_context()

@@ -18,7 +18,7 @@ from ppl_vae.data import CORPORA
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.estimators import ESTIMATORS
 from ppl_vae.programs.loading import find
-from ppl_vae.training.progress import say
+from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Run
 
 __all__ = ["Switch", "begun", "configuration", "flags", "new_folder", "train", "whole_corpus"]
@@ -44,13 +44,13 @@ RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
 @click.option(
     "--dequantise",
     is_flag=True,
-    help="Of pictures, bytes over 255: add noise of a byte's width, so that densities bound codes.",
+    help="Of images, bytes over 255: add noise of a byte's width, so that densities bound codes.",
 )
 @click.option(
-    "--picture-size",
+    "--image-size",
     type=click.IntRange(min=0),
     default=0,
-    help="Side that a folder's pictures are cut and brought to, and MNIST's and those of IDX files by a margin.",
+    help="Side that a folder's images are cut and brought to, and MNIST's and those of IDX files by a margin.",
 )
 @click.option(
     "--validation", default=0.1, show_default=True, help="Share of training data held out to choose the epoch."
@@ -225,7 +225,7 @@ def _configuration(ctx: click.Context, model: str | None, guide: str | None, opt
     found["models"].check_corpus(corpus)
     documents = found["models"].data is PackedCounts
     if not documents and was_given(ctx, "vocabulary"):
-        say(f"note: --vocabulary belongs to documents: {corpus} holds tensors, which have no words")
+        log(f"note: --vocabulary belongs to documents: {corpus} holds tensors, which have no words")
     likelihood, bound = options["objective"] == "likelihood", options["objective"] == "elbo"
     cost = RateCost(**{name: options[name] for name in RATE_COST})
     weighing = [f"--{name.replace('_', '-')}" for name in RATE_COST if was_given(ctx, name)]
@@ -239,7 +239,7 @@ def _configuration(ctx: click.Context, model: str | None, guide: str | None, opt
     idle = [f"--{name}" for name in ("estimator", "control") if not bound and was_given(ctx, name)]
     if idle:
         own = "the likelihood has a gradient estimator of its own" if likelihood else "the sleep phase needs none"
-        say(f"note: {' and '.join(idle)} belong{'s' if len(idle) == 1 else ''} to the ELBO: {own}")
+        log(f"note: {' and '.join(idle)} belong{'s' if len(idle) == 1 else ''} to the ELBO: {own}")
     settings = {
         "schedule": parse_schedule(options["epochs"], options["draws"] or (16 if likelihood else 1)),
         **{
@@ -276,7 +276,7 @@ def _configuration(ctx: click.Context, model: str | None, guide: str | None, opt
             "validation": options["validation"],
             "seed": options["seed"],
             **({"dequantise": True} if options["dequantise"] else {}),
-            **({"picture_size": options["picture_size"]} if options["picture_size"] else {}),
+            **({"image_size": options["image_size"]} if options["image_size"] else {}),
         },
         "settings": settings,
         "objective": options["objective"],

@@ -8,23 +8,23 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["bits_per_number", "constant", "picture", "pixels"]
+__all__ = ["bits_per_number", "constant", "image_shape", "pixels"]
 
 
-def picture(shape: Sequence[int]) -> tuple[int, int, int]:
+def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
     """Channels, height and width of a datum ``(height, width)`` or ``(channels, height, width)``.
 
     Raises:
         ValueError: If it is neither.
 
     Example:
-        >>> picture((28, 28)), picture((3, 64, 48))
+        >>> image_shape((28, 28)), image_shape((3, 64, 48))
         ((1, 28, 28), (3, 64, 48))
     """
     if len(shape) not in (2, 3):
         raise ValueError(
-            f"convolutions read pictures (height, width) or (channels, height, width), but a datum has shape "
-            f"{tuple(shape)}; take such data (--corpus mnist, or a folder of pictures), or another model and guide"
+            f"convolutions read images (height, width) or (channels, height, width), but a datum has shape "
+            f"{tuple(shape)}; take such data (--corpus mnist, or a folder of images), or another model and guide"
         )
     channels, height, width = (1, *shape) if len(shape) == 2 else shape
     return channels, height, width
@@ -62,11 +62,11 @@ def bits_per_number(nats: float, numbers: int, levels: int = 256) -> float:
 
 
 def pixels(x: Any) -> int | None:
-    """How many numbers a picture has, a datum with height and width and values in [0, 1]; None for other data.
+    """How many numbers an image has, a datum with height and width and values in [0, 1]; None for other data.
 
     Example:
         >>> pixels(torch.rand(5, 28, 28)), pixels(torch.rand(5, 784)), pixels(torch.randn(5, 28, 28))
         (784, None, None)
     """
-    pictures = isinstance(x, Tensor) and x.ndim in (3, 4) and len(x) and x.min() >= 0 and x.max() <= 1
-    return x[0].numel() if pictures else None
+    images = isinstance(x, Tensor) and x.ndim in (3, 4) and len(x) and x.min() >= 0 and x.max() <= 1
+    return x[0].numel() if images else None

@@ -19,7 +19,7 @@ from ppl_vae.data.readers.csr import read_csr
 from ppl_vae.data.readers.csv import read_table
 from ppl_vae.data.readers.docstrings import read_docstrings
 from ppl_vae.data.readers.idx import is_idx_folder, padded, read_idx, read_idx_folder
-from ppl_vae.data.readers.images import dequantised, holds_pictures, read_pictures
+from ppl_vae.data.readers.images import dequantised, holds_images, read_images
 from ppl_vae.data.readers.matlab import is_matlab_folder, read_matlab
 from ppl_vae.data.readers.mnist import read_mnist, shrunk
 from ppl_vae.data.readers.newsgroups import read_newsgroups
@@ -48,8 +48,8 @@ DOCUMENTS: dict[str, str] = {
 TENSORS: dict[str, str] = {
     "gaussians": "points drawn from four Gaussians in the plane, (2,); needs no network",
     "manifold": "points near a curve in the plane with three sizes of noise, (2,); needs no network",
-    "bars": "bars and stripes, 4 x 4 binary pictures, (16,); needs no network",
-    "rectangles": "rectangles with a fiftieth of all pixels flipped, binary pictures, (10, 10); needs no network",
+    "bars": "bars and stripes, 4 x 4 binary images, (16,); needs no network",
+    "rectangles": "rectangles with a fiftieth of all pixels flipped, binary images, (10, 10); needs no network",
     "channel": "a noisy bit as one of 30 levels, one-hot, (30,); needs no network",
     "mnist": "60,000 and 10,000 handwritten digits, values in [0, 1], (28, 28); fetched once",
     "mnist8": "the digits averaged down to 8 x 8, values in [0, 1], (64,)",
@@ -61,9 +61,9 @@ TENSORS: dict[str, str] = {
     "sphere50": "the same in fifty, (50,)",
     "FILE.npy": "an array (data, ...) of numbers",
     "ARRAYS.npz": "arrays of numbers called train and perhaps validation and test",
-    "FILE-idx3-ubyte": "pictures in the format of MNIST, bytes over 255, with labels beside them (also .gz)",
+    "FILE-idx3-ubyte": "images in the format of MNIST, bytes over 255, with labels beside them (also .gz)",
     "IDX/": "a folder with the four files of MNIST or a relative, such as train-images-idx3-ubyte.gz",
-    "PICTURES/": "a folder of .png, .jpg, ... files, bytes over 255, (height, width) or (3, height, width); "
+    "IMAGES/": "a folder of .png, .jpg, ... files, bytes over 255, (height, width) or (3, height, width); "
     "sub-folders are labels, or splits if called train, validation and test",
 }
 """The same for tensors, with the shape of a datum."""
@@ -99,7 +99,7 @@ def load_corpus(
     validation: float = 0.1,
     seed: int = 0,
     dequantise: bool = False,
-    picture_size: int = 0,
+    image_size: int = 0,
     cache: Path | None = None,
 ) -> Corpus:
     """Loads documents as word counts, or other data as tensors, in three splits.
@@ -117,7 +117,7 @@ def load_corpus(
         seed: Chooses the validation data. The global random state is neither used nor changed.
         dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
             bound on the log-probability of the bytes.
-        picture_size: Height and width that the pictures of a folder are brought to, and those of MNIST and IDX files
+        image_size: Height and width that the images of a folder are brought to, and those of MNIST and IDX files
             by a margin of zeros; 0 leaves them as they are.
         cache: Folder for what is found or fetched once, by default the user's cache folder. Data sets are looked
             for and fetched to the folder that the environment variable ``PPL_VAE_DATA`` names, if it is set.
@@ -142,18 +142,18 @@ def load_corpus(
     try:
         reader = None if name in _NAMED else _reader(name)
         digits = name == "mnist" or reader in (read_idx, read_idx_folder)
-        if picture_size and not digits and reader is not read_pictures:
+        if image_size and not digits and reader is not read_images:
             raise ValueError(
-                f"{name} is neither MNIST, nor IDX files, nor a folder of pictures, which alone are brought to a size; "
-                "leave --picture-size out"
+                f"{name} is neither MNIST, nor IDX files, nor a folder of images, which alone are brought to a size; "
+                "leave --image-size out"
             )
         if reader is None:
             raw = _NAMED[name](cache or Path(pooch.os_cache("ppl-vae")))
         else:
-            raw = (partial(reader, size=picture_size) if reader is read_pictures else reader)(Path(name))
-        if picture_size and digits:
+            raw = (partial(reader, size=image_size) if reader is read_images else reader)(Path(name))
+        if image_size and digits:
             assert isinstance(raw, RawArrays)
-            raw = padded(raw, picture_size)
+            raw = padded(raw, image_size)
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error}); check the path and its permissions") from error
     if dequantise:
@@ -182,7 +182,7 @@ def data_of(name: str) -> type:
     return torch.Tensor if tensors else PackedCounts
 
 
-_OF_TENSORS: tuple[_Reader, ...] = (read_npy, read_npz, read_idx, read_idx_folder, read_pictures)
+_OF_TENSORS: tuple[_Reader, ...] = (read_npy, read_npz, read_idx, read_idx_folder, read_images)
 
 
 def _reader(name: str) -> _Reader:
@@ -190,7 +190,7 @@ def _reader(name: str) -> _Reader:
     if path.is_dir():
         if is_matlab_folder(path):
             return read_matlab
-        return read_idx_folder if is_idx_folder(path) else read_pictures if holds_pictures(path) else read_folder
+        return read_idx_folder if is_idx_folder(path) else read_images if holds_images(path) else read_folder
     plain = plain_name(path)
     if plain.startswith("docword.") and plain.endswith(".txt"):
         return read_uci

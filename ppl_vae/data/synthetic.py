@@ -67,10 +67,10 @@ def gaussians_log_density(points: np.ndarray) -> np.ndarray:
 
 
 def bars() -> RawArrays:
-    r"""Bars and stripes: 4 x 4 binary pictures, flat, in which rows or columns are switched on; always the same ones.
+    r"""Bars and stripes: 4 x 4 binary images, flat, in which rows or columns are switched on; always the same ones.
 
     A fair coin chooses between rows (label 0) and columns (1), and four more say which of them are on (MacKay 2003,
-    chapter 43). Of the 30 pictures the empty and the full one have probability 1/16, the others 1/32, so that the
+    chapter 43). Of the 30 images the empty and the full one have probability 1/16, the others 1/32, so that the
     mean log-likelihood of a model comes to at most :math:`-(\frac18 \log 16 + \frac78 \log 32) = -3.379` nats.
 
     Example:
@@ -80,25 +80,25 @@ def bars() -> RawArrays:
     rng = np.random.default_rng(_SEED)
     columns = rng.integers(2, size=_TRAIN + _TEST)
     on = rng.integers(2, size=(_TRAIN + _TEST, 1, 4)) * np.ones((1, 4, 1))
-    pictures = np.where(columns[:, None, None] == 1, on, on.transpose(0, 2, 1))
-    return _split(pictures.reshape(-1, 16), columns, ("rows", "columns"))
+    images = np.where(columns[:, None, None] == 1, on, on.transpose(0, 2, 1))
+    return _split(images.reshape(-1, 16), columns, ("rows", "columns"))
 
 
 def rectangles() -> RawArrays:
-    r"""Rectangles, 10 x 10 binary pictures of which each pixel is flipped with probability 1/50; always the same ones.
+    r"""Rectangles, 10 x 10 binary images of which each pixel is flipped with probability 1/50; always the same ones.
 
-    All 55 x 55 rectangles are equally probable. By :func:`rectangle_log_density` the test pictures have a mean
+    All 55 x 55 rectangles are equally probable. By :func:`rectangle_log_density` the test images have a mean
     log-probability of -17.71 nats, which is what a perfect model would reach.
     """
     rng = np.random.default_rng(_SEED)
-    pictures = _rectangles()[rng.integers(55 * 55, size=_TRAIN + _TEST)]
-    flipped = pictures != (rng.random(pictures.shape) < FLIP)
+    images = _rectangles()[rng.integers(55 * 55, size=_TRAIN + _TEST)]
+    flipped = images != (rng.random(images.shape) < FLIP)
     return _split(flipped, None, ())
 
 
-def rectangle_log_density(pictures: np.ndarray) -> np.ndarray:
-    """Log-probability of pictures ``(data, 10, 10)`` under the law of :func:`rectangles`, ``(data,)``, in nats."""
-    states, x = _rectangles().reshape(-1, 100).astype(float), pictures.reshape(-1, 100).astype(float)
+def rectangle_log_density(images: np.ndarray) -> np.ndarray:
+    """Log-probability of images ``(data, 10, 10)`` under the law of :func:`rectangles`, ``(data,)``, in nats."""
+    states, x = _rectangles().reshape(-1, 100).astype(float), images.reshape(-1, 100).astype(float)
     wrong = x.sum(1)[:, None] + states.sum(1) - 2 * x @ states.T
     each = wrong * np.log(FLIP) + (100 - wrong) * np.log1p(-FLIP)
     return np.asarray(logsumexp(each, axis=1) - np.log(len(states)))

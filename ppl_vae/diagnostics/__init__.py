@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ppl_vae.diagnostics.comparison import Compared, Comparison, Difference
-from ppl_vae.diagnostics.gap.coordinate_ascent import best_factorised
+from ppl_vae.diagnostics.gap.coordinate_ascent import optimal_mean_field
 from ppl_vae.diagnostics.gap.gap import Gap
-from ppl_vae.diagnostics.gap.gradient_ascent import Ascent, best_member
+from ppl_vae.diagnostics.gap.gradient_ascent import Ascent, optimal_member
 from ppl_vae.diagnostics.gap.ladder import Ladder, ladder
 from ppl_vae.diagnostics.gap.split import SPLITS, SplitMethod, UnknownFamilyError, split_gap
 from ppl_vae.diagnostics.information.information import Information, information
@@ -26,8 +26,8 @@ __all__ = [
     "SplitMethod",
     "Tightness",
     "UnknownFamilyError",
-    "best_factorised",
-    "best_member",
+    "optimal_mean_field",
+    "optimal_member",
     "information",
     "ladder",
     "rate_distortion_curve",

@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.diagnostics.gap.gap import Gap
-from ppl_vae.evidence import Estimate, Measurement
+from ppl_vae.evidence import Estimate, Evidence
 from ppl_vae.evidence.results import difference, finite
 
 __all__ = ["Compared", "Comparison", "Difference"]
@@ -40,7 +40,7 @@ class Compared:
     pair: str
     objective: str
     model: str
-    measurement: Measurement
+    measurement: Evidence
     train: Estimate | None = None
     gap: Gap | None = None
     saturated: float | None = None

@@ -1,4 +1,4 @@
-"""Pictures drawn pixel by pixel: gated masked convolutions, and the distribution they make."""
+"""Images drawn pixel by pixel: gated masked convolutions, and the distribution they make."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn import functional
 
-__all__ = ["Bits", "MaskedConvolution", "Pixels"]
+__all__ = ["AutoregressiveBernoulli", "MaskedConvolution", "GatedPixelCNN"]
 
 
 class MaskedConvolution(nn.Conv2d):
@@ -53,15 +53,15 @@ class Gated(nn.Module):
         return result
 
 
-class Pixels(nn.Module):
+class GatedPixelCNN(nn.Module):
     """Logits of each pixel from those above it and to its left, and from features of the code.
 
     One stack of gated masked convolutions: a pixel sees as far as (size + 1) / 2 + layers (size - 1) / 2 rows up and
-    columns aside, 9 by default, and of the rows just above not what lies far to its right. What the rest of a picture
-    says must come through the code. Channels of a colour picture are drawn together, given the pixels before.
+    columns aside, 9 by default, and of the rows just above not what lies far to its right. What the rest of an image
+    says must come through the code. Channels of a colour image are drawn together, given the pixels before.
 
     Arguments:
-        depth: Channels of a picture.
+        depth: Channels of an image.
         channels: Of the layers, and of the features.
         layers: Gated blocks.
         size: Of their kernels.
@@ -78,7 +78,7 @@ class Pixels(nn.Module):
         """Logits ``(*batch, depth, height, width)``.
 
         Arguments:
-            x: Pictures ``(*batch, depth, height, width)``.
+            x: Images ``(*batch, depth, height, width)``.
             features: ``(*batch, channels, height, width)``; both batches broadcast.
         """
         batch = torch.broadcast_shapes(x.shape[:-3], features.shape[:-3])
@@ -90,8 +90,8 @@ class Pixels(nn.Module):
         return logits.reshape(*batch, *logits.shape[1:])
 
 
-class Bits(TorchDistribution):
-    r"""Binary pictures whose pixels are drawn one after the other.
+class AutoregressiveBernoulli(TorchDistribution):
+    r"""Binary images whose pixels are drawn one after the other.
 
     .. math:: p(x) = \prod_i \mathrm{Bernoulli}\bigl(x_i \mid \mathrm{logit} = g_i(x_{<i})\bigr)
 
@@ -100,18 +100,18 @@ class Bits(TorchDistribution):
     Arguments:
         pixels: The network g.
         features: What it knows of the code, ``(*batch, channels, height, width)``.
-        shape: Of a picture, ``(height, width)`` or ``(depth, height, width)``.
+        shape: Of an image, ``(height, width)`` or ``(depth, height, width)``.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
     support = constraints.boolean
 
-    def __init__(self, pixels: Pixels, features: Tensor, shape: tuple[int, ...]) -> None:
+    def __init__(self, pixels: GatedPixelCNN, features: Tensor, shape: tuple[int, ...]) -> None:
         self.pixels, self.features = pixels, features
         self.deep = shape if len(shape) == 3 else (1, *shape)
         super().__init__(features.shape[:-3], torch.Size(shape), validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Bits:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> AutoregressiveBernoulli:
         new = copy(self)
         new._batch_shape = torch.Size(batch_shape)
         new.features = self.features.expand(*batch_shape, *self.features.shape[-3:])

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ppl_vae.distributions.bits import BitsDistribution
 
-__all__ = ["HiddenBits", "log_partition"]
+__all__ = ["RBMPrior", "log_partition"]
 
 ENUMERATED = 20
 """Most bits whose states are all visited for the normaliser."""
@@ -28,7 +28,7 @@ SWEEPS = 100
 """Rounds of Gibbs sampling that part draws which began at the end of the same chain."""
 
 
-class HiddenBits(BitsDistribution):
+class RBMPrior(BitsDistribution):
     r"""The law of the hidden bits of a restricted Boltzmann machine, its visible ones summed out.
 
     .. math:: p(z) = \frac1c \exp(v^\top z) \prod_i \bigl(1 + \exp(W_i z + u_i)\bigr)
@@ -40,7 +40,7 @@ class HiddenBits(BitsDistribution):
         log_c: The log-normaliser and its standard error; by default :func:`log_partition` gives them.
 
     Example:
-        >>> fn = HiddenBits(torch.zeros(3, 2), torch.zeros(3), torch.zeros(2))
+        >>> fn = RBMPrior(torch.zeros(3, 2), torch.zeros(3), torch.zeros(2))
         >>> fn.log_prob(torch.tensor([0.0, 1.0])).exp()
         tensor(0.2500)
     """

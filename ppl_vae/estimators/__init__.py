@@ -14,11 +14,11 @@ from torch import Tensor
 from ppl_vae.estimators.arm import ARM, DisARM
 from ppl_vae.estimators.arms import ARMS
 from ppl_vae.estimators.base import Code, Estimator
-from ppl_vae.estimators.double_control_variate import Double
+from ppl_vae.estimators.double_control_variate import DoubleCV
 from ppl_vae.estimators.enumeration import Enumerate
 from ppl_vae.estimators.first_order import Auto, FirstOrder
-from ppl_vae.estimators.leave_one_out import LeaveOneOut
-from ppl_vae.estimators.local_expectation import Local, turned
+from ppl_vae.estimators.leave_one_out import ReinforceLOO
+from ppl_vae.estimators.local_expectation import Local, bit_flips
 
 __all__ = [
     "ARM",
@@ -27,18 +27,18 @@ __all__ = [
     "Auto",
     "Code",
     "DisARM",
-    "Double",
+    "DoubleCV",
     "Enumerate",
     "Estimator",
     "FirstOrder",
-    "LeaveOneOut",
+    "ReinforceLOO",
     "Local",
     "estimate",
-    "turned",
+    "bit_flips",
 ]
 
 ESTIMATORS: dict[str, type[Estimator]] = {
-    kind.name: kind for kind in (Auto, Local, DisARM, ARM, ARMS, LeaveOneOut, Double, Enumerate)
+    kind.name: kind for kind in (Auto, Local, DisARM, ARM, ARMS, ReinforceLOO, DoubleCV, Enumerate)
 }
 
 
@@ -52,7 +52,7 @@ def estimate(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor
     logits = logits.detach()
     code = estimator.draw(logits, draws)
     if estimator.needs == "gains":
-        raised = f(turned(code.bits).flatten(0, 1)).reshape(-1, *code.bits.shape[:-1]) - f(code.bits)
+        raised = f(bit_flips(code.bits).flatten(0, 1)).reshape(-1, *code.bits.shape[:-1]) - f(code.bits)
         return estimator.gradient((1 - 2 * code.bits) * raised.movedim(0, -1), code)
     if estimator.needs == "slopes":
         bits = code.bits.requires_grad_()

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from ppl_vae.estimators.base import Code, Estimator
 
-__all__ = ["ARMS", "excluding"]
+__all__ = ["ARMS", "dirichlet_copula"]
 
 
-def excluding(logits: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+def dirichlet_copula(logits: Tensor, draws: int) -> tuple[Tensor, Tensor]:
     r"""Draws of bits that are rarely the same, and the correlation of any two: the Dirichlet copula.
 
     With d uniform on the simplex of so many numbers, :math:`v_i = (1 - d_i)^{n-1}` are uniform and exclude each other:
@@ -51,7 +51,7 @@ class ARMS(Estimator):
     least_draws = 2
 
     def draw(self, logits: Tensor, draws: int) -> Code:
-        bits, noise = excluding(logits, self.rows(draws))
+        bits, noise = dirichlet_copula(logits, self.rows(draws))
         return Code(bits, noise[None], logits)
 
     def gradient(self, f: Tensor, code: Code) -> Tensor:

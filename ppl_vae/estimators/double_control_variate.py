@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from ppl_vae.estimators.base import Code, Estimator
-from ppl_vae.estimators.leave_one_out import LeaveOneOut
+from ppl_vae.estimators.leave_one_out import ReinforceLOO
 
-__all__ = ["Double"]
+__all__ = ["DoubleCV"]
 
 
-class Double(LeaveOneOut):
+class DoubleCV(ReinforceLOO):
     r"""Leave-one-out, with control variates from the slopes of f at the other draws (Titsias and Shi 2022, section 3).
 
     .. math:: \hat g = \frac{1}{S-1} \sum_s \bigl(r_s - \bar r\bigr) (z_s - \mu) + \bar s \odot \mu \odot (1 - \mu),

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from ppl_vae.estimators.base import Code, Estimator
 
-__all__ = ["LeaveOneOut"]
+__all__ = ["ReinforceLOO"]
 
 
-class LeaveOneOut(Estimator):
+class ReinforceLOO(Estimator):
     r"""REINFORCE whose baseline is the mean of the other draws (Kool, van Hoof and Welling 2019).
 
     .. math:: \hat g = \frac{1}{S-1} \sum_s \bigl(f(z_s) - \bar f\bigr) \nabla_\eta \log q_\eta(z_s)

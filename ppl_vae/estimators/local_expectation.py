@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ppl_vae.estimators.arms import excluding
+from ppl_vae.estimators.arms import dirichlet_copula
 from ppl_vae.estimators.base import Code, Estimator
 
-__all__ = ["Local", "turned"]
+__all__ = ["Local", "bit_flips"]
 
 
-def turned(bits: Tensor) -> Tensor:
+def bit_flips(bits: Tensor) -> Tensor:
     """Codes with one bit turned, each bit in turn: ``(rows, *batch, bits)`` to ``(bits, rows, *batch, bits)``.
 
     Example:
-        >>> turned(torch.tensor([[0.0, 1.0]])).tolist()
+        >>> bit_flips(torch.tensor([[0.0, 1.0]])).tolist()
         [[[1.0, 1.0]], [[0.0, 0.0]]]
     """
     size = bits.shape[-1]
@@ -41,7 +41,7 @@ class Local(Estimator):
 
     def draw(self, logits: Tensor, draws: int) -> Code:
         if self.rows(draws) > 1:
-            bits, _ = excluding(logits, draws)
+            bits, _ = dirichlet_copula(logits, draws)
             return Code(bits, bits, logits)
         noise = torch.rand(1, *logits.shape, dtype=logits.dtype, device=logits.device)
         return Code((noise < logits.sigmoid()).to(logits.dtype), noise, logits)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from ppl_vae.evidence.ais import Schedule
-from ppl_vae.evidence.bdmc import Sandwich, sandwich
+from ppl_vae.evidence.bdmc import BDMC, sandwich
 from ppl_vae.evidence.importance import sampled_elbo, sampled_rates
 from ppl_vae.evidence.measure import METHODS, Method, measure, plan, quick_evidence
-from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.evidence.results import Estimate, Evidence
 
 __all__ = [
     "METHODS",
     "Estimate",
-    "Measurement",
+    "Evidence",
     "Method",
-    "Sandwich",
+    "BDMC",
     "Schedule",
     "measure",
     "plan",

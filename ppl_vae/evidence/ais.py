@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ppl_vae.evidence.coordinates import Coordinates
-from ppl_vae.evidence.mcmc import Ends, Point, flip_bits, hamiltonian
+from ppl_vae.evidence.mcmc import ChainState, TemperedDensity, discrete_langevin_step, hmc_step
 from ppl_vae.nn.modes import evaluation_mode, frozen
-from ppl_vae.programs.handlers import Fixed, check_cover, latents, log_prob, run
+from ppl_vae.programs.handlers import SubstituteLatents, check_cover, latents, log_prob, run
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["Annealer", "Schedule"]
+__all__ = ["AIS", "Schedule"]
 
 WARM_UP = 30
 """Moves at the starting distribution in which step sizes find their order of magnitude."""
@@ -44,7 +44,7 @@ class Schedule:
     """
 
     temperatures: int = 500
-    leaps: int = 5
+    leapfrog_steps: int = 5
     start: Literal["guide", "prior"] = "guide"
     pilot: float = 0.25
     through: tuple[float, ...] = ()
@@ -55,9 +55,10 @@ class Schedule:
                 f"annealing starts from 'guide' or 'prior' and tunes at a share of the temperatures, "
                 f"got {self.start!r} and {self.pilot}"
             )
-        if self.temperatures < 1 or self.leaps < 1:
+        if self.temperatures < 1 or self.leapfrog_steps < 1:
             raise ValueError(
-                f"annealing needs at least one temperature and one leap, got {self.temperatures} and {self.leaps}"
+                f"annealing needs at least one temperature and one leapfrog step, got {self.temperatures} and "
+                f"{self.leapfrog_steps}"
             )
         if not all(0 < beta < inf for beta in self.through):
             raise ValueError(f"inverse temperatures are positive numbers, got {list(self.through)}")
@@ -82,7 +83,7 @@ class Schedule:
         return sorted({*self.betas(self.temperatures).tolist(), *self.through})
 
 
-class Annealer:
+class AIS:
     r"""Annealed importance sampling (Neal 2001) between a starting distribution and the posterior of a few data.
 
     Chains move along :math:`f_\beta(z) = q_0(z)^{1 - \beta}\, p(x, z)^{\beta}` while their log-weights gather
@@ -145,7 +146,7 @@ class Annealer:
             there = self._walk(self._begin(chains), steps, progress)
             values = {n: v.expand(chains, *v.shape).contiguous() for n, v in posterior.items()}
             real, bits = self.coordinates.flat(values)
-            back = self._walk(Point(real, bits, self._ends(real, bits)), steps, progress, backwards=True)
+            back = self._walk(ChainState(real, bits, self._ends(real, bits)), steps, progress, backwards=True)
             return there, back
 
     def along(self, chains: int, progress: Progress | None = None) -> dict[float, tuple[Tensor, Tensor]]:
@@ -163,7 +164,7 @@ class Annealer:
             self._walk(self._begin(chains), steps, progress, seen=seen)
         return seen
 
-    def _ends(self, real: Tensor, bits: Tensor) -> Ends:
+    def _ends(self, real: Tensor, bits: Tensor) -> TemperedDensity:
         """Both densities and their gradients at flat latents."""
         with torch.enable_grad():
             at = torch.cat([real, bits.to(real.dtype) if real.shape[-1] else bits], -1).detach().requires_grad_()
@@ -171,7 +172,7 @@ class Annealer:
             values = self.coordinates.values(at[..., :size], at[..., size:])
             change = self.coordinates.log_jacobian(at[..., :size])
             if self.schedule.start == "prior":
-                sites = run(self.model, (self.x,), {}, draws=len(at), handler=Fixed(values))
+                sites = run(self.model, (self.x,), {}, draws=len(at), handler=SubstituteLatents(values))
                 parts = {name: log_prob(site) for name, site in sites.items()}
                 start = reduce(torch.add, (parts[name] for name in latents(sites))) + change
                 joint = reduce(torch.add, parts.values()) + change
@@ -186,29 +187,32 @@ class Annealer:
             ]
         start_slope, joint_slope = (torch.zeros_like(at) if slope is None else slope.nan_to_num(0) for slope in slopes)
         shape = at.shape[:2]
-        return Ends(start.detach().expand(shape), joint.detach().expand(shape), start_slope, joint_slope)
+        return TemperedDensity(start.detach().expand(shape), joint.detach().expand(shape), start_slope, joint_slope)
 
     def _proposal(self, values: Mapping[str, Tensor], draws: int) -> Tensor:
         if self.fixed is None:
             return reduce(
-                torch.add, map(log_prob, run(self.guide, (self.x,), {}, draws=draws, handler=Fixed(values)).values())
+                torch.add,
+                map(log_prob, run(self.guide, (self.x,), {}, draws=draws, handler=SubstituteLatents(values)).values()),
             )
         return reduce(torch.add, (log_prob(site | {"value": values[name]}) for name, site in self.fixed.items()))
 
-    def _begin(self, chains: int) -> Point:
+    def _begin(self, chains: int) -> ChainState:
         program = self.guide if self.schedule.start == "guide" else self.model
         with torch.no_grad():
             sites = latents(run(program, (self.x,), {}, draws=chains))
         real, bits = self.coordinates.flat({name: site["value"] for name, site in sites.items()})
-        return Point(real, bits, self._ends(real, bits))
+        return ChainState(real, bits, self._ends(real, bits))
 
-    def _move(self, point: Point, beta: float, steps: Mapping[str, Tensor]) -> tuple[Point, dict[str, Tensor]]:
+    def _move(
+        self, point: ChainState, beta: float, steps: Mapping[str, Tensor]
+    ) -> tuple[ChainState, dict[str, Tensor]]:
         chances = {}
         if self.coordinates.width:
-            point, chances["bits"] = flip_bits(point, beta, steps["bits"], self._ends)
+            point, chances["bits"] = discrete_langevin_step(point, beta, steps["bits"], self._ends)
         if self.coordinates.dimensions:
-            point, chances["real"] = hamiltonian(
-                point, beta, steps["real"], self.scale, self._ends, self.schedule.leaps
+            point, chances["real"] = hmc_step(
+                point, beta, steps["real"], self.scale, self._ends, self.schedule.leapfrog_steps
             )
         return point, chances
 
@@ -235,7 +239,7 @@ class Annealer:
 
     def _walk(
         self,
-        point: Point,
+        point: ChainState,
         steps: list[dict[str, Tensor]],
         progress: Progress | None,
         backwards: bool = False,

@@ -11,21 +11,21 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ppl_vae.evidence.ais import Annealer, Schedule
+from ppl_vae.evidence.ais import AIS, Schedule
 from ppl_vae.evidence.figures import bars_of_counts
 from ppl_vae.evidence.importance import log_mean_exp
 from ppl_vae.evidence.measure import CHAINS
 from ppl_vae.evidence.results import Estimate, finite
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.programs.types import Program
 
-__all__ = ["Sandwich", "sandwich", "sandwich_cells"]
+__all__ = ["BDMC", "sandwich", "sandwich_cells"]
 
 
 @dataclass(frozen=True)
-class Sandwich:
+class BDMC:
     """Two bounds of the evidence of simulated data, which in expectation hold the truth between them.
 
     Arguments:
@@ -94,9 +94,9 @@ def sandwich(
     draws: int = 16,
     schedule: Schedule | None = None,
     drawn_with: Mapping[str, Tensor] | None = None,
-    done: MutableMapping[int, Sandwich] | None = None,
+    done: MutableMapping[int, BDMC] | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Sandwich:
+) -> BDMC:
     r"""Bidirectional Monte Carlo (Grosse, Ghahramani and Adams 2015) on data drawn from the model.
 
     A simulated datum comes with an exact draw from its posterior: the latents it was made from. Annealing from there
@@ -116,7 +116,7 @@ def sandwich(
         progress: Called with the number of cells done since the last call.
 
     Returns:
-        A :class:`Sandwich`, in nats per datum.
+        A :class:`BDMC`, in nats per datum.
 
     Raises:
         ValueError: If there are no data, or a latent is neither continuous nor a bit.
@@ -138,18 +138,18 @@ def sandwich(
         if start in done:
             tick(sandwich_cells(part, draws, schedule))
         else:
-            with kept_random_state(seed + start), evaluating(model, guide):
+            with fork_random_state(seed + start), evaluating(model, guide):
                 if drawn_with is None:
                     posterior, data = simulate(model, part)
                 else:
                     posterior = {name: value[start : start + block] for name, value in drawn_with.items()}
                     data = part
-                there, back = Annealer(model, guide, data, schedule).both(posterior, draws, tick)
+                there, back = AIS(model, guide, data, schedule).both(posterior, draws, tick)
                 method = f"annealing, {schedule.temperatures} temperatures, {draws} chains"
                 low, low_se = log_mean_exp(there)
                 high, high_se = log_mean_exp(-back)
-                done[start] = Sandwich(
+                done[start] = BDMC(
                     Estimate(low, method, "lower", draws, low_se), Estimate(-high, method, "upper", draws, high_se)
                 )
         parts.append(done[start])
-    return Sandwich(Estimate.join([part.lower for part in parts]), Estimate.join([part.upper for part in parts]))
+    return BDMC(Estimate.join([part.lower for part in parts]), Estimate.join([part.upper for part in parts]))

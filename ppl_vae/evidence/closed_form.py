@@ -14,11 +14,11 @@ from torch.distributions import MultivariateNormal, Normal
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.coordinates import Coordinates
-from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.nn.modes import frozen
 from ppl_vae.programs.handlers import check_cover, latents, run
 from ppl_vae.programs.log_weight import log_joint
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program
 
@@ -36,7 +36,7 @@ class NotGaussianError(ValueError):
     """A joint density is not quadratic in the latents for some of the data."""
 
 
-def gaussian(model: Program, guide: Program, x: Any) -> Measurement | Tensor:
+def gaussian(model: Program, guide: Program, x: Any) -> Evidence | Tensor:
     r"""Exact evidence of each datum of a model whose joint density is Gaussian in the latents.
 
     With the mode :math:`z^*` of the posterior and its precision :math:`\Lambda = -\nabla^2 \log p(x, z)`,
@@ -77,7 +77,7 @@ def gaussian(model: Program, guide: Program, x: Any) -> Measurement | Tensor:
     spread = (precision * covariance).sum((-2, -1)) - size
     determinant = 2 * half + torch.linalg.slogdet(covariance).logabsdet
     gap = 0.5 * (away + spread - determinant)
-    return Measurement(
+    return Evidence(
         Estimate(evidence - gap, METHOD, "exact"),
         Estimate(evidence, METHOD, "exact"),
         Estimate(gap, METHOD, "exact"),
@@ -106,7 +106,7 @@ def is_gaussian(model: Program, x: Any) -> str | None:
 def _doubled(model: Program, x: Any) -> Iterator[tuple[Program, Any]]:
     """Model and data in double precision, where they and the device allow it.
 
-    The density of a picture may be 1e5 nats, where single precision hides that a network is not quite linear.
+    The density of an image may be 1e5 nats, where single precision hides that a network is not quite linear.
     """
     kept, found = torch.get_default_dtype(), (model, x)
     try:
@@ -115,7 +115,7 @@ def _doubled(model: Program, x: Any) -> Iterator[tuple[Program, Any]]:
             twice = copy.deepcopy(model).double() if isinstance(model, torch.nn.Module) else model
             data = x.double() if x.is_floating_point() else x
             try:
-                with kept_random_state():
+                with fork_random_state():
                     run(twice, (data[:1],), {}, draws=1)
                 found = twice, data
             except RuntimeError:  # it brings single precision of its own
@@ -128,7 +128,7 @@ def _doubled(model: Program, x: Any) -> Iterator[tuple[Program, Any]]:
 def _off(model: Program, x: Any, mode: Tensor, factor: Tensor, high: Tensor, draws: int) -> bool:
     """Whether the quadratic through the mode mispredicts the density of draws from prior and posterior, near or far."""
     coordinates = Coordinates(model, x)
-    with kept_random_state(0), torch.no_grad():
+    with fork_random_state(0), torch.no_grad():
         prior = coordinates.prior_draws(model, x, draws)[:, None].expand(-1, len(x), -1)
         near = torch.linalg.solve_triangular(
             factor.mT, torch.randn_like(mode[None].expand(draws, -1, -1))[..., None], upper=True
@@ -149,7 +149,7 @@ def _score(coordinates: Coordinates, model: Program, x: Any, real: Tensor) -> Te
 def _posterior(model: Program, x: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Mode ``(data, m)``, precision ``(data, m, m)`` and log p(x, mode), ``(data,)``, by two exact Newton steps."""
     coordinates = Coordinates(model, x)
-    with kept_random_state(0):
+    with fork_random_state(0):
         start = coordinates.prior_draws(model, x, 2)[:1]
     precise = torch.float32 if start.device.type == "mps" else torch.float64
     point = torch.zeros_like(start)[:, None].expand(1, len(x), -1).contiguous()
@@ -176,7 +176,7 @@ def _moments(model: Program, guide: Program, x: Any, dtype: torch.dtype) -> tupl
     """Mean ``(data, m)`` and covariance ``(data, m, m)`` of a Gaussian guide, sites as in the model; else None."""
     if not all(site.independent for site in guide_sites(guide, (x[:2],))):
         return None
-    with kept_random_state(), torch.no_grad():
+    with fork_random_state(), torch.no_grad():
         drawn = latents(run(guide, (x,), {}, draws=1))
         check_cover(run(model, (x[:1],), {}, draws=1), drawn)
     means, blocks = [], []

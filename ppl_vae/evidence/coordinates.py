@@ -14,8 +14,8 @@ from torch.distributions.transforms import Transform
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution
-from ppl_vae.programs.handlers import Fixed, latents, log_prob, run
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
 __all__ = ["Coordinates", "one_prior"]
@@ -48,7 +48,7 @@ class Coordinates:
     """
 
     def __init__(self, model: Program, x: Any) -> None:
-        with kept_random_state(), torch.no_grad():
+        with fork_random_state(), torch.no_grad():
             sites = latents(run(model, (x[:1],), {}, draws=1))
             others = latents(run(model, (x[:4],), {}, draws=3))
         self.real: list[_Part] = []
@@ -140,9 +140,9 @@ def _to_real_numbers(fn: Any, value: Tensor) -> Transform | None:
 
 def one_prior(model: Program, x: Any) -> bool:
     """Whether the same latents have the same prior density for all of a few data."""
-    with kept_random_state(), torch.no_grad():
+    with fork_random_state(), torch.no_grad():
         first = {name: site["value"][:, :1] for name, site in latents(run(model, (x,), {}, draws=1)).items()}
         shared = {name: value.expand(-1, len(x), *value.shape[2:]).clone() for name, value in first.items()}
-        found = latents(run(model, (x,), {}, draws=1, handler=Fixed(shared)))
+        found = latents(run(model, (x,), {}, draws=1, handler=SubstituteLatents(shared)))
     densities = torch.stack([log_prob(site)[0] for site in found.values()])
     return torch.allclose(densities, densities[:, :1].expand_as(densities), rtol=1e-4, atol=1e-4, equal_nan=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.evidence.products import Products
-from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.programs.handlers import check_cover, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.sites import GuideSite
@@ -32,7 +32,7 @@ def enumerate_states(
     x: Any,
     sites: list[GuideSite],
     progress: Progress | None = None,
-) -> Measurement | Tensor:
+) -> Evidence | Tensor:
     r"""Evidence and bound of each datum by sums over all states, a block of states at a time.
 
     Arguments:
@@ -54,7 +54,7 @@ def enumerate_states(
     if guide is None:
         return evidence
     method = f"enumeration of {states.count} states"
-    return Measurement(
+    return Evidence(
         Estimate(bound, method, "exact"),
         Estimate(evidence, method, "exact"),
         Estimate(evidence - bound, method, "exact"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.evidence.psis import k_hat, smoothed
-from ppl_vae.evidence.results import Bound, Estimate, Measurement
+from ppl_vae.evidence.results import Bound, Estimate, Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import in_blocks
 from ppl_vae.programs.types import Program, Progress
@@ -20,9 +20,9 @@ __all__ = ["annealed", "from_log_weights", "importance", "log_mean_exp", "log_we
 
 def importance(
     model: Program, guide: Program, x: Any, draws: int, progress: Progress | None = None, *, smooth: bool = False
-) -> Measurement:
+) -> Evidence:
     """ELBO and importance-weighted evidence of each datum from so many independent draws, Pareto-smoothed if wished."""
-    return Measurement.join(
+    return Evidence.join(
         [from_log_weights(w, distinct, smooth=smooth) for w, distinct in log_weights(model, guide, x, draws, progress)]
     )
 
@@ -78,7 +78,7 @@ def log_weights(
         yield together, distinct
 
 
-def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False) -> Measurement:
+def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False) -> Evidence:
     """ELBO, importance-weighted evidence and gap from log-weights.
 
     Standard errors are those of the mean over draws, for the evidence and the gap by the delta method. Weights that
@@ -103,7 +103,7 @@ def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False)
     if smooth:
         evidence = smoothed(weights).logsumexp(0) - log(draws)
         method, bound = f"Pareto-smoothed importance, {draws} draws", "approximate"
-    return Measurement(
+    return Evidence(
         Estimate(elbo, f"{draws} draws", "unbiased", draws, errors[0]),
         Estimate(evidence, method, bound, draws, errors[1], shape),
         Estimate(evidence - elbo, method, bound, draws, errors[2]),
@@ -118,13 +118,13 @@ def log_mean_exp(weights: Tensor) -> tuple[Tensor, Tensor]:
     return high + mean.log(), ratio.std(0) / mean / len(weights) ** 0.5
 
 
-def annealed(weights: Tensor, elbo: Estimate, temperatures: int) -> Measurement:
+def annealed(weights: Tensor, elbo: Estimate, temperatures: int) -> Evidence:
     """Evidence and gap from the log-weights of annealed chains, ``(chains, data)``, beside a bound."""
     chains, (evidence, se) = len(weights), log_mean_exp(weights)
     method = f"annealing, {temperatures} temperatures, {chains} chains"
     assert elbo.pointwise_se is not None
     both = (se.square() + elbo.pointwise_se.square()).sqrt()
-    return Measurement(
+    return Evidence(
         elbo,
         Estimate(evidence, method, "lower", chains, se),
         Estimate(evidence - elbo.pointwise, method, "lower", chains, both),

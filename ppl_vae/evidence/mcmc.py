@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Ends", "Point", "flip_bits", "hamiltonian"]
+__all__ = ["TemperedDensity", "ChainState", "discrete_langevin_step", "hmc_step"]
 
 
 @dataclass(frozen=True)
-class Ends:
+class TemperedDensity:
     """The log-densities at both ends of an annealing path and their slopes, at one point.
 
     Arguments:
@@ -37,9 +37,9 @@ class Ends:
     def slope(self, beta: float) -> Tensor:
         return (1 - beta) * self.start_slope + beta * self.joint_slope
 
-    def where(self, accept: Tensor, other: Ends) -> Ends:
+    def where(self, accept: Tensor, other: TemperedDensity) -> TemperedDensity:
         """The other's where accepted, these elsewhere."""
-        return Ends(
+        return TemperedDensity(
             torch.where(accept, other.start, self.start),
             torch.where(accept, other.joint, self.joint),
             torch.where(accept[..., None], other.start_slope, self.start_slope),
@@ -48,7 +48,7 @@ class Ends:
 
 
 @dataclass(frozen=True)
-class Point:
+class ChainState:
     """Where chains are: flat latents and what is known there.
 
     Arguments:
@@ -59,15 +59,15 @@ class Point:
 
     real: Tensor
     bits: Tensor
-    ends: Ends
+    ends: TemperedDensity
 
 
-Evaluate = Callable[[Tensor, Tensor], Ends]
+Evaluate = Callable[[Tensor, Tensor], TemperedDensity]
 
 
-def hamiltonian(
-    point: Point, beta: float, step: Tensor, scale: Tensor, evaluate: Evaluate, leaps: int
-) -> tuple[Point, Tensor]:
+def hmc_step(
+    point: ChainState, beta: float, step: Tensor, scale: Tensor, evaluate: Evaluate, leapfrog_steps: int
+) -> tuple[ChainState, Tensor]:
     """One Hamiltonian move of the real numbers (Neal 2011, section 5.2), bits fixed.
 
     Arguments:
@@ -76,7 +76,7 @@ def hamiltonian(
         step: Size of a leap for each datum, ``(data,)``, in units of the scale.
         scale: Spread of each number, ``(data, dimensions)``: the mass is its inverse square.
         evaluate: Both ends at new latents.
-        leaps: Leapfrog steps.
+        leapfrog_steps: Leapfrog steps.
 
     Returns:
         The new point, and the probability of acceptance of each chain, ``(chains, data)``.
@@ -86,7 +86,7 @@ def hamiltonian(
     momentum = torch.randn_like(point.real)
     before = point.ends.value(beta) - momentum.square().sum(-1) / 2
     real, ends = point.real, point.ends
-    for _ in range(leaps):
+    for _ in range(leapfrog_steps):
         momentum = momentum + length / 2 * ends.slope(beta)[..., :size]
         real = real + length * momentum
         ends = evaluate(real, point.bits)
@@ -98,7 +98,9 @@ def hamiltonian(
     return replace(point, real=moved, ends=point.ends.where(accept, ends)), chance
 
 
-def flip_bits(point: Point, beta: float, step: Tensor, evaluate: Evaluate) -> tuple[Point, Tensor]:
+def discrete_langevin_step(
+    point: ChainState, beta: float, step: Tensor, evaluate: Evaluate
+) -> tuple[ChainState, Tensor]:
     r"""One move that may flip many bits at once, each by the slope of the density there, real numbers fixed.
 
     Bit j flips with probability :math:`\mathrm{sigmoid}\bigl(\tfrac12 g_j (1 - 2 z_j) - \tfrac1{2a}\bigr)`, g the
@@ -116,7 +118,7 @@ def flip_bits(point: Point, beta: float, step: Tensor, evaluate: Evaluate) -> tu
     """
     size = point.real.shape[-1]
 
-    def tendency(bits: Tensor, ends: Ends) -> Tensor:
+    def tendency(bits: Tensor, ends: TemperedDensity) -> Tensor:
         return ends.slope(beta)[..., size:] * (0.5 - bits) - 0.5 / step[:, None]
 
     forward = tendency(point.bits, point.ends)

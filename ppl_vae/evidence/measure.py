@@ -13,18 +13,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.distributions.exponential_family import base
-from ppl_vae.evidence.ais import Annealer, Schedule
+from ppl_vae.evidence.ais import AIS, Schedule
 from ppl_vae.evidence.closed_form import NotGaussianError, gaussian, is_gaussian
 from ppl_vae.evidence.coordinates import Coordinates, one_prior
 from ppl_vae.evidence.enumeration import enumerate_states
 from ppl_vae.evidence.importance import annealed, from_log_weights, importance, log_weights
 from ppl_vae.evidence.quadrature import NODES, quadrature
-from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, guide_sites
 from ppl_vae.programs.states import obstacle
 from ppl_vae.programs.types import Program, Progress
@@ -153,7 +153,7 @@ def _too_dear(model: Program, x: Any, sites: list[GuideSite]) -> str | None:
     if reason is None:
         nodes = 2 ** (18 if Coordinates(model, x).dimensions == 2 else 14)
         cells = x.vocabulary + len(x) if isinstance(x, PackedCounts) else len(x) * x[0].numel()
-        with FlopCounterMode(display=False) as counter, evaluating(model), kept_random_state():
+        with FlopCounterMode(display=False) as counter, evaluating(model), fork_random_state():
             run(model, (x[:1],), {}, draws=1)
         cells += counter.get_total_flops() // 2  # what a network takes at every node
         if nodes * cells > AFFORDABLE:
@@ -180,9 +180,9 @@ def measure(
     method: Method = "auto",
     most_bits: int = 16,
     schedule: Schedule | None = None,
-    done: MutableMapping[int, Measurement] | None = None,
+    done: MutableMapping[int, Evidence] | None = None,
     progress: Progress | None = None,
-) -> Measurement:
+) -> Evidence:
     r"""ELBO, evidence and gap of each datum, all from the log-weights of the pair.
 
     With :math:`w(z) = \log p(x, z) - \log q(z \mid x)`, the methods are
@@ -212,7 +212,7 @@ def measure(
         progress: Called with the number of cells done since the last call; :func:`plan` knows their total.
 
     Returns:
-        A :class:`Measurement`, in nats per datum.
+        A :class:`Evidence`, in nats per datum.
 
     Raises:
         ValueError: If the method asked for is impossible, naming the site; or if there are no data.
@@ -234,7 +234,7 @@ def measure(
                 tick(found.cells * len(part) // len(x))
             else:
                 # A block's draws do not depend on whether those before it were made in this very call.
-                with kept_random_state(seed + start):
+                with fork_random_state(seed + start):
                     if found.method == "enumeration":
                         exact = enumerate_states(model, guide if whole else None, part, found.sites, tick)
                         done[start] = _complete(exact, model, guide, part, draws, found)
@@ -246,14 +246,14 @@ def measure(
                             quadrature(model, part, progress=tick), model, guide, part, draws, found
                         )
                     elif found.method == "annealing":
-                        weights = Annealer(model, guide, part, schedule).forward(draws, tick)
+                        weights = AIS(model, guide, part, schedule).forward(draws, tick)
                         bound = _sampled_bound(model, guide, part, draws)
                         done[start] = annealed(weights, bound, schedule.temperatures)
                     else:
                         smooth = found.method == "psis"
                         done[start] = importance(model, guide, part, draws, tick, smooth=smooth)
             parts.append(done[start])
-        joined = replace(Measurement.join(parts), why=found.why)
+        joined = replace(Evidence.join(parts), why=found.why)
         if joined.constant and found.method in ("importance", "psis"):
             joined = joined.settled(_constant_elsewhere(model, guide, x, joined.elbo.pointwise))
         return joined.normalised(_normaliser_error(model, x))
@@ -261,12 +261,12 @@ def measure(
 
 def _normaliser_error(model: Program, x: Any) -> float:
     """Standard error of log p(z) where its normaliser is an estimate, the same for all data."""
-    with kept_random_state():
+    with fork_random_state():
         drawn = latents(run(model, (x[:1],), {}, draws=1)).values()
     return hypot(*(getattr(base(site["fn"]), "log_prob_se", 0.0) for site in drawn))
 
 
-def _closed_form(model: Program, guide: Program, x: Any, draws: int, how: Plan, asked: Method) -> Measurement:
+def _closed_form(model: Program, guide: Program, x: Any, draws: int, how: Plan, asked: Method) -> Evidence:
     """Closed forms of a block of data, for some of which the density may turn out to be no quadratic."""
     try:
         return _complete(gaussian(model, guide, x), model, guide, x, draws, how)
@@ -312,10 +312,10 @@ def _sampled_bound(model: Program, guide: Program, x: Any, draws: int) -> Estima
 
 
 def _complete(
-    exact: Measurement | Estimate | Tensor, model: Program, guide: Program, x: Any, draws: int, how: Plan
-) -> Measurement:
+    exact: Evidence | Estimate | Tensor, model: Program, guide: Program, x: Any, draws: int, how: Plan
+) -> Evidence:
     """Exact evidence, and beside it a bound from draws where it is not exact too."""
-    if isinstance(exact, Measurement):
+    if isinstance(exact, Evidence):
         return exact
     if not isinstance(exact, Estimate):
         states = f" of {prod(site.states for site in how.sites)} states" if how.method == "enumeration" else ""
@@ -328,4 +328,4 @@ def _complete(
         elbo.draws,
         elbo.pointwise_se,
     )
-    return Measurement(elbo, exact, gap)
+    return Evidence(elbo, exact, gap)

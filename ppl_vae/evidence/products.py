@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.multinomial import PackedMultinomial
-from ppl_vae.programs.handlers import Fixed, Sites, run
+from ppl_vae.programs.handlers import Sites, SubstituteLatents, run
 from ppl_vae.programs.types import Program
 
 __all__ = ["Products"]
@@ -60,7 +60,7 @@ class Products:
             self.parameters = torch.cat([v, b[:, None].to(v.dtype)], 1)
 
     def _run(self, program: Program, codes: Mapping[str, Tensor]) -> Sites:
-        return run(program, (self.x,), {}, draws=len(next(iter(codes.values()))), handler=Fixed(codes))
+        return run(program, (self.x,), {}, draws=len(next(iter(codes.values()))), handler=SubstituteLatents(codes))
 
     def add(self, codes: Mapping[str, Tensor]) -> None:
         """Adds a block of codes to the sums.

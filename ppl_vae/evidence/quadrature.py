@@ -14,7 +14,7 @@ from ppl_vae.evidence.coordinates import Coordinates, one_prior
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.programs.handlers import shares_codes
 from ppl_vae.programs.log_weight import log_joint
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["quadrature"]
@@ -56,7 +56,7 @@ def quadrature(model: Program, x: Any, *, tolerance: float = 1e-4, progress: Pro
         raise ValueError(f"quadrature takes latents of one or two continuous dimensions, but they have {found}")
     if not one_prior(model, x[:16]):
         raise ValueError("quadrature needs one prior for all data, but p(z) differs between them")
-    with kept_random_state(0):
+    with fork_random_state(0):
         prior = coordinates.prior_draws(model, x, 2**12)
         shared = len(x) > 1 and _shares(coordinates, model, x[:3], prior)
     centre, reach = prior.mean(0), SPREADS * prior.std(0)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ppl_vae.evidence.figures import bars_of_counts, folded
 from ppl_vae.evidence.psis import k_hat_limit
 
-__all__ = ["Bound", "Estimate", "Measurement", "difference", "finite"]
+__all__ = ["Bound", "Estimate", "Evidence", "difference", "finite"]
 
 Bound = Literal["exact", "unbiased", "approximate", "lower", "upper", "between"]
 """``"between"``: off in either direction, as what lies between two lower bounds is."""
@@ -175,7 +175,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Evidence:
     """Bound, evidence and gap of one set of data.
 
     Arguments:
@@ -246,19 +246,19 @@ class Measurement:
         shape = self.evidence.k_hat
         return shape is not None and bool(shape.isneginf().all())
 
-    def settled(self, everywhere: bool) -> Measurement:
+    def settled(self, everywhere: bool) -> Evidence:
         """What constant weights are worth: exact if they are the same everywhere, else a bound like any other."""
         if everywhere:
             words = "constant importance weights: the guide is the posterior"
             exact = Estimate(self.elbo.pointwise, words, "exact")
-            return Measurement(exact, exact, Estimate(torch.zeros_like(exact.pointwise), words, "exact"), self.why)
+            return Evidence(exact, exact, Estimate(torch.zeros_like(exact.pointwise), words, "exact"), self.why)
         note = (
             "the log-weights are constant where the guide draws, but not elsewhere: the guide leaves out a part of the "
             "posterior, and the evidence is higher than this"
         )
         return replace(self, evidence=replace(self.evidence, notes=(*self.evidence.notes, note)))
 
-    def normalised(self, error: float) -> Measurement:
+    def normalised(self, error: float) -> Evidence:
         """The same of a model whose log-normaliser has this standard error: bound and evidence have it together."""
         if not error:
             return self
@@ -285,7 +285,7 @@ class Measurement:
         return found
 
     @classmethod
-    def join(cls, parts: list[Measurement]) -> Measurement:
+    def join(cls, parts: list[Evidence]) -> Evidence:
         """The measurement of all data from those of consecutive blocks."""
         elbo, evidence, gap = (
             Estimate.join([getattr(part, name) for part in parts]) for name in ("elbo", "evidence", "gap")

@@ -1,4 +1,4 @@
-"""Convolutional networks of pictures of any size: an encoder for guides and its mirror image for models."""
+"""Convolutional networks of images of any size: an encoder for guides and its mirror image for models."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ppl_vae.data.images import picture
+from ppl_vae.data.images import image_shape
 
-__all__ = ["ConvolutionalEncoder", "Features", "Residual", "Upwards"]
+__all__ = ["ConvolutionalEncoder", "ConvDecoderBody", "ConvResidualBlock", "ConvDecoderHead"]
 
 LAYERS = 3
 
 
 def _sizes(side: int) -> list[int]:
-    """The side of a picture before the first layer and after each: halved, rounded up."""
+    """The side of an image before the first layer and after each: halved, rounded up."""
     sizes = [side]
     for _ in range(LAYERS):
         sizes.append((sizes[-1] + 1) // 2)
@@ -27,7 +27,7 @@ def _widths(channels: int) -> list[int]:
     return [channels, 2 * channels, 4 * channels]
 
 
-class Residual(nn.Module):
+class ConvResidualBlock(nn.Module):
     r"""A residual block, :math:`h + \mathrm{conv}(\mathrm{relu}(\mathrm{conv}(\mathrm{relu}(h))))` (He et al. 2016b).
 
     Without normalisation over a batch, which would tie data to each other; the block is the identity until trained.
@@ -46,7 +46,7 @@ class Residual(nn.Module):
 
 
 class ConvolutionalEncoder(nn.Module):
-    """Three convolutions that halve a picture, residual blocks, and an affine map (Berger and Sebag 2020, B.1).
+    """Three convolutions that halve an image, residual blocks, and an affine map (Berger and Sebag 2020, B.1).
 
     Arguments:
         x: An example of the data.
@@ -58,17 +58,17 @@ class ConvolutionalEncoder(nn.Module):
         ``(batch, *shape)`` to ``(batch, outputs)``.
 
     Raises:
-        ValueError: If the data are no pictures.
+        ValueError: If the data are no images.
     """
 
     def __init__(self, x: Any, outputs: int, channels: int = 16, blocks: int = 4) -> None:
         super().__init__()
-        self.shape = picture(x.shape[1:] if isinstance(x, Tensor) else ())
+        self.shape = image_shape(x.shape[1:] if isinstance(x, Tensor) else ())
         depths = [self.shape[0], *_widths(channels)]
         self.layers = nn.Sequential()
         for inputs, units in zip(depths, depths[1:], strict=False):
             self.layers.extend([nn.Conv2d(inputs, units, 3, stride=2, padding=1), nn.ReLU()])
-        self.layers.extend([Residual(depths[-1]) for _ in range(blocks)])
+        self.layers.extend([ConvResidualBlock(depths[-1]) for _ in range(blocks)])
         self.last = nn.Linear(depths[-1] * prod(_sizes(side)[-1] for side in self.shape[1:]), outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,8 +77,8 @@ class ConvolutionalEncoder(nn.Module):
         return result
 
 
-class Features(nn.Module):
-    """An affine map of codes onto a small picture of many channels, and residual blocks: a decoder's first half.
+class ConvDecoderBody(nn.Module):
+    """An affine map of codes onto a small image of many channels, and residual blocks: a decoder's first half.
 
     Arguments:
         latents: Numbers of a code.
@@ -92,23 +92,23 @@ class Features(nn.Module):
 
     def __init__(self, latents: int, shape: Sequence[int], channels: int, blocks: int) -> None:
         super().__init__()
-        _, height, width = picture(shape)
+        _, height, width = image_shape(shape)
         self.small = (4 * channels, _sizes(height)[-1], _sizes(width)[-1])
         self.outputs = prod(self.small)
         self.first = nn.Linear(latents, self.outputs)
-        self.blocks = nn.Sequential(*(Residual(4 * channels) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(ConvResidualBlock(4 * channels) for _ in range(blocks)))
 
     def forward(self, z: Tensor) -> Tensor:
         h: Tensor = self.blocks(self.first(z).reshape(-1, *self.small))
         return h.relu().reshape(*z.shape[:-1], self.outputs)
 
 
-class Upwards(nn.Module):
-    """Three transposed convolutions that double a picture up to the shape of a datum: a decoder's second half.
+class ConvDecoderHead(nn.Module):
+    """Three transposed convolutions that double an image up to the shape of a datum: a decoder's second half.
 
     Arguments:
         shape: Of a datum.
-        channels: As of :class:`Features`.
+        channels: As of :class:`ConvDecoderBody`.
 
     Shapes:
         ``(..., features)`` to ``(..., *shape)``.
@@ -117,7 +117,7 @@ class Upwards(nn.Module):
     def __init__(self, shape: Sequence[int], channels: int) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        depth, *sides = picture(shape)
+        depth, *sides = image_shape(shape)
         sizes = [_sizes(side) for side in sides]
         self.small = (4 * channels, *(each[-1] for each in sizes))
         depths = [*reversed(_widths(channels)), depth]

@@ -1,4 +1,4 @@
-"""Generator and discriminator of a convolutional GAN (Radford, Metz and Chintala 2016), for pictures of even sides."""
+"""Generator and discriminator of a convolutional GAN (Radford, Metz and Chintala 2016), for images of even sides."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ppl_vae.data.images import picture
+from ppl_vae.data.images import image_shape
 
-__all__ = ["Downwards", "FrozenBatchNorm", "Generator", "encoder"]
+__all__ = ["Discriminator", "FrozenBatchNorm", "Generator", "encoder"]
 
 SMALL = 4
-"""The side down to which pictures are halved."""
+"""The side down to which images are halved."""
 
 SLOPE = 0.2
 """Of the leaky rectifier (Radford, Metz and Chintala 2016, section 3)."""
@@ -35,24 +35,24 @@ class FrozenBatchNorm(nn.BatchNorm2d):
 
 
 class Generator(nn.Module):
-    """Codes to pictures: an affine map onto a small picture, and transposed convolutions that double it.
+    """Codes to images: an affine map onto a small image, and transposed convolutions that double it.
 
     Between them batch normalisation and ReLU; a hyperbolic tangent at the end. The layers are named and shaped as in
-    the tutorial of DCGAN in PyTorch (Inkawhich 2017), whose generators of 64 x 64 pictures fit.
+    the tutorial of DCGAN in PyTorch (Inkawhich 2017), whose generators of 64 x 64 images fit.
 
     Arguments:
         latents: Numbers of a code.
-        shape: Of a picture, ``(height, width)`` or ``(channels, height, width)``; its sides are even, and are halved
+        shape: Of an image, ``(height, width)`` or ``(channels, height, width)``; its sides are even, and are halved
             down to 4 or an odd number.
         channels: Of the last hidden layer; each one before has twice as many.
-        frozen: Whether the statistics of batch normalisation are those it was given, so that no picture depends on
+        frozen: Whether the statistics of batch normalisation are those it was given, so that no image depends on
             the others of its batch.
 
     Shapes:
         ``(..., latents)`` to ``(..., *shape)``, with values in (-1, 1).
 
     Raises:
-        ValueError: If the shape is that of no picture, or a side is odd or below 8.
+        ValueError: If the shape is that of no image, or a side is odd or below 8.
     """
 
     def __init__(self, latents: int, shape: Sequence[int], channels: int = 64, *, frozen: bool = False) -> None:
@@ -60,14 +60,14 @@ class Generator(nn.Module):
         self.latents, self.shape = latents, tuple(shape)
         if latents < 1 or channels < 1:
             raise ValueError(f"latents and channels must be at least 1, got latents={latents}, channels={channels}")
-        depth, height, width = picture(shape)
+        depth, height, width = image_shape(shape)
         count = 0
         while all(side % 2 == 0 and side > SMALL for side in (height >> count, width >> count)):
             count += 1
         if not count:
             raise ValueError(
-                f"a generator doubles a small picture, and so makes even sides of at least 8, not {height} x {width}; "
-                "bring the pictures to 32 or 64 (--picture-size does it for folders, MNIST and IDX files)"
+                f"a generator doubles a small image, and so makes even sides of at least 8, not {height} x {width}; "
+                "bring the images to 32 or 64 (--image-size does it for folders, MNIST and IDX files)"
             )
         widths = [channels * 2**layer for layer in reversed(range(count))]
         norm = FrozenBatchNorm if frozen else nn.BatchNorm2d
@@ -80,30 +80,30 @@ class Generator(nn.Module):
         self.apply(_initialised)
 
     def forward(self, z: Tensor) -> Tensor:
-        pictures: Tensor = self.main(z.reshape(-1, self.latents, 1, 1))
-        return pictures.reshape(*z.shape[:-1], *self.shape)
+        images: Tensor = self.main(z.reshape(-1, self.latents, 1, 1))
+        return images.reshape(*z.shape[:-1], *self.shape)
 
 
-class Downwards(nn.Module):
-    """Pictures to numbers: convolutions that halve a picture down to 4 x 4, leaky rectifiers, and an affine map.
+class Discriminator(nn.Module):
+    """Images to numbers: convolutions that halve an image down to 4 x 4, leaky rectifiers, and an affine map.
 
     Arguments:
         x: An example of the data.
         outputs: Width of the result.
         channels: Of the first layer; each following one has twice as many.
         batch_norm: Whether all layers but the first are normalised over the batch, as a discriminator's are. A guide's
-            must not be: what it says of a picture would depend on the others.
+            must not be: what it says of an image would depend on the others.
 
     Shapes:
         ``(batch, *shape)`` to ``(batch, outputs)``.
 
     Raises:
-        ValueError: If the data are no pictures, or too small ones.
+        ValueError: If the data are no images, or too small ones.
     """
 
     def __init__(self, x: Any, outputs: int, channels: int = 64, *, batch_norm: bool = False) -> None:
         super().__init__()
-        self.shape = picture(x.shape[1:] if isinstance(x, Tensor) else ())
+        self.shape = image_shape(x.shape[1:] if isinstance(x, Tensor) else ())
         depth, *sides = self.shape
         if channels < 1:
             raise ValueError(f"channels must be at least 1, got {channels}")
@@ -140,7 +140,7 @@ def encoder(network: str, x: Any, outputs: int, channels: int, **others: Callabl
     Raises:
         ValueError: If there is no network of this name.
     """
-    kinds = others | {"discriminator": lambda: Downwards(x, outputs, channels)}
+    kinds = others | {"discriminator": lambda: Discriminator(x, outputs, channels)}
     if network not in kinds:
         raise ValueError(f"network must be one of {', '.join(kinds)}, got {network!r}")
     return kinds[network]()

@@ -11,12 +11,12 @@ from zuko.nn import MaskedMLP
 
 from ppl_vae.data.counts import PackedCounts
 
-__all__ = ["BitByBit", "Encoder", "FirstLayer", "Residual", "Sum"]
+__all__ = ["MaskedAutoregressiveLogits", "MLP", "CountsLinear", "Residual", "LinearPlusMLP"]
 
 Reads = Literal["counts", "frequencies"]
 
 
-class FirstLayer(nn.Module):
+class CountsLinear(nn.Module):
     """An affine map of the data.
 
     Documents are read as word counts, or as frequencies in per cent, 100 times the counts over the document's
@@ -52,7 +52,7 @@ class FirstLayer(nn.Module):
         return product + self.bias
 
 
-class Encoder(nn.Module):
+class MLP(nn.Module):
     """ReLU layers over the data.
 
     Arguments:
@@ -83,7 +83,7 @@ class Encoder(nn.Module):
         if layers < 0 or width < 1:
             raise ValueError(f"a network has 0 or more layers of at least 1 unit, got layers={layers}, width={width}")
         widths = [width] * layers + [outputs]
-        self.first = FirstLayer(x, widths[0], reads)
+        self.first = CountsLinear(x, widths[0], reads)
         self.rest = nn.Sequential()
         for inputs, units in zip(widths, widths[1:], strict=False):
             layer = nn.Linear(inputs, units)
@@ -115,7 +115,7 @@ class Residual(nn.Module):
         return result
 
 
-class Sum(nn.Module):
+class LinearPlusMLP(nn.Module):
     """An affine map of counts plus a network of frequencies: what a guide reads off the data.
 
     The posterior of a linear decoder is affine in the counts; the network may add what is not.
@@ -136,8 +136,8 @@ class Sum(nn.Module):
         self, x: Any, outputs: int, layers: int, width: int, *, affine: int | None = None, zeros: int = 0
     ) -> None:
         super().__init__()
-        self.linear = FirstLayer(x, outputs if affine is None else affine, reads="counts")
-        self.network = Encoder(x, outputs, layers, width, reads="frequencies")
+        self.linear = CountsLinear(x, outputs if affine is None else affine, reads="counts")
+        self.network = MLP(x, outputs, layers, width, reads="frequencies")
         if zeros:
             last: Any = self.network.rest[-1] if layers else self.network.first
             weight = last.weight if layers else last.weight.T  # FirstLayer's lies the other way round
@@ -152,7 +152,7 @@ class Sum(nn.Module):
         return found + nn.functional.pad(straight, (0, found.shape[-1] - straight.shape[-1]))
 
 
-class BitByBit(nn.Module):
+class MaskedAutoregressiveLogits(nn.Module):
     r"""Logits of bits, each from the bits before it, by a masked network (Germain et al. 2015, section 4).
 
     .. math:: \mathrm{logit}_j = a_j + \mathrm{network}_j(z_1, \dots, z_{j-1}, c)

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Noise", "read_trace"]
+__all__ = ["ObservationNoise", "read_trace"]
 
 
-class Noise(nn.Module):
+class ObservationNoise(nn.Module):
     r"""The standard deviation sigma of :math:`x \mid z \sim \mathcal{N}(\mu(z), \sigma^2)`.
 
     Learned, one number for all data makes squared error and likelihood agree (Rybkin, Daniilidis and Levine 2021); a
@@ -38,9 +38,9 @@ class Noise(nn.Module):
         ValueError: If sigma is none of these, a number is out of range, or the trace cannot be read.
 
     Example:
-        >>> Noise("0.1", (2,))()
+        >>> ObservationNoise("0.1", (2,))()
         tensor(0.1000)
-        >>> Noise("vector", (2,), features=3, start=0.5)(torch.randn(4, 3)).shape
+        >>> ObservationNoise("vector", (2,), features=3, start=0.5)(torch.randn(4, 3)).shape
         torch.Size([4, 2])
     """
 

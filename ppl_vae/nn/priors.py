@@ -14,12 +14,12 @@ from zuko.transforms import ComposedTransform
 from ppl_vae.distributions.flows import Flowed, autoregressive_steps
 from ppl_vae.nn.modes import is_alone
 
-__all__ = ["Marginal", "Marginals", "make_marginal"]
+__all__ = ["StandardNormal", "Marginals", "make_marginal"]
 
 Marginals = Literal["normal", "flow", "vampprior"]
 
 
-class Marginal(nn.Module):
+class StandardNormal(nn.Module):
     """The standard normal, and what the others begin as.
 
     Arguments:
@@ -42,7 +42,7 @@ class Marginal(nn.Module):
         """Is told of the guide that the model is trained with."""
 
 
-class FlowMarginal(Marginal):
+class FlowPrior(StandardNormal):
     """A masked autoregressive flow of the standard normal (Papamakarios, Pavlakou and Murray 2017).
 
     The density of a code takes one pass; a draw takes one a number.
@@ -70,7 +70,7 @@ class Mixed(dist.MixtureSameFamily):  # type: ignore[misc]
         return self.component_distribution.support
 
 
-class VampPrior(Marginal):
+class VampPrior(StandardNormal):
     r"""A mixture of the guide's posteriors of made-up data (Tomczak and Welling 2018, eq. 9).
 
     .. math:: p(z) = \frac1K \sum_k q(z \mid u_k)
@@ -114,7 +114,7 @@ class VampPrior(Marginal):
         return Mixed(dist.Categorical(logits=self.pseudo.new_zeros(len(made_up))), components)
 
 
-def make_marginal(kind: Marginals, latents: int, shape: tuple[int, ...], components: int) -> Marginal:
+def make_marginal(kind: Marginals, latents: int, shape: tuple[int, ...], components: int) -> StandardNormal:
     """A prior by name.
 
     Raises:
@@ -124,7 +124,7 @@ def make_marginal(kind: Marginals, latents: int, shape: tuple[int, ...], compone
         raise ValueError(f"a VampPrior has at least one component, got components={components}")
     if kind == "vampprior":
         return VampPrior(latents, shape, components)
-    kinds = {"normal": Marginal, "flow": FlowMarginal}
+    kinds = {"normal": StandardNormal, "flow": FlowPrior}
     if kind not in kinds:
         raise ValueError(f"unknown marginal {kind!r}; choose from normal, flow, vampprior")
     return kinds[kind](latents)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.objectives.importance_weighted import Likelihood
+from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.objectives.rate_cost import RateCost
-from ppl_vae.objectives.wake_sleep import Sleep
+from ppl_vae.objectives.wake_sleep import WakeSleep
 
-__all__ = ["DiscreteELBO", "Likelihood", "NonFiniteError", "Objective", "RateCost", "Sleep"]
+__all__ = ["DiscreteELBO", "ImportanceWeightedELBO", "NonFiniteError", "Objective", "RateCost", "WakeSleep"]

@@ -64,17 +64,17 @@ class Objective(ELBO):
         return self.measures
 
     @property
-    def chooses(self) -> str | None:
+    def selection_metric(self) -> str | None:
         """Which of the numbers of :meth:`validate` chooses the epoch, the highest; None is that the last one counts."""
         return self.measures
 
     @property
-    def settling(self) -> float:
+    def annealing_epochs(self) -> float:
         """Epochs after which the objective is what it stays; before, none is given up for lack of progress."""
         return 0.0
 
     @property
-    def steady(self) -> bool:
+    def is_stationary(self) -> bool:
         """Whether the loss of a batch depends on parameters and draws alone, not on how far training has come."""
         return True
 
@@ -87,7 +87,7 @@ class Objective(ELBO):
     def state(self, kept: dict[str, float]) -> None:
         pass
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         """To be called after every step of the optimiser."""
 
     def validate(self, model: Program, guide: Program, x: Any) -> dict[str, float]:
@@ -95,9 +95,9 @@ class Objective(ELBO):
         elbo, by_site = sampled_rates(model, guide, x, VALIDATION_DRAWS)
         bound, rates = elbo.mean().item(), {name: rate.mean().item() for name, rate in by_site.items()}
         found = {"elbo": bound, "rate": sum(rates.values()), "distortion": -bound - sum(rates.values())}
-        return found | self.judged(found["distortion"], rates)
+        return found | self.extra_metrics(found["distortion"], rates)
 
-    def judged(self, distortion: float, rates: Mapping[str, float]) -> dict[str, float]:
+    def extra_metrics(self, distortion: float, rates: Mapping[str, float]) -> dict[str, float]:
         """What else there is to say of a distortion and the rate of each latent site, in nats a datum."""
         return {}
 
@@ -110,7 +110,7 @@ class Objective(ELBO):
         """The loss of a batch in nats; adds to the gradients, as ``pyro.infer.SVI`` expects."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.stepped()
+        self.after_step()
         return loss.item()
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.handlers import DRAWS, Fixed, latents, run
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.handlers import DRAWS, SubstituteLatents, latents, run
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, guide_sites
 
-__all__ = ["KnownGains", "known_gains", "knows_gains", "scaled_logits"]
+__all__ = ["KnownGains", "known_flip_differences", "knows_flip_differences", "scaled_logits"]
 
 
 class KnownGains(NamedTuple):
@@ -30,11 +30,11 @@ class KnownGains(NamedTuple):
     gains: dict[str, Tensor]
 
 
-def known_gains(scored: Mapping[str, Any], bits: Iterable[str]) -> KnownGains | None:
+def known_flip_differences(scored: Mapping[str, Any], bits: Iterable[str]) -> KnownGains | None:
     """The gains of bits whose only work is to be the features of a likelihood; None where a site does not know them.
 
     A likelihood knows the gains of its features ``hidden`` if it has a method ``log_prob_and_gains``. The latents of
-    the model must be independent of each other, see :func:`knows_gains`.
+    the model must be independent of each other, see :func:`knows_flip_differences`.
     """
     gains, log_probs = {}, {}
     for name in bits:
@@ -55,22 +55,22 @@ def known_gains(scored: Mapping[str, Any], bits: Iterable[str]) -> KnownGains | 
     return KnownGains(log_probs, gains)
 
 
-def knows_gains(
+def knows_flip_differences(
     model: Callable[..., Any], sites: list[GuideSite], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> bool:
-    """Whether :func:`known_gains` serves a model of one plate for the bits that a guide draws."""
+    """Whether :func:`known_flip_differences` serves a model of one plate for the bits that a guide draws."""
     bits = [site.name for site in sites if site.kind == "bits"]
-    with evaluating(model), kept_random_state():
+    with evaluating(model), fork_random_state():
         scored = run(model, args, dict(kwargs), draws=2)
         drawn = latents(scored)
         frames = [[f.name for f in site["cond_indep_stack"] if f.name != DRAWS] for site in scored.values()]
         if not bits or not set(bits) <= set(drawn) or any(len(own) != 1 for own in frames):
             return False
         values = {name: site["value"] for name, site in drawn.items()} | scored.indices
-        scored = run(model, args, dict(kwargs), draws=2, handler=Fixed(values))
+        scored = run(model, args, dict(kwargs), draws=2, handler=SubstituteLatents(values))
         if not all(site.independent for site in guide_sites(model, args, dict(kwargs))):
             return False
-        return known_gains(scored, bits) is not None
+        return known_flip_differences(scored, bits) is not None
 
 
 def scaled_logits(bits: Mapping[str, Any]) -> Tensor:

@@ -9,12 +9,12 @@ from typing import Any
 
 from pyro import poutine
 
-from ppl_vae.estimators import ESTIMATORS, Auto, DisARM, Enumerate, Estimator, FirstOrder, LeaveOneOut, Local
+from ppl_vae.estimators import ESTIMATORS, Auto, DisARM, Enumerate, Estimator, FirstOrder, Local, ReinforceLOO
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.objectives.bit_gains import knows_gains
-from ppl_vae.programs.handlers import OwnParameters, shares_codes
+from ppl_vae.objectives.bit_gains import knows_flip_differences
+from ppl_vae.programs.handlers import LocalParameters, shares_codes
 from ppl_vae.programs.log_weight import log_joint
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
 
 __all__ = ["fit_estimator", "make_estimator", "refusal"]
@@ -84,7 +84,7 @@ def _lists_cheaply(
         return False
     if kwargs or len(args) != 1 or len(args[0]) < 2:
         return False
-    with evaluating(model), kept_random_state(), poutine.block(), OwnParameters():
+    with evaluating(model), fork_random_state(), poutine.block(), LocalParameters():
         nodes = poutine.trace(model).get_trace(*args).nodes
         drawn = {name: nodes[name]["fn"] for name in (site.name for site in sites) if name in nodes}
         return len(drawn) == len(sites) and shares_codes(partial(log_joint, model, args[0]), drawn)
@@ -109,13 +109,15 @@ def fit_estimator(
         estimator = FirstOrder(DisARM())
         if model is not None and _lists_cheaply(model, sites, args, kwargs):
             estimator = Enumerate(most_bits=FEW)
-        elif model is not None and refusal(Local(), sites) is None and knows_gains(model, sites, args, kwargs):
+        elif (
+            model is not None and refusal(Local(), sites) is None and knows_flip_differences(model, sites, args, kwargs)
+        ):
             estimator = Local()
     reason = refusal(estimator, sites)
     if reason is None:
         return estimator, None
     plain = [estimator.estimator] if isinstance(estimator, FirstOrder) else []
-    for other in (*plain, FirstOrder(DisARM()), Enumerate(most_bits=FEW), LeaveOneOut()):
+    for other in (*plain, FirstOrder(DisARM()), Enumerate(most_bits=FEW), ReinforceLOO()):
         if refusal(other, sites) is None:
             return other, f"{reason.split(';')[0]}: using {other.name} instead"
     raise ValueError(reason)

@@ -12,22 +12,22 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
-from ppl_vae.estimators import Auto, Code, DisARM, Estimator, FirstOrder, turned
+from ppl_vae.estimators import Auto, Code, DisARM, Estimator, FirstOrder, bit_flips
 from ppl_vae.nn.modes import evaluating, evaluation_mode, frozen, is_capturing
 from ppl_vae.objectives.base import NonFiniteError, blame
-from ppl_vae.objectives.bit_gains import known_gains, knows_gains, scaled_logits
+from ppl_vae.objectives.bit_gains import known_flip_differences, knows_flip_differences, scaled_logits
 from ppl_vae.objectives.choice import fit_estimator, make_estimator, refusal
 from ppl_vae.objectives.rate_cost import RateCost
-from ppl_vae.objectives.rate_distortion import Betas, PricedObjective, scaled_sites
-from ppl_vae.objectives.sampling import Codes
-from ppl_vae.programs.handlers import Fixed, latents, log_prob, run, shares_codes
-from ppl_vae.programs.sites import Structure
+from ppl_vae.objectives.rate_distortion import Betas, RateDistortionObjective, scaled_sites
+from ppl_vae.objectives.sampling import EstimatorDraws
+from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run, shares_codes
+from ppl_vae.programs.sites import PairSites
 from ppl_vae.programs.types import Program
 
 __all__ = ["DiscreteELBO", "NonFiniteError"]
 
 
-class DiscreteELBO(PricedObjective):
+class DiscreteELBO(RateDistortionObjective):
     r"""The evidence lower bound, with a chosen estimator of the gradient through discrete sites.
 
     .. math:: \mathcal{L} = \mathbb{E}_{q(z \mid x)}[\log p(x, z) - \log q(z \mid x)] = -(D + R)
@@ -78,7 +78,7 @@ class DiscreteELBO(PricedObjective):
         super().__init__(draws, beta, **options)
         self.estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
         self._chooses = isinstance(self.estimator, Auto)
-        self._structure = Structure([], 0)
+        self._structure = PairSites([], 0)
         self._shared = False
         self._knows_gains = False
 
@@ -86,7 +86,7 @@ class DiscreteELBO(PricedObjective):
         """Learns the plates and the guide's sites, once a pair."""
         if self._knows(model, guide):
             return
-        self._structure, traced = Structure.learn(model, guide, args, kwargs)
+        self._structure, traced = PairSites.learn(model, guide, args, kwargs)
         sites = self._structure.sites
         one_plate = self._structure.plates == 1
         if self._chooses:
@@ -95,7 +95,9 @@ class DiscreteELBO(PricedObjective):
         reason = refusal(self.estimator, sites)
         if reason is not None:
             raise ValueError(reason)
-        self._knows_gains = self.estimator.needs == "gains" and one_plate and knows_gains(model, sites, args, kwargs)
+        self._knows_gains = (
+            self.estimator.needs == "gains" and one_plate and knows_flip_differences(model, sites, args, kwargs)
+        )
         sizes = [size for s in traced.values() for size in s["fn"].batch_shape]
         # A site that depends on others has the guide, too, work on their codes.
         self._shared = (
@@ -111,7 +113,7 @@ class DiscreteELBO(PricedObjective):
         self, model: Program, families: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
         def score(values: Mapping[str, Tensor]) -> Tensor:
-            scored = run(model, args, kwargs, draws=len(next(iter(values.values()))), handler=Fixed(values))
+            scored = run(model, args, kwargs, draws=len(next(iter(values.values()))), handler=SubstituteLatents(values))
             return self._structure.sum(scored)[0]
 
         with evaluating(model):
@@ -128,10 +130,10 @@ class DiscreteELBO(PricedObjective):
         """D + h(R), the negative ELBO by default, summed over a batch, in nats, with the gradient of the estimator."""
         self._probe(model, guide, args, kwargs)
         estimator, rows = self.estimator, self._rows()
-        codes = Codes(estimator, self._structure.sites, self.draws, self._shared)
+        codes = EstimatorDraws(estimator, self._structure.sites, self.draws, self._shared)
         proposed = run(guide, args, kwargs, draws=rows, plates=self._structure.plates, handler=codes)
         values = proposed.values_of_latents()
-        scored = run(model, args, kwargs, draws=rows, plates=self._structure.plates, handler=Fixed(values))
+        scored = run(model, args, kwargs, draws=rows, plates=self._structure.plates, handler=SubstituteLatents(values))
 
         discrete = {s.name: proposed[s.name] for s in self._structure.sites if s.discrete}
         pathwise = {n: s for n, s in proposed.items() if n not in discrete}
@@ -147,11 +149,11 @@ class DiscreteELBO(PricedObjective):
         guided |= {n: scale_and_mask(v.detach(), discrete[n]["scale"], discrete[n]["mask"]) for n, v in drawn.items()}
         weights = estimator.weights(constant) if discrete else None
         rates = self._rates(prior, guided, proposed, weights, rows)
-        cost, betas = self.price(rates, scored, proposed)
+        cost, betas = self.penalty(rates, scored, proposed)
 
         # One run of the likelihood gives its values and, where it knows them, its gains.
         gaining = self._knows_gains and torch.is_grad_enabled()
-        known = known_gains(scaled_sites(scored, betas), discrete) if gaining else None
+        known = known_flip_differences(scaled_sites(scored, betas), discrete) if gaining else None
         model_local, model_other = self._structure.sum(scored, prior | (known.log_prob if known else {}), betas)
         guide_local, guide_other = self._structure.sum(pathwise, guided, betas)
         path = model_local - guide_local
@@ -240,12 +242,16 @@ class DiscreteELBO(PricedObjective):
         with pyro.validation_enabled(False), torch.enable_grad(), frozen(model), evaluation_mode(model, guide):
             values, total = means | indices, torch.zeros(())
             if len(bits) < len(self._structure.sites):
-                proposed = run(guide, args, kwargs, draws=1, plates=self._structure.plates, handler=Fixed(values))
+                proposed = run(
+                    guide, args, kwargs, draws=1, plates=self._structure.plates, handler=SubstituteLatents(values)
+                )
                 values = proposed.values_of_latents()
                 parts = self._structure.sum({n: s for n, s in proposed.items() if n not in bits}, betas=betas)
                 total = total - sum(part.sum() for part in parts)
             try:
-                scored = run(model, args, kwargs, draws=1, plates=self._structure.plates, handler=Fixed(values))
+                scored = run(
+                    model, args, kwargs, draws=1, plates=self._structure.plates, handler=SubstituteLatents(values)
+                )
                 total = total + sum(part.sum() for part in self._structure.sum(scored, betas=betas))
                 slopes = torch.autograd.grad(total, list(means.values()), materialize_grads=True)
             except (ValueError, RuntimeError, IndexError, TypeError) as error:
@@ -272,11 +278,18 @@ class DiscreteELBO(PricedObjective):
         fixed = values | {
             n: v.expand(len(bits), *v.shape[1:]).repeat(size, *[1] * (v.ndim - 1)) for n, v in others.items()
         }
-        for site, part in zip(sites, turned(bits).flatten(0, 1).split([site.size for site in sites], -1), strict=True):
+        for site, part in zip(
+            sites, bit_flips(bits).flatten(0, 1).split([site.size for site in sites], -1), strict=True
+        ):
             fixed[site.name] = part.reshape(-1, *values[site.name].shape[1:])
         with torch.no_grad():
             scored = run(
-                model, args, kwargs, draws=size * len(bits), plates=self._structure.plates, handler=Fixed(fixed)
+                model,
+                args,
+                kwargs,
+                draws=size * len(bits),
+                plates=self._structure.plates,
+                handler=SubstituteLatents(fixed),
             )
             local, other = self._structure.sum(scored, betas=betas)
         change = (local + other).unflatten(0, (size, len(bits))) - log_joint

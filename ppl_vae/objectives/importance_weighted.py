@@ -14,14 +14,14 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.evidence import quick_evidence
 from ppl_vae.nn.modes import evaluating, is_capturing
 from ppl_vae.objectives.base import NonFiniteError, Objective, blame
-from ppl_vae.programs.handlers import Fixed, Sites, check_cover, run, total
+from ppl_vae.programs.handlers import Sites, SubstituteLatents, check_cover, run, total
 from ppl_vae.programs.log_weight import log_joint, log_proposal
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.states import States, obstacle
 from ppl_vae.programs.types import Program
 
-__all__ = ["Likelihood"]
+__all__ = ["ImportanceWeightedELBO"]
 
 CELLS = 2**24
 """Largest number of (state or draw, datum, observed number) cells whose graph is held at once."""
@@ -29,7 +29,7 @@ CELLS = 2**24
 VALIDATION_DRAWS = 32
 
 
-class Likelihood(Objective):
+class ImportanceWeightedELBO(Objective):
     r"""The log-likelihood of the model: exact over few discrete states, else its importance-weighted bound.
 
     Where all latents together have at most :math:`2^{\mathrm{most\_bits}}` joint states, value and gradient for the
@@ -76,7 +76,7 @@ class Likelihood(Objective):
         ...     with pyro.plate("data", len(x)):
         ...         pyro.sample("z", dist.Bernoulli(0.5))
         >>> x = torch.tensor([0.0, 3.0])
-        >>> round(Likelihood().loss(model, guide, x), 4)  # what the ELBO of the posterior is
+        >>> round(ImportanceWeightedELBO().loss(model, guide, x), 4)  # what the ELBO of the posterior is
         3.5791
     """
 
@@ -99,9 +99,9 @@ class Likelihood(Objective):
         if self._knows(model, guide):
             return
         few = x[:3]
-        with evaluating(model, guide), kept_random_state():
+        with evaluating(model, guide), fork_random_state():
             drawn = run(guide, (few,), {}, draws=1)
-            check_cover(run(model, (few,), {}, draws=1, handler=Fixed(drawn.values_of_latents())), drawn)
+            check_cover(run(model, (few,), {}, draws=1, handler=SubstituteLatents(drawn.values_of_latents())), drawn)
             self._discrete = {site.name for site in guide_sites(guide, (few,)) if site.discrete}
             sites = guide_sites(model, (few,))
             self._states = None if obstacle(sites, self.most_bits) else States(sites, model, few)
@@ -133,7 +133,8 @@ class Likelihood(Objective):
         assert self._states is not None
         codes = self._states.codes(0, self._states.count, len(x), self._shared)
         scored, proposed = (
-            run(program, (x,), {}, draws=self._states.count, handler=Fixed(codes)) for program in (model, guide)
+            run(program, (x,), {}, draws=self._states.count, handler=SubstituteLatents(codes))
+            for program in (model, guide)
         )
         joint, log_q = self._total(scored, "model"), self._total(proposed, "guide")
         evidence = joint.logsumexp(0)
@@ -145,7 +146,7 @@ class Likelihood(Objective):
     def _drawn(self, model: Program, guide: Program, x: Any, start: int) -> tuple[Tensor, Tensor]:
         """The importance-weighted bound of each datum, and what has its gradient."""
         proposed = run(guide, (x,), {}, draws=self.draws)
-        fixed = Fixed(proposed.values_of_latents())
+        fixed = SubstituteLatents(proposed.values_of_latents())
         scored = run(model, (x,), {}, draws=self.draws, handler=fixed)
         log_q = self._total({n: s for n, s in proposed.items() if n in self._discrete}, "guide")
         pathwise = self._total({n: s for n, s in proposed.items() if n not in self._discrete}, "guide")

@@ -59,11 +59,11 @@ class RateCost:
         ValueError: If a number is out of range, or two of them contradict each other.
 
     Example:
-        >>> RateCost(2.0, anneal="linear:4").price({"z": 3.0}, epoch=1.0)
+        >>> RateCost(2.0, anneal="linear:4").penalty({"z": 3.0}, epoch=1.0)
         (1.5, {'z': 0.5})
-        >>> RateCost(rate=5.0).price({"z": 3.0})
+        >>> RateCost(rate=5.0).penalty({"z": 3.0})
         (2.0, {'z': -1.0})
-        >>> RateCost(free_bits=1.0).price({"y": 0.5, "z": 3.0})
+        >>> RateCost(free_bits=1.0).penalty({"y": 0.5, "z": 3.0})
         (4.0, {'y': 0.0, 'z': 1.0})
     """
 
@@ -141,7 +141,7 @@ class RateCost:
         done = 2 * (epoch % period) / period if kind == "cyclic" else epoch / period
         return self.beta * min(1.0, done)
 
-    def price(
+    def penalty(
         self, rates: Mapping[str, float], epoch: float | None = None, multiplier: float | None = None
     ) -> tuple[float, dict[str, float]]:
         """The cost of a rate and its slopes.

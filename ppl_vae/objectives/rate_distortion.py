@@ -13,13 +13,13 @@ from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.programs.handlers import DRAWS
 
-__all__ = ["Betas", "PricedObjective", "scaled_sites"]
+__all__ = ["Betas", "RateDistortionObjective", "scaled_sites"]
 
 Betas = Mapping[str, float]
 """What multiplies the rate of each latent site."""
 
 
-class PricedObjective(Objective):
+class RateDistortionObjective(Objective):
     """A loss D + h(R).
 
     Arguments:
@@ -37,7 +37,9 @@ class PricedObjective(Objective):
         self.multiplier = self.beta = self.cost.beta
         self._rate: float | None = None
 
-    def price(self, rates: Mapping[str, Tensor], *programs: Mapping[str, Any]) -> tuple[float | None, dict[str, float]]:
+    def penalty(
+        self, rates: Mapping[str, Tensor], *programs: Mapping[str, Any]
+    ) -> tuple[float | None, dict[str, float]]:
         """What the rate of a batch costs.
 
         Arguments:
@@ -57,7 +59,7 @@ class PricedObjective(Objective):
             count = _count(*programs)
             means = dict(zip(rates, (torch.stack(list(rates.values())) / count).tolist(), strict=True))
             self._rate = sum(means.values())
-            mean, betas = self.cost.price(means, self.epoch, self.multiplier)
+            mean, betas = self.cost.penalty(means, self.epoch, self.multiplier)
             cost = count * mean
         self.beta = sum(betas.values()) / max(1, len(betas))
         return cost, betas
@@ -67,26 +69,26 @@ class PricedObjective(Objective):
         return "elbo" if self.cost == RateCost() else str(self.cost)
 
     @property
-    def chooses(self) -> str | None:
+    def selection_metric(self) -> str | None:
         if self.cost.lagrangian:
             return None  # its multiplier is at the end of a path: no epoch can be told from another by one number
         return "elbo" if self.cost.is_elbo else "objective"
 
     @property
-    def settling(self) -> float:
+    def annealing_epochs(self) -> float:
         return self.cost.epochs
 
     @property
-    def steady(self) -> bool:
+    def is_stationary(self) -> bool:
         return self.cost.linear and not self.cost.epochs
 
-    def judged(self, distortion: float, rates: Mapping[str, float]) -> dict[str, float]:
+    def extra_metrics(self, distortion: float, rates: Mapping[str, float]) -> dict[str, float]:
         """What is minimised once annealing is over, as something to be maximised."""
-        if self.chooses != "objective":
+        if self.selection_metric != "objective":
             return {}
-        return {"objective": -distortion - self.cost.price(rates, math.inf)[0]}
+        return {"objective": -distortion - self.cost.penalty(rates, math.inf)[0]}
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         if self.cost.lagrangian and self._rate is not None:
             self.multiplier = self.cost.follow(self.multiplier, self._rate)
 

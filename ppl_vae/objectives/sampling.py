@@ -15,10 +15,10 @@ from ppl_vae.distributions.bits import bit_states
 from ppl_vae.estimators import Code, Estimator
 from ppl_vae.programs.sites import GuideSite
 
-__all__ = ["Codes"]
+__all__ = ["EstimatorDraws"]
 
 
-class Codes(Messenger):
+class EstimatorDraws(Messenger):
     """Draws the discrete sites of a guide as an estimator wants them and remembers the codes."""
 
     def __init__(self, estimator: Estimator, sites: list[GuideSite], draws: int, shared: bool) -> None:

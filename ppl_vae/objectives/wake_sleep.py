@@ -12,16 +12,16 @@ from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.handlers import check_cover, run
 from ppl_vae.programs.log_weight import log_proposal
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.programs.types import Program
 
-__all__ = ["Sleep"]
+__all__ = ["WakeSleep"]
 
 VALIDATION_DRAWS = 4
 
 
-class Sleep(Objective):
+class WakeSleep(Objective):
     r"""The conditional log-likelihood of the guide on pairs that the model draws, as in the sleep phase of wake-sleep.
 
     .. math:: \mathbb{E}_{p(x, z)} \log q(z \mid x)
@@ -47,7 +47,7 @@ class Sleep(Objective):
         >>> def guide(x):
         ...     with pyro.plate("data", len(x)):
         ...         pyro.sample("z", dist.Bernoulli(logits=20 * x - 200))
-        >>> abs(round(Sleep().loss(model, guide, torch.zeros(4)), 4))  # the guide is the posterior, and it is certain
+        >>> abs(round(WakeSleep().loss(model, guide, torch.zeros(4)), 4))  # the guide is the posterior
         0.0
     """
 
@@ -59,7 +59,7 @@ class Sleep(Objective):
     def differentiable_loss(self, model: Program, guide: Program, x: Any) -> Tensor:
         """The negative conditional log-likelihood of pairs in the place of a batch, in nats, with its gradient."""
         if not self._knows(model, guide):
-            with evaluating(model, guide), kept_random_state():
+            with evaluating(model, guide), fork_random_state():
                 check_cover(run(model, (x[:2],), {}, draws=1), run(guide, (x[:2],), {}, draws=1))
             self._probed = (model, guide)
         loss = -self._scores(model, guide, x, self.draws).sum() / self.draws

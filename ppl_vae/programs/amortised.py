@@ -17,7 +17,7 @@ from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution
 from ppl_vae.nn.modes import alone, evaluating
 from ppl_vae.programs.handlers import latents, run
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = ["AmortisedGuide", "Factorised", "Latent", "independent", "independents", "parameters", "parameters_of"]
 
@@ -79,7 +79,7 @@ class AmortisedGuide(PyroModule):
 
     def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
         super().__init__()
-        with evaluating(model), kept_random_state(), alone():
+        with evaluating(model), fork_random_state(), alone():
             sites = run(model, (x,), {}, draws=1)
         self.latents: list[Latent] = []
         who = type(self).__name__

@@ -15,12 +15,12 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = [
     "DRAWS",
-    "Fixed",
-    "OwnParameters",
+    "SubstituteLatents",
+    "LocalParameters",
     "Site",
     "Sites",
     "check_cover",
@@ -54,7 +54,7 @@ class Sites(dict[str, Site]):
         return {name: site["value"] for name, site in latents(self).items()} | self.indices
 
 
-class Fixed(Messenger):
+class SubstituteLatents(Messenger):
     """Gives latent sites the values named, leaving their distributions as they are."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
@@ -66,7 +66,7 @@ class Fixed(Messenger):
             msg["value"] = self.values[msg["name"]]
 
 
-class OwnParameters(Messenger):
+class LocalParameters(Messenger):
     """A module keeps its own parameter where the store knows another of that name, so that pairs stay apart."""
 
     def _pyro_param(self, msg: Any) -> None:
@@ -97,7 +97,7 @@ def run(
         handler: Sees each site after the program's own plates did.
     """
     plate = pyro.plate(DRAWS, draws, dim=-plates - 1)
-    with OwnParameters(), poutine.trace() as tracer, handler or Messenger(), plate:
+    with LocalParameters(), poutine.trace() as tracer, handler or Messenger(), plate:
         program(*args, **kwargs)
     sites = {name: site for name, site in tracer.trace.nodes.items() if site["type"] == "sample"}
     indices = {name: site["value"] for name, site in sites.items() if poutine.util.site_is_subsample(site)}
@@ -165,7 +165,7 @@ def shares_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapping[
         latents: Distributions of the sites, to make values from.
     """
     values = {}
-    with torch.no_grad(), kept_random_state():
+    with torch.no_grad(), fork_random_state():
         for name, fn in latents.items():
             values[name] = fn.sample((3,))[:, :1]
         try:

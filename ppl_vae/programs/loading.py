@@ -21,7 +21,7 @@ from ppl_vae.data import DOCUMENTS, TENSORS, data_of
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.nn.modes import alone, evaluating
 from ppl_vae.programs.handlers import run, total
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = ["Definition", "Option", "available", "check_fit", "facts", "find", "load_file"]
 
@@ -147,12 +147,12 @@ def facts(x: Any) -> dict[str, Any]:
 
 
 def check_fit(model: torch.nn.Module, x: Any) -> None:
-    """Refuses data that a model does not score one by one, such as pictures given to a model of vectors.
+    """Refuses data that a model does not score one by one, such as images given to a model of vectors.
 
     Raises:
         ValueError: Naming the shape of a datum, and what is wrong with it.
     """
-    with evaluating(model), kept_random_state(), alone():
+    with evaluating(model), fork_random_state(), alone():
         sites = run(model, (x,), {}, draws=1)
         try:
             # Broadcasting lets some wrong shapes through, with another number of densities than data.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ppl_vae.programs.handlers import Fixed, Site, _scores, check_cover, latents, run, total
+from ppl_vae.programs.handlers import Site, SubstituteLatents, _scores, check_cover, latents, run, total
 
 __all__ = ["Terms", "log_joint", "log_parts", "log_proposal", "log_proposals", "log_terms", "log_weight"]
 
@@ -27,7 +27,7 @@ def log_joint(model: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -
         ``(draws, batch)``, in nats, with all constants.
     """
     draws = len(next(iter(values.values())))
-    return total(run(model, (x,), {}, draws=draws, handler=Fixed(values)), "model")
+    return total(run(model, (x,), {}, draws=draws, handler=SubstituteLatents(values)), "model")
 
 
 def log_proposal(guide: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> Tensor:
@@ -38,7 +38,7 @@ def log_proposal(guide: Callable[..., Any], x: Any, values: Mapping[str, Tensor]
 def log_proposals(guide: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The parts of :func:`log_proposal` by site, ``(draws, batch)`` each."""
     draws = len(next(iter(values.values())))
-    return _scores(run(guide, (x,), {}, draws=draws, handler=Fixed(values)), "guide")
+    return _scores(run(guide, (x,), {}, draws=draws, handler=SubstituteLatents(values)), "guide")
 
 
 def log_weight(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draws: int = 1) -> Tensor:
@@ -97,7 +97,7 @@ def log_terms(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draw
         ValueError: If the pair does not keep the contract, naming the site.
     """
     proposed = run(guide, (x,), {}, draws=draws)
-    scored = run(model, (x,), {}, draws=draws, handler=Fixed(proposed.values_of_latents()))
+    scored = run(model, (x,), {}, draws=draws, handler=SubstituteLatents(proposed.values_of_latents()))
     check_cover(scored, proposed)
     return Terms(
         *_parts(scored),
@@ -109,7 +109,7 @@ def log_terms(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draw
 def log_parts(model: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """The parts of :func:`log_joint`: log p(x given z), ``(draws, batch)``, and log p(z) by site."""
     draws = len(next(iter(values.values())))
-    return _parts(run(model, (x,), {}, draws=draws, handler=Fixed(values)))
+    return _parts(run(model, (x,), {}, draws=draws, handler=SubstituteLatents(values)))
 
 
 def _parts(scored: Mapping[str, Site]) -> tuple[Tensor, dict[str, Tensor]]:

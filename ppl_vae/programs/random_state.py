@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["kept_random_state", "places_of", "random_states", "sample_of", "set_random_states"]
+__all__ = ["fork_random_state", "positions", "random_states", "subsample", "set_random_states"]
 
 
 def random_states() -> dict[str, Tensor]:
@@ -31,7 +31,7 @@ def set_random_states(states: dict[str, Tensor]) -> None:
 
 
 @contextmanager
-def kept_random_state(seed: int | None = None) -> Iterator[None]:
+def fork_random_state(seed: int | None = None) -> Iterator[None]:
     """What is drawn inside does not change what is drawn after.
 
     Arguments:
@@ -46,17 +46,17 @@ def kept_random_state(seed: int | None = None) -> Iterator[None]:
         set_random_states(before)
 
 
-def places_of(rows: list[int], sample: Tensor | None) -> list[int]:
+def positions(rows: list[int], sample: Tensor | None) -> list[int]:
     """Positions in the whole of rows of a sample; None is the whole.
 
     Example:
-        >>> places_of([2, 0], torch.tensor([4, 7, 9]))
+        >>> positions([2, 0], torch.tensor([4, 7, 9]))
         [9, 4]
     """
     return rows if sample is None else sample[rows].tolist()
 
 
-def sample_of(whole: int, count: int) -> Tensor | None:
+def subsample(whole: int, count: int) -> Tensor | None:
     """Positions of a random sample of so many data, the same every time, in ascending order; None is all of them."""
     if not 0 < count < whole:
         return None

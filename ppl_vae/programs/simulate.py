@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.handlers import Fixed, latents, run
+from ppl_vae.programs.handlers import SubstituteLatents, latents, run
 
 __all__ = ["simulate"]
 
@@ -19,7 +19,7 @@ CELLS = 2**24
 """Largest number of (datum, observed number) cells drawn at once."""
 
 
-class Generating(Fixed):
+class Generating(SubstituteLatents):
     """Draws the data and the latents that have no value yet."""
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -93,7 +93,7 @@ def simulate(
 def _check(model: Callable[..., Any], name: str, x: Any, values: Mapping[str, Tensor]) -> None:
     """Refuses a model that observes something else than its data: what was drawn would not be data."""
     try:
-        seen = run(model, (x,), {}, draws=1, handler=Fixed(values))[name]["value"]
+        seen = run(model, (x,), {}, draws=1, handler=SubstituteLatents(values))[name]["value"]
     except (ValueError, RuntimeError, IndexError) as error:
         raise ValueError(f"the model cannot read what is drawn at its site {name!r} as data: {error}") from error
     same = seen is x if isinstance(x, PackedCounts) else seen.shape == x.shape and torch.equal(seen, x)

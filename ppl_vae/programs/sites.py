@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluating, evaluation_mode
-from ppl_vae.programs.handlers import OwnParameters, check_cover, latents, log_prob, run
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.handlers import LocalParameters, check_cover, latents, log_prob, run
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
-__all__ = ["GuideSite", "Structure", "guide_sites"]
+__all__ = ["GuideSite", "PairSites", "guide_sites"]
 
 Kind = Literal["bits", "states", "score", "pathwise"]
 
@@ -93,7 +93,7 @@ def guide_sites(
 ) -> list[GuideSite]:
     """Reads off one run of a guide how it draws each latent. Leaves the random state as it was."""
     found, probe = [], _Probe()
-    with kept_random_state(), evaluation_mode(guide), torch.enable_grad():
+    with fork_random_state(), evaluation_mode(guide), torch.enable_grad():
         traced = latents(run(guide, args, kwargs or {}, draws=4, plates=plates, handler=probe))
     for name, site in traced.items():
         fn = site["fn"]
@@ -113,7 +113,7 @@ def guide_sites(
 
 
 @dataclass(frozen=True)
-class Structure:
+class PairSites:
     """How a guide draws the latents of a pair, and in which plates.
 
     Arguments:
@@ -127,13 +127,13 @@ class Structure:
     @classmethod
     def learn(
         cls, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Structure, dict[str, Any]]:
+    ) -> tuple[PairSites, dict[str, Any]]:
         """Reads it off a run of each, without a trace in random states, and gives the guide's sites, too.
 
         Raises:
             ValueError: If model and guide do not have the same latents, or a plate is a Python loop.
         """
-        with evaluating(model, guide), kept_random_state(), poutine.block(), OwnParameters():
+        with evaluating(model, guide), fork_random_state(), poutine.block(), LocalParameters():
             guided = poutine.trace(guide).get_trace(*args, **kwargs)
             scored = poutine.trace(poutine.replay(model, trace=guided)).get_trace(*args, **kwargs)
         drawn, known = (

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.programs.handlers import Sites, latents, run, shares_codes
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.types import Program
 
@@ -29,7 +29,7 @@ class States:
 
     def __init__(self, sites: list[GuideSite], model: Program, x: Any) -> None:
         self.sites, self.count = sites, prod(site.states for site in sites)
-        with kept_random_state():
+        with fork_random_state():
             self.run: Sites = run(model, (x,), {}, draws=1)
         self.priors = {name: site["fn"] for name, site in latents(self.run).items()}
         self.device = next(iter(latents(self.run).values()))["value"].device

@@ -6,17 +6,20 @@ import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
+
 import torch
 from rich.console import Console
 from rich.table import Table
-from ppl_vae.data.counts import PackedCounts
-from ppl_vae.objectives.choice import make_estimator, refusal
+
 from ppl_vae.data import DOCUMENTS, TENSORS
+from ppl_vae.data.counts import PackedCounts
 from ppl_vae.estimators import ESTIMATORS, Enumerate
+from ppl_vae.objectives.choice import make_estimator, refusal
 from ppl_vae.programs.loading import Definition, check_fit
 from ppl_vae.programs.sites import guide_sites
 
 __all__ = ["Catalogue"]
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -99,7 +102,7 @@ class Catalogue:
 
 
 SHAPES: tuple[tuple[int, ...], ...] = ((2,), (16,), (28, 28), (1, 28, 28))
-"""Of the data that models of tensors are tried on: a point, a vector, pictures without and with a channel."""
+"""Of the data that models of tensors are tried on: a point, a vector, images without and with a channel."""
 
 
 def _examples(model: Definition) -> list[Any]:

@@ -6,16 +6,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.nn.checkpoint import Checkpoint
-from ppl_vae.runs.config import Pair
 from ppl_vae.diagnostics import Compared, Comparison, Gap, split_gap
 from ppl_vae.diagnostics.comparison import MOST_RUNS
-from ppl_vae.evidence import Estimate, METHODS, Measurement, plan
+from ppl_vae.evidence import METHODS, Estimate, Evidence, plan
+from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.objectives.rate_cost import objective_words
+from ppl_vae.runs.config import Pair
 from ppl_vae.runs.measure import measure_evidence, measured
 from ppl_vae.runs.open import open_run
-from ppl_vae.training.progress import say
-from ppl_vae.objectives.rate_cost import objective_words
+from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Run
 
 __all__ = ["compare_runs"]
@@ -52,7 +53,7 @@ def compare_runs(folders: Sequence[Path], split: str) -> Comparison:
             f"compare-{split}", lambda figure: result.draw(figure, f"{len(runs)} runs on {split} data"), size
         )
     else:
-        say("note: no figure is drawn, since some of the results are not finite")
+        log("note: no figure is drawn, since some of the results are not finite")
     return result
 
 
@@ -91,7 +92,7 @@ def _compared(run: Run, split: str, with_train: bool) -> Compared:
     )
 
 
-def _measurement(run: Run, split: str) -> Measurement:
+def _measurement(run: Run, split: str) -> Evidence:
     """The best measurement there is of a split: exact, else the highest lower bound."""
     found, summary = [], run.summary
     if summary is not None and split not in summary["splits"]:
@@ -101,19 +102,19 @@ def _measurement(run: Run, split: str) -> Measurement:
         told = summary["splits"][split]
         parts = {n: {k: told[f"{n}_{k}"] for k in ("method", "bound", "draws")} for n in ("elbo", "evidence", "gap")}
         elbo, evidence, gap = (_estimate(part, values, name) for name, part in parts.items())
-        found.append(Measurement(elbo, evidence, gap))
+        found.append(Evidence(elbo, evidence, gap))
     for method in METHODS:
         kept = _kept(run, f"evidence-{split}-{method}")
         if kept is not None:
             elbo, evidence, gap = (_estimate(kept[0][n], kept[1], n) for n in ("elbo", "evidence", "gap"))
-            found.append(Measurement(elbo, evidence, gap))
+            found.append(Evidence(elbo, evidence, gap))
     if not found:
         found.append(measure_evidence(run.folder, split, "auto", run.config["evidence_draws"]))
     rank = {"exact": 2, "lower": 1}
     return max(found, key=lambda m: (rank.get(m.evidence.bound, 0), m.evidence.mean))
 
 
-def _gap(run: Run, split: str, measurement: Measurement) -> tuple[Gap | None, tuple[str, ...]]:
+def _gap(run: Run, split: str, measurement: Evidence) -> tuple[Gap | None, tuple[str, ...]]:
     """The gap's parts, read or computed, or why there are none."""
     if measurement.evidence.bound != "exact":
         return None, ()

@@ -6,27 +6,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
 import torch
 from torch.distributions import constraints
-from ppl_vae.distributions import exponential_family
-from ppl_vae.data.counts import PackedCounts
-from ppl_vae.nn.checkpoint import Checkpoint
-from ppl_vae.objectives.choice import fit_estimator, make_estimator
+
 from ppl_vae.data import Corpus, load_corpus
-from ppl_vae.objectives.importance_weighted import Likelihood
-from ppl_vae.programs.handlers import run as run_program
-from ppl_vae.objectives.base import Objective
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.distributions import exponential_family
+from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.nn.observation_noise import Noise
+from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.objectives.base import Objective
+from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.programs.loading import Definition, Kind, check_fit, find
-from ppl_vae.training.progress import say
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.objectives.rate_cost import RateCost
+from ppl_vae.objectives.wake_sleep import WakeSleep
+from ppl_vae.programs.handlers import run as run_program
+from ppl_vae.programs.loading import Definition, Kind, check_fit, find
+from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.sites import guide_sites
+from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Run
 from ppl_vae.training.settings import Settings
-from ppl_vae.programs.sites import guide_sites
-from ppl_vae.objectives.wake_sleep import Sleep
 
 __all__ = ["Pair", "check_support", "load_data", "make_objective", "read_config"]
 
@@ -108,7 +110,7 @@ class Pair:
             path = run.checkpoint(run.best_state()[0])
             start = Checkpoint.read(path)
             for name, part in pair.model.named_modules():
-                if isinstance(part, Noise):
+                if isinstance(part, ObservationNoise):
                     part.check(start.part(f"model.{name}"), str(run.folder))
             start.restore("model", pair.model, path)
             start.restore("guide", pair.guide, path)
@@ -169,7 +171,7 @@ def read_config(config: dict[str, Any], folder: Path, key: str, kind: Callable[.
     except TypeError as error:
         raise ValueError(f"{folder / 'config.json'} does not fit this version of the program: {error}") from error
     for note in corpus.notes:
-        say(f"note: {note}")
+        log(f"note: {note}")
     return settings, corpus
 
 
@@ -179,7 +181,7 @@ def check_support(model: torch.nn.Module, splits: Mapping[str, Any]) -> None:
     Raises:
         ValueError: If not, naming the site, a value and the remedy: what the model would give them is no likelihood.
     """
-    with evaluating(model), kept_random_state():
+    with evaluating(model), fork_random_state():
         scored = run_program(model, (splits["train"][:2],), {}, draws=1)
     for name, site in scored.items():
         base = exponential_family.base(site["fn"])
@@ -204,20 +206,20 @@ def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: An
                 "the sleep phase trains the guide alone, but the prior of this model is made of the guide; take "
                 "another marginal or objective"
             )
-        return Sleep(), "pairs drawn from the model"
+        return WakeSleep(), "pairs drawn from the model"
     if config.get("objective", "elbo") == "likelihood":
-        likelihood = Likelihood()
+        likelihood = ImportanceWeightedELBO()
         how = likelihood.method(pair.model, pair.guide, x)
         if how == "importance weights" and fewest < 2:
-            say("note: the importance-weighted bound of a single draw is the ELBO: take --draws 16 or more")
+            log("note: the importance-weighted bound of a single draw is the ELBO: take --draws 16 or more")
         return likelihood, how
     sites = guide_sites(pair.guide, (x,))
     estimator, line = fit_estimator(make_estimator(config["estimator"], config["control"]), sites, pair.model, x)
     asked = config["control"] is not None or estimator.name != config["estimator"]
     if line and asked:
-        say(f"note: {line}")
+        log(f"note: {line}")
     if fewest < estimator.least_draws:
         settings.schedule = [(e, max(d, estimator.least_draws)) for e, d in settings.schedule]
-        say(f"note: {estimator.name} needs {estimator.least_draws} draws a datum: using as many")
+        log(f"note: {estimator.name} needs {estimator.least_draws} draws a datum: using as many")
     how = estimator.name if any(site.discrete for site in sites) else "reparameterised draws"
     return DiscreteELBO(estimator, beta=RateCost(**config.get("rate_cost", {}))), how

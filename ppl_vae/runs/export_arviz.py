@@ -6,28 +6,32 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 from torch import Tensor
-from ppl_vae.programs.types import Program
+
+from ppl_vae import __version__
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.nn.checkpoint import atomic_write
 from ppl_vae.evidence.importance import from_log_weights
-from ppl_vae.programs.blocks import in_blocks
 from ppl_vae.evidence.psis import k_hat_limit
-from ppl_vae.programs.handlers import latents, run
+from ppl_vae.nn.checkpoint import atomic_write
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.blocks import in_blocks
+from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.programs.sites import guide_sites
-from ppl_vae import __version__
+from ppl_vae.programs.types import Program
+
 if TYPE_CHECKING:
     from arviz import InferenceData
 from dataclasses import dataclass
-from typing import Any
+
 import pyro
+
 from ppl_vae.runs.open import open_run
-from ppl_vae.training.progress import Reporter, say
+from ppl_vae.training.progress import Reporter, log
 
 __all__ = ["Exported", "export_arviz", "save", "to_arviz"]
 
@@ -89,7 +93,7 @@ def to_arviz(
         )
     with evaluating(model, guide):
         bits = {site.name for site in guide_sites(model, (x[:2],)) if site.kind == "bits"}
-        with kept_random_state():
+        with fork_random_state():
             sites = run(model, (x[:1],), {}, draws=1)
         observed = [name for name in sites if name not in latents(sites)]
         if len(observed) != 1:
@@ -122,7 +126,7 @@ def to_arviz(
 def _observed(model: Program, name: str, x: Any) -> Tensor:
     """The values of the observed site, which a model may have made from its data."""
     parts = []
-    with evaluating(model), kept_random_state():
+    with evaluating(model), fork_random_state():
         for start in range(0, len(x), 256):
             parts.append(run(model, (x[start : start + 256],), {}, draws=1)[name]["value"])
     return torch.cat(parts)
@@ -257,7 +261,7 @@ def export_arviz(folder: Path, split: str, draws: int, count: int = 0, predictiv
     predictive = min(predictive, draws)
     with (
         Reporter(path.name, len(x) * (draws + predictive)) as reporter,
-        kept_random_state(opened.run.config["settings"]["seed"]),
+        fork_random_state(opened.run.config["settings"]["seed"]),
         pyro.validation_enabled(False),
     ):
         found = to_arviz(
@@ -269,6 +273,6 @@ def export_arviz(folder: Path, split: str, draws: int, count: int = 0, predictiv
             positions=opened.chosen(split, count),
             progress=reporter.advance,
         )
-        say(f"writing {path}")
+        log(f"writing {path}")
         save(found, path)
     return Exported(path, len(x), draws, {name: [str(key) for key in found[name].data_vars] for name in found.groups()})

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+
+from ppl_vae.data.images import pixels
 from ppl_vae.diagnostics.images.features import ClassifierFeatures, Features, classifier, inception
-from ppl_vae.diagnostics.images.frechet import Moments, drawn_pictures, frechet_distance
+from ppl_vae.diagnostics.images.frechet import Moments, drawn_images, frechet_distance
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.open import Opened, open_run
 from ppl_vae.training.progress import Reporter
-from ppl_vae.programs.random_state import kept_random_state
-from ppl_vae.data.images import pixels
 
 __all__ = ["Frechet", "measure_frechet"]
 
@@ -23,24 +25,24 @@ BLOCK = 500
 
 @dataclass(frozen=True)
 class Frechet:
-    """A Frechet distance, with that of other pictures from the same reference for a measure.
+    """A Frechet distance, with that of other images from the same reference for a measure.
 
     Arguments:
-        distance: Between the pictures of a run and the reference.
+        distance: Between the images of a run and the reference.
         same: Between the reference and others of its kind: another split, or further draws of the same model.
         features: What they are features of, in words.
-        pictures: Of the run, in words.
+        images: Of the run, in words.
         reference: In words.
         others: In words.
-        count: Pictures of the run, of the reference, and of the others.
+        count: Images of the run, of the reference, and of the others.
         width: How many features.
-        accuracy: Share of test pictures that the classifier classifies right; None if none were there, or of Inception.
+        accuracy: Share of test images that the classifier classifies right; None if none were there, or of Inception.
     """
 
     distance: float
     same: float
     features: str
-    pictures: str
+    images: str
     reference: str
     others: str
     count: tuple[int, int, int]
@@ -53,8 +55,8 @@ class Frechet:
         if (fewest := min(self.count)) > self.width:
             return []
         return [
-            f"{fewest} pictures have no covariance of full rank of {self.width} features: the figure means little; "
-            "take more pictures than features"
+            f"{fewest} images have no covariance of full rank of {self.width} features: the figure means little; "
+            "take more images than features"
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -65,11 +67,11 @@ class Frechet:
         for column in ("between", "and", "distance"):
             table.add_column(column, justify="right" if column == "distance" else "left")
         own, first, second = self.count
-        table.add_row(f"{own} {self.pictures}", f"{first} {self.reference}", f"{self.distance:.4g}")
+        table.add_row(f"{own} {self.images}", f"{first} {self.reference}", f"{self.distance:.4g}")
         table.add_row(f"{second} {self.others}", f"{first} {self.reference}", f"{self.same:.4g}")
         table.caption = "lower is nearer, and never 0; the second line is for a measure"
         if self.accuracy is not None:
-            table.caption += f"; the classifier is right on {self.accuracy:.1%} of test pictures"
+            table.caption += f"; the classifier is right on {self.accuracy:.1%} of test images"
         console = Console(width=100)
         with console.capture() as captured:
             console.print(table)
@@ -93,27 +95,27 @@ def measure_frechet(
         folder: Of the run.
         split: Of the data that are the reference, where no other run is.
         count: A random sample of so many of them; 0 for all.
-        against: The folder of another run, whose model's pictures are the reference.
+        against: The folder of another run, whose model's images are the reference.
         images: How many each model draws.
         means: Whether means of p(x given z) are compared, without noise, where a model draws.
-        features: Of a classifier, trained on the run's labelled training pictures and kept in its folder, or Inception.
+        features: Of a classifier, trained on the run's labelled training images and kept in its folder, or Inception.
         weights: Inception's.
 
     Raises:
-        ValueError: If the data are no pictures, or have no labels to train a classifier by.
+        ValueError: If the data are no images, or have no labels to train a classifier by.
     """
     opened = open_run(folder)
     x = opened.data(split, count)
     if pixels(x) is None:
-        raise ValueError("the Frechet distance is one of pictures with values in [0, 1]; take a run of such data")
+        raise ValueError("the Frechet distance is one of images with values in [0, 1]; take a run of such data")
     if images < 2:
-        raise ValueError(f"moments need at least 2 pictures, got {images}; raise --images")
+        raise ValueError(f"moments need at least 2 images, got {images}; raise --images")
     by = inception(weights, x.device) if features == "inception" else _classifier(opened)
     other = None if against is None else open_run(against)
     seed = opened.run.config["settings"]["seed"]
     kind = "means of p(x | z)" if means else "samples"
     total = images if other is None else 3 * images
-    with Reporter("frechet", total) as reporter, kept_random_state(seed):
+    with Reporter("frechet", total) as reporter, fork_random_state(seed):
 
         def taken(batches: Iterable[Tensor], tick: Callable[[int], None] = reporter.advance) -> Moments:
             found = Moments()
@@ -123,7 +125,7 @@ def measure_frechet(
             return found
 
         def drawn(run: Opened) -> Moments:
-            return taken(drawn_pictures(run.pair.model, run.splits["train"], images, means=means, block=BLOCK))
+            return taken(drawn_images(run.pair.model, run.splits["train"], images, means=means, block=BLOCK))
 
         own = drawn(opened)
         if other is None:
@@ -131,10 +133,10 @@ def measure_frechet(
                 "train" if split != "train" else next(name for name in ("test", "validation") if name in opened.splits)
             )
             first, second = (taken(part.split(BLOCK), lambda done: None) for part in (x, opened.data(beside, images)))
-            reference, others = f"{split} pictures", f"{beside} pictures"
+            reference, others = f"{split} images", f"{beside} images"
         else:
             if other.splits["train"].shape[1:] != x.shape[1:]:
-                raise ValueError(f"{against} draws pictures of another shape, {tuple(other.splits['train'].shape[1:])}")
+                raise ValueError(f"{against} draws images of another shape, {tuple(other.splits['train'].shape[1:])}")
             first, second = drawn(other), drawn(other)
             reference, others = f"{kind} of {against}", f"others of {against}"
     found = Frechet(
@@ -159,7 +161,7 @@ def _classifier(opened: Opened) -> Features:
     labels, tested = opened.labels("train"), opened.labels("test")
     if labels is None:
         raise ValueError(
-            f"the pictures of {corpus.name} have no labels to train a classifier by; put them in folders by class, or "
+            f"the images of {corpus.name} have no labels to train a classifier by; put them in folders by class, or "
             "take Inception (--features inception)"
         )
     test = None if tested is None else (opened.splits["test"], tested.to(x.device))

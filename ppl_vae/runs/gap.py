@@ -6,17 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
 import torch
-from ppl_vae.objectives.choice import make_estimator
-from ppl_vae.runs.config import Pair, make_objective
+
 from ppl_vae.diagnostics import Gap, Ladder, SplitMethod, ladder, split_gap
-from ppl_vae.runs.measure import measured, resumable
 from ppl_vae.nn.modes import frozen
-from ppl_vae.runs.open import Opened, open_run
+from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.programs.loading import find
+from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.runs.config import Pair, make_objective
+from ppl_vae.runs.measure import measured, resumable
+from ppl_vae.runs.open import Opened, open_run
 from ppl_vae.runs.resumable import Kept
-from ppl_vae.training.progress import say
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Run
 from ppl_vae.training.settings import Settings, parse_schedule
 from ppl_vae.training.trainer import Trainer
@@ -42,7 +44,7 @@ def measure_gap(
             if start in done:
                 tick(len(part))
             else:
-                with kept_random_state(config["settings"]["seed"] + start):
+                with fork_random_state(config["settings"]["seed"] + start):
                     done[start] = split_gap(pair.model, pair.guide, part, estimator=estimator, progress=tick, **options)
         whole = Gap.join([done[start] for start in range(0, len(x), BLOCK)])
         return replace(whole, sample=opened.chosen(split, count))
@@ -63,7 +65,8 @@ def measure_ladder(
         split: Of the data.
         count: Measure a random sample of so many data; 0 for all.
         names: Names or files of guides, from the smallest family up.
-        epochs: Of fitting, as :func:`~ppl_vae.training.settings.parse_schedule` reads them; by default those of the run.
+        epochs: Of fitting, in the notation of :func:`~ppl_vae.training.settings.parse_schedule`; those of the run by
+            default.
         how: Options of :func:`~ppl_vae.diagnostics.split_gap`.
 
     Raises:
@@ -79,7 +82,7 @@ def measure_ladder(
     try:
         remarks = [line for fit in fits if (line := fit.fit())]
     except KeyboardInterrupt:
-        say("what was fitted is kept; the same command goes on from there")
+        log("what was fitted is kept; the same command goes on from there")
         raise
     guides = {fit.label: fit.pair.guide for fit in fits}
     how["estimator"] = make_estimator(opened.run.config["estimator"], opened.run.config["control"])
@@ -142,8 +145,8 @@ class _Fit:
 
     def fit(self) -> str | None:
         """Fits the guide, or what is left of it to do; a line where more epochs would have helped."""
-        say(f"fitting {self.label} to {len(self.train)} data, the model kept as it is; {self.run.folder}")
-        with frozen(self.pair.model), kept_random_state(self.settings.seed):
+        log(f"fitting {self.label} to {len(self.train)} data, the model kept as it is; {self.run.folder}")
+        with frozen(self.pair.model), fork_random_state(self.settings.seed):
             trainer = Trainer(self.pair.model, self.pair.guide, self.objective, self.run, self.settings)
             if not trainer.resume():
                 torch.manual_seed(self.settings.seed)

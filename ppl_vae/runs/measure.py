@@ -6,21 +6,32 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
+
 import pyro
 import torch
-from ppl_vae.nn.checkpoint import Checkpoint
-from ppl_vae.runs.config import Pair
+
 from ppl_vae.diagnostics import Curve, Information, Tightness, information, rate_distortion_curve, tightness
-from ppl_vae.diagnostics.information.rate_distortion_curve import curve_cells
 from ppl_vae.diagnostics.information.information import steps
-from ppl_vae.evidence import Measurement, Method, Sandwich, Schedule, measure, plan, sandwich
+from ppl_vae.diagnostics.information.rate_distortion_curve import curve_cells
+from ppl_vae.evidence import BDMC, Evidence, Method, Schedule, measure, plan, sandwich
 from ppl_vae.evidence.bdmc import sandwich_cells
+from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.runs.config import Pair
 from ppl_vae.runs.open import Opened, open_run
 from ppl_vae.runs.resumable import Kept
-from ppl_vae.training.progress import Reporter, say
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.training.progress import Reporter, log
 
-__all__ = ["measure_curve", "measure_evidence", "measure_information", "measure_sandwich", "measure_tightness", "measured", "resumable"]
+__all__ = [
+    "measure_curve",
+    "measure_evidence",
+    "measure_information",
+    "measure_sandwich",
+    "measure_tightness",
+    "measured",
+    "resumable",
+]
+
 
 class Result(Protocol):
     """What a measurement gives: a table by ``str``, numbers for JSON, values a datum."""
@@ -66,7 +77,7 @@ def measured(
     seed = opened.run.config["settings"]["seed"]
     with (
         Reporter(name, total(pair, x)) as reporter,
-        kept_random_state(seed),
+        fork_random_state(seed),
         pyro.validation_enabled(False),
     ):
         found = compute(pair, x, reporter.advance)
@@ -78,7 +89,7 @@ def measured(
     if isinstance(found, Drawn) and all(value.isfinite().all() for value in drawn):
         opened.run.figure(name, lambda figure: found.draw(figure, f"{pair.words}: {split}"), (9, 3.8))
     elif isinstance(found, Drawn):
-        say("note: no figure is drawn, since some of the results are not finite")
+        log("note: no figure is drawn, since some of the results are not finite")
     return opened, found
 
 
@@ -99,7 +110,7 @@ def measure_tightness(folder: Path, split: str, draws: int | None = None, count:
 
 def measure_evidence(
     folder: Path, split: str, method: Method, draws: int, count: int = 0, schedule: Schedule | None = None
-) -> Measurement:
+) -> Evidence:
     """Measures bound, evidence and gap of one split of a run afresh; what an interruption left is taken up."""
     schedule = schedule or Schedule()
     options: dict[str, Any] = {"method": method, "draws": draws, "schedule": schedule}
@@ -109,7 +120,7 @@ def measure_evidence(
         split,
         count,
         options | {"schedule": asdict(schedule)},
-        Measurement,
+        Evidence,
         lambda pair, x, done, tick: measure(pair.model, pair.guide, x, done=done, progress=tick, **options),
         lambda pair, x: plan(pair.model, x, **options).cells,
     )
@@ -117,7 +128,7 @@ def measure_evidence(
     return found
 
 
-def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule: Schedule) -> Sandwich:
+def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule: Schedule) -> BDMC:
     """Evidence from below and above of data drawn from a run's model, like those of one split in shape."""
     options: dict[str, Any] = {"draws": draws, "schedule": schedule}
     _, found = resumable(
@@ -126,7 +137,7 @@ def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule:
         split,
         count,
         options | {"schedule": asdict(schedule)},
-        Sandwich,
+        BDMC,
         lambda pair, x, done, tick: sandwich(pair.model, pair.guide, x, done=done, progress=tick, **options),
         lambda pair, x: sandwich_cells(x, draws, schedule),
     )
@@ -166,12 +177,12 @@ def resumable(
     opened = where if isinstance(where, Opened) else open_run(where)
     kept = Kept(opened.run.folder / "partial" / name, how | {"count": count, "state": opened.pair.state}, kind)
     if len(kept):
-        say(f"taking up {name}: {len(kept)} blocks are measured already")
+        log(f"taking up {name}: {len(kept)} blocks are measured already")
     try:
         _, found = measured(opened, name, split, count, lambda pair, x, tick: compute(pair, x, kept, tick), total)
     except KeyboardInterrupt:
         if len(kept):
-            say(f"{len(kept)} measured blocks are kept; the same command goes on from there")
+            log(f"{len(kept)} measured blocks are kept; the same command goes on from there")
         raise
     kept.forget()
     return opened, found
@@ -188,7 +199,7 @@ def measure_information(folder: Path | Opened, split: str, draws: int, codes: in
         lambda pair, x: steps(pair.model, pair.guide, x, draws=draws, codes=codes),
     )
     if split != "test":
-        say(
+        log(
             "note: the pair has seen these data, so that the entropy of the population may be above the bound shown; "
             "take --split test"
         )

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
 import torch
+
+from ppl_vae.data import Corpus
 from ppl_vae.data.counts import concatenate
 from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.programs.random_state import positions, subsample
 from ppl_vae.runs.config import Pair, load_data
-from ppl_vae.data import Corpus
-from ppl_vae.training.progress import say
-from ppl_vae.programs.random_state import places_of, sample_of
+from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Run
 
 __all__ = ["Opened", "open_run"]
+
 
 @dataclass
 class Opened:
@@ -43,7 +46,7 @@ class Opened:
 
     def chosen(self, split: str, count: int) -> torch.Tensor | None:
         """Positions of a random sample of a split, the same every time, in ascending order; None is all of it."""
-        return sample_of(len(self.splits[split]), count)
+        return subsample(len(self.splits[split]), count)
 
     def titles(self, split: str) -> tuple[str, ...] | None:
         """A name for each datum of a split, in its order; None if the corpus has none."""
@@ -63,9 +66,9 @@ class Opened:
         """Says which data are worst, by title where the corpus has titles."""
         titles = self.titles(split)
         found = []
-        for i, row in zip(worst, places_of(worst, self.chosen(split, count)), strict=True):
+        for i, row in zip(worst, positions(worst, self.chosen(split, count)), strict=True):
             found.append(f"{titles[row] if titles else f'datum {row}'} ({values[i].item():.2f})")
-        say(f"{what}: {', '.join(found)}")
+        log(f"{what}: {', '.join(found)}")
 
 
 def open_run(folder: Path) -> Opened:
@@ -79,10 +82,10 @@ def open_run(folder: Path) -> Opened:
     config = run.config
     corpus = load_data(config)
     if config["device"] != "cpu" and not getattr(torch, config["device"]).is_available():
-        say(f"note: this machine has no {config['device']}, on which the run was trained: measuring on the cpu")
+        log(f"note: this machine has no {config['device']}, on which the run was trained: measuring on the cpu")
         config["device"] = "cpu"
     if run.summary is None:
-        say("note: the run is not finished; its best state so far is measured")
+        log("note: the run is not finished; its best state so far is measured")
     device = torch.device(config["device"])
     splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
     name, state = run.best_state()

@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
+
 from torch import Tensor
-from ppl_vae.nn.checkpoint import Checkpoint
+
 from ppl_vae.diagnostics import Gap
-from ppl_vae.evidence import Estimate, Measurement, Sandwich
+from ppl_vae.evidence import BDMC, Estimate, Evidence
+from ppl_vae.nn.checkpoint import Checkpoint
 
 __all__ = ["Kept"]
 
-R = TypeVar("R", Measurement, Sandwich, Gap)
+R = TypeVar("R", Evidence, BDMC, Gap)
 
 
 class Kept(MutableMapping[int, R]):

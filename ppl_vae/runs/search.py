@@ -6,22 +6,24 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
 import numpy as np
 import pyro
 import torch
 from rich.console import Console
 from rich.table import Table
-from ppl_vae.data.counts import PackedCounts
-from ppl_vae.nn.checkpoint import atomic_write
-from ppl_vae.diagnostics.retrieval.codes import Codes, draw_codes, log_odds
+
 from ppl_vae.data import read_query
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.diagnostics.retrieval.codes import Codes, draw_codes, log_odds
 from ppl_vae.diagnostics.retrieval.hamming import nearest
+from ppl_vae.diagnostics.retrieval.retrieval import Retrieval, retrieval
+from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
+from ppl_vae.nn.checkpoint import atomic_write
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.measure import measured
 from ppl_vae.runs.open import Opened, open_run
 from ppl_vae.training.progress import Reporter
-from ppl_vae.programs.random_state import kept_random_state
-from ppl_vae.diagnostics.retrieval.retrieval import Retrieval, retrieval
-from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
 
 __all__ = ["Found", "Hit", "Written", "measure_retrieval", "search", "write_codes"]
 
@@ -99,7 +101,7 @@ def _codes(opened: Opened, split: str, how: How) -> Codes:
     pair, x = opened.pair, opened.data(split)
     with (
         Reporter(f"codes of {split}", len(x)) as reporter,
-        kept_random_state(opened.run.config["settings"]["seed"]),
+        fork_random_state(opened.run.config["settings"]["seed"]),
         pyro.validation_enabled(False),
     ):
         if how == "sampled":
@@ -204,7 +206,7 @@ def search(folder: Path, text: str, count: int = 10) -> Found:
     opened = open_run(folder)
     query = read_query(text, opened.corpus)
     pair, x = opened.pair, PackedCounts.concatenate(list(opened.splits.values()))
-    with kept_random_state(opened.run.config["settings"]["seed"]), pyro.validation_enabled(False):
+    with fork_random_state(opened.run.config["settings"]["seed"]), pyro.validation_enabled(False):
         asked = log_odds(pair.model, pair.guide, query.counts.to(x.device))
         database = Codes.pack(log_odds(pair.model, pair.guide, x) > 0)
     neighbours = nearest(Codes.pack(asked > 0), database, max(count, SHORTLIST))

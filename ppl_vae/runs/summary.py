@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.evidence import Estimate, Measurement
-from ppl_vae.evidence.results import finite
-from ppl_vae.evidence.figures import marker, whole
 from ppl_vae.data.images import bits_per_number
+from ppl_vae.evidence import Estimate, Evidence
+from ppl_vae.evidence.figures import marker, whole
+from ppl_vae.evidence.results import finite
 
 __all__ = ["Split", "Summary"]
+
 
 @dataclass(frozen=True)
 class Split:
@@ -25,10 +28,10 @@ class Split:
         rate: Divergence of the guide from the prior, the one part of the bound.
         distortion: Expected negative log-likelihood, the other.
         saturated: Mean log-likelihood of documents under their own word frequencies; None for other data.
-        pixels: Numbers of a picture, where the model gives it a density; None for other data and models.
+        pixels: Numbers of an image, where the model gives it a density; None for other data and models.
     """
 
-    measurement: Measurement
+    measurement: Evidence
     rate: Estimate
     distortion: Estimate
     saturated: float | None = None
@@ -36,7 +39,7 @@ class Split:
 
     @classmethod
     def of(
-        cls, measurement: Measurement, x: Any, rate: Estimate, distortion: Estimate, pixels: int | None = None
+        cls, measurement: Evidence, x: Any, rate: Estimate, distortion: Estimate, pixels: int | None = None
     ) -> Split:
         saturated = x.saturated.cpu().double().mean().item() if isinstance(x, PackedCounts) else None
         return cls(measurement, rate, distortion, saturated, pixels)
@@ -57,7 +60,7 @@ class Split:
 
     @property
     def bits(self) -> float | None:
-        """A code's length for pictures of bytes by the ELBO, in bits a number: an upper bound where dequantised."""
+        """A code's length for images of bytes by the ELBO, in bits a number: an upper bound where dequantised."""
         return None if self.pixels is None else bits_per_number(self.measurement.elbo.mean, self.pixels)
 
     @property
@@ -141,8 +144,8 @@ class Summary:
         table.min_width = 78
         table.add_column("split")
         text = any(split.deviance is not None for split in self.splits.values())
-        pictures = any(split.pixels for split in self.splits.values())
-        further = [*(["deviance"] if text else []), *(["bits/pixel"] if pictures else [])]
+        images = any(split.pixels for split in self.splits.values())
+        further = [*(["deviance"] if text else []), *(["bits/pixel"] if images else [])]
         for name in ("data", "rate", "distortion", "ELBO", "evidence", "gap", *further):
             table.add_column(name, justify="right")
         for name, split in self.splits.items():
@@ -153,7 +156,7 @@ class Summary:
             ]
             if text:
                 cells.append("" if split.deviance is None else f"{split.deviance:.2f}{_error(m.elbo.se)}")
-            if pictures:
+            if images:
                 cells.append("" if split.bits is None else f"{split.bits:.3f}{_error(split.bits_se)}")
             table.add_row(name, *cells)
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
@@ -170,7 +173,7 @@ class Summary:
             words.append("+- is the Monte Carlo standard error of the mean over these data")
         if text:
             words.append("deviance: saturated log-likelihood minus ELBO, lower is better")
-        if pictures:
+        if images:
             words.append(
                 "bits/pixel: 8 minus the ELBO in bits a number, lower is better; a code's length for bytes that were "
                 "dequantised, of other data none"

@@ -5,34 +5,37 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from typing import Any
+
 import pyro
 import torch
+
 from ppl_vae.data.counts import concatenate
-from ppl_vae.nn.checkpoint import Checkpoint
-from ppl_vae.runs.config import Pair, check_support, make_objective, read_config
-from ppl_vae.diagnostics.information.rates import rate_and_distortion
-from ppl_vae.evidence import measure, plan
-from ppl_vae.objectives.base import Objective
-from ppl_vae.training.progress import Reporter, say
-from ppl_vae.programs.random_state import kept_random_state, sample_of
-from ppl_vae.objectives.rate_cost import objective_words
-from ppl_vae.training.run_folder import Interrupted, Run
-from ppl_vae.training.settings import Settings
 from ppl_vae.data.images import pixels
 from ppl_vae.diagnostics.images.scale_collapse import sharpness
+from ppl_vae.diagnostics.information.rates import rate_and_distortion
+from ppl_vae.evidence import measure, plan
+from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.objectives.base import Objective
+from ppl_vae.objectives.rate_cost import objective_words
+from ppl_vae.programs.random_state import fork_random_state, subsample
+from ppl_vae.runs.config import Pair, check_support, make_objective, read_config
 from ppl_vae.runs.summary import Split, Summary
+from ppl_vae.training.progress import Reporter, log
+from ppl_vae.training.run_folder import Interrupted, Run
+from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import NOTHING, Trainer
 
 __all__ = ["train"]
+
 
 def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summary:
     """Trains a pair, or takes up a training where it was left, and measures the best state.
 
     Arguments:
         config: ``model`` and ``guide`` (``name``, ``options``), ``corpus`` (arguments of ``load_corpus``),
-            ``settings`` (of :class:`~ppl_vae.training.settings.Settings`), ``objective`` (``"elbo"`` where it is missing),
-            ``rate_cost`` (of :class:`~ppl_vae.objectives.rate_cost.RateCost`; may be missing), ``estimator``, ``control``,
-            ``device``, ``evidence_draws``, ``evidence_data`` (may be missing) and ``retrain``; ``start``, the folder of
+            ``settings`` (of :class:`~ppl_vae.training.settings.Settings`), ``objective`` (``"elbo"`` where it is
+            missing), ``rate_cost`` (of :class:`~ppl_vae.objectives.rate_cost.RateCost`; may be missing), ``estimator``,
+            ``control``,             ``device``, ``evidence_draws``, ``evidence_data`` (may be missing) and ``retrain``; ``start``, the folder of
             a run whose pair to begin with, may be missing.
         folder: The run folder.
         resume: Whether it exists already.
@@ -53,7 +56,7 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
     if not any(parameter.requires_grad for parameter in objective(pair.model, pair.guide).parameters()):
         raise ValueError(NOTHING)
     run = Run.open(folder) if resume else Run.create(folder, config | {"fingerprint": corpus.fingerprint})
-    say(
+    log(
         f"{pair.words}: {len(splits['train'])} training, {len(splits['validation'])} validation, "
         f"{len(splits['test'])} test data; gradient by {how}; run {folder}"
     )
@@ -78,10 +81,10 @@ def _train_and_measure(
     fresh = objective.state
     trainer = Trainer(pair.model, pair.guide, objective, run, settings)
     if resume and trainer.resume():
-        say(f"taking up the training after epoch {trainer.epoch}")
+        log(f"taking up the training after epoch {trainer.epoch}")
     else:
         if resume:
-            say("the run has no checkpoint yet: training from the start")
+            log("the run has no checkpoint yet: training from the start")
         torch.manual_seed(settings.seed)
     validation = splits["validation"] if len(splits["validation"]) else None
     trainer.fit(splits["train"], validation)
@@ -92,7 +95,7 @@ def _train_and_measure(
         again = Trainer(pair.model, pair.guide, objective, run, settings, name="retrain")
         if not (resume and again.resume()):
             torch.manual_seed(settings.seed)
-        say(f"training again on all {len(everything)} training and validation data for {trainer.best_epoch} epochs")
+        log(f"training again on all {len(everything)} training and validation data for {trainer.best_epoch} epochs")
         again.fit(everything, None, epochs=trainer.best_epoch)
         again.restore_best()
         splits["train"] = everything
@@ -104,21 +107,21 @@ def _train_and_measure(
     found = sharpness(pair.model, splits["train"]) if isinstance(splits["train"], torch.Tensor) else None
     if found is not None and found.warning:
         notes = (found.warning, *notes)
-        say(f"note: {found.warning}")
+        log(f"note: {found.warning}")
     numbers = None if found is None else pixels(splits["train"])
     kept_rows = {}
     for name, x in splits.items():
-        rows = sample_of(len(x), config.get("evidence_data", 0))
+        rows = subsample(len(x), config.get("evidence_data", 0))
         splits[name] = x if rows is None else x[rows.to(x.device)]
         if rows is not None:
             kept_rows[f"{name}.rows"] = rows
             notes = (*notes, f"{name} is measured on {len(rows):,} of {len(x):,} data, drawn at random")
-            say(f"note: {notes[-1]}")
+            log(f"note: {notes[-1]}")
     summary = Summary(
         run=str(run.folder),
         pair=pair.words,
         objective=objective_words(config),
-        chosen_by=objective.chooses or "",
+        chosen_by=objective.selection_metric or "",
         estimator=how,
         best_epoch=trainer.best_epoch,
         epochs=trainer.epoch,
@@ -131,7 +134,7 @@ def _train_and_measure(
     if all(math.isfinite(split.measurement.gap.mean) for split in summary.splits.values()):
         run.figure("training", lambda figure: summary.draw(figure, trainer.rows), (9, 3.8))
     else:
-        say("note: no figure is drawn, since some of the results are not finite")
+        log("note: no figure is drawn, since some of the results are not finite")
     return summary
 
 
@@ -141,7 +144,7 @@ def _measure(pair: Pair, splits: dict[str, Any], config: dict[str, Any], numbers
     total = sum(plan(pair.model, x, draws=draws).cells for x in splits.values() if len(x))
     with (
         Reporter("evidence", total) as reporter,
-        kept_random_state(config["settings"]["seed"]),
+        fork_random_state(config["settings"]["seed"]),
         pyro.validation_enabled(False),
     ):
         for name, x in splits.items():

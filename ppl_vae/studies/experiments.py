@@ -19,7 +19,7 @@ from ppl_vae.programs.loading import load_file
 from ppl_vae.studies.report import Report
 from ppl_vae.studies.study import Study
 from ppl_vae.studies.sweep import Sweep
-from ppl_vae.training.progress import say
+from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Interrupted
 
 __all__ = ["Experiment", "Experiments", "find_experiment", "run_experiment"]
@@ -150,7 +150,7 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
         # A sweep looks at each of its cells, before anything is written, and may be given more of them.
         settings["configs"] = found.sweep.configurations(settings["cells"], settings["seeds"], device)
     study = Study(folder, what, device, jobs)
-    say(f"{found.name}, preset {preset}, in {folder}")
+    log(f"{found.name}, preset {preset}, in {folder}")
     begun = time.monotonic()
     try:
         report: Report = found.run(study, **settings)
@@ -161,5 +161,5 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
     if preset == "smoke":
         report = replace(report, notes=(*report.notes, SMOKE))
     study.finish(report)
-    say(f"{time.monotonic() - begun:.0f} s; table, values and figures are in {folder}")
+    log(f"{time.monotonic() - begun:.0f} s; table, values and figures are in {folder}")
     return report

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_vae.evidence.figures import show_sheet
 
-__all__ = ["REGIMES", "Point", "draw_curves", "draw_plane", "draw_sheet", "hull", "regimes"]
+__all__ = ["REGIMES", "TrainedPair", "draw_curves", "draw_plane", "draw_sheet", "hull", "regimes"]
 
 REGIMES = {
     "auto-decoder": (0.0, "R below H/20"),
@@ -25,7 +25,7 @@ the rate is, and that in words. Where a bound is tight, D = H - R says the same 
 
 
 @dataclass(frozen=True)
-class Point:
+class TrainedPair:
     """A trained pair on the plane.
 
     Arguments:
@@ -88,7 +88,7 @@ def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return found
 
 
-def regimes(points: Sequence[Point], entropy: float) -> dict[str, Point]:
+def regimes(points: Sequence[TrainedPair], entropy: float) -> dict[str, TrainedPair]:
     """Of each regime that has a run the one with the best bound, by the rules of :data:`REGIMES`.
 
     Arguments:
@@ -96,10 +96,10 @@ def regimes(points: Sequence[Point], entropy: float) -> dict[str, Point]:
         entropy: The best bound on it, H, positive.
     """
 
-    def regime(point: Point) -> str:
+    def regime(point: TrainedPair) -> str:
         return [name for name, (share, _) in REGIMES.items() if max(point.rate, 0.0) >= share * entropy][-1]
 
-    found: dict[str, Point] = {}
+    found: dict[str, TrainedPair] = {}
     for point in sorted(points, key=lambda point: point.bound):
         found.setdefault(regime(point), point)
     return {name: found[name] for name in REGIMES if name in found}
@@ -111,7 +111,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#0
 MARKERS = "osD^vP*X<>ph"
 
 
-def styles(points: Sequence[Point]) -> dict[str, dict[str, Any]]:
+def styles(points: Sequence[TrainedPair]) -> dict[str, dict[str, Any]]:
     """A colour and a marker for each family."""
     families = dict.fromkeys(point.family for point in points)
     looks = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False)
@@ -120,7 +120,7 @@ def styles(points: Sequence[Point]) -> dict[str, dict[str, Any]]:
     }
 
 
-def draw_plane(figure: Any, points: list[Point], entropy: float, title: str) -> None:
+def draw_plane(figure: Any, points: list[TrainedPair], entropy: float, title: str) -> None:
     """Every run, the hull of all and lines of one ELBO; and how far above the best bound each run is."""
     plane, above = figure.subplots(1, 2)
     rates, distortions = [p.rate for p in points], [p.distortion for p in points]
@@ -151,7 +151,7 @@ def draw_plane(figure: Any, points: list[Point], entropy: float, title: str) -> 
     figure.suptitle(title, fontsize=11)
 
 
-def draw_curves(figure: Any, points: list[Point]) -> None:
+def draw_curves(figure: Any, points: list[TrainedPair]) -> None:
     """The curves of decoders with their guides' points, and what each guide loses at its own weight of the rate."""
     plane, loss = figure.subplots(1, 2)
     for family, look in styles(points).items():
@@ -181,17 +181,17 @@ def draw_curves(figure: Any, points: list[Point]) -> None:
     loss.set_title("every run, at the weight nearest the one it was trained at", fontsize=9)
 
 
-def draw_sheet(figure: Any, picked: Mapping[str, Point]) -> None:
+def draw_sheet(figure: Any, picked: Mapping[str, TrainedPair]) -> None:
     """Test data, and of one run a regime what it makes of them and what it draws itself."""
     panels = figure.subplots(1 + len(picked), 2, squeeze=False)
     for axes in panels.flat:
         axes.axis("off")
-    pictures = next(iter(picked.values())).values["pictures"]
-    show_sheet(panels[0, 0], pictures, len(pictures))
+    images = next(iter(picked.values())).values["images"]
+    show_sheet(panels[0, 0], images, len(images))
     panels[0, 0].set_title("test data", fontsize=9)
     for line, (name, point) in zip(panels[1:], picked.items(), strict=True):
         for axes, key in zip(line, ("reconstructions", "samples"), strict=True):
-            show_sheet(axes, point.values[key], len(pictures))
+            show_sheet(axes, point.values[key], len(images))
         words = f"{name}: {point.family}, {point.words}; R {point.rate:.1f}, D {point.distortion:.1f}"
         line[0].set_title(f"{words}\ndrawn from p(x | z), z from the guide", fontsize=7)
         line[1].set_title("drawn from p(x | z), z from the prior", fontsize=7)

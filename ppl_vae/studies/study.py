@@ -23,12 +23,12 @@ from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.loading import Kind, find
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.runs import train as workflow
 from ppl_vae.studies.report import Report
 from ppl_vae.training.process import prepare
-from ppl_vae.training.progress import say
+from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Run, versions
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
@@ -76,9 +76,9 @@ class Study:
             try:
                 return Checkpoint.read(path).tensors
             except ValueError:
-                say(f"{path} is damaged: computing it again")
-        say(name)
-        with kept_random_state(zlib.crc32(name.encode())), pyro.validation_enabled(False):
+                log(f"{path} is damaged: computing it again")
+        log(name)
+        with fork_random_state(zlib.crc32(name.encode())), pyro.validation_enabled(False):
             computed = compute()
         found = {k: v if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64) for k, v in computed.items()}
         Checkpoint(found, {}).write(path)
@@ -200,9 +200,9 @@ class Study:
             sites = guide_sites(guide, (x[:2],))
             objective = DiscreteELBO(fit_estimator(make_estimator(estimator), sites, model, x[:2])[0])
         trainer = Trainer(model, guide, objective, run, settings)
-        with kept_random_state(settings.seed):
+        with fork_random_state(settings.seed):
             if not trainer.resume():
-                say(f"{name}: {settings.epochs} epochs of {len(x)} data")
+                log(f"{name}: {settings.epochs} epochs of {len(x)} data")
             trainer.fit(x, validation)
             trainer.restore_best()
         return trainer
@@ -231,7 +231,7 @@ def _attempt(study: Study, name: str, compute: Compute) -> dict[str, Tensor] | s
         return study.values(name, compute)
     except Exception as error:  # one cell's fault, of whatever kind, must not cost the others
         words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        say(f"{name} failed: {words}")
+        log(f"{name} failed: {words}")
         return words
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl_vae.cli.train import Switch, configuration, flags
-from ppl_vae.studies.rate_distortion_plane import Point
+from ppl_vae.studies.rate_distortion_plane import TrainedPair
 from ppl_vae.studies.report import Report
 from ppl_vae.studies.study import Study, digest
 from ppl_vae.studies.sweep_cell import Measure, measured_cell
@@ -112,7 +112,9 @@ class Sweep:
             # Measured otherwise, it is measured again; its training is kept.
             kept = f"{name}-{digest(cell['measure'])}"
             asked[kept] = partial(measured_cell, study, name, configs[name], cell["measure"])
-            points[kept] = partial(Point, cell["family"], cell["at"], float(cell["options"].get("beta", 1.0)), seed)
+            points[kept] = partial(
+                TrainedPair, cell["family"], cell["at"], float(cell["options"].get("beta", 1.0)), seed
+            )
         found, failed = study.attempted(asked)
         lines = tuple(f"failed: {name}: {words}" for name, words in failed.items())
         if not found:

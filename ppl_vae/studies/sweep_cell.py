@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data import LAWS
-from ppl_vae.data.images import picture
+from ppl_vae.data.images import image_shape
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.log_weight import log_terms
 from ppl_vae.programs.simulate import simulate
@@ -22,7 +22,7 @@ from ppl_vae.studies.study import Study
 __all__ = ["Measure", "measured_cell"]
 
 SHEET = 8
-"""Pictures of a kind that are kept of each cell."""
+"""Images of a kind that are kept of each cell."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def measured_cell(study: Study, name: str, config: dict[str, Any], how: dict[str
     if measure.curve:
         found |= _curve(opened, measure)
     x = opened.data("test", SHEET)
-    if isinstance(x, Tensor) and x.ndim in (3, 4) and picture(x.shape[1:])[0] in (1, 3):
+    if isinstance(x, Tensor) and x.ndim in (3, 4) and image_shape(x.shape[1:])[0] in (1, 3):
         found |= _sheet(opened, x)
     return found
 
@@ -123,8 +123,8 @@ def _curve(opened: Opened, measure: Measure) -> dict[str, Tensor | float]:
 
 
 def _sheet(opened: Opened, x: Tensor) -> dict[str, Tensor | float]:
-    """Pictures, what the pair makes of them, and pictures of its own."""
+    """Images, what the pair makes of them, and images of its own."""
     model, guide = opened.pair.model, opened.pair.guide
     with evaluating(model, guide):
         codes = {k: v[0] for k, v in log_terms(model, guide, x).values.items()}
-    return {"pictures": x, "reconstructions": simulate(model, x, codes)[1], "samples": simulate(model, x)[1]}
+    return {"images": x, "reconstructions": simulate(model, x, codes)[1], "samples": simulate(model, x)[1]}

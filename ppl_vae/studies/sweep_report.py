@@ -9,7 +9,7 @@ from functools import partial
 
 from scipy.stats import norm
 
-from ppl_vae.studies.rate_distortion_plane import REGIMES, Point, draw_curves, draw_plane, draw_sheet, regimes
+from ppl_vae.studies.rate_distortion_plane import REGIMES, TrainedPair, draw_curves, draw_plane, draw_sheet, regimes
 from ppl_vae.studies.report import Claim, Report, Row
 from ppl_vae.studies.study import Study
 
@@ -19,7 +19,7 @@ PUBLISHED = {"binarized_mnist": 80.2}
 """The best bound on the entropy that the paper reached, by corpus, in nats."""
 
 
-def report_of(study: Study, points: list[Point], title: str, failed: tuple[str, ...], corpus: str = "") -> Report:
+def report_of(study: Study, points: list[TrainedPair], title: str, failed: tuple[str, ...], corpus: str = "") -> Report:
     """Table, claims and figures of a sweep.
 
     Arguments:
@@ -39,7 +39,7 @@ def report_of(study: Study, points: list[Point], title: str, failed: tuple[str, 
         Row("best negative evidence, H below", [entropy], digits=2),
         Row("least D + I, I by its lesser upper bound, of the data measured", [least], limit=law, digits=2),
     ]
-    groups: dict[tuple[str, str], list[Point]] = {}
+    groups: dict[tuple[str, str], list[TrainedPair]] = {}
     for point in points:
         groups.setdefault((point.family, point.words), []).append(point)
     quantities = {"rate": "R", "distortion": "D", "elbo": "ELBO", "evidence": "evidence", "here information": "I"}
@@ -56,7 +56,7 @@ def report_of(study: Study, points: list[Point], title: str, failed: tuple[str, 
     ]
     if drawn and any(point.values["lost se"].any() for point in drawn):
         notes.append("an annealed curve lies above the true one on average: a guide may seem to lose too little")
-    if entropy > 0 and all("pictures" in point.values for point in points):
+    if entropy > 0 and all("images" in point.values for point in points):
         picked = regimes(points, entropy)
         study.figure("regimes", partial(draw_sheet, picked=picked), (9, 0.3 + 1.15 * (1 + len(picked))))
         missing = [f"{name} ({rule})" for name, (_, rule) in REGIMES.items() if name not in picked]
@@ -80,7 +80,7 @@ def not_negative(text: str, margins: Sequence[tuple[float, float]]) -> Claim:
     return Claim(text, worst[0] + errors * worst[1] >= -1e-6, words)
 
 
-def claims(points: Sequence[Point], paper: float | None = None) -> list[Claim]:
+def claims(points: Sequence[TrainedPair], paper: float | None = None) -> list[Claim]:
     """What theory says of every run, and what the paper found.
 
     Arguments:
@@ -88,7 +88,7 @@ def claims(points: Sequence[Point], paper: float | None = None) -> list[Claim]:
         paper: The best bound on the entropy that it reached.
     """
 
-    def difference(high: Point, low: Point, *keys: str) -> tuple[float, float]:
+    def difference(high: TrainedPair, low: TrainedPair, *keys: str) -> tuple[float, float]:
         first, second = keys * 2 if len(keys) == 1 else keys
         return high[first] - low[second], math.hypot(high[f"{first} se"], low[f"{second} se"])
 
@@ -102,7 +102,7 @@ def claims(points: Sequence[Point], paper: float | None = None) -> list[Claim]:
             pair for p in drawn for pair in zip(p.values["lost"].tolist(), p.values["lost se"].tolist(), strict=True)
         ]
         found.append(not_negative("the guide is nowhere below the curve of its decoder", margins))
-    lines: dict[str, list[Point]] = {}
+    lines: dict[str, list[TrainedPair]] = {}
     for p in sorted(points, key=lambda p: p.beta):
         lines.setdefault(str((p.family, p.seed, {k: v for k, v in p.at.items() if k != "beta"})), []).append(p)
     steps = [difference(*pair, "rate") for line in lines.values() for pair in itertools.pairwise(line)]

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ppl_vae.data.counts import Batch, PackedCounts
-from ppl_vae.programs.random_state import kept_random_state
-from ppl_vae.training.progress import say
+from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.training.progress import log
 
-__all__ = ["Capture", "CapturedGradients", "cuda_graph", "padded"]
+__all__ = ["Capture", "GraphedGradients", "cuda_graph", "padded"]
 
 Values = dict[str, Tensor]
 
@@ -101,7 +101,7 @@ class _Shape:
     checked: bool = False
 
 
-class CapturedGradients:
+class GraphedGradients:
     r"""Gradients of a loss, captured for each shape of batch on its first occurrence and replayed from then on.
 
     Launching the kernels of a step one by one from Python takes longer than a GPU needs to run them. A replay launches
@@ -185,14 +185,14 @@ class CapturedGradients:
     def _give_up(self, reason: str) -> None:
         self.given_up = reason
         self.shapes.clear()
-        say(f"note: steps are launched one operation at a time, since their capture as a CUDA graph failed: {reason}")
+        log(f"note: steps are launched one operation at a time, since their capture as a CUDA graph failed: {reason}")
 
     @contextmanager
     def _undone(self) -> Iterator[None]:
         """What is drawn inside, and what buffers learn, is forgotten."""
         kept = [buffer.clone() for buffer in self.buffers]
         try:
-            with kept_random_state():
+            with fork_random_state():
                 yield
         finally:
             for buffer, value in zip(self.buffers, kept, strict=True):

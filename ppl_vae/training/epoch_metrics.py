@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ppl_vae.objectives.base import Objective
 
-__all__ = ["Seen"]
+__all__ = ["EpochMetrics"]
 
 
-class Seen:
+class EpochMetrics:
     """Rate and distortion over an epoch, from the draws that the steps were made with."""
 
     def __init__(self) -> None:

@@ -15,12 +15,12 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ppl_vae.data.images import picture, pixels
+from ppl_vae.data.images import image_shape, pixels
 from ppl_vae.evidence.figures import marker, show_sheet, whole
 from ppl_vae.nn.checkpoint import Checkpoint, kept_optimizer, restore_optimizer
-from ppl_vae.nn.dcgan import Downwards, Generator
+from ppl_vae.nn.dcgan import Discriminator, Generator
 from ppl_vae.objectives.base import NonFiniteError
-from ppl_vae.programs.random_state import kept_random_state, random_states, set_random_states
+from ppl_vae.programs.random_state import fork_random_state, random_states, set_random_states
 from ppl_vae.training.progress import Reporter
 from ppl_vae.training.run_folder import Run
 
@@ -46,10 +46,10 @@ class GanSettings:
     Arguments:
         latents: Numbers of a code.
         channels: Of the generator's last hidden layer and the discriminator's first.
-        epochs: Over all pictures.
-        batch_size: Pictures a step; what is left of an epoch sits it out.
+        epochs: Over all images.
+        batch_size: Images a step; what is left of an epoch sits it out.
         learning_rate: Of both networks' Adam, with the momentum of 0.5.
-        seed: Of weights, codes, and the order of pictures.
+        seed: Of weights, codes, and the order of images.
 
     Raises:
         ValueError: If a number is out of range.
@@ -65,7 +65,7 @@ class GanSettings:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2 or not 0 < self.learning_rate < math.inf:
             raise ValueError(
-                f"a GAN needs at least 1 epoch, 2 pictures a step and a positive learning rate, got {self.epochs}, "
+                f"a GAN needs at least 1 epoch, 2 images a step and a positive learning rate, got {self.epochs}, "
                 f"{self.batch_size} and {self.learning_rate:g}"
             )
 
@@ -93,7 +93,7 @@ class Trained:
             table.add_column(column, justify="right")
         for row in self.rows[-3:]:
             table.add_row(str(row["epoch"]), *(f"{row[name]:.3f}" for name in NAMES))
-        table.caption = "losses in nats a picture; D is the probability the discriminator gives to being data"
+        table.caption = "losses in nats an image; D is the probability the discriminator gives to being data"
         console = Console(width=100)
         with console.capture() as captured:
             console.print(table)
@@ -107,7 +107,7 @@ class _Gan:
     """Both networks, their optimisers, and how far they are.
 
     Arguments:
-        x: Pictures in [0, 1].
+        x: Images in [0, 1].
         run: Where checkpoints, metrics and sheets go.
         settings: How to train.
     """
@@ -116,7 +116,7 @@ class _Gan:
         self.x, self.run, self.settings, self.epoch = x, run, settings, 0
         torch.manual_seed(settings.seed)
         self.generator = Generator(settings.latents, x.shape[1:], settings.channels).to(x.device)
-        self.discriminator = Downwards(x, 1, settings.channels, batch_norm=True).to(x.device)
+        self.discriminator = Discriminator(x, 1, settings.channels, batch_norm=True).to(x.device)
         self.parts: dict[str, nn.Module] = {"generator": self.generator, "discriminator": self.discriminator}
         self.optimizers = {
             name: torch.optim.Adam(part.parameters(), settings.learning_rate, betas=(0.5, 0.999), fused=True)
@@ -174,7 +174,7 @@ class _Gan:
     def _step(self, data: Tensor) -> Tensor:
         """One update of each network; the four metrics."""
         samples = self.generator(torch.randn(len(data), self.settings.latents, device=data.device))
-        of_data, of_samples = (self.discriminator(pictures) for pictures in (data, samples.detach()))
+        of_data, of_samples = (self.discriminator(images) for images in (data, samples.detach()))
         real, false = torch.ones_like(of_data), torch.zeros_like(of_data)
         loss = binary_cross_entropy_with_logits(of_data, real) + binary_cross_entropy_with_logits(of_samples, false)
         self._update("discriminator", loss)
@@ -198,7 +198,7 @@ class _Gan:
             if isinstance(layer, nn.BatchNorm2d):
                 layer.reset_running_stats()
                 layer.momentum = None  # the mean over batches
-        with kept_random_state(settings.seed), torch.no_grad():
+        with fork_random_state(settings.seed), torch.no_grad():
             frozen = Generator(settings.latents, self.generator.shape, settings.channels, frozen=True)
             for _ in range(SETTLING[0]):
                 moving(torch.randn(SETTLING[1], settings.latents, device=self.x.device))
@@ -207,13 +207,13 @@ class _Gan:
 
     def _sheet(self, name: str, generator: Generator | None = None) -> None:
         generator = generator or self.settled()
-        with kept_random_state(self.settings.seed), torch.no_grad():
-            pictures = (1 + generator(torch.randn(SHOWN, self.settings.latents, device=self.x.device))) / 2
+        with fork_random_state(self.settings.seed), torch.no_grad():
+            images = (1 + generator(torch.randn(SHOWN, self.settings.latents, device=self.x.device))) / 2
 
         def draw(figure: Any) -> None:
             panels = figure.subplots(1, 2)
             for axes, each, title in zip(
-                panels, (self.x[:SHOWN], pictures), ("data", f"generator, epoch {self.epoch}"), strict=True
+                panels, (self.x[:SHOWN], images), ("data", f"generator, epoch {self.epoch}"), strict=True
             ):
                 show_sheet(axes, each, 8)
                 axes.set_title(title)
@@ -231,7 +231,7 @@ class _Gan:
                 axes.plot(epochs, values, color=colour, label=label, marker=marker(epochs))
             whole(axes.xaxis)
             axes.legend(frameon=False)
-        left.set(xlabel="epoch", ylabel="loss (nats per picture)")
+        left.set(xlabel="epoch", ylabel="loss (nats per image)")
         right.set(xlabel="epoch", ylabel="probability of being data, by D", ylim=(0, 1))
         figure.suptitle("Generator against discriminator")
 
@@ -269,16 +269,16 @@ def _checked(x: Any, settings: GanSettings) -> Tensor:
             f"are {tuple(x.shape[1:])} each, from {x.min():g} to {x.max():g}" if isinstance(x, Tensor) else "are not"
         )
         raise ValueError(
-            f"a generator learns from pictures in [0, 1], but the data {words}; divide bytes by 255, or take MNIST, "
-            "IDX files, a folder of pictures or an array of such (.npy)"
+            f"a generator learns from images in [0, 1], but the data {words}; divide bytes by 255, or take MNIST, "
+            "IDX files, a folder of images or an array of such (.npy)"
         )
     if len(x) < settings.batch_size:
-        raise ValueError(f"{len(x)} pictures are no batch of {settings.batch_size}; lower --batch-size")
-    if (colours := picture(x.shape[1:])[0]) not in (1, 3):
+        raise ValueError(f"{len(x)} images are no batch of {settings.batch_size}; lower --batch-size")
+    if (colours := image_shape(x.shape[1:])[0]) not in (1, 3):
         remedy = (
             "their colours come last: save numpy.moveaxis(array, -1, 1)" if x.shape[-1] in (1, 3) else "save them so"
         )
-        raise ValueError(f"a generator makes pictures of 1 or 3 colours, these have {colours}; {remedy}")
+        raise ValueError(f"a generator makes images of 1 or 3 colours, these have {colours}; {remedy}")
     with torch.device("meta"):
         Generator(settings.latents, x.shape[1:], settings.channels)
     return x
@@ -292,16 +292,16 @@ def fit_generator(x: Tensor, run: Run, settings: GanSettings) -> Trained:
     by turns, a step each (Goodfellow et al. 2014, algorithm 1 with the loss of section 3 that does not saturate).
 
     Arguments:
-        x: Pictures in [0, 1], ``(data, height, width)`` or ``(data, channels, height, width)``.
+        x: Images in [0, 1], ``(data, height, width)`` or ``(data, channels, height, width)``.
         run: Where checkpoints, metrics, sheets and the generator go.
         settings: How to train.
 
     Raises:
-        ValueError: If the data are no such pictures, or fewer than a batch.
+        ValueError: If the data are no such images, or fewer than a batch.
         NonFiniteError: If a loss is not finite; the last good state is kept.
     """
     _checked(x, settings)
-    with kept_random_state():
+    with fork_random_state():
         gan = _Gan(x, run, settings)
         gan.resume()
         return gan.fit()

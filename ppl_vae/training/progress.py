@@ -62,9 +62,9 @@ class Reporter:
             self.shown = time.monotonic()
             left = (self.shown - self.begun) / max(1, self.done - self.start) * (self.total - self.done)
             words = f", {self.words}" if self.words else ""
-            say(f"{self.title}: {self.done / self.total:.0%}{words}, about {left:.0f} s left")
+            log(f"{self.title}: {self.done / self.total:.0%}{words}, about {left:.0f} s left")
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """A line for the user, on the error stream."""
     print(line, file=sys.stderr, flush=True)

@@ -59,8 +59,8 @@ class Settings:
         precision: Of matrix products in training; ``"bf16"`` rounds their factors to 8 bits of mantissa and adds up in
             float32. All that is measured is in float32.
         capture: Whether steps on CUDA are captured as a graph and replayed (:mod:`ppl_vae.training.cuda_graph`);
-        Gaussian models
-            with a :class:`~ppl_vae.nn.observation_noise.Noise`, and costs of the rate that change, are trained without.
+            Gaussian models with a :class:`~ppl_vae.nn.observation_noise.ObservationNoise`, and costs of the rate that
+            change, are trained without.
     """
 
     schedule: list[tuple[int, int]] = field(default_factory=lambda: [(100, 1)])

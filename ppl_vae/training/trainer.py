@@ -15,9 +15,9 @@ from torch import Tensor
 from ppl_vae.nn.checkpoint import Checkpoint, kept_optimizer, restore_optimizer
 from ppl_vae.nn.modes import matmul_precision
 from ppl_vae.objectives.base import NonFiniteError, Objective
-from ppl_vae.programs.random_state import kept_random_state, random_states, set_random_states
-from ppl_vae.training.cuda_graph import CapturedGradients
-from ppl_vae.training.epoch_metrics import Seen
+from ppl_vae.programs.random_state import fork_random_state, random_states, set_random_states
+from ppl_vae.training.cuda_graph import GraphedGradients
+from ppl_vae.training.epoch_metrics import EpochMetrics
 from ppl_vae.training.progress import Reporter
 from ppl_vae.training.run_folder import Run
 from ppl_vae.training.settings import Settings
@@ -79,8 +79,8 @@ class Trainer:
         self._traced = [module for module in modules if callable(getattr(module, "traced", None))]
         on_cuda = next(iter(self.parameters.values())).is_cuda
         self._captured = None
-        if settings.capture and on_cuda and objective.steady and not self._following:
-            self._captured = CapturedGradients(self._set_gradients, (model, guide))
+        if settings.capture and on_cuda and objective.is_stationary and not self._following:
+            self._captured = GraphedGradients(self._set_gradients, (model, guide))
         self.epoch = 0
         self.best = -math.inf
         self.best_epoch = 0
@@ -121,21 +121,21 @@ class Trainer:
 
     def keep_start(self, validation: Any) -> None:
         """Lets the state before the first epoch count as the best so far: for what was trained already."""
-        with kept_random_state(self.settings.seed):
+        with fork_random_state(self.settings.seed):
             found = self.objective.validate(self.model, self.guide, validation)
-        self.best = found[self.objective.chooses] if self.objective.chooses else -math.inf
+        self.best = found[self.objective.selection_metric] if self.objective.selection_metric else -math.inf
         self._best = self._snapshot(best=True)
 
     def _stalled(self) -> bool:
         # A bound that is still being annealed may well fall before it rises.
-        return 0 < self.settings.patience <= self.epoch - max(self.best_epoch, self.objective.settling)
+        return 0 < self.settings.patience <= self.epoch - max(self.best_epoch, self.objective.annealing_epochs)
 
     def _epoch(self, train: Any, validation: Any | None, reporter: Reporter) -> None:
         epoch, settings, objective = self.epoch + 1, self.settings, self.objective
         self.objective.draws = settings.draws(epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate(epoch)
-        begun, total, seen = time.monotonic(), 0.0, Seen()
+        begun, total, seen = time.monotonic(), 0.0, EpochMetrics()
         batches = math.ceil(len(train) / settings.batch_size)
         start = {f"{n}_start": value for n, value in self._traces().items()} if epoch == 1 else {}
         for module in (self.model, self.guide):
@@ -160,7 +160,7 @@ class Trainer:
         row |= seen.row(objective, total / len(train)) | start | self._traces()
         score = float(epoch)
         if validation is not None:
-            with kept_random_state(settings.seed):
+            with fork_random_state(settings.seed):
                 found = objective.validate(self.model, self.guide, validation)
             wrong = [name for name, value in found.items() if not math.isfinite(value)]
             if wrong:
@@ -169,7 +169,7 @@ class Trainer:
                     f"{self.epoch - 1} is kept; lower the learning rate or clip the gradient"
                 )
             row |= {f"validation_{name}": value for name, value in found.items()}
-            score = found[objective.chooses] if objective.chooses else score
+            score = found[objective.selection_metric] if objective.selection_metric else score
         self.rows.append(row | {"seconds": round(seconds, 3), "data_per_second": round(len(train) / seconds)})
         if score > self.best:
             self.best, self.best_epoch = score, epoch
@@ -188,7 +188,9 @@ class Trainer:
         speed = step * self.settings.batch_size / max(time.monotonic() - begun, 1e-6)
         words = f"epoch {self.epoch + 1}: {bound:.2f}"
         last = (
-            self.rows[-1].get(f"validation_{self.objective.chooses or self.objective.measures}") if self.rows else None
+            self.rows[-1].get(f"validation_{self.objective.selection_metric or self.objective.measures}")
+            if self.rows
+            else None
         )
         if last is not None:
             words += f", validation {last:.2f}"
@@ -212,7 +214,7 @@ class Trainer:
             wrong = [n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
             raise NonFiniteError(f"the {f'gradient of parameter {wrong[0]!r}' if wrong else 'loss'} is not finite")
         self.optimizer.step()
-        self.objective.stepped()
+        self.objective.after_step()
         return -loss
 
     def _set_gradients(self, x: Any) -> dict[str, Tensor]:

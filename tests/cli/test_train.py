@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from ppl_vae.cli.main import main
 from ppl_vae.estimators import ESTIMATORS
-from ppl_vae.evidence.ais import Annealer
+from ppl_vae.evidence.ais import AIS
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.runs import gap as gap_runs
 from ppl_vae.runs.measure import measure_tightness
@@ -480,7 +480,7 @@ def test_evidence_by_annealing_agrees_and_is_taken_up_after_an_interruption(fold
     whole = json.loads(invoke(*command).stdout)
     assert whole["evidence"]["method"] == "annealing, 60 temperatures, 8 chains"
     assert abs(whole["evidence"]["mean"] - exact["evidence"]["mean"]) < 6 * whole["evidence"]["se"] + 0.02
-    walk, calls = Annealer.forward, []
+    walk, calls = AIS.forward, []
 
     def second_time_stops(self, *args):
         calls.append(1)
@@ -489,7 +489,7 @@ def test_evidence_by_annealing_agrees_and_is_taken_up_after_an_interruption(fold
         return walk(self, *args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Annealer, "forward", second_time_stops)
+        patched.setattr(AIS, "forward", second_time_stops)
         stopped = invoke(*command)
     assert stopped.exit_code == 130
     assert "1 measured blocks are kept; the same command goes on from there" in stopped.stderr

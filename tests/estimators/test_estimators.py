@@ -11,19 +11,19 @@ from ppl_vae.estimators import (
     Auto,
     Code,
     DisARM,
-    Double,
+    DoubleCV,
     Enumerate,
     FirstOrder,
-    LeaveOneOut,
     Local,
+    ReinforceLOO,
     estimate,
 )
 from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-PLAIN = [ARM(), DisARM(), ARMS(), LeaveOneOut()]
-SAMPLING = [*PLAIN, *map(FirstOrder, PLAIN), Double(), Local(), Auto()]
+PLAIN = [ARM(), DisARM(), ARMS(), ReinforceLOO()]
+SAMPLING = [*PLAIN, *map(FirstOrder, PLAIN), DoubleCV(), Local(), Auto()]
 
 
 def value(bits: int):
@@ -87,7 +87,7 @@ def test_two_draws_left_out_of_each_other():
     code = Code(torch.tensor([[[1.0]], [[0.0]]]), torch.zeros(2, 1, 1), torch.zeros(1, 1))
     f = torch.tensor([[4.0], [1.0]])
     # (f1 - f2)/2 * score(1) + (f2 - f1)/2 * score(0) with scores 1/2 and -1/2.
-    assert LeaveOneOut().gradient(f, code).item() == pytest.approx(1.5)
+    assert ReinforceLOO().gradient(f, code).item() == pytest.approx(1.5)
 
 
 def test_a_linear_function_has_no_noise_left_under_the_control_variate():
@@ -138,7 +138,7 @@ def test_a_bit_that_others_do_not_touch_has_no_noise_left_under_local_expectatio
 
 def test_a_linear_function_has_no_noise_left_under_double_control_variates():
     logits, slope = torch.randn(2, 4), torch.randn(4)
-    samples = torch.stack([estimate(Double(), lambda z: z @ slope, logits, 3) for _ in range(5)])
+    samples = torch.stack([estimate(DoubleCV(), lambda z: z @ slope, logits, 3) for _ in range(5)])
     mean = logits.sigmoid()
     torch.testing.assert_close(samples, (slope * mean * (1 - mean)).expand(5, 2, 4))
 
@@ -164,7 +164,7 @@ def test_limits_are_named():
     with pytest.raises(ValueError, match="at most 12 bits, got 13; use disarm"):
         Enumerate().draw(torch.zeros(1, 13))
     with pytest.raises(ValueError, match="loo needs at least 2 draws, got 1"):
-        LeaveOneOut().draw(torch.zeros(1, 3), 1)
+        ReinforceLOO().draw(torch.zeros(1, 3), 1)
     with pytest.raises(ValueError, match="independent bits only"):
         ARM().score_weights(torch.zeros(2), torch.zeros(2))
     with pytest.raises(ValueError, match="enumerate is exact: it takes no control variate"):

@@ -8,7 +8,7 @@ from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.text import Text
 
 from ppl_vae.diagnostics import Gap
-from ppl_vae.evidence import Estimate, Measurement, Sandwich, Schedule, measure, sandwich
+from ppl_vae.evidence import BDMC, Estimate, Evidence, Schedule, measure, sandwich
 from ppl_vae.evidence.bdmc import sandwich_cells
 from ppl_vae.runs.resumable import Kept
 from tests.support.small_pairs import LinearGaussian, documents
@@ -66,7 +66,7 @@ def test_blocks_are_taken_up(monkeypatch, tmp_path):
     options = {"draws": 4, "schedule": Schedule(temperatures=3)}
     torch.manual_seed(3)
     whole = sandwich(model, guide, x, **options)
-    kept = Kept(tmp_path / "kept", {"draws": 4}, Sandwich)
+    kept = Kept(tmp_path / "kept", {"draws": 4}, BDMC)
     ticks = []
 
     def stop(cells):
@@ -77,7 +77,7 @@ def test_blocks_are_taken_up(monkeypatch, tmp_path):
     torch.manual_seed(3)
     with pytest.raises(KeyboardInterrupt):
         sandwich(model, guide, x, done=kept, progress=stop, **options)
-    again = Kept(tmp_path / "kept", {"draws": 4}, Sandwich)
+    again = Kept(tmp_path / "kept", {"draws": 4}, BDMC)
     assert list(again) == [0, 10]
     torch.manual_seed(3)
     counted = []
@@ -92,17 +92,17 @@ def test_kept_blocks_come_back_whole_and_others_are_dropped(tmp_path):
     values = torch.arange(3.0)
     lower = Estimate(values, "here", "lower", 5, pointwise_se=values / 10, k_hat=values, notes=("so so",))
     plain = Estimate(values, "there", "exact")
-    first = Kept(tmp_path, {"draws": 5, "state": "a"}, Measurement)
-    first[4] = Measurement(plain, lower, plain)
-    back = Kept(tmp_path, {"draws": 5, "state": "a"}, Measurement)[4]
+    first = Kept(tmp_path, {"draws": 5, "state": "a"}, Evidence)
+    first[4] = Evidence(plain, lower, plain)
+    back = Kept(tmp_path, {"draws": 5, "state": "a"}, Evidence)[4]
     assert back.evidence.warnings == lower.warnings
     assert (back.evidence.method, back.evidence.bound, back.evidence.draws) == ("here", "lower", 5)
     torch.testing.assert_close(back.evidence.pointwise_se, lower.pointwise_se)
     assert back.elbo.pointwise_se is None
-    other = Kept(tmp_path, {"draws": 6, "state": "a"}, Measurement)
+    other = Kept(tmp_path, {"draws": 6, "state": "a"}, Evidence)
     assert 4 not in other
     assert 4 in first  # a shorter trial beside it costs a long measurement nothing
-    assert 4 not in Kept(tmp_path, {"draws": 5, "state": "b"}, Measurement)
+    assert 4 not in Kept(tmp_path, {"draws": 5, "state": "b"}, Evidence)
     assert 4 not in first
     assert not list(tmp_path.iterdir())
 

@@ -10,7 +10,7 @@ from ppl_vae.models.text import Text
 from torch import nn
 
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.evidence import Measurement, measure, sampled_elbo
+from ppl_vae.evidence import Evidence, measure, sampled_elbo
 from ppl_vae.evidence.importance import from_log_weights
 from ppl_vae.evidence.psis import k_hat, k_hat_limit
 from ppl_vae.programs.log_weight import log_joint, log_proposal, log_weight
@@ -158,7 +158,7 @@ def test_blocks_with_and_without_constant_weights_join():
     rough = from_log_weights(torch.randn(50, 2), torch.ones(2).bool())
     flat = from_log_weights(torch.zeros(50, 2), torch.ones(2).bool())
     for parts in ([rough, flat], [flat, rough]):
-        joined = Measurement.join(parts)
+        joined = Evidence.join(parts)
         assert joined.evidence.bound == "lower"
         assert joined.evidence.se == pytest.approx(rough.evidence.se / 2)
         assert len(joined.evidence.k_hat) == 4

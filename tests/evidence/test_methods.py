@@ -13,8 +13,8 @@ from ppl_vae.models.text import Text
 from scipy import integrate, stats
 
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.evidence import Measurement, Schedule, measure, plan
-from ppl_vae.evidence.ais import Annealer
+from ppl_vae.evidence import Evidence, Schedule, measure, plan
+from ppl_vae.evidence.ais import AIS
 from ppl_vae.evidence.measure import AFFORDABLE
 from ppl_vae.evidence.psis import smoothed
 from ppl_vae.evidence.quadrature import quadrature
@@ -236,7 +236,7 @@ def systems(name):
 def test_annealed_weights_are_unbiased_there_and_back(name, start):
     """E exp(w) = p(x) on the way there, E exp(-w) = 1 / p(x) on the way back from exact posterior draws."""
     model, guide, x, posterior, evidence = systems(name)
-    annealer = Annealer(model, guide, x, Schedule(temperatures=25, start=start, leaps=3))
+    annealer = AIS(model, guide, x, Schedule(temperatures=25, start=start, leapfrog_steps=3))
     there, back = annealer.both(posterior, 1)
     # A datum each: the ratios are independent, all of mean one.
     assert_mean((there[0] - evidence).exp(), torch.tensor(1.0))
@@ -270,7 +270,7 @@ def test_flips_without_slope_are_blind_but_right():
 
     x = torch.randn(300, 2)
     exact = measure(model, guide, x).evidence.pointwise
-    weights = Annealer(model, guide, x, Schedule(temperatures=6)).forward(1)
+    weights = AIS(model, guide, x, Schedule(temperatures=6)).forward(1)
     assert_mean((weights[0] - exact).exp(), torch.tensor(1.0))
 
 
@@ -309,7 +309,7 @@ def test_an_interrupted_measurement_goes_on_where_it_was():
     whole = measure(pair.model, pair.guide, x, **options)
 
     class Stops(dict):
-        def __setitem__(self, start: int, found: Measurement) -> None:
+        def __setitem__(self, start: int, found: Evidence) -> None:
             super().__setitem__(start, found)
             if start == 8:
                 raise KeyboardInterrupt
@@ -361,7 +361,7 @@ def test_a_schedule_needs_steps():
 def test_one_temperature_is_importance_sampling():
     model, guide, x = text_pair(4)
     exact = measure(model, guide, x).evidence.pointwise
-    weights = Annealer(model, guide, x, Schedule(temperatures=1)).forward(4000)
+    weights = AIS(model, guide, x, Schedule(temperatures=1)).forward(4000)
     assert_mean((weights - exact).exp(), torch.ones(9))
 
 

@@ -7,7 +7,7 @@ ELBO = {ASLEEP: -900.0, KEPT: -50.0, FIXED: 20.0, LEARNED: 50.0}
 
 
 def found(seeds: int = 3, width: float = 10.0) -> Found:
-    """What a study might have measured: of each seed two pictures annealed, of others the ELBO."""
+    """What a study might have measured: of each seed two images annealed, of others the ELBO."""
     apart = torch.tensor([-1.0, 1.0])
     pairs = {
         (name, what): [
@@ -35,7 +35,7 @@ def held(shown: Found) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_gap_and_loss_are_of_the_pictures_that_were_annealed(way):
+def test_gap_and_loss_are_of_the_images_that_were_annealed(way):
     shown = found()
     what = way[1]
     assert shown.gap(way).tolist() == [LOWER[what] - ELBO[what]] * 3

@@ -8,9 +8,9 @@ from ppl_vae.models.text import Text
 from torch import nn
 
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.nn.dense import FirstLayer
+from ppl_vae.nn.dense import CountsLinear
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.programs.handlers import Fixed, latents, run
+from ppl_vae.programs.handlers import SubstituteLatents, latents, run
 from ppl_vae.programs.loading import available, find
 from ppl_vae.programs.log_weight import log_joint, log_proposal, log_weight
 from tests.support.small_pairs import documents
@@ -19,8 +19,8 @@ from tests.support.z_test import assert_mean
 pytestmark = pytest.mark.usefixtures("float64")
 GUIDES = [d.target for d in available("guides")[0] if d.shipped and d.name != "posterior"]
 """All but the one that only some models have, which has tests of its own."""
-OF_PICTURES = ("Convolutional",)
-"""Those that read pictures alone: they get pictures where the others get documents or vectors."""
+OF_IMAGES = ("Convolutional",)
+"""Those that read images alone: they get images where the others get documents or vectors."""
 OF_BITS = [target for target in GUIDES if "Bernoulli" in target.supports]
 OF_NORMALS = [target for target in GUIDES if "normal" in target.supports]
 BITS = [1, 3, 14]
@@ -31,7 +31,7 @@ def named(target):
 
 
 class Drawn(pyro.nn.PyroModule):
-    """Bits that explain pictures."""
+    """Bits that explain images."""
 
     def __init__(self, bits):
         super().__init__()
@@ -44,9 +44,9 @@ class Drawn(pyro.nn.PyroModule):
 
 
 def text_pair(target, bits):
-    """A guide of bits with documents, or with pictures if it reads those."""
-    pictures = target.__name__ in OF_PICTURES
-    x, model = (torch.rand(6, 5, 4), Drawn(bits)) if pictures else (documents(6, 9), Text(9, bits=bits))
+    """A guide of bits with documents, or with images if it reads those."""
+    images = target.__name__ in OF_IMAGES
+    x, model = (torch.rand(6, 5, 4), Drawn(bits)) if images else (documents(6, 9), Text(9, bits=bits))
     return model, target(model, x), x
 
 
@@ -161,7 +161,7 @@ class Bent(pyro.nn.PyroModule):
 
 
 def bent_pair(target, size):
-    shape = (1, 5) if target.__name__ in OF_PICTURES else (5,)
+    shape = (1, 5) if target.__name__ in OF_IMAGES else (5,)
     x, model = 0.1 * torch.randn(3, *shape), Bent(size, shape)  # scales near one, for grids
     guide = target(model, x)
     for name, parameter in guide.named_parameters():  # away from where it starts, and not too far
@@ -214,14 +214,14 @@ def test_pathwise_gradients_are_those_of_the_integrated_bound(target):
     axis = torch.linspace(-9, 9, 181)
     grid = torch.cartesian_prod(axis, axis)
     density = guide.members(part)["z"].log_prob(grid[:, None])
-    joint = run(model, (x,), {}, draws=len(grid), handler=Fixed({"z": grid[:, None]}))
+    joint = run(model, (x,), {}, draws=len(grid), handler=SubstituteLatents({"z": grid[:, None]}))
     f = sum(site["fn"].log_prob(site["value"]) for site in joint.values()).detach()
     bound = (density.exp() * (f - density)).sum() * (axis[1] - axis[0]) ** 2
     (truth,) = torch.autograd.grad(bound, part)
     many = part.detach().expand(3000, -1).clone().requires_grad_()
     fn = guide.members(many)["z"]
     z = fn()
-    scored = run(model, (x.expand(3000, *x.shape[1:]),), {}, draws=1, handler=Fixed({"z": z[None]}))
+    scored = run(model, (x.expand(3000, *x.shape[1:]),), {}, draws=1, handler=SubstituteLatents({"z": z[None]}))
     total = sum(site["fn"].log_prob(site["value"]) for site in scored.values()).sum() - fn.log_prob(z).sum()
     (sampled,) = torch.autograd.grad(total, many)
     assert_mean(sampled, truth[0])
@@ -330,7 +330,7 @@ def test_frequencies_do_not_see_the_length_and_counts_do():
     x = documents(3, 9)
     twice = type(x)(x.offsets, x.words, 2 * x.counts, x.vocabulary)
     for reads, same in (("frequencies", True), ("counts", False)):
-        layer = FirstLayer(x, 4, reads)
+        layer = CountsLinear(x, 4, reads)
         assert torch.allclose(layer(x), layer(twice)) is same
 
 

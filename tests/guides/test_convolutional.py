@@ -1,4 +1,4 @@
-"""Convolutional networks: every size of picture, and no datum that depends on another."""
+"""Convolutional networks: every size of image, and no datum that depends on another."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from ppl_vae.models.gmm import Gmm
 from ppl_vae.models.image import Image
 from ppl_vae.models.text import Text
 
-from ppl_vae.nn.convolutional import Residual
+from ppl_vae.nn.convolutional import ConvResidualBlock
 from ppl_vae.programs.log_weight import log_joint, log_proposal, log_weight
 from tests.support.small_pairs import documents
 
@@ -64,15 +64,15 @@ def test_the_density_is_that_of_the_formula():
 
 def test_residual_blocks_begin_as_the_identity():
     h = torch.randn(2, 4, 3, 3)
-    assert torch.equal(Residual(4)(h), h)
+    assert torch.equal(ConvResidualBlock(4)(h), h)
 
 
-def test_what_is_no_picture_is_refused():
-    with pytest.raises(ValueError, match=r"convolutions read pictures .* shape \(2,\)"):
+def test_what_is_no_image_is_refused():
+    with pytest.raises(ValueError, match=r"convolutions read images .* shape \(2,\)"):
         Convolutional(Gmm(), torch.randn(4, 2))
-    with pytest.raises(ValueError, match="convolutions read pictures"):
+    with pytest.raises(ValueError, match="convolutions read images"):
         Image(shape=(16,))
-    with pytest.raises(ValueError, match="convolutions read pictures"):
+    with pytest.raises(ValueError, match="convolutions read images"):
         Convolutional(Text(5, bits=2), documents(4, 5))
     with pytest.raises(ValueError, match="latents=0"):
         Image(0)

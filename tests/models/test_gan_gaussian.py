@@ -1,4 +1,4 @@
-"""The GAN's decoder: no picture depends on another, and a generator's file fits or says where it does not."""
+"""The GAN's decoder: no image depends on another, and a generator's file fits or says where it does not."""
 
 import copy
 
@@ -11,7 +11,7 @@ from ppl_vae.models.gan_gaussian import GanGaussian
 from safetensors.torch import save_file
 from torch import nn
 
-from ppl_vae.nn.dcgan import Downwards, FrozenBatchNorm, Generator
+from ppl_vae.nn.dcgan import Discriminator, FrozenBatchNorm, Generator
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.log_weight import log_joint, log_proposal, log_weight
 
@@ -46,7 +46,7 @@ def test_any_even_size_and_channels(shape):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("sigma", ["0.3", "learned", "vector"])
-def test_no_picture_depends_on_the_others_nor_on_how_many_there_are(sigma, training):
+def test_no_image_depends_on_the_others_nor_on_how_many_there_are(sigma, training):
     model, guide, x = pair(sigma=sigma)
     model.train(training), guide.train(training)
     values = {"z": torch.randn(4, 5, 3)}
@@ -126,7 +126,7 @@ def test_a_generator_that_does_not_fit_is_named_by_its_first_tensor(tmp_path):
     assert "tensor main.6.weight has shape (2, 1, 4, 4), the generator needs (2, 3, 4, 4)" in told(
         kept, shape=(3, 16, 16)
     )
-    assert "give --latents and --channels as it has, and pictures like its own (--picture-size" in told(
+    assert "give --latents and --channels as it has, and images like its own (--image-size" in told(
         kept, shape=(32, 32)
     )
     less = {name: value for name, value in kept.items() if name != "main.1.running_var"}
@@ -140,10 +140,10 @@ def test_a_generator_that_does_not_fit_is_named_by_its_first_tensor(tmp_path):
 
 
 @pytest.mark.parametrize("guide", [LowRank, Flow])
-def test_richer_families_read_pictures_by_the_discriminator(guide):
+def test_richer_families_read_images_by_the_discriminator(guide):
     model, _, x = pair()
     q = guide(model, x[:2], network="discriminator", channels=2)
-    assert isinstance(q.encoder, Downwards)
+    assert isinstance(q.encoder, Discriminator)
     assert log_weight(model, q, x, 4).shape == (4, 5)
     z = {"z": torch.randn(2, 5, 3)}
     torch.testing.assert_close(log_proposal(q, x, z)[:, :1], log_proposal(q, x[:1], {"z": z["z"][:, :1]}))
@@ -151,21 +151,21 @@ def test_richer_families_read_pictures_by_the_discriminator(guide):
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 9), (1, 5), (3, 33, 20)])
 def test_the_discriminator_reads_any_size(shape):
-    assert Downwards(torch.rand(2, *shape), 4, 2)(torch.rand(3, *shape)).shape == (3, 4)
+    assert Discriminator(torch.rand(2, *shape), 4, 2)(torch.rand(3, *shape)).shape == (3, 4)
 
 
 def test_misuse_is_named():
     for shape in ((4, 4), (9, 9), (3, 10, 7)):
-        with pytest.raises(ValueError, match="even sides of at least 8, not .*--picture-size"):
+        with pytest.raises(ValueError, match="even sides of at least 8, not .*--image-size"):
             GanGaussian(shape=shape)
-    with pytest.raises(ValueError, match="convolutions read pictures"):
+    with pytest.raises(ValueError, match="convolutions read images"):
         GanGaussian(shape=(16,))
     with pytest.raises(ValueError, match="latents=0"):
         GanGaussian(0)
     with pytest.raises(ValueError, match="channels must be at least 1"):
         Convolutional(pair()[0], torch.rand(2, 8, 8), channels=0, network="discriminator")
-    with pytest.raises(ValueError, match="convolutions read pictures"):
-        Downwards(torch.randn(4, 2), 3)
+    with pytest.raises(ValueError, match="convolutions read images"):
+        Discriminator(torch.randn(4, 2), 3)
     for guide, wrong in ((LowRank, "residual"), (Flow, "residual"), (Convolutional, "dense")):
         with pytest.raises(ValueError, match=f"network must be one of .*, discriminator, got '{wrong}'"):
             guide(pair()[0], torch.rand(2, 16, 16), network=wrong)

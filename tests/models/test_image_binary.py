@@ -1,4 +1,4 @@
-"""Binary pictures: their laws sum to one, their priors are what they are called, and nothing leaks."""
+"""Binary images: their laws sum to one, their priors are what they are called, and nothing leaks."""
 
 from itertools import product
 
@@ -13,11 +13,11 @@ from pyro.contrib.zuko import ZukoToPyro
 from zuko.distributions import DiagNormal
 
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.distributions.pixelcnn import Bits, Pixels
+from ppl_vae.distributions.pixelcnn import AutoregressiveBernoulli, GatedPixelCNN
 from ppl_vae.evidence import Schedule, measure
-from ppl_vae.evidence.ais import Annealer
+from ppl_vae.evidence.ais import AIS
 from ppl_vae.nn.modes import alone
-from ppl_vae.nn.priors import FlowMarginal, make_marginal
+from ppl_vae.nn.priors import FlowPrior, make_marginal
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.log_weight import log_joint, log_weight
 from tests.support.z_test import assert_mean
@@ -42,22 +42,22 @@ def moved(module, size=0.3):
 
 def law(shape=(2, 3), batch=()):
     depth = shape[0] if len(shape) == 3 else 1
-    return Bits(moved(Pixels(depth, 4, 2, size=3)), torch.randn(*batch, 4, *shape[-2:]), shape)
+    return AutoregressiveBernoulli(
+        moved(GatedPixelCNN(depth, 4, 2, size=3)), torch.randn(*batch, 4, *shape[-2:]), shape
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 2, 2)])
-def test_pictures_drawn_pixel_by_pixel_have_a_law(shape):
+def test_images_drawn_pixel_by_pixel_have_a_law(shape):
     fn = law(shape)
-    pictures = bit_states(fn.event_shape.numel()).reshape(-1, *shape).double()
-    probability = fn.log_prob(pictures).exp()
+    images = bit_states(fn.event_shape.numel()).reshape(-1, *shape).double()
+    probability = fn.log_prob(images).exp()
     assert probability.sum().item() == pytest.approx(1)
     drawn = fn.sample((3000,)).flatten(1)
     places = (drawn * 2.0 ** torch.arange(drawn.shape[1])).sum(1).long()
-    order = (pictures.flatten(1) * 2.0 ** torch.arange(drawn.shape[1])).sum(1).long()
+    order = (images.flatten(1) * 2.0 ** torch.arange(drawn.shape[1])).sum(1).long()
     frequent = probability > 0.01
-    assert_mean(
-        torch.nn.functional.one_hot(places, len(pictures)).double()[:, order][:, frequent], probability[frequent]
-    )
+    assert_mean(torch.nn.functional.one_hot(places, len(images)).double()[:, order][:, frequent], probability[frequent])
 
 
 def test_a_pixel_sees_those_before_it_and_no_other():
@@ -73,14 +73,14 @@ def test_laws_of_many_codes_and_data_meet_as_one_by_one():
     together = fn.log_prob(x)
     assert together.shape == (2, 5)
     for i, j in product(range(2), range(5)):
-        alone = Bits(fn.pixels, fn.features[i, 0], (3, 4)).log_prob(x[j])
+        alone = AutoregressiveBernoulli(fn.pixels, fn.features[i, 0], (3, 4)).log_prob(x[j])
         torch.testing.assert_close(together[i, j], alone)
     torch.testing.assert_close(fn.expand((2, 5)).log_prob(x), together)
     assert fn.expand((2, 5)).sample().shape == (2, 5, 3, 4)
 
 
 def test_a_flow_is_a_density():
-    prior = moved(FlowMarginal(2, 2, 8), 0.1)()
+    prior = moved(FlowPrior(2, 2, 8), 0.1)()
     axis = torch.linspace(-20, 20, 801)
     grid = torch.cartesian_prod(axis, axis)
     assert (prior.log_prob(grid).exp().sum() * (axis[1] - axis[0]) ** 2).item() == pytest.approx(1, abs=1e-3)
@@ -167,7 +167,7 @@ def test_weights_of_draws_and_of_annealed_chains_have_the_mean_that_quadrature_f
     assert exact.bound == "exact"
     with torch.no_grad():
         drawn = log_weight(model, q, x[:3], 3000)
-    chains = Annealer(model, q, x[:3], Schedule(20, leaps=2)).forward(200)
+    chains = AIS(model, q, x[:3], Schedule(20, leapfrog_steps=2)).forward(200)
     for weights in (drawn, chains):
         assert_mean((weights - exact.pointwise).exp(), torch.ones(3))
 
@@ -186,7 +186,7 @@ def test_a_learned_prior_is_read_by_guides_as_normals_are():
         ({"decoder": "mlp"}, "unknown decoder 'mlp'; choose deconvolution or autoregressive"),
         ({"marginal": "vamp"}, "unknown marginal 'vamp'; choose from normal, flow, vampprior"),
         ({"components": 0}, "components=0"),
-        ({"shape": (7,)}, "convolutions read pictures"),
+        ({"shape": (7,)}, "convolutions read images"),
     ],
 )
 def test_faults_are_named(options, words):

@@ -60,7 +60,7 @@ def test_evidence_and_posterior_are_those_of_a_gaussian(latents):
     torch.testing.assert_close(found.gap.pointwise, torch.zeros(len(x)), atol=1e-10, rtol=0)
 
 
-def test_data_may_be_pictures():
+def test_data_may_be_images():
     x = data(50, 6).reshape(50, 2, 3)
     model = Ppca.maximum_likelihood(x, 2)
     found = measure(model, Posterior(model, x), x, method="closed_form")

@@ -7,7 +7,7 @@ from ppl_vae.models.rbm import Rbm
 from ppl_vae.diagnostics import tightness
 from ppl_vae.distributions import rbm as boltzmann
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.distributions.rbm import HiddenBits, log_partition
+from ppl_vae.distributions.rbm import RBMPrior, log_partition
 from ppl_vae.evidence import Schedule, measure
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.simulate import simulate
@@ -73,7 +73,7 @@ def test_annealing_estimates_the_normaliser_and_its_gradient(monkeypatch):
 
 @pytest.mark.parametrize(("visible", "most"), [(5, 20), (3, 3), (5, 0)], ids=["hidden", "visible", "annealed"])
 def test_draws_follow_the_law(monkeypatch, visible, most):
-    fn = HiddenBits(torch.randn(visible, 4), torch.randn(visible), torch.randn(4))
+    fn = RBMPrior(torch.randn(visible, 4), torch.randn(visible), torch.randn(4))
     states = fn.enumerate_support()
     probabilities = fn.log_prob(states).exp()
     torch.testing.assert_close(probabilities.sum(), torch.tensor(1.0))

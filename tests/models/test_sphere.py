@@ -57,7 +57,7 @@ def test_noise_may_be_learned_or_depend_on_z():
     torch.testing.assert_close(found, torch.full((6, 3), 0.4))
 
 
-def test_pictures_keep_their_shape():
+def test_images_keep_their_shape():
     assert Sphere("network", latents=2, shape=(4, 5)).mean(torch.randn(7, 3, 2)).shape == (7, 3, 4, 5)
 
 

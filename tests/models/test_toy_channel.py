@@ -57,7 +57,7 @@ def test_the_corpus_is_drawn_from_it():
 
 def test_exact_figures_are_those_of_the_package():
     model, x = ToyChannel(), every()
-    guide = experiment.Encoder(30, "affine")
+    guide = experiment.MLP(30, "affine")
     law = torch.from_numpy(channel_law())
     with torch.no_grad():
         tables = guide.logits(x @ guide.levels).softmax(1), model.marginal.softmax(0), model.decoder.softmax(1)

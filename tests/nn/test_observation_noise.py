@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from ppl_vae.models.ppca import Ppca
 
 from ppl_vae.cli.main import main
-from ppl_vae.nn.observation_noise import Noise, read_trace
+from ppl_vae.nn.observation_noise import ObservationNoise, read_trace
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.training.run_folder import Run
 from ppl_vae.training.trainer import Trainer
@@ -45,7 +45,7 @@ def test_constants_are_in_the_likelihood(sigma):
 
 
 def test_vectors_are_learned_by_the_decoder():
-    noise, h = Noise("vector", (2, 3), features=4, start=0.5), torch.randn(7, 4)
+    noise, h = ObservationNoise("vector", (2, 3), features=4, start=0.5), torch.randn(7, 4)
     assert torch.allclose(noise(h), torch.full((7, 2, 3), 0.5))
     assert noise.traced()["sigma"] == pytest.approx(0.5)
     with torch.no_grad():
@@ -55,13 +55,15 @@ def test_vectors_are_learned_by_the_decoder():
 
 def test_a_floor_holds():
     for sigma in ("learned", "vector"):
-        noise = Noise(sigma, (2,), features=4, start=1e-30, floor=0.01)
+        noise = ObservationNoise(sigma, (2,), features=4, start=1e-30, floor=0.01)
         assert torch.allclose(noise(torch.zeros(1, 4)), torch.tensor(0.01))
 
 
 @pytest.mark.parametrize("sigma", ["learned", "vector"])
 def test_it_starts_at_the_scale_above_a_floor(sigma):
-    assert torch.allclose(Noise(sigma, (2,), features=4, start=0.3, floor=0.1)(torch.zeros(1, 4)), torch.tensor(0.3))
+    assert torch.allclose(
+        ObservationNoise(sigma, (2,), features=4, start=0.3, floor=0.1)(torch.zeros(1, 4)), torch.tensor(0.3)
+    )
 
 
 def test_a_number_stays_whatever_run_it_begins_from(folder):
@@ -118,7 +120,7 @@ def test_between_epochs_its_logarithm_is_linear(tmp_path):
     rows = [{"sigma_start": 1.0, "sigma": 0.1}, {"sigma": 0.4}]
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert read_trace(tmp_path / "m.jsonl") == [1.0, 0.1, 0.4]
-    noise = Noise(f"schedule:{tmp_path / 'm.jsonl'}", (2,))
+    noise = ObservationNoise(f"schedule:{tmp_path / 'm.jsonl'}", (2,))
     found = []
     for position in (0, 0.5, 1, 1.5, 2, 9):
         noise.at(position)
@@ -129,13 +131,13 @@ def test_between_epochs_its_logarithm_is_linear(tmp_path):
 @pytest.mark.parametrize("sigma", ["0", "-1", "nan", "inf", "small", "vector", "schedule", "schedule:"])
 def test_what_is_no_sigma_is_refused(sigma):
     with pytest.raises(ValueError, match="positive number, learned, vector or schedule:RUN"):
-        Noise(sigma, (2,))
+        ObservationNoise(sigma, (2,))
 
 
 def test_numbers_out_of_range_are_refused():
     for options in ({"start": 0.0}, {"floor": -1.0}, {"floor": math.inf}):
         with pytest.raises(ValueError, match="scale must be positive and floor at least 0"):
-            Noise("learned", (2,), **options)
+            ObservationNoise("learned", (2,), **options)
 
 
 def test_traces_that_are_none_are_refused(tmp_path):

@@ -10,8 +10,8 @@ from ppl_vae.models.text import Text
 
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.distributions.multinomial import PackedMultinomial
-from ppl_vae.estimators import Double, Local
-from ppl_vae.objectives.bit_gains import knows_gains
+from ppl_vae.estimators import DoubleCV, Local
+from ppl_vae.objectives.bit_gains import knows_flip_differences
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.sites import guide_sites
@@ -113,7 +113,7 @@ class TwoSites:
         return torch.cat([g.flatten() for g in torch.autograd.grad(loss, (self.logits, self.loc))])
 
 
-@pytest.mark.parametrize("estimator", [Local(), Double()], ids=lambda e: e.name)
+@pytest.mark.parametrize("estimator", [Local(), DoubleCV()], ids=lambda e: e.name)
 def test_several_sites_scaled_and_masked_beside_a_normal(estimator):
     """Against the estimator that knows nothing but values, both sampled: the difference has mean zero."""
     pair, x = TwoSites(), torch.randn(4)
@@ -167,7 +167,7 @@ def test_bits_whose_prior_leans_on_others_are_not_known():
             pyro.sample("a", dist.Bernoulli(logits=logits[:, :2]).to_event(1))
             pyro.sample("b", dist.Bernoulli(logits=logits[:, 2:]).to_event(1))
 
-    assert not knows_gains(model, guide_sites(guide, (x,)), (x,), {})
+    assert not knows_flip_differences(model, guide_sites(guide, (x,)), (x,), {})
     expected, *samples = (
         torch.autograd.grad(DiscreteELBO(name).differentiable_loss(model, guide, x), logits)[0]
         for name in ["enumerate"] + ["local"] * 150

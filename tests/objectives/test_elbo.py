@@ -8,7 +8,7 @@ from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from pyro.nn import PyroModule
 
 from ppl_vae.distributions.bits import AutoregressiveBits, bit_states
-from ppl_vae.estimators import DisARM, Enumerate, FirstOrder, LeaveOneOut
+from ppl_vae.estimators import DisARM, Enumerate, FirstOrder, ReinforceLOO
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO, NonFiniteError
 from ppl_vae.programs.sites import guide_sites
@@ -117,7 +117,7 @@ class Mixed:
         ("independent", FirstOrder(DisARM())),
         ("bits first", FirstOrder(DisARM())),
         ("bits first", DisARM()),
-        ("bits last", LeaveOneOut()),
+        ("bits last", ReinforceLOO()),
         ("bits last", Enumerate()),
     ],
     ids=lambda value: getattr(value, "name", value),
@@ -165,7 +165,7 @@ def test_guide_and_model_see_the_same_subsample():
             pyro.sample("z", dist.Bernoulli(logits=x[index] @ pair.weight).to_event(1))
 
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(-exact_elbo(pair, x), pair.parameters)])
-    for estimator in (FirstOrder(DisARM()), Enumerate(), LeaveOneOut()):
+    for estimator in (FirstOrder(DisARM()), Enumerate(), ReinforceLOO()):
         objective, samples = DiscreteELBO(estimator, draws=2), []
         for _ in range(400):
             for parameter in pair.parameters:
@@ -190,7 +190,7 @@ def one_hot_pair(scale):
     return logits, model, guide
 
 
-@pytest.mark.parametrize("estimator", [Enumerate(), LeaveOneOut()], ids=lambda e: e.name)
+@pytest.mark.parametrize("estimator", [Enumerate(), ReinforceLOO()], ids=lambda e: e.name)
 def test_scaled_categoricals(estimator):
     x, scale = torch.randn(4), 2.5
     logits, model, guide = one_hot_pair(scale)
@@ -242,7 +242,7 @@ class Decoder(Net):
             pyro.sample("x", dist.Bernoulli(logits=self.net(z)).to_event(1), obs=x)
 
 
-class Encoder(Net):
+class MLP(Net):
     def forward(self, x):
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Bernoulli(logits=self.net(x)).to_event(1))
@@ -254,7 +254,7 @@ def test_two_pairs_in_one_process_do_not_disturb_each_other():
 
     def train(seed, steps, other=None):
         torch.manual_seed(seed)
-        pair = Decoder(4, 6), Encoder(6, 4)
+        pair = Decoder(4, 6), MLP(6, 4)
         svi = SVI(*pair, pyro.optim.Adam({"lr": 0.05}), loss=DiscreteELBO())
         if other:
             svi_other = SVI(*other, pyro.optim.Adam({"lr": 0.05}), loss=DiscreteELBO())
@@ -269,14 +269,14 @@ def test_two_pairs_in_one_process_do_not_disturb_each_other():
     alone = train(1, 10)
     pyro.clear_param_store()
     torch.manual_seed(2)
-    other = Decoder(4, 6), Encoder(6, 4)
+    other = Decoder(4, 6), MLP(6, 4)
     before = other[1].net.weight.clone()
     assert train(1, 10, other) == alone
     assert not torch.equal(other[1].net.weight, before)
 
 
 def test_svi_still_saves_its_optimiser_and_its_parameters():
-    x, pair = torch.rand(20, 6).round(), (Decoder(4, 6), Encoder(6, 4))
+    x, pair = torch.rand(20, 6).round(), (Decoder(4, 6), MLP(6, 4))
     optimiser = pyro.optim.Adam({"lr": 0.05})
     SVI(*pair, optimiser, loss=DiscreteELBO()).step(x)
     assert "net$$$weight" in optimiser.get_state()
@@ -313,7 +313,7 @@ def test_enumeration_of_a_guide_that_works_on_the_codes_of_another_site():
 def test_svi_trains_a_stock_pair(local):
     pyro.settings.set(module_local_params=local)
     x = (torch.rand(200, 1) < 0.5).double().expand(200, 6).clone()
-    svi = SVI(Decoder(4, 6), Encoder(6, 4), pyro.optim.Adam({"lr": 0.05}), loss=DiscreteELBO())
+    svi = SVI(Decoder(4, 6), MLP(6, 4), pyro.optim.Adam({"lr": 0.05}), loss=DiscreteELBO())
     losses = [svi.step(x) / 200 for _ in range(300)]
     # Six equal pixels hold one bit: log 2 is the best there is, 6 log 2 what independence reaches.
     assert sum(losses[-20:]) / 20 < 3 * math.log(2) < losses[0]

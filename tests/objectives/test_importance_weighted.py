@@ -15,7 +15,7 @@ from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence import measure
 from ppl_vae.objectives.base import NonFiniteError
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.objectives.importance_weighted import Likelihood, _others
+from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO, _others
 from ppl_vae.programs.log_weight import log_weight
 from tests.support.small_pairs import BitsOfPoints, documents
 from tests.support.z_test import assert_mean
@@ -43,7 +43,7 @@ def test_few_states_give_the_likelihood_to_the_model_and_the_elbo_to_the_guide(b
     pair, x = BitsOfPoints(bits), torch.randn(batch, 3)
     joint, log_q = tables(pair, x)
     evidence, elbo = joint.logsumexp(0).sum(), (log_q.exp() * (joint - log_q)).sum()
-    objective = Likelihood()
+    objective = ImportanceWeightedELBO()
     expected = torch.cat([gradient(-evidence, pair.noise), gradient(-elbo, pair.weight)])
     torch.testing.assert_close(pair.gradient(objective, x), expected)
     assert objective.loss(pair.model, pair.guide, x) == pytest.approx(-evidence.item())
@@ -55,7 +55,7 @@ def test_documents_share_their_codes(guide):
     x = documents(6, 9)
     model = Text(9, bits=3)
     q = guide(model, x)
-    objective = Likelihood()
+    objective = ImportanceWeightedELBO()
     loss = objective(model, q)
     before = measure(model, q, x)
     loss(x).backward()
@@ -73,7 +73,7 @@ def test_documents_share_their_codes(guide):
 
 def test_codes_that_cannot_be_shared_and_blocks_of_data_change_nothing(monkeypatch):
     pair, x = BitsOfPoints(3), torch.randn(5, 3)
-    expected = pair.gradient(Likelihood(), x)
+    expected = pair.gradient(ImportanceWeightedELBO(), x)
 
     def apart(x):
         with pyro.plate("data", len(x)):
@@ -81,25 +81,25 @@ def test_codes_that_cannot_be_shared_and_blocks_of_data_change_nothing(monkeypat
             centre = torch.tanh(2 * z.reshape(-1, len(x), 3) @ pair.map)
             pyro.sample("x", dist.Normal(centre, pair.noise.exp()).to_event(1), obs=x)
 
-    objective = Likelihood()
+    objective = ImportanceWeightedELBO()
     loss = objective.differentiable_loss(apart, pair.guide, x)
     assert not objective._shared
     torch.testing.assert_close(gradient(loss, *pair.parameters), expected)
     monkeypatch.setattr(ppl_vae.objectives.importance_weighted, "CELLS", 60)
-    torch.testing.assert_close(pair.gradient(Likelihood(), x), expected)
+    torch.testing.assert_close(pair.gradient(ImportanceWeightedELBO(), x), expected)
     x[4, 1] = float("nan")
     pyro.enable_validation(False)
     with pytest.raises(NonFiniteError, match="site 'x' is not finite .first at datum 4 of the batch"):
-        Likelihood().loss(pair.model, lambda x: pair.guide(torch.nan_to_num(x)), x)
+        ImportanceWeightedELBO().loss(pair.model, lambda x: pair.guide(torch.nan_to_num(x)), x)
 
 
 def test_blocks_of_draws_keep_their_draws_when_worked_through_again(monkeypatch):
     pair, x = BitsOfPoints(3), torch.randn(5, 3)
     monkeypatch.setattr(ppl_vae.objectives.importance_weighted, "CELLS", 1)
     torch.manual_seed(1)
-    found = pair.gradient(Likelihood(4, most_bits=0), x)
+    found = pair.gradient(ImportanceWeightedELBO(4, most_bits=0), x)
     torch.manual_seed(1)
-    parts = [Likelihood(4, most_bits=0).differentiable_loss(pair.model, pair.guide, row[None]) for row in x]
+    parts = [ImportanceWeightedELBO(4, most_bits=0).differentiable_loss(pair.model, pair.guide, row[None]) for row in x]
     # Each datum begins where the one before it left off, so the same numbers are drawn.
     torch.testing.assert_close(found, gradient(sum(parts), *pair.parameters))
 
@@ -114,7 +114,7 @@ def test_mean_gradient_is_that_of_the_bound_over_all_tuples_of_codes(draws):
     bound = (log_q[choice].sum(1).exp() * value).sum()
     if draws == 1:
         torch.testing.assert_close(bound, (log_q.exp() * (joint - log_q)).sum())
-    expected, objective = gradient(-bound, *pair.parameters), Likelihood(draws, most_bits=0)
+    expected, objective = gradient(-bound, *pair.parameters), ImportanceWeightedELBO(draws, most_bits=0)
     assert_mean(torch.stack([pair.gradient(objective, x) for _ in range(600)]), expected)
     values = torch.tensor([objective.loss(pair.model, pair.guide, x) for _ in range(300)])
     assert_mean(values, -bound.detach())
@@ -142,7 +142,7 @@ def test_one_draw_is_the_elbo_draw_by_draw():
     x = torch.randn(4, 3)
     pair = Points()
     losses = []
-    for objective in (Likelihood(1), DiscreteELBO(draws=1)):
+    for objective in (ImportanceWeightedELBO(1), DiscreteELBO(draws=1)):
         torch.manual_seed(5)
         losses.append(objective.differentiable_loss(pair.model, pair.guide, x))
     torch.testing.assert_close(losses[0], losses[1])
@@ -150,7 +150,7 @@ def test_one_draw_is_the_elbo_draw_by_draw():
 
     bits = BitsOfPoints(3)
     torch.manual_seed(5)
-    ours = Likelihood(1, most_bits=0).differentiable_loss(bits.model, bits.guide, x)
+    ours = ImportanceWeightedELBO(1, most_bits=0).differentiable_loss(bits.model, bits.guide, x)
     torch.manual_seed(5)
     theirs = -log_weight(bits.model, bits.guide, x, 1).sum()
     torch.testing.assert_close(ours, theirs)
@@ -161,7 +161,7 @@ def test_draws_of_a_reparameterised_guide_are_weighed():
     """Value and gradient of log mean weight, by autograd over the same draws."""
     pair, x = Points(), torch.randn(4, 3)
     torch.manual_seed(5)
-    ours = Likelihood(7).differentiable_loss(pair.model, pair.guide, x)
+    ours = ImportanceWeightedELBO(7).differentiable_loss(pair.model, pair.guide, x)
     torch.manual_seed(5)
     theirs = -(log_weight(pair.model, pair.guide, x, 7).logsumexp(0) - math.log(7)).sum()
     torch.testing.assert_close(ours, theirs)
@@ -195,7 +195,7 @@ def test_bits_that_lean_on_a_normal_draw():
     chance = (mass[:, None] * log_z.exp()).flatten()
     bound = torch.logaddexp(weight[:, None], weight) - math.log(2)
     expected = gradient(-(chance[:, None] * chance * bound).sum(), a, b, c)
-    objective = Likelihood(2)
+    objective = ImportanceWeightedELBO(2)
     samples = [gradient(objective.differentiable_loss(model, guide, x), a, b, c) for _ in range(600)]
     assert_mean(torch.stack(samples), expected)
 
@@ -222,7 +222,7 @@ def test_the_control_leaves_no_noise_where_all_weights_are_equal():
     def model(x):
         program(x, logits.detach())
 
-    loss = Likelihood(4, most_bits=0).differentiable_loss(model, program, torch.zeros(3))
+    loss = ImportanceWeightedELBO(4, most_bits=0).differentiable_loss(model, program, torch.zeros(3))
     assert gradient(loss, logits).abs().max() < 1e-12
 
 
@@ -231,7 +231,7 @@ def test_the_likelihood_optimum_is_above_the_elbo_optimum():
     torch.manual_seed(3)
     x = torch.randn(40, 3).sign() + 0.3 * torch.randn(40, 3)
     reached = {}
-    for name, objective in (("likelihood", Likelihood()), ("elbo", DiscreteELBO("enumerate"))):
+    for name, objective in (("likelihood", ImportanceWeightedELBO()), ("elbo", DiscreteELBO("enumerate"))):
         torch.manual_seed(0)
         pair = BitsOfPoints(2)
         optimizer = torch.optim.Adam(pair.parameters, lr=0.05)
@@ -257,14 +257,14 @@ def test_svi_trains_a_stock_pair(most_bits):
         pair.weight = pyro.param("weight", weight)
         pair.guide(x)
 
-    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), loss=Likelihood(8, most_bits))
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), loss=ImportanceWeightedELBO(8, most_bits))
     losses = [svi.step(x) for _ in range(150)]
     assert sum(losses[-10:]) < sum(losses[:10])
 
 
 def test_long_codes_are_sampled_and_scored_with_draws():
     pair, x = BitsOfPoints(3), torch.randn(5, 3)
-    objective = Likelihood(4, most_bits=2)
+    objective = ImportanceWeightedELBO(4, most_bits=2)
     assert objective.method(pair.model, pair.guide, x) == "importance weights"
     torch.manual_seed(2)
     found = objective.score(pair.model, pair.guide, x)
@@ -291,12 +291,12 @@ def test_what_has_no_likelihood_is_named():
             pyro.sample("z", dist.Bernoulli(0.5))
 
     for most_bits in (10, 0):
-        objective = Likelihood(most_bits=most_bits)
+        objective = ImportanceWeightedELBO(most_bits=most_bits)
         with pytest.raises(ValueError, match="site 'z' of the guide is scaled or masked .*maximise the ELBO"):
             objective.loss(pair.model, scaled, x)
         with pytest.raises(ValueError, match=r"guide draws \['z'\] but the latents of the model are \['y'\]"):
             objective.loss(Points().model, pair.guide, x)
     with pytest.raises(ValueError, match="of the .* is scaled or masked"):
-        Likelihood(most_bits=0).loss(subsampled, subsampled, x)
+        ImportanceWeightedELBO(most_bits=0).loss(subsampled, subsampled, x)
     with pytest.raises(ValueError, match="lies inside the plates"):
-        Likelihood(most_bits=0).loss(elsewhere, elsewhere, x)
+        ImportanceWeightedELBO(most_bits=0).loss(elsewhere, elsewhere, x)

@@ -215,7 +215,7 @@ def test_the_multiplier_follows_the_rate_and_is_kept():
     objective.differentiable_loss(pair.model, pair.guide, x)
     assert objective.multiplier == 2
     rate = (objective.seen["rate"] / 4).item()
-    objective.stepped()
+    objective.after_step()
     assert objective.multiplier == pytest.approx(2 * math.exp(0.01 * rate))
     other = DiscreteELBO(beta=objective.cost)
     other.state = objective.state
@@ -263,5 +263,5 @@ def test_annealing_asks_for_the_epoch():
 def test_slopes_are_those_of_the_cost():
     for cost in (*COSTS.values(), RateCost(0.5, rate=2.0, lagrangian=True), RateCost(2.0, free_bits=1.0)):
         for rate in (0.4, 1.7, 2.3, 6.0):
-            above, below = (cost.price({"z": rate + step})[0] for step in (1e-6, -1e-6))
-            assert cost.price({"z": rate})[1]["z"] == pytest.approx((above - below) / 2e-6, rel=1e-5, abs=1e-7)
+            above, below = (cost.penalty({"z": rate + step})[0] for step in (1e-6, -1e-6))
+            assert cost.penalty({"z": rate})[1]["z"] == pytest.approx((above - below) / 2e-6, rel=1e-5, abs=1e-7)

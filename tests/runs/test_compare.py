@@ -5,7 +5,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ppl_vae.diagnostics import Compared, Comparison, Difference, Gap
-from ppl_vae.evidence import Estimate, Measurement
+from ppl_vae.evidence import Estimate, Evidence
 from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -16,7 +16,7 @@ def compared(name: str, objective: str = "elbo", *, model: str = "m", lift: floa
     evidence = -100 + torch.randn(data) + lift
     bound = fields.pop("bound", "exact")
     best, elbo = evidence - 0.5, evidence - 2
-    measurement = Measurement(
+    measurement = Evidence(
         Estimate(elbo, "made", "exact"), Estimate(evidence, "made", bound), Estimate(evidence - elbo, "made", bound)
     )
     gap = Gap(*(Estimate(v, "made", "exact") for v in (evidence, best, elbo)), "independent latents")

@@ -15,9 +15,9 @@ from ppl_vae.evidence import measure
 from ppl_vae.evidence.importance import importance
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.runs.export_arviz import save, to_arviz
+from tests.cli.test_train import SMALL, folder, invoke  # noqa: F401  (a fixture and its helpers)
 from tests.support.small_pairs import BitsOfPoints, documents
 from tests.support.z_test import assert_mean
-from tests.cli.test_train import SMALL, folder, invoke  # noqa: F401  (a fixture and its helpers)
 
 pytestmark = pytest.mark.usefixtures("float64")
 

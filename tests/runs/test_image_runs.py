@@ -1,4 +1,4 @@
-"""Pictures by the command line: a folder of them, every noise, bits a pixel, and what is refused."""
+"""Images by the command line: a folder of them, every noise, bits a pixel, and what is refused."""
 
 import json
 import math
@@ -19,10 +19,10 @@ SMALL = (
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with forty coloured pictures, whose first rows are all alike."""
+    """A working folder with forty coloured images, whose first rows are all alike."""
     monkeypatch.chdir(tmp_path)
     for i in range(40):
-        save(Path("pictures", f"{i:02}.png"), i)
+        save(Path("images", f"{i:02}.png"), i)
     return tmp_path
 
 
@@ -53,8 +53,8 @@ def words(*args: str) -> str:
 
 
 @pytest.mark.parametrize("sigma", ["0.1", "learned", "vector"])
-def test_coloured_pictures_have_bits_a_pixel_under_every_noise(sigma):
-    found = done("--corpus", "pictures", "--sigma", sigma, "--floor", "0.01", "--dequantise", "--out", "r")
+def test_coloured_images_have_bits_a_pixel_under_every_noise(sigma):
+    found = done("--corpus", "images", "--sigma", sigma, "--floor", "0.01", "--dequantise", "--out", "r")
     assert not any("diverges" in note for note in found["notes"])
     for split in found["splits"].values():
         for key, bits in (("elbo", "bits_per_number"), ("evidence", "evidence_bits_per_number")):
@@ -68,16 +68,16 @@ def test_coloured_pictures_have_bits_a_pixel_under_every_noise(sigma):
 
 
 def test_the_table_shows_bits_a_pixel_and_other_data_have_none():
-    result = invoke("--corpus", "pictures", "--picture-size", "4", "--out", "r")
+    result = invoke("--corpus", "images", "--image-size", "4", "--out", "r")
     assert result.exit_code == 0, result.output
     assert "bits/pixel" in result.stdout and "a code's length for bytes" in " ".join(result.stdout.split())
-    assert json.loads(Path("r/config.json").read_text())["corpus"]["picture_size"] == 4
+    assert json.loads(Path("r/config.json").read_text())["corpus"]["image_size"] == 4
     np.save("numbers.npy", np.random.default_rng(0).standard_normal((40, 6, 5)))
     assert "bits_per_number" not in done("--corpus", "numbers.npy")["splits"]["test"]
 
 
 def test_a_learned_sigma_that_outran_the_data_is_told_and_a_given_one_is_not():
-    fine = ("--corpus", "pictures", "--scale", "1e-4", "--learning-rate", "1e-6")
+    fine = ("--corpus", "images", "--scale", "1e-4", "--learning-rate", "1e-6")
     notes = " ".join(done(*fine)["notes"])
     assert "the likelihood diverges: sigma has fallen to 0.0001" in notes
     assert "30 of 90 numbers are constant" in notes and "--dequantise" in notes and "--floor" in notes
@@ -85,23 +85,23 @@ def test_a_learned_sigma_that_outran_the_data_is_told_and_a_given_one_is_not():
     assert not any("diverges" in note for note in done(*fine, "--sigma", "1e-4")["notes"])
 
 
-def test_faults_of_pictures_and_options_are_told():
+def test_faults_of_images_and_options_are_told():
     whole = save(Path("cut", "a.png")).read_bytes()
     Path("cut", "b.png").write_bytes(whole[: len(whole) // 2])
-    assert "b.png cannot be read as a picture" in words("--corpus", "cut")
+    assert "b.png cannot be read as an image" in words("--corpus", "cut")
     save(Path("uneven", "a.png"))
     save(Path("uneven", "b.png"), shape=(8, 5, 3))
     told = words("--corpus", "uneven")
-    assert "b.png is 8 x 5," in told and "a.png is 6 x 5; bring all to one size with --picture-size" in told
+    assert "b.png is 8 x 5," in told and "a.png is 6 x 5; bring all to one size with --image-size" in told
     Path("deep").mkdir()
     Image.fromarray(np.full((6, 5), 40_000, np.uint16)).save("deep/a.png")
-    assert "a.png cannot be read as a picture (I;16 holds more than a byte a number" in words("--corpus", "deep")
-    assert "'large' is not a valid integer" in words("--corpus", "pictures", "--picture-size", "large")
-    assert "-3 is not in the range" in words("--corpus", "pictures", "--picture-size", "-3")
-    assert "bars is neither MNIST, nor IDX files, nor a folder of pictures" in words(
-        "--corpus", "bars", "--picture-size", "4"
+    assert "a.png cannot be read as an image (I;16 holds more than a byte a number" in words("--corpus", "deep")
+    assert "'large' is not a valid integer" in words("--corpus", "images", "--image-size", "large")
+    assert "-3 is not in the range" in words("--corpus", "images", "--image-size", "-3")
+    assert "bars is neither MNIST, nor IDX files, nor a folder of images" in words(
+        "--corpus", "bars", "--image-size", "4"
     )
     np.save("numbers.npy", np.random.default_rng(0).standard_normal((40, 6, 5)))
     assert "other values than bytes over 255" in words("--corpus", "numbers.npy", "--dequantise")
-    assert "convolutions read pictures" in words("--corpus", "gaussians")
-    assert "sigma must be a positive number" in words("--corpus", "pictures", "--sigma", "wide")
+    assert "convolutions read images" in words("--corpus", "gaussians")
+    assert "sigma must be a positive number" in words("--corpus", "images", "--sigma", "wide")

@@ -182,8 +182,8 @@ def test_data_of_the_wrong_kind_are_refused_unloaded(folder, monkeypatch):
 
 
 def test_data_of_a_shape_that_broadcasts_are_refused(folder):
-    np.savez("pictures.npz", train=np.ones((20, 6, 6)))
-    told = words("train", "bits.py", "--corpus", "pictures.npz", "--batch-size", "6")
+    np.savez("images.npz", train=np.ones((20, 6, 6)))
+    told = words("train", "bits.py", "--corpus", "images.npz", "--batch-size", "6")
     assert "data of shape (6, 6) do not fit the model (" in told
     assert "choose another corpus" in told
     assert not Path("runs").exists()
@@ -222,7 +222,7 @@ def test_list_shows_what_reads_what(folder):
     Path("models").mkdir()
     for name in ("bits.py", "normals.py"):
         Path(name).rename(Path("models", name))
-    Path("models/pictures.py").write_text(BITS.replace("Bits", "Pictures").replace("shape[0]", "shape[0] * shape[2]"))
+    Path("models/images.py").write_text(BITS.replace("Bits", "Images").replace("shape[0]", "shape[0] * shape[2]"))
     content = done("list")
     readers = {row["name"]: row["goes_with"] for row in content["corpora"]}
     assert {"bits", "normals"} <= set(readers["gaussians"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ppl_vae.studies.experiments import find_experiment, run_experiment
-from ppl_vae.studies.rate_distortion_plane import REGIMES, Point, hull, regimes
+from ppl_vae.studies.rate_distortion_plane import REGIMES, TrainedPair, hull, regimes
 from ppl_vae.studies.sweep import Sweep
 from ppl_vae.studies.sweep_report import claims, not_negative
 
@@ -182,19 +182,19 @@ def test_a_cell_that_fails_spoils_no_other(folder):
     assert len([row for row in report.rows if row.group == "factorised"]) == 10
 
 
-def point(rate: float, distortion: float, beta: float = 1.0, **values) -> Point:
+def point(rate: float, distortion: float, beta: float = 1.0, **values) -> TrainedPair:
     numbers = {"rate": rate, "distortion": distortion, "elbo": -rate - distortion, "here rate": rate}
     numbers |= {f"{key} se": 0.1 for key in numbers}
     numbers |= {k.replace("_", " "): v for k, v in values.items()}
     at = {"beta": beta} | ({"bits": int(values["bits"])} if "bits" in values else {})
-    return Point("f", at, beta, 0, {k: torch.tensor(v) for k, v in numbers.items()})
+    return TrainedPair("f", at, beta, 0, {k: torch.tensor(v) for k, v in numbers.items()})
 
 
 def verdicts(points, paper=None):
     return {claim.text.split(",")[0]: claim.held for claim in claims(points, paper)}
 
 
-def informed(*args, information: float, **values) -> Point:
+def informed(*args, information: float, **values) -> TrainedPair:
     return point(*args, here_information=information, **{"here_information_se": 0.1} | values)
 
 

@@ -8,7 +8,7 @@ from models.text import Text
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.objectives.elbo import DiscreteELBO, NonFiniteError
 from ppl_vae.objectives.rate_cost import RateCost
-from ppl_vae.training.cuda_graph import CapturedGradients, padded
+from ppl_vae.training.cuda_graph import GraphedGradients, padded
 from ppl_vae.training.run_folder import Run
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
@@ -52,7 +52,7 @@ def trainer(folder, x, capture=None, cost=1.0, **settings):
     settings = Settings([(3, 1), (2, 2)], batch_size=8, learning_rate=0.05, **settings)
     made = Trainer(model, guide, DiscreteELBO("disarm", beta=cost), Run(folder), settings)
     if capture is not None:
-        made._captured = CapturedGradients(
+        made._captured = GraphedGradients(
             made._set_gradients, (model, guide), capture=capture(made.parameters.values())
         )
     torch.manual_seed(1)
@@ -132,9 +132,9 @@ def test_a_replay_that_is_not_finite_names_the_site(tmp_path, x):
 
 
 def test_only_steady_losses_are_captured():
-    assert DiscreteELBO("disarm", beta=0.5).steady
+    assert DiscreteELBO("disarm", beta=0.5).is_stationary
     for cost in (RateCost(anneal="linear:3"), RateCost(free_bits=1.0), RateCost(rate=2.0)):
-        assert not DiscreteELBO("disarm", beta=cost).steady
+        assert not DiscreteELBO("disarm", beta=cost).is_stationary
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -23,12 +23,12 @@ from ppl_vae.training.run_folder import Run
 SMALL = GanSettings(latents=3, channels=2, epochs=3, batch_size=10)
 
 
-def pictures(count=45, shape=(8, 8)):
+def images(count=45, shape=(8, 8)):
     return torch.rand(count, *shape, generator=torch.Generator().manual_seed(0))
 
 
 def fitted(folder: Path, x=None, settings=SMALL):
-    return fit_generator(pictures() if x is None else x, Run.create(folder, {}), settings)
+    return fit_generator(images() if x is None else x, Run.create(folder, {}), settings)
 
 
 def same(first: Path, second: Path) -> bool:
@@ -79,7 +79,7 @@ def test_an_interrupted_training_ends_bit_for_bit_as_one_never_interrupted(tmp_p
         fitted(cut)
     assert Checkpoint.read(cut / "checkpoints" / "train-last.safetensors").state["epoch"] == 1
     monkeypatch.setattr(generators._Gan, "_step", steps)
-    fit_generator(pictures(), Run.open(cut), SMALL)
+    fit_generator(images(), Run.open(cut), SMALL)
     for name in ("checkpoints/train-last.safetensors", "generator.safetensors"):
         assert same(whole / name, cut / name)
     for one, two in zip(*(Run(each).metrics("train-metrics") for each in (whole, cut)), strict=True):
@@ -92,22 +92,22 @@ def test_a_history_that_is_short_is_told(tmp_path):
     for lines in (1, 0):
         metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:lines]))
         with pytest.raises(ValueError, match=f"train-metrics.jsonl has {lines} of 3 epochs; restore it"):
-            fit_generator(pictures(), Run.open(tmp_path / "r"), SMALL)
+            fit_generator(images(), Run.open(tmp_path / "r"), SMALL)
     metrics.unlink()
     with pytest.raises(ValueError, match="has 0 of 3 epochs"):
-        fit_generator(pictures(), Run.open(tmp_path / "r"), SMALL)
+        fit_generator(images(), Run.open(tmp_path / "r"), SMALL)
 
 
 def test_colours_that_cannot_be_shown_are_refused(tmp_path):
     for colours in (2, 5):
         with pytest.raises(ValueError, match=f"of 1 or 3 colours, these have {colours}"):
-            fitted(tmp_path / str(colours), pictures(shape=(colours, 8, 8)))
-    assert fitted(tmp_path / "one", pictures(shape=(1, 8, 8)), GanSettings(3, 2, 1, 10)).file.exists()
+            fitted(tmp_path / str(colours), images(shape=(colours, 8, 8)))
+    assert fitted(tmp_path / "one", images(shape=(1, 8, 8)), GanSettings(3, 2, 1, 10)).file.exists()
 
 
 def test_it_learns_one_bright_half(tmp_path):
-    """Pictures that are bright on the left: so are the generator's, in the end."""
-    x = 0.1 * pictures(400)
+    """Images that are bright on the left: so are the generator's, in the end."""
+    x = 0.1 * images(400)
     x[:, :, :4] += 0.8
     found = fitted(tmp_path / "r", x, GanSettings(latents=2, channels=8, epochs=6, batch_size=20, learning_rate=4e-3))
     with torch.no_grad():
@@ -116,7 +116,7 @@ def test_it_learns_one_bright_half(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_state(tmp_path):
-    x = pictures()
+    x = images()
     x[:] = 0.5
     with pytest.raises(NonFiniteError, match="the state of epoch 0 is kept; lower the learning rate"):
         fitted(tmp_path / "r", x, GanSettings(latents=3, channels=2, epochs=2, batch_size=10, learning_rate=1e30))
@@ -125,11 +125,11 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_state(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder with coloured pictures of two classes."""
+    """A working folder with coloured images of two classes."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for i in range(40):
-        path = tmp_path / "pictures" / "ab"[i % 2] / f"{i}.png"
+        path = tmp_path / "images" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         values = rng.integers(120, size=(8, 8, 3), dtype=np.uint8) + 130 * np.uint8(i % 2)
         Image.fromarray(values.astype(np.uint8)).save(path)
@@ -142,42 +142,42 @@ def invoke(*args: str):
     return result
 
 
-GAN = ("generator", "pictures", "--latents", "3", "--channels", "2", "--batch-size", "10", "--device", "cpu")
+GAN = ("generator", "images", "--latents", "3", "--channels", "2", "--batch-size", "10", "--device", "cpu")
 VAE = (
-    *("train", "gan_gaussian", "--corpus", "pictures", "--guide", "convolutional", "--guide-network", "discriminator"),
+    *("train", "gan_gaussian", "--corpus", "images", "--guide", "convolutional", "--guide-network", "discriminator"),
     *("--guide-channels", "2", "--latents", "3", "--channels", "2", "--epochs", "1", "--evidence-draws", "5"),
     *("--device", "cpu"),
 )
 
 
-def test_from_pictures_to_a_generator_to_a_model_to_its_frechet_distance(folder):
-    made = invoke(*GAN, "--epochs", "2", "--picture-size", "16", "--out", "g", "--json")
+def test_from_images_to_a_generator_to_a_model_to_its_frechet_distance(folder):
+    made = invoke(*GAN, "--epochs", "2", "--image-size", "16", "--out", "g", "--json")
     assert made.exit_code == 0, made.output
     assert json.loads(made.stdout)["last"]["epoch"] == 2
     assert "note: " in made.stderr  # of a corpus without a test split
     again = invoke("generator", "--resume", "g")
     assert again.exit_code == 0 and "generator loss" in again.output
     trained = invoke(
-        *VAE, "--generator", "g/generator.safetensors", "--objective", "sleep", "--picture-size", "16", "--out", "s"
+        *VAE, "--generator", "g/generator.safetensors", "--objective", "sleep", "--image-size", "16", "--out", "s"
     )
     assert trained.exit_code == 0, trained.output
     kept = json.loads(Path("s/config.json").read_text())["model"]["options"]["generator"]
     assert kept == str(folder / "g" / "generator.safetensors")
     shutil.move("g", "moved")  # the run holds its own tensors
-    joint = invoke(*VAE, "--start", "s", "--sigma", "learned", "--picture-size", "16", "--out", "j")
+    joint = invoke(*VAE, "--start", "s", "--sigma", "learned", "--image-size", "16", "--out", "j")
     assert joint.exit_code == 0, joint.output
     found = invoke("frechet", "s", "--images", "30", "--json")
     assert found.exit_code == 0, found.output
     content = json.loads(found.stdout)
-    assert re.fullmatch("pictures classifier [0-9a-f]{8}, 64 features", content["features"])
+    assert re.fullmatch("images classifier [0-9a-f]{8}, 64 features", content["features"])
     assert content["distance"] > 0 and content["count"] == [30, 4, 30] and content["width"] == 64
-    assert content["warnings"][0].startswith("4 pictures have no covariance of full rank of 64 features")
+    assert content["warnings"][0].startswith("4 images have no covariance of full rank of 64 features")
     assert 0 <= content["accuracy"] <= 1
     assert json.loads(Path("s/frechet-test-classifier.json").read_text()) == content
     table = invoke("frechet", "j", "--against", "s", "--images", "20", "--means")
     assert table.exit_code == 0, table.output
-    assert "Frechet distance (pictures classifier " in table.stdout
-    assert "% of test pictures" in table.stdout and "note: 20 pictures have no covariance" in table.stdout
+    assert "Frechet distance (images classifier " in table.stdout
+    assert "% of test images" in table.stdout and "note: 20 images have no covariance" in table.stdout
     assert len(list(Path("j").glob("frechet-s-????????-classifier-means.json"))) == 1
 
 
@@ -187,24 +187,24 @@ def test_faults_are_told(folder):
         assert result.exit_code != 0
         return " ".join(result.output.split())
 
-    assert "name the pictures" in words("generator")
+    assert "name the images" in words("generator")
     assert "takes up a run as it was begun; leave out --epochs" in words("generator", "--resume", "g", "--epochs", "3")
     assert "not a run folder" in words("generator", "--resume", "g")
-    assert "learns from pictures in [0, 1], but the data are (2,) each" in words("generator", "gaussians")
-    assert "makes even sides of at least 8, not 7 x 7" in words(*GAN, "--picture-size", "7", "--out", "x")
+    assert "learns from images in [0, 1], but the data are (2,) each" in words("generator", "gaussians")
+    assert "makes even sides of at least 8, not 7 x 7" in words(*GAN, "--image-size", "7", "--out", "x")
     assert not Path("x").exists()
-    assert "36 pictures are no batch of 50" in words(*GAN[:6], "--batch-size", "50")
+    assert "36 images are no batch of 50" in words(*GAN[:6], "--batch-size", "50")
     assert "neither a corpus nor a file" in words("generator", "nowhere")
     random = np.random.default_rng(0)
     for array, told in (
         (random.random((40, 8, 8, 3)), "these have 8; their colours come last: save numpy.moveaxis(array, -1, 1)"),
         (random.integers(256, size=(40, 8, 8)), "each, from 0 to 255; divide bytes by 255"),
-        (random.random((200, 9, 9)), "not 9 x 9; bring the pictures to 32 or 64 (--picture-size does it for folders,"),
+        (random.random((200, 9, 9)), "not 9 x 9; bring the images to 32 or 64 (--image-size does it for folders,"),
     ):
         np.save("x.npy", array)
         assert told in words("generator", "x.npy", "--batch-size", "9")
     Path("empty").mkdir()
-    assert "no .txt files and no pictures" in words("generator", "empty")
+    assert "no .txt files and no images" in words("generator", "empty")
     assert invoke(*GAN, "--epochs", "1", "--out", "g").exit_code == 0
     assert "holds a run already" in words(*GAN, "--out", "g")
     assert "holds no pair, but the training of a generator" in words("evidence", "g")
@@ -220,16 +220,16 @@ def test_faults_are_told(folder):
     )
     point = ("train", "ppca", "--corpus", "gaussians", "--epochs", "1", "--evidence-draws", "5", "--out", "p")
     assert invoke(*point, "--device", "cpu").exit_code == 0
-    assert "is one of pictures" in words("frechet", "p")
+    assert "is one of images" in words("frechet", "p")
     assert invoke(*VAE, "--out", "v").exit_code == 0
     assert "weights are not at" in words("frechet", "v", "--features", "inception", "--weights", "none.pth")
     assert "--weights are those of Inception" in words("frechet", "v", "--weights", "none.pth")
     assert "leave out --split, --data" in words("frechet", "v", "--against", "v", "--split", "test", "--data", "9")
     Path("none.pth").write_bytes(b"no weights")
     assert "has the SHA-256" in words("frechet", "v", "--features", "inception", "--weights", "none.pth")
-    for path in Path("pictures").rglob("*.png"):
-        path.rename(Path("pictures", path.name))
+    for path in Path("images").rglob("*.png"):
+        path.rename(Path("images", path.name))
     for name in "ab":
-        Path("pictures", name).rmdir()
+        Path("images", name).rmdir()
     assert invoke(*VAE, "--out", "w").exit_code == 0
     assert "have no labels to train a classifier by" in words("frechet", "w")

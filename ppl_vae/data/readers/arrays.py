@@ -102,7 +102,7 @@ def _checked(where: str, array: NDArray[Any], notes: list[str]) -> NDArray[np.fl
         notes.append(f"{where} has a single axis: every number is a datum, of shape (1,)")
     if array.ndim == 4 and array.shape[3] in (3, 4) and array.shape[1] == array.shape[2] > 4:
         notes.append(
-            f"{where} has data of shape {array.shape[1:]}, which models of pictures read as {array.shape[1]} channels; "
+            f"{where} has data of shape {array.shape[1:]}, which models of images read as {array.shape[1]} channels; "
             "if it is colours that come last, save numpy.moveaxis(array, -1, 1)"
         )
     with np.errstate(over="ignore"):

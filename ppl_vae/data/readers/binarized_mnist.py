@@ -41,14 +41,14 @@ def read_binarized_mnist(folder: Path) -> RawArrays:
     """Reads the digits from a data folder, after fetching them there if they are not there yet.
 
     Each pixel of MNIST was drawn once, with its brightness as its chance of being on; all who report likelihoods on
-    these 50,000, 10,000 and 10,000 pictures report them on the same bits.
+    these 50,000, 10,000 and 10,000 images report them on the same bits.
 
     Arguments:
         folder: The data folder, in which ``binarized_mnist/`` holds ``binarized_mnist_train``, ``_valid`` and
             ``_test``, as they are published (``.amat``) or eight pixels a byte (``.packbits.xz``).
 
     Returns:
-        Pictures ``(data, 28, 28)`` of zeros and ones, without labels.
+        Images ``(data, 28, 28)`` of zeros and ones, without labels.
 
     Raises:
         ValueError: If a file is malformed, or if the files are neither there nor can be fetched.
@@ -73,11 +73,11 @@ def _read(folder: Path, name: str) -> NDArray[np.float32]:
     pixels = np.unpackbits(np.frombuffer(content, np.uint8)) if path.name.endswith(_PACKED) else _digits(path, content)
     if not len(pixels) or len(pixels) % _PIXELS:
         raise ValueError(
-            f"{path} holds {len(pixels):,} pixels, which are no pictures of {_PIXELS}; it is truncated: fetch it again"
+            f"{path} holds {len(pixels):,} pixels, which are no images of {_PIXELS}; it is truncated: fetch it again"
         )
     if len(pixels) != _PIXELS * _SIZES[name]:
         found = len(pixels) // _PIXELS
-        raise ValueError(f"{path} holds {found:,} pictures, published are {_SIZES[name]:,}; fetch it again")
+        raise ValueError(f"{path} holds {found:,} images, published are {_SIZES[name]:,}; fetch it again")
     return pixels.reshape(-1, 28, 28).astype(np.float32)
 
 
@@ -88,7 +88,7 @@ def _digits(where: Path, content: bytes) -> NDArray[np.uint8]:
         place = int(np.argmax(digits > 1))
         wrong = chr(int(digits[place]) + ord("0") & 255)  # bytes below "0" went round
         raise ValueError(
-            f"{where}: pixel {place % _PIXELS} of picture {place // _PIXELS} is {wrong!r}, "
+            f"{where}: pixel {place % _PIXELS} of image {place // _PIXELS} is {wrong!r}, "
             "neither 0 nor 1; fetch it again"
         )
     return np.asarray(digits, dtype=np.uint8)

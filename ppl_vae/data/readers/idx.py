@@ -1,4 +1,4 @@
-"""IDX, the format of the MNIST files: pictures of bytes, gzipped or not, with labels beside them."""
+"""IDX, the format of the MNIST files: images of bytes, gzipped or not, with labels beside them."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ FILES: dict[SplitName, tuple[str, str]] = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-"""Pictures and labels of each split, as MNIST and its relatives call them; ``.gz`` may follow."""
+"""Images and labels of each split, as MNIST and its relatives call them; ``.gz`` may follow."""
 
 
 def is_idx_folder(folder: Path) -> bool:
-    """Whether a folder holds the training pictures of MNIST or a relative."""
+    """Whether a folder holds the training images of MNIST or a relative."""
     return _there(folder / FILES["train"][0]).is_file()
 
 
 def read_idx(path: Path) -> RawArrays:
-    """Reads pictures ``(data, height, width)`` with values in [0, 1], a byte over 255.
+    """Reads images ``(data, height, width)`` with values in [0, 1], a byte over 255.
 
     Labels are read from the file beside it whose name has ``labels-idx1`` for ``images-idx3``, if there is one.
 
     Raises:
-        ValueError: If a file is missing, truncated or no IDX file of bytes, or has no pictures, or if there is not one
-            label a picture.
+        ValueError: If a file is missing, truncated or no IDX file of bytes, or has no images, or if there is not one
+            label an image.
     """
     labels = _there(path.with_name(path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")))
     return _raw({"train": _split(path, labels if labels.is_file() and labels != path else None)})
 
 
 def read_idx_folder(folder: Path) -> RawArrays:
-    """Reads the four files of MNIST or a relative: pictures and labels for training and for the test.
+    """Reads the four files of MNIST or a relative: images and labels for training and for the test.
 
     Raises:
         ValueError: For the faults of :func:`read_idx`, and if one of the files is missing.
@@ -50,7 +50,7 @@ def read_idx_folder(folder: Path) -> RawArrays:
 
 
 def padded(raw: RawArrays, size: int) -> RawArrays:
-    """Pictures ``(data, size, size)`` with a margin of zeros, as LeCun et al. (1998) gave their digits one.
+    """Images ``(data, size, size)`` with a margin of zeros, as LeCun et al. (1998) gave their digits one.
 
     Raises:
         ValueError: If they are larger than that.
@@ -58,7 +58,7 @@ def padded(raw: RawArrays, size: int) -> RawArrays:
     height, width = raw.splits["train"].values.shape[1:]
     if max(height, width) > size:
         raise ValueError(
-            f"pictures of {height} x {width} are given a margin, not shrunk: --picture-size must be at least "
+            f"images of {height} x {width} are given a margin, not shrunk: --image-size must be at least "
             f"{max(height, width)}, got {size}"
         )
     margins = ((0, 0), *((((size - side) // 2), (size - side + 1) // 2) for side in (height, width)))
@@ -78,20 +78,18 @@ def _raw(splits: dict[SplitName, Arrays]) -> RawArrays:
     return RawArrays(splits, tuple(str(label) for label in range(classes)))
 
 
-def _split(images: Path, labels: Path | None) -> Arrays:
-    pictures = _read(images, 3)
+def _split(path: Path, labels: Path | None) -> Arrays:
+    images = _read(path, 3)
     if labels is None:
-        return Arrays(_scaled(pictures))
+        return Arrays(_scaled(images))
     ids = _read(labels, 1)
-    if len(ids) != len(pictures):
-        raise ValueError(
-            f"{labels} has {len(ids)} labels for the {len(pictures)} pictures of {images.name}; fetch both"
-        )
-    return Arrays(_scaled(pictures), ids.astype(np.int64))
+    if len(ids) != len(images):
+        raise ValueError(f"{labels} has {len(ids)} labels for the {len(images)} images of {path.name}; fetch both")
+    return Arrays(_scaled(images), ids.astype(np.int64))
 
 
-def _scaled(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.divide(pictures, 255, dtype=np.float32)
+def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.divide(images, 255, dtype=np.float32)
 
 
 def _read(path: Path, axes: int) -> NDArray[np.uint8]:

@@ -38,7 +38,7 @@ def read_mnist(folder: Path) -> RawArrays:
             torchvision puts them.
 
     Returns:
-        Pictures ``(data, 28, 28)`` with values in [0, 1], and their digits as labels.
+        Images ``(data, 28, 28)`` with values in [0, 1], and their digits as labels.
 
     Raises:
         ValueError: If a file is malformed, or if the files are neither there nor can be fetched.
@@ -60,7 +60,7 @@ def _fetch(folder: Path, target: Path) -> None:
             pooch.retrieve(f"{_SITE}{name}.gz", known_hash=None, fname=f"{name}.gz", path=scratch)
             check_md5(name, TextFile.open(scratch / f"{name}.gz").content, published)
         target.mkdir(exist_ok=True)
-        # The training pictures go last: they alone are what the next call looks for.
+        # The training images go last: they alone are what the next call looks for.
         for name in reversed(_PUBLISHED):
             os.replace(scratch / f"{name}.gz", target / f"{name}.gz")
 
@@ -69,18 +69,18 @@ def shrunk(raw: RawArrays, *, binary: bool = False) -> RawArrays:
     """Digits of 8 x 8, flat: padded to 32 x 32, each block of 4 x 4 averaged.
 
     Arguments:
-        raw: Pictures ``(data, 28, 28)``.
+        raw: Images ``(data, 28, 28)``.
         binary: Whether a pixel is on or off, by whether its average is above 1/5. Seen side by side, thin strokes
             hold together there and no training digit is empty; from 1/4 on strokes break, and some digits are empty.
 
     Returns:
-        Pictures ``(data, 64)`` with values in [0, 1], or 0 and 1.
+        Images ``(data, 64)`` with values in [0, 1], or 0 and 1.
     """
     return replace(raw, splits={name: replace(s, values=_pooled(s.values, binary)) for name, s in raw.splits.items()})
 
 
-def _pooled(pictures: NDArray[np.float32], binary: bool) -> NDArray[np.float32]:
+def _pooled(images: NDArray[np.float32], binary: bool) -> NDArray[np.float32]:
     # Whole numbers, whose sums no order of adding changes: the same digits on every machine.
-    padded = np.pad(np.rint(255 * pictures), ((0, 0), (2, 2), (2, 2)))
+    padded = np.pad(np.rint(255 * images), ((0, 0), (2, 2), (2, 2)))
     totals = padded.reshape(-1, 8, 4, 8, 4).sum((2, 4)).reshape(-1, 64)
     return np.asarray(totals > 16 * 255 / 5 if binary else totals / (16 * 255), dtype=np.float32)

@@ -27,7 +27,7 @@ def read_folder(folder: Path) -> Raw:
     paths = sorted(path for path in folder.rglob("*.txt") if path.is_file())
     if not paths:
         raise ValueError(
-            f"{folder} has no .txt files and no pictures; give a folder of texts, one document a file, or of pictures"
+            f"{folder} has no .txt files and no images; give a folder of texts, one document a file, or of images"
         )
     splits, labels = splits_and_labels(folder, paths)
     titles = ["/".join(path.relative_to(folder).parts) for path in paths]

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["best_factorised", "best_structured", "marginals"]
+__all__ = ["optimal_mean_field", "best_structured", "marginals"]
 
 
-def best_factorised(
+def optimal_mean_field(
     table: Tensor,
     sizes: Sequence[int],
     starts: Sequence[Sequence[Tensor]] = (),
@@ -40,7 +40,7 @@ def best_factorised(
 
     Example:
         >>> table = torch.tensor([[0.5, 0.125, 0.25, 0.125]]).log()  # two bits
-        >>> bound, _ = best_factorised(table, [2, 2])
+        >>> bound, _ = optimal_mean_field(table, [2, 2])
         >>> bool(-0.04 < bound < 0)  # below log 1, the evidence
         True
     """

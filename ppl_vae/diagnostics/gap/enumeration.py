@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ppl_vae.diagnostics.gap.coordinate_ascent import best_factorised, best_structured, marginals
-from ppl_vae.diagnostics.gap.family_members import Members
+from ppl_vae.diagnostics.gap.coordinate_ascent import best_structured, marginals, optimal_mean_field
+from ppl_vae.diagnostics.gap.family_members import VariationalFamily
 from ppl_vae.diagnostics.gap.gap import ANY, Gap
 from ppl_vae.diagnostics.gap.gradient_ascent import GAINED, LEAD
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.states import States
 from ppl_vae.programs.types import Program, Progress
@@ -41,7 +41,7 @@ def by_enumeration(
     x: Any,
     sites: list[GuideSite],
     universal: bool,
-    coupled: Members | None,
+    coupled: VariationalFamily | None,
     steps: int,
     progress: Progress | None,
 ) -> Gap:
@@ -83,7 +83,7 @@ def _split(
     x: Any,
     sites: list[GuideSite],
     universal: bool,
-    coupled: Members | None,
+    coupled: VariationalFamily | None,
     steps: int,
 ) -> tuple[Tensor, ...]:
     """Evidence, bound of the family's best member, and bound of the guide, ``(data,)`` each.
@@ -111,7 +111,7 @@ def _split(
     else:  # of bits, all of them
         sizes = [2] * sum(latent.size for latent in coupled.latents)
         own = marginals(proposal, sizes)
-    best, factors = best_factorised(joint, sizes, [own])
+    best, factors = optimal_mean_field(joint, sizes, [own])
     more: tuple[Tensor, ...] = ()
     if coupled is not None:
         reached, other, before = _climbed(coupled, states, x, joint, factors, steps)
@@ -123,7 +123,7 @@ def _split(
 
 
 def _climbed(
-    family: Members, states: States, x: Any, joint: Tensor, factors: list[Tensor], steps: int
+    family: VariationalFamily, states: States, x: Any, joint: Tensor, factors: list[Tensor], steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Bounds of the best start, of the best other one, and of the best one half-way, ``(data,)`` each.
 
@@ -133,7 +133,7 @@ def _climbed(
     own = family.own(x).to(joint)
     base = torch.cat([(f[:, 1:] - f[:, :1]).clamp(-8, 8) for f in factors], 1)
     independent = [own[:, : base.shape[1]], base, base, base]
-    with kept_random_state(0):  # the same data have the same best member
+    with fork_random_state(0):  # the same data have the same best member
         starts = torch.stack([own, *(family.loosened(s, own.shape[1], k) for k, s in enumerate(independent))])
     (codes,) = states.codes(0, states.count, len(x), True).values()
     block, found = max(1, ASCENT_CELLS // (len(starts) * states.count)), []
@@ -154,7 +154,7 @@ def _climbed(
 
 def _factors(guide: Program, x: Any, sites: list[GuideSite], dtype: torch.dtype) -> list[Tensor]:
     """Log-probabilities of each factor of a factorised guide, in the order of the model's sites, ``(data, states)``."""
-    with kept_random_state():
+    with fork_random_state():
         drawn = latents(run(guide, (x,), {}, draws=1))
     found = []
     for site in sites:

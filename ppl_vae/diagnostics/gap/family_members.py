@@ -15,11 +15,11 @@ from torch.nn import functional
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.amortised import AmortisedGuide, Latent, independents, parameters, parameters_of
 from ppl_vae.programs.handlers import latents, run
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program
 
-__all__ = ["FreeGuide", "Members", "members_of", "structured", "unknown_family"]
+__all__ = ["PerDatumGuide", "VariationalFamily", "members_of", "structured", "unknown_family"]
 
 FAMILIES = ("Bernoulli", "categorical", "one-hot categorical", "normal", "multivariate normal")
 """Of sites that are independent of each other, whatever program draws them."""
@@ -28,7 +28,7 @@ LOOSE = (0.1, 0.5, 2.0)
 """How far from zero the couplings of one start after the other are."""
 
 
-class FreeGuide(nn.Module):
+class PerDatumGuide(nn.Module):
     """A guide without a network: each datum has numbers of its own.
 
     Arguments:
@@ -47,7 +47,7 @@ class FreeGuide(nn.Module):
 
 
 @dataclass(frozen=True)
-class Members:
+class VariationalFamily:
     """A guide's family.
 
     Arguments:
@@ -76,10 +76,10 @@ class Members:
         return self.loosened(start, numbers, which)
 
 
-def structured(guide: Program) -> Members | None:
+def structured(guide: Program) -> VariationalFamily | None:
     """The family of a guide of this package that couples latents by numbers alone; None for all others."""
     if isinstance(guide, AmortisedGuide) and guide.family is not None:
-        return Members(guide.family, guide.latents, guide.members, guide.encoder)
+        return VariationalFamily(guide.family, guide.latents, guide.members, guide.encoder)
     return None
 
 
@@ -97,7 +97,7 @@ def unknown_family(guide: Program, x: Any) -> str | None:
     return None
 
 
-def members_of(guide: Program, x: Any) -> Members:
+def members_of(guide: Program, x: Any) -> VariationalFamily:
     """A guide's family.
 
     Raises:
@@ -118,12 +118,12 @@ def members_of(guide: Program, x: Any) -> Members:
         fns = _drawn(guide, data)[1]
         return torch.cat([parameters_of(latent, fns[latent.name])[0] for latent in own], -1)
 
-    return Members(f"independent latents, {words}", own, partial(independents, own), numbers)
+    return VariationalFamily(f"independent latents, {words}", own, partial(independents, own), numbers)
 
 
 def _drawn(guide: Program, x: Any) -> tuple[dict[str, Latent], dict[str, Any]]:
     """What a guide draws, and from which distributions, by site."""
-    with kept_random_state(), evaluating(guide):
+    with fork_random_state(), evaluating(guide):
         fns = {name: site["fn"] for name, site in latents(run(guide, (x,), {}, draws=1)).items()}
     return {name: Latent.of(name, fn) for name, fn in fns.items()}, fns
 

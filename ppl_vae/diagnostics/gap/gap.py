@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.evidence.figures import bars_of_counts
 from ppl_vae.evidence.results import Estimate
-from ppl_vae.programs.random_state import places_of
+from ppl_vae.programs.random_state import positions
 
 __all__ = ["ANY", "Gap"]
 
@@ -110,7 +110,7 @@ class Gap:
             "family": self.family,
             "optimisation": {name.replace(" ", "_"): e.to_json() for name, e in self.optimisation.items()},
             "data": len(self.elbo.pointwise),
-            "worst": places_of(self.worst(), self.sample),
+            "worst": positions(self.worst(), self.sample),
             "warnings": list(self.warnings),
         }
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.diagnostics.gap.family_members import FreeGuide, Members, members_of
+from ppl_vae.diagnostics.gap.family_members import PerDatumGuide, VariationalFamily, members_of
 from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.importance import from_log_weights, log_weights
-from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.nn.modes import evaluating, evaluation_mode, frozen
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
@@ -22,7 +22,7 @@ from ppl_vae.programs.handlers import check_cover, latents, run
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program
 
-__all__ = ["Ascent", "best_member"]
+__all__ = ["Ascent", "optimal_member"]
 
 FINER = 0.2
 """How much smaller the rate of the second round is."""
@@ -68,7 +68,7 @@ class Ascent:
         return cls(best, evidence, gain, Estimate.join(leads) if leads else None, torch.cat([p.free for p in parts]))
 
 
-def best_member(
+def optimal_member(
     model: Program,
     guide: Program,
     x: Any,
@@ -120,7 +120,7 @@ def best_member(
         >>> def guide(x):
         ...     with pyro.plate("data", len(x)):
         ...         pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
-        >>> found = best_member(model, guide, torch.tensor([2.0]), restarts=1)
+        >>> found = optimal_member(model, guide, torch.tensor([2.0]), restarts=1)
         >>> abs(found.best.mean + 2.27) < 0.05  # the evidence: the posterior is normal
         True
     """
@@ -150,7 +150,9 @@ def best_member(
 class _Climb:
     """The ascents of one block of data."""
 
-    def __init__(self, model: Program, guide: Program, family: Members, x: Any, restarts: int, draws: int) -> None:
+    def __init__(
+        self, model: Program, guide: Program, family: VariationalFamily, x: Any, restarts: int, draws: int
+    ) -> None:
         self.model, self.family, self.x, self.draws = model, family, x, draws
         with evaluating(model, guide):
             prior = latents(run(model, (x,), {}, draws=PRIOR_DRAWS))
@@ -171,7 +173,7 @@ class _Climb:
     ) -> None:
         """Two rounds, the second from where the first ended and finer; the mean of its last iterates ends each."""
         count, data = self.starts.shape[:2]
-        free = FreeGuide(self.family.make, self.starts.flatten(0, 1))
+        free = PerDatumGuide(self.family.make, self.starts.flatten(0, 1))
         x = self.x[torch.arange(data, device=self.own.device).repeat(count)]
         estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)), self.model, x)
         # Without antithetic pairs and control variate a gradient is so much noisier.
@@ -209,7 +211,7 @@ class _Climb:
             found, self._value(best).evidence, value.minus(self._value(before[chosen, rows]).elbo), lead, best
         )
 
-    def _value(self, free: Tensor) -> Measurement:
+    def _value(self, free: Tensor) -> Evidence:
         """Of members with these parameters, ``(data, parameters)``, each time from fresh draws."""
-        pieces = log_weights(self.model, FreeGuide(self.family.make, free), self.x, self.draws)
-        return Measurement.join([from_log_weights(w, distinct) for w, distinct in pieces])
+        pieces = log_weights(self.model, PerDatumGuide(self.family.make, free), self.x, self.draws)
+        return Evidence.join([from_log_weights(w, distinct) for w, distinct in pieces])

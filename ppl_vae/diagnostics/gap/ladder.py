@@ -15,7 +15,7 @@ from torch import Tensor
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import UnknownFamilyError, split_gap
 from ppl_vae.evidence.measure import measure
-from ppl_vae.evidence.results import Estimate, Measurement
+from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.programs.types import Program
 
 __all__ = ["Ladder", "Rung", "ladder"]
@@ -194,7 +194,7 @@ def ladder(
     """
     if not guides:
         raise ValueError("a ladder needs at least one guide")
-    found: dict[str, Gap | Measurement] = {}
+    found: dict[str, Gap | Evidence] = {}
     unknown = {}
     for name, guide in guides.items():
         try:

@@ -9,14 +9,14 @@ from typing import Any, Literal, get_args
 from ppl_vae.diagnostics.gap.enumeration import SEARCHED, by_enumeration
 from ppl_vae.diagnostics.gap.family_members import members_of, structured, unknown_family
 from ppl_vae.diagnostics.gap.gap import ANY, Gap
-from ppl_vae.diagnostics.gap.gradient_ascent import best_member
+from ppl_vae.diagnostics.gap.gradient_ascent import optimal_member
 from ppl_vae.distributions.bits import UNIVERSAL, JointBits
 from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.measure import measure
-from ppl_vae.evidence.results import Measurement
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import check_cover, run
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.states import obstacle
 from ppl_vae.programs.types import Program, Progress
@@ -43,7 +43,7 @@ def split_gap(
     draws: int = 200,
     restarts: int = 4,
     estimator: Estimator | str = "auto",
-    measurement: Measurement | None = None,
+    measurement: Evidence | None = None,
     progress: Progress | None = None,
 ) -> Gap:
     r"""Splits the gap of each datum into what the guide's family costs and what its amortisation.
@@ -51,7 +51,7 @@ def split_gap(
     - ``"enumeration"``: exact sums over all states of discrete latents; of independent latents the best member by exact
       coordinate ascent from several starts, of trees and mixtures up to 4,096 states by ascent along exact gradients;
     - ``"ascent"``: the best member by gradient ascent
-    (:func:`~ppl_vae.diagnostics.gap.gradient_ascent.best_member`), for
+    (:func:`~ppl_vae.diagnostics.gap.gradient_ascent.optimal_member`), for
       independent sites that are Bernoulli, categorical, normal or multivariate normal, and for guides of this package
       whose members are made from numbers alone; evidence and ELBO by
       :func:`~ppl_vae.evidence.measure`. Where that only bounds the evidence from below, importance weights of the best
@@ -85,7 +85,7 @@ def split_gap(
         raise ValueError(f"unknown method {method!r}; choose from {', '.join(SPLITS)}")
     with evaluating(model, guide):
         sites = guide_sites(model, (x[:2],))
-        with kept_random_state():
+        with fork_random_state():
             few = run(guide, (x[:2],), {}, draws=1)
             check_cover(run(model, (x[:2],), {}, draws=1), few)
         wrong = obstacle(sites, most_bits)
@@ -113,7 +113,7 @@ def split_gap(
     measured = measurement or measure(model, guide, x, draws=draws, most_bits=most_bits)
     if universal:
         return Gap(measured.evidence, measured.evidence, measured.elbo, ANY)
-    ascent = best_member(
+    ascent = optimal_member(
         model,
         guide,
         x,

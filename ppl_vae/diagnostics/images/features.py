@@ -1,4 +1,4 @@
-"""Networks whose features pictures are compared by: a small classifier of the same pictures, or Inception."""
+"""Networks whose features images are compared by: a small classifier of the same images, or Inception."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.data.images import picture
+from ppl_vae.data.images import image_shape
 from ppl_vae.nn.checkpoint import Checkpoint, fill
-from ppl_vae.nn.dcgan import Downwards
-from ppl_vae.programs.random_state import kept_random_state
-from ppl_vae.training.progress import Reporter, say
+from ppl_vae.nn.dcgan import Discriminator
+from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.training.progress import Reporter, log
 
 __all__ = ["INCEPTION", "ClassifierFeatures", "Features", "classifier", "inception"]
 
@@ -32,7 +32,7 @@ INCEPTION = (
 
 
 class Features(Protocol):
-    """Pictures in [0, 1], ``(batch, *shape)``, to vectors ``(batch, features)``, with a name to tell figures by."""
+    """Images in [0, 1], ``(batch, *shape)``, to vectors ``(batch, features)``, with a name to tell figures by."""
 
     @property
     def name(self) -> str: ...
@@ -45,14 +45,14 @@ class ClassifierFeatures:
     """The last hidden layer of a classifier.
 
     Arguments:
-        network: From pictures to the layer before its rectifier.
+        network: From images to the layer before its rectifier.
         head: From the layer to logits of the classes.
-        title: Of the pictures it was trained on.
+        title: Of the images it was trained on.
         state: Digest of its tensors, since figures by two trainings cannot be compared.
-        accuracy: Share of test pictures that it classifies right; None if none were there.
+        accuracy: Share of test images that it classifies right; None if none were there.
     """
 
-    network: Downwards
+    network: Discriminator
     head: nn.Linear
     title: str
     state: str
@@ -70,7 +70,7 @@ class ClassifierFeatures:
 
     @torch.no_grad()
     def classes(self, x: Tensor) -> Tensor:
-        """The most probable class of each picture, ``(batch,)``."""
+        """The most probable class of each image, ``(batch,)``."""
         return torch.cat([self.head(self(part)).argmax(-1) for part in x.split(1_000)])
 
 
@@ -82,27 +82,27 @@ def classifier(
     test: tuple[Tensor, Tensor] | None = None,
     seed: int = 0,
 ) -> ClassifierFeatures:
-    """Trains a classifier on labelled pictures, or reads the one that was trained on them before.
+    """Trains a classifier on labelled images, or reads the one that was trained on them before.
 
     Arguments:
-        x: Pictures in [0, 1].
+        x: Images in [0, 1].
         labels: Class ids, ``(data,)``.
-        title: Of the pictures, by which all figures are named.
+        title: Of the images, by which all figures are named.
         file: Where it is kept; None keeps it nowhere.
-        test: Pictures and labels that it was not trained on, and is tested on once it is trained.
-        seed: Of its weights and the order of pictures.
+        test: Images and labels that it was not trained on, and is tested on once it is trained.
+        seed: Of its weights and the order of images.
 
     Raises:
-        ValueError: If there is not one label a picture, or only one class, or the file holds another classifier.
+        ValueError: If there is not one label an image, or only one class, or the file holds another classifier.
     """
     count = int(labels.max()) + 1 if len(labels) else 0
     if len(labels) != len(x) or count < 2:
         raise ValueError(
-            f"a classifier needs a label for each picture and two classes, got {len(labels)} labels of {count} "
-            f"class{'es' if count != 1 else ''} for {len(x)} pictures"
+            f"a classifier needs a label for each image and two classes, got {len(labels)} labels of {count} "
+            f"class{'es' if count != 1 else ''} for {len(x)} images"
         )
-    with kept_random_state(seed):
-        parts = nn.ModuleDict({"network": Downwards(x[:2], UNITS, CHANNELS), "head": nn.Linear(UNITS, count)})
+    with fork_random_state(seed):
+        parts = nn.ModuleDict({"network": Discriminator(x[:2], UNITS, CHANNELS), "head": nn.Linear(UNITS, count)})
         parts.to(x.device)
         of = {
             "data": len(x),
@@ -116,12 +116,12 @@ def classifier(
         if file is not None and file.exists():
             kept = Checkpoint.read(file, "delete that file, and the classifier is trained anew; the model is not in it")
             if kept.state.get("of") != of:
-                raise ValueError(f"{file} holds a classifier of other pictures; delete it to train one of these")
+                raise ValueError(f"{file} holds a classifier of other images; delete it to train one of these")
             fill(parts, kept.tensors, str(file), "classifier", "delete it to train one anew")
         else:
             _fit(parts, x, labels)
     network, head = parts["network"], parts["head"]
-    assert isinstance(network, Downwards) and isinstance(head, nn.Linear)
+    assert isinstance(network, Discriminator) and isinstance(head, nn.Linear)
     found = ClassifierFeatures(network, head, title, Checkpoint(parts.state_dict(), {}).digest)
     if kept is not None:
         return replace(found, accuracy=kept.state["accuracy"])
@@ -148,7 +148,7 @@ def _fit(parts: nn.ModuleDict, x: Tensor, labels: Tensor) -> None:
 
 @dataclass(frozen=True)
 class InceptionFeatures:
-    """The last pooling layer of Inception as the FID has it (Heusel et al. 2017); pictures are cut to bytes.
+    """The last pooling layer of Inception as the FID has it (Heusel et al. 2017); images are cut to bytes.
 
     Arguments:
         network: Of torch-fidelity.
@@ -159,8 +159,8 @@ class InceptionFeatures:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        pictures = x.reshape(-1, *picture(x.shape[1:]))
-        coloured = pictures if pictures.shape[1] == 3 else pictures[:, :1].expand(-1, 3, -1, -1)
+        images = x.reshape(-1, *image_shape(x.shape[1:]))
+        coloured = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
         result: Tensor = self.network((255 * coloured.clamp(0, 1)).round().to(torch.uint8))[0]
         return result
 
@@ -179,7 +179,7 @@ def inception(weights: Path | None = None, device: str | torch.device = "cpu") -
     if not file.is_file():
         raise ValueError(
             f"Inception's weights are not at {file}, and are not fetched unasked; get {INCEPTION} and name the file "
-            "(--weights), or compare by a classifier of labelled pictures (--features classifier)"
+            "(--weights), or compare by a classifier of labelled images (--features classifier)"
         )
     with open(file, "rb") as content:
         found, wanted = hashlib.file_digest(content, "sha256").hexdigest(), INCEPTION[-12:-4]
@@ -195,5 +195,5 @@ def inception(weights: Path | None = None, device: str | torch.device = "cpu") -
     # It would unpickle whatever the file holds; it is handed the tensors instead.
     with mock.patch.object(torch, "load", lambda *args, **kwargs: tensors):
         network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(file))
-    say(f"features by {file}")
+    log(f"features by {file}")
     return InceptionFeatures(network.to(device))

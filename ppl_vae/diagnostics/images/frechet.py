@@ -1,4 +1,4 @@
-"""How far apart two sets of pictures are, by the first two moments of their features."""
+"""How far apart two sets of images are, by the first two moments of their features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import latents, run
 
-__all__ = ["Moments", "drawn_pictures", "frechet_distance"]
+__all__ = ["Moments", "drawn_images", "frechet_distance"]
 
 
 class Moments:
@@ -48,7 +48,7 @@ class Moments:
             return
         vectors = vectors.detach().cpu().double()
         if not vectors.isfinite().all():
-            raise ValueError("features of pictures must be finite numbers; look at the pictures for what is not")
+            raise ValueError("features of images must be finite numbers; look at the images for what is not")
         count, mean = len(vectors), vectors.mean(0)
         scatter = (vectors - mean).T @ (vectors - mean)
         if self._mean is None or self._scatter is None:
@@ -75,7 +75,7 @@ class Moments:
 
     def _check(self, least: int) -> None:
         if self.count < least:
-            raise ValueError(f"moments need at least {least} vectors, got {self.count}; give more pictures")
+            raise ValueError(f"moments need at least {least} vectors, got {self.count}; give more images")
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
@@ -96,7 +96,7 @@ def frechet_distance(first: Moments, second: Moments) -> float:
         33.0
     """
     if len(first.mean) != len(second.mean):
-        raise ValueError(f"pictures of {len(first.mean)} and of {len(second.mean)} features cannot be compared")
+        raise ValueError(f"images of {len(first.mean)} and of {len(second.mean)} features cannot be compared")
     a, b = first.covariance, second.covariance
     root = _root(a)
     cross = torch.linalg.eigvalsh(root @ b @ root).clamp(min=0).sqrt().sum()
@@ -110,13 +110,13 @@ def _root(matrix: Tensor) -> Tensor:
     return result
 
 
-def drawn_pictures(
+def drawn_images(
     model: Callable[..., Any], like: Tensor, count: int, *, means: bool = False, block: int = 500
 ) -> Iterator[Tensor]:
-    """Pictures that a model draws, in blocks.
+    """Images that a model draws, in blocks.
 
     Arguments:
-        model: A model that keeps the contract, with one observed site of pictures.
+        model: A model that keeps the contract, with one observed site of images.
         like: A datum at least, of which only shape and device are used.
         count: How many.
         means: Whether the means of p(x given z) are wanted, without its noise.
@@ -134,7 +134,7 @@ def drawn_pictures(
             sites = run(model, (places,), {}, draws=1)
             seen = [site for name, site in sites.items() if name not in latents(sites)]
             if len(seen) != 1:
-                raise ValueError(f"pictures can be drawn from a model with one observed site, this one has {len(seen)}")
+                raise ValueError(f"images can be drawn from a model with one observed site, this one has {len(seen)}")
             fn = seen[0]["fn"]
             found: Tensor = (fn.mean if means else fn.sample()).reshape(places.shape)
         yield found

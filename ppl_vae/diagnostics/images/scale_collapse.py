@@ -14,7 +14,7 @@ from ppl_vae.data.images import constant
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluation_mode
 from ppl_vae.programs.handlers import latents, run
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = ["Sharpness", "sharpness"]
 
@@ -72,7 +72,7 @@ def sharpness(model: Callable[[Any], Any], x: Tensor, draws: int = 64) -> Sharpn
         draws: How many codes.
     """
     # With gradients: they tell whether sigma is learned.
-    with evaluation_mode(model), kept_random_state(0):
+    with evaluation_mode(model), fork_random_state(0):
         scored = run(model, (x[:1],), {}, draws=draws)
     seen = [site for name, site in scored.items() if name not in latents(scored)]
     base = exponential_family.base(seen[0]["fn"]) if len(seen) == 1 else None

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.results import finite
-from ppl_vae.programs.handlers import Fixed, Site, latents, run
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.handlers import Site, SubstituteLatents, latents, run
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.types import Program
 
@@ -107,9 +107,9 @@ def independent_kl(model: Program, guide: Program, x: Any) -> tuple[Tensor, Tens
     Returns:
         ``(batch, units)`` in nats, and ``(batch, units, states)``: one state but for categoricals.
     """
-    with kept_random_state():
+    with fork_random_state():
         proposed = run(guide, (x,), {}, draws=1)
-        prior = latents(run(model, (x,), {}, draws=1, handler=Fixed(proposed.values_of_latents())))
+        prior = latents(run(model, (x,), {}, draws=1, handler=SubstituteLatents(proposed.values_of_latents())))
     divergences, means = [], []
     for name, site in prior.items():
         q, p = exponential_family.base(proposed[name]["fn"]), exponential_family.base(site["fn"])

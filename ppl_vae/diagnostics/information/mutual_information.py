@@ -15,7 +15,7 @@ from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.programs.handlers import latents, run, shares_codes
 from ppl_vae.programs.log_weight import log_proposal
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.states import FirstRow, States
 from ppl_vae.programs.types import Program, Progress
 
@@ -137,7 +137,7 @@ def by_codes(guide: Program, x: Any, codes: int = 10_000, batch: int = 128, prog
         progress: Called with the number of (code, datum) cells done.
     """
     count = len(x)
-    with kept_random_state():
+    with fork_random_state():
         few = {name: FirstRow(site["fn"]) for name, site in latents(run(guide, (x[:3],), {}, draws=1)).items()}
         device = next(iter(few.values())).sample((1,)).device
     shared = shares_codes(lambda values: log_proposal(guide, x[:3], values), few)

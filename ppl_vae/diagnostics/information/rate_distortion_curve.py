@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.information.rates import CELLS, measure_rates, probe
 from ppl_vae.evidence import Estimate, Schedule
-from ppl_vae.evidence.ais import Annealer
+from ppl_vae.evidence.ais import AIS
 from ppl_vae.evidence.enumeration import BLOCK
 from ppl_vae.evidence.figures import apart
 from ppl_vae.evidence.measure import CHAINS
@@ -22,7 +22,7 @@ from ppl_vae.evidence.results import Bound
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.log_weight import log_joint, log_parts
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.states import States, obstacle
 from ppl_vae.programs.types import Program, Progress
@@ -136,18 +136,18 @@ def curve_cells(
     method: CurveMethod = "auto",
     chains: int = 16,
     temperatures: int = 500,
-    leaps: int = 5,
+    leapfrog_steps: int = 5,
 ) -> int:
     """Steps that the progress of :func:`rate_distortion_curve` adds up to; arguments as there."""
     with evaluating(model):
         sites = guide_sites(model, (x[:2],))
     if _enumerates(sites, method):
         return len(x) * prod(site.states for site in sites)
-    return len(x) * _schedule(betas, temperatures, leaps).cells(chains)
+    return len(x) * _schedule(betas, temperatures, leapfrog_steps).cells(chains)
 
 
-def _schedule(betas: tuple[float, ...], temperatures: int, leaps: int) -> Schedule:
-    return Schedule(temperatures, leaps, "prior", through=tuple(1 / beta for beta in betas))
+def _schedule(betas: tuple[float, ...], temperatures: int, leapfrog_steps: int) -> Schedule:
+    return Schedule(temperatures, leapfrog_steps, "prior", through=tuple(1 / beta for beta in betas))
 
 
 def _enumerates(sites: list[Any], method: CurveMethod, most_bits: int = 16) -> bool:
@@ -166,7 +166,7 @@ def rate_distortion_curve(
     method: CurveMethod = "auto",
     chains: int = 16,
     temperatures: int = 500,
-    leaps: int = 5,
+    leapfrog_steps: int = 5,
     draws: int = 100,
     progress: Progress | None = None,
 ) -> Curve:
@@ -204,7 +204,7 @@ def rate_distortion_curve(
     if method not in ("auto", "enumeration", "annealing"):
         raise ValueError(f"unknown method {method!r}; choose from auto, enumeration, annealing")
     betas = tuple(sorted(set(betas), reverse=True))
-    schedule = _schedule(betas, temperatures, leaps)
+    schedule = _schedule(betas, temperatures, leapfrog_steps)
     with evaluating(model, guide):
         sites = guide_sites(model, (x[:2],))
         own = measure_rates(model, guide, x, probe(model, guide, x), draws)
@@ -276,8 +276,8 @@ def _annealed(
     found: dict[str, list[Tensor]] = {}
     seed = int(torch.randint(2**31, ()))
     for start in range(0, len(x), block := max(1, CHAINS // chains)):
-        with kept_random_state(seed + start):
-            seen = Annealer(model, guide, x[start : start + block], schedule).along(chains, progress)
+        with fork_random_state(seed + start):
+            seen = AIS(model, guide, x[start : start + block], schedule).along(chains, progress)
         rows: dict[str, list[Tensor]] = {}
         for t in schedule.through:
             for name, value in _point(t, *seen[t]).items():

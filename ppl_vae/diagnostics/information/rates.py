@@ -17,7 +17,7 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block, in_blocks, rows_at_once
 from ppl_vae.programs.handlers import check_cover, latents, run
 from ppl_vae.programs.log_weight import log_joint, log_parts, log_proposal, log_proposals
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.states import States, obstacle
 from ppl_vae.programs.types import Program, Progress
@@ -69,7 +69,7 @@ def probe(model: Program, guide: Program, x: Any, most_bits: int = 16) -> Probed
         ValueError: If the guide does not draw the model's latents.
     """
     sites, guided = guide_sites(model, (x[:2],)), guide_sites(guide, (x[:2],))
-    with kept_random_state():
+    with fork_random_state():
         drawn, scored = run(guide, (x[:2],), {}, draws=1), run(model, (x[:2],), {}, draws=1)
     check_cover(scored, drawn)
     prior = latents(scored)
@@ -138,7 +138,7 @@ def rate_and_distortion(
         elbo: The bound of these data.
         draws: Draws a datum, where they are needed.
     """
-    with evaluating(model, guide), kept_random_state():
+    with evaluating(model, guide), fork_random_state():
         known = probe(model, guide, x, most_bits=10)
         if not known.closed:
             found = measure_rates(model, guide, x, known, max(2, draws))

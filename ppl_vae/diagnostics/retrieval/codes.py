@@ -16,7 +16,7 @@ from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution, JointBits, bit_states
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import Site, latents, run
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program
 
@@ -93,7 +93,7 @@ def log_odds(
     names = _bit_sites(model, x)
     with evaluating(guide):
         free = {site.name for site in guide_sites(guide, (x[:2],)) if site.independent}
-        with kept_random_state():
+        with fork_random_state():
             first = run(guide, (x[:1],), {}, draws=1)
         exact = all(
             name in free and isinstance(exponential_family.base(first[name]["fn"]), (Bernoulli, JointBits))
@@ -120,7 +120,7 @@ def draw_codes(model: Program, guide: Program, x: Any, *, progress: Callable[[in
 def _bit_sites(model: Program, x: Any) -> list[str]:
     if len(x) == 0:
         raise ValueError("there are no data to code; give at least one datum")
-    with evaluating(model), kept_random_state():
+    with evaluating(model), fork_random_state():
         drawn = latents(run(model, (x[:1],), {}, draws=1))
     inner = {name: exponential_family.base(site["fn"]) for name, site in drawn.items()}
     names = [name for name, fn in inner.items() if isinstance(fn, (Bernoulli, BitsDistribution))]

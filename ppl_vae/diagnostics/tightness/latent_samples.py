@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from ppl_vae.diagnostics.tightness.sufficient_statistics import Family, decoded, log_prior, precise
+from ppl_vae.diagnostics.tightness.sufficient_statistics import SufficientStatistics, decoded, log_prior, precise
 from ppl_vae.programs.blocks import data_width
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
@@ -18,11 +18,23 @@ from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.states import States
 from ppl_vae.programs.types import Program
 
-__all__ = ["LAWS", "Draws", "EveryState", "Family", "Law", "Pool", "Source", "Table", "decoded", "log_prior", "precise"]
+__all__ = [
+    "PROPOSALS",
+    "Samples",
+    "AllStates",
+    "SufficientStatistics",
+    "Proposal",
+    "Pool",
+    "Source",
+    "Table",
+    "decoded",
+    "log_prior",
+    "precise",
+]
 
-Law = Literal["guide", "prior"]
+Proposal = Literal["guide", "prior"]
 
-LAWS: tuple[Law, ...] = ("guide", "prior")
+PROPOSALS: tuple[Proposal, ...] = ("guide", "prior")
 
 CELLS = 2**24
 """Largest number of (datum, z) cells, or of (draw, datum, observed number) cells, held at once."""
@@ -98,22 +110,22 @@ class Source(Protocol):
     fitted: bool
     words: str
 
-    def tables(self, x: Any) -> Iterator[tuple[Any, dict[Law, Table]]]:
+    def tables(self, x: Any) -> Iterator[tuple[Any, dict[Proposal, Table]]]:
         """Blocks of the data with the tables of every law."""
         ...
 
-    def pool(self, law: Law, x: Any) -> Pool:
+    def pool(self, law: Proposal, x: Any) -> Pool:
         """Codes of a law, that of the guide averaged over the data."""
         ...
 
 
-class EveryState:
+class AllStates:
     """All joint states of discrete latents, weighted by their probabilities under guide and prior."""
 
     drawn = False
 
     def __init__(
-        self, model: Program, guide: Program, x: Any, family: Family, sites: list[GuideSite], few: int
+        self, model: Program, guide: Program, x: Any, family: SufficientStatistics, sites: list[GuideSite], few: int
     ) -> None:
         self.model, self.guide, self.family = model, guide, family
         self.states = States(sites, model, x[:3])
@@ -139,7 +151,7 @@ class EveryState:
             found.append(log_proposal(self.guide, x, self.states.codes(start, start + 2**11, len(x), self.shared)))
         return precise(torch.cat(found)).T.softmax(1)
 
-    def tables(self, x: Any) -> Iterator[tuple[Any, dict[Law, Table]]]:
+    def tables(self, x: Any) -> Iterator[tuple[Any, dict[Proposal, Table]]]:
         block = max(1, CELLS // self.states.count)
         for begin in range(0, len(x), block):
             part, found = x[begin : begin + block], []
@@ -147,13 +159,16 @@ class EveryState:
                 codes = self.states.codes(start, start + 2**11, len(part), self.shared)
                 found.append(log_joint(self.model, part, codes))
             joint = torch.cat(found).T
-            weights: dict[Law, Tensor] = {"guide": self._proposal(part), "prior": self.prior}
+            weights: dict[Proposal, Tensor] = {"guide": self._proposal(part), "prior": self.prior}
             yield (
                 part,
-                {law: _table(self.statistics, joint, self.base, weights[law], law, self.family.eps) for law in LAWS},
+                {
+                    law: _table(self.statistics, joint, self.base, weights[law], law, self.family.eps)
+                    for law in PROPOSALS
+                },
             )
 
-    def pool(self, law: Law, x: Any) -> Pool:
+    def pool(self, law: Proposal, x: Any) -> Pool:
         assert self.statistics is not None
         weights, block = self.prior, max(1, CELLS // self.states.count)
         if law == "guide":
@@ -162,25 +177,25 @@ class EveryState:
         return Pool(self._codes, self.statistics, weights)
 
 
-class Draws:
+class Samples:
     """Independent draws for each datum, from its guide and from the prior."""
 
     drawn = True
 
-    def __init__(self, model: Program, guide: Program, family: Family, draws: int) -> None:
+    def __init__(self, model: Program, guide: Program, family: SufficientStatistics, draws: int) -> None:
         self.model, self.guide, self.family, self.draws = model, guide, family, draws
         self.words = f"{draws} draws a datum"
         self.saturated, self.fitted = family.universal, not family.universal
 
-    def tables(self, x: Any) -> Iterator[tuple[Any, dict[Law, Table]]]:
+    def tables(self, x: Any) -> Iterator[tuple[Any, dict[Proposal, Table]]]:
         width = data_width(x)
         block = max(1, min(len(x), FITTED // (self.draws * (1 if self.saturated else self.family.count + 1))))
         block = max(1, min(block, CELLS // (width * min(self.draws, 8))))
         for begin in range(0, len(x), block):
             part = x[begin : begin + block]
             step = max(1, CELLS // (width * len(part)))
-            found: dict[Law, Table] = {}
-            for law in LAWS:
+            found: dict[Proposal, Table] = {}
+            for law in PROPOSALS:
                 program = self.guide if law == "guide" else self.model
                 seen, joints, bases = [], [], []
                 for done in range(0, self.draws, step):
@@ -196,7 +211,7 @@ class Draws:
                 found[law] = _table(statistics, joint, base, uniform, law, self.family.eps)
             yield part, found
 
-    def pool(self, law: Law, x: Any) -> Pool:
+    def pool(self, law: Proposal, x: Any) -> Pool:
         count = max(2000, 20 * (self.family.count + 1))
         program, data, draws = self.model, x[:1], count
         if law == "guide":
@@ -210,7 +225,7 @@ class Draws:
         return Pool(lambda start, stop: {n: v[start:stop] for n, v in values.items()}, statistics, uniform)
 
 
-def _table(statistics: Tensor | None, joint: Tensor, base: Tensor, weights: Tensor, law: Law, eps: float) -> Table:
+def _table(statistics: Tensor | None, joint: Tensor, base: Tensor, weights: Tensor, law: Proposal, eps: float) -> Table:
     counted = joint.isfinite() | (weights == 0)
     if not counted.all():
         raise ValueError(

@@ -12,7 +12,7 @@ from torch import Tensor
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.diagnostics.tightness.latent_samples import Pool
 from ppl_vae.diagnostics.tightness.least_squares import regress, whiten
-from ppl_vae.diagnostics.tightness.sufficient_statistics import Family, decoded, log_prior, precise
+from ppl_vae.diagnostics.tightness.sufficient_statistics import SufficientStatistics, decoded, log_prior, precise
 from ppl_vae.distributions import exponential_family
 from ppl_vae.programs.blocks import data_width
 from ppl_vae.programs.handlers import Sites, run
@@ -108,7 +108,7 @@ def obstacle(model: Program, x: Any, codes: dict[str, Tensor], eps: float) -> st
     return "the parameters of the observation depend on x itself" if off.any() else None
 
 
-def from_decoder(model: Program, x: Any, family: Family, pool: Pool) -> LinearGuide:
+def from_decoder(model: Program, x: Any, family: SufficientStatistics, pool: Pool) -> LinearGuide:
     r"""The guide of the joint density nearest to the model's that is bilinear in :math:`\nu(x)` and :math:`\psi(z)`.
 
     Natural parameters :math:`\eta(z)` of the observation, and :math:`a(z) = \log p(z) - A(\eta(z)) - \log h'(z)`, are

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import UNIVERSAL
-from ppl_vae.programs.handlers import Fixed, Sites, check_cover, latents, log_prob, run
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.handlers import Sites, SubstituteLatents, check_cover, latents, log_prob, run
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program
 
-__all__ = ["Family", "decoded", "log_prior", "precise"]
+__all__ = ["SufficientStatistics", "decoded", "log_prior", "precise"]
 
 
-class Family:
+class SufficientStatistics:
     r"""What all members of a guide's family have in common, and ``eps``, the rounding of the latents' numbers.
 
     Arguments:
@@ -32,7 +32,7 @@ class Family:
 
     def __init__(self, guide: Program, model: Program, x: Any) -> None:
         drawn = guide_sites(guide, (x,))
-        with kept_random_state():
+        with fork_random_state():
             few = run(guide, (x,), {}, draws=1)
             scored = run(model, (x,), {}, draws=1)
             check_cover(scored, few)
@@ -69,7 +69,7 @@ class Family:
 
 def decoded(model: Program, x: Any, codes: dict[str, Tensor]) -> Sites:
     """The sites of a model given codes ``(codes, 1, *event)``, for one datum: what depends on the code alone."""
-    return run(model, (x[:1],), {}, draws=len(next(iter(codes.values()))), handler=Fixed(codes))
+    return run(model, (x[:1],), {}, draws=len(next(iter(codes.values()))), handler=SubstituteLatents(codes))
 
 
 def log_prior(sites: Sites) -> Tensor:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ppl_vae.diagnostics.gap.split import split_gap
-from ppl_vae.diagnostics.tightness.latent_samples import LAWS, Draws, EveryState, Law, Source, Table
+from ppl_vae.diagnostics.tightness.latent_samples import PROPOSALS, AllStates, Proposal, Samples, Source, Table
 from ppl_vae.diagnostics.tightness.least_squares import Unexplained, regress, remaining
 from ppl_vae.diagnostics.tightness.linear_guide import LinearGuide, from_data, from_decoder, obstacle
-from ppl_vae.diagnostics.tightness.sufficient_statistics import Family
+from ppl_vae.diagnostics.tightness.sufficient_statistics import SufficientStatistics
 from ppl_vae.diagnostics.tightness.verdict import Example, Tightness
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import latents, run
-from ppl_vae.programs.random_state import kept_random_state
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress
 
@@ -85,17 +85,17 @@ def tightness(
     if len(x) == 0:
         raise ValueError("there are no data to measure")
     with evaluating(model, guide):
-        family = Family(guide, model, x[:2])
+        family = SufficientStatistics(guide, model, x[:2])
         sites = guide_sites(model, (x[:2],))
         enumerable = all(s.kind in ("bits", "states") for s in sites) and prod(s.states for s in sites) <= 2**most_bits
         source: Source
         if enumerable:
-            source = EveryState(model, guide, x, family, sites, FEW)
+            source = AllStates(model, guide, x, family, sites, FEW)
         else:
-            source = Draws(model, guide, family, _enough(draws, family))
+            source = Samples(model, guide, family, _enough(draws, family))
         guides, why, spanned = _linear_guides(model, x, family, source)
-        affine: dict[Law, Unexplained] = {}
-        linear: dict[Law, Unexplained] = {}
+        affine: dict[Proposal, Unexplained] = {}
+        linear: dict[Proposal, Unexplained] = {}
         for law, parts in _measure(source, x, guides, spanned, progress).items():
             affine[law] = Unexplained.join([own for own, _ in parts])
             if spanned or guides:
@@ -108,7 +108,7 @@ def tightness(
         return replace(found, examples=_examples(source, x, affine["guide"]))
 
 
-def _enough(draws: int | None, family: Family) -> int:
+def _enough(draws: int | None, family: SufficientStatistics) -> int:
     if draws is None:
         return 100 if family.universal else max(100, 4 * (family.count + 1))
     least = 2 if family.universal else family.count + 3
@@ -117,15 +117,17 @@ def _enough(draws: int | None, family: Family) -> int:
     return draws
 
 
-def _linear_guides(model: Program, x: Any, family: Family, source: Source) -> tuple[dict[Law, LinearGuide], str, bool]:
+def _linear_guides(
+    model: Program, x: Any, family: SufficientStatistics, source: Source
+) -> tuple[dict[Proposal, LinearGuide], str, bool]:
     """The best linear guide at z of each law, where it comes from or why there is none, and whether all are linear."""
-    with kept_random_state():
+    with fork_random_state():
         codes = {name: site["value"] for name, site in latents(run(model, (x[:1],), {}, draws=4)).items()}
     wrong = obstacle(model, x, codes, family.eps)
     if not source.fitted:
         return {}, wrong or "every function of the codes is affine in indicators of them", wrong is None
     if wrong is None:
-        found = {law: from_decoder(model, x, family, source.pool(law, x)) for law in LAWS}
+        found = {law: from_decoder(model, x, family, source.pool(law, x)) for law in PROPOSALS}
         return found, found["guide"].words, False
 
     def coefficients() -> Tensor:
@@ -136,7 +138,7 @@ def _linear_guides(model: Program, x: Any, family: Family, source: Source) -> tu
         shared = from_data(model, x, coefficients, wrong)
     except ValueError as error:
         return {}, str(error), False
-    return dict.fromkeys(LAWS, shared), shared.words, False
+    return dict.fromkeys(PROPOSALS, shared), shared.words, False
 
 
 def _fit(table: Table, drawn: bool) -> tuple[Unexplained, Tensor, Tensor]:
@@ -155,10 +157,10 @@ def _alone(table: Table, drawn: bool) -> Tensor | None:
 
 
 def _measure(
-    source: Source, x: Any, guides: dict[Law, LinearGuide], spanned: bool, progress: Progress | None
-) -> dict[Law, list[tuple[Unexplained, Unexplained | None]]]:
+    source: Source, x: Any, guides: dict[Proposal, LinearGuide], spanned: bool, progress: Progress | None
+) -> dict[Proposal, list[tuple[Unexplained, Unexplained | None]]]:
     """What own and shared coefficients leave, block by block."""
-    found: dict[Law, list[tuple[Unexplained, Unexplained | None]]] = {law: [] for law in LAWS}
+    found: dict[Proposal, list[tuple[Unexplained, Unexplained | None]]] = {law: [] for law in PROPOSALS}
     for part, tables in source.tables(x):
         for law, table in tables.items():
             for where, piece in table.split():

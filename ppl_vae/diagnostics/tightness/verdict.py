@@ -13,17 +13,17 @@ from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.diagnostics.gap.gap import Gap
-from ppl_vae.diagnostics.tightness.latent_samples import Law
+from ppl_vae.diagnostics.tightness.latent_samples import Proposal
 from ppl_vae.diagnostics.tightness.least_squares import Unexplained
 from ppl_vae.diagnostics.tightness.linear_guide import LinearGuide
 from ppl_vae.evidence.figures import bars_of_counts
-from ppl_vae.programs.random_state import places_of
+from ppl_vae.programs.random_state import positions
 
 __all__ = ["Example", "Status", "Tightness"]
 
 Status = Literal["tight", "not linear", "in the family", "outside", "not known"]
 
-COLOURS: dict[Law, str] = {"guide": "#0072B2", "prior": "#E69F00"}
+COLOURS: dict[Proposal, str] = {"guide": "#0072B2", "prior": "#E69F00"}
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Tightness:
         sample: Positions of these data in the split they were drawn from; None numbers them as they are.
     """
 
-    affine: Mapping[Law, Unexplained]
-    linear: Mapping[Law, Unexplained]
-    guides: Mapping[Law, LinearGuide]
+    affine: Mapping[Proposal, Unexplained]
+    linear: Mapping[Proposal, Unexplained]
+    guides: Mapping[Proposal, LinearGuide]
     why: str
     saturated: bool
     family: str
@@ -79,7 +79,7 @@ class Tightness:
 
     def numbered(self, sample: Tensor | None) -> Tightness:
         """The same with data that are numbered by the split of which they are a sample."""
-        found = [replace(each, datum=places_of([each.datum], sample)[0]) for each in self.examples]
+        found = [replace(each, datum=positions([each.datum], sample)[0]) for each in self.examples]
         return replace(self, examples=tuple(found), sample=sample)
 
     @property
@@ -165,7 +165,7 @@ class Tightness:
             "data": len(self.affine["guide"].known),
             "linear_guide": self.why,
             "family_gap": None if self.gap is None else self.gap.family_gap.to_json(),
-            "worst": places_of(self.worst(), self.sample),
+            "worst": positions(self.worst(), self.sample),
             "notes": self.notes,
         }
         for law, left in self.affine.items():

@@ -1,4 +1,4 @@
-"""Data that are no documents: named ones, the user's arrays and pictures, and every fault with its remedy."""
+"""Data that are no documents: named ones, the user's arrays and images, and every fault with its remedy."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class TestSynthetic:
 
     def test_bars(self) -> None:
         corpus = load_corpus("bars", validation=0)
-        pictures = corpus.train.reshape(-1, 4, 4)
-        across = (pictures == pictures[:, :, :1]).all(2).all(1)
-        down = (pictures == pictures[:, :1]).all(2).all(1)
+        images = corpus.train.reshape(-1, 4, 4)
+        across = (images == images[:, :, :1]).all(2).all(1)
+        down = (images == images[:, :1]).all(2).all(1)
         assert across[corpus.train_labels == 0].all()
         assert down[corpus.train_labels == 1].all()
-        assert len(pictures.unique(dim=0)) == 30
+        assert len(images.unique(dim=0)) == 30
         assert_mean((across & down).double()[:, None], torch.tensor([1 / 8], dtype=torch.float64))
 
     def test_rectangles(self) -> None:
@@ -70,7 +70,7 @@ class TestSynthetic:
         assert (corpus.train.shape, corpus.test.shape) == ((10_000, 10, 10), (2_000, 10, 10))
         ours = rectangle_log_density(corpus.test.numpy())
         assert ours.mean() == pytest.approx(-17.71, abs=0.005)
-        # The law holds a part in 3025 of the law of the pictures that the flips make of one rectangle.
+        # The law holds a part in 3025 of the law of the images that the flips make of one rectangle.
         one = np.zeros((10, 10))
         one[2:5, 3:9] = 1
         flips = np.random.default_rng(1).random((4_000, 10, 10)) < 0.02
@@ -260,7 +260,7 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def write_digits(folder: Path, ending: str = "") -> dict[str, bytes]:
-    """Twenty and ten pictures of noise in the layout of MNIST."""
+    """Twenty and ten images of noise in the layout of MNIST."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     contents = {}
@@ -272,7 +272,7 @@ def write_digits(folder: Path, ending: str = "") -> dict[str, bytes]:
     return contents
 
 
-class TestPictures:
+class TestImages:
     @pytest.mark.parametrize("ending", ["", ".gz"])
     def test_a_users_own(self, tmp_path: Path, ending: str) -> None:
         contents = write_digits(tmp_path, ending)
@@ -288,13 +288,13 @@ class TestPictures:
     def test_a_margin_of_zeros(self, tmp_path: Path) -> None:
         write_digits(tmp_path)
         name = str(tmp_path / "train-images-idx3-ubyte")
-        plain, wide = (load_corpus(name, validation=0, picture_size=size) for size in (0, 33))
+        plain, wide = (load_corpus(name, validation=0, image_size=size) for size in (0, 33))
         assert wide.train.shape[1:] == (33, 33)
         assert torch.equal(wide.train[:, 2:30, 2:30], plain.train)
         assert wide.train.sum() == pytest.approx(plain.train.sum().item())
         assert torch.equal(wide.train_labels, plain.train_labels)
-        with pytest.raises(ValueError, match="28 x 28 are given a margin, not shrunk: --picture-size must be at least"):
-            load_corpus(name, picture_size=16)
+        with pytest.raises(ValueError, match="28 x 28 are given a margin, not shrunk: --image-size must be at least"):
+            load_corpus(name, image_size=16)
 
     def test_without_labels(self, tmp_path: Path) -> None:
         write_digits(tmp_path)
@@ -312,7 +312,7 @@ class TestPictures:
             ("train-images", b"\x00\x00\x0d\x03" + bytes(99), "begins with 00000d03, not with 00000803"),
             ("train-images", idx(np.zeros((2, 3, 4), np.uint8))[:-1], r"announces \(2, 3, 4\) bytes and has 23; fetch"),
             ("train-images", idx(np.zeros((0, 3, 4), np.uint8)), r"has shape \(0, 3, 4\), which holds no data"),
-            ("train-labels", idx(np.zeros(3, np.uint8)), "has 3 labels for the 20 pictures of train-images"),
+            ("train-labels", idx(np.zeros(3, np.uint8)), "has 3 labels for the 20 images of train-images"),
             ("train-labels", idx(np.zeros((20, 1), np.uint8)), "labels-idx1-ubyte begins with 00000802, not .* 1 axis"),
         ],
     )
@@ -428,18 +428,16 @@ class TestBinarizedMnist:
         with pytest.raises(ValueError, match=r"lacks binarized_mnist_valid.amat \(or .packbits.xz\)"):
             load_corpus("binarized_mnist")
         train.write_bytes(self.content()["train"][:-5])
-        with pytest.raises(ValueError, match="train.amat holds 3,918 pixels, which are no pictures of 784"):
+        with pytest.raises(ValueError, match="train.amat holds 3,918 pixels, which are no images of 784"):
             load_corpus("binarized_mnist")
         for wrong in (b"3", b"#"):
             train.write_bytes(self.content()["train"].replace(b"1", wrong, 1))
-            with pytest.raises(
-                ValueError, match=rf"train.amat: pixel \d+ of picture 0 is '{wrong.decode()}', neither 0"
-            ):
+            with pytest.raises(ValueError, match=rf"train.amat: pixel \d+ of image 0 is '{wrong.decode()}', neither 0"):
                 load_corpus("binarized_mnist")
         train.write_bytes(2 * self.content()["train"])
         for name in ("valid", "test"):
             (data / f"binarized_mnist/binarized_mnist_{name}.amat").write_bytes(self.content()[name])
-        with pytest.raises(ValueError, match=r"train.amat holds 10 pictures, published are 5; fetch it again"):
+        with pytest.raises(ValueError, match=r"train.amat holds 10 images, published are 5; fetch it again"):
             load_corpus("binarized_mnist")
 
     def test_download_is_kept_packed_if_the_published_sums_agree(
@@ -470,8 +468,8 @@ def test_kinds_are_known_without_loading(tmp_path: Path, monkeypatch: pytest.Mon
         for name in corpora:
             if name.islower() and "." not in name:
                 assert data_of(name) is kind
-    write_digits(tmp_path / "pictures")
-    assert data_of(str(tmp_path / "pictures")) is data_of("x.npy") is data_of("x-idx3-ubyte.gz") is torch.Tensor
+    write_digits(tmp_path / "images")
+    assert data_of(str(tmp_path / "images")) is data_of("x.npy") is data_of("x-idx3-ubyte.gz") is torch.Tensor
     assert data_of(str(tmp_path)) is data_of("x.csv") is PackedCounts
 
 
@@ -482,7 +480,7 @@ _REAL = os.environ.get("PPL_VAE_DATA")
     _REAL is None or not Path(_REAL, "mnist").is_dir(), reason="set PPL_VAE_DATA to a folder that holds mnist/"
 )
 class TestPublishedDigits:
-    def test_pictures_are_the_published_ones(self) -> None:
+    def test_images_are_the_published_ones(self) -> None:
         corpus = load_corpus("mnist", validation=0)
         for split, name in ((corpus.train, "train"), (corpus.test, "t10k")):
             content = idx((255 * split).round().numpy().astype(np.uint8))

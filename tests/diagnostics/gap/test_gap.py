@@ -7,7 +7,7 @@ from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.text import Text
 
-from ppl_vae.diagnostics import best_factorised, split_gap
+from ppl_vae.diagnostics import optimal_mean_field, split_gap
 from ppl_vae.evidence import measure
 from tests.support.small_pairs import BitsOfPoints, documents
 
@@ -26,7 +26,7 @@ def bound(table, sizes, factors):
 def test_factors_are_worth_the_bound_that_is_returned(sizes):
     table = 2 * torch.randn(20, torch.tensor(sizes).prod())
     start = [torch.randn(20, size).log_softmax(1) for size in sizes]
-    best, factors = best_factorised(table, sizes, [start])
+    best, factors = optimal_mean_field(table, sizes, [start])
     torch.testing.assert_close(best, bound(table, sizes, factors))
     assert (best >= bound(table, sizes, start) - 1e-9).all()
     assert (best <= table.logsumexp(1) + 1e-9).all()
@@ -35,13 +35,13 @@ def test_factors_are_worth_the_bound_that_is_returned(sizes):
 def test_sweeps_never_lower_the_bound():
     sizes, table = [2] * 5, 3 * torch.randn(30, 32)
     start = [torch.randn(30, 2).log_softmax(1) for _ in sizes]
-    bounds = [best_factorised(table, sizes, [start], sweeps=k)[0] for k in range(1, 12)]
+    bounds = [optimal_mean_field(table, sizes, [start], sweeps=k)[0] for k in range(1, 12)]
     assert all((after >= before - 1e-9).all() for before, after in zip(bounds, bounds[1:], strict=False))
 
 
 def test_gradient_ascent_finds_nothing_better_nearby():
     sizes, table = [2] * 4, 2 * torch.randn(10, 16)
-    _, factors = best_factorised(table, sizes, [[torch.zeros(10, 2).log_softmax(1)] * 4])
+    _, factors = optimal_mean_field(table, sizes, [[torch.zeros(10, 2).log_softmax(1)] * 4])
     logits = [f.clone().requires_grad_() for f in factors]
     value = bound(table, sizes, [l.log_softmax(1) for l in logits])  # noqa: E741
     for gradient in torch.autograd.grad(value.sum(), logits):
@@ -54,13 +54,13 @@ def test_independent_posteriors_leave_no_family_gap():
     table = parts[0]
     for part in parts[1:]:
         table = (table[:, :, None] + part[:, None, :]).flatten(1)
-    best, _ = best_factorised(table, [2] * 4, [[torch.zeros(6, 2).log_softmax(1)] * 4])
+    best, _ = optimal_mean_field(table, [2] * 4, [[torch.zeros(6, 2).log_softmax(1)] * 4])
     torch.testing.assert_close(best, table.logsumexp(1))
 
 
 def test_states_of_probability_zero():
     table = torch.tensor([[-torch.inf, 0.0, 0.0, -torch.inf]])
-    best, _ = best_factorised(table, [2, 2], [[torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.2, 0.8]]).log()]])
+    best, _ = optimal_mean_field(table, [2, 2], [[torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.2, 0.8]]).log()]])
     torch.testing.assert_close(best, torch.zeros(1))  # one of the two codes for sure; the evidence is log 2
 
 
@@ -155,7 +155,7 @@ def test_saddles_of_symmetric_data_are_left():
     # With few states the best of many random starts is the best there is.
     table = torch.stack([dist.Normal(c, 0.5).to_event(1).log_prob(x) for c in corners], 1) + torch.tensor(0.25).log()
     starts = [[torch.randn(3, 2).log_softmax(1) for _ in range(2)] for _ in range(30)]
-    best, _ = best_factorised(table, [2, 2], starts)
+    best, _ = optimal_mean_field(table, [2, 2], starts)
     torch.testing.assert_close(found, table.logsumexp(1) - best, atol=1e-6, rtol=0)
 
 

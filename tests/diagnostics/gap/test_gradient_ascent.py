@@ -8,7 +8,7 @@ from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.text import Text
 from torch import nn
 
-from ppl_vae.diagnostics import Gap, best_member, split_gap
+from ppl_vae.diagnostics import Gap, optimal_member, split_gap
 from ppl_vae.evidence import Estimate, measure
 from ppl_vae.programs.amortised import Latent, independent, parameters, parameters_of
 from tests.support.small_pairs import BitsOfPoints, LinearGaussian, documents
@@ -52,7 +52,7 @@ def test_the_best_independent_normals_of_a_linear_gaussian_model():
     _, x = pair.simulate(60)
     _, precision = posterior(pair, x)
     family_gap = 0.5 * (precision.diagonal().log().sum() - torch.logdet(precision))
-    found = best_member(pair.model, pair.guide, x, restarts=2)
+    found = optimal_member(pair.model, pair.guide, x, restarts=2)
     exact = valued(pair.model, found, Latent("z", "normal", torch.Size([3])))(x)
     falls_short(found, exact, pair.evidence(x) - family_gap)
     gap = split_gap(pair.model, pair.guide, x, restarts=1, steps=20)
@@ -65,7 +65,7 @@ def test_the_best_independent_normals_of_a_linear_gaussian_model():
 def test_full_covariance_leaves_no_family_gap():
     pair = LinearGaussian(2, 3)
     _, x = pair.simulate(40)
-    found = best_member(pair.model, Full(pair.model, x, layers=1, width=8), x, restarts=2)
+    found = optimal_member(pair.model, Full(pair.model, x, layers=1, width=8), x, restarts=2)
     exact = valued(pair.model, found, Latent("z", "multivariate normal", torch.Size([2])))(x)
     falls_short(found, exact, pair.evidence(x))
     assert abs(found.evidence.mean - pair.evidence(x).mean()) < 1e-3  # nearly constant weights
@@ -74,7 +74,7 @@ def test_full_covariance_leaves_no_family_gap():
 def test_the_best_independent_bits():
     pair, x = BitsOfPoints(5), torch.randn(40, 3)
     exact = split_gap(pair.model, pair.guide, x)
-    found = best_member(pair.model, pair.guide, x, steps=400)
+    found = optimal_member(pair.model, pair.guide, x, steps=400)
     falls_short(found, valued(pair.model, found, Latent("z", "Bernoulli", torch.Size([5])))(x), exact.best.pointwise)
     assert found.optimisation.keys() == {
         "gained in the second round of the ascent",
@@ -141,7 +141,7 @@ def test_the_best_categorical_is_the_posterior(kind):
 
     x = torch.randn(20, 3)
     guide = MeanField(model, x, layers=1, width=4)
-    found = best_member(model, guide, x, restarts=2, steps=300)
+    found = optimal_member(model, guide, x, restarts=2, steps=300)
     exact = valued(model, found, guide.latents[0])(x)
     assert exact.bound == "exact"
     assert (measure(model, guide, x).evidence.mean - exact.mean) < max(
@@ -159,7 +159,7 @@ def test_the_guides_own_output_is_kept_where_the_ascents_go_astray():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(mean, precision.diagonal() ** -0.5).to_event(1))
 
-    found = best_member(pair.model, guide, x, steps=4, rate=50.0)
+    found = optimal_member(pair.model, guide, x, steps=4, rate=50.0)
     torch.testing.assert_close(found.best.pointwise, pair.evidence(x))
 
 
@@ -175,7 +175,7 @@ def test_neither_model_nor_guide_is_changed():
     guide = MeanField(pair.model, x)
     guide.train()
     before = [p.clone() for p in guide.parameters()]
-    best_member(model, guide, x, steps=4, draws=2)
+    optimal_member(model, guide, x, steps=4, draws=2)
     assert scale.grad is None
     assert guide.training
     assert all(p.grad is None and p.requires_grad for p in guide.parameters())
@@ -244,6 +244,6 @@ def test_what_has_no_known_family_is_named():
     with pytest.raises(ValueError, match="AutoregressiveBits, is none of"):
         split_gap(model, Full(model, documented), documented, most_bits=8)
     with pytest.raises(ValueError, match="steps must be at least 4, got 1"):
-        best_member(model, LinearCounts(model, documented), documented, steps=1)
+        optimal_member(model, LinearCounts(model, documented), documented, steps=1)
     with pytest.raises(ValueError, match="unknown method 'guess'; choose from auto, enumeration, ascent"):
         split_gap(model, model, documented, method="guess")

@@ -12,7 +12,7 @@ from ppl_vae.guides.mixture import Mixture
 from ppl_vae.guides.tree import Tree
 from ppl_vae.models.text import Text
 
-from ppl_vae.diagnostics import best_member, split_gap, tightness
+from ppl_vae.diagnostics import optimal_member, split_gap, tightness
 from ppl_vae.diagnostics.information.information import information
 from ppl_vae.distributions.bits import TreeBits
 from ppl_vae.evidence import Schedule, measure
@@ -122,8 +122,8 @@ def test_a_low_rank_posterior_is_found():
     pair = LinearGaussian(3, 1, noise=0.3)
     _, x = pair.simulate(20)
     q = LowRank(pair.model, x, rank=1, layers=1, width=8)
-    diagonal = best_member(pair.model, pair.guide, x, restarts=2)
-    found = best_member(pair.model, q, x, restarts=2)
+    diagonal = optimal_member(pair.model, pair.guide, x, restarts=2)
+    found = optimal_member(pair.model, q, x, restarts=2)
     errors = [e.mean + 4 * e.se for e in found.optimisation.values()]
     short = (pair.evidence(x) - found.best.pointwise).mean()
     assert -4 * found.best.se < short < max(errors) + 4 * found.best.se

@@ -10,7 +10,7 @@ from ppl_vae.models.gan_gaussian import GanGaussian
 
 from ppl_vae.diagnostics.images import features
 from ppl_vae.diagnostics.images.features import classifier, inception
-from ppl_vae.diagnostics.images.frechet import Moments, drawn_pictures, frechet_distance
+from ppl_vae.diagnostics.images.frechet import Moments, drawn_images, frechet_distance
 from tests.support.z_test import assert_mean
 
 
@@ -58,7 +58,7 @@ class TestDistance:
 
     def test_misuse_is_named(self):
         one, two = Moments([torch.randn(5, 2)]), Moments([torch.randn(5, 3)])
-        with pytest.raises(ValueError, match="pictures of 2 and of 3 features cannot be compared"):
+        with pytest.raises(ValueError, match="images of 2 and of 3 features cannot be compared"):
             frechet_distance(one, two)
         with pytest.raises(ValueError, match="at least 2 vectors, got 1"):
             frechet_distance(one, Moments([torch.randn(1, 2)]))
@@ -78,13 +78,13 @@ def test_streaming_is_the_same_in_any_batches_and_far_from_zero():
     assert Moments(x.float().split(10)).covariance.dtype == torch.float64
 
 
-def test_drawn_pictures_are_those_of_the_model_in_blocks():
+def test_drawn_images_are_those_of_the_model_in_blocks():
     model = GanGaussian(2, 2, sigma="0.5", shape=(3, 8, 8))
     like = torch.rand(4, 3, 8, 8)
-    parts = list(drawn_pictures(model, like, 25, block=10))
+    parts = list(drawn_images(model, like, 25, block=10))
     assert [len(part) for part in parts] == [10, 10, 5]
     assert parts[0].shape == (10, 3, 8, 8) and not torch.equal(parts[0][0], parts[0][1])
-    means = torch.cat(list(drawn_pictures(model, like, 25, means=True)))
+    means = torch.cat(list(drawn_images(model, like, 25, means=True)))
     assert means.min() >= 0 and means.max() <= 1 and torch.cat(parts).min() < 0
 
     def twice(x):
@@ -93,11 +93,11 @@ def test_drawn_pictures_are_those_of_the_model_in_blocks():
             pyro.sample("y", dist.Normal(0.0, 1.0).expand(x.shape).to_event(x.ndim - 1), obs=x)
 
     with pytest.raises(ValueError, match="one observed site, this one has 2"):
-        next(drawn_pictures(twice, like, 3))
+        next(drawn_images(twice, like, 3))
 
 
 def striped(count, seed):
-    """Pictures with a bright row or a bright column."""
+    """Images with a bright row or a bright column."""
     random = torch.Generator().manual_seed(seed)
     x = 0.2 * torch.rand(count, 8, 8, generator=random)
     labels, places = (torch.randint(k, (count,), generator=random) for k in (2, 8))
@@ -120,16 +120,16 @@ def test_a_classifier_learns_is_kept_and_names_itself(tmp_path):
     assert file.read_bytes() == written and (again.name, again.accuracy) == (found.name, found.accuracy)
     assert classifier(x, labels, "stripes", seed=1).name != found.name
     torch.testing.assert_close(again(x[:5]), found(x[:5]))
-    # What it knows of stripes tells other pictures from them.
+    # What it knows of stripes tells other images from them.
     apart = [frechet_distance(Moments([found(x)]), Moments([found(y)])) for y in (striped(1_000, 2)[0], 1 - x)]
     assert 0 < 10 * apart[0] < apart[1]
-    with pytest.raises(ValueError, match="holds a classifier of other pictures; delete it"):
+    with pytest.raises(ValueError, match="holds a classifier of other images; delete it"):
         classifier(x[:500], labels[:500], "stripes", file)
     file.write_bytes(written[:-1])
     with pytest.raises(ValueError, match="c.safetensors is not a readable .*; delete that file, and the classifier is"):
         classifier(x, labels, "stripes", file)
     for wrong in (labels[:5], torch.zeros_like(labels)):
-        with pytest.raises(ValueError, match="a label for each picture and two classes"):
+        with pytest.raises(ValueError, match="a label for each image and two classes"):
             classifier(x, wrong, "stripes")
 
 

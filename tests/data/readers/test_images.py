@@ -1,4 +1,4 @@
-"""Folders of pictures, and bytes made continuous."""
+"""Folders of images, and bytes made continuous."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def save(path, shape=(6, 5), value=None, seed=0):
     return pixels
 
 
-def test_grey_pictures_have_height_and_width_and_folders_are_classes(tmp_path):
+def test_grey_images_have_height_and_width_and_folders_are_classes(tmp_path):
     kept = [save(tmp_path / kind / f"{i}.png", seed=i) for kind in ("cats", "dogs") for i in range(10)]
     corpus = load_corpus(str(tmp_path), validation=0)
     assert data_of(str(tmp_path)) is torch.Tensor
@@ -38,12 +38,12 @@ def test_a_coloured_one_makes_all_of_them_coloured_and_splits_are_kept(tmp_path)
 def test_sizes_are_brought_together_on_demand(tmp_path):
     for i, shape in enumerate([(6, 5), (12, 20)]):
         save(tmp_path / f"{i}.png", shape, 51)
-    with pytest.raises(ValueError, match=r"1.png is 12 x 20, .*0.png is 6 x 5; .*--picture-size"):
+    with pytest.raises(ValueError, match=r"1.png is 12 x 20, .*0.png is 6 x 5; .*--image-size"):
         load_corpus(str(tmp_path), validation=0)
-    assert load_corpus(str(tmp_path), validation=0, picture_size=4).train.tolist() == [[[pytest.approx(0.2)] * 4] * 4]
+    assert load_corpus(str(tmp_path), validation=0, image_size=4).train.tolist() == [[[pytest.approx(0.2)] * 4] * 4]
 
 
-def test_pictures_are_turned_as_the_camera_says_and_lie_on_white(tmp_path):
+def test_images_are_turned_as_the_camera_says_and_lie_on_white(tmp_path):
     pixels = np.random.default_rng(0).integers(256, size=(4, 6, 3), dtype=np.uint8)
     turned = Image.Exif()
     turned[0x0112] = 6  # a quarter to the right
@@ -63,14 +63,14 @@ def test_pictures_are_turned_as_the_camera_says_and_lie_on_white(tmp_path):
 
 def test_faults_name_the_file(tmp_path):
     save(tmp_path / "a.png")
-    (tmp_path / "b.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"b.png cannot be read as a picture"):
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"b.png cannot be read as an image"):
         load_corpus(str(tmp_path))
     (tmp_path / "list_attr.txt").write_text("a.png 1 -1")
-    with pytest.raises(ValueError, match=r"pictures and .*list_attr.txt beside them; move out of it"):
+    with pytest.raises(ValueError, match=r"images and .*list_attr.txt beside them; move out of it"):
         data_of(str(tmp_path))
     (tmp_path / "b.png").unlink()
-    assert data_of(str(tmp_path)) is PackedCounts  # as many texts as pictures
+    assert data_of(str(tmp_path)) is PackedCounts  # as many texts as images
     (tmp_path / "list_attr.txt").unlink()
     save(tmp_path / "cats" / "c.png")
     with pytest.raises(ValueError, match=r"a.png lies in no class's folder"):
@@ -80,7 +80,7 @@ def test_faults_name_the_file(tmp_path):
         load_corpus(str(tmp_path))
     for path in (tmp_path / "a.png", tmp_path / "cats" / "c.png"):
         path.unlink()
-    with pytest.raises(ValueError, match="no pictures for training"):
+    with pytest.raises(ValueError, match="no images for training"):
         load_corpus(str(tmp_path))
 
 
