@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import torch
 
+import ppl_vae
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Interrupted
 
@@ -59,7 +60,7 @@ def words_for_errors() -> Iterator[None]:
 def _where(error: BaseException) -> str:
     """The line of a user's own model or guide an unforeseen error came from, else how to see more."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-    own = [f for f in frames if not f.filename.startswith(str(Path(__file__).parent))]
+    own = [f for f in frames if not f.filename.startswith(str(Path(ppl_vae.__file__).parent))]
     own = [f for f in own if Path(f.filename).suffix == ".py"]
     place = f" (at {own[-1].filename}, line {own[-1].lineno})" if own else ""
     return f"{place}; PPL_VAE_DEBUG=1 shows the traceback"

@@ -79,7 +79,7 @@ def _options(definition: Definition, prefix: str, taken: list[click.Parameter]) 
             [flag, f"{definition.kind}__{option.name}"],
             type=kind,
             default=option.default,
-            required=option.default is None,
+            required=option.required,
             show_default=True,
             help=re.sub(r'``"?|"?``', "", option.help),  # markup of docstrings
         )

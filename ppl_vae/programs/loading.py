@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
-import re
-import sys
 import typing
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pyro.nn import PyroModule
@@ -20,53 +13,30 @@ from pyro.nn import PyroModule
 from ppl_vae.data import DOCUMENTS, TENSORS, data_of
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.nn.modes import alone, evaluating
+from ppl_vae.plugins import discovery
+from ppl_vae.plugins.discovery import Kind, Plugin
+from ppl_vae.plugins.options import Option, options_of
 from ppl_vae.programs.handlers import run, total
 from ppl_vae.programs.random_state import fork_random_state
 
-__all__ = ["Definition", "Option", "available", "check_fit", "facts", "find", "load_file"]
-
-Kind = Literal["models", "guides"]
+__all__ = ["Definition", "Kind", "available", "check_fit", "facts", "find"]
 
 
 @dataclass(frozen=True)
-class Option:
-    """An argument of a model's or guide's constructor that a user may set.
+class Definition(Plugin):
+    """A model or guide class and the file it comes from.
 
     Arguments:
-        name: Of the argument.
-        type: Its annotation: int, float, bool, str or a tuple of choices.
-        default: None where the user must give a value.
-        help: Its line in the docstring.
+        target: The class.
     """
 
-    name: str
-    type: Any
-    default: Any
-    help: str
-
-
-@dataclass(frozen=True)
-class Definition:
-    """A model or guide class and the file it comes from."""
-
-    kind: Kind
-    file: Path
-    shipped: bool
     target: type
 
     @property
-    def name(self) -> str:
-        return self.file.stem
-
-    @property
-    def summary(self) -> str:
+    def summary(self) -> str:  # type: ignore[override]
         """First sentence of the class's docstring, without its formulas."""
         text = inspect.getdoc(self.target) or ""
         return " ".join(text.split("\n\n")[0].split())
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.file.read_bytes()).hexdigest()
 
     @property
     def data(self) -> type:
@@ -106,25 +76,8 @@ class Definition:
         Raises:
             ValueError: If an argument has no annotation, or one that no option can express.
         """
-        given = {"self", "model", "x"} if self.kind == "guides" else {"self"} | FACTS
-        constructor = self.target.__init__  # type: ignore[misc]
-        hints = typing.get_type_hints(constructor)
-        described = _described(inspect.getdoc(self.target) or "")
-        found = []
-        for name, argument in inspect.signature(constructor).parameters.items():
-            if name in given or argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
-                continue
-            hint = hints.get(name)
-            if typing.get_origin(hint) is Literal:
-                hint = typing.get_args(hint)
-            elif hint not in (int, float, bool, str):
-                raise ValueError(
-                    f"{self.file}: argument {name!r} of {self.target.__name__} is annotated {hint}; an option needs "
-                    "int, float, bool, str or Literal"
-                )
-            default = None if argument.default is argument.empty else argument.default
-            found.append(Option(name, hint, default, described.get(name, "")))
-        return found
+        given = {"model", "x"} if self.kind == "guides" else FACTS
+        return options_of(self.target, given, str(self.file))
 
 
 _DATA = {PackedCounts: ("documents", DOCUMENTS), torch.Tensor: ("tensors", TENSORS)}
@@ -162,38 +115,19 @@ def check_fit(model: torch.nn.Module, x: Any) -> None:
             raise ValueError(f"data of shape {shape} do not fit the model ({error}); choose another corpus") from error
 
 
-def _described(doc: str) -> dict[str, str]:
-    """Lines of a docstring's "Arguments:" section by argument."""
-    section = re.search(r"^Arguments:\n((?:[ ]+.*\n?|\n)*)", doc, re.MULTILINE)
-    if section is None:
-        return {}
-    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.group(1), re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
-
-
-def _shipped(kind: Kind) -> dict[str, Path]:
-    package = importlib.import_module(f"ppl_vae.{kind}")
-    assert package.__file__ is not None
-    return {p.stem: p for p in sorted(Path(package.__file__).parent.glob("*.py")) if p.stem != "__init__"}
-
-
-def _own(kind: Kind) -> dict[str, Path]:
-    return {p.stem: p for p in sorted(Path(kind).glob("*.py")) if p.stem != "__init__"}
-
-
 def available(kind: Kind) -> tuple[list[Definition], dict[str, str]]:
     """All shipped definitions and those of the working folder; a user's own wins over a shipped one of its name.
 
     Returns:
         The definitions, and the names of files that are none with the reason.
     """
-    found, broken = [], {}
-    for name in sorted(_shipped(kind) | _own(kind)):
+    definitions, broken = [], {}
+    for name in discovery.available(kind):
         try:
-            found.append(find(kind, name))
+            definitions.append(find(kind, name))
         except ValueError as error:
             broken[f"{kind}/{name}.py"] = str(error)
-    return found, broken
+    return definitions, broken
 
 
 def find(kind: Kind, name: str, *, own: bool = True) -> Definition:
@@ -209,46 +143,15 @@ def find(kind: Kind, name: str, *, own: bool = True) -> Definition:
     Raises:
         ValueError: If there is none, listing the choices; or if its file does not load, with the reason.
     """
-    path = Path(name)
-    shipped = _shipped(kind)
-    if path.suffix == ".py" and path.is_file():
-        file = path
-    elif own and path.stem in _own(kind) and path.parent in (Path("."), Path(kind)):
-        file = _own(kind)[path.stem]
-    elif path.stem in shipped and path.suffix in ("", ".py") and path.parent in (Path("."), Path(kind)):
-        file = shipped[path.stem]
-    elif path.suffix == ".py":
-        raise ValueError(
-            f"there is no file {name} (working folder {Path.cwd()}), nor a shipped {kind[:-1]} of that name"
-        )
-    else:
-        choices = ", ".join(sorted(shipped | _own(kind)))
-        raise ValueError(f"there is no {kind[:-1]} {name!r}; choose from {choices}, or give the path of a .py file")
-    is_shipped = file.stem in shipped and file.resolve() == shipped[file.stem].resolve()
-    module = importlib.import_module(f"ppl_vae.{kind}.{file.stem}") if is_shipped else load_file(file)
+    plugin = discovery.find(kind, name, own=own)
+    module = plugin.load()
     classes = [
         value
         for value in vars(module).values()
         if inspect.isclass(value) and value.__module__ == module.__name__ and issubclass(value, PyroModule)
     ]
-    named = [c for c in classes if c.__name__.lower() == file.stem.replace("_", "").lower()] or classes
+    named = [c for c in classes if c.__name__.lower() == plugin.name.replace("_", "").lower()] or classes
     if len(named) != 1:
-        found = ", ".join(c.__name__ for c in classes) or "none"
-        raise ValueError(f"{file} must define one PyroModule, or one named after the file; it defines {found}")
-    return Definition(kind, file, is_shipped, named[0])
-
-
-def load_file(file: Path) -> ModuleType:
-    """Runs a user's file as a module, from which it may import its neighbours."""
-    if str(file.parent.resolve()) not in sys.path:
-        sys.path.append(str(file.parent.resolve()))
-    name = f"_ppl_vae_user_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"{file} does not load: {type(error).__name__}: {error}") from error
-    return module
+        names = ", ".join(c.__name__ for c in classes) or "none"
+        raise ValueError(f"{plugin.file} must define one PyroModule, or one named after the file; it defines {names}")
+    return Definition(plugin.kind, plugin.file, plugin.shipped, named[0])

@@ -35,8 +35,8 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
         config: ``model`` and ``guide`` (``name``, ``options``), ``corpus`` (arguments of ``load_corpus``),
             ``settings`` (of :class:`~ppl_vae.training.settings.Settings`), ``objective`` (``"elbo"`` where it is
             missing), ``rate_cost`` (of :class:`~ppl_vae.objectives.rate_cost.RateCost`; may be missing), ``estimator``,
-            ``control``,             ``device``, ``evidence_draws``, ``evidence_data`` (may be missing) and ``retrain``; ``start``, the folder of
-            a run whose pair to begin with, may be missing.
+            ``control``, ``device``, ``evidence_draws``, ``evidence_data`` (may be missing) and ``retrain``;
+            ``start``, the folder of a run whose pair to begin with, may be missing.
         folder: The run folder.
         resume: Whether it exists already.
 

@@ -15,7 +15,7 @@ from cloudpickle import register_pickle_by_value
 from rich.console import Console
 from rich.table import Table
 
-from ppl_vae.programs.loading import load_file
+from ppl_vae.plugins.discovery import load_file
 from ppl_vae.studies.report import Report
 from ppl_vae.studies.study import Study
 from ppl_vae.studies.sweep import Sweep

@@ -1,0 +1,1 @@
+"""Finding what one file adds: models, guides, experiments, estimators, evidence methods and readers."""

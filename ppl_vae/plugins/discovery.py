@@ -1,0 +1,180 @@
+"""Files that add something by being there, found by kind and name without running them.
+
+A kind is a folder: ``guides/`` of this package holds the shipped guides, ``guides/`` of the working folder the user's
+own, which win over shipped ones of the same name. The name of a plugin is the name of its file.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import ppl_vae
+
+__all__ = ["Kind", "Plugin", "available", "find", "load_file", "summary_of"]
+
+Kind = Literal["models", "guides", "experiments", "estimators", "evidence", "readers"]
+
+_PACKAGES: dict[Kind, str] = {
+    "models": "ppl_vae.models",
+    "guides": "ppl_vae.guides",
+    "experiments": "ppl_vae.experiments",
+    "estimators": "ppl_vae.estimators",
+    "evidence": "ppl_vae.evidence.methods",
+    "readers": "ppl_vae.data.readers",
+}
+_NO_PLUGINS = ("__init__", "base")
+"""File names that hold what the plugins of a folder share."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A file that adds one thing of a kind.
+
+    Arguments:
+        kind: The folder it belongs to.
+        file: The path of the file.
+        shipped: Whether it belongs to this package.
+    """
+
+    kind: Kind
+    file: Path
+    shipped: bool
+
+    @property
+    def name(self) -> str:
+        """The name it is chosen by."""
+        return self.file.stem
+
+    @property
+    def singular(self) -> str:
+        """What the kind is called in a message, such as ``"guide"``."""
+        return {"evidence": "evidence method"}.get(self.kind, self.kind[:-1])
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file as it is now, in hexadecimal."""
+        return hashlib.sha256(self.file.read_bytes()).hexdigest()
+
+    @cached_property
+    def summary(self) -> str:
+        """First sentence of the docstring of its class, or of the file, read without running it."""
+        return summary_of(self.file)
+
+    def load(self) -> ModuleType:
+        """Runs the file, once a process, and returns its module.
+
+        Raises:
+            ValueError: If it does not load, with the reason.
+        """
+        if self.shipped:
+            return importlib.import_module(f"{_PACKAGES[self.kind]}.{self.name}")
+        return load_file(self.file)
+
+
+def summary_of(file: Path) -> str:
+    """First paragraph, in one line, of the docstring of the class named after a file, else of the file itself.
+
+    Example:
+        >>> summary_of(_shipped("guides")["mean_field"])
+        'Independent latents whose parameters are an affine map of the data plus a deep network.'
+    """
+    try:
+        tree = ast.parse(file.read_text(), str(file))
+    except (OSError, SyntaxError, ValueError):
+        return ""
+    classes = {node.name.lower(): node for node in tree.body if isinstance(node, ast.ClassDef)}
+    named = classes.get(file.stem.replace("_", "").lower())
+    text = (ast.get_docstring(named) if named else None) or ast.get_docstring(tree) or ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def _shipped(kind: Kind) -> dict[str, Path]:
+    parent, _, name = _PACKAGES[kind].rpartition(".")
+    module = sys.modules.get(_PACKAGES[kind])
+    if module is not None:
+        folder = Path(module.__path__[0])
+    else:
+        folder = Path(ppl_vae.__file__).parent.joinpath(*parent.split(".")[1:], name)
+    return _files(folder)
+
+
+def _own(kind: Kind) -> dict[str, Path]:
+    return _files(Path(kind))
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {file.stem: file for file in sorted(folder.glob("*.py")) if file.stem not in _NO_PLUGINS}
+
+
+def available(kind: Kind, *, own: bool = True) -> dict[str, Plugin]:
+    """All plugins of a kind by name, those of the working folder in place of shipped ones of the same name.
+
+    Arguments:
+        kind: Which folder.
+        own: Whether the working folder counts, too: an experiment means the shipped ones.
+    """
+    shipped = _shipped(kind)
+    files = shipped | (_own(kind) if own else {})
+    return {name: Plugin(kind, file, file == shipped.get(name)) for name, file in sorted(files.items())}
+
+
+def find(kind: Kind, name: str, *, own: bool = True) -> Plugin:
+    """A plugin by path (``models/text.py``) or name (``text``).
+
+    Arguments:
+        kind: Which folder.
+        name: Name, or path of a ``.py`` file.
+        own: Whether the working folder counts, too.
+
+    Raises:
+        ValueError: If there is none, listing the choices.
+    """
+    path, plugins = Path(name), available(kind, own=own)
+    if path.suffix == ".py" and path.is_file():
+        shipped = _shipped(kind).get(path.stem)
+        return Plugin(kind, path, shipped is not None and path.resolve() == shipped.resolve())
+    if path.stem in plugins and path.suffix in ("", ".py") and path.parent in (Path("."), Path(kind)):
+        return plugins[path.stem]
+    singular = Plugin(kind, path, False).singular
+    if path.suffix == ".py":
+        raise ValueError(
+            f"there is no file {name} (working folder {Path.cwd()}), nor a shipped {singular} of that name"
+        )
+    raise ValueError(
+        f"there is no {singular} {name!r}; choose from {', '.join(plugins)}, or give the path of a .py file"
+    )
+
+
+def load_file(file: Path) -> ModuleType:
+    """Runs a user's file as a module, once a process unless it changes; it may import its neighbours.
+
+    Raises:
+        ValueError: If it does not load, with the reason.
+    """
+    file = file.resolve()
+    return _loaded(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _loaded(file: Path, mtime: int) -> ModuleType:
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
+    name = f"_ppl_vae_user_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{file} does not load: {type(error).__name__}: {error}") from error
+    return module
