@@ -20,8 +20,9 @@ from ppl_vae.models.ppca import Ppca
 from torch import Tensor
 
 from ppl_vae.data import load_corpus
-from ppl_vae.diagnostics import Gap, split_gap
-from ppl_vae.evidence import measure
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.diagnostics.gap.split import split_gap
+from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.report import Claim, Report, Row

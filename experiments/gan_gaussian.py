@@ -28,8 +28,10 @@ from torch import Tensor
 from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics.images.features import Features, classifier, inception
 from ppl_vae.diagnostics.images.frechet import Moments, drawn_images, frechet_distance
-from ppl_vae.evidence import Schedule, measure, sandwich
+from ppl_vae.evidence.ais import Schedule
+from ppl_vae.evidence.bdmc import sandwich
 from ppl_vae.evidence.figures import show_sheet
+from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.objectives.wake_sleep import WakeSleep
 from ppl_vae.programs.simulate import simulate

@@ -18,10 +18,10 @@ from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.gmm import Gmm
 from torch import Tensor
 
-from ppl_vae.diagnostics import split_gap
 from ppl_vae.diagnostics.gap.coordinate_ascent import optimal_mean_field
+from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.report import Claim, Report, Row

@@ -21,8 +21,8 @@ from torch import Tensor
 from ppl_vae.data import load_corpus
 from ppl_vae.data.images import bits_per_number
 from ppl_vae.diagnostics.images.scale_collapse import sharpness
-from ppl_vae.evidence import measure
 from ppl_vae.evidence.figures import tiled
+from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.report import Claim, Report, Row

@@ -20,7 +20,7 @@ from ppl_vae.models.text import Text
 from torch import Tensor
 
 from ppl_vae.data import load_corpus
-from ppl_vae.diagnostics import ladder
+from ppl_vae.diagnostics.gap.ladder import ladder
 from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.loading import facts, find

@@ -20,7 +20,7 @@ from torch import Tensor
 from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics.information.active_units import ACTIVE
 from ppl_vae.diagnostics.information.rates import measure_rates, probe
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.studies.report import Claim, Report, Row
 from ppl_vae.studies.study import Study

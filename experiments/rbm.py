@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ppl_vae.data import load_corpus
-from ppl_vae.diagnostics import split_gap
+from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.loading import facts, find

@@ -20,7 +20,7 @@ from ppl_vae.models.sphere import Sphere
 from scipy.optimize import minimize
 from torch import Tensor
 
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.studies.report import Claim, Report, Row
 from ppl_vae.studies.spheres import best_evidence, best_radius, log_density, threshold

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data import load_corpus
-from ppl_vae.diagnostics import split_gap
+from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.nn.modes import frozen
 from ppl_vae.programs.loading import facts, find
 from ppl_vae.programs.simulate import simulate

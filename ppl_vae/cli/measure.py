@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ppl_vae.evidence import METHODS
+from ppl_vae.evidence.measure import METHODS
 
 __all__ = ["COMMANDS", "with_json"]
 
@@ -55,11 +55,11 @@ def measuring(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def annealing_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options of :class:`ppl_vae.evidence.Schedule`."""
+    """Adds the options of :class:`ppl_vae.evidence.ais.Schedule`."""
     positive = click.IntRange(min=1)
     for option in (
         click.option("--temperatures", default=500, show_default=True, type=positive, help="Steps of annealing."),
-        click.option("--leaps", default=5, show_default=True, type=positive, help="Leapfrog steps of a move."),
+        click.option("--leapfrog-steps", default=5, show_default=True, type=positive, help="Leapfrog steps of a move."),
         click.option(
             "--start",
             default="guide",
@@ -135,7 +135,7 @@ def evidence(folder: Path, split: str, count: int, method: Any, draws: int | Non
     Writes evidence-SPLIT-METHOD.json and the values of every datum into the run. After an interruption the same
     command goes on where it was.
     """
-    from ppl_vae.evidence import Schedule
+    from ppl_vae.evidence.ais import Schedule
     from ppl_vae.runs.measure import measure_evidence
 
     draws = draws or (16 if method == "annealing" else 1000)
@@ -152,7 +152,7 @@ def sandwich(folder: Path, split: str, count: int, draws: int, **schedule: Any) 
     truth lies between the two bounds. How far they are apart says how far annealing with these options can be trusted
     on real data. Simulated data have the shapes (documents: the lengths) of those of the split.
     """
-    from ppl_vae.evidence import Schedule
+    from ppl_vae.evidence.ais import Schedule
     from ppl_vae.runs.measure import measure_sandwich
 
     return measure_sandwich(folder, split, draws, count, Schedule(**schedule))
@@ -182,7 +182,9 @@ def information(folder: Path, split: str, count: int, draws: int, codes: int) ->
 @click.option("--method", default="auto", show_default=True, type=click.Choice(["auto", "enumeration", "annealing"]))
 @click.option("--chains", default=16, show_default=True, type=click.IntRange(min=2), help="Annealed chains a datum.")
 @click.option("--temperatures", default=500, show_default=True, type=click.IntRange(min=1), help="Steps of annealing.")
-@click.option("--leaps", default=5, show_default=True, type=click.IntRange(min=1), help="Leapfrog steps of a move.")
+@click.option(
+    "--leapfrog-steps", default=5, show_default=True, type=click.IntRange(min=1), help="Leapfrog steps of a move."
+)
 @click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Of the guide, a datum.")
 def curve(folder: Path, split: str, count: int, betas: str, **how: Any) -> Any:
     """Draw the rate-distortion curve of a trained RUN's decoder, and where its guide lies above it.

@@ -34,6 +34,7 @@ def constant(x: Tensor) -> Tensor:
     """Which numbers are the same in all data, ``shape``.
 
     Example:
+        >>> import torch
         >>> constant(torch.tensor([[0.0, 1.0], [0.0, 2.0]]))
         tensor([ True, False])
     """
@@ -65,6 +66,7 @@ def pixels(x: Any) -> int | None:
     """How many numbers an image has, a datum with height and width and values in [0, 1]; None for other data.
 
     Example:
+        >>> import torch
         >>> pixels(torch.rand(5, 28, 28)), pixels(torch.rand(5, 784)), pixels(torch.randn(5, 28, 28))
         (784, None, None)
     """

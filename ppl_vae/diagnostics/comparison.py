@@ -12,8 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.diagnostics.gap.gap import Gap
-from ppl_vae.evidence import Estimate, Evidence
-from ppl_vae.evidence.results import difference, finite
+from ppl_vae.evidence.results import Estimate, Evidence, difference, finite
 
 __all__ = ["Compared", "Comparison", "Difference"]
 

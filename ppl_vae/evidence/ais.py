@@ -37,7 +37,7 @@ class Schedule:
 
     Arguments:
         temperatures: Steps from the starting distribution to the posterior.
-        leaps: Leapfrog steps of a Hamiltonian move.
+        leapfrog_steps: Leapfrog steps of a Hamiltonian move.
         start: ``"guide"`` starts from the guide's draws, ``"prior"`` from the prior's.
         pilot: Share of the temperatures at which step sizes are tuned beforehand.
         through: Inverse temperatures that are passed besides; the largest, which may be above 1, is the end.

@@ -112,7 +112,7 @@ def sandwich(
         schedule: How to anneal.
         drawn_with: If ``x`` was itself drawn from the model, the latents by site that it was drawn with,
             ``(data, *event)``: the bounds are then of its own evidence, and no others are drawn.
-        done: Blocks measured already; see :func:`~ppl_vae.evidence.measure`.
+        done: Blocks measured already; see :func:`~ppl_vae.evidence.measure.measure`.
         progress: Called with the number of cells done since the last call.
 
     Returns:

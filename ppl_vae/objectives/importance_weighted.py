@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.evidence import quick_evidence
+from ppl_vae.evidence.measure import quick_evidence
 from ppl_vae.nn.modes import evaluating, is_capturing
 from ppl_vae.objectives.base import NonFiniteError, Objective, blame
 from ppl_vae.programs.handlers import Sites, SubstituteLatents, check_cover, run, total

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.diagnostics import Compared, Comparison, Gap, split_gap
-from ppl_vae.diagnostics.comparison import MOST_RUNS
-from ppl_vae.evidence import METHODS, Estimate, Evidence, plan
+from ppl_vae.diagnostics.comparison import MOST_RUNS, Compared, Comparison
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.diagnostics.gap.split import split_gap
+from ppl_vae.evidence.measure import METHODS, plan
+from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.objectives.rate_cost import objective_words
 from ppl_vae.runs.config import Pair

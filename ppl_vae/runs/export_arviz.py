@@ -69,8 +69,8 @@ def to_arviz(
     the datum's evidence :math:`p(x_i)`, by a smoothed harmonic mean,
     :math:`1 / p(x) = \mathbb{E}_{p(z \mid x)}\, 1 / p(x \mid z)`. That holds for draws of the posterior; those of a
     guide make it wrong by as much as they are not, and its own k-hat, of other weights, does not show it. Take the
-    evidence from ``log_weight`` instead (:func:`ppl_vae.evidence.measure`), and ``az.loo`` to see which data the model
-    finds surprising given their codes.
+    evidence from ``log_weight`` instead (:func:`ppl_vae.evidence.measure.measure`), and ``az.loo`` to see which
+    data the model finds surprising given their codes.
 
     Arguments:
         model: The generative model, with one observed site.

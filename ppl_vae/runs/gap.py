@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
-from ppl_vae.diagnostics import Gap, Ladder, SplitMethod, ladder, split_gap
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.diagnostics.gap.ladder import Ladder, ladder
+from ppl_vae.diagnostics.gap.split import SplitMethod, split_gap
 from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.programs.loading import find
@@ -67,7 +69,7 @@ def measure_ladder(
         names: Names or files of guides, from the smallest family up.
         epochs: Of fitting, in the notation of :func:`~ppl_vae.training.settings.parse_schedule`; those of the run by
             default.
-        how: Options of :func:`~ppl_vae.diagnostics.split_gap`.
+        how: Options of :func:`~ppl_vae.diagnostics.gap.split.split_gap`.
 
     Raises:
         ValueError: If there is no such guide, it does not fit the model, or an earlier fit belongs to another state of

@@ -10,11 +10,14 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import pyro
 import torch
 
-from ppl_vae.diagnostics import Curve, Information, Tightness, information, rate_distortion_curve, tightness
-from ppl_vae.diagnostics.information.information import steps
-from ppl_vae.diagnostics.information.rate_distortion_curve import curve_cells
-from ppl_vae.evidence import BDMC, Evidence, Method, Schedule, measure, plan, sandwich
-from ppl_vae.evidence.bdmc import sandwich_cells
+from ppl_vae.diagnostics.information.information import Information, information, steps
+from ppl_vae.diagnostics.information.rate_distortion_curve import Curve, curve_cells, rate_distortion_curve
+from ppl_vae.diagnostics.tightness.tightness import tightness
+from ppl_vae.diagnostics.tightness.verdict import Tightness
+from ppl_vae.evidence.ais import Schedule
+from ppl_vae.evidence.bdmc import BDMC, sandwich, sandwich_cells
+from ppl_vae.evidence.measure import Method, measure, plan
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.config import Pair

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from ppl_vae.diagnostics import Gap
-from ppl_vae.evidence import BDMC, Estimate, Evidence
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.evidence.bdmc import BDMC
+from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 
 __all__ = ["Kept"]

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.images import bits_per_number
-from ppl_vae.evidence import Estimate, Evidence
 from ppl_vae.evidence.figures import marker, whole
-from ppl_vae.evidence.results import finite
+from ppl_vae.evidence.results import Estimate, Evidence, finite
 
 __all__ = ["Split", "Summary"]
 

@@ -237,7 +237,7 @@ def test_a_users_own_model_trains_outside_any_checkout(folder):
 import pyro, pyro.distributions as dist, torch
 from pyro.nn import PyroModule
 from torch import nn
-from ppl_vae.batches import PackedCounts
+from ppl_vae.data.counts import PackedCounts
 from ppl_vae.distributions import PackedMultinomial
 
 class Mine(PyroModule):
@@ -348,7 +348,7 @@ def test_changed_data_are_refused_on_resuming(folder):
 OWN = """
 import pyro, pyro.distributions as dist, torch
 from pyro.nn import PyroModule, PyroParam
-from ppl_vae.batches import PackedCounts
+from ppl_vae.data.counts import PackedCounts
 from ppl_vae.distributions import PackedMultinomial
 print("hello from a user's file")
 

@@ -7,9 +7,11 @@ import torch
 from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.text import Text
 
-from ppl_vae.diagnostics import Gap
-from ppl_vae.evidence import BDMC, Estimate, Evidence, Schedule, measure, sandwich
-from ppl_vae.evidence.bdmc import sandwich_cells
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.evidence.ais import Schedule
+from ppl_vae.evidence.bdmc import BDMC, sandwich, sandwich_cells
+from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.runs.resumable import Kept
 from tests.support.small_pairs import LinearGaussian, documents
 

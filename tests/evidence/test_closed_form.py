@@ -9,7 +9,7 @@ from ppl_vae.models.gan_gaussian import GanGaussian
 from ppl_vae.models.ppca import Ppca
 from pyro.nn import PyroModule
 
-from ppl_vae.evidence import measure, plan
+from ppl_vae.evidence.measure import measure, plan
 
 
 class Narrow(PyroModule):

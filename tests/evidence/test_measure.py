@@ -10,9 +10,10 @@ from ppl_vae.models.text import Text
 from torch import nn
 
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.evidence import Evidence, measure, sampled_elbo
-from ppl_vae.evidence.importance import from_log_weights
+from ppl_vae.evidence.importance import from_log_weights, sampled_elbo
+from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.psis import k_hat, k_hat_limit
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.log_weight import log_joint, log_proposal, log_weight
 from tests.support.small_pairs import BitsOfPoints, documents
 from tests.support.z_test import assert_mean

@@ -13,11 +13,11 @@ from ppl_vae.models.text import Text
 from scipy import integrate, stats
 
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.evidence import Evidence, Schedule, measure, plan
-from ppl_vae.evidence.ais import AIS
-from ppl_vae.evidence.measure import AFFORDABLE
+from ppl_vae.evidence.ais import AIS, Schedule
+from ppl_vae.evidence.measure import AFFORDABLE, measure, plan
 from ppl_vae.evidence.psis import smoothed
 from ppl_vae.evidence.quadrature import quadrature
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.log_weight import log_joint
 from tests.support.small_pairs import LinearGaussian, documents
 from tests.support.z_test import assert_mean
@@ -349,7 +349,7 @@ def test_auto_says_why():
 
 
 def test_a_schedule_needs_steps():
-    with pytest.raises(ValueError, match="at least one temperature and one leap, got 0 and 5"):
+    with pytest.raises(ValueError, match="at least one temperature and one leapfrog step, got 0 and 5"):
         Schedule(temperatures=0)
     with pytest.raises(ValueError, match="starts from 'guide' or 'prior'"):
         Schedule(start="Prior")

@@ -12,7 +12,7 @@ import ppl_vae.evidence.enumeration as enumeration
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.distributions.multinomial import PackedMultinomial
 from ppl_vae.distributions.softmax import log_normaliser
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.products import Products
 from ppl_vae.nn.modes import evaluating
 from tests.support.small_pairs import documents

@@ -9,7 +9,7 @@ from ppl_vae.guides.residual import ResidualGuide
 from ppl_vae.models.manifold import Manifold
 from torch import nn
 
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.log_weight import log_joint
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -7,7 +7,7 @@ from ppl_vae.models.gmm import Gmm
 from ppl_vae.models.text import Text
 
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.log_weight import log_joint
 from tests.support.small_pairs import documents

@@ -14,8 +14,8 @@ from zuko.distributions import DiagNormal
 
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.distributions.pixelcnn import AutoregressiveBernoulli, GatedPixelCNN
-from ppl_vae.evidence import Schedule, measure
-from ppl_vae.evidence.ais import AIS
+from ppl_vae.evidence.ais import AIS, Schedule
+from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import alone
 from ppl_vae.nn.priors import FlowPrior, make_marginal
 from ppl_vae.objectives.elbo import DiscreteELBO

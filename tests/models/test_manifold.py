@@ -7,7 +7,7 @@ from ppl_vae.guides.residual import ResidualGuide
 from ppl_vae.models.manifold import Manifold
 
 from ppl_vae.data import curve_log_density, curve_points, synthetic
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.dense import Residual
 from ppl_vae.programs.log_weight import log_weight
 from tests.support.z_test import assert_mean

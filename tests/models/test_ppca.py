@@ -7,8 +7,8 @@ from ppl_vae.guides.posterior import Posterior
 from ppl_vae.models.ppca import Ppca
 from torch.distributions import MultivariateNormal
 
-from ppl_vae.diagnostics import tightness
-from ppl_vae.evidence import measure
+from ppl_vae.diagnostics.tightness.tightness import tightness
+from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.log_weight import log_joint
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -4,11 +4,12 @@ from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.guides.posterior import Posterior
 from ppl_vae.models.rbm import Rbm
 
-from ppl_vae.diagnostics import tightness
+from ppl_vae.diagnostics.tightness.tightness import tightness
 from ppl_vae.distributions import rbm as boltzmann
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.distributions.rbm import RBMPrior, log_partition
-from ppl_vae.evidence import Schedule, measure
+from ppl_vae.evidence.ais import Schedule
+from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.simulate import simulate
 from tests.support.z_test import assert_mean

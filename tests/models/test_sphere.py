@@ -5,7 +5,7 @@ from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.sphere import Sphere
 
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.studies.spheres import log_density

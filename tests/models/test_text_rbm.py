@@ -5,9 +5,10 @@ from ppl_vae.guides.posterior import Posterior
 from ppl_vae.models.text_rbm import TextRbm
 
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.diagnostics import split_gap, tightness
+from ppl_vae.diagnostics.gap.split import split_gap
+from ppl_vae.diagnostics.tightness.tightness import tightness
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.log_weight import log_joint
 from tests.support.small_pairs import documents
 

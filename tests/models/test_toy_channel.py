@@ -6,7 +6,7 @@ from ppl_vae.models.toy_channel import ToyChannel
 
 from ppl_vae.data import CHANNEL_LEVELS, channel_law, load_corpus
 from ppl_vae.diagnostics.information.rates import measure_rates, probe
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.log_weight import log_joint
 

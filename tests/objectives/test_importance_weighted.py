@@ -12,7 +12,7 @@ from pyro.infer import SVI
 
 import ppl_vae.objectives.importance_weighted
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.base import NonFiniteError
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO, _others

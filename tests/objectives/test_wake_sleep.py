@@ -17,7 +17,7 @@ from pyro.infer import SVI
 
 from ppl_vae.cli.main import main
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.objectives import wake_sleep as sleep
 from ppl_vae.objectives.base import NonFiniteError

@@ -4,8 +4,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from ppl_vae.diagnostics import Compared, Comparison, Difference, Gap
-from ppl_vae.evidence import Estimate, Evidence
+from ppl_vae.diagnostics.comparison import Compared, Comparison, Difference
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.evidence.results import Estimate, Evidence
 from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -11,8 +11,8 @@ from ppl_vae.guides.full import Full
 from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.models.text import Text
 
-from ppl_vae.evidence import measure
 from ppl_vae.evidence.importance import importance
+from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.runs.export_arviz import save, to_arviz
 from tests.cli.test_train import SMALL, folder, invoke  # noqa: F401  (a fixture and its helpers)

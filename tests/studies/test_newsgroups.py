@@ -6,7 +6,7 @@ from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.models.text import Text
 
 from ppl_vae.data import load_corpus
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.loading import facts
 from tests.support.z_test import assert_mean

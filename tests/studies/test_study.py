@@ -19,7 +19,7 @@ OWN = '''
 """Throws a die."""
 
 import torch
-from ppl_vae.report import Claim, Report, Row
+from ppl_vae.studies.report import Claim, Report, Row
 
 PRESETS = {"smoke": {"seeds": 2, "sides": 6}, "cpu": {"seeds": 3, "sides": 6}, "paper": {"seeds": 4, "sides": 6}}
 

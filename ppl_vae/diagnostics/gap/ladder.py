@@ -184,13 +184,13 @@ def ladder(
         most_bits: Longest code to enumerate.
         remarks: On how the guides were fitted.
         progress: Called with the number of data done since the last call, each counted once a guide.
-        options: Others of :func:`~ppl_vae.diagnostics.split_gap`.
+        options: Others of :func:`~ppl_vae.diagnostics.gap.split.split_gap`.
 
     Returns:
         A :class:`Ladder`, in nats per datum.
 
     Raises:
-        ValueError: If there are no guides, or as :func:`~ppl_vae.diagnostics.split_gap`.
+        ValueError: If there are no guides, or as :func:`~ppl_vae.diagnostics.gap.split.split_gap`.
     """
     if not guides:
         raise ValueError("a ladder needs at least one guide")

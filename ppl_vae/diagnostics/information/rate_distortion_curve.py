@@ -13,12 +13,11 @@ from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.diagnostics.information.rates import CELLS, measure_rates, probe
-from ppl_vae.evidence import Estimate, Schedule
-from ppl_vae.evidence.ais import AIS
+from ppl_vae.evidence.ais import AIS, Schedule
 from ppl_vae.evidence.enumeration import BLOCK
 from ppl_vae.evidence.figures import apart
 from ppl_vae.evidence.measure import CHAINS
-from ppl_vae.evidence.results import Bound
+from ppl_vae.evidence.results import Bound, Estimate
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.log_weight import log_joint, log_parts
@@ -188,7 +187,7 @@ def rate_distortion_curve(
         method: ``"auto"`` lists up to 2^16 codes, else anneals.
         chains: Annealed chains a datum.
         temperatures: Steps of annealing, besides those at the weights asked for.
-        leaps: Leapfrog steps of a Hamiltonian move.
+        leapfrog_steps: Leapfrog steps of a Hamiltonian move.
         draws: Of the guide, a datum, where its own point needs them.
         progress: Called with the number of cells done.
 

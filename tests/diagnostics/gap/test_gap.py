@@ -7,8 +7,9 @@ from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.text import Text
 
-from ppl_vae.diagnostics import optimal_mean_field, split_gap
-from ppl_vae.evidence import measure
+from ppl_vae.diagnostics.gap.coordinate_ascent import optimal_mean_field
+from ppl_vae.diagnostics.gap.split import split_gap
+from ppl_vae.evidence.measure import measure
 from tests.support.small_pairs import BitsOfPoints, documents
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -8,8 +8,11 @@ from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.text import Text
 from torch import nn
 
-from ppl_vae.diagnostics import Gap, optimal_member, split_gap
-from ppl_vae.evidence import Estimate, measure
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.diagnostics.gap.gradient_ascent import optimal_member
+from ppl_vae.diagnostics.gap.split import split_gap
+from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.results import Estimate
 from ppl_vae.programs.amortised import Latent, independent, parameters, parameters_of
 from tests.support.small_pairs import BitsOfPoints, LinearGaussian, documents
 from tests.support.z_test import assert_mean

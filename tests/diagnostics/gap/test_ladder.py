@@ -6,8 +6,8 @@ from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.text import Text
 from torch import nn
 
-from ppl_vae.diagnostics import ladder
-from ppl_vae.evidence import measure
+from ppl_vae.diagnostics.gap.ladder import ladder
+from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.training.run_folder import Run

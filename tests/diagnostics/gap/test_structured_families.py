@@ -12,10 +12,13 @@ from ppl_vae.guides.mixture import Mixture
 from ppl_vae.guides.tree import Tree
 from ppl_vae.models.text import Text
 
-from ppl_vae.diagnostics import optimal_member, split_gap, tightness
+from ppl_vae.diagnostics.gap.gradient_ascent import optimal_member
+from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.diagnostics.information.information import information
+from ppl_vae.diagnostics.tightness.tightness import tightness
 from ppl_vae.distributions.bits import TreeBits
-from ppl_vae.evidence import Schedule, measure
+from ppl_vae.evidence.ais import Schedule
+from ppl_vae.evidence.measure import measure
 from tests.support.small_pairs import BitsOfPoints, LinearGaussian, documents
 
 pytestmark = pytest.mark.usefixtures("float64")

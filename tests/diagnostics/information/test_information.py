@@ -11,10 +11,9 @@ from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.text import Text
 
-from ppl_vae.diagnostics import information
-from ppl_vae.diagnostics.information.information import steps
+from ppl_vae.diagnostics.information.information import information, steps
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.evidence import measure
+from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.handlers import run
 from ppl_vae.programs.log_weight import log_proposal, log_terms, log_weight
 from tests.support.small_pairs import BitsOfPoints, documents

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from ppl_vae.diagnostics import rate_distortion_curve
-from ppl_vae.diagnostics.information.rate_distortion_curve import curve_cells
-from ppl_vae.evidence import measure
+from ppl_vae.diagnostics.information.rate_distortion_curve import curve_cells, rate_distortion_curve
+from ppl_vae.evidence.measure import measure
 from tests.support.small_pairs import BitsOfPoints, LinearGaussian
 from tests.support.z_test import assert_mean
 

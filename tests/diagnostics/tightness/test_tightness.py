@@ -11,8 +11,9 @@ from ppl_vae.models.text import Text
 from torch.nn import functional
 
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.diagnostics import split_gap, tightness
+from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.diagnostics.tightness.least_squares import regress
+from ppl_vae.diagnostics.tightness.tightness import tightness
 from ppl_vae.distributions.bits import AutoregressiveBits, JointBits, bit_states
 from ppl_vae.distributions.multinomial import PackedMultinomial
 from ppl_vae.distributions.softmax import log_normaliser
@@ -405,8 +406,8 @@ def test_blocks_change_nothing(monkeypatch):
     x, (model, guide) = tight_text([5] * 8 + [40] * 8)
     whole = tightness(model, guide, x)
     done = []
-    for name in ("laws.CELLS", "laws.FITTED", "linear.CELLS"):
-        monkeypatch.setattr(f"ppl_vae.diagnostics.{name}", 200)
+    for name in ("latent_samples.CELLS", "latent_samples.FITTED", "linear_guide.CELLS"):
+        monkeypatch.setattr(f"ppl_vae.diagnostics.tightness.{name}", 200)
     found = tightness(model, guide, x, progress=done.append)
     assert sum(done) == 16
     assert len(done) > 1
