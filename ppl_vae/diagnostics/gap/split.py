@@ -55,7 +55,8 @@ def split_gap(
       independent sites that are Bernoulli, categorical, normal or multivariate normal, and for guides of this package
       whose members are made from numbers alone; evidence and ELBO by
       :func:`~ppl_vae.evidence.measure.measure`. Where that only bounds the evidence from below,
-      importance weights of the best members replace it if they raise its mean, as they do where the guide proposes badly.
+      importance weights of the best members replace it if they raise its mean, as they do where the guide proposes
+      badly.
 
     A best member found is a lower bound of the best, so the family gap is from above. Of evidence from below the
     family gap is from below: where both are so, neither.
