@@ -10,7 +10,7 @@ from torch import nn
 
 from ppl_vae.nn.convolutional import ConvolutionalEncoder
 from ppl_vae.nn.dcgan import encoder
-from ppl_vae.programs.amortised import Factorised
+from ppl_vae.programs.amortised import Factorised, Reads
 
 
 class Convolutional(Factorised):
@@ -26,6 +26,8 @@ class Convolutional(Factorised):
     Raises:
         ValueError: If the data are no images, or there is no such network.
     """
+
+    reads: Reads = "images"
 
     def __init__(
         self,

@@ -123,8 +123,10 @@ def available(kind: Kind, *, own: bool = True) -> dict[str, Plugin]:
         own: Whether the working folder counts, too: an experiment means the shipped ones.
     """
     shipped = _shipped(kind)
-    files = shipped | (_own(kind) if own else {})
-    return {name: Plugin(kind, file, file == shipped.get(name)) for name, file in sorted(files.items())}
+    known = {file.resolve() for file in shipped.values()}
+    # In a checkout the working folder's files are the shipped ones.
+    others = {name: file for name, file in _own(kind).items() if file.resolve() not in known} if own else {}
+    return {name: Plugin(kind, file, name not in others) for name, file in sorted((shipped | others).items())}
 
 
 def find(kind: Kind, name: str, *, own: bool = True) -> Plugin:

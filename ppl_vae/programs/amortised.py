@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import pyro
 import pyro.distributions as dist
@@ -13,13 +13,49 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution
 from ppl_vae.nn.modes import alone, evaluating
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
 
-__all__ = ["AmortisedGuide", "Factorised", "Latent", "independent", "independents", "parameters", "parameters_of"]
+__all__ = [
+    "AmortisedGuide",
+    "Factorised",
+    "Latent",
+    "Reads",
+    "independent",
+    "independents",
+    "parameters",
+    "parameters_of",
+]
+
+
+Reads = Literal["any", "documents", "images"]
+
+_READS: dict[Reads, str] = {
+    "any": "any data",
+    "documents": "documents (packed counts)",
+    "images": "images (height, width) or (channels, height, width)",
+}
+
+
+def _check_reads(guide: str, reads: Reads, x: Batch) -> None:
+    """Refuses data of a kind that a guide does not read."""
+    if reads not in _READS:
+        raise ValueError(f"{guide}.reads must be one of {', '.join(_READS)}, got {reads!r}")
+    fits = {
+        "any": True,
+        "documents": isinstance(x, PackedCounts),
+        "images": isinstance(x, Tensor) and x.ndim in (3, 4),
+    }
+    if not fits[reads]:
+        data = "documents" if isinstance(x, PackedCounts) else f"tensors of shape {tuple(x.shape[1:])}"
+        raise ValueError(
+            f"{guide} reads {_READS[reads]}, but the data are {data}; choose another guide (--guide), or another "
+            "corpus and model"
+        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +89,9 @@ class Latent:
 class AmortisedGuide(PyroModule):
     """A guide q(z | x): a network reads numbers off each datum, and a family of distributions is made from them.
 
-    A subclass declares the latents it ``supports`` (None is any). Its constructor, whose further arguments are its
+    A subclass declares the families of latents it ``supports`` (None is any) and the data it ``reads``: ``"any"``,
+    documents as well as tensors of every shape; ``"documents"``, packed counts; or ``"images"``, tensors ``(height,
+    width)`` or ``(channels, height, width)`` per datum. Its constructor, whose further arguments are its
     command-line options, sets ``encoder``, a module from a batch to ``(batch, numbers)``; ``members`` makes
     distributions by site from such numbers. The first ``parameters(latent)`` numbers are those of :func:`independent`,
     and where couplings, the others, are zero, the latents are independent: every family contains the factorised one.
@@ -67,10 +105,11 @@ class AmortisedGuide(PyroModule):
     the first that is built for it by its method ``meet``.
 
     Raises:
-        ValueError: If the model has no latents, breaks the contract, or has a latent of a family the guide does
-            not support, naming the site.
+        ValueError: If the guide does not read data of this kind; if the model has no latents, breaks the contract, or
+            has a latent of a family the guide does not support, naming the site.
     """
 
+    reads: Reads = "any"
     supports: tuple[str, ...] | None = ()
     family: str | None = None
     """The family in words, down to what tells it from others, where ``members`` reaches all of it by the numbers alone:
@@ -79,10 +118,11 @@ class AmortisedGuide(PyroModule):
 
     def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
         super().__init__()
+        who = type(self).__name__
+        _check_reads(who, self.reads, x)
         with evaluating(model), fork_random_state(), alone():
             sites = run(model, (x,), {}, draws=1)
         self.latents: list[Latent] = []
-        who = type(self).__name__
         for name, site in sites.items():
             frames = [(f.name, f.dim) for f in site["cond_indep_stack"] if f.dim > -2 and f.name[0] != "_"]
             if frames != [("data", -1)]:

@@ -19,8 +19,7 @@ from tests.support.z_test import assert_mean
 pytestmark = pytest.mark.usefixtures("float64")
 GUIDES = [d.target for d in available("guides")[0] if d.shipped and d.name != "posterior"]
 """All but the one that only some models have, which has tests of its own."""
-OF_IMAGES = ("Convolutional",)
-"""Those that read images alone: they get images where the others get documents or vectors."""
+assert GUIDES
 OF_BITS = [target for target in GUIDES if "Bernoulli" in target.supports]
 OF_NORMALS = [target for target in GUIDES if "normal" in target.supports]
 BITS = [1, 3, 14]
@@ -45,7 +44,7 @@ class Drawn(pyro.nn.PyroModule):
 
 def text_pair(target, bits):
     """A guide of bits with documents, or with images if it reads those."""
-    images = target.__name__ in OF_IMAGES
+    images = target.reads == "images"
     x, model = (torch.rand(6, 5, 4), Drawn(bits)) if images else (documents(6, 9), Text(9, bits=bits))
     return model, target(model, x), x
 
@@ -161,7 +160,7 @@ class Bent(pyro.nn.PyroModule):
 
 
 def bent_pair(target, size):
-    shape = (1, 5) if target.__name__ in OF_IMAGES else (5,)
+    shape = (1, 5) if target.reads == "images" else (5,)
     x, model = 0.1 * torch.randn(3, *shape), Bent(size, shape)  # scales near one, for grids
     guide = target(model, x)
     for name, parameter in guide.named_parameters():  # away from where it starts, and not too far
@@ -335,14 +334,30 @@ def test_frequencies_do_not_see_the_length_and_counts_do():
 
 
 @pytest.mark.parametrize("target", GUIDES, ids=named)
+def test_data_that_a_guide_does_not_read_are_refused(target, monkeypatch):
+    """Before the model is run, naming the guide, what it reads, and what the data are."""
+    for reads, x, reason in (
+        ("images", documents(4, 5), r"reads images .* the data are documents; choose another guide"),
+        ("images", torch.randn(4, 5), r"reads images .* the data are tensors of shape \(5,\)"),
+        ("documents", torch.randn(4, 5), r"reads documents .* the data are tensors of shape \(5,\)"),
+        ("pictures", torch.randn(4, 5), "reads must be one of any, documents, images, got 'pictures'"),
+    ):
+        monkeypatch.setattr(target, "reads", reads)
+        with pytest.raises(ValueError, match=f"{target.__name__}.{reason}"):
+            target(None, x)
+
+
+@pytest.mark.parametrize("target", GUIDES, ids=named)
 def test_unsupported_latents_are_refused_by_name(target):
     def counts(x):
         with pyro.plate("data", len(x)):
             n = pyro.sample("n", dist.Poisson(1.0))
-            pyro.sample("x", dist.Normal(n[..., None], 1.0).expand([*n.shape, 5]).to_event(1), obs=x)
+            shape = x.shape[1:]
+            mean = n.reshape(*n.shape, *[1] * len(shape))
+            pyro.sample("x", dist.Normal(mean, 1.0).expand([*n.shape, *shape]).to_event(len(shape)), obs=x)
 
     with pytest.raises(ValueError, match="does not support latent site 'n', which is Poisson"):
-        target(counts, torch.randn(4, 5))
+        target(counts, torch.randn(4, 5) if target.reads == "any" else torch.randn(4, 5, 5))
 
 
 def test_broken_contracts_are_refused_by_name():

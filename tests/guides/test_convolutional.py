@@ -68,11 +68,11 @@ def test_residual_blocks_begin_as_the_identity():
 
 
 def test_what_is_no_image_is_refused():
-    with pytest.raises(ValueError, match=r"convolutions read images .* shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"Convolutional reads images .* shape \(2,\)"):
         Convolutional(Gmm(), torch.randn(4, 2))
     with pytest.raises(ValueError, match="convolutions read images"):
         Image(shape=(16,))
-    with pytest.raises(ValueError, match="convolutions read images"):
+    with pytest.raises(ValueError, match="Convolutional reads images .* the data are documents"):
         Convolutional(Text(5, bits=2), documents(4, 5))
     with pytest.raises(ValueError, match="latents=0"):
         Image(0)

@@ -23,6 +23,12 @@ def test_a_file_of_the_working_folder_wins_over_a_shipped_one_of_its_name(folder
     assert available("guides", own=False)["mean_field"].shipped
 
 
+def test_in_a_checkout_the_files_of_the_working_folder_are_the_shipped_ones(monkeypatch):
+    monkeypatch.chdir(find("guides", "mean_field", own=False).file.resolve().parents[1])
+    assert all(plugin.shipped for plugin in available("guides").values())
+    assert find("guides", "guides/mean_field.py").shipped
+
+
 @pytest.mark.parametrize("kind", ["models", "guides", "experiments", "estimators", "readers"])
 def test_every_shipped_file_has_a_summary_that_is_read_without_running_it(kind):
     plugins = available(kind, own=False)
