@@ -12,6 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.results import Estimate, Evidence, difference, finite
 
 __all__ = ["Compared", "Comparison", "Difference"]
@@ -239,7 +240,10 @@ class Comparison:
             parts = [("gap, not split", evidence - elbo, "0.7")]
             if run.gap is not None:
                 family = run.gap.family_gap.mean
-                parts = [("amortisation gap", evidence - elbo - family, "#E69F00"), ("family gap", family, "#0072B2")]
+                parts = [
+                    ("amortisation gap", evidence - elbo - family, OKABE_ITO.orange),
+                    ("family gap", family, OKABE_ITO.blue),
+                ]
             left = elbo
             for name, width, colour in parts:
                 axes.barh(place, width, left=left, color=colour, height=0.6, label=None if name in seen else name)

@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.evidence.ais import AIS, Schedule
-from ppl_vae.evidence.figures import bars_of_counts
+from ppl_vae.evidence.figures import OKABE_ITO, bars_of_counts
 from ppl_vae.evidence.importance import log_mean_exp
 from ppl_vae.evidence.measure import CHAINS
 from ppl_vae.evidence.results import Estimate, finite
@@ -74,8 +74,8 @@ class BDMC:
         """How far apart the bounds are, datum by datum."""
         axes = figure.subplots()
         width = self.width.pointwise.cpu().numpy()
-        axes.hist(width, bins=40, color="#0072B2")
-        axes.axvline(width.mean(), color="#D55E00", label=f"mean {width.mean():.3f}")
+        axes.hist(width, bins=40, color=OKABE_ITO.blue)
+        axes.axvline(width.mean(), color=OKABE_ITO.vermilion, label=f"mean {width.mean():.3f}")
         axes.set(xlabel="upper minus lower bound (nats)", ylabel="simulated data", title=self.lower.method)
         bars_of_counts(axes)
         figure.suptitle(title)

@@ -5,12 +5,29 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["apart", "bars_of_counts", "fit_title", "folded", "marker", "show_sheet", "tiled", "whole"]
+__all__ = ["OKABE_ITO", "apart", "bars_of_counts", "fit_title", "folded", "marker", "show_sheet", "tiled", "whole"]
+
+
+class OkabeIto(NamedTuple):
+    """Colours that the colour-blind can tell apart (Okabe and Ito 2008), in the order in which series take them."""
+
+    blue: str = "#0072B2"
+    vermilion: str = "#D55E00"
+    green: str = "#009E73"
+    orange: str = "#E69F00"
+    purple: str = "#CC79A7"
+    sky_blue: str = "#56B4E9"
+    black: str = "#000000"
+    yellow: str = "#F0E442"
+
+
+OKABE_ITO = OkabeIto()
+"""The colours of all figures: ``OKABE_ITO.blue``, or all of them in order."""
 
 FEW = 12
 """From so many epochs on their course is a line without markers."""

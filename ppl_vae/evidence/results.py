@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ppl_vae.evidence.figures import bars_of_counts, folded
+from ppl_vae.evidence.figures import OKABE_ITO, bars_of_counts, folded
 from ppl_vae.evidence.psis import k_hat_limit
 
 __all__ = ["Bound", "Estimate", "Evidence", "difference", "finite"]
@@ -222,7 +222,7 @@ class Evidence:
         marks = {"exact": "", "lower": "at least\n", "upper": "at most\n"}
         bars = (
             ("evidence", evidence, floor, self.evidence, "0.75"),
-            ("gap", evidence, elbo, self.gap, "#E69F00"),
+            ("gap", evidence, elbo, self.gap, OKABE_ITO.orange),
             ("ELBO", elbo, floor, self.elbo, "0.75"),
         )
         for name, top, bottom, estimate, colour in bars:
@@ -234,8 +234,8 @@ class Evidence:
         fall.ticklabel_format(axis="y", useOffset=False)  # it would stand where the title does
         fall.set_title(folded(self.evidence.method, 3.0))
         values = self.gap.pointwise.cpu().numpy()
-        spread.hist(values, bins=40, color="#E69F00")
-        spread.axvline(gap, color="#D55E00", label=f"mean {self.gap.mean:.2f}")
+        spread.hist(values, bins=40, color=OKABE_ITO.orange)
+        spread.axvline(gap, color=OKABE_ITO.vermilion, label=f"mean {self.gap.mean:.2f}")
         spread.set(xlabel="evidence minus ELBO (nats)", ylabel="data", title="Spread of the gap over the data")
         bars_of_counts(spread)
         figure.suptitle(title)

@@ -16,7 +16,7 @@ from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.objectives.rate_cost import objective_words
 from ppl_vae.runs.config import Pair
-from ppl_vae.runs.measure import measure_evidence, measured
+from ppl_vae.runs.measure import measure_and_save, measure_evidence
 from ppl_vae.runs.open import open_run
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Run
@@ -132,7 +132,7 @@ def _gap(run: Run, split: str, measurement: Evidence) -> tuple[Gap | None, tuple
         return split_gap(pair.model, pair.guide, x, progress=tick)
 
     try:
-        return measured(run.folder, f"gap-{split}", split, 0, split_soon)[1], ()
+        return measure_and_save(run.folder, f"gap-{split}", split, 0, split_soon)[1], ()
     except ValueError as error:
         return None, (f"its gap is not split: {error}",)
 

@@ -270,7 +270,7 @@ def export_arviz(folder: Path, split: str, draws: int, count: int = 0, predictiv
             x,
             draws=draws,
             predictive=predictive,
-            positions=opened.chosen(split, count),
+            positions=opened.subsample(split, count),
             progress=reporter.advance,
         )
         log(f"writing {path}")

@@ -15,7 +15,7 @@ from ppl_vae.data.images import pixels
 from ppl_vae.diagnostics.images.features import ClassifierFeatures, Features, classifier, inception
 from ppl_vae.diagnostics.images.frechet import Moments, drawn_images, frechet_distance
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.runs.open import Opened, open_run
+from ppl_vae.runs.open import TrainedRun, open_run
 from ppl_vae.training.progress import Reporter
 
 __all__ = ["Frechet", "measure_frechet"]
@@ -124,7 +124,7 @@ def measure_frechet(
                 tick(len(batch))
             return found
 
-        def drawn(run: Opened) -> Moments:
+        def drawn(run: TrainedRun) -> Moments:
             return taken(drawn_images(run.pair.model, run.splits["train"], images, means=means, block=BLOCK))
 
         own = drawn(opened)
@@ -156,7 +156,7 @@ def measure_frechet(
     return found
 
 
-def _classifier(opened: Opened) -> Features:
+def _classifier(opened: TrainedRun) -> Features:
     corpus, x = opened.corpus, opened.splits["train"]
     labels, tested = opened.labels("train"), opened.labels("test")
     if labels is None:

@@ -17,9 +17,9 @@ from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.programs.loading import find
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.config import Pair, make_objective
-from ppl_vae.runs.measure import measured, resumable
-from ppl_vae.runs.open import Opened, open_run
-from ppl_vae.runs.resumable import Kept
+from ppl_vae.runs.measure import measure_and_save, measure_in_blocks
+from ppl_vae.runs.open import TrainedRun, open_run
+from ppl_vae.runs.resumable import BlockStore
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Run
 from ppl_vae.training.settings import Settings, parse_schedule
@@ -40,7 +40,7 @@ def measure_gap(
     estimator = make_estimator(config["estimator"], config["control"])
     options: dict[str, Any] = {"method": method, "steps": steps, "draws": draws}
 
-    def in_blocks(pair: Pair, x: Any, done: Kept[Gap], tick: Callable[[int], None]) -> Gap:
+    def in_blocks(pair: Pair, x: Any, done: BlockStore[Gap], tick: Callable[[int], None]) -> Gap:
         for start in range(0, len(x), BLOCK):
             part = x[start : start + BLOCK]
             if start in done:
@@ -49,9 +49,9 @@ def measure_gap(
                 with fork_random_state(config["settings"]["seed"] + start):
                     done[start] = split_gap(pair.model, pair.guide, part, estimator=estimator, progress=tick, **options)
         whole = Gap.join([done[start] for start in range(0, len(x), BLOCK)])
-        return replace(whole, sample=opened.chosen(split, count))
+        return replace(whole, sample=opened.subsample(split, count))
 
-    _, found = resumable(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
+    _, found = measure_in_blocks(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
     gaps = found.evidence.pointwise - found.elbo.pointwise
     opened.name_worst("widest gaps", split, count, found.worst(3), gaps)
     return found
@@ -88,7 +88,7 @@ def measure_ladder(
         raise
     guides = {fit.label: fit.pair.guide for fit in fits}
     how["estimator"] = make_estimator(opened.run.config["estimator"], opened.run.config["control"])
-    _, found = measured(
+    _, found = measure_and_save(
         opened,
         f"ladder-{split}",
         split,
@@ -109,7 +109,7 @@ class _Fit:
         epochs: At most; None is as many as the run.
     """
 
-    def __init__(self, opened: Opened, name: str, epochs: str | None) -> None:
+    def __init__(self, opened: TrainedRun, name: str, epochs: str | None) -> None:
         config = opened.run.config | {"device": str(opened.splits["train"].device)}
         definition = find("guides", name)
         self.label = definition.name
@@ -134,7 +134,7 @@ class _Fit:
         )
         self.run = self._folder(opened, {"guide": guide, "model": opened.pair.state})
 
-    def _folder(self, opened: Opened, identity: dict[str, Any]) -> Run:
+    def _folder(self, opened: TrainedRun, identity: dict[str, Any]) -> Run:
         folder = opened.run.folder / "ladder" / self.label
         if not (folder / "config.json").exists():
             return Run.create(folder, identity)

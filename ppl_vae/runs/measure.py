@@ -21,8 +21,8 @@ from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.config import Pair
-from ppl_vae.runs.open import Opened, open_run
-from ppl_vae.runs.resumable import Kept
+from ppl_vae.runs.open import TrainedRun, open_run
+from ppl_vae.runs.resumable import BlockStore
 from ppl_vae.training.progress import Reporter, log
 
 __all__ = [
@@ -31,8 +31,8 @@ __all__ = [
     "measure_information",
     "measure_sandwich",
     "measure_tightness",
-    "measured",
-    "resumable",
+    "measure_and_save",
+    "measure_in_blocks",
 ]
 
 
@@ -54,14 +54,14 @@ class Drawn(Protocol):
 R = TypeVar("R", bound=Result)
 
 
-def measured(
-    where: Path | Opened,
+def measure_and_save(
+    where: Path | TrainedRun,
     name: str,
     split: str,
     count: int,
     compute: Callable[[Pair, Any, Callable[[int], None]], R],
     total: Callable[[Pair, Any], int] = lambda pair, x: len(x),
-) -> tuple[Opened, R]:
+) -> tuple[TrainedRun, R]:
     """Measures one split of a run and keeps table, pointwise values and figure in its folder.
 
     Arguments:
@@ -75,7 +75,7 @@ def measured(
     Raises:
         ValueError: If the run has no such data, or they cannot be measured so.
     """
-    opened = where if isinstance(where, Opened) else open_run(where)
+    opened = where if isinstance(where, TrainedRun) else open_run(where)
     x, pair = opened.data(split, count), opened.pair
     seed = opened.run.config["settings"]["seed"]
     with (
@@ -85,7 +85,7 @@ def measured(
     ):
         found = compute(pair, x, reporter.advance)
     opened.run.write_json(f"{name}.json", found.to_json())
-    rows = opened.chosen(split, count)
+    rows = opened.subsample(split, count)
     kept = found.pointwise() | ({} if rows is None else {"rows": rows})
     Checkpoint(kept, {"split": split, "of": opened.state}).write(opened.run.folder / f"{name}.safetensors")
     drawn = [value for key, value in found.pointwise().items() if key not in ("k_hat", "rows")]
@@ -102,9 +102,9 @@ def measure_tightness(folder: Path, split: str, draws: int | None = None, count:
 
     def tested(pair: Pair, x: Any, tick: Callable[[int], None]) -> Tightness:
         found = tightness(pair.model, pair.guide, x, draws=draws, progress=tick)
-        return found.numbered(opened.chosen(split, count))
+        return found.numbered(opened.subsample(split, count))
 
-    _, found = measured(opened, f"tightness-{split}", split, count, tested)
+    _, found = measure_and_save(opened, f"tightness-{split}", split, count, tested)
     if found.status == "outside":
         left = found.affine["guide"].residual.sqrt()
         opened.name_worst("furthest from affine, nats", split, count, found.worst(3), left)
@@ -117,7 +117,7 @@ def measure_evidence(
     """Measures bound, evidence and gap of one split of a run afresh; what an interruption left is taken up."""
     schedule = schedule or Schedule()
     options: dict[str, Any] = {"method": method, "draws": draws, "schedule": schedule}
-    opened, found = resumable(
+    opened, found = measure_in_blocks(
         folder,
         f"evidence-{split}-{method}",
         split,
@@ -134,7 +134,7 @@ def measure_evidence(
 def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule: Schedule) -> BDMC:
     """Evidence from below and above of data drawn from a run's model, like those of one split in shape."""
     options: dict[str, Any] = {"draws": draws, "schedule": schedule}
-    _, found = resumable(
+    _, found = measure_in_blocks(
         folder,
         f"sandwich-{split}",
         split,
@@ -147,10 +147,10 @@ def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule:
     return found
 
 
-def measure_curve(folder: Path | Opened, split: str, count: int, **how: Any) -> Curve:
+def measure_curve(folder: Path | TrainedRun, split: str, count: int, **how: Any) -> Curve:
     """The rate-distortion curve of a run's decoder on one split, and how far above it the run's guide is."""
     steps_of = {name: value for name, value in how.items() if name != "draws"}
-    return measured(
+    return measure_and_save(
         folder,
         f"curve-{split}",
         split,
@@ -160,40 +160,42 @@ def measure_curve(folder: Path | Opened, split: str, count: int, **how: Any) -> 
     )[1]
 
 
-def resumable(
-    where: Path | Opened,
+def measure_in_blocks(
+    where: Path | TrainedRun,
     name: str,
     split: str,
     count: int,
     how: dict[str, Any],
     kind: Any,
-    compute: Callable[[Pair, Any, Kept[Any], Callable[[int], None]], R],
+    compute: Callable[[Pair, Any, BlockStore[Any], Callable[[int], None]], R],
     total: Callable[[Pair, Any], int] = lambda pair, x: len(x),
-) -> tuple[Opened, R]:
-    """As :func:`measured`, with blocks kept as they are done, until all are.
+) -> tuple[TrainedRun, R]:
+    """As :func:`measure_and_save`, with blocks kept as they are done, until all are.
 
     Arguments:
         how: All that the result depends on besides the data and the state of the pair, as JSON holds it.
         kind: The class of a block's result.
         compute: From the pair, the data, the blocks done and a progress to the result.
     """
-    opened = where if isinstance(where, Opened) else open_run(where)
-    kept = Kept(opened.run.folder / "partial" / name, how | {"count": count, "state": opened.pair.state}, kind)
+    opened = where if isinstance(where, TrainedRun) else open_run(where)
+    kept = BlockStore(opened.run.folder / "partial" / name, how | {"count": count, "state": opened.pair.state}, kind)
     if len(kept):
         log(f"taking up {name}: {len(kept)} blocks are measured already")
     try:
-        _, found = measured(opened, name, split, count, lambda pair, x, tick: compute(pair, x, kept, tick), total)
+        _, found = measure_and_save(
+            opened, name, split, count, lambda pair, x, tick: compute(pair, x, kept, tick), total
+        )
     except KeyboardInterrupt:
         if len(kept):
             log(f"{len(kept)} measured blocks are kept; the same command goes on from there")
         raise
-    kept.forget()
+    kept.delete()
     return opened, found
 
 
-def measure_information(folder: Path | Opened, split: str, draws: int, codes: int, count: int = 0) -> Information:
+def measure_information(folder: Path | TrainedRun, split: str, draws: int, codes: int, count: int = 0) -> Information:
     """Measures what the code of a run knows of one split, and which of its units have collapsed."""
-    _, found = measured(
+    _, found = measure_and_save(
         folder,
         f"information-{split}",
         split,

@@ -16,11 +16,11 @@ from ppl_vae.runs.config import Pair, load_data
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Run
 
-__all__ = ["Opened", "open_run"]
+__all__ = ["TrainedRun", "open_run"]
 
 
 @dataclass
-class Opened:
+class TrainedRun:
     """A run, ready to be measured.
 
     Arguments:
@@ -41,24 +41,24 @@ class Opened:
         """One split, or a random sample of it; a ValueError names the splits there are."""
         if split not in self.splits:
             raise ValueError(f"{self.run.folder} has no {split} data; choose from {', '.join(self.splits)}")
-        rows = self.chosen(split, count)
+        rows = self.subsample(split, count)
         return self.splits[split] if rows is None else self.splits[split][rows.to(self.splits[split].device)]
 
-    def chosen(self, split: str, count: int) -> torch.Tensor | None:
+    def subsample(self, split: str, count: int) -> torch.Tensor | None:
         """Positions of a random sample of a split, the same every time, in ascending order; None is all of it."""
         return subsample(len(self.splits[split]), count)
 
     def titles(self, split: str) -> tuple[str, ...] | None:
         """A name for each datum of a split, in its order; None if the corpus has none."""
-        parts = [getattr(self.corpus, f"{name}_titles") for name in self._behind(split)]
+        parts = [getattr(self.corpus, f"{name}_titles") for name in self.corpus_splits(split)]
         return None if any(part is None for part in parts) else tuple(title for part in parts for title in part)
 
     def labels(self, split: str) -> torch.Tensor | None:
         """Class of each datum of a split, ``(data,)``; None if the corpus has none."""
-        parts = [getattr(self.corpus, f"{name}_labels") for name in self._behind(split)]
+        parts = [getattr(self.corpus, f"{name}_labels") for name in self.corpus_splits(split)]
         return None if any(part is None for part in parts) else torch.cat(parts)
 
-    def _behind(self, split: str) -> list[str]:
+    def corpus_splits(self, split: str) -> list[str]:
         """The splits of the corpus whose data stand behind one of the run's."""
         return ["train", "validation"] if split == "train" and "validation" not in self.splits else [split]
 
@@ -66,12 +66,12 @@ class Opened:
         """Says which data are worst, by title where the corpus has titles."""
         titles = self.titles(split)
         found = []
-        for i, row in zip(worst, positions(worst, self.chosen(split, count)), strict=True):
+        for i, row in zip(worst, positions(worst, self.subsample(split, count)), strict=True):
             found.append(f"{titles[row] if titles else f'datum {row}'} ({values[i].item():.2f})")
         log(f"{what}: {', '.join(found)}")
 
 
-def open_run(folder: Path) -> Opened:
+def open_run(folder: Path) -> TrainedRun:
     """The pair of a run in its best state, and the data it was trained on.
 
     Raises:
@@ -93,4 +93,4 @@ def open_run(folder: Path) -> Opened:
         splits["train"] = concatenate([splits["train"], splits.pop("validation")])
     pair = Pair.build(config, splits["train"], kept=True)
     pair.state = Checkpoint.into(run.checkpoint(name), pair.model, pair.guide).digest
-    return Opened(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus, state)
+    return TrainedRun(run, pair, {name: x for name, x in splits.items() if len(x)}, corpus, state)

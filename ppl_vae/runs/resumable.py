@@ -18,12 +18,12 @@ from ppl_vae.evidence.bdmc import BDMC
 from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 
-__all__ = ["Kept"]
+__all__ = ["BlockStore"]
 
 R = TypeVar("R", Evidence, BDMC, Gap)
 
 
-class Kept(MutableMapping[int, R]):
+class BlockStore(MutableMapping[int, R]):
     """Measured blocks in a folder, by the position of their first datum.
 
     Arguments:
@@ -70,7 +70,7 @@ class Kept(MutableMapping[int, R]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """Deletes the blocks: the measurement is whole and lies elsewhere."""
         shutil.rmtree(self.own, ignore_errors=True)
         with contextlib.suppress(OSError):  # another measurement's blocks are still there

@@ -21,8 +21,8 @@ from ppl_vae.diagnostics.retrieval.retrieval import Retrieval, retrieval
 from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
 from ppl_vae.nn.checkpoint import atomic_write
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.runs.measure import measured
-from ppl_vae.runs.open import Opened, open_run
+from ppl_vae.runs.measure import measure_and_save
+from ppl_vae.runs.open import TrainedRun, open_run
 from ppl_vae.training.progress import Reporter
 
 __all__ = ["Found", "Hit", "Written", "measure_retrieval", "search", "write_codes"]
@@ -97,7 +97,7 @@ def write_codes(folder: Path, split: str, out: Path | None, how: How) -> Written
     return Written(path, bits, sizes)
 
 
-def _codes(opened: Opened, split: str, how: How) -> Codes:
+def _codes(opened: TrainedRun, split: str, how: How) -> Codes:
     pair, x = opened.pair, opened.data(split)
     with (
         Reporter(f"codes of {split}", len(x)) as reporter,
@@ -228,7 +228,7 @@ def search(folder: Path, text: str, count: int = 10) -> Found:
     return Found(query.known, query.unknown, database.bits, sure, hits, len(x), cut)
 
 
-def _hit(opened: Opened, place: int, distance: int, similarity: float, shared: tuple[str, ...]) -> Hit:
+def _hit(opened: TrainedRun, place: int, distance: int, similarity: float, shared: tuple[str, ...]) -> Hit:
     """A document by its place among all splits one after the other."""
     starts = np.cumsum([0, *(len(x) for x in opened.splits.values())])
     which = int(np.searchsorted(starts, place, side="right")) - 1
@@ -258,9 +258,9 @@ def measure_retrieval(folder: Path, split: str, k: int = 100, count: int = 0) ->
             "kind; give it labels (ppl-vae train --help names the forms of corpora), or use ppl-vae search"
         )
     opened.data(split)  # refuses a split that is not there
-    rows = opened.chosen(split, count)
+    rows = opened.subsample(split, count)
     database = PackedCounts.concatenate([opened.splits[name] for name in others])
-    _, found = measured(
+    _, found = measure_and_save(
         opened,
         f"retrieval-{split}",
         split,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.images import bits_per_number
-from ppl_vae.evidence.figures import marker, whole
+from ppl_vae.evidence.figures import OKABE_ITO, marker, whole
 from ppl_vae.evidence.results import Estimate, Evidence, finite
 
 __all__ = ["Split", "Summary"]
@@ -207,7 +207,7 @@ class Summary:
         kinds = {"evidence": "evidence", "conditional": "log q(z given x) of drawn pairs", "elbo": "ELBO"}
         measures = next(name for name in kinds if name == "elbo" or (rows and f"train_{name}" in rows[-1]))
         longest = 0
-        for (name, split), colour in zip(self.splits.items(), COLOURS, strict=False):
+        for (name, split), colour in zip(self.splits.items(), OKABE_ITO, strict=False):
             if rows and f"{name}_{measures}" in rows[-1]:
                 curve.plot(
                     epochs,
@@ -234,10 +234,6 @@ class Summary:
         )
         bars.invert_yaxis()
         figure.suptitle(self.pair)
-
-
-COLOURS = ("#0072B2", "#E69F00", "#009E73")
-"""Colour-blind-safe (Okabe and Ito), one a split."""
 
 
 def _error(se: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ppl_vae.evidence.figures import show_sheet
+from ppl_vae.evidence.figures import OKABE_ITO, show_sheet
 
 __all__ = ["REGIMES", "TrainedPair", "draw_curves", "draw_plane", "draw_sheet", "hull", "regimes"]
 
@@ -105,7 +105,6 @@ def regimes(points: Sequence[TrainedPair], entropy: float) -> dict[str, TrainedP
     return {name: found[name] for name in REGIMES if name in found}
 
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 """Colour-blind-safe (Okabe and Ito), one a family."""
 
 MARKERS = "osD^vP*X<>ph"
@@ -114,7 +113,7 @@ MARKERS = "osD^vP*X<>ph"
 def styles(points: Sequence[TrainedPair]) -> dict[str, dict[str, Any]]:
     """A colour and a marker for each family."""
     families = dict.fromkeys(point.family for point in points)
-    looks = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False)
+    looks = zip(itertools.cycle(OKABE_ITO), itertools.cycle(MARKERS), strict=False)
     return {
         family: {"color": colour, "marker": marker} for family, (colour, marker) in zip(families, looks, strict=False)
     }

@@ -16,7 +16,7 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.log_weight import log_terms
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.runs.measure import measure_curve, measure_information
-from ppl_vae.runs.open import Opened, open_run
+from ppl_vae.runs.open import TrainedRun, open_run
 from ppl_vae.studies.study import Study
 
 __all__ = ["Measure", "measured_cell"]
@@ -99,7 +99,7 @@ def measured_cell(study: Study, name: str, config: dict[str, Any], how: dict[str
     return found
 
 
-def _curve(opened: Opened, measure: Measure) -> dict[str, Tensor | float]:
+def _curve(opened: TrainedRun, measure: Measure) -> dict[str, Tensor | float]:
     """The decoder's own curve, and what the guide is above it."""
     curve = measure_curve(
         opened,
@@ -122,7 +122,7 @@ def _curve(opened: Opened, measure: Measure) -> dict[str, Tensor | float]:
     return {key: torch.tensor(values, dtype=torch.float64) for key, values in columns.items()}
 
 
-def _sheet(opened: Opened, x: Tensor) -> dict[str, Tensor | float]:
+def _sheet(opened: TrainedRun, x: Tensor) -> dict[str, Tensor | float]:
     """Images, what the pair makes of them, and images of its own."""
     model, guide = opened.pair.model, opened.pair.guide
     with evaluating(model, guide):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ppl_vae.data.images import image_shape, pixels
-from ppl_vae.evidence.figures import marker, show_sheet, whole
+from ppl_vae.evidence.figures import OKABE_ITO, marker, show_sheet, whole
 from ppl_vae.nn.checkpoint import Checkpoint, kept_optimizer, restore_optimizer
 from ppl_vae.nn.dcgan import Discriminator, Generator
 from ppl_vae.objectives.base import NonFiniteError
@@ -226,7 +226,7 @@ class _Gan:
         lines = {left: (("generator_loss", "generator"), ("discriminator_loss", "discriminator"))}
         lines[right] = (("data_probability", "of data"), ("sample_probability", "of samples"))
         for axes, kinds in lines.items():
-            for (name, label), colour in zip(kinds, ("#0072B2", "#D55E00"), strict=True):
+            for (name, label), colour in zip(kinds, (OKABE_ITO.blue, OKABE_ITO.vermilion), strict=True):
                 values = [row[name] for row in self.rows]
                 axes.plot(epochs, values, color=colour, label=label, marker=marker(epochs))
             whole(axes.xaxis)

@@ -12,7 +12,7 @@ from ppl_vae.evidence.ais import Schedule
 from ppl_vae.evidence.bdmc import BDMC, sandwich, sandwich_cells
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.results import Estimate, Evidence
-from ppl_vae.runs.resumable import Kept
+from ppl_vae.runs.resumable import BlockStore
 from tests.support.small_pairs import LinearGaussian, documents
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -68,7 +68,7 @@ def test_blocks_are_taken_up(monkeypatch, tmp_path):
     options = {"draws": 4, "schedule": Schedule(temperatures=3)}
     torch.manual_seed(3)
     whole = sandwich(model, guide, x, **options)
-    kept = Kept(tmp_path / "kept", {"draws": 4}, BDMC)
+    kept = BlockStore(tmp_path / "kept", {"draws": 4}, BDMC)
     ticks = []
 
     def stop(cells):
@@ -79,14 +79,14 @@ def test_blocks_are_taken_up(monkeypatch, tmp_path):
     torch.manual_seed(3)
     with pytest.raises(KeyboardInterrupt):
         sandwich(model, guide, x, done=kept, progress=stop, **options)
-    again = Kept(tmp_path / "kept", {"draws": 4}, BDMC)
+    again = BlockStore(tmp_path / "kept", {"draws": 4}, BDMC)
     assert list(again) == [0, 10]
     torch.manual_seed(3)
     counted = []
     found = sandwich(model, guide, x, done=again, progress=counted.append, **options)
     torch.testing.assert_close(found.upper.pointwise, whole.upper.pointwise, rtol=0, atol=0)
     assert sum(counted) == sandwich_cells(x, **options)
-    again.forget()
+    again.delete()
     assert not (tmp_path / "kept").exists()
 
 
@@ -94,17 +94,17 @@ def test_kept_blocks_come_back_whole_and_others_are_dropped(tmp_path):
     values = torch.arange(3.0)
     lower = Estimate(values, "here", "lower", 5, pointwise_se=values / 10, k_hat=values, notes=("so so",))
     plain = Estimate(values, "there", "exact")
-    first = Kept(tmp_path, {"draws": 5, "state": "a"}, Evidence)
+    first = BlockStore(tmp_path, {"draws": 5, "state": "a"}, Evidence)
     first[4] = Evidence(plain, lower, plain)
-    back = Kept(tmp_path, {"draws": 5, "state": "a"}, Evidence)[4]
+    back = BlockStore(tmp_path, {"draws": 5, "state": "a"}, Evidence)[4]
     assert back.evidence.warnings == lower.warnings
     assert (back.evidence.method, back.evidence.bound, back.evidence.draws) == ("here", "lower", 5)
     torch.testing.assert_close(back.evidence.pointwise_se, lower.pointwise_se)
     assert back.elbo.pointwise_se is None
-    other = Kept(tmp_path, {"draws": 6, "state": "a"}, Evidence)
+    other = BlockStore(tmp_path, {"draws": 6, "state": "a"}, Evidence)
     assert 4 not in other
     assert 4 in first  # a shorter trial beside it costs a long measurement nothing
-    assert 4 not in Kept(tmp_path, {"draws": 5, "state": "b"}, Evidence)
+    assert 4 not in BlockStore(tmp_path, {"draws": 5, "state": "b"}, Evidence)
     assert 4 not in first
     assert not list(tmp_path.iterdir())
 
@@ -112,7 +112,7 @@ def test_kept_blocks_come_back_whole_and_others_are_dropped(tmp_path):
 def test_kept_gaps_and_damaged_blocks(tmp_path):
     values = Estimate(torch.arange(3.0), "here", "lower", 5, pointwise_se=torch.ones(3))
     gap = Gap(values, replace(values), replace(values), "normals", {"gained in the second round": values})
-    kept = Kept(tmp_path, {}, Gap)
+    kept = BlockStore(tmp_path, {}, Gap)
     kept[0] = kept[3] = gap
     assert str(kept[3]) == str(gap)
     assert kept[3].family == "normals"

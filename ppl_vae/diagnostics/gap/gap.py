@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ppl_vae.evidence.figures import bars_of_counts
+from ppl_vae.evidence.figures import OKABE_ITO, bars_of_counts
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.programs.random_state import positions
 
@@ -141,8 +141,8 @@ class Gap:
         total = max(evidence - elbo, 1e-9)
         floor = elbo - 0.6 * total
         steps = (
-            ("family\ngap", evidence - family, family, self.family_gap.figure, "#0072B2"),
-            ("amortisation\ngap", elbo, amortisation, self.amortisation_gap.figure, "#E69F00"),
+            ("family\ngap", evidence - family, family, self.family_gap.figure, OKABE_ITO.blue),
+            ("amortisation\ngap", elbo, amortisation, self.amortisation_gap.figure, OKABE_ITO.orange),
         )
         fall.bar("evidence", evidence - floor, bottom=floor, color="0.75")
         for name, bottom, height, words, colour in steps:

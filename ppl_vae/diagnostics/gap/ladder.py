@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import UnknownFamilyError, split_gap
+from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.programs.types import Program
@@ -133,12 +134,18 @@ class Ladder:
         span = max(max(heights) - min(heights), 1e-9)
         floor = min(heights) - 0.35 * span
         for i, (name, height) in enumerate(levels.items()):
-            colour = "0.75" if name == "evidence" else "#56B4E9"
+            colour = "0.75" if name == "evidence" else OKABE_ITO.sky_blue
             axes.bar(i, height - floor, bottom=floor, width=1.0, color=colour, edgecolor="white")
             if name in steps:
                 step = steps[name]
                 rising = step.mean >= 0
-                axes.bar(i, step.mean, bottom=heights[i - 1], width=1.0, color="#0072B2" if rising else "#D55E00")
+                axes.bar(
+                    i,
+                    step.mean,
+                    bottom=heights[i - 1],
+                    width=1.0,
+                    color=OKABE_ITO.blue if rising else OKABE_ITO.vermilion,
+                )
                 axes.annotate(
                     f"{_signed(step.mean, step)}", (i, max(height, heights[i - 1])), (0, 3),
                     textcoords="offset points", ha="center", va="bottom",
@@ -147,7 +154,9 @@ class Ladder:
         best = {i: rung.best.mean for i, rung in enumerate(self.rungs.values()) if rung.best is not None}
         if best:
             label = "best member of the guide's family, for each datum alone"
-            axes.plot(list(best), list(best.values()), "D", color="#E69F00", markeredgecolor="black", label=label)
+            axes.plot(
+                list(best), list(best.values()), "D", color=OKABE_ITO.orange, markeredgecolor="black", label=label
+            )
             axes.legend(frameon=False, loc="upper left")
         sign = {"lower": " (at least)", "upper": " (at most)"}.get(self.evidence.bound, "")
         axes.set_xticks(range(len(names)), [*names[:-1], f"evidence{sign}"])

@@ -15,6 +15,7 @@ from ppl_vae.diagnostics.information.active_units import Units
 from ppl_vae.diagnostics.information.mutual_information import Mutual, by_codes, by_enumeration, by_enumeration_steps
 from ppl_vae.diagnostics.information.rates import Rates, measure_rates, probe
 from ppl_vae.evidence.coordinates import one_prior
+from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.types import Program, Progress
@@ -178,10 +179,10 @@ class Information:
         _draw_units(left, self.units)
         mutual, rate = self.mutual, self.rates.rate
         bars = (
-            ("rate R", rate, BLUE),
-            ("leaving one out", mutual.upper, GREY),
-            ("information I", mutual.among, GREEN),
-            (f"batches of {mutual.batch}", mutual.lower, GREY),
+            ("rate R", rate, OKABE_ITO.blue),
+            ("leaving one out", mutual.upper, "0.75"),
+            ("information I", mutual.among, OKABE_ITO.green),
+            (f"batches of {mutual.batch}", mutual.lower, "0.75"),
         )
         edge = 1.35 * max([e for e in (rate.mean, mutual.among.mean) if math.isfinite(e)], default=1.0)
         edge = max(edge, 1e-6)
@@ -202,19 +203,19 @@ class Information:
         figure.suptitle(f"{title}\n{parts}")
 
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "0.75"
-
-
 def _draw_units(axes: Any, units: Units) -> None:
     """Bars of each unit's divergence, or of its variance where no divergence belongs to single units."""
     values = units.variance if units.kl is None else units.kl
     order = values.argsort(descending=True)
-    colours = [BLUE if active else ORANGE for active in units.active[order].tolist()]
+    colours = [OKABE_ITO.blue if active else OKABE_ITO.orange for active in units.active[order].tolist()]
     axes.bar(range(len(order)), values[order].clamp(min=1e-12).cpu().numpy(), color=colours)
     if len(order) <= 16:
         axes.set_xticks(range(len(order)), [units.names[i] for i in order.tolist()], rotation=45 * (len(order) > 8))
     count = int(units.active.sum())
-    for name, colour, number in (("active", BLUE, count), ("collapsed", ORANGE, len(order) - count)):
+    for name, colour, number in (
+        ("active", OKABE_ITO.blue, count),
+        ("collapsed", OKABE_ITO.orange, len(order) - count),
+    ):
         if number:
             axes.bar(0, 0, color=colour, label=f"{name}: {number}")
     axes.legend(frameon=False)

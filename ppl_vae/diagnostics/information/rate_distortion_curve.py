@@ -15,7 +15,7 @@ from torch import Tensor
 from ppl_vae.diagnostics.information.rates import CELLS, measure_rates, probe
 from ppl_vae.evidence.ais import AIS, Schedule
 from ppl_vae.evidence.enumeration import BLOCK
-from ppl_vae.evidence.figures import apart
+from ppl_vae.evidence.figures import OKABE_ITO, apart
 from ppl_vae.evidence.measure import CHAINS
 from ppl_vae.evidence.results import Bound, Estimate
 from ppl_vae.nn.modes import evaluating
@@ -107,8 +107,8 @@ class Curve:
         """The curve and the guide's point on the plane, and what the guide loses at every price."""
         plane, loss = figure.subplots(1, 2)
         rates, distortions = ([e.mean for e in values] for values in (self.rate, self.distortion))
-        plane.plot(rates, distortions, "o-", color="#0072B2", label="best encoder, this prior and decoder")
-        plane.plot(self.guide_rate.mean, self.guide_distortion.mean, "D", color="#D55E00", label="the guide")
+        plane.plot(rates, distortions, "o-", color=OKABE_ITO.blue, label="best encoder, this prior and decoder")
+        plane.plot(self.guide_rate.mean, self.guide_distortion.mean, "D", color=OKABE_ITO.vermilion, label="the guide")
         plane.margins(0.1)  # room for the outermost labels
         points = list(zip(rates, distortions, strict=True))
         for i in apart(plane, points):
@@ -117,7 +117,7 @@ class Curve:
         plane.legend(frameon=False, fontsize=8)
         found = [self.lost(i) for i in range(len(self.betas))]
         errors = [2 * e.se for e in found]
-        loss.errorbar(self.betas, [e.mean for e in found], errors, fmt="o-", color="#D55E00", capsize=2)
+        loss.errorbar(self.betas, [e.mean for e in found], errors, fmt="o-", color=OKABE_ITO.vermilion, capsize=2)
         loss.axvline(1, color="0.8", zorder=0)
         loss.set(xscale="log", ylim=(min(0.0, min(e.mean for e in found)), None))
         shown = [self.betas[i] for i in apart(loss, [(beta, 0.0) for beta in self.betas])]

@@ -18,11 +18,17 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.diagnostics.retrieval.codes import Codes, draw_codes, log_odds
 from ppl_vae.diagnostics.retrieval.hamming import CELLS, distance_blocks
 from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
+from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.results import finite
 
 __all__ = ["Ranking", "Retrieval", "by_codes", "by_scores", "expected_distances", "retrieval"]
 
-COLOURS = {"mean-sign": "#0072B2", "median": "#E69F00", "sampled": "#009E73", "asymmetric": "#56B4E9"}
+COLOURS = {
+    "mean-sign": OKABE_ITO.blue,
+    "median": OKABE_ITO.orange,
+    "sampled": OKABE_ITO.green,
+    "asymmetric": OKABE_ITO.sky_blue,
+}
 
 RADIUS = 2
 """Of the ball that semantic hashing looks codes up in, marked in the figure."""

@@ -16,14 +16,14 @@ from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.tightness.latent_samples import Proposal
 from ppl_vae.diagnostics.tightness.least_squares import Unexplained
 from ppl_vae.diagnostics.tightness.linear_guide import LinearGuide
-from ppl_vae.evidence.figures import bars_of_counts
+from ppl_vae.evidence.figures import OKABE_ITO, bars_of_counts
 from ppl_vae.programs.random_state import positions
 
 __all__ = ["Example", "Status", "Tightness"]
 
 Status = Literal["tight", "not linear", "in the family", "outside", "not known"]
 
-COLOURS: dict[Proposal, str] = {"guide": "#0072B2", "prior": "#E69F00"}
+COLOURS: dict[Proposal, str] = {"guide": OKABE_ITO.blue, "prior": OKABE_ITO.orange}
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class Tightness:
         spread.set(xscale="log", xlabel="left by the best affine fit, nats (dotted: rounding)", ylabel="data")
         spread.set(title="Residual of each datum")
         bars_of_counts(spread)
-        for example, marker, colour in zip(self.examples, "o^", ("#009E73", "#D55E00"), strict=False):
+        for example, marker, colour in zip(self.examples, "o^", (OKABE_ITO.green, OKABE_ITO.vermilion), strict=False):
             size = 40 * (example.weights / example.weights.max()).sqrt()
             shown = size > 0.04  # a millionth of the most probable
             label = f"{example.name}: datum {example.datum}"
