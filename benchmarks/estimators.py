@@ -29,7 +29,7 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.steps import NATURAL, POSITIVE, show
-from ppl_vae.data import load_corpus
+from ppl_vae.data import Corpus, load_corpus
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.estimators import FirstOrder, Local
 from ppl_vae.objectives.choice import make_estimator
@@ -105,11 +105,11 @@ class Racer:
         return done[-1] if done else math.nan
 
 
-def race(specs: list[str], seeds: int, epochs: int, x: Any, shape: dict[str, int]) -> list[dict[str, Any]]:
+def race(specs: list[str], seeds: int, epochs: int, x: Corpus, shape: dict[str, int]) -> list[dict[str, Any]]:
     """Trains all from the same start; those faster than ARM go on until they had its time."""
     found: dict[str, list[dict[str, float | None]]] = {spec: [] for spec in specs}
     for seed in range(seeds):
-        racers = {spec: Racer(spec, seed, x.train, shape) for spec in specs}
+        racers = {spec: Racer(spec, seed, x.train.values, shape) for spec in specs}
         arm = racers["arm"]
         for turn in range(50 * epochs):
             waiting = [r for r in racers.values() if turn < epochs or r.seconds[-1] < arm.seconds[epochs]]
@@ -118,7 +118,7 @@ def race(specs: list[str], seeds: int, epochs: int, x: Any, shape: dict[str, int
             first = turn % len(waiting)
             for racer in waiting[first:] + waiting[:first]:
                 if racer is not arm or turn < epochs:
-                    racer.epoch(x.validation)
+                    racer.epoch(x.validation.values)
         log(f"seed {seed}: {', '.join(f'{r.spec} {r.deviances[epochs - 1]:.1f}' for r in racers.values())}")
         target, budget = arm.deviances[epochs - 1], arm.seconds[epochs]
         for spec, racer in racers.items():
@@ -136,11 +136,11 @@ def race(specs: list[str], seeds: int, epochs: int, x: Any, shape: dict[str, int
     return [{"estimator": spec, "seeds": runs} for spec, runs in found.items()]
 
 
-def noise(specs: list[str], repeats: int, epochs: int, x: Any, shape: dict[str, int]) -> list[dict[str, Any]]:
+def noise(specs: list[str], repeats: int, epochs: int, x: Corpus, shape: dict[str, int]) -> list[dict[str, Any]]:
     """Errors of single estimates on one batch; those of another batch's exact gradient, for comparison."""
-    trained = Racer("disarm+first_order" if shape["hidden"] else "local", 0, x.train, shape)
+    trained = Racer("disarm+first_order" if shape["hidden"] else "local", 0, x.train.values, shape)
     for _ in range(epochs):
-        trained.epoch(x.validation)
+        trained.epoch(x.validation.values)
     sides = {"guide": trained.guide, "model": trained.model}
 
     def gradient(objective: DiscreteELBO, batch: PackedCounts) -> list[Tensor]:
@@ -155,7 +155,7 @@ def noise(specs: list[str], repeats: int, epochs: int, x: Any, shape: dict[str, 
         many = parse("disarm+first_order:20" if shape["hidden"] else "local:20")
         return [sum(parts) / times for parts in zip(*(gradient(many, batch) for _ in range(times)), strict=True)]
 
-    batches = [x.train[start : start + BATCH] for start in range(0, min(len(x.train), 4 * BATCH), BATCH)]
+    batches = [x.train.values[start : start + BATCH] for start in range(0, min(len(x.train.values), 4 * BATCH), BATCH)]
     truth = exact(batches[0], repeats)
     others = [exact(batch, max(1, repeats // 10)) for batch in batches[1:]]
     objectives = {spec: parse(spec) for spec in specs}

@@ -84,7 +84,7 @@ def keep_corpus(name: str, documents: int, vocabulary: int, folder: Path) -> Pat
     if name == "zipf":
         x = zipf(documents, vocabulary)
     else:
-        x = load_corpus(name, vocabulary=vocabulary, validation=0).train[:documents]
+        x = load_corpus(name, vocabulary=vocabulary, validation=0).train.values[:documents]
     path = folder / f"{Path(name).stem}-{documents}-{vocabulary}.npz"
     scipy.sparse.save_npz(path, x.to_csr(), compressed=False)
     return path

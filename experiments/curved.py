@@ -87,7 +87,7 @@ def data_of(study: Study, noise: float | None, seed: int, points: int, tested: i
     """Training and test data: draws of the surface, or digits where there is no noise to draw with."""
     if noise is None:
         corpus = load_corpus("mnist8", validation=0)
-        x, test = corpus.train[:points].flatten(1), corpus.test[: tested // 5].flatten(1)
+        x, test = corpus.train.values[:points].flatten(1), corpus.test.values[: tested // 5].flatten(1)
         # One number for all pixels: no gap or difference of likelihoods changes, but training is easier.
         centre = x.mean(0)
         scale = (x - centre).std()

@@ -86,9 +86,8 @@ def images(corpus: str, size: int, data: int) -> tuple[dict[str, Tensor], dict[s
     where = Path(os.environ.get("PPL_VAE_DATA", ".")) / corpus
     name = str(where) if corpus == "celeba" else corpus
     found = load_corpus(name, validation=0, image_size=0 if corpus == "bars" else size)
-    labels = {"train": found.train_labels, "test": found.test_labels}
-    splits: tuple[dict[str, Tensor], ...] = ({"x": found.train[:data]}, {"x": found.test})
-    for part, label in zip(splits, labels.values(), strict=True):
+    splits: tuple[dict[str, Tensor], ...] = ({"x": found.train.values[:data]}, {"x": found.test.values})
+    for part, label in zip(splits, (found.train.labels, found.test.labels), strict=True):
         if corpus == "bars":
             part["x"] = part["x"].unflatten(1, (4, 4)).repeat_interleave(2, 1).repeat_interleave(2, 2)
         if label is not None:

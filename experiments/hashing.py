@@ -97,7 +97,7 @@ class Task:
         self.x: dict[str, PackedCounts] = {}
         self.labels: dict[str, Tensor] = {}
         for name, size in sizes.items():
-            x, labels = getattr(corpus, name), getattr(corpus, f"{name}_labels")
+            x, labels = corpus.splits[name].values, corpus.splits[name].labels
             chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: size or len(x)].sort().values
             self.x[name], self.labels[name] = x[chosen].to(device), labels[chosen]
         self.database = PackedCounts.concatenate([self.x["train"], self.x["validation"]])

@@ -103,15 +103,15 @@ def systems(bits: int, digits: str, corpus: str, vocabulary: int) -> dict[str, S
         return model, torch.zeros(1, 2)
 
     def boltzmann() -> tuple[torch.nn.Module, Any]:
-        x = load_corpus(digits).train
+        x = load_corpus(digits).train.values
         return Rbm(**facts(x), bits=bits, prior="free"), x
 
     def text() -> tuple[torch.nn.Module, Any]:
-        x = load_corpus(corpus, vocabulary=vocabulary).train
+        x = load_corpus(corpus, vocabulary=vocabulary).train.values
         return Text(**facts(x), bits=bits, hidden=1, width=64), x
 
     def gaussian() -> tuple[torch.nn.Module, Any]:
-        x = load_corpus("gaussians" if digits == "bars" else "mnist8").train
+        x = load_corpus("gaussians" if digits == "bars" else "mnist8").train.values
         return Ppca(**facts(x), latents=2, hidden=1, width=64), x
 
     return {

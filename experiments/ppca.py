@@ -107,7 +107,7 @@ def run(study: Study, *, seeds: int, points: int, latents: list[int], digits: li
     """
     data = {"5 in 20 dimensions": (synthetic(points), latents)}
     if digits:
-        data["digits, 8 x 8"] = (scaled(load_corpus("mnist8", validation=0).train[:points].flatten(1)), digits)
+        data["digits, 8 x 8"] = (scaled(load_corpus("mnist8", validation=0).train.values[:points].flatten(1)), digits)
     rows, claims, shown = list[Row](), list[Claim](), {}
     for place, (name, (x, sizes)) in enumerate(data.items()):
         x = x.to(study.device)

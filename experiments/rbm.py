@@ -74,7 +74,7 @@ def fit(study: Study, name: str, seed: int, bits: int, corpus: str, data: int, e
     """One pair, trained and measured on training and on test data."""
     prior, guide_name, climbs = PAIRS[name]
     found = load_corpus(corpus, validation=0.0, seed=seed)
-    x, test = found.train[:data].to(study.device), found.test.to(study.device)
+    x, test = found.train.values[:data].to(study.device), found.test.values.to(study.device)
     torch.manual_seed(seed)
     model = Rbm(**facts(x), bits=bits, prior=prior)
     model.to(study.device)
@@ -129,7 +129,7 @@ def run(study: Study, *, seeds: int, bits: int, corpus: str, data: int, epochs: 
         rows.append(Row("approximation error, eq. (4), train", lost(found, name).tolist(), group=name, digits=4))
         rows.append(Row("distance from a Boltzmann machine", [r["distance"].item() for r in runs], group=name))
         rows.append(Row("its share", [r["share"].item() for r in runs], group=name, unit="", digits=3))
-    images = load_corpus(corpus, validation=0.0).test[:SHOWN]
+    images = load_corpus(corpus, validation=0.0).test.values[:SHOWN]
     study.figure("rbm", partial(draw, found={name: runs[0] for name, runs in found.items()}, data=images), (12, 8.5))
     return Report(f"Bernoulli pairs of {corpus}, {bits} bits", rows, claims(found), NOTES)
 

@@ -41,7 +41,7 @@ def fit(
 ) -> dict[str, Tensor]:
     """One pair trained on documents, and its guide refitted on documents drawn from the model, both measured."""
     data = load_corpus(corpus, vocabulary=vocabulary, seed=seed)
-    train, validation, test = (getattr(data, s).to(study.device) for s in ("train", "validation", "test"))
+    train, validation, test = (split.values.to(study.device) for split in data.splits.values())
     torch.manual_seed(seed)
     model_name, guide_name = PAIRS[name]
     model = find("models", model_name, own=False).target(**facts(train), bits=bits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ppl_vae.data.corpus import Corpus
+from ppl_vae.data.corpus import Corpus, Data
 from ppl_vae.data.load import CORPORA, DOCUMENTS, TENSORS, data_of, load_corpus
 from ppl_vae.data.query import Query, read_query
 from ppl_vae.data.synthetic import (
@@ -25,6 +25,7 @@ __all__ = [
     "curve_points",
     "TENSORS",
     "Corpus",
+    "Data",
     "Query",
     "channel_law",
     "data_of",

@@ -1,17 +1,36 @@
-"""What a loader hands over: three splits of packed counts or tensors, and what is known about them."""
+"""Data in three splits, as a model trains on them: packed counts or tensors, and what is known about them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 
 from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.source import SplitName
 
-__all__ = ["Corpus"]
+__all__ = ["Corpus", "Data"]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """One split of a corpus.
+
+    Arguments:
+        values: Documents as counts over the corpus's vocabulary, or a tensor ``(data, *shape)``.
+        labels: Class ids, ``(data,)``, int64; ``None`` if the source has no labels.
+        titles: A name for each datum; ``None`` if the source has none.
+    """
+
+    values: Batch
+    labels: Tensor | None = None
+    titles: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,33 +42,33 @@ class Corpus:
 
     Arguments:
         name: The name or the path the corpus was loaded by.
-        train: Training data; documents as counts over the shared vocabulary.
-        validation: Data held out of the training data.
-        test: Test data; they take no part in any choice.
-        train_labels: Class ids, ``(data,)``, int64; ``None`` if the source has no labels.
-        validation_labels: The same for the validation data.
-        test_labels: The same for the test data.
+        splits: Training data, the validation data held out of them, and test data, which take no part in any choice,
+            in this order.
         label_names: Name of each class id; empty if the source has no labels.
         vocabulary: The words in the order of their ids; empty for tensors.
         notes: Lines for the user about what was dropped or assumed on the way.
-        train_titles: A name for each training datum; ``None`` if the source has none.
-        validation_titles: The same for the validation data.
-        test_titles: The same for the test data.
     """
 
     name: str
-    train: Batch
-    validation: Batch
-    test: Batch
-    train_labels: Tensor | None
-    validation_labels: Tensor | None
-    test_labels: Tensor | None
-    label_names: tuple[str, ...]
-    vocabulary: tuple[str, ...]
+    splits: Mapping[SplitName, Data]
+    label_names: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    train_titles: tuple[str, ...] | None = None
-    validation_titles: tuple[str, ...] | None = None
-    test_titles: tuple[str, ...] | None = None
+
+    @property
+    def train(self) -> Data:
+        """The training data."""
+        return self.splits["train"]
+
+    @property
+    def validation(self) -> Data:
+        """The validation data."""
+        return self.splits["validation"]
+
+    @property
+    def test(self) -> Data:
+        """The test data."""
+        return self.splits["test"]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -58,17 +77,17 @@ class Corpus:
         Two corpora with the same fingerprint train the same model: labels, titles and notes do not enter.
         """
         digest = hashlib.sha256()
-        for split in (self.train, self.validation, self.test):
+        for data in (self.train, self.validation, self.test):
             # The size goes first, or entries could move from one array to the next unnoticed.
-            for size, array in _parts(split):
+            for size, array in _arrays(data.values):
                 digest.update(f"{size};".encode())
                 digest.update(array.cpu().contiguous().numpy().data)
         digest.update("\n".join(self.vocabulary).encode())
         return digest.hexdigest()
 
 
-def _parts(split: Batch) -> Iterator[tuple[object, Tensor]]:
-    if isinstance(split, PackedCounts):
-        yield from ((len(array), array) for array in (split.offsets, split.words, split.counts))
+def _arrays(values: Batch) -> Iterator[tuple[object, Tensor]]:
+    if isinstance(values, PackedCounts):
+        yield from ((len(array), array) for array in (values.offsets, values.words, values.counts))
     else:
-        yield tuple(split.shape), split
+        yield tuple(values.shape), values

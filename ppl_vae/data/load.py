@@ -27,7 +27,7 @@ from ppl_vae.data.readers.svmlight import read_svmlight
 from ppl_vae.data.readers.text_file import plain_name
 from ppl_vae.data.readers.texts import read_folder
 from ppl_vae.data.readers.uci import read_uci
-from ppl_vae.data.source import Raw, RawArrays
+from ppl_vae.data.source import Source
 from ppl_vae.data.splits import prepare
 from ppl_vae.data.synthetic import bars, channel, gaussians, manifold, rectangles, sphere
 
@@ -71,7 +71,7 @@ TENSORS: dict[str, str] = {
 CORPORA = DOCUMENTS | TENSORS
 """All that :func:`load_corpus` takes."""
 
-_Reader = Callable[[Path], Raw | RawArrays]
+_Reader = Callable[[Path], Source]
 
 _NAMED: dict[str, _Reader] = {
     "docstrings": lambda cache: read_docstrings(cache),
@@ -134,9 +134,9 @@ def load_corpus(
         ...     corpus = load_corpus(str(path))
         >>> corpus.vocabulary
         ('is', 'rose')
-        >>> corpus.train.lengths
+        >>> corpus.train.values.lengths
         tensor([3.])
-        >>> load_corpus("bars").train.shape
+        >>> load_corpus("bars").train.values.shape
         torch.Size([9000, 16])
     """
     try:
@@ -148,24 +148,23 @@ def load_corpus(
                 "leave --image-size out"
             )
         if reader is None:
-            raw = _NAMED[name](cache or Path(pooch.os_cache("ppl-vae")))
+            source = _NAMED[name](cache or Path(pooch.os_cache("ppl-vae")))
         else:
-            raw = (partial(reader, size=image_size) if reader is read_images else reader)(Path(name))
+            source = (partial(reader, size=image_size) if reader is read_images else reader)(Path(name))
         if image_size and digits:
-            assert isinstance(raw, RawArrays)
-            raw = padded(raw, image_size)
+            source = padded(source, image_size)
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error}); check the path and its permissions") from error
     if dequantise:
-        if isinstance(raw, Raw):
+        if source.words:
             raise ValueError(f"{name} holds documents, which are not dequantised; leave --dequantise out")
         # The noise belongs to the data: the same whatever the seed, so that test figures can be compared.
         noisy = {
             split: replace(part, values=dequantised(part.values, name, place))
-            for place, (split, part) in enumerate(sorted(raw.splits.items()))
+            for place, (split, part) in enumerate(sorted(source.splits.items()))
         }
-        raw = replace(raw, splits=noisy)
-    return prepare(str(name), raw, vocabulary=vocabulary, validation=validation, seed=seed)
+        source = replace(source, splits=noisy)
+    return prepare(str(name), source, vocabulary=vocabulary, validation=validation, seed=seed)
 
 
 def data_of(name: str) -> type:

@@ -39,13 +39,14 @@ def read_query(text: str, corpus: Corpus) -> Query:
         ValueError: If no word of the text is in the vocabulary, or the corpus has no words.
 
     Example:
+        >>> from ppl_vae.data.corpus import Data
         >>> x = PackedCounts.from_dense([[1, 1]])
-        >>> corpus = Corpus("own", x, x, x, None, None, None, (), ("log", "x11"))
+        >>> corpus = Corpus("own", dict.fromkeys(("train", "validation", "test"), Data(x)), vocabulary=("log", "x11"))
         >>> query = read_query("Log of X11, x11", corpus)
         >>> query.counts.to_csr().toarray().tolist(), query.unknown
         ([[1.0, 1.0]], ('of',))
     """
-    if not isinstance(corpus.train, PackedCounts):
+    if not isinstance(corpus.train.values, PackedCounts):
         raise ValueError(f"{corpus.name} has no words to ask with; search takes a run of a text model")
     position = {word: i for i, word in enumerate(corpus.vocabulary)}
     pattern = ASCII_WORD if corpus.name == "docstrings" else WORD
@@ -55,7 +56,7 @@ def read_query(text: str, corpus: Corpus) -> Query:
     known = [word for word in words if word in position]
     if not known:
         there = ", ".join(dict.fromkeys(words)) or "no words"
-        often = corpus.train.words.bincount(minlength=len(position)).argsort(descending=True, stable=True)
+        often = corpus.train.values.words.bincount(minlength=len(position)).argsort(descending=True, stable=True)
         common = ", ".join(corpus.vocabulary[word] for word in often[len(often) // 20 :][:3].tolist())
         raise ValueError(
             f"the query ({there}) has none of the {len(position)} words that the corpus keeps; ask with words as "

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ppl_vae.data.corpus import Corpus
-from ppl_vae.data.counts import Batch, PackedCounts
-from ppl_vae.data.source import Arrays, Documents, Raw, RawArrays, SplitName
+from ppl_vae.data.corpus import Corpus, Data
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.source import Source, SourceSplit, SplitName
 
 __all__ = ["prepare"]
 
-_SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+_SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+Splits = dict[SplitName, SourceSplit]
 
 # The choice of test documents depends on these alone, so results stay comparable whatever the user's seed.
 _TEST_FRACTION = 0.1
 
 _TEST_SEED = 20_240_229
 
-D = TypeVar("D", Documents, Arrays)
 
-
-def prepare(
-    name: str, raw: Raw | RawArrays, *, vocabulary: int = 10_000, validation: float = 0.1, seed: int = 0
-) -> Corpus:
+def prepare(name: str, source: Source, *, vocabulary: int = 10_000, validation: float = 0.1, seed: int = 0) -> Corpus:
     """Holds data out; of documents, cuts the vocabulary and drops empty ones.
 
     The words kept are those in the most documents of the whole training split, ties by word id. The validation
@@ -35,7 +33,7 @@ def prepare(
 
     Arguments:
         name: What to call the corpus.
-        raw: The source. One without a test split gives a tenth of its data, always the same ones, to the test.
+        source: One without a test split gives a tenth of its data, always the same ones, to the test.
         vocabulary: How many words to keep at most.
         validation: The fraction of the training data to hold out; a source's own validation split wins over it.
         seed: Chooses the validation data, and nothing else.
@@ -44,26 +42,44 @@ def prepare(
         ValueError: If an argument is out of range or a split ends without data.
     """
     _check_arguments(vocabulary, validation, seed)
-    notes = list(raw.notes)
-    if isinstance(raw, RawArrays):
-        arrays = _hold_out_validation(_hold_out_test(raw.splits, "data", notes), validation, seed, "data", notes)
-        for split in _SPLITS:
-            if not len(arrays[split]) and (split != "validation" or validation > 0):
-                raise ValueError(f"{name}: no datum is left for {split}; give more data or hold fewer out")
-        tensors = {split: torch.from_numpy(arrays[split].values) for split in _SPLITS}
-        return _corpus(name, arrays, tensors, raw.label_names, (), notes)
+    notes = list(source.notes)
+    if isinstance(source.splits["train"].values, np.ndarray):
+        splits, words = _arrays(name, source, validation, seed, notes), source.words
+    else:
+        splits, words = _documents(name, source, vocabulary, validation, seed, notes)
+    data = {split: _tensors(splits[split]) for split in _SPLITS}
+    return Corpus(name, data, source.label_names, words, tuple(notes))
+
+
+def _tensors(split: SourceSplit) -> Data:
+    arrays = isinstance(split.values, np.ndarray)
+    values = torch.from_numpy(split.values) if arrays else PackedCounts.from_csr(split.values)
+    return Data(values, None if split.labels is None else torch.from_numpy(split.labels), split.titles)
+
+
+def _arrays(name: str, source: Source, validation: float, seed: int, notes: list[str]) -> Splits:
+    splits = _hold_out_validation(_hold_out_test(source.splits, "data", notes), validation, seed, "data", notes)
+    for split in _SPLITS:
+        if not len(splits[split]) and (split != "validation" or validation > 0):
+            raise ValueError(f"{name}: no datum is left for {split}; give more data or hold fewer out")
+    return splits
+
+
+def _documents(
+    name: str, source: Source, vocabulary: int, validation: float, seed: int, notes: list[str]
+) -> tuple[Splits, tuple[str, ...]]:
     # Empty documents go first, so that none of them takes a place among those held out.
-    whole = "the source" if "test" not in raw.splits else None
+    whole = "the source" if "test" not in source.splits else None
     filled = {
-        split: _filled(documents, f"dropped from {whole or split}", notes) for split, documents in raw.splits.items()
+        split: _filled(documents, f"dropped from {whole or split}", notes) for split, documents in source.splits.items()
     }
     splits = _hold_out_test(filled, "documents", notes)
-    kept = _choose_words(splits, vocabulary, notes)
+    columns = _choose_words(splits, vocabulary, notes)
     splits = _hold_out_validation(splits, validation, seed, "documents", notes)
     cut = {
         split: _filled(
-            Documents(documents.counts[:, kept], documents.labels, documents.titles),
-            f"dropped from {split} after the cut to {len(kept):,} words",
+            replace(documents, values=documents.counts[:, columns]),
+            f"dropped from {split} after the cut to {len(columns):,} words",
             notes,
         )
         for split, documents in splits.items()
@@ -71,38 +87,11 @@ def prepare(
     for split in _SPLITS:
         if not len(cut[split]) and not (split == "validation" and len(splits[split]) == 0 and validation == 0):
             raise ValueError(
-                f"{name}: no document is left for {split} ({len(splits[split])} before the cut to {len(kept)} words, "
-                f"then empty ones were dropped); give more documents, keep more words or change the validation fraction"
+                f"{name}: no document is left for {split} ({len(splits[split])} before the cut to {len(columns)} "
+                "words, then empty ones were dropped); give more documents, keep more words or change the validation "
+                "fraction"
             )
-    packed = {split: PackedCounts.from_csr(cut[split].counts) for split in _SPLITS}
-    return _corpus(name, cut, packed, raw.label_names, tuple(raw.words[word] for word in kept), notes)
-
-
-def _corpus(
-    name: str,
-    splits: Mapping[SplitName, Documents | Arrays],
-    data: Mapping[SplitName, Batch],
-    label_names: tuple[str, ...],
-    vocabulary: tuple[str, ...],
-    notes: list[str],
-) -> Corpus:
-    labels = {s: None if part.labels is None else torch.from_numpy(part.labels) for s, part in splits.items()}
-    titles = {s: part.titles if isinstance(part, Documents) else None for s, part in splits.items()}
-    return Corpus(
-        name,
-        train=data["train"],
-        validation=data["validation"],
-        test=data["test"],
-        train_labels=labels["train"],
-        validation_labels=labels["validation"],
-        test_labels=labels["test"],
-        label_names=label_names,
-        vocabulary=vocabulary,
-        notes=tuple(notes),
-        train_titles=titles["train"],
-        validation_titles=titles["validation"],
-        test_titles=titles["test"],
-    )
+    return cut, tuple(source.words[word] for word in columns)
 
 
 def _check_arguments(vocabulary: int, validation: float, seed: int) -> None:
@@ -114,7 +103,7 @@ def _check_arguments(vocabulary: int, validation: float, seed: int) -> None:
         raise ValueError(f"seed is a whole number of at least 0, got {seed}")
 
 
-def _hold_out_test(splits: dict[SplitName, D], what: str, notes: list[str]) -> dict[SplitName, D]:
+def _hold_out_test(splits: Splits, what: str, notes: list[str]) -> Splits:
     if "test" in splits:
         return splits
     train, test = _hold_out(splits["train"], _TEST_FRACTION, _TEST_SEED)
@@ -122,9 +111,7 @@ def _hold_out_test(splits: dict[SplitName, D], what: str, notes: list[str]) -> d
     return splits | {"train": train, "test": test}
 
 
-def _hold_out_validation(
-    splits: dict[SplitName, D], fraction: float, seed: int, what: str, notes: list[str]
-) -> dict[SplitName, D]:
+def _hold_out_validation(splits: Splits, fraction: float, seed: int, what: str, notes: list[str]) -> Splits:
     if "validation" in splits:
         notes.append(f"the source's own validation {what} are used")
         return splits
@@ -134,14 +121,14 @@ def _hold_out_validation(
     return splits | {"train": train, "validation": validation}
 
 
-def _hold_out(data: D, fraction: float, seed: int) -> tuple[D, D]:
+def _hold_out(data: SourceSplit, fraction: float, seed: int) -> tuple[SourceSplit, SourceSplit]:
     """The data that stay and a random fraction of at least one that is held out, both in their old order."""
     size = max(1, round(fraction * len(data))) if len(data) else 0
     order = np.random.default_rng(seed).permutation(len(data))
     return data.take(np.sort(order[size:])), data.take(np.sort(order[:size]))
 
 
-def _choose_words(splits: dict[SplitName, Documents], vocabulary: int, notes: list[str]) -> NDArray[np.int64]:
+def _choose_words(splits: Splits, vocabulary: int, notes: list[str]) -> NDArray[np.int64]:
     train = splits["train"].counts
     frequency = _document_frequency(splits["train"])
     known = int((frequency > 0).sum())
@@ -159,12 +146,12 @@ def _choose_words(splits: dict[SplitName, Documents], vocabulary: int, notes: li
     return kept
 
 
-def _document_frequency(documents: Documents) -> NDArray[np.int64]:
+def _document_frequency(documents: SourceSplit) -> NDArray[np.int64]:
     counts = documents.counts
     return np.bincount(counts.indices[counts.data > 0], minlength=counts.shape[1])
 
 
-def _filled(documents: Documents, what: str, notes: list[str]) -> Documents:
+def _filled(documents: SourceSplit, what: str, notes: list[str]) -> SourceSplit:
     filled = np.flatnonzero(np.asarray(documents.counts.sum(axis=1)).ravel() > 0)
     dropped = len(documents) - len(filled)
     if dropped:

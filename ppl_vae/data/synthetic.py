@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import logsumexp
 
-from ppl_vae.data.source import Arrays, RawArrays
+from ppl_vae.data.source import Source, SourceSplit
 
 __all__ = [
     "CHANNEL_LEVELS",
@@ -45,7 +45,7 @@ _TRAIN, _TEST = 10_000, 2_000
 _SEED = 20_210_517
 
 
-def gaussians() -> RawArrays:
+def gaussians() -> Source:
     r"""Points of four Gaussians in the plane, :math:`p(x) = \frac14 \sum_k N(x; \mu_k, I)`, always the same ones.
 
     The centres are :data:`FOUR_GAUSSIANS`; a label is the component that a point was drawn from.
@@ -66,7 +66,7 @@ def gaussians_log_density(points: np.ndarray) -> np.ndarray:
     return np.asarray(logsumexp(-squares / 2, axis=1) - np.log(4 * 2 * np.pi))
 
 
-def bars() -> RawArrays:
+def bars() -> Source:
     r"""Bars and stripes: 4 x 4 binary images, flat, in which rows or columns are switched on; always the same ones.
 
     A fair coin chooses between rows (label 0) and columns (1), and four more say which of them are on (MacKay 2003,
@@ -84,7 +84,7 @@ def bars() -> RawArrays:
     return _split(images.reshape(-1, 16), columns, ("rows", "columns"))
 
 
-def rectangles() -> RawArrays:
+def rectangles() -> Source:
     r"""Rectangles, 10 x 10 binary images of which each pixel is flipped with probability 1/50; always the same ones.
 
     All 55 x 55 rectangles are equally probable. By :func:`rectangle_log_density` the test images have a mean
@@ -151,7 +151,7 @@ def channel_law(information: float = 0.5) -> np.ndarray:
     return law(float(brentq(excess, 0.2, 10.0, xtol=1e-14)))
 
 
-def channel() -> RawArrays:
+def channel() -> Source:
     """Levels drawn from :func:`channel_law`, one-hot, always the same ones; a label is the bit that was sent.
 
     Example:
@@ -209,7 +209,7 @@ def curve_log_density(x: np.ndarray, nodes: int = 6_000) -> np.ndarray:
     return density
 
 
-def manifold() -> RawArrays:
+def manifold() -> Source:
     """Points near a curve in the plane, always the same ones; see :func:`curve_points`.
 
     Example:
@@ -219,7 +219,7 @@ def manifold() -> RawArrays:
     return _split(*curve_points(_TRAIN + _TEST, _SEED), ("moderate noise", "small noise", "large noise"))
 
 
-def sphere(dimensions: int) -> RawArrays:
+def sphere(dimensions: int) -> Source:
     r"""Points uniform on the unit sphere of a space of so many dimensions, always the same ones.
 
     What a decoder with normal noise of a given scale can reach on them is known exactly
@@ -235,10 +235,10 @@ def sphere(dimensions: int) -> RawArrays:
     return _split(points, None, ())
 
 
-def _split(values: np.ndarray, labels: np.ndarray | None, names: tuple[str, ...]) -> RawArrays:
-    whole = Arrays(values.astype(np.float32), None if labels is None else labels.astype(np.int64))
+def _split(values: np.ndarray, labels: np.ndarray | None, names: tuple[str, ...]) -> Source:
+    whole = SourceSplit(values.astype(np.float32), None if labels is None else labels.astype(np.int64))
     rows = np.arange(len(whole))
-    return RawArrays({"train": whole.take(rows[:_TRAIN]), "test": whole.take(rows[_TRAIN:])}, names)
+    return Source({"train": whole.take(rows[:_TRAIN]), "test": whole.take(rows[_TRAIN:])}, label_names=names)
 
 
 LAWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

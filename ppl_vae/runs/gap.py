@@ -123,7 +123,8 @@ class _Fit:
         if epochs is not None:
             self.settings.schedule = parse_schedule(epochs, self.settings.schedule[-1][1])
         # Also after retraining on both: what a guide learns must still be judged on data kept from it.
-        self.train, validation = (getattr(opened.corpus, s).to(config["device"]) for s in ("train", "validation"))
+        corpus = opened.corpus
+        self.train, validation = (data.values.to(config["device"]) for data in (corpus.train, corpus.validation))
         self.validation = validation if len(validation) else None
         self.pair = Pair.build(config | {"guide": guide}, self.train, kept=True)
         self.pair.model.load_state_dict(opened.pair.model.state_dict())

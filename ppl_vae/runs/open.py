@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ppl_vae.data import Corpus
+from ppl_vae.data import Corpus, Data
 from ppl_vae.data.counts import concatenate
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import positions, subsample
@@ -50,17 +50,20 @@ class TrainedRun:
 
     def titles(self, split: str) -> tuple[str, ...] | None:
         """A name for each datum of a split, in its order; None if the corpus has none."""
-        parts = [getattr(self.corpus, f"{name}_titles") for name in self.corpus_splits(split)]
-        return None if any(part is None for part in parts) else tuple(title for part in parts for title in part)
+        parts = [data.titles for data in self.corpus_splits(split)]
+        known = [part for part in parts if part is not None]
+        return tuple(title for part in known for title in part) if len(known) == len(parts) else None
 
     def labels(self, split: str) -> torch.Tensor | None:
         """Class of each datum of a split, ``(data,)``; None if the corpus has none."""
-        parts = [getattr(self.corpus, f"{name}_labels") for name in self.corpus_splits(split)]
-        return None if any(part is None for part in parts) else torch.cat(parts)
+        parts = [data.labels for data in self.corpus_splits(split)]
+        known = [part for part in parts if part is not None]
+        return torch.cat(known) if len(known) == len(parts) else None
 
-    def corpus_splits(self, split: str) -> list[str]:
+    def corpus_splits(self, split: str) -> list[Data]:
         """The splits of the corpus whose data stand behind one of the run's."""
-        return ["train", "validation"] if split == "train" and "validation" not in self.splits else [split]
+        names = ["train", "validation"] if split == "train" and "validation" not in self.splits else [split]
+        return [data for name, data in self.corpus.splits.items() if name in names]
 
     def name_worst(self, what: str, split: str, count: int, worst: list[int], values: torch.Tensor) -> None:
         """Says which data are worst, by title where the corpus has titles."""
@@ -87,7 +90,7 @@ def open_run(folder: Path) -> TrainedRun:
     if run.summary is None:
         log("note: the run is not finished; its best state so far is measured")
     device = torch.device(config["device"])
-    splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
+    splits = {str(name): data.values.to(device) for name, data in corpus.splits.items()}
     name, state = run.best_state()
     if name == "retrain-best":
         splits["train"] = concatenate([splits["train"], splits.pop("validation")])

@@ -49,7 +49,7 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
         raise ValueError(f"the configuration lacks {', '.join(missing)}; restore {folder / 'config.json'}")
     settings, corpus = read_config(config, folder, "settings", Settings)
     device = torch.device(config["device"])
-    splits = {name: getattr(corpus, name).to(device) for name in ("train", "validation", "test")}
+    splits = {str(name): data.values.to(device) for name, data in corpus.splits.items()}
     pair = Pair.begin(config, splits["train"], kept=resume and Run(folder).checkpoint("train-last").exists())
     check_support(pair.model, splits)
     objective, how = make_objective(config, pair, settings, splits["train"][:2])

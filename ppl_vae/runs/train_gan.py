@@ -25,7 +25,7 @@ def train_generator(config: dict[str, Any], folder: Path, *, resume: bool = Fals
     if missing:
         raise ValueError(f"{folder} holds no training of a generator: its configuration lacks {', '.join(missing)}")
     settings, corpus = read_config(config, folder, "generator", GanSettings)
-    x = _checked(corpus.train, settings)
+    x = _checked(corpus.train.values, settings)
     run = Run.open(folder) if resume else Run.create(folder, config | {"fingerprint": corpus.fingerprint})
     log(f"generator of {settings.latents} latents: {len(x)} images of {tuple(x.shape[1:])}; run {folder}")
     try:

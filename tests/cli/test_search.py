@@ -76,7 +76,7 @@ def test_codes_of_a_run_are_written_found_and_judged(folder):
     assert all(set(hit["shared"]) <= {"marble", "slate", "quartz"} for hit in content["hits"])
     corpus = load_corpus("topics.csv")
     first = content["hits"][0]
-    own = getattr(corpus, first["split"]).to_csr()[first["row"]].toarray()[0]
+    own = corpus.splits[first["split"]].values.to_csr()[first["row"]].toarray()[0]
     assert set(first["shared"]) == {w for w in content["query"] if own[corpus.vocabulary.index(w)]}
     assert "not in the vocabulary: zebra" in invoke("search", "r", "marble zebra").output
 

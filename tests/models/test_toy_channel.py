@@ -49,7 +49,7 @@ def test_the_law_has_its_information_and_a_logistic_posterior(information):
 
 
 def test_the_corpus_is_drawn_from_it():
-    x = load_corpus("channel", validation=0).train
+    x = load_corpus("channel", validation=0).train.values
     law = torch.from_numpy(channel_law()).sum(0)
     spread = (law * (1 - law) / len(x)).sqrt()
     assert ((x.double().mean(0) - law).abs() < 5 * spread + 1e-12).all()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppl_vae.data.readers.text_file import TextFile
-from ppl_vae.data.source import Arrays, RawArrays, SplitName
+from ppl_vae.data.source import Source, SourceSplit, SplitName
 
 __all__ = ["holds_arrays", "read_npy", "read_npz"]
 
@@ -31,7 +31,7 @@ def holds_arrays(path: Path) -> bool:
         return False
 
 
-def read_npy(path: Path) -> RawArrays:
+def read_npy(path: Path) -> Source:
     """Reads one array ``(data, *shape)`` of whole or real numbers; a single axis is taken as data of one number each.
 
     Raises:
@@ -42,17 +42,17 @@ def read_npy(path: Path) -> RawArrays:
     content = TextFile.open(path).content
     array = _loaded(str(path), lambda: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False), "numpy.save")
     notes: list[str] = []
-    return RawArrays({"train": Arrays(_checked(str(path), array, notes))}, notes=tuple(notes))
+    return Source({"train": SourceSplit(_checked(str(path), array, notes))}, notes=tuple(notes))
 
 
-def read_npz(path: Path) -> RawArrays:
+def read_npz(path: Path) -> Source:
     """Reads the arrays ``train`` and, where they are, ``validation`` and ``test``, each as :func:`read_npy` does.
 
     Raises:
         ValueError: For the faults of :func:`read_npy`, if there is no array ``train``, or if the data of two arrays
             have different shapes.
     """
-    splits: dict[SplitName, Arrays] = {}
+    splits: dict[SplitName, SourceSplit] = {}
     notes: list[str] = []
     with _loaded(str(path), lambda: np.load(path, allow_pickle=False), "numpy.savez") as file:
         if "train" not in file.files:
@@ -64,7 +64,7 @@ def read_npz(path: Path) -> RawArrays:
             if name in file.files:
                 where = f"{path}, array {name!r}"
                 array = _loaded(where, lambda name=name: file[name], "numpy.savez")  # type: ignore[misc]
-                splits[cast(SplitName, name)] = Arrays(_checked(where, array, notes))
+                splits[cast(SplitName, name)] = SourceSplit(_checked(where, array, notes))
         unread = [name for name in file.files if name not in splits]
     first = splits["train"].values.shape[1:]
     for split, arrays in splits.items():
@@ -75,7 +75,7 @@ def read_npz(path: Path) -> RawArrays:
             )
     if unread:
         notes.append(f"{path.name} holds {', '.join(unread)} too, which nothing reads: only train, validation and test")
-    return RawArrays(splits, notes=tuple(dict.fromkeys(notes)))
+    return Source(splits, notes=tuple(dict.fromkeys(notes)))
 
 
 def _loaded(where: str, load: Any, writer: str) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ppl_vae.data.download import check_md5, fetching
 from ppl_vae.data.readers.text_file import TextFile
-from ppl_vae.data.source import Arrays, RawArrays, SplitName
+from ppl_vae.data.source import Source, SourceSplit, SplitName
 
 __all__ = ["read_binarized_mnist"]
 
@@ -37,7 +37,7 @@ _SIZES = {"train": 50_000, "valid": 10_000, "test": 10_000}
 _SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 
 
-def read_binarized_mnist(folder: Path) -> RawArrays:
+def read_binarized_mnist(folder: Path) -> Source:
     """Reads the digits from a data folder, after fetching them there if they are not there yet.
 
     Each pixel of MNIST was drawn once, with its brightness as its chance of being on; all who report likelihoods on
@@ -56,7 +56,7 @@ def read_binarized_mnist(folder: Path) -> RawArrays:
     there = folder / _FOLDER
     if all(_found(there, name) is None for name in _SPLITS):
         _fetch(folder, there)
-    return RawArrays({cast(SplitName, split): Arrays(_read(there, name)) for name, split in _SPLITS.items()})
+    return Source({cast(SplitName, split): SourceSplit(_read(there, name)) for name, split in _SPLITS.items()})
 
 
 def _found(folder: Path, name: str) -> Path | None:

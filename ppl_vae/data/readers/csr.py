@@ -8,13 +8,13 @@ import numpy as np
 from scipy.sparse import csr_matrix, load_npz
 
 from ppl_vae.data.readers.text_file import LARGEST_COUNT, TextFile, first_wrong
-from ppl_vae.data.source import Documents, Raw, made_up_words
+from ppl_vae.data.source import Source, SourceSplit, numbered_words
 from ppl_vae.data.tokens import class_ids
 
 __all__ = ["read_csr"]
 
 
-def read_csr(path: Path) -> Raw:
+def read_csr(path: Path) -> Source:
     """Reads a file of ``scipy.sparse.save_npz``, ``(documents, words)``; nothing is unpickled.
 
     ``vocabulary.txt`` beside it, one word a line, names the columns, and ``labels.txt``, one label a line, the classes
@@ -50,7 +50,7 @@ def read_csr(path: Path) -> Raw:
     labels = _beside(path, "labels.txt", "label", "rows", counts.shape[0])
     ids, names = class_ids(labels) if labels else (None, ())
     notes = () if words else ("no vocabulary.txt beside the counts: words go by their column numbers",)
-    return Raw({"train": Documents(counts, ids)}, words or made_up_words(range(counts.shape[1])), names, notes)
+    return Source({"train": SourceSplit(counts, ids)}, words or numbered_words(range(counts.shape[1])), names, notes)
 
 
 def _beside(path: Path, name: str, what: str, axis: str, size: int) -> tuple[str, ...] | None:

@@ -10,12 +10,12 @@ from typing import cast, get_args
 
 from ppl_vae.data.readers.text_file import TextFile, plain_name
 from ppl_vae.data.readers.texts import from_texts
-from ppl_vae.data.source import Raw, SplitName
+from ppl_vae.data.source import Source, SplitName
 
 __all__ = ["read_table"]
 
 
-def read_table(path: Path) -> Raw:
+def read_table(path: Path) -> Source:
     """Reads one document a row, from the column ``text`` or, in a table of one column, from that.
 
     A column ``label`` gives the class, and a column ``split`` one of ``train``, ``validation`` and ``test``; other
@@ -55,8 +55,8 @@ def read_table(path: Path) -> Raw:
             labels.append(row[header.index("label")].strip())
             if not labels[-1]:
                 raise file.error(line, "no label", "give every document one, or leave the column out")
-    raw = from_texts(str(path), texts, splits, labels, None)
-    return Raw(raw.splits, raw.words, raw.label_names, notes)
+    source = from_texts(str(path), texts, splits, labels, None)
+    return Source(source.splits, source.words, source.label_names, notes)
 
 
 def _rows(file: TextFile, separator: str) -> Iterator[tuple[int, list[str]]]:

@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.progress import Progress
 from scipy.sparse import csr_matrix
 
-from ppl_vae.data.source import Documents, Raw
+from ppl_vae.data.source import Source, SourceSplit
 from ppl_vae.data.tokens import ASCII_WORD, count_words
 
 __all__ = ["PACKAGES", "load_cached", "read_docstrings", "save_cached"]
 
 
-def load_cached(path: Path, key: str) -> Raw | None:
+def load_cached(path: Path, key: str) -> Source | None:
     """What was saved under ``key``; ``None`` if there is nothing, or nothing sound."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -45,16 +45,16 @@ def load_cached(path: Path, key: str) -> Raw | None:
     except Exception:
         # Damage shows in too many types to list (zip, zlib, header, shape), and the remedy is always to search again.
         return None
-    return Raw({"train": Documents(counts, labels, titles)}, words, names) if sound else None
+    return Source({"train": SourceSplit(counts, labels, titles)}, words, names) if sound else None
 
 
-def save_cached(path: Path, key: str, raw: Raw) -> None:
+def save_cached(path: Path, key: str, source: Source) -> None:
     """Writes a source without splits; a reader sees the old file or the new one, never half of it.
 
     Raises:
         OSError: If the folder cannot be written.
     """
-    documents = raw.splits["train"]
+    documents = source.splits["train"]
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
     try:
@@ -68,8 +68,8 @@ def save_cached(path: Path, key: str, raw: Raw) -> None:
                 shape=np.array(documents.counts.shape),
                 labels=documents.labels if documents.labels is not None else np.zeros(0, dtype=np.int64),
                 titles=np.array(documents.titles),
-                words=np.array(raw.words),
-                names=np.array(raw.label_names),
+                words=np.array(source.words),
+                names=np.array(source.label_names),
             )
         os.replace(scratch, path)
     finally:
@@ -108,7 +108,7 @@ _NOT_SEARCHED = {"tests", "test", "_tests", "testing", "_vendor", "site-packages
 _FORMAT = 1
 
 
-def read_docstrings(cache: Path, packages: Sequence[str] = PACKAGES) -> Raw:
+def read_docstrings(cache: Path, packages: Sequence[str] = PACKAGES) -> Source:
     """Docstrings of modules, classes and functions, labelled by package; nothing is imported, only read.
 
     Left out are tests, docstrings of fewer than 20 words and exact repetitions. A package gives at most 1,500
@@ -127,16 +127,16 @@ def read_docstrings(cache: Path, packages: Sequence[str] = PACKAGES) -> Raw:
         raise ValueError(f"none of {', '.join(packages)} is installed; install one or load another corpus")
     key = _key(installed)
     path = cache / f"docstrings-{key[:16]}.npz"
-    raw = load_cached(path, key)
-    if raw is not None:
-        return raw
-    raw = _search(installed)
+    source = load_cached(path, key)
+    if source is not None:
+        return source
+    source = _search(installed)
     try:
-        save_cached(path, key, raw)
+        save_cached(path, key, source)
     except OSError as error:
         note = f"the cache folder {cache} cannot be written ({error.strerror}): the next run searches again"
-        raw = Raw(raw.splits, raw.words, raw.label_names, (note,))
-    return raw
+        source = Source(source.splits, source.words, source.label_names, (note,))
+    return source
 
 
 def _folders(package: str) -> tuple[Path, ...]:
@@ -158,7 +158,7 @@ def _key(packages: Iterable[str]) -> str:
     return hashlib.sha256(";".join(parts).encode()).hexdigest()
 
 
-def _search(installed: dict[str, tuple[Path, ...]]) -> Raw:
+def _search(installed: dict[str, tuple[Path, ...]]) -> Source:
     found: list[tuple[str, str]] = []
     packages: list[int] = []
     seen: set[str] = set()
@@ -174,8 +174,8 @@ def _search(installed: dict[str, tuple[Path, ...]]) -> Raw:
     used, labels = np.unique(np.array(packages, dtype=np.int64), return_inverse=True)
     names = tuple(installed)
     counts, words = count_words((text for _, text in found), ASCII_WORD)
-    documents = Documents(counts, labels.astype(np.int64), tuple(title for title, _ in found))
-    return Raw({"train": documents}, words, tuple(names[i] for i in used))
+    documents = SourceSplit(counts, labels.astype(np.int64), tuple(title for title, _ in found))
+    return Source({"train": documents}, words, tuple(names[i] for i in used))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppl_vae.data.readers.text_file import TextFile
-from ppl_vae.data.source import Arrays, RawArrays, SplitName
+from ppl_vae.data.source import Source, SourceSplit, SplitName
 
 __all__ = ["FILES", "is_idx_folder", "padded", "read_idx", "read_idx_folder"]
 
@@ -27,7 +27,7 @@ def is_idx_folder(folder: Path) -> bool:
     return _there(folder / FILES["train"][0]).is_file()
 
 
-def read_idx(path: Path) -> RawArrays:
+def read_idx(path: Path) -> Source:
     """Reads images ``(data, height, width)`` with values in [0, 1], a byte over 255.
 
     Labels are read from the file beside it whose name has ``labels-idx1`` for ``images-idx3``, if there is one.
@@ -37,33 +37,33 @@ def read_idx(path: Path) -> RawArrays:
             label an image.
     """
     labels = _there(path.with_name(path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")))
-    return _raw({"train": _split(path, labels if labels.is_file() and labels != path else None)})
+    return _source({"train": _split(path, labels if labels.is_file() and labels != path else None)})
 
 
-def read_idx_folder(folder: Path) -> RawArrays:
+def read_idx_folder(folder: Path) -> Source:
     """Reads the four files of MNIST or a relative: images and labels for training and for the test.
 
     Raises:
         ValueError: For the faults of :func:`read_idx`, and if one of the files is missing.
     """
-    return _raw({split: _split(*(_there(folder / name) for name in names)) for split, names in FILES.items()})
+    return _source({split: _split(*(_there(folder / name) for name in names)) for split, names in FILES.items()})
 
 
-def padded(raw: RawArrays, size: int) -> RawArrays:
+def padded(source: Source, size: int) -> Source:
     """Images ``(data, size, size)`` with a margin of zeros, as LeCun et al. (1998) gave their digits one.
 
     Raises:
         ValueError: If they are larger than that.
     """
-    height, width = raw.splits["train"].values.shape[1:]
+    height, width = source.splits["train"].values.shape[1:]
     if max(height, width) > size:
         raise ValueError(
             f"images of {height} x {width} are given a margin, not shrunk: --image-size must be at least "
             f"{max(height, width)}, got {size}"
         )
     margins = ((0, 0), *((((size - side) // 2), (size - side + 1) // 2) for side in (height, width)))
-    splits = {name: replace(part, values=np.pad(part.values, margins)) for name, part in raw.splits.items()}
-    return replace(raw, splits=splits)
+    splits = {name: replace(part, values=np.pad(part.values, margins)) for name, part in source.splits.items()}
+    return replace(source, splits=splits)
 
 
 def _there(path: Path) -> Path:
@@ -72,20 +72,20 @@ def _there(path: Path) -> Path:
     return packed if packed.is_file() and not path.is_file() else path
 
 
-def _raw(splits: dict[SplitName, Arrays]) -> RawArrays:
+def _source(splits: dict[SplitName, SourceSplit]) -> Source:
     labels = [part.labels for part in splits.values() if part.labels is not None]
     classes = 1 + max(int(each.max()) for each in labels) if labels else 0
-    return RawArrays(splits, tuple(str(label) for label in range(classes)))
+    return Source(splits, label_names=tuple(str(label) for label in range(classes)))
 
 
-def _split(path: Path, labels: Path | None) -> Arrays:
+def _split(path: Path, labels: Path | None) -> SourceSplit:
     images = _read(path, 3)
     if labels is None:
-        return Arrays(_scaled(images))
+        return SourceSplit(_scaled(images))
     ids = _read(labels, 1)
     if len(ids) != len(images):
         raise ValueError(f"{labels} has {len(ids)} labels for the {len(images)} images of {path.name}; fetch both")
-    return Arrays(_scaled(images), ids.astype(np.int64))
+    return SourceSplit(_scaled(images), ids.astype(np.int64))
 
 
 def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:

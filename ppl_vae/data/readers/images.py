@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ppl_vae.data.readers.folders import splits_and_labels
-from ppl_vae.data.source import Arrays, RawArrays, SplitName
+from ppl_vae.data.source import Source, SourceSplit, SplitName
 from ppl_vae.data.tokens import class_ids
 
 __all__ = ["dequantised", "holds_images", "read_images"]
@@ -37,7 +37,7 @@ def holds_images(folder: Path) -> bool:
     return bool(images) and not texts
 
 
-def read_images(folder: Path, size: int = 0) -> RawArrays:
+def read_images(folder: Path, size: int = 0) -> Source:
     """Reads images with values in [0, 1], a byte over 255.
 
     An image is turned as its camera noted, and lies on white where it is transparent. Sub-folders ``train``,
@@ -61,14 +61,14 @@ def read_images(folder: Path, size: int = 0) -> RawArrays:
     if "train" not in splits:
         raise ValueError(f"{folder} has no images for training; add a folder train")
     values = _bytes(paths, size)
-    ids, found = class_ids(labels) if labels else (None, ())
+    ids, names = class_ids(labels) if labels else (None, ())
     rows = {split: np.flatnonzero(np.array(splits) == split) for split in get_args(SplitName) if split in splits}
-    return RawArrays(
+    return Source(
         {
-            split: Arrays(np.divide(values[row], 255, dtype=np.float32), None if ids is None else ids[row])
+            split: SourceSplit(np.divide(values[row], 255, dtype=np.float32), None if ids is None else ids[row])
             for split, row in rows.items()
         },
-        tuple(found),
+        label_names=tuple(names),
     )
 
 

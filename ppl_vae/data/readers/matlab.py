@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ppl_vae.data.readers.text_file import TextFile, first_wrong
 from ppl_vae.data.readers.triplets import read_triplets
-from ppl_vae.data.source import Documents, Raw, SplitName, made_up_words
+from ppl_vae.data.source import Source, SourceSplit, SplitName, numbered_words
 
 __all__ = ["is_matlab_folder", "read_matlab"]
 
@@ -31,7 +31,7 @@ def is_matlab_folder(folder: Path) -> bool:
     return any((folder / f"train.data{ending}").is_file() for ending in ("", ".gz"))
 
 
-def read_matlab(path: Path) -> Raw:
+def read_matlab(path: Path) -> Source:
     """Reads ``{train,test}.{data,label}`` and, where they are, the maps, the titles and the words.
 
     Arguments:
@@ -54,7 +54,7 @@ def read_matlab(path: Path) -> Raw:
             files[f"{split}.data"], documents=len(labels[split]), words=None if words is None else len(words)
         )
     width = max(matrix.shape[1] for matrix in counts.values())
-    splits: dict[SplitName, Documents] = {}
+    splits: dict[SplitName, SourceSplit] = {}
     for split in _SPLITS:
         counts[split].resize(len(labels[split]), width)
         titles = files[f"{split}.docs"].names("title") if f"{split}.docs" in files else None
@@ -63,11 +63,11 @@ def read_matlab(path: Path) -> Raw:
                 f"{files[f'{split}.docs'].where} has {len(titles)} titles for {len(labels[split])} documents; "
                 "give one title a document or remove the file"
             )
-        splits[split] = Documents(counts[split], labels[split], titles)
+        splits[split] = SourceSplit(counts[split], labels[split], titles)
     if names is None:
         names = tuple(f"class {i}" for i in range(1, 2 + max(int(ids.max(initial=-1)) for ids in labels.values())))
     notes = () if words else (f"{path} has no vocabulary.txt: words go by their numbers",)
-    return Raw(splits, words or made_up_words(range(1, width + 1)), names, notes)
+    return Source(splits, words or numbered_words(range(1, width + 1)), names, notes)
 
 
 def _in_folder(folder: Path) -> dict[str, TextFile]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ppl_vae.data.download import check_md5, fetching
 from ppl_vae.data.readers.idx import is_idx_folder, read_idx_folder
 from ppl_vae.data.readers.text_file import TextFile
-from ppl_vae.data.source import RawArrays
+from ppl_vae.data.source import Source
 
 __all__ = ["read_mnist", "shrunk"]
 
@@ -30,7 +30,7 @@ _PUBLISHED = {
 }
 
 
-def read_mnist(folder: Path) -> RawArrays:
+def read_mnist(folder: Path) -> Source:
     """Reads MNIST from a data folder, after fetching it there if it is not there yet: 60,000 and 10,000 digits.
 
     Arguments:
@@ -65,18 +65,19 @@ def _fetch(folder: Path, target: Path) -> None:
             os.replace(scratch / f"{name}.gz", target / f"{name}.gz")
 
 
-def shrunk(raw: RawArrays, *, binary: bool = False) -> RawArrays:
+def shrunk(source: Source, *, binary: bool = False) -> Source:
     """Digits of 8 x 8, flat: padded to 32 x 32, each block of 4 x 4 averaged.
 
     Arguments:
-        raw: Images ``(data, 28, 28)``.
+        source: Images ``(data, 28, 28)``.
         binary: Whether a pixel is on or off, by whether its average is above 1/5. Seen side by side, thin strokes
             hold together there and no training digit is empty; from 1/4 on strokes break, and some digits are empty.
 
     Returns:
         Images ``(data, 64)`` with values in [0, 1], or 0 and 1.
     """
-    return replace(raw, splits={name: replace(s, values=_pooled(s.values, binary)) for name, s in raw.splits.items()})
+    splits = {name: replace(part, values=_pooled(part.values, binary)) for name, part in source.splits.items()}
+    return replace(source, splits=splits)
 
 
 def _pooled(images: NDArray[np.float32], binary: bool) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import pooch
 
 from ppl_vae.data.download import fetching
 from ppl_vae.data.readers.matlab import is_matlab_folder, read_matlab
-from ppl_vae.data.source import Raw
+from ppl_vae.data.source import Source
 
 __all__ = ["read_newsgroups"]
 
@@ -27,7 +27,7 @@ _PUBLISHED = {"train": (11_269, 1_467_345), "test": (7_505, 967_874)}
 _PUBLISHED_WORDS = 61_188
 
 
-def read_newsgroups(folder: Path) -> Raw:
+def read_newsgroups(folder: Path) -> Source:
     """Reads 20 Newsgroups from a data folder, after fetching it there if it is not there yet.
 
     Arguments:
@@ -56,11 +56,11 @@ def _fetch(folder: Path) -> None:
             os.replace(scratch / name, folder / name)
 
 
-def _check_published(raw: Raw) -> None:
+def _check_published(source: Source) -> None:
     # The site publishes counts but no checksums.
-    found = {name: (len(split), int(split.counts.nnz)) for name, split in raw.splits.items()}
-    if found != _PUBLISHED or len(raw.words) != _PUBLISHED_WORDS:
+    found = {name: (len(split), int(split.counts.nnz)) for name, split in source.splits.items()}
+    if found != _PUBLISHED or len(source.words) != _PUBLISHED_WORDS:
         raise ValueError(
-            f"what was fetched has (documents, triplets) {found} and {len(raw.words)} words, "
+            f"what was fetched has (documents, triplets) {found} and {len(source.words)} words, "
             f"published are {_PUBLISHED} and {_PUBLISHED_WORDS}"
         )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from ppl_vae.data.readers.text_file import LARGEST_COUNT, LARGEST_ID, TextFile, first_wrong
-from ppl_vae.data.source import Documents, Raw, made_up_words
+from ppl_vae.data.source import Source, SourceSplit, numbered_words
 
 __all__ = ["read_svmlight"]
 
@@ -19,7 +19,7 @@ _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _LINE = re.compile(rf"\s*{_NUMBER}(\s+{_NUMBER}:{_NUMBER})*\s*")
 
 
-def read_svmlight(path: Path) -> Raw:
+def read_svmlight(path: Path) -> Source:
     """Reads a file of labelled counts, gzipped or not; ``#`` starts a comment.
 
     Word ids count from 0 if an id 0 occurs, and from 1 otherwise; words go by these numbers. Each distinct
@@ -52,9 +52,9 @@ def read_svmlight(path: Path) -> Raw:
     matrix.sum_duplicates()
     names, labels = np.unique(values[first], return_inverse=True)
     start = 0 if len(used) and used[0] == 0 else 1
-    return Raw(
-        {"train": Documents(matrix, labels.astype(np.int64))},
-        made_up_words(used),
+    return Source(
+        {"train": SourceSplit(matrix, labels.astype(np.int64))},
+        numbered_words(used),
         tuple(f"{name:.12g}" for name in names),
         (f"words go by their numbers, which count from {start}",),
     )

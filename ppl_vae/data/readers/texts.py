@@ -8,13 +8,13 @@ import numpy as np
 
 from ppl_vae.data.readers.folders import splits_and_labels
 from ppl_vae.data.readers.text_file import TextFile
-from ppl_vae.data.source import Documents, Raw, SplitName
+from ppl_vae.data.source import Source, SourceSplit, SplitName
 from ppl_vae.data.tokens import class_ids, count_words
 
 __all__ = ["from_texts", "read_folder"]
 
 
-def read_folder(folder: Path) -> Raw:
+def read_folder(folder: Path) -> Source:
     """Reads the ``.txt`` files of a folder and its sub-folders.
 
     Sub-folders ``train``, ``test`` and ``validation`` are splits; within them, or within the folder itself if it has no
@@ -37,7 +37,7 @@ def read_folder(folder: Path) -> Raw:
 
 def from_texts(
     where: str, texts: list[str], splits: list[SplitName], labels: list[str] | None, titles: list[str] | None
-) -> Raw:
+) -> Source:
     """Counts the words of texts and sorts the documents into their splits.
 
     Arguments:
@@ -54,8 +54,8 @@ def from_texts(
         raise ValueError(f"{where} has no documents for training, only for {', '.join(sorted(set(splits)))}; add train")
     counts, words = count_words(texts)
     ids, names = class_ids(labels) if labels is not None else (None, ())
-    everything = Documents(counts, ids, None if titles is None else tuple(titles))
+    everything = SourceSplit(counts, ids, None if titles is None else tuple(titles))
     members: dict[SplitName, list[int]] = {}
     for row, split in enumerate(splits):
         members.setdefault(split, []).append(row)
-    return Raw({split: everything.take(np.array(rows)) for split, rows in members.items()}, words, names)
+    return Source({split: everything.take(np.array(rows)) for split, rows in members.items()}, words, names)

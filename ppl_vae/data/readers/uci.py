@@ -7,14 +7,14 @@ from pathlib import Path
 
 from ppl_vae.data.readers.text_file import LARGEST_ID, TextFile
 from ppl_vae.data.readers.triplets import read_triplets
-from ppl_vae.data.source import Documents, Raw, made_up_words
+from ppl_vae.data.source import Source, SourceSplit, numbered_words
 
 __all__ = ["read_uci"]
 
 _HEADER = ("number of documents", "number of words", "number of triplets")
 
 
-def read_uci(path: Path) -> Raw:
+def read_uci(path: Path) -> Source:
     """Reads three header lines and triplets ``document word count``, ids counted from 1.
 
     Raises:
@@ -34,8 +34,8 @@ def read_uci(path: Path) -> Raw:
     beside = next((place for place in (beside, beside.with_name(f"{beside.name}.gz")) if place.is_file()), beside)
     if not beside.is_file():
         notes = (f"no {beside.name} beside the counts: words go by their numbers",)
-        return Raw({"train": Documents(counts)}, made_up_words(range(1, width + 1)), (), notes)
+        return Source({"train": SourceSplit(counts)}, numbered_words(range(1, width + 1)), (), notes)
     words = TextFile.open(beside).names("word")
     if len(words) != width:
         raise ValueError(f"{beside} has {len(words)} words, {path.name} announces {width}; fetch both files again")
-    return Raw({"train": Documents(counts)}, words)
+    return Source({"train": SourceSplit(counts)}, words)

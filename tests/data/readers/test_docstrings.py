@@ -11,7 +11,7 @@ import pytest
 from ppl_vae.data import load_corpus
 from ppl_vae.data.readers import docstrings as module
 from ppl_vae.data.readers.docstrings import read_docstrings
-from ppl_vae.data.source import Raw
+from ppl_vae.data.source import Source
 from ppl_vae.data.splits import prepare
 
 LONG = "alpha beta gamma delta " * 5
@@ -59,21 +59,22 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def fingerprint(raw: Raw) -> str:
-    return prepare("docstrings", raw, vocabulary=500).fingerprint
+def fingerprint(source: Source) -> str:
+    return prepare("docstrings", source, vocabulary=500).fingerprint
 
 
-def no_search(*_: object) -> Raw:
+def no_search(*_: object) -> Source:
     raise AssertionError("searched again")
 
 
 def test_what_is_found(package: str, tmp_path: Path) -> None:
-    raw = read_docstrings(tmp_path / "cache", [package, "not_installed_at_all"])
-    found = raw.splits["train"]
+    source = read_docstrings(tmp_path / "cache", [package, "not_installed_at_all"])
+    found = source.splits["train"]
     titles = ["", ".sub.things", ".sub.things.Thing", ".sub.things.Thing.method", ".sub.things.guarded"]
     assert found.titles == tuple(package + title for title in titles)
-    assert raw.label_names == (package,) and found.labels is not None and set(found.labels) == {0}
-    assert {"log", "prob", "alpha", "guarded"} <= set(raw.words) and not {"tests", "inner", "broken"} & set(raw.words)
+    assert source.label_names == (package,) and found.labels is not None and set(found.labels) == {0}
+    assert {"log", "prob", "alpha", "guarded"} <= set(source.words)
+    assert not {"tests", "inner", "broken"} & set(source.words)
     assert package not in sys.modules and gc.isenabled()
 
 
@@ -119,18 +120,18 @@ def test_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
         flipped = content[:middle] + bytes(255 - byte for byte in content[middle : middle + 9]) + content[middle + 9 :]
         wrong = {"empty": b"", "truncated": content[:middle], "flipped": flipped, "pickle": b"\x80\x04K\x01."}
         file.write_bytes(wrong[damage])
-    raw = read_docstrings(tmp_path, ["zuko"])
-    assert fingerprint(raw) == expected
-    assert bool(raw.notes) == (damage == "folder")
+    source = read_docstrings(tmp_path, ["zuko"])
+    assert fingerprint(source) == expected
+    assert bool(source.notes) == (damage == "folder")
     assert damage == "folder" or file.read_bytes()[:2] == b"PK"
     assert list(tmp_path.iterdir()) == [file]
 
 
 def test_unwritable_cache_costs_a_note(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    raw = read_docstrings(tmp_path / "file", ["zuko"])
-    assert len(raw.splits["train"]) > 30
-    assert any("cannot be written" in note for note in raw.notes)
+    source = read_docstrings(tmp_path / "file", ["zuko"])
+    assert len(source.splits["train"]) > 30
+    assert any("cannot be written" in note for note in source.notes)
 
 
 def test_quiet_unless_on_a_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -145,5 +146,5 @@ def test_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(corpus.vocabulary) == 10_000
     monkeypatch.setattr(module, "_search", no_search)
     other = load_corpus(cache=tmp_path, seed=1)
-    assert other.test_titles == corpus.test_titles and other.fingerprint != corpus.fingerprint
+    assert other.test.titles == corpus.test.titles and other.fingerprint != corpus.fingerprint
     assert load_corpus(cache=tmp_path).fingerprint == corpus.fingerprint

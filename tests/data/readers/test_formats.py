@@ -28,7 +28,7 @@ def read(path: Path) -> Corpus:
 
 def whole(corpus: Corpus) -> list[list[int]]:
     """All documents of a corpus, sorted: the held-out ones are somewhere."""
-    return sorted([*corpus.train.to_csr().toarray().tolist(), *corpus.test.to_csr().toarray().tolist()])
+    return sorted([*corpus.train.values.to_csr().toarray().tolist(), *corpus.test.values.to_csr().toarray().tolist()])
 
 
 def triplets(table: np.ndarray) -> str:
@@ -239,8 +239,8 @@ class TestFolder:
         corpus = read(self.write(tmp_path, files))
         assert corpus.label_names == ("cat", "dog")
         assert corpus.vocabulary == ("cat", "dog", "log", "prob", "schöne", "the")
-        assert corpus.train_titles is not None and corpus.train_labels is not None
-        for title, label in zip(corpus.train_titles, corpus.train_labels, strict=True):
+        assert corpus.train.titles is not None and corpus.train.labels is not None
+        for title, label in zip(corpus.train.titles, corpus.train.labels, strict=True):
             assert title.startswith(corpus.label_names[int(label)])
 
     def test_splits(self, tmp_path: Path) -> None:
@@ -249,12 +249,12 @@ class TestFolder:
         }
         corpus = read(self.write(tmp_path, files))
         assert (len(corpus.train), len(corpus.validation), len(corpus.test)) == (4, 4, 4)
-        assert corpus.test_titles == ("test/p/1.txt", "test/p/2.txt", "test/q/1.txt", "test/q/2.txt")
+        assert corpus.test.titles == ("test/p/1.txt", "test/p/2.txt", "test/q/1.txt", "test/q/2.txt")
         assert corpus.label_names == ("p", "q")
 
     def test_without_labels(self, tmp_path: Path) -> None:
         corpus = read(self.write(tmp_path, {f"{i}.txt": "aa bb" for i in range(4)}))
-        assert corpus.train_labels is None and corpus.label_names == ()
+        assert corpus.train.labels is None and corpus.label_names == ()
 
     def test_empty_documents(self, tmp_path: Path) -> None:
         files = {f"{i}.txt": "aa bb" if i else "1 2 3" for i in range(30)}
@@ -288,9 +288,9 @@ class TestTable:
         (tmp_path / "docs.csv").write_text("\ufeff" + rows, encoding="utf-8")
         corpus = read(tmp_path / "docs.csv")
         assert corpus.vocabulary == ("aa", "bb") and corpus.label_names == ("x", "y")
-        assert corpus.train.to_csr().toarray().tolist() == [[2, 1]]
-        assert corpus.validation.to_csr().toarray().tolist() == [[0, 1]]
-        assert corpus.test_labels is not None and corpus.test_labels.tolist() == [0]
+        assert corpus.train.values.to_csr().toarray().tolist() == [[2, 1]]
+        assert corpus.validation.values.to_csr().toarray().tolist() == [[0, 1]]
+        assert corpus.test.labels is not None and corpus.test.labels.tolist() == [0]
 
     def test_tsv_xz(self, tmp_path: Path) -> None:
         (tmp_path / "docs.tsv.xz").write_bytes(lzma.compress(b"text\tlabel\naa, bb\tx\ncc aa\ty\n"))
@@ -306,10 +306,8 @@ class TestTable:
     def test_long_document(self, tmp_path: Path) -> None:
         before = csv.field_size_limit()
         (tmp_path / "docs.csv").write_text("text\n" + "word " * 50_000 + "\nword\n")
-        assert (
-            max(read(tmp_path / "docs.csv").train.lengths.max(), read(tmp_path / "docs.csv").test.lengths.max())
-            > 49_999
-        )
+        corpus = read(tmp_path / "docs.csv")
+        assert max(corpus.train.values.lengths.max(), corpus.test.values.lengths.max()) > 49_999
         assert csv.field_size_limit() == before
 
     @pytest.mark.parametrize(

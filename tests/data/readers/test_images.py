@@ -21,18 +21,18 @@ def test_grey_images_have_height_and_width_and_folders_are_classes(tmp_path):
     kept = [save(tmp_path / kind / f"{i}.png", seed=i) for kind in ("cats", "dogs") for i in range(10)]
     corpus = load_corpus(str(tmp_path), validation=0)
     assert data_of(str(tmp_path)) is torch.Tensor
-    assert corpus.train.shape == (18, 6, 5) and corpus.label_names == ("cats", "dogs")
+    assert corpus.train.values.shape == (18, 6, 5) and corpus.label_names == ("cats", "dogs")
     known = {(part / np.float32(255)).tobytes() for part in kept}
-    assert all(part.numpy().tobytes() in known for part in corpus.train)
+    assert all(part.numpy().tobytes() in known for part in corpus.train.values)
 
 
 def test_a_coloured_one_makes_all_of_them_coloured_and_splits_are_kept(tmp_path):
     grey, red = save(tmp_path / "train" / "a.png"), save(tmp_path / "train" / "b.png", (6, 5, 3))
     save(tmp_path / "test" / "c.png", (6, 5, 3))
     corpus = load_corpus(str(tmp_path), validation=0)
-    assert corpus.train.shape == (2, 3, 6, 5) and corpus.test.shape == (1, 3, 6, 5)
-    np.testing.assert_allclose(corpus.train[0, 1].numpy(), grey / 255, rtol=1e-6)
-    np.testing.assert_allclose(corpus.train[1].numpy(), red.transpose(2, 0, 1) / 255, rtol=1e-6)
+    assert corpus.train.values.shape == (2, 3, 6, 5) and corpus.test.values.shape == (1, 3, 6, 5)
+    np.testing.assert_allclose(corpus.train.values[0, 1].numpy(), grey / 255, rtol=1e-6)
+    np.testing.assert_allclose(corpus.train.values[1].numpy(), red.transpose(2, 0, 1) / 255, rtol=1e-6)
 
 
 def test_sizes_are_brought_together_on_demand(tmp_path):
@@ -40,7 +40,8 @@ def test_sizes_are_brought_together_on_demand(tmp_path):
         save(tmp_path / f"{i}.png", shape, 51)
     with pytest.raises(ValueError, match=r"1.png is 12 x 20, .*0.png is 6 x 5; .*--image-size"):
         load_corpus(str(tmp_path), validation=0)
-    assert load_corpus(str(tmp_path), validation=0, image_size=4).train.tolist() == [[[pytest.approx(0.2)] * 4] * 4]
+    image = load_corpus(str(tmp_path), validation=0, image_size=4).train.values
+    assert image.tolist() == [[[pytest.approx(0.2)] * 4] * 4]
 
 
 def test_images_are_turned_as_the_camera_says_and_lie_on_white(tmp_path):
@@ -56,7 +57,7 @@ def test_images_are_turned_as_the_camera_says_and_lie_on_white(tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / "train").mkdir(exist_ok=True)
         (tmp_path / name).rename(tmp_path / "train" / name)
-    one, other = (255 * load_corpus(str(tmp_path), validation=0).train).round().byte().numpy()
+    one, other = (255 * load_corpus(str(tmp_path), validation=0).train.values).round().byte().numpy()
     np.testing.assert_array_equal(one, np.rot90(pixels, -1).transpose(2, 0, 1))
     assert (other[:, 0, 0] == 100).all() and (np.sort(other.ravel())[3:] == 255).all()
 
@@ -87,9 +88,9 @@ def test_faults_name_the_file(tmp_path):
 def test_dequantised_bytes_lie_in_their_intervals_and_are_the_same_for_every_seed(tmp_path):
     for i in range(20):
         save(tmp_path / f"{i:02}.png", seed=i)
-    plain, noisy = (load_corpus(str(tmp_path), validation=0, dequantise=flag).train for flag in (False, True))
+    plain, noisy = (load_corpus(str(tmp_path), validation=0, dequantise=flag).train.values for flag in (False, True))
     assert torch.equal((256 * noisy).floor(), (255 * plain).round())
-    again = load_corpus(str(tmp_path), validation=0, dequantise=True, seed=7).train
+    again = load_corpus(str(tmp_path), validation=0, dequantise=True, seed=7).train.values
     assert torch.equal(again, noisy)
     (tmp_path / "texts.csv").write_text("text\none two\ntwo three\nthree one\n")
     for name in ("gaussians", str(tmp_path / "texts.csv")):

@@ -76,9 +76,9 @@ def test_every_layout_reads_the_same(data: Path, write: object) -> None:
     write(data)  # type: ignore[operator]
     corpus = load()
     assert corpus.vocabulary == ("ant", "bee", "cat") and corpus.label_names == ("alt.ants", "rec.bees")
-    assert corpus.train.to_csr().toarray().tolist() == [[2, 0, 1], [0, 3, 0], [1, 1, 0], [0, 0, 2]]
-    assert corpus.test.to_csr().toarray().tolist() == [[1, 0, 0], [0, 1, 0]]
-    assert corpus.train_labels is not None and corpus.train_labels.tolist() == [0, 0, 1, 1]
+    assert corpus.train.values.to_csr().toarray().tolist() == [[2, 0, 1], [0, 3, 0], [1, 1, 0], [0, 0, 2]]
+    assert corpus.test.values.to_csr().toarray().tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert corpus.train.labels is not None and corpus.train.labels.tolist() == [0, 0, 1, 1]
     assert "1 words of test never occur in training: dropped" in corpus.notes
 
 
@@ -213,13 +213,13 @@ class TestPublishedFigures:
         assert not any("empty" in note for note in corpus.notes)
 
     def test_words(self, corpus: Corpus) -> None:
-        assert round(corpus.train.lengths.double().mean().item(), 2) == 226.03
-        assert round(corpus.train.sizes.double().mean().item(), 2) == 116.11
-        assert round(corpus.test.lengths.double().mean().item(), 2) == 217.83
-        assert (int(corpus.train.lengths.max()), int(corpus.train.sizes.max())) == (10_243, 1_667)
+        assert round(corpus.train.values.lengths.double().mean().item(), 2) == 226.03
+        assert round(corpus.train.values.sizes.double().mean().item(), 2) == 116.11
+        assert round(corpus.test.values.lengths.double().mean().item(), 2) == 217.83
+        assert (int(corpus.train.values.lengths.max()), int(corpus.train.values.sizes.max())) == (10_243, 1_667)
 
     def test_smoothed_unigram_model(self, corpus: Corpus) -> None:
-        train, test = corpus.train, corpus.test
+        train, test = corpus.train.values, corpus.test.values
         totals = torch.ones(10_000, dtype=torch.float64).index_add(0, train.words, train.counts.double())
         used = test.sum(test.counts.double() * (totals / totals.sum()).log()[test.words])
         assert round(-used.mean().item(), 1) == 1517.9
@@ -230,5 +230,5 @@ class TestPublishedFigures:
         held = load_corpus("20news", seed=1)
         assert (len(held.train), len(held.validation)) == (10_142, 1_127)
         assert held.vocabulary == corpus.vocabulary
-        np.testing.assert_array_equal(held.test.words.numpy(), corpus.test.words.numpy())
-        assert held.train.counts.sum() + held.validation.counts.sum() == corpus.train.counts.sum()
+        np.testing.assert_array_equal(held.test.values.words.numpy(), corpus.test.values.words.numpy())
+        assert held.train.values.counts.sum() + held.validation.values.counts.sum() == corpus.train.values.counts.sum()

@@ -18,7 +18,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix, save_npz
 
-from ppl_vae.data import DOCUMENTS, FOUR_GAUSSIANS, TENSORS, Corpus, data_of, load_corpus, rectangle_log_density
+from ppl_vae.data import DOCUMENTS, FOUR_GAUSSIANS, TENSORS, Corpus, Data, data_of, load_corpus, rectangle_log_density
 from ppl_vae.data.counts import PackedCounts, concatenate
 from ppl_vae.data.readers import binarized_mnist as binarized
 from ppl_vae.data.readers import mnist as digits
@@ -29,7 +29,7 @@ POINTS = np.arange(24.0).reshape(12, 2)
 
 def whole(corpus: Corpus) -> torch.Tensor:
     """All data of a corpus that came as one split, in their order."""
-    found = concatenate([corpus.train, corpus.validation, corpus.test])
+    found = concatenate([corpus.train.values, corpus.validation.values, corpus.test.values])
     assert isinstance(found, torch.Tensor)
     return found[found[:, 0].argsort()]
 
@@ -37,14 +37,14 @@ def whole(corpus: Corpus) -> torch.Tensor:
 class TestSynthetic:
     def test_gaussians(self) -> None:
         corpus = load_corpus("gaussians", validation=0)
-        assert (corpus.train.shape, corpus.validation.shape, corpus.test.shape) == ((10_000, 2), (0, 2), (2_000, 2))
-        assert corpus.train.dtype == torch.float32
+        assert [split.values.shape for split in corpus.splits.values()] == [(10_000, 2), (0, 2), (2_000, 2)]
+        assert corpus.train.values.dtype == torch.float32
         assert corpus.vocabulary == ()
         for code, centre in enumerate(FOUR_GAUSSIANS):
-            points = corpus.train[corpus.train_labels == code].double()
+            points = corpus.train.values[corpus.train.labels == code].double()
             assert_mean(points, torch.tensor(centre, dtype=torch.float64))
             assert_mean((points - torch.tensor(centre)).square(), torch.ones(2, dtype=torch.float64))
-        assert_mean(torch.nn.functional.one_hot(corpus.train_labels).double(), torch.full((4,), 0.25).double())
+        assert_mean(torch.nn.functional.one_hot(corpus.train.labels).double(), torch.full((4,), 0.25).double())
 
     def test_the_figures_of_the_paper_come_out(self) -> None:
         """Schlesinger, Shekhovtsov and Flach (2021), section 4.1: the negative entropy is -3.65 nats."""
@@ -57,18 +57,18 @@ class TestSynthetic:
 
     def test_bars(self) -> None:
         corpus = load_corpus("bars", validation=0)
-        images = corpus.train.reshape(-1, 4, 4)
+        images = corpus.train.values.reshape(-1, 4, 4)
         across = (images == images[:, :, :1]).all(2).all(1)
         down = (images == images[:, :1]).all(2).all(1)
-        assert across[corpus.train_labels == 0].all()
-        assert down[corpus.train_labels == 1].all()
+        assert across[corpus.train.labels == 0].all()
+        assert down[corpus.train.labels == 1].all()
         assert len(images.unique(dim=0)) == 30
         assert_mean((across & down).double()[:, None], torch.tensor([1 / 8], dtype=torch.float64))
 
     def test_rectangles(self) -> None:
         corpus = load_corpus("rectangles", validation=0)
-        assert (corpus.train.shape, corpus.test.shape) == ((10_000, 10, 10), (2_000, 10, 10))
-        ours = rectangle_log_density(corpus.test.numpy())
+        assert (corpus.train.values.shape, corpus.test.values.shape) == ((10_000, 10, 10), (2_000, 10, 10))
+        ours = rectangle_log_density(corpus.test.values.numpy())
         assert ours.mean() == pytest.approx(-17.71, abs=0.005)
         # The law holds a part in 3025 of the law of the images that the flips make of one rectangle.
         one = np.zeros((10, 10))
@@ -77,15 +77,16 @@ class TestSynthetic:
         proposal = np.where(flips, np.log(0.02), np.log(0.98)).sum((1, 2))
         weights = np.exp(rectangle_log_density(np.abs(one - flips)) - proposal + np.log(3025))
         assert weights.min() >= 1 - 1e-9
-        assert_mean((corpus.test != 0).double().mean((1, 2))[:, None], torch.tensor([0.02 + 0.96 * 0.16]).double())
+        on = (corpus.test.values != 0).double().mean((1, 2))[:, None]
+        assert_mean(on, torch.tensor([0.02 + 0.96 * 0.16]).double())
 
     @pytest.mark.parametrize(
         ("name", "dimensions"), [("sphere2", 2), ("sphere", 3), ("sphere10", 10), ("sphere50", 50)]
     )
     def test_spheres(self, name: str, dimensions: int) -> None:
         corpus = load_corpus(name, validation=0)
-        x = corpus.train.double()
-        assert (x.shape, corpus.train_labels) == ((10_000, dimensions), None)
+        x = corpus.train.values.double()
+        assert (x.shape, corpus.train.labels) == ((10_000, dimensions), None)
         torch.testing.assert_close(x.square().sum(1), torch.ones(10_000).double(), atol=1e-6, rtol=0)
         assert_mean(x, torch.zeros(dimensions).double())
         products = (x[:, :, None] * x[:, None]).flatten(1)
@@ -95,37 +96,42 @@ class TestSynthetic:
         for name in ("gaussians", "bars", "sphere"):
             one, two = load_corpus(name), load_corpus(name, seed=1)
             assert one.fingerprint == load_corpus(name).fingerprint != two.fingerprint
-            assert torch.equal(one.test, two.test)
+            assert torch.equal(one.test.values, two.test.values)
 
 
 class TestSplits:
     def test_a_tenth_is_the_test_and_seeds_move_only_validation(self, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", np.arange(100.0).reshape(50, 2))
         one, two = (load_corpus(str(tmp_path / "x.npy"), seed=seed) for seed in (0, 1))
-        assert [len(part) for part in (one.train, one.validation, one.test)] == [41, 4, 5]
-        assert torch.equal(one.test, two.test)
-        assert not torch.equal(one.validation, two.validation)
+        assert [len(part) for part in one.splits.values()] == [41, 4, 5]
+        assert torch.equal(one.test.values, two.test.values)
+        assert not torch.equal(one.validation.values, two.validation.values)
         assert torch.equal(whole(one), torch.arange(100.0).reshape(50, 2))
         assert one.notes == ("no test split of its own: 5 data, the same for every seed, are the test",)
 
     def test_labels_follow_their_data(self) -> None:
         held, all_of_it = load_corpus("bars", seed=3), load_corpus("bars", validation=0)
-        labels = dict(zip(map(tuple, all_of_it.train.tolist()), all_of_it.train_labels.tolist(), strict=True))
-        for x, label in zip(held.validation.tolist()[:50], held.validation_labels.tolist()[:50], strict=True):
+        labels = dict(zip(map(tuple, all_of_it.train.values.tolist()), all_of_it.train.labels.tolist(), strict=True))
+        for x, label in zip(held.validation.values.tolist()[:50], held.validation.labels.tolist()[:50], strict=True):
             if len(set(x)) > 1:
                 assert labels[tuple(x)] == label
 
     def test_the_fingerprint_sees_values_shapes_and_splits(self) -> None:
         x = torch.arange(12.0).reshape(6, 2)
-        corpus = Corpus("x", x[:3], x[3:4], x[4:], None, None, None, (), ())
+        splits = {"train": Data(x[:3]), "validation": Data(x[3:4]), "test": Data(x[4:])}
+        corpus = Corpus("x", splits)
         changed = [
-            dataclasses.replace(corpus, train=x[:3] + 1),
-            dataclasses.replace(corpus, train=x[:3].reshape(3, 2, 1)),
-            dataclasses.replace(corpus, train=x[:2], validation=x[2:4]),
-            dataclasses.replace(corpus, train=x[:3].double()),
+            dataclasses.replace(corpus, splits=splits | parts)
+            for parts in (
+                {"train": Data(x[:3] + 1)},
+                {"train": Data(x[:3].reshape(3, 2, 1))},
+                {"train": Data(x[:2]), "validation": Data(x[2:4])},
+                {"train": Data(x[:3].double())},
+            )
         ]
         assert len({corpus.fingerprint, *(c.fingerprint for c in changed)}) == 5
-        assert dataclasses.replace(corpus, train=x[:3].T.contiguous().T).fingerprint == corpus.fingerprint
+        strided = dataclasses.replace(corpus, splits=splits | {"train": Data(x[:3].T.contiguous().T)})
+        assert strided.fingerprint == corpus.fingerprint
 
     def test_a_single_datum_is_too_few(self, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", POINTS[:1])
@@ -146,8 +152,8 @@ class TestArrays:
         array = np.asfortranarray((POINTS > 3) if kind == "bool" else POINTS.astype(kind))
         np.save(tmp_path / "x.npy", array)
         corpus = load_corpus(str(tmp_path / "x.npy"), validation=0)
-        assert corpus.train.dtype == torch.float32
-        assert corpus.train.is_contiguous()
+        assert corpus.train.values.dtype == torch.float32
+        assert corpus.train.values.is_contiguous()
         if kind != "bool":
             assert torch.equal(whole(corpus), torch.tensor(POINTS, dtype=torch.float32))
 
@@ -159,8 +165,8 @@ class TestArrays:
     def test_npz_with_splits(self, tmp_path: Path) -> None:
         np.savez_compressed(tmp_path / "x.npz", train=POINTS, test=POINTS[:2] + 100, validation=-POINTS[:3], extra=1)
         corpus = load_corpus(str(tmp_path / "x.npz"), validation=0.5)
-        assert [len(part) for part in (corpus.train, corpus.validation, corpus.test)] == [12, 3, 2]
-        assert corpus.test.tolist() == [[100, 101], [102, 103]]
+        assert [len(part) for part in corpus.splits.values()] == [12, 3, 2]
+        assert corpus.test.values.tolist() == [[100, 101], [102, 103]]
         assert any("x.npz holds extra too, which nothing reads" in note for note in corpus.notes)
         np.savez(tmp_path / "y.npz", train=POINTS)
         assert len(load_corpus(str(tmp_path / "y.npz"), validation=0).test) == 1
@@ -168,14 +174,14 @@ class TestArrays:
     def test_sparse_counts_are_still_documents(self, tmp_path: Path) -> None:
         save_npz(tmp_path / "x.npz", csr_matrix([[1, 2]] * 5))
         assert data_of(str(tmp_path / "x.npz")) is PackedCounts
-        assert isinstance(load_corpus(str(tmp_path / "x.npz")).train, PackedCounts)
+        assert isinstance(load_corpus(str(tmp_path / "x.npz")).train.values, PackedCounts)
         np.savez(tmp_path / "x.npz", train=POINTS)
         assert data_of(str(tmp_path / "x.npz")) is torch.Tensor
 
     def test_single_numbers_become_vectors(self, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", POINTS[:, 0])
         corpus = load_corpus(str(tmp_path / "x.npy"))
-        assert corpus.train.shape[1:] == (1,)
+        assert corpus.train.values.shape[1:] == (1,)
         assert any("a single axis: every number is a datum, of shape (1,)" in note for note in corpus.notes)
 
     @pytest.mark.parametrize(("shape", "told"), [((8, 8, 3), True), ((3, 8, 8), False), ((8, 8), False)])
@@ -277,10 +283,10 @@ class TestImages:
     def test_a_users_own(self, tmp_path: Path, ending: str) -> None:
         contents = write_digits(tmp_path, ending)
         corpus = load_corpus(str(tmp_path / f"train-images-idx3-ubyte{ending}"), validation=0)
-        assert (corpus.train.shape, corpus.test.shape) == ((18, 28, 28), (2, 28, 28))
+        assert (corpus.train.values.shape, corpus.test.values.shape) == ((18, 28, 28), (2, 28, 28))
         content = np.frombuffer(contents["train-images-idx3-ubyte"], np.uint8, offset=16).reshape(20, 28, 28)
-        expected = torch.tensor(content[int(corpus.test_labels[0]) :: 10] / 255, dtype=torch.float32)
-        assert (corpus.test[0] == expected).flatten(1).all(1).any()
+        expected = torch.tensor(content[int(corpus.test.labels[0]) :: 10] / 255, dtype=torch.float32)
+        assert (corpus.test.values[0] == expected).flatten(1).all(1).any()
         folder = load_corpus(str(tmp_path), validation=0)
         assert (len(folder.train), len(folder.test)) == (20, 10)
         assert folder.label_names == tuple("0123456789")
@@ -289,19 +295,19 @@ class TestImages:
         write_digits(tmp_path)
         name = str(tmp_path / "train-images-idx3-ubyte")
         plain, wide = (load_corpus(name, validation=0, image_size=size) for size in (0, 33))
-        assert wide.train.shape[1:] == (33, 33)
-        assert torch.equal(wide.train[:, 2:30, 2:30], plain.train)
-        assert wide.train.sum() == pytest.approx(plain.train.sum().item())
-        assert torch.equal(wide.train_labels, plain.train_labels)
+        assert wide.train.values.shape[1:] == (33, 33)
+        assert torch.equal(wide.train.values[:, 2:30, 2:30], plain.train.values)
+        assert wide.train.values.sum() == pytest.approx(plain.train.values.sum().item())
+        assert torch.equal(wide.train.labels, plain.train.labels)
         with pytest.raises(ValueError, match="28 x 28 are given a margin, not shrunk: --image-size must be at least"):
             load_corpus(name, image_size=16)
 
     def test_without_labels(self, tmp_path: Path) -> None:
         write_digits(tmp_path)
         (tmp_path / "train-labels-idx1-ubyte").unlink()
-        assert load_corpus(str(tmp_path / "train-images-idx3-ubyte")).train_labels is None
+        assert load_corpus(str(tmp_path / "train-images-idx3-ubyte")).train.labels is None
         shutil.copy(tmp_path / "train-images-idx3-ubyte", tmp_path / "mine.idx3-ubyte")
-        assert load_corpus(str(tmp_path / "mine.idx3-ubyte")).train_labels is None
+        assert load_corpus(str(tmp_path / "mine.idx3-ubyte")).train.labels is None
         with pytest.raises(ValueError, match="there is no file .*train-labels-idx1-ubyte"):
             load_corpus(str(tmp_path))
 
@@ -344,18 +350,18 @@ class TestMnist:
     def test_every_layout_reads_the_same(self, data: Path, folder: str, ending: str) -> None:
         write_digits(data / folder, ending)
         corpus = load_corpus("mnist", validation=0)
-        assert (corpus.train.shape, corpus.test.shape) == ((20, 28, 28), (10, 28, 28))
-        assert corpus.train_labels.tolist() == [*range(10), *range(10)]
+        assert (corpus.train.values.shape, corpus.test.values.shape) == ((20, 28, 28), (10, 28, 28))
+        assert corpus.train.labels.tolist() == [*range(10), *range(10)]
 
     def test_shrunk(self, data: Path) -> None:
         write_digits(data / "mnist")
         whole, small, bits = (load_corpus(name, validation=0) for name in ("mnist", "mnist8", "mnist8_binary"))
-        assert small.train.shape == (20, 64)
-        padded = torch.nn.functional.pad(whole.train, (2, 2, 2, 2))
+        assert small.train.values.shape == (20, 64)
+        padded = torch.nn.functional.pad(whole.train.values, (2, 2, 2, 2))
         expected = torch.nn.functional.avg_pool2d(padded[:, None], 4).reshape(20, 64)
-        torch.testing.assert_close(small.train, expected)
-        assert torch.equal(bits.train, (small.train > 0.2).float())
-        assert torch.equal(bits.test_labels, whole.test_labels)
+        torch.testing.assert_close(small.train.values, expected)
+        assert torch.equal(bits.train.values, (small.train.values > 0.2).float())
+        assert torch.equal(bits.test.labels, whole.test.labels)
 
     def test_failing_download_says_where_the_files_go(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ValueError, match="mnist is not in .*no route to https.*put train-images.*PPL_VAE_DATA"):
@@ -409,8 +415,8 @@ class TestBinarizedMnist:
         for name, content in self.content().items():
             (data / f"binarized_mnist/binarized_mnist_{name}.amat").write_bytes(content)
         corpus = load_corpus("binarized_mnist")
-        assert (corpus.train.shape, len(corpus.validation), len(corpus.test)) == ((5, 28, 28), 2, 3)
-        assert corpus.train.unique().tolist() == [0, 1]
+        assert (corpus.train.values.shape, len(corpus.validation), len(corpus.test)) == ((5, 28, 28), 2, 3)
+        assert corpus.train.values.unique().tolist() == [0, 1]
         for name, content in self.content().items():
             (data / f"binarized_mnist/binarized_mnist_{name}.amat").unlink()
             bits = np.array(content.split(), dtype=np.uint8)
@@ -456,7 +462,7 @@ class TestBinarizedMnist:
         fetched = load_corpus("binarized_mnist")
         assert {path.suffix for path in (data / "binarized_mnist").iterdir()} == {".xz"}
         expected = np.array(contents["test"].split(), dtype=np.float32).reshape(-1, 28, 28)
-        assert torch.equal(fetched.test, torch.from_numpy(expected))
+        assert torch.equal(fetched.test.values, torch.from_numpy(expected))
         monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("fetched twice"))
         assert load_corpus("binarized_mnist").fingerprint == fetched.fingerprint
 
@@ -482,21 +488,21 @@ _REAL = os.environ.get("PPL_VAE_DATA")
 class TestPublishedDigits:
     def test_images_are_the_published_ones(self) -> None:
         corpus = load_corpus("mnist", validation=0)
-        for split, name in ((corpus.train, "train"), (corpus.test, "t10k")):
+        for split, name in ((corpus.train.values, "train"), (corpus.test.values, "t10k")):
             content = idx((255 * split).round().numpy().astype(np.uint8))
             assert hashlib.md5(content).hexdigest() == digits._PUBLISHED[f"{name}-images-idx3-ubyte"]
-        assert corpus.train_labels.bincount().tolist()[:3] == [5923, 6742, 5958]
-        assert len(corpus.test_labels) == 10_000
+        assert corpus.train.labels.bincount().tolist()[:3] == [5923, 6742, 5958]
+        assert len(corpus.test.labels) == 10_000
 
     def test_binary_digits_stay_digits(self) -> None:
         corpus = load_corpus("mnist8_binary")
         assert (len(corpus.train), len(corpus.validation), len(corpus.test)) == (54_000, 6_000, 10_000)
-        assert corpus.train.unique().tolist() == [0, 1]
-        assert corpus.train.sum(1).min() >= 1
+        assert corpus.train.values.unique().tolist() == [0, 1]
+        assert corpus.train.values.sum(1).min() >= 1
         # Readable: the nearest of 5,000 training digits by Hamming distance has the label of most test digits.
-        known, asked = corpus.train[:5_000], corpus.test[:1_000]
+        known, asked = corpus.train.values[:5_000], corpus.test.values[:1_000]
         distance = known.sum(1) - 2 * asked @ known.T
-        assert (corpus.train_labels[distance.argmin(1)] == corpus.test_labels[:1_000]).float().mean() > 0.6
+        assert (corpus.train.labels[distance.argmin(1)] == corpus.test.labels[:1_000]).float().mean() > 0.6
 
 
 @pytest.mark.skipif(
@@ -505,7 +511,11 @@ class TestPublishedDigits:
 )
 def test_binarized_digits_are_the_published_ones() -> None:
     corpus = load_corpus("binarized_mnist")
-    for split, name in ((corpus.train, "train"), (corpus.validation, "valid"), (corpus.test, "test")):
+    for split, name in (
+        (corpus.train.values, "train"),
+        (corpus.validation.values, "valid"),
+        (corpus.test.values, "test"),
+    ):
         lines = np.full((len(split), 2 * 784), ord(" "), np.uint8)
         lines[:, 0::2] = split.reshape(-1, 784).numpy() + ord("0")
         lines[:, -1] = ord("\n")
