@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from torch import Tensor
+from torch.distributions import Distribution
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.bits import AutoregressiveBits
+from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.nn.dense import LinearPlusMLP, MaskedAutoregressiveLogits
 from ppl_vae.programs.amortised import AmortisedGuide
+from ppl_vae.programs.types import Program
 
 
 class Autoregressive(AmortisedGuide):
@@ -31,12 +33,12 @@ class Autoregressive(AmortisedGuide):
         hidden: Units of the masked network; 0 is four times the bits.
     """
 
-    supports = ("Bernoulli",)
+    supports = (Family.BERNOULLI,)
 
     def __init__(
         self,
-        model: Callable[[Any], Any],
-        x: Any,
+        model: Program,
+        x: Batch,
         layers: int = 2,
         width: int = 512,
         context: int = 64,
@@ -48,6 +50,6 @@ class Autoregressive(AmortisedGuide):
         self.logits = MaskedAutoregressiveLogits(self.latent.size, context, hidden or 4 * self.latent.size)
         self.encoder = LinearPlusMLP(x, self.logits.outputs, layers, width)
 
-    def members(self, part: Tensor) -> dict[str, Any]:
-        logits, latent = partial(self.logits, part), self.latent
-        return {latent.name: AutoregressiveBits(logits, part.shape[:-1], latent.shape, part)}
+    def members(self, parameters: Tensor) -> dict[str, Distribution]:
+        logits, latent = partial(self.logits, parameters), self.latent
+        return {latent.name: AutoregressiveBits(logits, parameters.shape[:-1], latent.shape, parameters)}

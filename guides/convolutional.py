@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.nn.convolutional import ConvolutionalEncoder
 from ppl_vae.nn.dcgan import encoder
 from ppl_vae.programs.amortised import Factorised, Reads
+from ppl_vae.programs.types import Program
 
 
 class Convolutional(Factorised):
@@ -31,8 +32,8 @@ class Convolutional(Factorised):
 
     def __init__(
         self,
-        model: Callable[[Any], Any],
-        x: Any,
+        model: Program,
+        x: Batch,
         channels: int = 16,
         blocks: int = 4,
         network: Literal["residual", "discriminator"] = "residual",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
+from ppl_vae.data.counts import Batch
 from ppl_vae.nn.dense import MLP
 from ppl_vae.programs.amortised import Factorised
+from ppl_vae.programs.types import Program
 
 
 class DeepFrequencies(Factorised):
@@ -23,5 +22,5 @@ class DeepFrequencies(Factorised):
         width: Units of each.
     """
 
-    def __init__(self, model: Callable[[Any], Any], x: Any, layers: int = 2, width: int = 512) -> None:
+    def __init__(self, model: Program, x: Batch, layers: int = 2, width: int = 512) -> None:
         super().__init__(model, x, lambda outputs: MLP(x, outputs, layers, width, keeps_scale=True))

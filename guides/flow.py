@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
+from torch.distributions import Distribution
 from zuko.distributions import DiagNormal, NormalizingFlow
 from zuko.transforms import ComposedTransform
 
+from ppl_vae.data.counts import Batch
+from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.flows import Flowed, autoregressive_steps
 from ppl_vae.nn.dcgan import encoder
 from ppl_vae.nn.dense import LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide, reshaped
+from ppl_vae.programs.types import Program
 
 
 class Flow(AmortisedGuide):
@@ -37,12 +40,12 @@ class Flow(AmortisedGuide):
         channels: Of the discriminator's first layer.
     """
 
-    supports = ("normal",)
+    supports = (Family.NORMAL,)
 
     def __init__(
         self,
-        model: Callable[[Any], Any],
-        x: Any,
+        model: Program,
+        x: Batch,
         transforms: int = 2,
         units: int = 64,
         context: int = 32,
@@ -59,9 +62,9 @@ class Flow(AmortisedGuide):
         self.encoder = encoder(network, x, outputs, channels, dense=lambda: LinearPlusMLP(x, outputs, layers, width))
         self.steps = autoregressive_steps(size, transforms, units, context)
 
-    def members(self, part: Tensor) -> dict[str, Any]:
+    def members(self, parameters: Tensor) -> dict[str, Distribution]:
         size = self.latent.size
-        loc, log_scale, context = part.split([size, size, self.context], -1)
+        loc, log_scale, context = parameters.split([size, size, self.context], -1)
         # Zuko's flows map values to noise, and draw by the inverse; here drawing is the quick way.
         to_noise = ComposedTransform(*(step(context) for step in self.steps)).inv
         fn = Flowed(NormalizingFlow(to_noise, DiagNormal(loc, log_scale.exp())))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from torch import Tensor
+from torch.distributions import Distribution
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.bits import FEW, AutoregressiveBits, JointBits, bit_states
+from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.nn.dense import LinearPlusMLP, MaskedAutoregressiveLogits
-from ppl_vae.programs.amortised import AmortisedGuide, independents, parameters
+from ppl_vae.programs.amortised import AmortisedGuide, independents, parameter_count
+from ppl_vae.programs.types import Program
 
 
 class Full(AmortisedGuide):
@@ -28,36 +30,36 @@ class Full(AmortisedGuide):
         width: Units of each.
     """
 
-    supports = ("Bernoulli", "categorical", "one-hot categorical", "normal")
+    supports = (Family.BERNOULLI, Family.CATEGORICAL, Family.ONE_HOT, Family.NORMAL)
 
-    def __init__(self, model: Callable[[Any], Any], x: Any, layers: int = 2, width: int = 512) -> None:
+    def __init__(self, model: Program, x: Batch, layers: int = 2, width: int = 512) -> None:
         super().__init__(model, x)
         latent = self.latent
-        if "categorical" in latent.family and latent.size > max(1, latent.states * (latent.family[0] == "o")):
+        if latent.states and latent.size > (latent.states if latent.family == Family.ONE_HOT else 1):
             raise ValueError(
-                f"Full supports a single categorical a datum, but site {latent.name!r} has several; use mean_field"
+                f"Full supports a single categorical per datum, but site {latent.name!r} has several; use mean_field"
             )
-        outputs = first = parameters(latent)
-        if latent.family == "Bernoulli" and latent.size <= FEW:
+        outputs = first = parameter_count(latent)
+        if latent.family == Family.BERNOULLI and latent.size <= FEW:
             outputs = first + 2**first
-        elif latent.family == "normal":
-            outputs = parameters(replace(latent, family="multivariate normal"))
+        elif latent.family == Family.NORMAL:
+            outputs = parameter_count(replace(latent, family=Family.MULTIVARIATE_NORMAL))
         # Couplings are many: an affine map of the counts to each would be larger than all else.
         options = {"affine": first, "zeros": outputs - first}
-        if latent.family == "Bernoulli" and latent.size > FEW:
+        if latent.family == Family.BERNOULLI and latent.size > FEW:
             self.logits = MaskedAutoregressiveLogits(latent.size)
             outputs, options = self.logits.outputs, {"affine": first}
         self.encoder = LinearPlusMLP(x, outputs, layers, width, **options)
 
-    def members(self, part: Tensor) -> dict[str, Any]:
+    def members(self, parameters: Tensor) -> dict[str, Distribution]:
         latent = self.latent
-        if latent.family == "normal":
-            return independents([replace(latent, family="multivariate normal")], part)
-        if latent.family != "Bernoulli":
-            return independents([latent], part)
+        if latent.family == Family.NORMAL:
+            return independents([replace(latent, family=Family.MULTIVARIATE_NORMAL)], parameters)
+        if latent.family != Family.BERNOULLI:
+            return independents([latent], parameters)
         if latent.size > FEW:
-            logits = partial(self.logits, part)
-            return {latent.name: AutoregressiveBits(logits, part.shape[:-1], latent.shape, part)}
-        natural, coupling = part.split([latent.size, 2**latent.size], -1)
-        states = bit_states(latent.size, like=part)
+            logits = partial(self.logits, parameters)
+            return {latent.name: AutoregressiveBits(logits, parameters.shape[:-1], latent.shape, parameters)}
+        natural, coupling = parameters.split([latent.size, 2**latent.size], -1)
+        states = bit_states(latent.size, like=parameters)
         return {latent.name: JointBits(natural @ states.T + coupling, latent.shape)}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
+from ppl_vae.data.counts import Batch
 from ppl_vae.nn.dense import CountsLinear
 from ppl_vae.programs.amortised import Factorised
+from ppl_vae.programs.types import Program
 
 
 class LinearFrequencies(Factorised):
@@ -22,5 +21,5 @@ class LinearFrequencies(Factorised):
         x: An example batch.
     """
 
-    def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
+    def __init__(self, model: Program, x: Batch) -> None:
         super().__init__(model, x, lambda outputs: CountsLinear(x, outputs, reads="frequencies"))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from pyro.distributions import LowRankMultivariateNormal
 from torch import Tensor
+from torch.distributions import Distribution
 
+from ppl_vae.data.counts import Batch
+from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.nn.dcgan import encoder
 from ppl_vae.nn.dense import LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide, reshaped
+from ppl_vae.programs.types import Program
 
 
 class LowRank(AmortisedGuide):
@@ -31,12 +34,12 @@ class LowRank(AmortisedGuide):
         channels: Of the discriminator's first layer.
     """
 
-    supports = ("normal",)
+    supports = (Family.NORMAL,)
 
     def __init__(
         self,
-        model: Callable[[Any], Any],
-        x: Any,
+        model: Program,
+        x: Batch,
         rank: int = 2,
         layers: int = 2,
         width: int = 512,
@@ -51,9 +54,9 @@ class LowRank(AmortisedGuide):
         outputs = self.latent.size * (2 + rank)
         self.encoder = encoder(network, x, outputs, channels, dense=lambda: LinearPlusMLP(x, outputs, layers, width))
 
-    def members(self, part: Tensor) -> dict[str, Any]:
+    def members(self, parameters: Tensor) -> dict[str, Distribution]:
         size = self.latent.size
-        loc, log_scale, factor = part.split([size, size, size * self.rank], -1)
+        loc, log_scale, factor = parameters.split([size, size, size * self.rank], -1)
         scale = log_scale.exp()
-        factor = scale[..., None] * factor.reshape(*part.shape[:-1], size, self.rank)
+        factor = scale[..., None] * factor.reshape(*parameters.shape[:-1], size, self.rank)
         return {self.latent.name: reshaped(LowRankMultivariateNormal(loc, factor, scale.square()), self.latent.shape)}

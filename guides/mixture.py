@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from torch import Tensor
+from torch.distributions import Distribution
 from torch.nn.functional import pad
 
+from ppl_vae.data.counts import Batch
+from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.mixtures import MixtureOfBits, MixtureOfNormals
 from ppl_vae.nn.dense import LinearPlusMLP
-from ppl_vae.programs.amortised import AmortisedGuide, parameters, reshaped
+from ppl_vae.programs.amortised import AmortisedGuide, parameter_count, reshaped
+from ppl_vae.programs.types import Program
 
 
 class Mixture(AmortisedGuide):
@@ -29,25 +30,23 @@ class Mixture(AmortisedGuide):
         width: Units of each.
     """
 
-    supports = ("Bernoulli", "normal")
+    supports = (Family.BERNOULLI, Family.NORMAL)
 
-    def __init__(
-        self, model: Callable[[Any], Any], x: Any, components: int = 4, layers: int = 2, width: int = 512
-    ) -> None:
+    def __init__(self, model: Program, x: Batch, components: int = 4, layers: int = 2, width: int = 512) -> None:
         super().__init__(model, x)
         if components < 1:
             raise ValueError(f"a mixture has at least one component, got components={components}")
-        self.components, self.numbers = components, parameters(self.latent)
+        self.components, self.numbers = components, parameter_count(self.latent)
         self.family = f"mixtures of {components} independent members, {self.latent.family}"
         self.encoder = LinearPlusMLP(x, components * (self.numbers + 1) - 1, layers, width)
 
-    def members(self, part: Tensor) -> dict[str, Any]:
+    def members(self, parameters: Tensor) -> dict[str, Distribution]:
         others = self.components - 1
-        first, weights, away = part.split([self.numbers, others, others * self.numbers], -1)
-        away = away.reshape(*part.shape[:-1], others, self.numbers)
+        first, weights, away = parameters.split([self.numbers, others, others * self.numbers], -1)
+        away = away.reshape(*parameters.shape[:-1], others, self.numbers)
         # The first component's weight and offset are zero: they would be one number too many.
         each, log_weights = first[..., None, :] + pad(away, (0, 0, 1, 0)), pad(weights, (1, 0))
-        if self.latent.family == "Bernoulli":
+        if self.latent.family == Family.BERNOULLI:
             return {self.latent.name: MixtureOfBits(log_weights, each, self.latent.shape)}
         loc, log_scale = each.chunk(2, -1)
         return {self.latent.name: reshaped(MixtureOfNormals(log_weights, loc, log_scale.exp()), self.latent.shape)}

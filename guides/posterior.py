@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pyro
 import torch
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.programs.amortised import AmortisedGuide
+from ppl_vae.programs.types import Program
 
 
 class Posterior(AmortisedGuide):
@@ -29,7 +28,7 @@ class Posterior(AmortisedGuide):
 
     supports = None
 
-    def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
+    def __init__(self, model: Program, x: Batch) -> None:
         super().__init__(model, x)
         if not hasattr(model, "posterior"):
             raise ValueError(
@@ -42,7 +41,7 @@ class Posterior(AmortisedGuide):
         if missing:
             raise ValueError(f"the posterior of {type(model).__name__} lacks the sites {sorted(missing)}")
 
-    def forward(self, x: Any) -> None:
+    def forward(self, x: Batch) -> None:
         with torch.no_grad():
             found = self._of[0](x)
         with pyro.plate("data", len(x)):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from torch import nn
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.nn.dense import CountsLinear, Residual
 from ppl_vae.programs.amortised import Factorised
+from ppl_vae.programs.types import Program
 
 
 class ResidualGuide(Factorised):
@@ -21,7 +20,7 @@ class ResidualGuide(Factorised):
         width: Units of each.
     """
 
-    def __init__(self, model: Callable[[Any], Any], x: Any, blocks: int = 4, width: int = 200) -> None:
+    def __init__(self, model: Program, x: Batch, blocks: int = 4, width: int = 200) -> None:
         def network(outputs: int) -> nn.Sequential:
             inside = (Residual(width) for _ in range(blocks))
             return nn.Sequential(CountsLinear(x, width, "frequencies"), *inside, nn.ReLU(), nn.Linear(width, outputs))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.bits import TreeBits
+from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.nn.dense import LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide
+from ppl_vae.programs.types import Program
 
 
 class Tree(AmortisedGuide):
@@ -31,12 +34,12 @@ class Tree(AmortisedGuide):
         width: Units of each.
     """
 
-    supports = ("Bernoulli",)
+    supports = (Family.BERNOULLI,)
 
     def __init__(
         self,
-        model: Callable[[Any], Any],
-        x: Any,
+        model: Program,
+        x: Batch,
         layout: Literal["balanced", "chain"] = "balanced",
         layers: int = 2,
         width: int = 512,
@@ -48,7 +51,7 @@ class Tree(AmortisedGuide):
         self.family = f"bits along a {layout} tree"
         self.encoder = LinearPlusMLP(x, 2 * bits - 1, layers, width, zeros=bits - 1)
 
-    def members(self, part: Tensor) -> dict[str, Any]:
+    def members(self, parameters: Tensor) -> dict[str, Distribution]:
         bits = self.latent.size
-        logits, coupling = part.split([bits, bits - 1], -1)
+        logits, coupling = parameters.split([bits, bits - 1], -1)
         return {self.latent.name: TreeBits(logits, coupling, self.parents, self.latent.shape)}

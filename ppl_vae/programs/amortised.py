@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
 from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution
+from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.nn.modes import alone, evaluating
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.types import Program
 
 __all__ = [
     "AmortisedGuide",
@@ -27,10 +29,10 @@ __all__ = [
     "Reads",
     "independent",
     "independents",
-    "parameters",
+    "parameter_count",
     "parameters_of",
+    "reshaped",
 ]
-
 
 Reads = Literal["any", "documents", "images"]
 
@@ -63,43 +65,45 @@ class Latent:
     """A latent site of a model.
 
     Arguments:
-        name: Of the site.
-        family: Of its prior, in words.
-        shape: Of one datum's value.
-        states: Of each number of a categorical; 0 for other families.
+        name: Name of the site.
+        family: Family of its prior, or the name of the distribution's class where it is none of them.
+        shape: Shape of one datum's value.
+        states: Number of states of a categorical; 0 for other families.
     """
 
     name: str
-    family: str
+    family: Family | str
     shape: torch.Size
     states: int = 0
 
     @classmethod
-    def of(cls, name: str, fn: Any) -> Latent:
-        """The latent that a distribution draws, ``(draws, data)`` of them at once."""
+    def of(cls, name: str, fn: Distribution) -> Latent:
+        """The latent of a site with this distribution, whose batch shape is ``(draws, data)``."""
         family = exponential_family.family(fn)
-        states = exponential_family.base(fn).logits.shape[-1] if "categorical" in family else 0
+        categorical = family in (Family.CATEGORICAL, Family.ONE_HOT)
+        states = exponential_family.base(fn).logits.shape[-1] if categorical else 0
         return cls(name, family, fn.event_shape, states)
 
     @property
     def size(self) -> int:
+        """How many numbers one datum's value has."""
         return self.shape.numel()
 
 
 class AmortisedGuide(PyroModule):
-    """A guide q(z | x): a network reads numbers off each datum, and a family of distributions is made from them.
+    """A guide q(z | x) whose encoder maps each datum to the parameters of a distribution.
 
     A subclass declares the families of latents it ``supports`` (None is any) and the data it ``reads``: ``"any"``,
     documents as well as tensors of every shape; ``"documents"``, packed counts; or ``"images"``, tensors ``(height,
-    width)`` or ``(channels, height, width)`` per datum. Its constructor, whose further arguments are its
-    command-line options, sets ``encoder``, a module from a batch to ``(batch, numbers)``; ``members`` makes
-    distributions by site from such numbers. The first ``parameters(latent)`` numbers are those of :func:`independent`,
-    and where couplings, the others, are zero, the latents are independent: every family contains the factorised one.
-    One that does not fit this may override ``forward``.
+    width)`` or ``(channels, height, width)`` per datum. Its constructor, whose further arguments are its command-line
+    options, sets ``encoder``, a module from a batch to ``(batch, parameters)``; ``members`` makes distributions by
+    site from such parameters. The first ``parameter_count(latent)`` of them are those of :func:`independent`, and where
+    all others are zero the latents are independent: every family contains the factorised one. A guide that does not fit
+    this may override ``forward``.
 
     Arguments:
         model: A Pyro model that keeps the contract: one ``pyro.plate("data", len(x))`` with every site inside.
-        x: An example batch of its data; only shapes are read off it.
+        x: An example batch of its data, read for its shapes.
 
     A model whose prior is made of its guide, such as a VampPrior, says by ``met`` whether it knows one, and is given
     the first that is built for it by its method ``meet``.
@@ -110,13 +114,13 @@ class AmortisedGuide(PyroModule):
     """
 
     reads: Reads = "any"
-    supports: tuple[str, ...] | None = ()
+    supports: tuple[Family | str, ...] | None = ()
     family: str | None = None
-    """The family in words, down to what tells it from others, where ``members`` reaches all of it by the numbers alone:
-    no network of its own that would have to be trained. Its best members can then be searched for."""
+    """A description of the variational family, where ``members`` reaches all of it by the parameters of each datum: it
+    has no network of its own that is trained beside the encoder. Its best members can then be searched for."""
     encoder: nn.Module
 
-    def __init__(self, model: Callable[[Any], Any], x: Any) -> None:
+    def __init__(self, model: Program, x: Batch) -> None:
         super().__init__()
         who = type(self).__name__
         _check_reads(who, self.reads, x)
@@ -131,7 +135,7 @@ class AmortisedGuide(PyroModule):
                     'exactly one pyro.plate("data", len(x))'
                 )
         for name, site in latents(sites).items():
-            family = _drawn_as(exponential_family.base(site["fn"]))
+            family = _guide_family(exponential_family.base(site["fn"]))
             if self.supports is not None and family not in self.supports:
                 raise ValueError(
                     f"{who} does not support latent site {name!r}, which is {family}; it supports "
@@ -157,22 +161,22 @@ class AmortisedGuide(PyroModule):
             )
         return self.latents[0]
 
-    def members(self, part: Tensor) -> dict[str, Any]:
-        """Distributions of the latents by site from numbers ``(*batch, numbers)``, of batch shape ``(*batch,)``."""
+    def members(self, parameters: Tensor) -> dict[str, Distribution]:
+        """Distributions of the latents by site, of batch shape ``(*batch,)``, from ``(*batch, parameters)``."""
         raise NotImplementedError
 
-    def forward(self, x: Any) -> None:
+    def forward(self, x: Batch) -> None:
         """Draws the latents of a batch."""
-        part = self.encoder(x)
+        parameters = self.encoder(x)
         with pyro.plate("data", len(x)):
-            for name, fn in self.members(part).items():
+            for name, fn in self.members(parameters).items():
                 pyro.sample(name, fn)
 
 
-def _drawn_as(fn: Any) -> str:
-    """The family by which a guide draws what has this prior: bits and real numbers of any law as the plainest ones."""
+def _guide_family(fn: Distribution) -> Family | str:
+    """The family from which a guide draws a latent with this prior: Bernoulli for any bits, normal for any reals."""
     if isinstance(fn, BitsDistribution):
-        return "Bernoulli"
+        return Family.BERNOULLI
     family = exponential_family.family(fn)
     if exponential_family.is_known(fn):
         return family
@@ -184,7 +188,7 @@ def _drawn_as(fn: Any) -> str:
         return family
     while isinstance(support, constraints.independent):
         support = support.base_constraint
-    return "normal" if support in (constraints.real, constraints.real_vector) else family
+    return Family.NORMAL if support in (constraints.real, constraints.real_vector) else family
 
 
 class Factorised(AmortisedGuide):
@@ -192,81 +196,91 @@ class Factorised(AmortisedGuide):
 
     .. math:: q(z \mid x) = \prod_j q_j(z_j \mid g_j(x))
 
-    with natural parameters g from one network: a logit for a bit, a logit a state for a categorical, mean and
-    log standard deviation for a normal.
+    with parameters g from one encoder: a logit per bit, a logit per state of a categorical, mean and log standard
+    deviation of a normal.
 
     Arguments:
         model: The generative model.
         x: An example batch.
-        encoder: Makes the network, from the number of its outputs.
+        encoder: Makes the encoder from the number of its outputs.
     """
 
-    supports = ("Bernoulli", "categorical", "one-hot categorical", "normal")
+    supports = (Family.BERNOULLI, Family.CATEGORICAL, Family.ONE_HOT, Family.NORMAL)
 
-    def __init__(self, model: Callable[[Any], Any], x: Any, encoder: Callable[[int], nn.Module]) -> None:
+    def __init__(self, model: Program, x: Batch, encoder: Callable[[int], nn.Module]) -> None:
         super().__init__(model, x)
-        self.encoder = encoder(sum(map(parameters, self.latents)))
+        self.encoder = encoder(sum(map(parameter_count, self.latents)))
 
-    def members(self, part: Tensor) -> dict[str, Any]:
-        return independents(self.latents, part)
+    def members(self, parameters: Tensor) -> dict[str, Distribution]:
+        return independents(self.latents, parameters)
 
 
-def parameters(latent: Latent) -> int:
-    """How many numbers describe independent members of the latent's family."""
-    if latent.family == "one-hot categorical":
+def parameter_count(latent: Latent) -> int:
+    """How many parameters :func:`independent` takes for a latent."""
+    if latent.family == Family.ONE_HOT:
         return latent.size
-    if latent.family == "multivariate normal":
+    if latent.family == Family.MULTIVARIATE_NORMAL:
         return latent.size * (latent.size + 3) // 2
-    return latent.size * {"normal": 2, "categorical": latent.states}.get(latent.family, 1)
+    if latent.family == Family.CATEGORICAL:
+        return latent.size * latent.states
+    return latent.size * (2 if latent.family == Family.NORMAL else 1)
 
 
-def independent(latent: Latent, part: Tensor) -> Any:
-    """Independent members of the latent's family from their parameters, ``(..., parameters(latent))``.
+def independent(latent: Latent, parameters: Tensor) -> Distribution:
+    """A distribution of one latent, independent of the others, from ``(..., parameter_count(latent))``.
 
-    A multivariate normal has its mean, the logarithms of its Cholesky factor's diagonal, and what lies below.
+    The parameters are logits; of normals the means, then the logarithms of the standard deviations; of a multivariate
+    normal the means, the logarithms of the Cholesky factor's diagonal, and the entries below it.
     """
-    lead, events = part.shape[:-1], len(latent.shape)
-    if latent.family == "normal":
-        loc, log_scale = part.reshape(*lead, 2, *latent.shape).unbind(len(lead))
-        return dist.Normal(loc, log_scale.exp()).to_event(events)
-    if latent.family == "multivariate normal":
+    lead, events = parameters.shape[:-1], len(latent.shape)
+    fn: Distribution
+    if latent.family == Family.NORMAL:
+        loc, log_scale = parameters.reshape(*lead, 2, *latent.shape).unbind(len(lead))
+        fn = dist.Normal(loc, log_scale.exp()).to_event(events)
+    elif latent.family == Family.MULTIVARIATE_NORMAL:
         size = latent.size
-        loc, log_diagonal, coupling = part.split([size, size, size * (size - 1) // 2], -1)
-        row, column = torch.tril_indices(size, size, -1, device=part.device)
-        below = part.new_zeros(*lead, size, size)
+        loc, log_diagonal, coupling = parameters.split([size, size, size * (size - 1) // 2], -1)
+        row, column = torch.tril_indices(size, size, -1, device=parameters.device)
+        below = parameters.new_zeros(*lead, size, size)
         below[..., row, column] = coupling
-        return reshaped(dist.MultivariateNormal(loc, scale_tril=log_diagonal.exp().diag_embed() + below), latent.shape)
-    if latent.family == "Bernoulli":
-        return dist.Bernoulli(logits=part.reshape(*lead, *latent.shape)).to_event(events)
-    if latent.family == "categorical":
-        return dist.Categorical(logits=part.reshape(*lead, *latent.shape, latent.states)).to_event(events)
-    return dist.OneHotCategorical(logits=part.reshape(*lead, *latent.shape)).to_event(events - 1)
+        fn = dist.MultivariateNormal(loc, scale_tril=log_diagonal.exp().diag_embed() + below)
+        fn = reshaped(fn, latent.shape)
+    elif latent.family == Family.BERNOULLI:
+        fn = dist.Bernoulli(logits=parameters.reshape(*lead, *latent.shape)).to_event(events)
+    elif latent.family == Family.CATEGORICAL:
+        fn = dist.Categorical(logits=parameters.reshape(*lead, *latent.shape, latent.states)).to_event(events)
+    else:
+        fn = dist.OneHotCategorical(logits=parameters.reshape(*lead, *latent.shape)).to_event(events - 1)
+    return fn
 
 
-def independents(latents: list[Latent], part: Tensor) -> dict[str, Any]:
-    """Independent members by site, from the parameters of all latents side by side."""
-    parts = part.split([parameters(latent) for latent in latents], -1)
+def independents(latents: list[Latent], parameters: Tensor) -> dict[str, Distribution]:
+    """Distributions of independent latents by site, from the parameters of all latents side by side."""
+    parts = parameters.split([parameter_count(latent) for latent in latents], -1)
     return {latent.name: independent(latent, part) for latent, part in zip(latents, parts, strict=True)}
 
 
-def parameters_of(latent: Latent, fn: Any) -> Tensor:
-    """What :func:`independent` makes a distribution from, ``(*batch_shape, parameters(latent))``."""
+def parameters_of(latent: Latent, fn: Distribution) -> Tensor:
+    """The parameters from which :func:`independent` makes this distribution, ``(*batch_shape, parameters)``."""
     inner, lead = exponential_family.base(fn), fn.batch_shape
-    if latent.family == "multivariate normal":
+    shape = torch.Size((*lead, *fn.event_shape))
+    if latent.family == Family.MULTIVARIATE_NORMAL:
         tril = inner.scale_tril
         row, column = torch.tril_indices(latent.size, latent.size, -1, device=tril.device)
         parts = [inner.loc, tril.diagonal(dim1=-2, dim2=-1).log(), tril[..., row, column]]
         return torch.cat([part.expand(*lead, part.shape[-1]) for part in parts], -1)
-    if latent.family == "normal":
-        parts = [part.expand(fn.shape()).reshape(*lead, -1) for part in (inner.loc, inner.scale.log())]
+    if latent.family == Family.NORMAL:
+        parts = [part.expand(shape).reshape(*lead, -1) for part in (inner.loc, inner.scale.log())]
         return torch.cat(parts, -1)
-    shape = (*fn.shape(), latent.states) if latent.family == "categorical" else fn.shape()
     logits: Tensor = inner.logits
-    return logits.expand(shape).reshape(*lead, -1)
+    return logits.expand((*shape, latent.states) if latent.family == Family.CATEGORICAL else shape).reshape(*lead, -1)
 
 
-def reshaped(fn: Any, shape: torch.Size) -> Any:
+def reshaped(fn: Distribution, shape: torch.Size) -> Distribution:
     """The same distribution over values of another shape with as many numbers."""
     if shape == fn.event_shape:
         return fn
-    return dist.TransformedDistribution(fn, [dist.transforms.ReshapeTransform(fn.event_shape, shape)])
+    transformed: Distribution = dist.TransformedDistribution(
+        fn, [dist.transforms.ReshapeTransform(fn.event_shape, shape)]
+    )
+    return transformed

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.amortised import AmortisedGuide, Latent, independents, parameters, parameters_of
+from ppl_vae.programs.amortised import AmortisedGuide, Latent, independents, parameter_count, parameters_of
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
@@ -143,5 +143,5 @@ def _moments(latent: Latent, drawn: Tensor, which: int) -> Tensor:
     else:
         parts = [mean, drawn.std(0).log() - (0.7 if which else 0)]
     if latent.family == "multivariate normal":
-        parts.append(mean.new_zeros(len(mean), parameters(latent) - 2 * latent.size))
+        parts.append(mean.new_zeros(len(mean), parameter_count(latent) - 2 * latent.size))
     return torch.cat([part.reshape(len(mean), -1) for part in parts], -1)

@@ -13,7 +13,7 @@ from ppl_vae.diagnostics.gap.gradient_ascent import optimal_member
 from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.results import Estimate
-from ppl_vae.programs.amortised import Latent, independent, parameters, parameters_of
+from ppl_vae.programs.amortised import Latent, independent, parameter_count, parameters_of
 from tests.support.small_pairs import BitsOfPoints, LinearGaussian, documents
 from tests.support.z_test import assert_mean
 
@@ -24,7 +24,7 @@ def valued(model, found, *latents):
     """The exact ELBO of the members found."""
 
     def guide(x):
-        parts = found.free[: len(x)].split([parameters(latent) for latent in latents], -1)
+        parts = found.free[: len(x)].split([parameter_count(latent) for latent in latents], -1)
         with pyro.plate("data", len(x)):
             for latent, part in zip(latents, parts, strict=True):
                 pyro.sample(latent.name, independent(latent, part))
@@ -200,7 +200,7 @@ def test_neither_model_nor_guide_is_changed():
 def test_parameters_make_the_distribution_they_were_read_off(fn):
     latent = Latent.of("z", fn)
     part = parameters_of(latent, fn)
-    assert part.shape == (4, parameters(latent))
+    assert part.shape == (4, parameter_count(latent))
     value = fn.sample((5,))
     torch.testing.assert_close(independent(latent, part).log_prob(value), fn.log_prob(value))
 
