@@ -1,0 +1,63 @@
+"""Mistakes end in a line that says what is wrong and what to do."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support.cli import SMALL, flat, invoke
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("train",), "name a model, such as models/text.py"),
+        (("train", "txet"), "there is no model 'txet'; choose from"),
+        (("train", "text", "--guide", "e1"), "there is no guide 'e1'; choose from"),
+        (("train", "text", "--estimator", "amr"), "'amr' is not one of 'auto', 'local', 'disarm', 'arm', "),
+        (("train", "text", "--corpus", "20nws"), "20nws"),
+        (("train", "text", "--epochs", "many"), "epochs are a number or phases such as 1000x1,500x10"),
+        (("train", "text", "--optimizer", "Adm"), "unknown optimizer 'Adm'; choose from"),
+        (("train", "text", "--bits", "0", "--corpus", "topics.npz"), "bits must be at least 1, got 0"),
+        (("train", "text", "--bits", "two"), "'two' is not a valid integer"),
+        (("train", "text", "--resume", "nowhere"), "leave out"),
+        (("train", "--resume", "nowhere"), "is not a run folder"),
+        (("train", "text", "--batch-size", "0"), "batch size must be at least 1"),
+        (("train", "text", "--learning-rate", "-1"), "learning rate must be positive"),
+        (("train", "text", "--decay", "slow"), "'slow' is not one of 'none', 'linear', 'cosine'"),
+        (("train", "text", "--corpus", "gaussians"), "model text reads documents, but gaussians holds tensors"),
+        (("train", "text", "--clip", "-1"), "must not be negative, got -1"),
+        (("train", "text", "--seed", "99999999999999999999"), "the seed must lie in"),
+        (("train", "text", "--evidence-draws", "1"), "1 is not in the range x>=2"),
+        (("train", "text", "--draws", "0"), "0 is not in the range x>=1"),
+        (("train", *SMALL, "--estimator", "enumerate", "--control", "first_order"), "it takes no control variate"),
+        (("train", "text", "--optimizer", "SparseAdam"), "unknown optimizer 'SparseAdam'"),
+        (("train", "models/txt.py"), "there is no file models/txt.py"),
+        (("train", "text", "--corpus", "topics.npz", "--out", "topics.npz"), "choose another --out"),
+        (("tain",), "No such command 'tain'"),
+    ],
+)
+def test_mistakes_are_named(folder, args, words):
+    result = invoke(*args)
+    assert result.exit_code in (1, 2)
+    assert words in flat(result.output), result.output
+    assert "Traceback" not in result.output
+    assert not Path("runs").exists()
+
+
+def test_absent_devices_are_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = invoke("train", "text", "--device", "cuda")
+    assert result.exit_code == 2
+    assert "has no cuda; use --device cpu" in result.output
+
+
+def test_a_full_device_is_named_with_the_remedy(folder, monkeypatch):
+    def full(**_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. See the documentation")
+
+    monkeypatch.setattr("ppl_vae.runs.config.load_corpus", full)
+    result = invoke("train", *SMALL, "--out", "r")
+    assert result.exit_code == 1
+    words = "the device's memory is full (CUDA out of memory); take a smaller --batch-size, or --device cpu"
+    assert words in flat(result.output)

@@ -1,0 +1,32 @@
+"""``ppl-vae list``, and the help of a model with its guide."""
+
+from tests.support.cli import invoke, json_of
+
+
+def test_help_shows_the_options_of_model_and_guide():
+    base = invoke("train", "--help").output
+    assert "--bits" not in base
+    full = invoke("train", "models/text.py", "--guide", "mean_field", "--help").output
+    for words in (
+        "Options of model text",
+        "--bits",
+        "Length m of the code",
+        "Options of guide mean_field",
+        "--guide-layers",
+    ):
+        assert words in full
+    assert "--guide-layers" not in invoke("train", "text", "--guide", "linear_counts", "--help").output
+    # Options before the model are understood as well.
+    assert "--bits" in invoke("train", "--guide=mean_field", "--epochs", "3", "text", "--help").output
+
+
+def test_list_shows_what_goes_with_what(folder):
+    content = json_of("list")
+    guides = {row["name"]: row for row in content["guides"]}
+    assert {"linear_counts", "deep_frequencies", "linear_frequencies", "mean_field", "full"} <= set(guides)
+    assert {"text", "gmm", "ppca", "rbm"} <= set(guides["full"]["goes_with"])
+    estimators = {row["name"]: row["goes_with"] for row in content["estimators"]}
+    assert {"full", "tree"} <= set(estimators["loo"])
+    assert "tree" not in estimators["disarm"]
+    assert all(row["summary"] for rows in content.values() for row in rows)
+    assert "linear_counts" in invoke("list").output
