@@ -55,7 +55,7 @@ def test_runs_are_compared_from_what_was_measured_before(trained, monkeypatch):
     def measure_again(*args, **kwargs):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("ppl_vae.runs.compare.measured", measure_again)
+    monkeypatch.setattr("ppl_vae.runs.compare.measure_and_save", measure_again)
     monkeypatch.setattr("ppl_vae.runs.compare.measure_evidence", measure_again)
     monkeypatch.setattr("ppl_vae.runs.compare.open_run", measure_again)
     assert "approximation error, train" in succeed("compare", "bound", "best").output
