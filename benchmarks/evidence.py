@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.setting import Setting, keep_corpus, read_corpus
 from benchmarks.steps import NATURAL, POSITIVE, finish, options
-from ppl_vae.evidence import enumeration
+from ppl_vae.evidence.methods import enumeration
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.sites import guide_sites
 

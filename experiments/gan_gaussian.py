@@ -153,8 +153,13 @@ class Truth:
 
     @property
     def schedule(self) -> Schedule:
-        """Of annealing."""
-        return Schedule(temperatures=self.sizes["temperatures"], leapfrog_steps=self.sizes["leapfrog_steps"])
+        """How to anneal."""
+        return Schedule(**self.steps)
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Numbers of temperatures and of leapfrog steps of annealing."""
+        return {name: self.sizes[name] for name in ("temperatures", "leapfrog_steps")}
 
     def guide(self, model: GanGaussian, name: str) -> Any:
         """A guide with the discriminator's convolutions."""
@@ -221,10 +226,9 @@ def trained(truth: Truth, way: Way) -> dict[str, Tensor]:
     elbo, of_few = (measure(model, guide, part, method="importance", draws=20).elbo.pointwise for part in (x, few))
     bounds = {}
     if what in MOVED:
-        how: dict[str, Any] = {"draws": sizes["chains"], "schedule": truth.schedule}
         wide = truth.slept(WIDE)[1]
-        lower = measure(model, wide, few, method="annealing", **how).evidence.pointwise
-        own = sandwich(model, wide, few[: own_data(sizes["annealed"])], **how)
+        lower = measure(model, wide, few, method="annealing", draws=sizes["chains"], **truth.steps).evidence.pointwise
+        own = sandwich(model, wide, few[: own_data(sizes["annealed"])], draws=sizes["chains"], schedule=truth.schedule)
         bounds = {"lower": lower - shift, "width": own.width.pointwise}
     by = truth.features()
     distances = {}

@@ -6,13 +6,14 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from ppl_vae.evidence.measure import METHODS
+from ppl_vae.plugins.discovery import available, find
 
 __all__ = ["COMMANDS", "with_json"]
 
@@ -38,7 +39,7 @@ def with_json(function: Callable[..., Any]) -> Callable[..., None]:
 SPLIT = click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
 
 
-def measuring(function: Callable[..., Any]) -> Callable[..., Any]:
+def measuring(function: Callable[..., Any], cls: type[click.Command] = click.Command) -> Callable[..., Any]:
     """A command ``RUN --split --data --json`` of a function of folder, split, number of data and its own options."""
     sample = click.option(
         "--data",
@@ -49,7 +50,7 @@ def measuring(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     wrapped = SPLIT(sample(with_json(function)))
     wrapped = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))(wrapped)
-    command = click.command(function.__name__)(wrapped)
+    command = click.command(function.__name__, cls=cls)(wrapped)
     COMMANDS.append(command)
     return command
 
@@ -107,39 +108,55 @@ def gap(folder: Path, split: str, count: int, ladder: str | None, epochs: str | 
     return measure_ladder(folder, split, count, [name.strip() for name in ladder.split(",")], epochs, **how)
 
 
-@measuring
+class EvidenceMethodName(click.ParamType[str]):
+    """``auto``, an evidence method by name, or the path of its file."""
+
+    name = "method"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[auto|{'|'.join(available('evidence'))}|FILE.py]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return value if value == "auto" else str(find("evidence", value).file if "." in value else value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class EvidenceCommand(click.Command):
+    """A command whose help ends with the evidence methods, each with its summary."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Methods"):
+            formatter.write_dl([(name, method.summary) for name, method in available("evidence").items()])
+        super().format_epilog(ctx, formatter)
+
+
+@partial(measuring, cls=EvidenceCommand)
 @click.option(
     "--method",
     default="auto",
     show_default=True,
-    type=click.Choice(METHODS),
-    help="auto takes the first exact one that serves, else importance, and says why.",
+    type=EvidenceMethodName(),
+    help="auto takes the first exact method that applies, else importance, and says why.",
 )
 @click.option(
     "--draws",
     type=click.IntRange(min=2),
-    help="Draws a datum where needed, or chains that anneal.  [default: 1000; annealing 16]",
+    help="Samples per datum where needed, or annealing chains.  [default: 1000; annealing 16]",
 )
 @annealing_options
-def evidence(folder: Path, split: str, count: int, method: Any, draws: int | None, **schedule: Any) -> Any:
-    """Measure ELBO, evidence and gap of a trained RUN again, by another method or with more draws.
+def evidence(folder: Path, split: str, count: int, method: str, draws: int | None, **options: Any) -> Any:
+    """Measure ELBO, evidence and gap of a trained RUN again, by another method or with more samples.
 
-    \b
-    enumeration   exact; discrete latents of at most 16 bits together
-    closed_form   exact; linear Gaussian models
-    quadrature    exact to 1e-4 nats; one or two continuous latent dimensions
-    importance    a lower bound from so many draws of the guide
-    psis          the same with Pareto-smoothed weights: less noisy, no bound
-    annealing     a lower bound from chains that move from guide to posterior
-
-    Writes evidence-SPLIT-METHOD.json and the values of every datum into the run. After an interruption the same
-    command goes on where it was.
+    A file evidence/NAME.py of the working folder adds a method of your own. Writes evidence-SPLIT-METHOD.json and the
+    values of every datum into the run. After an interruption the same command resumes the measurement.
     """
-    from ppl_vae.evidence.ais import Schedule
     from ppl_vae.runs.measure import measure_evidence
 
-    draws = draws or (16 if method == "annealing" else 1000)
-    return measure_evidence(folder, split, method, draws, count, Schedule(**schedule))
+    source = click.get_current_context().get_parameter_source
+    given = {name: value for name, value in options.items() if source(name) is not ParameterSource.DEFAULT}
+    return measure_evidence(folder, split, method, draws, count, **given)
 
 
 @measuring

@@ -19,7 +19,10 @@ from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["AIS", "Schedule"]
+__all__ = ["AIS", "CHAINS", "Schedule"]
+
+CHAINS = 2**9
+"""Most annealing chains that move together."""
 
 WARM_UP = 30
 """Moves at the starting distribution in which step sizes find their order of magnitude."""

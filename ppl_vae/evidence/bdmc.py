@@ -11,10 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ppl_vae.evidence.ais import AIS, Schedule
+from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
 from ppl_vae.evidence.figures import OKABE_ITO, bars_of_counts
 from ppl_vae.evidence.importance import log_mean_exp
-from ppl_vae.evidence.measure import CHAINS
 from ppl_vae.evidence.results import Estimate, finite
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.random_state import fork_random_state

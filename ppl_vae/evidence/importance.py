@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import log
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.evidence.psis import k_hat, smoothed
 from ppl_vae.evidence.results import Bound, Estimate, Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import in_blocks
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["annealed", "from_log_weights", "importance", "log_mean_exp", "log_weights", "sampled_elbo", "sampled_rates"]
+__all__ = [
+    "from_log_weights",
+    "importance",
+    "log_mean_exp",
+    "log_weights",
+    "sampled_bound",
+    "sampled_elbo",
+    "sampled_rates",
+    "with_sampled_bound",
+]
 
 
 def importance(
-    model: Program, guide: Program, x: Any, draws: int, progress: Progress | None = None, *, smooth: bool = False
+    model: Program, guide: Program, x: Batch, draws: int, progress: Progress | None = None, *, smooth: bool = False
 ) -> Evidence:
     """ELBO and importance-weighted evidence of each datum from so many independent draws, Pareto-smoothed if wished."""
     return Evidence.join(
@@ -27,13 +36,13 @@ def importance(
     )
 
 
-def sampled_elbo(model: Program, guide: Program, x: Any, draws: int = 1) -> Tensor:
+def sampled_elbo(model: Program, guide: Program, x: Batch, draws: int = 1) -> Tensor:
     """The ELBO of each datum from so many draws, ``(data,)``, in nats: quick, for watching a training."""
     with evaluating(model, guide):
         return torch.cat([weights.mean(0) for weights, _ in log_weights(model, guide, x, draws)])
 
 
-def sampled_rates(model: Program, guide: Program, x: Any, draws: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
+def sampled_rates(model: Program, guide: Program, x: Batch, draws: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
     """The ELBO of each datum and its rate by latent site, from the same so many draws, ``(data,)`` each, in nats."""
     bounds: list[Tensor] = []
     rates: dict[str, list[Tensor]] = {}
@@ -52,7 +61,7 @@ def sampled_rates(model: Program, guide: Program, x: Any, draws: int = 1) -> tup
 
 
 def log_weights(
-    model: Program, guide: Program, x: Any, draws: int, progress: Progress | None = None
+    model: Program, guide: Program, x: Batch, draws: int, progress: Progress | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Log-weights of all draws for one block of data after the other.
 
@@ -118,14 +127,19 @@ def log_mean_exp(weights: Tensor) -> tuple[Tensor, Tensor]:
     return high + mean.log(), ratio.std(0) / mean / len(weights) ** 0.5
 
 
-def annealed(weights: Tensor, elbo: Estimate, temperatures: int) -> Evidence:
-    """Evidence and gap from the log-weights of annealed chains, ``(chains, data)``, beside a bound."""
-    chains, (evidence, se) = len(weights), log_mean_exp(weights)
-    method = f"annealing, {temperatures} temperatures, {chains} chains"
-    assert elbo.pointwise_se is not None
-    both = (se.square() + elbo.pointwise_se.square()).sqrt()
-    return Evidence(
-        elbo,
-        Estimate(evidence, method, "lower", chains, se),
-        Estimate(evidence - elbo.pointwise, method, "lower", chains, both),
-    )
+LEAST_BOUND_DRAWS = 100
+"""Samples for the ELBO beside an evidence that needs none, or few."""
+
+
+def sampled_bound(model: Program, guide: Program, x: Batch, draws: int) -> Estimate:
+    """The ELBO of each datum from samples beside another estimate of the evidence."""
+    draws = max(draws, LEAST_BOUND_DRAWS)
+    return Estimate.join([from_log_weights(w, distinct).elbo for w, distinct in log_weights(model, guide, x, draws)])
+
+
+def with_sampled_bound(exact: Estimate, model: Program, guide: Program, x: Batch, draws: int) -> Evidence:
+    """Exact evidence with ELBO and gap from samples."""
+    elbo = sampled_bound(model, guide, x, draws)
+    method = f"{exact.method}, {elbo.draws} draws"
+    gap = Estimate(exact.pointwise - elbo.pointwise, method, "unbiased", elbo.draws, elbo.pointwise_se)
+    return Evidence(elbo, exact, gap)

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Literal, TypeVar
 
 import ppl_vae
 
 __all__ = ["Kind", "Plugin", "available", "find", "load_file", "summary_of"]
 
 Kind = Literal["models", "guides", "experiments", "estimators", "evidence", "readers"]
+
+T = TypeVar("T")
 
 _PACKAGES: dict[Kind, str] = {
     "models": "ppl_vae.models",
@@ -78,6 +80,26 @@ class Plugin:
         if self.shipped:
             return importlib.import_module(f"{_PACKAGES[self.kind]}.{self.name}")
         return load_file(self.file)
+
+    def load_class(self, parent: type[T]) -> type[T]:
+        """The class that the file adds: the one subclass of a parent defined in it, or the one named after the file.
+
+        Raises:
+            ValueError: If the file does not load, or defines no such class, or several.
+        """
+        module = self.load()
+        classes = [
+            item
+            for item in vars(module).values()
+            if isinstance(item, type) and issubclass(item, parent) and item.__module__ == module.__name__
+        ]
+        named = [item for item in classes if item.__name__.lower() == self.name.replace("_", "").lower()]
+        if len(named or classes) != 1:
+            names = ", ".join(item.__name__ for item in classes) or "none"
+            raise ValueError(
+                f"{self.file}: a file of this kind defines one subclass of {parent.__name__}, this one {names}"
+            )
+        return (named or classes)[0]
 
 
 def summary_of(file: Path) -> str:

@@ -17,7 +17,7 @@ from ppl_vae.programs.handlers import LocalParameters, check_cover, latents, log
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
-__all__ = ["GuideSite", "PairSites", "guide_sites"]
+__all__ = ["GuideSite", "PairSites", "discrete_obstacle", "guide_sites"]
 
 Kind = Literal["bits", "states", "score", "pathwise"]
 
@@ -110,6 +110,11 @@ def guide_sites(
             kind, size = "score", 0
         found.append(GuideSite(name, exponential_family.family(fn), kind, size, not probe.depends[name], frames))
     return found
+
+
+def discrete_obstacle(sites: list[GuideSite]) -> str | None:
+    """Names the first site whose latents are discrete; None if there is none."""
+    return next((f"site {site.name!r} is {site.family}" for site in sites if site.kind in ("bits", "states")), None)
 
 
 @dataclass(frozen=True)

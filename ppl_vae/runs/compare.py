@@ -11,10 +11,11 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.diagnostics.comparison import MOST_RUNS, Compared, Comparison
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import split_gap
-from ppl_vae.evidence.measure import METHODS, plan
+from ppl_vae.evidence.plan import plan
 from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.objectives.rate_cost import objective_words
+from ppl_vae.plugins.discovery import available
 from ppl_vae.runs.config import Pair
 from ppl_vae.runs.measure import measure_and_save, measure_evidence
 from ppl_vae.runs.open import open_run
@@ -105,7 +106,7 @@ def _measurement(run: Run, split: str) -> Evidence:
         parts = {n: {k: told[f"{n}_{k}"] for k in ("method", "bound", "draws")} for n in ("elbo", "evidence", "gap")}
         elbo, evidence, gap = (_estimate(part, values, name) for name, part in parts.items())
         found.append(Evidence(elbo, evidence, gap))
-    for method in METHODS:
+    for method in ("auto", *available("evidence")):
         kept = _kept(run, f"evidence-{split}-{method}")
         if kept is not None:
             elbo, evidence, gap = (_estimate(kept[0][n], kept[1], n) for n in ("elbo", "evidence", "gap"))

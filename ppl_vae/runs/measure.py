@@ -16,7 +16,8 @@ from ppl_vae.diagnostics.tightness.tightness import tightness
 from ppl_vae.diagnostics.tightness.verdict import Tightness
 from ppl_vae.evidence.ais import Schedule
 from ppl_vae.evidence.bdmc import BDMC, sandwich, sandwich_cells
-from ppl_vae.evidence.measure import Method, measure, plan
+from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.plan import OptionValue, plan
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import fork_random_state
@@ -112,20 +113,28 @@ def measure_tightness(folder: Path, split: str, draws: int | None = None, count:
 
 
 def measure_evidence(
-    folder: Path, split: str, method: Method, draws: int, count: int = 0, schedule: Schedule | None = None
+    folder: Path, split: str, method: str, draws: int | None, count: int = 0, **options: OptionValue
 ) -> Evidence:
-    """Measures bound, evidence and gap of one split of a run afresh; what an interruption left is taken up."""
-    schedule = schedule or Schedule()
-    options: dict[str, Any] = {"method": method, "draws": draws, "schedule": schedule}
+    """Measures ELBO, evidence and gap of one split of a run again, resuming what an interruption left.
+
+    Arguments:
+        folder: The folder of the run.
+        split: Name of the split.
+        method: Name of the evidence method, or path of its file.
+        draws: Samples per datum; None for as many as the method usually takes.
+        count: Size of a random sample of the data; 0 for all.
+        options: Options of the method.
+    """
+    how: dict[str, Any] = {"method": method, "draws": draws, **options}
     opened, found = measure_in_blocks(
         folder,
-        f"evidence-{split}-{method}",
+        f"evidence-{split}-{Path(method).stem}",
         split,
         count,
-        options | {"schedule": asdict(schedule)},
+        how,
         Evidence,
-        lambda pair, x, done, tick: measure(pair.model, pair.guide, x, done=done, progress=tick, **options),
-        lambda pair, x: plan(pair.model, x, **options).cells,
+        lambda pair, x, done, tick: measure(pair.model, pair.guide, x, done=done, progress=tick, **how),
+        lambda pair, x: plan(pair.model, x, **how).cells,
     )
     opened.name_worst("widest gaps", split, count, found.worst(3), found.gap.pointwise)
     return found

@@ -13,7 +13,8 @@ from ppl_vae.data.counts import concatenate
 from ppl_vae.data.images import pixels
 from ppl_vae.diagnostics.images.scale_collapse import sharpness
 from ppl_vae.diagnostics.information.rates import rate_and_distortion
-from ppl_vae.evidence.measure import measure, plan
+from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.plan import plan
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.rate_cost import objective_words

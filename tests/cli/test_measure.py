@@ -21,7 +21,7 @@ def test_evidence_is_measured_again_by_another_method(trained):
 def test_evidence_by_annealing_agrees_and_is_taken_up_after_an_interruption(trained, monkeypatch):
     exact = json_of("evidence", "r", "--data", "30")
     assert exact["why"] == "the discrete latents have 8 joint states"
-    monkeypatch.setattr("ppl_vae.evidence.measure.CHAINS", 80)
+    monkeypatch.setattr("ppl_vae.evidence.methods.annealing.CHAINS", 80)
     command = (
         "evidence",
         "r",

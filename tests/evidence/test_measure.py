@@ -54,7 +54,7 @@ def test_enumeration_is_the_sum_over_codes(bits, hidden, guide):
 def test_enumeration_does_not_depend_on_blocks_or_on_the_company_of_other_data(monkeypatch):
     model, guide, x = text_pair(5, 1)
     whole = measure(model, guide, x).evidence.pointwise
-    monkeypatch.setattr("ppl_vae.evidence.enumeration.CELLS", 30)
+    monkeypatch.setattr("ppl_vae.evidence.methods.enumeration.CELLS", 30)
     torch.testing.assert_close(measure(model, guide, x).evidence.pointwise, whole)
     order = [4, 0, 8]
     torch.testing.assert_close(measure(model, guide, x[order]).evidence.pointwise, whole[order])
@@ -208,7 +208,7 @@ def test_a_bound_from_draws_beside_exact_evidence(monkeypatch):
     """What a guide with a dear density gets."""
     model, guide, x = text_pair(3, 1, Full)
     exact = measure(model, guide, x)
-    monkeypatch.setattr("ppl_vae.evidence.measure.CHEAP_STATES", 4)
+    monkeypatch.setattr("ppl_vae.evidence.methods.enumeration.CHEAP_STATES", 4)
     sampled = [measure(model, guide, x, draws=100) for _ in range(20)]
     torch.testing.assert_close(sampled[0].evidence.pointwise, exact.evidence.pointwise)
     assert sampled[0].gap.bound == "unbiased"
@@ -217,11 +217,11 @@ def test_a_bound_from_draws_beside_exact_evidence(monkeypatch):
 
 def test_few_draws_are_refused_and_impossible_enumeration_named():
     model, guide, x = text_pair(3)
-    with pytest.raises(ValueError, match="at least 2 draws a datum, got 1"):
+    with pytest.raises(ValueError, match="at least 2 draws per datum, got 1"):
         measure(model, guide, x, method="importance", draws=1)
     model, guide, x = text_pair(17)
     with pytest.raises(
-        ValueError, match="131072 joint states, more than 2.16; use the method 'annealing' or 'importance'"
+        ValueError, match="131072 joint states, more than 2.16; use the method 'importance' or 'psis' or 'annealing'"
     ):
         measure(model, guide, x, method="enumeration")
     assert measure(model, guide, x, draws=20).evidence.method == "importance, 20 draws"

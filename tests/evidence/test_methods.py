@@ -14,9 +14,10 @@ from scipy import integrate, stats
 
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence.ais import AIS, Schedule
-from ppl_vae.evidence.measure import AFFORDABLE, measure, plan
+from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.methods.quadrature import AFFORDABLE, quadrature
+from ppl_vae.evidence.plan import plan
 from ppl_vae.evidence.psis import smoothed
-from ppl_vae.evidence.quadrature import quadrature
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.log_weight import log_joint
 from tests.support.small_pairs import LinearGaussian, documents
@@ -104,8 +105,8 @@ def test_quadrature_counts_what_a_network_takes_at_every_node():
 
 def test_a_kink_far_from_the_data_is_noticed():
     x = torch.zeros(3, 3)
-    assert plan(bent(0.0), x).method == "closed_form"
-    assert plan(bent(0.5), x).method == "quadrature"
+    assert plan(bent(0.0), x).method.name == "closed_form"
+    assert plan(bent(0.5), x).method.name == "quadrature"
     with pytest.raises(ValueError, match="closed form is not possible: log p.x, z. is not quadratic in z"):
         measure(bent(0.5), normals(), x, method="closed_form")
 
@@ -149,7 +150,7 @@ def test_quadrature_meets_adaptive_integration_where_there_is_no_closed_form():
 
 
 def test_quadrature_says_where_its_grid_is_too_coarse(monkeypatch):
-    monkeypatch.setattr("ppl_vae.evidence.quadrature.NODES", {1: (8, 32)})
+    monkeypatch.setattr("ppl_vae.evidence.methods.quadrature.NODES", {1: (8, 32)})
     pair = LinearGaussian(1, noise=0.01)
     found = quadrature(pair.model, pair.simulate(5)[1])
     assert "data still change by up to" in found.warnings[0]
@@ -250,7 +251,7 @@ def test_annealed_weights_are_unbiased_there_and_back(name, start):
 def test_more_temperatures_close_in_on_the_truth_from_below(name):
     model, guide, x, _, evidence = systems(name)
     x, evidence = x[:30], evidence[:30]
-    slow = measure(model, guide, x, method="annealing", draws=8, schedule=Schedule(temperatures=200))
+    slow = measure(model, guide, x, method="annealing", draws=8, temperatures=200)
     assert slow.evidence.bound == "lower"
     assert (slow.evidence.pointwise - evidence).mean().abs() < 6 * slow.evidence.se + 0.02
     assert slow.evidence.method == "annealing, 200 temperatures, 8 chains"
@@ -296,7 +297,7 @@ def test_impossible_starts_do_not_spoil_the_chains():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Bernoulli(logits=torch.zeros(len(x), 2)).to_event(1))
 
-    found = measure(model, guide, x, method="annealing", draws=200, schedule=Schedule(temperatures=5)).evidence
+    found = measure(model, guide, x, method="annealing", draws=200, temperatures=5).evidence
     assert found.pointwise[2] == -torch.inf
     assert (found.pointwise[:2] > -5).all()
 
@@ -304,7 +305,7 @@ def test_impossible_starts_do_not_spoil_the_chains():
 def test_an_interrupted_measurement_goes_on_where_it_was():
     pair = LinearGaussian(4)
     x = pair.simulate(20)[1]
-    options = {"method": "annealing", "draws": 64, "schedule": Schedule(temperatures=4)}
+    options = {"method": "annealing", "draws": 64, "temperatures": 4}
     torch.manual_seed(7)
     whole = measure(pair.model, pair.guide, x, **options)
 
@@ -330,7 +331,7 @@ def test_an_interrupted_measurement_goes_on_where_it_was():
 def test_progress_counts_what_the_plan_promised(method):
     model, guide, x = text_pair(4)
     counted = []
-    options = {"method": method, "draws": 24, "schedule": Schedule(temperatures=5)}
+    options = {"method": method, "draws": 24} | ({"temperatures": 5} if method == "annealing" else {})
     measure(model, guide, x, progress=counted.append, **options)
     assert sum(counted) == plan(model, x, **options).cells
 
@@ -340,11 +341,11 @@ def test_auto_says_why():
     assert measure(model, guide, x).why == "the discrete latents have 16 joint states"
     found = measure(model, guide, x, most_bits=3, draws=30)
     assert found.why == (
-        "no exact method serves: the latents have 16 joint states, more than 2^3; site 'z' is Bernoulli; "
-        "site 'z' is Bernoulli"
+        "no exact method applies: enumeration: the latents have 16 joint states, more than 2^3; "
+        "closed form: site 'z' is Bernoulli; quadrature: site 'z' is Bernoulli"
     )
-    assert measure(model, guide, x, method="psis").why == "asked for psis"
-    with pytest.raises(ValueError, match="unknown method 'exact'; choose from auto, enumeration"):
+    assert measure(model, guide, x, method="psis").why == "psis, as requested"
+    with pytest.raises(ValueError, match="there is no evidence method 'exact'; choose from annealing, closed_form"):
         measure(model, guide, x, method="exact")
 
 
@@ -407,7 +408,7 @@ def test_data_that_are_not_gaussian_after_all_are_found_out_later():
 
     x = torch.tensor([0.5, 1.0, 2.0, 0.3, 0.0, 0.0])
     expected = torch.where(x > 0, dist.Normal(0.0, 2**0.5).log_prob(x), torch.tensor(0.5).log())
-    assert plan(model, x).method == "closed_form"
+    assert plan(model, x).method.name == "closed_form"
     torch.testing.assert_close(measure(model, guide, x).evidence.pointwise, expected, atol=1e-4, rtol=0)
     with pytest.raises(ValueError, match="not quadratic in z for all data"):
         measure(model, guide, x, method="closed_form")

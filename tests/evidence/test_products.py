@@ -8,7 +8,7 @@ from ppl_vae.guides.full import Full
 from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.models.text import Text
 
-import ppl_vae.evidence.enumeration as enumeration
+import ppl_vae.evidence.methods.enumeration as enumeration
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.distributions.multinomial import PackedMultinomial
 from ppl_vae.distributions.softmax import log_normaliser

@@ -8,7 +8,6 @@ from ppl_vae.diagnostics.tightness.tightness import tightness
 from ppl_vae.distributions import rbm as boltzmann
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.distributions.rbm import RBMPrior, log_partition
-from ppl_vae.evidence.ais import Schedule
 from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.simulate import simulate
@@ -157,7 +156,7 @@ def test_annealing_agrees_with_what_is_exact(monkeypatch, bits):
     assert exact.bound == "exact"  # beyond 16 bits by constant weights
     guide = LinearCounts(model, x)
     for start in ("guide", "prior"):
-        found = measure(model, guide, x, method="annealing", draws=50, schedule=Schedule(60, start=start)).evidence
+        found = measure(model, guide, x, method="annealing", draws=50, temperatures=60, start=start).evidence
         assert_mean((found.pointwise - exact.pointwise).exp()[:, None], torch.ones(1))  # chains of no two data are one
 
 

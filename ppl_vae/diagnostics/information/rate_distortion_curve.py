@@ -13,10 +13,9 @@ from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.diagnostics.information.rates import CELLS, measure_rates, probe
-from ppl_vae.evidence.ais import AIS, Schedule
-from ppl_vae.evidence.enumeration import BLOCK
+from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
 from ppl_vae.evidence.figures import OKABE_ITO, apart
-from ppl_vae.evidence.measure import CHAINS
+from ppl_vae.evidence.methods.enumeration import BLOCK
 from ppl_vae.evidence.results import Bound, Estimate
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.diagnostics.information.active_units import Units, analytic, as_numbers, beside, independent_kl, unit_names
-from ppl_vae.evidence.measure import cheap
+from ppl_vae.evidence.methods.enumeration import has_cheap_density
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block, in_blocks, rows_at_once
@@ -73,7 +73,7 @@ def probe(model: Program, guide: Program, x: Any, most_bits: int = 16) -> Probed
         drawn, scored = run(guide, (x[:2],), {}, draws=1), run(model, (x[:2],), {}, draws=1)
     check_cover(scored, drawn)
     prior = latents(scored)
-    few = not obstacle(sites, most_bits) and cheap(guide, x, sites)
+    few = not obstacle(sites, most_bits) and has_cheap_density(guide, x, sites)
     priors = {name: site["fn"] for name, site in prior.items()}
     return Probed(
         States(sites, model, x[:3]) if few else None,

@@ -17,7 +17,6 @@ from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.diagnostics.information.information import information
 from ppl_vae.diagnostics.tightness.tightness import tightness
 from ppl_vae.distributions.bits import TreeBits
-from ppl_vae.evidence.ais import Schedule
 from ppl_vae.evidence.measure import measure
 from tests.support.small_pairs import BitsOfPoints, LinearGaussian, documents
 
@@ -149,7 +148,7 @@ def test_the_family_of_a_flow_is_not_known_but_it_is_measured():
 def test_other_measurements_take_codes_that_depend_on_each_other(guide):
     model, q, x = bits_pair(guide)
     exact = measure(model, q, x[:3])
-    annealed = measure(model, q, x[:3], method="annealing", draws=20, schedule=Schedule(temperatures=150))
+    annealed = measure(model, q, x[:3], method="annealing", draws=20, temperatures=150)
     z = (annealed.evidence.pointwise - exact.evidence.pointwise) / annealed.evidence.pointwise_se
     assert z.abs().max() < 5
     found = information(model, q, x)
@@ -161,7 +160,7 @@ def test_other_measurements_take_normals_that_depend_on_each_other(guide):
     pair = LinearGaussian(2, 3)
     _, x = pair.simulate(3)
     q = guide(pair.model, x, layers=1, width=8)
-    annealed = measure(pair.model, q, x, method="annealing", draws=8, schedule=Schedule(temperatures=40))
+    annealed = measure(pair.model, q, x, method="annealing", draws=8, temperatures=40)
     # So short a walk need not arrive, but it stays below.
     assert annealed.evidence.pointwise.isfinite().all()
     assert ((annealed.evidence.pointwise - pair.evidence(x)) < 5 * annealed.evidence.pointwise_se).all()

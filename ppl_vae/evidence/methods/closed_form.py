@@ -5,24 +5,28 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import log, pi
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.coordinates import Coordinates
+from ppl_vae.evidence.importance import with_sampled_bound
+from ppl_vae.evidence.methods.base import EvidenceMethod, NotApplicableError
 from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.nn.modes import frozen
 from ppl_vae.programs.handlers import check_cover, latents, run
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.programs.sites import guide_sites
-from ppl_vae.programs.types import Program
+from ppl_vae.programs.sites import GuideSite, discrete_obstacle, guide_sites
+from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["NotGaussianError", "gaussian", "is_gaussian"]
+__all__ = ["ClosedForm"]
 
 PROBES = 32
 
@@ -32,12 +36,9 @@ UNSEEN = 0.01
 METHOD = "closed form: the posterior is Gaussian"
 
 
-class NotGaussianError(ValueError):
-    """A joint density is not quadratic in the latents for some of the data."""
-
-
-def gaussian(model: Program, guide: Program, x: Any) -> Evidence | Tensor:
-    r"""Exact evidence of each datum of a model whose joint density is Gaussian in the latents.
+@dataclass(frozen=True)
+class ClosedForm(EvidenceMethod):
+    r"""Exact for linear Gaussian models, where log p(x, z) is a quadratic function of the latents.
 
     With the mode :math:`z^*` of the posterior and its precision :math:`\Lambda = -\nabla^2 \log p(x, z)`,
 
@@ -48,6 +49,33 @@ def gaussian(model: Program, guide: Program, x: Any) -> Evidence | Tensor:
     covariances.
 
     Arguments:
+        draws: Samples per datum of the ELBO, where the guide is not Gaussian.
+    """
+
+    exact: ClassVar[bool] = True
+    priority: ClassVar[int] = 20
+
+    def obstacle(self, model: Program, x: Batch, sites: list[GuideSite]) -> str | None:
+        return discrete_obstacle(sites) or is_gaussian(model, x)
+
+    def reason(self, sites: list[GuideSite]) -> str:
+        return "log p(x, z) is quadratic in the latents"
+
+    def cost(self, x: Batch, sites: list[GuideSite]) -> int:
+        return len(x)
+
+    def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
+        result = gaussian(model, guide, x)
+        if isinstance(result, Tensor):
+            result = with_sampled_bound(Estimate(result, "closed form", "exact"), model, guide, x, self.draws)
+        progress(len(x))
+        return result
+
+
+def gaussian(model: Program, guide: Program, x: Batch) -> Evidence | Tensor:
+    """Exact evidence of each datum of a model whose joint density is Gaussian in the latents.
+
+    Arguments:
         model: The model; :func:`is_gaussian` holds of it.
         guide: Its guide.
         x: The data.
@@ -56,16 +84,16 @@ def gaussian(model: Program, guide: Program, x: Any) -> Evidence | Tensor:
         A measurement where the guide is Gaussian; else the evidence alone, ``(data,)``, in nats.
 
     Raises:
-        NotGaussianError: If the density of some of these data is not quadratic after all.
+        NotApplicableError: If the density of some of these data is not quadratic after all.
     """
     with _doubled(model, x) as (exact, data):
         mode, precision, high = _posterior(exact, data)
         try:
             factor = torch.linalg.cholesky(precision)
         except RuntimeError as error:
-            raise NotGaussianError("log p(x, z) is not a concave quadratic in z for all data") from error
+            raise NotApplicableError("log p(x, z) is not a concave quadratic in z for all data") from error
         if _off(exact, data, mode, factor, high, draws=2):
-            raise NotGaussianError("log p(x, z) is not quadratic in z for all data")
+            raise NotApplicableError("log p(x, z) is not quadratic in z for all data")
     size = mode.shape[-1]
     half = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     evidence: Tensor = high + size / 2 * log(2 * pi) - half
@@ -84,7 +112,7 @@ def gaussian(model: Program, guide: Program, x: Any) -> Evidence | Tensor:
     )
 
 
-def is_gaussian(model: Program, x: Any) -> str | None:
+def is_gaussian(model: Program, x: Batch) -> str | None:
     """Why a model's joint density is not quadratic in its latents, as far as probes far and near show; None if it is.
 
     The quadratic through the mode must predict the density of draws from prior and posterior, also far out: a network
@@ -103,7 +131,7 @@ def is_gaussian(model: Program, x: Any) -> str | None:
 
 
 @contextmanager
-def _doubled(model: Program, x: Any) -> Iterator[tuple[Program, Any]]:
+def _doubled(model: Program, x: Batch) -> Iterator[tuple[Program, Batch]]:
     """Model and data in double precision, where they and the device allow it.
 
     The density of an image may be 1e5 nats, where single precision hides that a network is not quite linear.
@@ -125,7 +153,7 @@ def _doubled(model: Program, x: Any) -> Iterator[tuple[Program, Any]]:
         torch.set_default_dtype(kept)
 
 
-def _off(model: Program, x: Any, mode: Tensor, factor: Tensor, high: Tensor, draws: int) -> bool:
+def _off(model: Program, x: Batch, mode: Tensor, factor: Tensor, high: Tensor, draws: int) -> bool:
     """Whether the quadratic through the mode mispredicts the density of draws from prior and posterior, near or far."""
     coordinates = Coordinates(model, x)
     with fork_random_state(0), torch.no_grad():
@@ -141,12 +169,12 @@ def _off(model: Program, x: Any, mode: Tensor, factor: Tensor, high: Tensor, dra
     return bool(wrong.any()) or not bool(found.isfinite().all())
 
 
-def _score(coordinates: Coordinates, model: Program, x: Any, real: Tensor) -> Tensor:
+def _score(coordinates: Coordinates, model: Program, x: Batch, real: Tensor) -> Tensor:
     values = coordinates.values(real, real[..., :0])
     return log_joint(model, x, values) + coordinates.log_jacobian(real)
 
 
-def _posterior(model: Program, x: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _posterior(model: Program, x: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Mode ``(data, m)``, precision ``(data, m, m)`` and log p(x, mode), ``(data,)``, by two exact Newton steps."""
     coordinates = Coordinates(model, x)
     with fork_random_state(0):
@@ -172,7 +200,7 @@ def _posterior(model: Program, x: Any) -> tuple[Tensor, Tensor, Tensor]:
     return mode + step, precision, high + (step * (precision @ step[..., None])[..., 0]).sum(-1) / 2
 
 
-def _moments(model: Program, guide: Program, x: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+def _moments(model: Program, guide: Program, x: Batch, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
     """Mean ``(data, m)`` and covariance ``(data, m, m)`` of a Gaussian guide, sites as in the model; else None."""
     if not all(site.independent for site in guide_sites(guide, (x[:2],))):
         return None

@@ -1,23 +1,27 @@
-"""Evidence and bound by visiting every state of the discrete latents."""
+"""Evidence and ELBO by visiting every state of the discrete latents."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.evidence.importance import with_sampled_bound
+from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.products import Products
 from ppl_vae.evidence.results import Estimate, Evidence
 from ppl_vae.programs.handlers import check_cover, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
-from ppl_vae.programs.sites import GuideSite
-from ppl_vae.programs.states import States
+from ppl_vae.programs.sites import GuideSite, guide_sites
+from ppl_vae.programs.states import States, obstacle
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["enumerate_states"]
+__all__ = ["Enumeration", "enumerate_states", "has_cheap_density"]
 
 CELLS = 2**22
 """Largest number of (code, datum) cells held at once: 16 MB, which the allocator still recycles."""
@@ -26,10 +30,59 @@ BLOCK = 2**11
 """Most codes scored by one run of the programs."""
 
 
+CHEAP_STATES = 2**12
+"""Most states at which any guide's density is evaluated; independent bits, one matrix product, are always."""
+
+
+@dataclass(frozen=True)
+class Enumeration(EvidenceMethod):
+    r"""Exact for discrete latents of at most 16 bits together, finite mixtures among them: a sum over all states.
+
+    .. math::
+
+        \log p(x) = \log \sum_z p(x, z), \qquad
+        \mathcal{L} = \sum_z q(z \mid x)\, (\log p(x, z) - \log q(z \mid x))
+
+    Only the ELBO of a guide whose density is costly to evaluate (autoregressive, beyond 12 bits) comes from samples.
+
+    Arguments:
+        draws: Samples per datum of the ELBO, where its guide is too costly to enumerate.
+        most_bits: Longest code to enumerate.
+    """
+
+    exact: ClassVar[bool] = True
+    priority: ClassVar[int] = 10
+
+    most_bits: int = 16
+
+    def obstacle(self, model: Program, x: Batch, sites: list[GuideSite]) -> str | None:
+        return obstacle(sites, self.most_bits)
+
+    def reason(self, sites: list[GuideSite]) -> str:
+        return f"the discrete latents have {prod(site.states for site in sites)} joint states"
+
+    def cost(self, x: Batch, sites: list[GuideSite]) -> int:
+        return len(x) * prod(site.states for site in sites)
+
+    def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
+        result = enumerate_states(model, guide if has_cheap_density(guide, x, sites) else None, x, sites, progress)
+        if isinstance(result, Evidence):
+            return result
+        states = prod(site.states for site in sites)
+        evidence = Estimate(result, f"enumeration of {states} states", "exact")
+        return with_sampled_bound(evidence, model, guide, x, self.draws)
+
+
+def has_cheap_density(guide: Program, x: Batch, sites: list[GuideSite]) -> bool:
+    """Whether a guide's density may be evaluated at every state of the latents."""
+    independent = all(site.kind == "bits" and site.independent for site in guide_sites(guide, (x[:2],)))
+    return independent or prod(site.states for site in sites) <= CHEAP_STATES
+
+
 def enumerate_states(
     model: Program,
     guide: Program | None,
-    x: Any,
+    x: Batch,
     sites: list[GuideSite],
     progress: Progress | None = None,
 ) -> Evidence | Tensor:
@@ -62,7 +115,7 @@ def enumerate_states(
 
 
 def _by_products(
-    model: Program, guide: Program | None, x: Any, states: States, progress: Progress | None
+    model: Program, guide: Program | None, x: Batch, states: States, progress: Progress | None
 ) -> tuple[Tensor, Tensor] | None:
     """Evidence and bound where codes and data meet in matrix products only; None where they do not."""
     try:
@@ -77,7 +130,7 @@ def _by_products(
 
 
 def _by_densities(
-    model: Program, guide: Program | None, x: Any, states: States, shared: bool, progress: Progress | None
+    model: Program, guide: Program | None, x: Batch, states: States, shared: bool, progress: Progress | None
 ) -> tuple[Tensor, Tensor]:
     """Evidence and bound of any pair, from the log-densities of its sites."""
     width = 1 if isinstance(x, PackedCounts) else x[0].numel()

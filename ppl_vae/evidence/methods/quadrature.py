@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from math import log
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.evidence.coordinates import Coordinates, one_prior
-from ppl_vae.evidence.results import Estimate
-from ppl_vae.programs.handlers import shares_codes
+from ppl_vae.evidence.importance import with_sampled_bound
+from ppl_vae.evidence.methods.base import EvidenceMethod
+from ppl_vae.evidence.results import Estimate, Evidence
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.handlers import run, shares_codes
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.sites import GuideSite, discrete_obstacle
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["quadrature"]
+__all__ = ["Quadrature", "quadrature"]
 
 CELLS = 2**22
 """Largest number of (node, datum, observed number) cells held at once."""
@@ -29,7 +35,55 @@ NODES = {1: (2**12, 2**17), 2: (2**6, 2**11)}
 """Nodes of an axis to begin with and at most, by the number of dimensions."""
 
 
-def quadrature(model: Program, x: Any, *, tolerance: float = 1e-4, progress: Progress | None = None) -> Estimate:
+AFFORDABLE = 2**32
+"""Most (node, datum, observed number) cells that quadrature takes without being asked."""
+
+
+@dataclass(frozen=True)
+class Quadrature(EvidenceMethod):
+    r"""Exact to 1e-4 nats for one or two continuous numbers: the trapezoidal rule in the space of the latents.
+
+    .. math:: \log p(x) \approx \log \Bigl( h^m \sum_{z \in \mathrm{grid}} p(x, z) \Bigr)
+
+    Where the finest grid is too coarse, the evidence is called approximate.
+
+    Arguments:
+        draws: Samples per datum of the ELBO.
+    """
+
+    exact: ClassVar[bool] = True
+    priority: ClassVar[int] = 30
+
+    def obstacle(self, model: Program, x: Batch, sites: list[GuideSite]) -> str | None:
+        reason = discrete_obstacle(sites)
+        if reason is None:
+            size = Coordinates(model, x).dimensions
+            reason = None if size in NODES else f"the latents have {size} dimensions"
+        if reason is None and not one_prior(model, x[:16]):
+            reason = "p(z) differs between the data, which share quadrature's grid"
+        return reason
+
+    def too_costly(self, model: Program, x: Batch, sites: list[GuideSite]) -> str | None:
+        nodes = 2 ** (18 if Coordinates(model, x).dimensions == 2 else 14)
+        cells = x.vocabulary + len(x) if isinstance(x, PackedCounts) else len(x) * x[0].numel()
+        with FlopCounterMode(display=False) as counter, evaluating(model), fork_random_state():
+            run(model, (x[:1],), {}, draws=1)
+        cells += counter.get_total_flops() // 2  # what a network takes at every node
+        if nodes * cells > AFFORDABLE:
+            return f"quadrature would take {nodes * cells:.1g} evaluations, and is only done when asked for"
+        return None
+
+    def reason(self, sites: list[GuideSite]) -> str:
+        return "the latents have one or two dimensions"
+
+    def cost(self, x: Batch, sites: list[GuideSite]) -> int:
+        return len(x)
+
+    def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
+        return with_sampled_bound(quadrature(model, x, progress=progress), model, guide, x, self.draws)
+
+
+def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: Progress | None = None) -> Estimate:
     r"""Evidence of each datum by the trapezoidal rule in the space of the latents.
 
     .. math:: \log p(x) \approx \log \Bigl( h^m \sum_{z \in \mathrm{grid}} p(x, z) \Bigr)
@@ -102,11 +156,11 @@ def quadrature(model: Program, x: Any, *, tolerance: float = 1e-4, progress: Pro
     return Estimate(value, f"quadrature on up to {grid} nodes", "approximate" if notes else "exact", notes=tuple(notes))
 
 
-def _score(coordinates: Coordinates, model: Program, x: Any, values: dict[str, Tensor], real: Tensor) -> Tensor:
+def _score(coordinates: Coordinates, model: Program, x: Batch, values: dict[str, Tensor], real: Tensor) -> Tensor:
     return log_joint(model, x, values) + coordinates.log_jacobian(real)
 
 
-def _shares(coordinates: Coordinates, model: Program, x: Any, prior: Tensor) -> bool:
+def _shares(coordinates: Coordinates, model: Program, x: Batch, prior: Tensor) -> bool:
     class Prior:
         def __init__(self, name: str) -> None:
             self.values = coordinates.values(prior[:3, None], prior[:3, None, :0])[name]
@@ -121,7 +175,7 @@ def _shares(coordinates: Coordinates, model: Program, x: Any, prior: Tensor) -> 
 
 
 def _sum(
-    coordinates: Coordinates, model: Program, x: Any, centre: Tensor, reach: Tensor, nodes: int, shared: bool
+    coordinates: Coordinates, model: Program, x: Batch, centre: Tensor, reach: Tensor, nodes: int, shared: bool
 ) -> tuple[Tensor, Tensor]:
     """Log of the integral and the largest log-density at the grid's edge, ``(data,)`` each."""
     count = coordinates.dimensions

@@ -1,0 +1,1 @@
+"""Methods that measure the evidence, one file each."""

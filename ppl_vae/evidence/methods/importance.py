@@ -1,0 +1,60 @@
+"""Evidence by importance sampling from the guide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ppl_vae.data.counts import Batch
+from ppl_vae.evidence.importance import importance
+from ppl_vae.evidence.methods.base import EvidenceMethod
+from ppl_vae.evidence.results import Evidence
+from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.log_weight import log_joint, log_proposal
+from ppl_vae.programs.sites import GuideSite
+from ppl_vae.programs.types import Program, Progress
+
+__all__ = ["Importance"]
+
+
+@dataclass(frozen=True)
+class Importance(EvidenceMethod):
+    r"""A lower bound for any pair: the log of the mean weight of samples from the guide.
+
+    .. math:: \log p(x) \approx \log \frac1S \sum_{s=1}^S \frac{p(x, z_s)}{q(z_s \mid x)}, \qquad z_s \sim q(z \mid x)
+
+    is a lower bound in expectation (Burda, Grosse and Salakhutdinov 2016, eq. 8). Where the weights are constant, under
+    the guide and under the prior, the guide is the posterior and the evidence exact.
+
+    Arguments:
+        draws: Samples per datum.
+    """
+
+    exact: ClassVar[bool] = False
+    priority: ClassVar[int] = 10
+    fewest_draws: ClassVar[int] = 2
+    smooth: ClassVar[bool] = False
+    """Whether the largest weights are Pareto-smoothed."""
+
+    def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
+        return importance(model, guide, x, self.draws, progress, smooth=self.smooth)
+
+    def conclude(self, model: Program, guide: Program, x: Batch, evidence: Evidence) -> Evidence:
+        if not evidence.constant:
+            return evidence
+        return evidence.settled(_constant_elsewhere(model, guide, x, evidence.elbo.pointwise))
+
+
+def _constant_elsewhere(model: Program, guide: Program, x: Batch, value: Tensor) -> bool:
+    """Whether samples from the prior, too, have the constant log-weights that those of the guide have."""
+    most = 64
+    for start in range(0, len(x), most):
+        part = x[start : start + most]
+        values = {name: site["value"] for name, site in latents(run(model, (part,), {}, draws=8)).items()}
+        weights = log_joint(model, part, values) - log_proposal(guide, part, values)
+        expected = value[start : start + most]
+        if not bool(((weights - expected).abs() <= 1e-4 * (1 + expected.abs())).all()):
+            return False
+    return True

@@ -1,0 +1,128 @@
+"""The choice of an evidence method for a model and its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ppl_vae.data.counts import Batch
+from ppl_vae.evidence.methods.base import EvidenceMethod
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.plugins.discovery import Plugin, available, find
+from ppl_vae.plugins.options import checked, options_of
+from ppl_vae.programs.sites import GuideSite, guide_sites
+from ppl_vae.programs.types import Program
+
+__all__ = ["OptionValue", "Plan", "obstacle_of", "plan"]
+
+OptionValue = int | float | bool | str
+"""The value of a method's option."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The method that measures the evidence, and why it was chosen.
+
+    Arguments:
+        method: The method, with its options.
+        why: The reason, in a sentence.
+        sites: How the model draws its latents.
+        block: Number of data measured, and stored, together.
+        cells: What the progress adds up to.
+        fallbacks: Methods for blocks of data in which the chosen one turns out to be impossible.
+    """
+
+    method: EvidenceMethod
+    why: str
+    sites: list[GuideSite]
+    block: int
+    cells: int
+    fallbacks: tuple[EvidenceMethod, ...] = ()
+
+
+def plan(model: Program, x: Batch, *, draws: int | None = 100, method: str = "auto", **options: OptionValue) -> Plan:
+    """Chooses the method for a model and its data.
+
+    Arguments and errors are those of :func:`~ppl_vae.evidence.measure.measure`.
+    """
+    if len(x) == 0:
+        raise ValueError("there are no data to measure")
+    if draws is not None and draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}")
+    given = options if draws is None else {"draws": draws, **options}
+    with evaluating(model):
+        sites = guide_sites(model, (x[:2],))
+        if method == "auto":
+            chosen, why, fallbacks = _first_applicable(_all_methods(given), model, x, sites)
+        else:
+            chosen, fallbacks = _configured(find("evidence", method), given), ()
+            why = chosen.reason(sites) if chosen.exact else f"{chosen.name}, as requested"
+            if reason := obstacle_of(chosen, model, x, sites):
+                others = [other for other in _all_methods({}) if other.name != chosen.name]
+                raise ValueError(
+                    f"{chosen.title} is not possible: {reason}; use the method {_alternatives(others, model, x, sites)}"
+                )
+    if chosen.draws < chosen.fewest_draws:
+        raise ValueError(
+            f"{chosen.name} needs at least {chosen.fewest_draws} draws per datum, got {chosen.draws}; raise the draws"
+        )
+    return Plan(chosen, why, sites, chosen.block(x), chosen.cost(x, sites), fallbacks)
+
+
+def obstacle_of(method: EvidenceMethod, model: Program, x: Batch, sites: list[GuideSite]) -> str | None:
+    """Why a method is impossible; None if it is possible."""
+    try:
+        return method.obstacle(model, x, sites)
+    except ValueError as error:  # latents that the method cannot even look at
+        return str(error)
+
+
+def _first_applicable(
+    methods: list[EvidenceMethod], model: Program, x: Batch, sites: list[GuideSite]
+) -> tuple[EvidenceMethod, str, tuple[EvidenceMethod, ...]]:
+    """The first method without an obstacle that is not too costly, why it is taken, and those that come after it."""
+    obstacles: list[str] = []
+    for position, method in enumerate(methods):
+        obstacle = obstacle_of(method, model, x, sites) or method.too_costly(model, x, sites)
+        if obstacle is None:
+            why = method.reason(sites) if method.exact else f"no exact method applies: {'; '.join(obstacles)}"
+            return method, why, tuple(methods[position + 1 :])
+        obstacles.append(f"{method.title}: {obstacle}")
+    raise ValueError(f"no evidence method applies: {'; '.join(obstacles)}")
+
+
+def _alternatives(methods: list[EvidenceMethod], model: Program, x: Batch, sites: list[GuideSite]) -> str:
+    """Names of the methods that are possible: the first exact one, else all that are not exact."""
+    for exact in (True, False):
+        names = [m.name for m in methods if m.exact == exact and obstacle_of(m, model, x, sites) is None]
+        if names:
+            return " or ".join(f"'{name}'" for name in (names[:1] if exact else names))
+    return "'auto'"
+
+
+def _all_methods(options: Mapping[str, OptionValue]) -> list[EvidenceMethod]:
+    """All methods in the order of the automatic choice, each with those of the options that it has.
+
+    Raises:
+        ValueError: If no method has one of the options.
+    """
+    # A working folder may hold an "evidence" of other Python files: none of them is run.
+    plugins = [p for p in available("evidence").values() if p.shipped or EvidenceMethod.__name__ in p.file.read_text()]
+    known = {plugin: {option.name for option in options_of(_class_of(plugin))} for plugin in plugins}
+    if unknown := [name for name in options if not any(name in names for names in known.values())]:
+        every = sorted(set().union(*known.values()))
+        raise ValueError(f"no evidence method has an option {', '.join(unknown)}; there are {', '.join(every)}")
+    methods = [
+        _configured(plugin, {name: value for name, value in options.items() if name in known[plugin]})
+        for plugin in plugins
+    ]
+    return sorted(methods, key=lambda method: (not method.exact, method.priority))
+
+
+def _configured(plugin: Plugin, options: Mapping[str, OptionValue]) -> EvidenceMethod:
+    kind = _class_of(plugin)
+    return kind(**checked(options_of(kind), options, f"the evidence method {plugin.name}"))
+
+
+def _class_of(plugin: Plugin) -> type[EvidenceMethod]:
+    return plugin.load_class(EvidenceMethod)  # type: ignore[type-abstract]
