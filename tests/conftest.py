@@ -1,11 +1,15 @@
-"""What every test starts from: a fixed random state, Pyro's checks on, an empty parameter store."""
+"""What every test starts from: a fixed random state, Pyro's checks on, an empty parameter store; a run to copy."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyro
 import pytest
+import scipy.sparse
 import torch
 
 torch.set_num_threads(1)
@@ -35,3 +39,59 @@ def newsgroups_data(monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip("set PPL_VAE_DATA to a folder with 20news_bydate_matlab to run the tests on real data")
     monkeypatch.setenv("PPL_VAE_DATA", str(Path(folder).resolve()))
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def topics(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with counts of 400 documents of two topics, where runs that tests copy are trained."""
+    folder = tmp_path_factory.mktemp("topics")
+    rng = np.random.default_rng(0)
+    topics = rng.dirichlet(0.1 * np.ones(40), size=2)
+    rows = [rng.multinomial(30, topics[i % 2]) for i in range(400)]
+    scipy.sparse.save_npz(folder / "topics.npz", scipy.sparse.csr_matrix(np.array(rows)))
+    return folder
+
+
+@pytest.fixture
+def folder(topics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with a small corpus of two topics."""
+    shutil.copy(topics / "topics.npz", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def topics_run(topics: Path) -> Path:
+    """The folder of a run of three epochs, which no test writes into."""
+    from tests.support.cli import SMALL, succeed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(topics)
+        succeed("train", *SMALL, "--epochs", "3", "--out", "r")
+    return topics / "r"
+
+
+@pytest.fixture
+def trained(folder: Path, topics_run: Path) -> Path:
+    """A working folder with a copy ``r`` of the trained run."""
+    shutil.copytree(topics_run, "r")
+    return folder
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes training end as ctrl-C ends it, before the steps of these numbers."""
+    from ppl_vae.training.trainer import Trainer
+
+    def interrupt_before(*steps: int) -> None:
+        step, count = Trainer.step, iter(range(10**6))
+
+        def interrupted(self: Any, x: Any) -> Any:
+            if next(count) in steps:
+                raise KeyboardInterrupt
+            return step(self, x)
+
+        monkeypatch.setattr(Trainer, "step", interrupted)
+
+    return interrupt_before

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -15,7 +13,7 @@ from ppl_vae.evidence.importance import importance
 from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.runs.export_arviz import save, to_arviz
-from tests.cli.test_train import SMALL, folder, invoke  # noqa: F401  (a fixture and its helpers)
+from tests.support.cli import json_of, succeed
 from tests.support.small_pairs import BitsOfPoints, documents
 from tests.support.z_test import assert_mean
 
@@ -237,14 +235,13 @@ def test_a_folder_that_is_a_file_is_named(tmp_path):
         save(exported("points", 4, predictive=1)[3], tmp_path / "f" / "arviz.nc")
 
 
-def test_a_run_is_exported(folder):  # noqa: F811
+def test_a_run_is_exported(trained):
     import arviz as az
 
-    assert invoke("train", *SMALL, "--epochs", "2", "--out", "r").exit_code == 0
-    content = json.loads(invoke("export", "r", "--draws", "30", "--data", "20", "--json").stdout)
+    content = json_of("export", "r", "--draws", "30", "--data", "20")
     assert content["data"] == 20
     assert content["groups"]["sample_stats"] == ["log_weight", "log_joint", "log_proposal", "k_hat"]
     kept = az.from_netcdf(content["file"])
     assert kept.posterior.sizes["draw"] == 30
     assert set(kept.observed_data.document.values) == set(kept.posterior.datum.values)
-    assert "arviz.from_netcdf('r/arviz-train.nc')" in invoke("export", "r", "--split", "train", "--draws", "2").output
+    assert "arviz.from_netcdf('r/arviz-train.nc')" in succeed("export", "r", "--split", "train", "--draws", "2").output
