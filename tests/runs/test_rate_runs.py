@@ -106,7 +106,7 @@ def test_contradictions_end_in_a_line(options, words):
 def test_a_run_keeps_its_cost_but_other_guides_are_fitted_to_it_by_the_elbo(monkeypatch):
     trained("--beta", "3", epochs=1)
     config = Run.open(Path("r")).config
-    x = load_data(config).train[:4]
+    x = load_data(config).train.values[:4]
     pair, settings, seen = Pair.build(config, x), Settings(), []
     assert make_objective(config, pair, settings, x)[0].cost == RateCost(3.0)
 
