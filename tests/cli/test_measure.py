@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ppl_vae.evidence.ais import AIS
+from tests.support.added_method import ADDED_METHOD
 from tests.support.cli import flat, invoke, json_of, succeed, summary
 
 
@@ -83,3 +84,21 @@ def test_the_curve_of_a_run_is_drawn_with_its_guide_above(trained):
     assert "annealing, 5 temperatures, 4 chains" in flat(annealed.output)
     assert "weights are positive numbers, got '1,-2'" in invoke("curve", "r", "--betas", "1,-2").output
     assert "weights are numbers such as 4,2,1,0.5, got 'one'" in invoke("curve", "r", "--betas", "one").output
+
+
+def test_the_command_line_knows_an_added_method(trained):
+    exact = json_of("evidence", "r", "--method", "enumeration")
+    Path("evidence").mkdir()
+    Path("evidence/mine.py").write_text(ADDED_METHOD)
+    shown = succeed("evidence", "--help").output
+    assert "|mine|" in flat(shown)
+    assert "Exact for one site of bits: a plain sum." in flat(shown)
+    named, automatic = json_of("evidence", "r", "--method", "mine"), json_of("evidence", "r")
+    Path("elsewhere").mkdir()
+    Path("evidence/mine.py").rename("elsewhere/mine.py")
+    by_path = json_of("evidence", "r", "--method", "elsewhere/mine.py")
+    for result in (named, automatic, by_path):
+        assert result["evidence"]["method"] == "mine"
+        assert result["evidence"]["mean"] == pytest.approx(exact["evidence"]["mean"], abs=1e-4)
+    assert Path("r/evidence-test-mine.json").exists()
+    assert "mine" not in flat(succeed("evidence", "--help").output)
