@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.data.source import SplitName
+from ppl_vae.data.tokens import WORD
 
 __all__ = ["Corpus", "Data"]
 
@@ -47,6 +49,7 @@ class Corpus:
         label_names: Name of each class id; empty if the source has no labels.
         vocabulary: The words in the order of their ids; empty for tensors.
         notes: Lines for the user about what was dropped or assumed on the way.
+        word: What a word of a text is; queries are split by it.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Corpus:
     label_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    word: re.Pattern[str] = WORD
 
     @property
     def train(self) -> Data:

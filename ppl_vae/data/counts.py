@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 __all__ = ["Batch", "PackedCounts", "concatenate"]
 
@@ -84,6 +87,8 @@ class PackedCounts:
         Raises:
             ValueError: If an entry is negative, fractional or not finite.
         """
+        from scipy.sparse import csr_matrix
+
         matrix = csr_matrix(matrix, copy=True)
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
@@ -97,10 +102,14 @@ class PackedCounts:
     @classmethod
     def from_dense(cls, counts: Tensor | np.ndarray | Sequence[Sequence[int]]) -> PackedCounts:
         """Packs a small dense table of counts, ``(documents, vocabulary)``."""
+        from scipy.sparse import csr_matrix
+
         return cls.from_csr(csr_matrix(np.asarray(counts)))
 
     def to_csr(self) -> csr_matrix:
         """The same counts as a SciPy matrix, ``(documents, vocabulary)``."""
+        from scipy.sparse import csr_matrix
+
         return csr_matrix(
             (self.counts.cpu().numpy(), self.words.cpu().numpy(), self.offsets.cpu().numpy()),
             shape=self.shape,

@@ -9,15 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pooch
-
-__all__ = ["check_md5", "data_folder", "fetching"]
+__all__ = ["cache_folder", "check_md5", "data_folder", "fetching"]
 
 
 def data_folder(cache: Path | None = None) -> Path:
-    """Where data sets are looked for and fetched to: ``PPL_VAE_DATA``, else ``cache``, else the user's cache folder."""
+    """Where data sets are looked for and downloaded to: ``PPL_VAE_DATA``, else :func:`cache_folder`."""
     named = os.environ.get("PPL_VAE_DATA")
-    return Path(named).expanduser() if named else cache or Path(pooch.os_cache("ppl-vae"))
+    return Path(named).expanduser() if named else cache_folder(cache)
+
+
+def cache_folder(cache: Path | None = None) -> Path:
+    """The folder that was given, else the user's cache folder."""
+    import pooch
+
+    return cache or Path(pooch.os_cache("ppl-vae"))
 
 
 @contextmanager

@@ -1,106 +1,33 @@
-"""From a name or a path to a corpus."""
+"""From a name or a path to a corpus, by the readers that are found."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ast
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pooch
-import torch
+from torch import Tensor
 
 from ppl_vae.data.corpus import Corpus
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.data.download import data_folder
-from ppl_vae.data.readers.arrays import holds_arrays, read_npy, read_npz
-from ppl_vae.data.readers.binarized_mnist import read_binarized_mnist
-from ppl_vae.data.readers.csr import read_csr
-from ppl_vae.data.readers.csv import read_table
-from ppl_vae.data.readers.docstrings import read_docstrings
-from ppl_vae.data.readers.idx import is_idx_folder, padded, read_idx, read_idx_folder
-from ppl_vae.data.readers.images import dequantised, holds_images, read_images
-from ppl_vae.data.readers.matlab import is_matlab_folder, read_matlab
-from ppl_vae.data.readers.mnist import read_mnist, shrunk
-from ppl_vae.data.readers.newsgroups import read_newsgroups
-from ppl_vae.data.readers.svmlight import read_svmlight
-from ppl_vae.data.readers.text_file import plain_name
-from ppl_vae.data.readers.texts import read_folder
-from ppl_vae.data.readers.uci import read_uci
-from ppl_vae.data.source import Source
 from ppl_vae.data.splits import prepare
-from ppl_vae.data.synthetic import bars, channel, gaussians, manifold, rectangles, sphere
+from ppl_vae.plugins.discovery import Plugin, available
+from ppl_vae.plugins.options import checked
 
-__all__ = ["CORPORA", "DOCUMENTS", "TENSORS", "data_of", "load_corpus"]
+if TYPE_CHECKING:
+    from ppl_vae.data.readers.base import Reader
 
-DOCUMENTS: dict[str, str] = {
-    "docstrings": "docstrings of the installed scientific packages, labelled by package; needs no network",
-    "20news": "20 Newsgroups sorted by date: 11,269 training and 7,505 test posts in 20 groups; fetched once",
-    "FILE.npz": "SciPy sparse counts, a row a document; vocabulary.txt and labels.txt beside it if there are any",
-    "FILE.svm": "SVMlight lines 'label word:count ...' (also .svmlight, .libsvm)",
-    "docword.NAME.txt": "UCI bag of words, with vocab.NAME.txt beside it",
-    "FILE.csv": "a table with a column 'text' and perhaps 'label' and 'split' (also .tsv)",
-    "FOLDER/": "a folder of .txt files, sub-folders are labels, or splits if called train, validation and test; "
-    "or the files train.data, train.label, ... of the Matlab layout (also as a .tgz)",
-}
-"""Corpora of documents that :func:`load_corpus` takes, and a line about each: names, then forms of files."""
-
-TENSORS: dict[str, str] = {
-    "gaussians": "points drawn from four Gaussians in the plane, (2,); needs no network",
-    "manifold": "points near a curve in the plane with three sizes of noise, (2,); needs no network",
-    "bars": "bars and stripes, 4 x 4 binary images, (16,); needs no network",
-    "rectangles": "rectangles with a fiftieth of all pixels flipped, binary images, (10, 10); needs no network",
-    "channel": "a noisy bit as one of 30 levels, one-hot, (30,); needs no network",
-    "mnist": "60,000 and 10,000 handwritten digits, values in [0, 1], (28, 28); fetched once",
-    "mnist8": "the digits averaged down to 8 x 8, values in [0, 1], (64,)",
-    "mnist8_binary": "the same, 0 or 1, (64,)",
-    "binarized_mnist": "50,000, 10,000 and 10,000 digits, each pixel drawn once, 0 or 1, (28, 28); fetched once",
-    "sphere": "points uniform on the unit sphere in space, (3,); needs no network",
-    "sphere2": "the same on a circle, (2,)",
-    "sphere10": "the same in ten dimensions, (10,)",
-    "sphere50": "the same in fifty, (50,)",
-    "FILE.npy": "an array (data, ...) of numbers",
-    "ARRAYS.npz": "arrays of numbers called train and perhaps validation and test",
-    "FILE-idx3-ubyte": "images in the format of MNIST, bytes over 255, with labels beside them (also .gz)",
-    "IDX/": "a folder with the four files of MNIST or a relative, such as train-images-idx3-ubyte.gz",
-    "IMAGES/": "a folder of .png, .jpg, ... files, bytes over 255, (height, width) or (3, height, width); "
-    "sub-folders are labels, or splits if called train, validation and test",
-}
-"""The same for tensors, with the shape of a datum."""
-
-CORPORA = DOCUMENTS | TENSORS
-"""All that :func:`load_corpus` takes."""
-
-_Reader = Callable[[Path], Source]
-
-_NAMED: dict[str, _Reader] = {
-    "docstrings": lambda cache: read_docstrings(cache),
-    "20news": lambda cache: read_newsgroups(data_folder(cache)),
-    "gaussians": lambda cache: gaussians(),
-    "manifold": lambda cache: manifold(),
-    "bars": lambda cache: bars(),
-    "rectangles": lambda cache: rectangles(),
-    "channel": lambda cache: channel(),
-    "mnist": lambda cache: read_mnist(data_folder(cache)),
-    "mnist8": lambda cache: shrunk(read_mnist(data_folder(cache))),
-    "mnist8_binary": lambda cache: shrunk(read_mnist(data_folder(cache)), binary=True),
-    "binarized_mnist": lambda cache: read_binarized_mnist(data_folder(cache)),
-    "sphere": lambda cache: sphere(3),
-    "sphere2": lambda cache: sphere(2),
-    "sphere10": lambda cache: sphere(10),
-    "sphere50": lambda cache: sphere(50),
-}
+__all__ = ["broken_readers", "find_reader", "load_corpus", "readers"]
 
 
 def load_corpus(
     name: str = "docstrings",
     *,
-    vocabulary: int = 10_000,
     validation: float = 0.1,
     seed: int = 0,
-    dequantise: bool = False,
-    image_size: int = 0,
     cache: Path | None = None,
+    **options: int | float | bool | str,
 ) -> Corpus:
     """Loads documents as word counts, or other data as tensors, in three splits.
 
@@ -110,21 +37,18 @@ def load_corpus(
     Documents without a word that was kept are dropped. ``notes`` of the result tells of all this.
 
     Arguments:
-        name: A name of :data:`CORPORA` or the path of a file or folder. A name wins over a path: a folder called
+        name: A name of :func:`readers` or the path of a file or folder. A name wins over a path: a folder called
             ``docstrings`` is ``./docstrings``. Text files may be compressed (``.gz``, ``.xz``).
-        vocabulary: How many words to keep at most; means nothing for tensors.
         validation: The fraction of the training data to hold out, in ``[0, 1)``.
         seed: Chooses the validation data. The global random state is neither used nor changed.
-        dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
-            bound on the log-probability of the bytes.
-        image_size: Height and width that the images of a folder are brought to, and those of MNIST and IDX files
-            by a margin of zeros; 0 leaves them as they are.
-        cache: Folder for what is found or fetched once, by default the user's cache folder. Data sets are looked
-            for and fetched to the folder that the environment variable ``PPL_VAE_DATA`` names, if it is set.
+        cache: Folder for what is extracted or downloaded once, by default the user's cache folder. Data sets are looked
+            for and downloaded to the folder that the environment variable ``PPL_VAE_DATA`` names, if it is set.
+        options: Those of the reader, such as ``vocabulary`` of documents (number of words kept, 10,000 by default),
+            ``image_size`` and ``dequantise`` of images.
 
     Raises:
-        ValueError: If the name is unknown, an argument out of range, the data are missing, malformed or
-            cannot be fetched, or a split ends without data.
+        ValueError: If the name is unknown, the reader has no such option, an argument is out of range, the data are
+            missing, malformed or cannot be downloaded, or a split ends without data.
 
     Example:
         >>> import tempfile
@@ -140,70 +64,108 @@ def load_corpus(
         torch.Size([9000, 16])
     """
     try:
-        reader = None if name in _NAMED else _reader(name)
-        digits = name == "mnist" or reader in (read_idx, read_idx_folder)
-        if image_size and not digits and reader is not read_images:
-            raise ValueError(
-                f"{name} is neither MNIST, nor IDX files, nor a folder of images, which alone are brought to a size; "
-                "leave --image-size out"
-            )
-        if reader is None:
-            source = _NAMED[name](cache or Path(pooch.os_cache("ppl-vae")))
-        else:
-            source = (partial(reader, size=image_size) if reader is read_images else reader)(Path(name))
-        if image_size and digits:
-            source = padded(source, image_size)
+        reader = find_reader(name)
+        chosen = _checked(name, reader, options)
+        words = {key: chosen.pop(key) for key in ("vocabulary",) if key in chosen}
+        source = reader.read(cache if reader.named else Path(name), **chosen)
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error}); check the path and its permissions") from error
-    if dequantise:
-        if source.words:
-            raise ValueError(f"{name} holds documents, which are not dequantised; leave --dequantise out")
-        # The noise belongs to the data: the same whatever the seed, so that test figures can be compared.
-        noisy = {
-            split: replace(part, values=dequantised(part.values, name, place))
-            for place, (split, part) in enumerate(sorted(source.splits.items()))
-        }
-        source = replace(source, splits=noisy)
-    return prepare(str(name), source, vocabulary=vocabulary, validation=validation, seed=seed)
+    corpus = prepare(str(name), source, validation=validation, seed=seed, **words)
+    return replace(corpus, word=reader.word)
 
 
-def data_of(name: str) -> type:
-    """The kind of batch a corpus gives, known without loading it: packed counts or tensors.
+def _checked(name: str, reader: Reader, options: dict[str, int | float | bool | str]) -> dict[str, int]:
+    known = reader.options
+    for option in options:
+        if all(option != each.name for each in known):
+            others = [other.name for other in readers().values() if any(option == each.name for each in other.options)]
+            form = name if reader.named else f"{name}, read as {reader.name},"
+            choices = ", ".join(each.name for each in known) or "none"
+            where = f", an option of {', '.join(others)}" if others else ""
+            raise ValueError(f"{form} does not take {option}{where}; leave it out (its options: {choices})")
+    return checked(known, options, name)
 
-    Raises:
-        ValueError: If the name is unknown, listing the choices.
+
+def readers(kind: type[PackedCounts] | type[Tensor] | None = None) -> dict[str, Reader]:
+    """Readers by the name of their corpus or the form of their paths: named corpora first.
+
+    Arguments:
+        kind: Those of documents or of tensors alone.
 
     Example:
-        >>> data_of("20news").__name__, data_of("mnist").__name__
-        ('PackedCounts', 'Tensor')
+        >>> print(readers()["bars"].line)
+        bars and stripes, 4 x 4 binary images, (16,); needs no network
     """
-    tensors = name in TENSORS if name in _NAMED else _reader(name) in _OF_TENSORS
-    return torch.Tensor if tensors else PackedCounts
+    declared = [reader for _, reader in _scan()[0] if kind in (None, reader.kind)]
+    return {reader.name: reader for reader in sorted(declared, key=lambda reader: not reader.named)}
 
 
-_OF_TENSORS: tuple[_Reader, ...] = (read_npy, read_npz, read_idx, read_idx_folder, read_images)
+def broken_readers() -> dict[str, str]:
+    """Files of the working folder's ``readers/`` that do not load, with the reason."""
+    return _scan()[1]
 
 
-def _reader(name: str) -> _Reader:
+def find_reader(name: str) -> Reader:
+    """The reader of a corpus's name or of a path.
+
+    Raises:
+        ValueError: If there is none, listing the choices, or more than one, naming them.
+    """
+    declared, broken = _scan()
     path = Path(name)
-    if path.is_dir():
-        if is_matlab_folder(path):
-            return read_matlab
-        return read_idx_folder if is_idx_folder(path) else read_images if holds_images(path) else read_folder
-    plain = plain_name(path)
-    if plain.startswith("docword.") and plain.endswith(".txt"):
-        return read_uci
-    readers: dict[tuple[str, ...], _Reader] = {
-        (".npz",): read_npz if holds_arrays(path) else read_csr,
-        (".npy",): read_npy,
-        ("idx3-ubyte",): read_idx,
-        (".svm", ".svmlight", ".libsvm"): read_svmlight,
-        (".csv", ".tsv"): read_table,
-        (".tgz", ".tar"): read_matlab,
-    }
-    for endings, reader in readers.items():
-        if plain.endswith(endings):
-            return reader
-    kinds = "".join(f"\n  {form}  {line}" for form, line in CORPORA.items())
-    there = "is of no format that is read" if path.exists() else "is neither a corpus nor a file or folder"
-    raise ValueError(f"{name!r} {there}; give one of{kinds}")
+    candidates = [(plugin, reader) for plugin, reader in declared if reader.named and reader.name == name]
+    if not candidates:
+        candidates = [(plugin, reader) for plugin, reader in declared if reader.recognises(path)]
+        candidates = [(plugin, reader) for plugin, reader in candidates if not reader.fallback] or candidates
+    if len(candidates) > 1:
+        places = " and ".join(f"{reader.name} ({plugin.file})" for plugin, reader in candidates)
+        raise ValueError(
+            f"{name!r} is read by {places}; leave one of them: of a reader of your own change the name, suffixes or "
+            "matches, or give its file the name of the one it replaces"
+        )
+    if candidates:
+        return candidates[0][1]
+    choices = "".join(f"\n  {form}  {reader.line}" for form, reader in readers().items())
+    unread = "".join(f"\n  {reason}" for reason in broken.values())
+    fault = "has no format that is read" if path.exists() else "is neither a corpus nor a file or folder"
+    raise ValueError(f"{name!r} {fault}; give one of{choices}" + (f"\nnot loaded:{unread}" if broken else ""))
+
+
+def _scan() -> tuple[list[tuple[Plugin, Reader]], dict[str, str]]:
+    """All readers with their files; and the user's files that do not load, with the reason."""
+    declared: list[tuple[Plugin, Reader]] = []
+    broken: dict[str, str] = {}
+    for plugin in available("readers").values():
+        if not plugin.shipped and not _declares(plugin.file):
+            continue
+        try:
+            declared += [(plugin, reader) for reader in _declared(plugin)]
+        except ValueError as error:
+            broken[str(plugin.file)] = str(error)
+    return declared, broken
+
+
+def _declared(plugin: Plugin) -> tuple[Reader, ...]:
+    from ppl_vae.data.readers.base import Reader
+
+    module = plugin.load()
+    declared = module.READERS if hasattr(module, "READERS") else (module.READER,)
+    for reader in declared:
+        if not isinstance(reader, Reader):
+            raise ValueError(f"{plugin.file} declares {reader!r}, which is no Reader; see ppl_vae.data.readers.base")
+    return tuple(declared)
+
+
+def _declares(file: Path) -> bool:
+    """Whether a file assigns READER or READERS: a folder called readers may hold other programs, which are not run."""
+    try:
+        body = ast.parse(file.read_text(), str(file)).body
+    except (OSError, SyntaxError, ValueError):
+        return True  # loading it says what is wrong
+    targets = [
+        target
+        for node in body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else (node.target,))
+    ]
+    return any(isinstance(target, ast.Name) and target.id in ("READER", "READERS") for target in targets)

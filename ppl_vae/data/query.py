@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from ppl_vae.data.corpus import Corpus
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.data.tokens import ASCII_WORD, WORD
 
 __all__ = ["Query", "read_query"]
 
@@ -49,10 +47,9 @@ def read_query(text: str, corpus: Corpus) -> Query:
     if not isinstance(corpus.train.values, PackedCounts):
         raise ValueError(f"{corpus.name} has no words to ask with; search takes a run of a text model")
     position = {word: i for i, word in enumerate(corpus.vocabulary)}
-    pattern = ASCII_WORD if corpus.name == "docstrings" else WORD
     words: list[str] = []
     for piece in text.lower().split():
-        words.extend([piece] if piece in position else pattern.findall(piece))
+        words.extend([piece] if piece in position else corpus.word.findall(piece))
     known = [word for word in words if word in position]
     if not known:
         there = ", ".join(dict.fromkeys(words)) or "no words"
@@ -62,6 +59,8 @@ def read_query(text: str, corpus: Corpus) -> Query:
             f"the query ({there}) has none of the {len(position)} words that the corpus keeps; ask with words as "
             f"common as {common}"
         )
+    from scipy.sparse import csr_matrix
+
     columns = np.array([position[word] for word in known])
     counts = csr_matrix((np.ones(len(columns)), (np.zeros_like(columns), columns)), shape=(1, len(position)))
     unknown = dict.fromkeys(word for word in words if word not in position)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
-__all__ = ["ASCII_WORD", "WORD", "class_ids", "count_words"]
+from ppl_vae.data.source import Source, SourceSplit, SplitName
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+__all__ = ["ASCII_WORD", "WORD", "class_ids", "count_words", "from_texts"]
 
 WORD = re.compile(r"[^\W\d_]{2,}")
 """Two or more letters of any script."""
@@ -35,13 +40,15 @@ def count_words(texts: Iterable[str], pattern: re.Pattern[str] = WORD) -> tuple[
         >>> counts.toarray()
         array([[1, 1, 1, 1, 2]])
     """
+    from scipy.sparse import csr_matrix
+
     ids: dict[str, int] = {}
     entries: list[NDArray[np.int64]] = []
     offsets = [0]
     for text in texts:
-        found = [ids.setdefault(word, len(ids)) for word in pattern.findall(text.lower())]
-        entries.append(np.array(found, dtype=np.int64))
-        offsets.append(offsets[-1] + len(found))
+        words_of_text = [ids.setdefault(word, len(ids)) for word in pattern.findall(text.lower())]
+        entries.append(np.array(words_of_text, dtype=np.int64))
+        offsets.append(offsets[-1] + len(words_of_text))
     words = sorted(ids)
     rank = np.zeros(len(ids), dtype=np.int64)
     rank[[ids[word] for word in words]] = np.arange(len(ids))
@@ -62,3 +69,29 @@ def class_ids(labels: Iterable[str]) -> tuple[NDArray[np.int64], tuple[str, ...]
     names = sorted(set(listed))
     position = {name: i for i, name in enumerate(names)}
     return np.array([position[label] for label in listed], dtype=np.int64), tuple(names)
+
+
+def from_texts(
+    where: str, texts: list[str], splits: list[SplitName], labels: list[str] | None, titles: list[str] | None
+) -> Source:
+    """Counts the words of texts and sorts the documents into their splits.
+
+    Arguments:
+        where: What errors call the source.
+        texts: The documents.
+        splits: The split of each document.
+        labels: The label of each document, or ``None``.
+        titles: The title of each document, or ``None``.
+
+    Raises:
+        ValueError: If no document is for training.
+    """
+    if "train" not in splits:
+        raise ValueError(f"{where} has no documents for training, only for {', '.join(sorted(set(splits)))}; add train")
+    counts, words = count_words(texts)
+    ids, names = class_ids(labels) if labels is not None else (None, ())
+    everything = SourceSplit(counts, ids, None if titles is None else tuple(titles))
+    members: dict[SplitName, list[int]] = {}
+    for row, split in enumerate(splits):
+        members.setdefault(split, []).append(row)
+    return Source({split: everything.take(np.array(rows)) for split, rows in members.items()}, words, names)

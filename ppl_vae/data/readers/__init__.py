@@ -1,1 +1,1 @@
-"""One file a reader of a data format or a named corpus."""
+"""Readers of named corpora and of formats: a file of this folder is one by being there."""

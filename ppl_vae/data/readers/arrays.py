@@ -9,11 +9,14 @@ from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ppl_vae.data.readers.text_file import TextFile
+from ppl_vae.data.images import dequantised
+from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName
+from ppl_vae.data.text_file import TextFile
 
-__all__ = ["holds_arrays", "read_npy", "read_npz"]
+__all__ = ["READERS"]
 
 _WHOLE = 2**24
 """Up to here 32-bit floats hold every whole number."""
@@ -31,8 +34,13 @@ def holds_arrays(path: Path) -> bool:
         return False
 
 
-def read_npy(path: Path) -> Source:
+def read_npy(path: Path, dequantise: bool = False) -> Source:
     """Reads one array ``(data, *shape)`` of whole or real numbers; a single axis is taken as data of one number each.
+
+    Arguments:
+        path: The file.
+        dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
+            bound on the log-probability of the bytes.
 
     Raises:
         ValueError: If the file is missing, truncated or no array, or the array has no data, other values than numbers
@@ -42,11 +50,17 @@ def read_npy(path: Path) -> Source:
     content = TextFile.open(path).content
     array = _loaded(str(path), lambda: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False), "numpy.save")
     notes: list[str] = []
-    return Source({"train": SourceSplit(_checked(str(path), array, notes))}, notes=tuple(notes))
+    source = Source({"train": SourceSplit(_checked(str(path), array, notes))}, notes=tuple(notes))
+    return dequantised(source, str(path)) if dequantise else source
 
 
-def read_npz(path: Path) -> Source:
+def read_npz(path: Path, dequantise: bool = False) -> Source:
     """Reads the arrays ``train`` and, where they are, ``validation`` and ``test``, each as :func:`read_npy` does.
+
+    Arguments:
+        path: The file.
+        dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
+            bound on the log-probability of the bytes.
 
     Raises:
         ValueError: For the faults of :func:`read_npy`, if there is no array ``train``, or if the data of two arrays
@@ -75,7 +89,8 @@ def read_npz(path: Path) -> Source:
             )
     if unread:
         notes.append(f"{path.name} holds {', '.join(unread)} too, which nothing reads: only train, validation and test")
-    return Source(splits, notes=tuple(dict.fromkeys(notes)))
+    source = Source(splits, notes=tuple(dict.fromkeys(notes)))
+    return dequantised(source, str(path)) if dequantise else source
 
 
 def _loaded(where: str, load: Any, writer: str) -> Any:
@@ -118,3 +133,16 @@ def _checked(where: str, array: NDArray[Any], notes: list[str]) -> NDArray[np.fl
     if array.dtype.kind in "ui" and max(-int(array.min()), int(array.max())) > _WHOLE:
         notes.append(f"{where} has whole numbers beyond {_WHOLE:,}, which are rounded to 32-bit floats")
     return values
+
+
+READERS = (
+    Reader("FILE.npy", "an array (data, ...) of numbers", Tensor, read_npy, suffixes=(".npy",)),
+    Reader(
+        "ARRAYS.npz",
+        "arrays of numbers called train and perhaps validation and test",
+        Tensor,
+        read_npz,
+        suffixes=(".npz",),
+        matches=holds_arrays,
+    ),
+)

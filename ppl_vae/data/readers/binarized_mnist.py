@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import pooch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ppl_vae.data.download import check_md5, fetching
-from ppl_vae.data.readers.text_file import TextFile
+from ppl_vae.data.download import check_md5, data_folder, fetching
+from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName
+from ppl_vae.data.text_file import TextFile
 
-__all__ = ["read_binarized_mnist"]
+__all__ = ["READER"]
 
 _SITE = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
 
@@ -37,15 +38,15 @@ _SIZES = {"train": 50_000, "valid": 10_000, "test": 10_000}
 _SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 
 
-def read_binarized_mnist(folder: Path) -> Source:
-    """Reads the digits from a data folder, after fetching them there if they are not there yet.
+def read_binarized_mnist(cache: Path | None) -> Source:
+    """Reads the digits from the data folder, after downloading them if they are not there yet.
 
     Each pixel of MNIST was drawn once, with its brightness as its chance of being on; all who report likelihoods on
     these 50,000, 10,000 and 10,000 images report them on the same bits.
 
     Arguments:
-        folder: The data folder, in which ``binarized_mnist/`` holds ``binarized_mnist_train``, ``_valid`` and
-            ``_test``, as they are published (``.amat``) or eight pixels a byte (``.packbits.xz``).
+        cache: The data folder, unless ``PPL_VAE_DATA`` names it. In it ``binarized_mnist/`` holds
+            ``binarized_mnist_train``, ``_valid`` and ``_test``, as they are published (``.amat``) or eight pixels a byte (``.packbits.xz``).
 
     Returns:
         Images ``(data, 28, 28)`` of zeros and ones, without labels.
@@ -53,20 +54,21 @@ def read_binarized_mnist(folder: Path) -> Source:
     Raises:
         ValueError: If a file is malformed, or if the files are neither there nor can be fetched.
     """
-    there = folder / _FOLDER
-    if all(_found(there, name) is None for name in _SPLITS):
-        _fetch(folder, there)
-    return Source({cast(SplitName, split): SourceSplit(_read(there, name)) for name, split in _SPLITS.items()})
+    folder = data_folder(cache)
+    place = folder / _FOLDER
+    if all(_file(place, name) is None for name in _SPLITS):
+        _fetch(folder, place)
+    return Source({cast(SplitName, split): SourceSplit(_read(place, name)) for name, split in _SPLITS.items()})
 
 
-def _found(folder: Path, name: str) -> Path | None:
+def _file(folder: Path, name: str) -> Path | None:
     """The file of a split; None if there is none."""
     choices = (folder / f"binarized_mnist_{name}{ending}" for ending in (".amat", _PACKED))
     return next((path for path in choices if path.is_file()), None)
 
 
 def _read(folder: Path, name: str) -> NDArray[np.float32]:
-    path = _found(folder, name)
+    path = _file(folder, name)
     if path is None:
         raise ValueError(f"{folder} lacks binarized_mnist_{name}.amat (or {_PACKED}); remove what is there to fetch it")
     content = TextFile.open(path).content
@@ -76,8 +78,8 @@ def _read(folder: Path, name: str) -> NDArray[np.float32]:
             f"{path} holds {len(pixels):,} pixels, which are no images of {_PIXELS}; it is truncated: fetch it again"
         )
     if len(pixels) != _PIXELS * _SIZES[name]:
-        found = len(pixels) // _PIXELS
-        raise ValueError(f"{path} holds {found:,} images, published are {_SIZES[name]:,}; fetch it again")
+        images = len(pixels) // _PIXELS
+        raise ValueError(f"{path} holds {images:,} images, published are {_SIZES[name]:,}; fetch it again")
     return pixels.reshape(-1, 28, 28).astype(np.float32)
 
 
@@ -95,6 +97,8 @@ def _digits(where: Path, content: bytes) -> NDArray[np.uint8]:
 
 
 def _fetch(folder: Path, target: Path) -> None:
+    import pooch
+
     names = ", ".join(f"binarized_mnist_{name}.amat" for name in _PUBLISHED)
     remedy = f"put {names} into {target}, or set PPL_VAE_DATA to the folder that holds {_FOLDER}/"
     with fetching("binarized_mnist", folder, _SITE, remedy) as scratch:
@@ -110,3 +114,11 @@ def _fetch(folder: Path, target: Path) -> None:
             (packed / f"binarized_mnist_{name}{_PACKED}").write_bytes(lzma.compress(bits))
         if not target.is_dir() or not any(target.iterdir()):  # else another process was as quick
             os.replace(packed, target)
+
+
+READER = Reader(
+    "binarized_mnist",
+    "50,000, 10,000 and 10,000 digits, each pixel drawn once, 0 or 1, (28, 28); downloaded once",
+    Tensor,
+    read_binarized_mnist,
+)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import csr_matrix, load_npz
 
-from ppl_vae.data.readers.text_file import LARGEST_COUNT, TextFile, first_wrong
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, numbered_words
+from ppl_vae.data.text_file import LARGEST_COUNT, TextFile, first_wrong
 from ppl_vae.data.tokens import class_ids
 
-__all__ = ["read_csr"]
+__all__ = ["READER"]
 
 
 def read_csr(path: Path) -> Source:
@@ -24,6 +25,8 @@ def read_csr(path: Path) -> Source:
         ValueError: If the file is missing, truncated or no sparse matrix, if a count is negative, fractional or not
             finite, or if the files beside it have another number of lines than the matrix has columns or rows.
     """
+    from scipy.sparse import csr_matrix, load_npz
+
     if not path.is_file():
         raise ValueError(f"there is no file {path}; check the path")
     try:
@@ -61,3 +64,13 @@ def _beside(path: Path, name: str, what: str, axis: str, size: int) -> tuple[str
     if len(lines) != size:
         raise ValueError(f"{beside} has {len(lines)} lines for {size} {axis} of {path.name}; give one {what} a line")
     return lines
+
+
+READER = Reader(
+    "FILE.npz",
+    "SciPy sparse counts, one row per document; vocabulary.txt and labels.txt beside it if there are any",
+    PackedCounts,
+    read_csr,
+    suffixes=(".npz",),
+    fallback=True,
+)

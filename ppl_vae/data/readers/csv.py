@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast, get_args
 
-from ppl_vae.data.readers.text_file import TextFile, plain_name
-from ppl_vae.data.readers.texts import from_texts
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SplitName
+from ppl_vae.data.text_file import TextFile, plain_name
+from ppl_vae.data.tokens import from_texts
 
-__all__ = ["read_table"]
+__all__ = ["READER"]
 
 
 def read_table(path: Path) -> Source:
@@ -76,3 +78,12 @@ def _rows(file: TextFile, separator: str) -> Iterator[tuple[int, list[str]]]:
                 yield reader.line_num, row
     finally:
         csv.field_size_limit(limit)
+
+
+READER = Reader(
+    "FILE.csv",
+    "a table with a column 'text' and perhaps 'label' and 'split' (also .tsv)",
+    PackedCounts,
+    read_table,
+    suffixes=(".csv", ".tsv"),
+)

@@ -12,22 +12,23 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
-from scipy.sparse import csr_matrix
 
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.download import cache_folder
+from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit
 from ppl_vae.data.tokens import ASCII_WORD, count_words
 
-__all__ = ["PACKAGES", "load_cached", "read_docstrings", "save_cached"]
+__all__ = ["READER"]
 
 
 def load_cached(path: Path, key: str) -> Source | None:
     """What was saved under ``key``; ``None`` if there is nothing, or nothing sound."""
+    from scipy.sparse import csr_matrix
+
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             counts = csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=tuple(arrays["shape"]))
@@ -108,6 +109,11 @@ _NOT_SEARCHED = {"tests", "test", "_tests", "testing", "_vendor", "site-packages
 _FORMAT = 1
 
 
+def read(cache: Path | None) -> Source:
+    """Reads docstrings of the packages that are installed; see :func:`read_docstrings`."""
+    return read_docstrings(cache_folder(cache))
+
+
 def read_docstrings(cache: Path, packages: Sequence[str] = PACKAGES) -> Source:
     """Docstrings of modules, classes and functions, labelled by package; nothing is imported, only read.
 
@@ -149,6 +155,8 @@ def _folders(package: str) -> tuple[Path, ...]:
 
 
 def _key(packages: Iterable[str]) -> str:
+    from importlib import metadata
+
     parts = [f"format={_FORMAT}"]
     for name in packages:
         try:
@@ -159,7 +167,10 @@ def _key(packages: Iterable[str]) -> str:
 
 
 def _search(installed: dict[str, tuple[Path, ...]]) -> Source:
-    found: list[tuple[str, str]] = []
+    from rich.console import Console
+    from rich.progress import Progress
+
+    documents: list[tuple[str, str]] = []
     packages: list[int] = []
     seen: set[str] = set()
     console = Console(stderr=True)
@@ -167,15 +178,15 @@ def _search(installed: dict[str, tuple[Path, ...]]) -> Source:
         task = progress.add_task("reading docstrings", total=len(installed))
         for number, (package, folders) in enumerate(installed.items()):
             chosen = sorted(_documents(package, folders, seen))
-            found.extend(chosen)
+            documents.extend(chosen)
             packages.extend([number] * len(chosen))
             progress.advance(task)
     # Only packages with documents become classes.
     used, labels = np.unique(np.array(packages, dtype=np.int64), return_inverse=True)
     names = tuple(installed)
-    counts, words = count_words((text for _, text in found), ASCII_WORD)
-    documents = SourceSplit(counts, labels.astype(np.int64), tuple(title for title, _ in found))
-    return Source({"train": documents}, words, tuple(names[i] for i in used))
+    counts, words = count_words((text for _, text in documents), ASCII_WORD)
+    split = SourceSplit(counts, labels.astype(np.int64), tuple(title for title, _ in documents))
+    return Source({"train": split}, words, tuple(names[i] for i in used))
 
 
 @contextmanager
@@ -241,3 +252,12 @@ def _docstrings(module: str, path: Path) -> Iterator[tuple[str, str]]:
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
     for block in ("body", "orelse", "handlers", "finalbody"):
         yield from getattr(node, block, ())
+
+
+READER = Reader(
+    "docstrings",
+    "docstrings of the installed scientific packages, labelled by package; needs no network",
+    PackedCounts,
+    read,
+    word=ASCII_WORD,
+)

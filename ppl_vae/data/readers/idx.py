@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ppl_vae.data.readers.text_file import TextFile
+from ppl_vae.data.images import dequantised
+from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName
+from ppl_vae.data.text_file import TextFile
 
-__all__ = ["FILES", "is_idx_folder", "padded", "read_idx", "read_idx_folder"]
+__all__ = ["FILES", "READERS", "is_idx_folder", "read_idx_folder"]
 
 FILES: dict[SplitName, tuple[str, str]] = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -24,32 +27,48 @@ FILES: dict[SplitName, tuple[str, str]] = {
 
 def is_idx_folder(folder: Path) -> bool:
     """Whether a folder holds the training images of MNIST or a relative."""
-    return _there(folder / FILES["train"][0]).is_file()
+    return _packed(folder / FILES["train"][0]).is_file()
 
 
-def read_idx(path: Path) -> Source:
+def read_idx(path: Path, image_size: int = 0, dequantise: bool = False) -> Source:
     """Reads images ``(data, height, width)`` with values in [0, 1], a byte over 255.
 
     Labels are read from the file beside it whose name has ``labels-idx1`` for ``images-idx3``, if there is one.
+
+    Arguments:
+        path: The images.
+        image_size: Height and width that images are brought to by a margin of zeros; 0 leaves them as they are.
+        dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
+            bound on the log-probability of the bytes.
 
     Raises:
         ValueError: If a file is missing, truncated or no IDX file of bytes, or has no images, or if there is not one
             label an image.
     """
-    labels = _there(path.with_name(path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")))
-    return _source({"train": _split(path, labels if labels.is_file() and labels != path else None)})
+    labels = _packed(path.with_name(path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")))
+    splits: dict[SplitName, SourceSplit] = {
+        "train": _split(path, labels if labels.is_file() and labels != path else None)
+    }
+    return _source(splits, str(path), image_size, dequantise)
 
 
-def read_idx_folder(folder: Path) -> Source:
+def read_idx_folder(folder: Path, image_size: int = 0, dequantise: bool = False) -> Source:
     """Reads the four files of MNIST or a relative: images and labels for training and for the test.
+
+    Arguments:
+        folder: The folder.
+        image_size: Height and width that images are brought to by a margin of zeros; 0 leaves them as they are.
+        dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
+            bound on the log-probability of the bytes.
 
     Raises:
         ValueError: For the faults of :func:`read_idx`, and if one of the files is missing.
     """
-    return _source({split: _split(*(_there(folder / name) for name in names)) for split, names in FILES.items()})
+    splits = {split: _split(*(_packed(folder / name) for name in names)) for split, names in FILES.items()}
+    return _source(splits, str(folder), image_size, dequantise)
 
 
-def padded(source: Source, size: int) -> Source:
+def _padded(source: Source, size: int) -> Source:
     """Images ``(data, size, size)`` with a margin of zeros, as LeCun et al. (1998) gave their digits one.
 
     Raises:
@@ -66,16 +85,18 @@ def padded(source: Source, size: int) -> Source:
     return replace(source, splits=splits)
 
 
-def _there(path: Path) -> Path:
+def _packed(path: Path) -> Path:
     """A file as it is, or with ``.gz`` if only that is there."""
     packed = path.with_name(f"{path.name}.gz")
     return packed if packed.is_file() and not path.is_file() else path
 
 
-def _source(splits: dict[SplitName, SourceSplit]) -> Source:
+def _source(splits: dict[SplitName, SourceSplit], where: str, image_size: int, dequantise: bool) -> Source:
     labels = [part.labels for part in splits.values() if part.labels is not None]
     classes = 1 + max(int(each.max()) for each in labels) if labels else 0
-    return Source(splits, label_names=tuple(str(label) for label in range(classes)))
+    source = Source(splits, label_names=tuple(str(label) for label in range(classes)))
+    source = _padded(source, image_size) if image_size else source
+    return dequantised(source, where) if dequantise else source
 
 
 def _split(path: Path, labels: Path | None) -> SourceSplit:
@@ -107,3 +128,21 @@ def _read(path: Path, axes: int) -> NDArray[np.uint8]:
     if 0 in shape:
         raise ValueError(f"{path} has shape {shape}, which holds no data; give at least one")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
+
+
+READERS = (
+    Reader(
+        "FILE-idx3-ubyte",
+        "images in the format of MNIST, bytes over 255, with labels beside them (also .gz)",
+        Tensor,
+        read_idx,
+        suffixes=("idx3-ubyte",),
+    ),
+    Reader(
+        "IDX/",
+        "a folder with the four files of MNIST or a relative, such as train-images-idx3-ubyte.gz",
+        Tensor,
+        read_idx_folder,
+        matches=is_idx_folder,
+    ),
+)

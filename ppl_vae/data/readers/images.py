@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
-from ppl_vae.data.readers.folders import splits_and_labels
+from ppl_vae.data.folders import splits_and_labels
+from ppl_vae.data.images import dequantised
+from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName
 from ppl_vae.data.tokens import class_ids
 
-__all__ = ["dequantised", "holds_images", "read_images"]
+__all__ = ["READER"]
 
-BLOCK = 1_000
-"""Data worked on at once."""
+if TYPE_CHECKING:
+    from PIL import Image
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -26,18 +28,11 @@ def _files(folder: Path) -> list[Path]:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether a folder has images and no ``.txt`` files beside them.
-
-    Raises:
-        ValueError: If it has, but fewer than images.
-    """
-    images, texts = _files(folder), sorted(folder.rglob("*.txt"))
-    if 0 < len(texts) < len(images):
-        raise ValueError(f"{folder} has images and {texts[0]} beside them; move out of it what is no image")
-    return bool(images) and not texts
+    """Whether a folder has more images than ``.txt`` files."""
+    return folder.is_dir() and len(_files(folder)) > len(list(folder.rglob("*.txt")))
 
 
-def read_images(folder: Path, size: int = 0) -> Source:
+def read_images(folder: Path, image_size: int = 0, dequantise: bool = False) -> Source:
     """Reads images with values in [0, 1], a byte over 255.
 
     An image is turned as its camera noted, and lies on white where it is transparent. Sub-folders ``train``,
@@ -46,30 +41,35 @@ def read_images(folder: Path, size: int = 0) -> Source:
 
     Arguments:
         folder: The folder.
-        size: Height and width to bring each image to, cut to a square around its middle; 0 leaves them as they are.
+        image_size: Height and width that images are brought to, cut to a square around their middle; 0 leaves them as
+            they are.
+        dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
+            bound on the log-probability of the bytes.
 
     Returns:
         Images ``(data, height, width)`` if all are grey, else ``(data, 3, height, width)``.
 
     Raises:
-        ValueError: If a file is no image, sizes differ, a file lies outside the splits, or only some have a class.
+        ValueError: If there are texts beside the images, a file is no image, sizes differ, a file lies outside the
+            splits, or only some have a class.
     """
     paths = _files(folder)
-    if not paths:
-        raise ValueError(f"{folder} has no images; give a folder with files {', '.join(ENDINGS)}")
+    if texts := sorted(folder.rglob("*.txt")):
+        raise ValueError(f"{folder} has images and {texts[0]} beside them; move out of it what is no image")
     splits, labels = splits_and_labels(folder, paths)
     if "train" not in splits:
         raise ValueError(f"{folder} has no images for training; add a folder train")
-    values = _bytes(paths, size)
+    values = _bytes(paths, image_size)
     ids, names = class_ids(labels) if labels else (None, ())
     rows = {split: np.flatnonzero(np.array(splits) == split) for split in get_args(SplitName) if split in splits}
-    return Source(
+    source = Source(
         {
             split: SourceSplit(np.divide(values[row], 255, dtype=np.float32), None if ids is None else ids[row])
             for split, row in rows.items()
         },
         label_names=tuple(names),
     )
+    return dequantised(source, str(folder)) if dequantise else source
 
 
 def _bytes(paths: list[Path], size: int) -> NDArray[np.uint8]:
@@ -93,6 +93,8 @@ def _bytes(paths: list[Path], size: int) -> NDArray[np.uint8]:
 
 def _opened(path: Path, size: int, mode: str | None) -> Image.Image:
     """An image; without a mode only its header is read."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
         with Image.open(path) as image:
             if image.mode[0] in "IF":
@@ -107,30 +109,19 @@ def _opened(path: Path, size: int, mode: str | None) -> Image.Image:
 
 def _on_paper(image: Image.Image) -> Image.Image:
     """With white where it is transparent, instead of whatever colour is hidden there."""
+    from PIL import Image
+
     if not image.has_transparency_data:
         return image
     whole = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole)
 
 
-def dequantised(values: NDArray[np.float32], where: str, seed: int) -> NDArray[np.float32]:
-    r"""Bytes over 255 as :math:`(b + u) / 256` with u uniform in [0, 1), the same u in every call.
-
-    A log-density of these bounds the log-probability of the bytes, plus log 256 a number (Theis, van den Oord and
-    Bethge 2016, section 3.1).
-
-    Raises:
-        ValueError: If the values are no bytes over 255.
-    """
-    found, random = np.empty(values.shape, dtype=np.float32), np.random.default_rng(seed)
-    # In blocks: a folder of images may fill half the memory.
-    for start in range(0, len(values), BLOCK):
-        part = values[start : start + BLOCK] * np.float32(255)
-        levels = np.rint(part)
-        if levels.size and not (levels.min() >= 0 and levels.max() <= 255 and np.abs(part - levels).max() <= 1e-3):
-            raise ValueError(
-                f"{where} holds other values than bytes over 255, which alone can be dequantised; leave "
-                "--dequantise out"
-            )
-        found[start : start + BLOCK] = (levels + random.random(levels.shape, dtype=np.float32)) / np.float32(256)
-    return found
+READER = Reader(
+    "IMAGES/",
+    "a folder of .png, .jpg, ... files, bytes over 255, (height, width) or (3, height, width); sub-folders are labels, "
+    "or splits if called train, validation and test",
+    Tensor,
+    read_images,
+    matches=holds_images,
+)

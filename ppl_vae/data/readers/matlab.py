@@ -6,18 +6,19 @@ Lang, "NewsWeeder: learning to filter netnews" (1995); the layout is that of Ren
 from __future__ import annotations
 
 import io
-import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ppl_vae.data.readers.text_file import TextFile, first_wrong
-from ppl_vae.data.readers.triplets import read_triplets
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName, numbered_words
+from ppl_vae.data.text_file import TextFile, first_wrong
+from ppl_vae.data.triplets import read_triplets
 
-__all__ = ["is_matlab_folder", "read_matlab"]
+__all__ = ["READERS", "is_matlab_folder", "read_matlab"]
 
 _NEEDED = ("train.data", "train.label", "test.data", "test.label")
 
@@ -77,13 +78,15 @@ def _in_folder(folder: Path) -> dict[str, TextFile]:
     files = {}
     for name, folders in places.items():
         candidates = [place / f"{name}{ending}" for place in folders for ending in ("", ".gz")]
-        found = next((path for path in candidates if path.is_file()), None)
-        if found is not None:
-            files[name] = TextFile.open(found)
+        file = next((path for path in candidates if path.is_file()), None)
+        if file is not None:
+            files[name] = TextFile.open(file)
     return files
 
 
 def _in_archive(path: Path) -> dict[str, TextFile]:
+    import tarfile
+
     files: dict[str, TextFile] = {}
     beside = path.parent / "vocabulary.txt"
     if beside.is_file():
@@ -118,3 +121,11 @@ def _class_ids(file: TextFile, names: tuple[str, ...] | None) -> NDArray[np.int6
         known = f"there are {len(names)} classes, counted from 1" if names else "classes are counted from 1"
         raise file.error(file.line_of(row), f"class id {ids[row]:.12g}", known)
     return ids.astype(np.int64) - 1
+
+
+_LINE = "the files train.data, train.label, ... of the Matlab layout of 20 Newsgroups"
+
+READERS = (
+    Reader("MATLAB/", f"a folder of {_LINE}", PackedCounts, read_matlab, matches=is_matlab_folder),
+    Reader("MATLAB.tgz", f"an archive of {_LINE} (also .tar)", PackedCounts, read_matlab, suffixes=(".tgz", ".tar")),
+)

@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pooch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ppl_vae.data.download import check_md5, fetching
+from ppl_vae.data.download import check_md5, data_folder, fetching
+from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.readers.idx import is_idx_folder, read_idx_folder
-from ppl_vae.data.readers.text_file import TextFile
 from ppl_vae.data.source import Source
+from ppl_vae.data.text_file import TextFile
 
-__all__ = ["read_mnist", "shrunk"]
+__all__ = ["READERS"]
 
 _SITE = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
@@ -30,12 +31,15 @@ _PUBLISHED = {
 }
 
 
-def read_mnist(folder: Path) -> Source:
-    """Reads MNIST from a data folder, after fetching it there if it is not there yet: 60,000 and 10,000 digits.
+def read_mnist(cache: Path | None, image_size: int = 0, dequantise: bool = False) -> Source:
+    """Reads MNIST from the data folder, after downloading it if it is not there yet: 60,000 and 10,000 digits.
 
     Arguments:
-        folder: The data folder. Taken are the IDX files, gzipped or not, of ``mnist/``, else of ``MNIST/raw/``, where
-            torchvision puts them.
+        cache: The data folder, unless ``PPL_VAE_DATA`` names it. Taken are the IDX files, gzipped or not, of
+            ``mnist/``, else of ``MNIST/raw/``, where torchvision puts them.
+        image_size: Height and width that images are brought to by a margin of zeros; 0 leaves them as they are.
+        dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
+            bound on the log-probability of the bytes.
 
     Returns:
         Images ``(data, 28, 28)`` with values in [0, 1], and their digits as labels.
@@ -43,14 +47,17 @@ def read_mnist(folder: Path) -> Source:
     Raises:
         ValueError: If a file is malformed, or if the files are neither there nor can be fetched.
     """
-    there = next((folder / name for name in _FOLDERS if is_idx_folder(folder / name)), None)
-    if there is None:
-        there = folder / _FOLDERS[0]
-        _fetch(folder, there)
-    return read_idx_folder(there)
+    folder = data_folder(cache)
+    place = next((folder / name for name in _FOLDERS if is_idx_folder(folder / name)), None)
+    if place is None:
+        place = folder / _FOLDERS[0]
+        _fetch(folder, place)
+    return read_idx_folder(place, image_size, dequantise)
 
 
 def _fetch(folder: Path, target: Path) -> None:
+    import pooch
+
     remedy = (
         f"put {', '.join(_PUBLISHED)} (or the same with .gz) into {target}, or set PPL_VAE_DATA to the folder that "
         "holds mnist/"
@@ -65,7 +72,17 @@ def _fetch(folder: Path, target: Path) -> None:
             os.replace(scratch / f"{name}.gz", target / f"{name}.gz")
 
 
-def shrunk(source: Source, *, binary: bool = False) -> Source:
+def read_mnist8(cache: Path | None) -> Source:
+    """Reads digits of 8 x 8, flat, ``(data, 64)``, with values in [0, 1]: averages of blocks of MNIST."""
+    return _shrunk(read_mnist(cache), binary=False)
+
+
+def read_mnist8_binary(cache: Path | None) -> Source:
+    """Reads the digits of 8 x 8 as zeros and ones."""
+    return _shrunk(read_mnist(cache), binary=True)
+
+
+def _shrunk(source: Source, *, binary: bool) -> Source:
     """Digits of 8 x 8, flat: padded to 32 x 32, each block of 4 x 4 averaged.
 
     Arguments:
@@ -85,3 +102,15 @@ def _pooled(images: NDArray[np.float32], binary: bool) -> NDArray[np.float32]:
     padded = np.pad(np.rint(255 * images), ((0, 0), (2, 2), (2, 2)))
     totals = padded.reshape(-1, 8, 4, 8, 4).sum((2, 4)).reshape(-1, 64)
     return np.asarray(totals > 16 * 255 / 5 if binary else totals / (16 * 255), dtype=np.float32)
+
+
+READERS = (
+    Reader(
+        "mnist",
+        "60,000 and 10,000 handwritten digits, values in [0, 1], (28, 28); downloaded once",
+        Tensor,
+        read_mnist,
+    ),
+    Reader("mnist8", "the digits averaged down to 8 x 8, values in [0, 1], (64,)", Tensor, read_mnist8),
+    Reader("mnist8_binary", "the same, 0 or 1, (64,)", Tensor, read_mnist8_binary),
+)

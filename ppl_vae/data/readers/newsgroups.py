@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pooch
-
-from ppl_vae.data.download import fetching
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.download import data_folder, fetching
+from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.readers.matlab import is_matlab_folder, read_matlab
 from ppl_vae.data.source import Source
 
-__all__ = ["read_newsgroups"]
+__all__ = ["READER"]
 
 _SITE = "http://qwone.com/~jason/20Newsgroups/"
 
@@ -27,16 +27,17 @@ _PUBLISHED = {"train": (11_269, 1_467_345), "test": (7_505, 967_874)}
 _PUBLISHED_WORDS = 61_188
 
 
-def read_newsgroups(folder: Path) -> Source:
-    """Reads 20 Newsgroups from a data folder, after fetching it there if it is not there yet.
+def read_newsgroups(cache: Path | None) -> Source:
+    """Reads 20 Newsgroups from the data folder, after downloading it if it is not there yet.
 
     Arguments:
-        folder: The data folder. Taken are, in this order, ``20news_bydate_matlab/``, ``20news-bydate/matlab/`` and
-            the archive ``20news-bydate-matlab.tgz``.
+        cache: The data folder, unless ``PPL_VAE_DATA`` names it. Taken are, in this order, ``20news_bydate_matlab/``,
+            ``20news-bydate/matlab/`` and the archive ``20news-bydate-matlab.tgz``.
 
     Raises:
         ValueError: If a file is malformed, or if the files are neither there nor can be fetched.
     """
+    folder = data_folder(cache)
     for name in _FOLDERS:
         if is_matlab_folder(folder / name):
             return read_matlab(folder / name)
@@ -46,6 +47,8 @@ def read_newsgroups(folder: Path) -> Source:
 
 
 def _fetch(folder: Path) -> None:
+    import pooch
+
     remedy = f"put {_ARCHIVE} and {_WORDS} from there into {folder}, or set PPL_VAE_DATA to the folder that holds them"
     with fetching("20news", folder, _SITE, remedy) as scratch:
         for name in (_ARCHIVE, _WORDS):
@@ -58,9 +61,17 @@ def _fetch(folder: Path) -> None:
 
 def _check_published(source: Source) -> None:
     # The site publishes counts but no checksums.
-    found = {name: (len(split), int(split.counts.nnz)) for name, split in source.splits.items()}
-    if found != _PUBLISHED or len(source.words) != _PUBLISHED_WORDS:
+    sizes = {name: (len(split), int(split.counts.nnz)) for name, split in source.splits.items()}
+    if sizes != _PUBLISHED or len(source.words) != _PUBLISHED_WORDS:
         raise ValueError(
-            f"what was fetched has (documents, triplets) {found} and {len(source.words)} words, "
+            f"what was fetched has (documents, triplets) {sizes} and {len(source.words)} words, "
             f"published are {_PUBLISHED} and {_PUBLISHED_WORDS}"
         )
+
+
+READER = Reader(
+    "20news",
+    "20 Newsgroups sorted by date: 11,269 training and 7,505 test posts in 20 groups; downloaded once",
+    PackedCounts,
+    read_newsgroups,
+)

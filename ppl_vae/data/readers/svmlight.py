@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
-from ppl_vae.data.readers.text_file import LARGEST_COUNT, LARGEST_ID, TextFile, first_wrong
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, numbered_words
+from ppl_vae.data.text_file import LARGEST_COUNT, LARGEST_ID, TextFile, first_wrong
 
-__all__ = ["read_svmlight"]
+__all__ = ["READER", "read_svmlight"]
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
@@ -28,6 +29,8 @@ def read_svmlight(path: Path) -> Source:
     Raises:
         ValueError: If a line has another form, an id is negative or fractional or a count is not a whole number.
     """
+    from scipy.sparse import csr_matrix
+
     file = TextFile.open(path)
     text = re.sub(r"#[^\n]*", "", file.text)
     parsed = _parse(text)
@@ -94,3 +97,12 @@ def _first_bad_line(file: TextFile, text: str) -> ValueError:
             remedy = "correct or remove the line; a document has one number as its label"
             return file.error(number, f"expected 'label id:count id:count ...', got {shown}", remedy)
     return ValueError(f"{file.where} has no documents of the form 'label id:count id:count ...'; check its format")
+
+
+READER = Reader(
+    "FILE.svm",
+    "SVMlight lines 'label word:count ...' (also .svmlight, .libsvm)",
+    PackedCounts,
+    read_svmlight,
+    suffixes=(".svm", ".svmlight", ".libsvm"),
+)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.folders import splits_and_labels
+from ppl_vae.data.readers.base import Reader
+from ppl_vae.data.source import Source
+from ppl_vae.data.text_file import TextFile
+from ppl_vae.data.tokens import from_texts
 
-from ppl_vae.data.readers.folders import splits_and_labels
-from ppl_vae.data.readers.text_file import TextFile
-from ppl_vae.data.source import Source, SourceSplit, SplitName
-from ppl_vae.data.tokens import class_ids, count_words
-
-__all__ = ["from_texts", "read_folder"]
+__all__ = ["READER"]
 
 
 def read_folder(folder: Path) -> Source:
@@ -35,27 +35,11 @@ def read_folder(folder: Path) -> Source:
     return from_texts(str(folder), texts, splits, labels, titles)
 
 
-def from_texts(
-    where: str, texts: list[str], splits: list[SplitName], labels: list[str] | None, titles: list[str] | None
-) -> Source:
-    """Counts the words of texts and sorts the documents into their splits.
-
-    Arguments:
-        where: What errors call the source.
-        texts: The documents.
-        splits: The split of each document.
-        labels: The label of each document, or ``None``.
-        titles: The title of each document, or ``None``.
-
-    Raises:
-        ValueError: If no document is for training.
-    """
-    if "train" not in splits:
-        raise ValueError(f"{where} has no documents for training, only for {', '.join(sorted(set(splits)))}; add train")
-    counts, words = count_words(texts)
-    ids, names = class_ids(labels) if labels is not None else (None, ())
-    everything = SourceSplit(counts, ids, None if titles is None else tuple(titles))
-    members: dict[SplitName, list[int]] = {}
-    for row, split in enumerate(splits):
-        members.setdefault(split, []).append(row)
-    return Source({split: everything.take(np.array(rows)) for split, rows in members.items()}, words, names)
+READER = Reader(
+    "FOLDER/",
+    "a folder of .txt files, sub-folders are labels, or splits if called train, validation and test",
+    PackedCounts,
+    read_folder,
+    matches=Path.is_dir,
+    fallback=True,
+)

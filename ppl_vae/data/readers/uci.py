@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ppl_vae.data.readers.text_file import LARGEST_ID, TextFile
-from ppl_vae.data.readers.triplets import read_triplets
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, numbered_words
+from ppl_vae.data.text_file import LARGEST_ID, TextFile, plain_name
+from ppl_vae.data.triplets import read_triplets
 
-__all__ = ["read_uci"]
+__all__ = ["READER"]
 
 _HEADER = ("number of documents", "number of words", "number of triplets")
 
@@ -39,3 +41,13 @@ def read_uci(path: Path) -> Source:
     if len(words) != width:
         raise ValueError(f"{beside} has {len(words)} words, {path.name} announces {width}; fetch both files again")
     return Source({"train": SourceSplit(counts)}, words)
+
+
+READER = Reader(
+    "docword.NAME.txt",
+    "UCI bag of words, with vocab.NAME.txt beside it",
+    PackedCounts,
+    read_uci,
+    suffixes=(".txt",),
+    matches=lambda path: plain_name(path).startswith("docword."),
+)

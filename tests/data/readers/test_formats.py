@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix, random_array, save_npz
 
 from ppl_vae.data import CORPORA, Corpus, load_corpus
 from ppl_vae.data.readers.svmlight import read_svmlight
-from ppl_vae.data.readers.text_file import TextFile
+from ppl_vae.data.text_file import TextFile
 
 TABLE = np.array([[2, 0, 1], [0, 3, 0], [1, 1, 1], [4, 0, 0], [0, 1, 2]])
 """Five documents over three words."""

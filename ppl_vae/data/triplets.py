@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.sparse import coo_matrix, csr_matrix
+from typing import TYPE_CHECKING
 
-from ppl_vae.data.readers.text_file import LARGEST_COUNT, LARGEST_ID, TextFile, first_wrong
+import numpy as np
+
+from ppl_vae.data.text_file import LARGEST_COUNT, LARGEST_ID, TextFile, first_wrong
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 __all__ = ["read_triplets"]
 
@@ -29,6 +33,8 @@ def read_triplets(
         ValueError: If a line is not three numbers, an id is out of range or a count is negative or fractional, or
             if triplets are missing.
     """
+    from scipy.sparse import coo_matrix
+
     table = file.numbers(3, "'document word count'", skip=skip)
     if entries is not None and len(table) != entries:
         raise ValueError(f"{file.where}: {entries} triplets announced, {len(table)} found; fetch the file again")
