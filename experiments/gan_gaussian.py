@@ -85,7 +85,7 @@ def images(corpus: str, size: int, data: int) -> tuple[dict[str, Tensor], dict[s
     """Training and test images with their labels, where there are any; bars are doubled."""
     where = Path(os.environ.get("PPL_VAE_DATA", ".")) / corpus
     name = str(where) if corpus == "celeba" else corpus
-    found = load_corpus(name, validation=0, image_size=0 if corpus == "bars" else size)
+    found = load_corpus(name, validation=0, **({} if corpus == "bars" else {"image_size": size}))
     splits: tuple[dict[str, Tensor], ...] = ({"x": found.train.values[:data]}, {"x": found.test.values})
     for part, label in zip(splits, (found.train.labels, found.test.labels), strict=True):
         if corpus == "bars":

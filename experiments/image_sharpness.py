@@ -73,7 +73,7 @@ def kinds_of(floors: list[float]) -> dict[str, tuple[str, float, bool]]:
 
 def data_of(corpus: str, data: int, tested: int, dequantise: bool) -> tuple[Tensor, Tensor]:
     """Training and test images; bars get a margin, so that they have constant pixels as digits do."""
-    found = load_corpus(corpus, validation=0, dequantise=dequantise and corpus != "bars")
+    found = load_corpus(corpus, validation=0, **({} if corpus == "bars" else {"dequantise": dequantise}))
     x, test = found.train.values[:data], found.test.values[:tested]
     if corpus == "bars":
         x, test = (torch.nn.functional.pad(part.unflatten(1, (4, 4)), (1, 1, 1, 1)) for part in (x, test))

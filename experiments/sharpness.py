@@ -21,7 +21,7 @@ from ppl_vae.guides.residual import ResidualGuide
 from ppl_vae.models.manifold import Manifold
 from torch import Tensor
 
-from ppl_vae.data import curve_log_density, curve_points
+from ppl_vae.data.readers.manifold import curve_log_density, curve_points
 from ppl_vae.evidence.importance import from_log_weights, sampled_elbo
 from ppl_vae.evidence.results import Estimate
 from ppl_vae.nn.modes import evaluating

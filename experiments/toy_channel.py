@@ -18,7 +18,7 @@ from ppl_vae.models.toy_channel import ToyChannel
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.data import CHANNEL_LEVELS, channel_law
+from ppl_vae.data.readers.channel import CHANNEL_LEVELS, channel_law
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.studies.report import Claim, Report, Row

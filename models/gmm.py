@@ -10,7 +10,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from ppl_vae.data import FOUR_GAUSSIANS
+from ppl_vae.data.readers.gaussians import FOUR_GAUSSIANS
 from ppl_vae.distributions.bits import JointBits, bit_states
 
 PLACEMENTS = {

@@ -14,7 +14,7 @@ import click
 from ppl_vae.cli.devices import check_device, device_option
 from ppl_vae.cli.measure import with_json
 from ppl_vae.cli.pair_command import PairCommand
-from ppl_vae.data import CORPORA
+from ppl_vae.data import corpora
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.estimators import ESTIMATORS
 from ppl_vae.programs.loading import find
@@ -330,7 +330,7 @@ def was_given(ctx: click.Context, name: str | None) -> bool:
 
 def whole_corpus(corpus: str) -> str:
     """Paths are kept whole, so that a run can be taken up from any folder."""
-    return corpus if corpus in CORPORA or not Path(corpus).exists() else str(Path(corpus).resolve())
+    return corpus if corpus in corpora() or not Path(corpus).exists() else str(Path(corpus).resolve())
 
 
 def _whole(value: Any) -> Any:

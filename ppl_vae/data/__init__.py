@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ppl_vae.data.corpus import Corpus, Data
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.data.load import find_reader, load_corpus, readers
+from ppl_vae.data.load import corpora, find_reader, load_corpus
 from ppl_vae.data.source import Source, SourceSplit
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "PackedCounts",
     "Source",
     "SourceSplit",
+    "corpora",
     "find_reader",
     "load_corpus",
-    "readers",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from ppl_vae.plugins.options import checked
 if TYPE_CHECKING:
     from ppl_vae.data.readers.base import Reader
 
-__all__ = ["broken_readers", "find_reader", "load_corpus", "readers"]
+__all__ = ["broken_readers", "corpora", "find_reader", "load_corpus"]
 
 
 def load_corpus(
@@ -37,7 +37,7 @@ def load_corpus(
     Documents without a word that was kept are dropped. ``notes`` of the result tells of all this.
 
     Arguments:
-        name: A name of :func:`readers` or the path of a file or folder. A name wins over a path: a folder called
+        name: A name of :func:`corpora` or the path of a file or folder. A name wins over a path: a folder called
             ``docstrings`` is ``./docstrings``. Text files may be compressed (``.gz``, ``.xz``).
         validation: The fraction of the training data to hold out, in ``[0, 1)``.
         seed: Chooses the validation data. The global random state is neither used nor changed.
@@ -74,26 +74,27 @@ def load_corpus(
     return replace(corpus, word=reader.word)
 
 
-def _checked(name: str, reader: Reader, options: dict[str, int | float | bool | str]) -> dict[str, int]:
-    known = reader.options
-    for option in options:
-        if all(option != each.name for each in known):
-            others = [other.name for other in readers().values() if any(option == each.name for each in other.options)]
-            form = name if reader.named else f"{name}, read as {reader.name},"
-            choices = ", ".join(each.name for each in known) or "none"
-            where = f", an option of {', '.join(others)}" if others else ""
-            raise ValueError(f"{form} does not take {option}{where}; leave it out (its options: {choices})")
-    return checked(known, options, name)
+def _checked(name: str, reader: Reader, options: dict[str, int | float | bool | str]) -> dict[str, Any]:
+    names = [option.name for option in reader.options]
+    for unknown in (option for option in options if option not in names):
+        takers = [other.name for other in corpora().values() if any(unknown == each.name for each in other.options)]
+        which = f", which only {', '.join(takers)} take" if takers else ""
+        form = name if reader.named else f"{name} (read as {reader.name})"
+        raise ValueError(
+            f"{form} does not take {unknown}{which}; leave --{unknown.replace('_', '-')} out (its options: "
+            f"{', '.join(names) or 'none'})"
+        )
+    return checked(reader.options, options, name)
 
 
-def readers(kind: type[PackedCounts] | type[Tensor] | None = None) -> dict[str, Reader]:
+def corpora(kind: type[PackedCounts] | type[Tensor] | None = None) -> dict[str, Reader]:
     """Readers by the name of their corpus or the form of their paths: named corpora first.
 
     Arguments:
         kind: Those of documents or of tensors alone.
 
     Example:
-        >>> print(readers()["bars"].line)
+        >>> print(corpora()["bars"].line)
         bars and stripes, 4 x 4 binary images, (16,); needs no network
     """
     declared = [reader for _, reader in _scan()[0] if kind in (None, reader.kind)]
@@ -125,9 +126,9 @@ def find_reader(name: str) -> Reader:
         )
     if candidates:
         return candidates[0][1]
-    choices = "".join(f"\n  {form}  {reader.line}" for form, reader in readers().items())
+    choices = "".join(f"\n  {form}  {reader.line}" for form, reader in corpora().items())
     unread = "".join(f"\n  {reason}" for reason in broken.values())
-    fault = "has no format that is read" if path.exists() else "is neither a corpus nor a file or folder"
+    fault = "has a format that no reader recognises" if path.exists() else "is neither a corpus nor a file or folder"
     raise ValueError(f"{name!r} {fault}; give one of{choices}" + (f"\nnot loaded:{unread}" if broken else ""))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pyro.nn import PyroModule
 
-from ppl_vae.data import DOCUMENTS, TENSORS, data_of
+from ppl_vae.data import corpora, find_reader
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.nn.modes import alone, evaluating
 from ppl_vae.plugins import discovery
@@ -56,14 +56,12 @@ class Definition(Plugin):
             ValueError: If the corpus holds documents and the model reads tensors, or the other way round, naming those
                 that fit; or if there is no such corpus.
         """
-        there, (words, fitting) = data_of(name), _DATA[self.data]
-        if there is not self.data:
-            remedy = f"choose a corpus of {words}: {', '.join(fitting)}"
+        kind, wanted = find_reader(name).kind, _DATA[self.data]
+        if kind is not self.data:
+            remedy = f"choose a corpus of {wanted}: {', '.join(corpora(self.data))}"
             if self.data is not PackedCounts and not self.shipped:
                 remedy += f"; if the model reads documents, annotate x of its forward in {self.file} as PackedCounts"
-            raise ValueError(
-                f"model {self.name} reads {words}, but {name} holds {_DATA[there][0]} (--corpus); {remedy}"
-            )
+            raise ValueError(f"model {self.name} reads {wanted}, but {name} holds {_DATA[kind]} (--corpus); {remedy}")
 
     def facts(self, x: Any) -> dict[str, Any]:
         """What the constructor takes of the :func:`facts` of some data."""
@@ -80,7 +78,7 @@ class Definition(Plugin):
         return options_of(self.target, given, str(self.file))
 
 
-_DATA = {PackedCounts: ("documents", DOCUMENTS), torch.Tensor: ("tensors", TENSORS)}
+_DATA = {PackedCounts: "documents", torch.Tensor: "tensors"}
 
 FACTS = {"vocabulary", "unigram", "shape"}
 """Constructor arguments of models that the data supply."""

@@ -11,8 +11,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from ppl_vae.data import DOCUMENTS, TENSORS
+from ppl_vae.data import corpora
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.load import broken_readers
 from ppl_vae.estimators import ESTIMATORS, Enumerate
 from ppl_vae.objectives.choice import make_estimator, refusal
 from ppl_vae.programs.loading import Definition, check_fit
@@ -63,20 +64,21 @@ class Catalogue:
                     if fit and guide.name not in fits:
                         fits.append(guide.name)
             rows.append((model.name, model.summary, partners))
-        readers: dict[bool, list[str]] = {True: [], False: []}
+        takers: dict[type, list[str]] = {PackedCounts: [], torch.Tensor: []}
         for model in models:
-            readers[model.data is PackedCounts].append(model.name)
+            takers[model.data].append(model.name)
         lines = {name: inspect.getdoc(kind) or "" for name, kind in ESTIMATORS.items()}
         sections = {
             "models (with guides, all built by default)": rows,
             "guides (with models)": [(g.name, g.summary, serves[g.name]) for g in guides],
             "estimators (with guides)": [(n, lines[n].split("\n")[0], estimators[n]) for n in ESTIMATORS],
             "corpora (with models)": [
-                (name, line, readers[documents])
-                for documents, corpora in ((True, DOCUMENTS), (False, TENSORS))
-                for name, line in corpora.items()
+                (reader.name, reader.line, takers[kind])
+                for kind in (PackedCounts, torch.Tensor)
+                for reader in corpora(kind).values()
             ],
         }
+        broken |= broken_readers()
         if broken:
             sections["broken"] = [(file, reason, []) for file, reason in broken.items()]
         return cls(sections)

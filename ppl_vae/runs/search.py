@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from ppl_vae.data import read_query
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.query import read_query
 from ppl_vae.diagnostics.retrieval.codes import Codes, draw_codes, log_odds
 from ppl_vae.diagnostics.retrieval.hamming import nearest
 from ppl_vae.diagnostics.retrieval.retrieval import Retrieval, retrieval

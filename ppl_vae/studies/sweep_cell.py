@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.data import LAWS
+from ppl_vae.data import corpora
 from ppl_vae.data.images import image_shape
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.log_weight import log_terms
@@ -88,8 +88,9 @@ def measured_cell(study: Study, name: str, config: dict[str, Any], how: dict[str
     rows = known.rows()
     for key in ("rate", "information", "entropy of the data"):
         found[f"here {key}"], found[f"here {key} se"] = rows[key].mean, rows[key].se or 0.0
-    if opened.corpus.name in LAWS:
-        law = -torch.from_numpy(LAWS[opened.corpus.name](opened.data("test", measure.data).cpu().double().numpy()))
+    reader = corpora().get(opened.corpus.name)
+    if reader is not None and reader.log_density is not None:
+        law = -torch.from_numpy(reader.log_density(opened.data("test", measure.data).cpu().double().numpy()))
         found["here law"], found["here law se"] = law.mean().item(), (law.std() / len(law) ** 0.5).item()
     if measure.curve:
         found |= _curve(opened, measure)

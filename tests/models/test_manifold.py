@@ -6,7 +6,8 @@ import torch
 from ppl_vae.guides.residual import ResidualGuide
 from ppl_vae.models.manifold import Manifold
 
-from ppl_vae.data import curve_log_density, curve_points, synthetic
+from ppl_vae.data.readers import manifold
+from ppl_vae.data.readers.manifold import curve_log_density, curve_points
 from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.dense import Residual
 from ppl_vae.programs.log_weight import log_weight
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 @pytest.fixture
 def rough(monkeypatch):
     """The same curve with ten times the noise, which a coarse grid resolves; the grid and the size of its cells."""
-    monkeypatch.setattr(synthetic, "CURVE_NOISE", tuple(10 * scale for scale in synthetic.CURVE_NOISE))
+    monkeypatch.setattr(manifold, "CURVE_NOISE", tuple(10 * scale for scale in manifold.CURVE_NOISE))
     step = 0.05
     axes = (np.arange(-5.5, 5.5, step) + step / 2, np.arange(-4.2, 4.2, step) + step / 2)
     return np.stack(np.meshgrid(*axes), -1).reshape(-1, 2), step**2

@@ -4,7 +4,8 @@ from ppl_vae.experiments import toy_channel as experiment
 from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.toy_channel import ToyChannel
 
-from ppl_vae.data import CHANNEL_LEVELS, channel_law, load_corpus
+from ppl_vae.data import load_corpus
+from ppl_vae.data.readers.channel import CHANNEL_LEVELS, channel_law
 from ppl_vae.diagnostics.information.rates import measure_rates, probe
 from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating

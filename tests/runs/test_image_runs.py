@@ -98,9 +98,9 @@ def test_faults_of_images_and_options_are_told():
     assert "a.png cannot be read as an image (I;16 holds more than a byte a number" in words("--corpus", "deep")
     assert "'large' is not a valid integer" in words("--corpus", "images", "--image-size", "large")
     assert "-3 is not in the range" in words("--corpus", "images", "--image-size", "-3")
-    assert "bars is neither MNIST, nor IDX files, nor a folder of images" in words(
-        "--corpus", "bars", "--image-size", "4"
-    )
+    refusal = words("--corpus", "bars", "--image-size", "4")
+    assert "bars does not take image_size, which only mnist, FILE-idx3-ubyte, IDX/, IMAGES/ take" in refusal
+    assert "leave --image-size out" in refusal
     np.save("numbers.npy", np.random.default_rng(0).standard_normal((40, 6, 5)))
     assert "other values than bytes over 255" in words("--corpus", "numbers.npy", "--dequantise")
     assert "convolutions read images" in words("--corpus", "gaussians")

@@ -172,7 +172,7 @@ def test_data_of_the_wrong_kind_are_refused_unloaded(folder, monkeypatch):
     monkeypatch.setattr("ppl_vae.runs.config.load_corpus", lambda **_: pytest.fail("loaded"))
     told = words("train", "normals.py", "--corpus", "docstrings")
     assert "model normals reads tensors, but docstrings holds documents (--corpus); choose a corpus of tensors" in told
-    assert "choose a corpus of tensors: gaussians, manifold, bars, rectangles, channel, mnist" in told
+    assert "choose a corpus of tensors: bars, binarized_mnist, channel, gaussians, manifold, mnist" in told
     assert "if the model reads documents, annotate x of its forward in normals.py as PackedCounts" in told
     told = words("train", "text", "--corpus", "bits.npz")
     assert "model text reads documents, but bits.npz holds tensors" in told

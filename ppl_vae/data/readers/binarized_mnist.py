@@ -46,7 +46,8 @@ def read_binarized_mnist(cache: Path | None) -> Source:
 
     Arguments:
         cache: The data folder, unless ``PPL_VAE_DATA`` names it. In it ``binarized_mnist/`` holds
-            ``binarized_mnist_train``, ``_valid`` and ``_test``, as they are published (``.amat``) or eight pixels a byte (``.packbits.xz``).
+            ``binarized_mnist_train``, ``_valid`` and ``_test``, as they are published (``.amat``) or with eight pixels
+            per byte (``.packbits.xz``).
 
     Returns:
         Images ``(data, 28, 28)`` of zeros and ones, without labels.

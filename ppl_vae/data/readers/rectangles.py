@@ -20,8 +20,8 @@ FLIP = 0.02
 def read_rectangles(cache: Path | None = None) -> Source:
     r"""Draws rectangles, 10 x 10 binary images of which each pixel is flipped with probability 1/50.
 
-    They are always the same ones.     All 55 x 55 rectangles are equally probable. By :func:`rectangle_log_density` the test images have a mean
-    log-probability of -17.71 nats, which is what a perfect model would reach.
+    They are always the same ones, and all 55 x 55 rectangles are equally probable. By :func:`rectangle_log_density` the
+    test images have a mean log-probability of -17.71 nats, which is what a perfect model would reach.
     """
     rng = np.random.default_rng(SEED)
     images = _rectangles()[rng.integers(55 * 55, size=SIZE)]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix, random_array, save_npz
 
-from ppl_vae.data import CORPORA, Corpus, load_corpus
+from ppl_vae.data import Corpus, corpora, load_corpus
 from ppl_vae.data.readers.svmlight import read_svmlight
 from ppl_vae.data.text_file import TextFile
 
@@ -336,11 +336,11 @@ class TestNames:
     def test_unknown_name_lists_the_choices(self, name: str) -> None:
         with pytest.raises(ValueError, match=f"'{name}' is neither a corpus nor a file or folder") as caught:
             load_corpus(name)
-        assert all(form in str(caught.value) for form in CORPORA)
+        assert all(form in str(caught.value) for form in corpora())
 
     def test_unknown_format(self, tmp_path: Path) -> None:
         (tmp_path / "docs.parquet").write_bytes(b"PAR1")
-        with pytest.raises(ValueError, match="docs.parquet' is of no format that is read; give one of"):
+        with pytest.raises(ValueError, match="docs.parquet' has a format that no reader recognises; give one of"):
             read(tmp_path / "docs.parquet")
 
     @pytest.mark.parametrize("name", ["a.npz", "a.svm", "docword.a.txt", "a.csv", "a.tgz"])
@@ -353,7 +353,9 @@ class TestNames:
         (tmp_path / "docstrings" / "1.txt").write_text("aa bb")
         (tmp_path / "docstrings" / "2.txt").write_text("aa bb")
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("ppl_vae.data.load.read_docstrings", lambda cache: pytest.fail("the named one"))
+        monkeypatch.setattr(
+            "ppl_vae.data.readers.docstrings.read_docstrings", lambda cache: pytest.fail("the named one")
+        )
         with pytest.raises(pytest.fail.Exception, match="the named one"):
             load_corpus("docstrings")
         assert load_corpus("./docstrings", validation=0).name == "./docstrings"

@@ -5,9 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_vae.data import load_corpus
+from ppl_vae.data import find_reader, load_corpus
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.data.load import data_of
 
 
 def save(path, shape=(6, 5), value=None, seed=0):
@@ -20,7 +19,7 @@ def save(path, shape=(6, 5), value=None, seed=0):
 def test_grey_images_have_height_and_width_and_folders_are_classes(tmp_path):
     kept = [save(tmp_path / kind / f"{i}.png", seed=i) for kind in ("cats", "dogs") for i in range(10)]
     corpus = load_corpus(str(tmp_path), validation=0)
-    assert data_of(str(tmp_path)) is torch.Tensor
+    assert find_reader(str(tmp_path)).kind is torch.Tensor
     assert corpus.train.values.shape == (18, 6, 5) and corpus.label_names == ("cats", "dogs")
     known = {(part / np.float32(255)).tobytes() for part in kept}
     assert all(part.numpy().tobytes() in known for part in corpus.train.values)
@@ -69,9 +68,9 @@ def test_faults_name_the_file(tmp_path):
         load_corpus(str(tmp_path))
     (tmp_path / "list_attr.txt").write_text("a.png 1 -1")
     with pytest.raises(ValueError, match=r"images and .*list_attr.txt beside them; move out of it"):
-        data_of(str(tmp_path))
+        load_corpus(str(tmp_path))
     (tmp_path / "b.png").unlink()
-    assert data_of(str(tmp_path)) is PackedCounts  # as many texts as images
+    assert find_reader(str(tmp_path)).kind is PackedCounts  # as many texts as images
     (tmp_path / "list_attr.txt").unlink()
     save(tmp_path / "cats" / "c.png")
     with pytest.raises(ValueError, match=r"a.png lies in no class's folder"):

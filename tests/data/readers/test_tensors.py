@@ -18,13 +18,19 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix, save_npz
 
-from ppl_vae.data import DOCUMENTS, FOUR_GAUSSIANS, TENSORS, Corpus, Data, data_of, load_corpus, rectangle_log_density
+from ppl_vae.data import Corpus, Data, corpora, find_reader, load_corpus
 from ppl_vae.data.counts import PackedCounts, concatenate
 from ppl_vae.data.readers import binarized_mnist as binarized
 from ppl_vae.data.readers import mnist as digits
+from ppl_vae.data.readers.gaussians import FOUR_GAUSSIANS
+from ppl_vae.data.readers.rectangles import rectangle_log_density
 from tests.support.z_test import assert_mean
 
 POINTS = np.arange(24.0).reshape(12, 2)
+
+
+def kind_of(name: str) -> type:
+    return find_reader(name).kind
 
 
 def whole(corpus: Corpus) -> torch.Tensor:
@@ -173,10 +179,10 @@ class TestArrays:
 
     def test_sparse_counts_are_still_documents(self, tmp_path: Path) -> None:
         save_npz(tmp_path / "x.npz", csr_matrix([[1, 2]] * 5))
-        assert data_of(str(tmp_path / "x.npz")) is PackedCounts
+        assert kind_of(str(tmp_path / "x.npz")) is PackedCounts
         assert isinstance(load_corpus(str(tmp_path / "x.npz")).train.values, PackedCounts)
         np.savez(tmp_path / "x.npz", train=POINTS)
-        assert data_of(str(tmp_path / "x.npz")) is torch.Tensor
+        assert kind_of(str(tmp_path / "x.npz")) is torch.Tensor
 
     def test_single_numbers_become_vectors(self, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", POINTS[:, 0])
@@ -470,13 +476,13 @@ class TestBinarizedMnist:
 def test_kinds_are_known_without_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("fetched"))
     monkeypatch.setenv("PPL_VAE_DATA", str(tmp_path))
-    for kind, corpora in ((PackedCounts, DOCUMENTS), (torch.Tensor, TENSORS)):
-        for name in corpora:
-            if name.islower() and "." not in name:
-                assert data_of(name) is kind
+    for kind in (PackedCounts, torch.Tensor):
+        for name, reader in corpora(kind).items():
+            if reader.named:
+                assert kind_of(name) is kind
     write_digits(tmp_path / "images")
-    assert data_of(str(tmp_path / "images")) is data_of("x.npy") is data_of("x-idx3-ubyte.gz") is torch.Tensor
-    assert data_of(str(tmp_path)) is data_of("x.csv") is PackedCounts
+    assert kind_of(str(tmp_path / "images")) is kind_of("x.npy") is kind_of("x-idx3-ubyte.gz") is torch.Tensor
+    assert kind_of(str(tmp_path)) is kind_of("x.csv") is PackedCounts
 
 
 _REAL = os.environ.get("PPL_VAE_DATA")
