@@ -1,4 +1,4 @@
-"""What single precision hides is not called exact."""
+"""Closed forms of linear Gaussian models; nothing that is almost quadratic is called exact."""
 
 import pyro
 import pyro.distributions as dist
@@ -11,6 +11,118 @@ from pyro.nn import PyroModule
 
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.plan import plan
+from tests.support.small_pairs import LinearGaussian
+from tests.support.z_test import assert_mean
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+@pytest.mark.parametrize("latents", [1, 2, 5])
+def test_linear_gaussians_have_closed_forms(latents):
+    pair = LinearGaussian(latents)
+    x = pair.simulate(6)[1]
+    found = measure(pair.model, pair.guide, x)
+    assert found.evidence.method == "closed form: the posterior is Gaussian"
+    assert (found.evidence.bound, found.gap.bound, found.why) == (
+        "exact",
+        "exact",
+        "log p(x, z) is quadratic in the latents",
+    )
+    torch.testing.assert_close(found.evidence.pointwise, pair.evidence(x))
+    runs = [measure(pair.model, pair.guide, x, method="importance", draws=100).elbo for _ in range(100)]
+    assert_mean(torch.stack([run.pointwise for run in runs]), found.elbo.pointwise)
+    torch.testing.assert_close(measure(pair.model, pair.guide, x[[4, 1]]).gap.pointwise, found.gap.pointwise[[4, 1]])
+
+
+def test_the_posterior_of_a_linear_gaussian_leaves_no_gap():
+    pair = LinearGaussian(3)
+    x = pair.simulate(5)[1]
+    found = measure(pair.model, pair.posterior, x)
+    torch.testing.assert_close(found.gap.pointwise, torch.zeros(5))
+
+
+def hierarchical(x):
+    with pyro.plate("data", len(x)):
+        a = pyro.sample("a", dist.Normal(0.5, 2.0))
+        b = pyro.sample("b", dist.Normal(a[..., None] * torch.tensor([1.0, -1.0]), 0.3).to_event(1))
+        pyro.sample("x", dist.Normal(b.sum(-1) + a, 0.2), obs=x)
+
+
+def hierarchical_guide(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("b", dist.MultivariateNormal(torch.stack([x, x], -1), torch.tensor([[0.2, 0.1], [0.1, 0.3]])))
+        pyro.sample("a", dist.Normal(0.9 * x, 0.4))
+
+
+def test_hierarchies_of_gaussians_too_whatever_the_order_of_the_guide():
+    x = torch.randn(5)
+    found = measure(hierarchical, hierarchical_guide, x)
+    torch.testing.assert_close(found.evidence.pointwise, dist.Normal(0.5, (4 + 2 * 0.09 + 0.04) ** 0.5).log_prob(x))
+    runs = [measure(hierarchical, hierarchical_guide, x, method="importance", draws=100) for _ in range(100)]
+    assert_mean(torch.stack([run.elbo.pointwise for run in runs]), found.elbo.pointwise)
+
+
+def normals(guide_scale=1.0):
+    """A guide that proposes normals for two latents."""
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), guide_scale).to_event(1))
+
+    return guide
+
+
+def bent(size):
+    """Linear but for a kink, or a wave."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            mean = z @ torch.tensor([[1.0, -0.5, 2.0], [0.3, 1.0, 0.0]]) + size * (z[..., :1] - 2).relu()
+            pyro.sample("x", dist.Normal(mean, 0.5).to_event(1), obs=x)
+
+    return model
+
+
+def test_a_kink_far_from_the_data_is_noticed():
+    x = torch.zeros(3, 3)
+    assert plan(bent(0.0), x).method.name == "closed_form"
+    assert plan(bent(0.5), x).method.name == "quadrature"
+    with pytest.raises(ValueError, match="closed form is not possible: log p.x, z. is not quadratic in z"):
+        measure(bent(0.5), normals(), x, method="closed_form")
+
+
+def test_data_that_are_not_gaussian_after_all_are_found_out_later():
+    """Censored at zero: the first data are not, those behind them are."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            seen = dist.Normal(z, 1.0).log_prob(x)
+            cut = torch.distributions.Normal(0.0, 1.0).cdf(-z).clamp(min=1e-300).log()
+            pyro.sample("x", dist.Unit(torch.where(x > 0, seen, cut)), obs=torch.empty(*seen.shape, 0))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0 * x, 1.0))
+
+    x = torch.tensor([0.5, 1.0, 2.0, 0.3, 0.0, 0.0])
+    expected = torch.where(x > 0, dist.Normal(0.0, 2**0.5).log_prob(x), torch.tensor(0.5).log())
+    assert plan(model, x).method.name == "closed_form"
+    torch.testing.assert_close(measure(model, guide, x).evidence.pointwise, expected, atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="not quadratic in z for all data"):
+        measure(model, guide, x, method="closed_form")
+
+
+def test_a_closed_form_needs_a_guide_of_these_latents():
+    pair = LinearGaussian(2)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("w", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
+
+    with pytest.raises(ValueError, match=r"the guide draws \['w'\]"):
+        measure(pair.model, guide, torch.randn(3, 4))
 
 
 class Narrow(PyroModule):
@@ -30,6 +142,7 @@ class Narrow(PyroModule):
 
 @pytest.mark.parametrize(("bend", "method"), [(0.0, "closed_form"), (1e-4, "quadrature"), (1e-2, "quadrature")])
 def test_a_network_nearly_linear_is_found_out(bend, method):
+    torch.set_default_dtype(torch.float32)
     torch.manual_seed(0)
     assert torch.get_default_dtype() == torch.float32
     assert plan(Narrow(bend), torch.randn(20, 500)).method.name == method
@@ -37,12 +150,14 @@ def test_a_network_nearly_linear_is_found_out(bend, method):
 
 
 def test_a_generator_whose_weights_are_small_is_no_linear_model():
+    torch.set_default_dtype(torch.float32)
     torch.manual_seed(0)
     model = GanGaussian(3, channels=2, sigma="0.025", shape=(16, 16))
     assert "log p(x, z) is not quadratic in z" in plan(model, torch.rand(5, 16, 16)).why
 
 
 def test_a_module_in_single_precision_is_measured_in_double():
+    torch.set_default_dtype(torch.float32)
     torch.manual_seed(0)
     model, x = Ppca(3, sigma="0.05", shape=(200,)), torch.randn(30, 200)
     found = measure(model, MeanField(model, x), x, method="closed_form").evidence

@@ -5,9 +5,13 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from ppl_vae.guides.mean_field import MeanField
+from ppl_vae.models.text import Text
 from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.programs.amortised import AmortisedGuide
+from ppl_vae.programs.types import Program
 
 
 def documents(count: int = 5, vocabulary: int = 7) -> PackedCounts:
@@ -15,6 +19,31 @@ def documents(count: int = 5, vocabulary: int = 7) -> PackedCounts:
     dense = torch.randint(0, 3, (count, vocabulary))
     dense[:, 0] += 1
     return PackedCounts.from_dense(dense)
+
+
+def text_pair(
+    bits: int = 3, hidden: int = 0, guide: type[AmortisedGuide] = MeanField, scale: float = 1.0
+) -> tuple[Text, AmortisedGuide, PackedCounts]:
+    """A small model of documents whose last weights are multiplied by a scale, a guide and documents."""
+    x = documents(9, 11)
+    model = Text(11, bits=bits, hidden=hidden, width=8)
+    model.words.weight.data *= scale
+    return model, guide(model, x, width=8), x
+
+
+def uninformative_bits(logits: Tensor) -> tuple[Program, Program]:
+    """A model of two bits that explain nothing, and a guide with the logits given."""
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(2)).to_event(1))
+            pyro.sample("x", dist.Normal(0 * z[..., 0], 1.0), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(logits=logits).to_event(1))
+
+    return model, guide
 
 
 class BitsOfPoints:

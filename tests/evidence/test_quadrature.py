@@ -1,0 +1,115 @@
+"""Sums over a grid: where they are right, where too coarse, and where refused."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from ppl_vae.guides.mean_field import MeanField
+from ppl_vae.models.image import Image
+from ppl_vae.models.text import Text
+from scipy import integrate, stats
+
+from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.methods.quadrature import AFFORDABLE, quadrature
+from ppl_vae.evidence.plan import plan
+from ppl_vae.programs.log_weight import log_joint
+from tests.support.small_pairs import LinearGaussian, documents
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def test_quadrature_counts_what_a_network_takes_at_every_node():
+    model, x = Image(2, channels=4, blocks=1, shape=(28, 28)), torch.rand(5, 28, 28)
+    assert "quadrature would take" in plan(model, x).why
+    assert 2**18 * (x.numel() + sum(p.numel() for p in model.parameters())) < AFFORDABLE  # its weights meet many pixels
+
+
+@pytest.mark.parametrize("latents", [1, 2])
+def test_quadrature_meets_the_closed_form(latents):
+    pair = LinearGaussian(latents)
+    x = pair.simulate(7)[1]
+    found = measure(pair.model, pair.guide, x, method="quadrature")
+    torch.testing.assert_close(found.evidence.pointwise, pair.evidence(x), atol=1e-4, rtol=0)
+    assert found.evidence.bound == "exact"
+    assert not found.evidence.warnings
+    assert found.gap.bound == "unbiased"
+
+
+def test_quadrature_of_positive_latents():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            rate = pyro.sample("rate", dist.Gamma(2.0, 0.5))
+            pyro.sample("x", dist.Poisson(rate), obs=x)
+
+    x = torch.tensor([0.0, 3.0, 11.0])
+    torch.testing.assert_close(
+        quadrature(model, x).pointwise, torch.tensor(stats.nbinom(2, 1 / 3).logpmf(x.numpy())), atol=1e-4, rtol=0
+    )
+
+
+def test_quadrature_meets_adaptive_integration_where_there_is_no_closed_form():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(torch.sin(3 * z) + z.relu(), 0.1), obs=x)
+
+    x = torch.tensor([0.7])
+
+    def density(z):
+        return log_joint(model, x, {"z": torch.tensor([[z]])}).exp().item()
+
+    expected, _ = integrate.quad(density, -8, 8, limit=500, epsabs=1e-9)
+    torch.testing.assert_close(quadrature(model, x).pointwise, torch.tensor([expected]).log(), atol=1e-4, rtol=0)
+
+
+def test_quadrature_says_where_its_grid_is_too_coarse(monkeypatch):
+    monkeypatch.setattr("ppl_vae.evidence.methods.quadrature.NODES", {1: (8, 32)})
+    pair = LinearGaussian(1, noise=0.01)
+    found = quadrature(pair.model, pair.simulate(5)[1])
+    assert "data still change by up to" in found.warnings[0]
+
+
+def test_quadrature_refuses_what_is_not_one_or_two_numbers():
+    pair = LinearGaussian(3)
+    with pytest.raises(ValueError, match="the latents have 3 dimensions; use the method 'closed_form'"):
+        measure(pair.model, pair.guide, pair.simulate(2)[1], method="quadrature")
+    model = Text(7, bits=2)
+    with pytest.raises(ValueError, match="site 'z' is Bernoulli"):
+        measure(model, MeanField(model, documents()), documents(), method="quadrature")
+
+
+def test_priors_that_differ_between_data_do_not_share_a_grid():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(10 * x, 0.1))
+            pyro.sample("x", dist.Normal(z.tanh(), 1.0), obs=x)
+
+    with pytest.raises(ValueError, match="p.z. differs between the data"):
+        measure(model, model, torch.tensor([0.0, 3.0]), method="quadrature")
+
+
+def test_quadrature_does_not_settle_on_nothing():
+    """The likelihood is zero but in a small window: minus infinity on every grid that misses it is no answer."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Uniform(z - 1e-3, z + 1e-3, validate_args=False), obs=x)
+
+    pyro.enable_validation(False)
+    x = torch.tensor([0.1234567, -0.7654321])
+    torch.testing.assert_close(quadrature(model, x).pointwise, dist.Normal(0.0, 1.0).log_prob(x), atol=0.2, rtol=0)
+
+
+def test_quadrature_near_the_end_of_a_support_says_so():
+    torch.set_default_dtype(torch.float32)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Beta(0.1, 0.1))
+            pyro.sample("x", dist.Binomial(5, z), obs=x)
+
+    pyro.enable_validation(False)
+    found = quadrature(model, torch.tensor([5.0]))
+    assert found.bound == "approximate"
+    assert found.warnings
