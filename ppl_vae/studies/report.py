@@ -1,10 +1,11 @@
-"""What an experiment ends with: figures beside a paper's or a theory's, and whether claims held."""
+"""The report of an experiment: measured numbers beside a paper's or a theory's, and what became of its claims."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from rich.console import Console
@@ -12,22 +13,23 @@ from rich.table import Table
 from rich.text import Text
 
 from ppl_vae.evidence.results import finite
+from ppl_vae.studies.claims import LEVEL, Claim, Decision, decide
 
-__all__ = ["Claim", "Report", "Row"]
+__all__ = ["Report", "Row"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A quantity that was measured, once a seed.
+    """A quantity measured once per seed.
 
     Arguments:
-        quantity: What it is.
-        values: Ours, one a seed, in ``unit``.
-        paper: What the paper prints; None if it prints none.
-        limit: What theory or exact computation says it tends to; None if that is not known.
-        unit: Of all of them.
-        group: Under which the table gathers rows.
-        digits: After the point.
+        quantity: Its name.
+        values: The measured values, one per seed.
+        paper: The value that the paper prints; None if it prints none.
+        limit: The value that theory or exact computation predicts; None if that is not known.
+        unit: Unit of all values.
+        group: Heading under which the table gathers rows.
+        digits: Number of decimals to print.
     """
 
     quantity: str
@@ -40,12 +42,12 @@ class Row:
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """Mean over the seeds."""
         return math.fsum(self.values) / len(self.values)
 
     @property
     def se(self) -> float:
-        """Standard error of the mean over the seeds; not a number for a single one."""
+        """Standard error of the mean over the seeds; NaN for a single one."""
         if len(self.values) < 2:
             return math.nan
         squares = math.fsum((value - self.mean) ** 2 for value in self.values)
@@ -65,7 +67,7 @@ class Row:
         }
 
     def cells(self) -> list[str]:
-        """As the table shows it: ours, its error, the limit, the paper's, and the difference from the paper's."""
+        """Returns the cells of the table: our value, its error, the limit, the paper's value, and the difference from it."""
 
         def show(value: float | None, sign: str = "") -> str:
             return "" if value is None or not math.isfinite(value) else f"{value:{sign}.{self.digits}f}"
@@ -76,70 +78,71 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A sentence that was tested.
-
-    Arguments:
-        text: The claim.
-        held: Whether it did.
-        found: The figures that say so.
-    """
-
-    text: str
-    held: bool
-    found: str
-
-    def __str__(self) -> str:
-        return f"{'held' if self.held else 'DID NOT HOLD'}: {self.text} ({self.found})"
-
-
-@dataclass(frozen=True)
 class Report:
-    """What an experiment found.
+    """Results of an experiment.
 
     Arguments:
-        title: Of the experiment.
-        rows: The table.
-        claims: What was tested.
-        notes: What a reader must know before believing the figures.
+        title: Title of the experiment.
+        rows: Rows of the table.
+        claims: All claims of the experiment, which are decided together.
+        notes: What a reader must know before believing the numbers.
+        level: Probability with which the report may call any false claim held, and any true one not.
     """
 
     title: str
     rows: Sequence[Row]
     claims: Sequence[Claim] = field(default=())
     notes: Sequence[str] = field(default=())
+    level: float = LEVEL
+
+    @cached_property
+    def decisions(self) -> list[Decision]:
+        """The answer to each claim, by Holm's procedure over all of them."""
+        return decide(self.claims, self.level)
+
+    @property
+    def rule(self) -> str:
+        """How the claims were decided, in one sentence; empty without claims."""
+        if not self.claims:
+            return ""
+        tested = sum(not claim.is_exact for claim in self.claims)
+        how = f"one-sided tests, p-values adjusted by Holm's procedure over the {tested} claims that are tested"
+        return f"level {self.level:.1%} for the whole report: {how if tested else 'every claim is exact, none is tested'}"
 
     def __getitem__(self, quantity: str) -> Row:
-        """A row by its quantity, or by group and quantity joined with a colon and a space."""
+        """Returns a row by its quantity, or by group and quantity joined with a colon and a space."""
         return next(row for row in self.rows if quantity in (row.quantity, f"{row.group}: {row.quantity}"))
 
     def to_json(self) -> dict[str, Any]:
         return {
             "title": self.title,
             "rows": [row.to_json() for row in self.rows],
-            "claims": [{"text": claim.text, "held": claim.held, "found": claim.found} for claim in self.claims],
+            "level": self.level,
+            "claims": [decision.to_json() for decision in self.decisions],
             "notes": list(self.notes),
         }
 
     def markdown(self) -> str:
-        """The report as a page."""
-        lines = [f"# {self.title}", "", *(f"- {claim}" for claim in self.claims), ""]
+        """Returns the report as a page."""
+        lines = [f"# {self.title}", ""]
+        if self.claims:
+            lines += [f"{self.rule[0].upper()}{self.rule[1:]}.", "", *(f"- {line}" for line in self.decisions), ""]
         table = self.columns()
         rows = [list(table), ["---"] * len(table), *zip(*table.values(), strict=True)]
         lines += [f"| {' | '.join(cells)} |" for cells in rows]
         return "\n".join([*lines, "", *(f"Note: {note}.\n" for note in self.notes)]) + "\n"
 
     def columns(self) -> dict[str, list[str]]:
-        """The table as strings by the name of the column, without columns that would be empty."""
-        found = {
+        """Returns the table as strings by the name of the column, without columns that would be empty."""
+        columns = {
             "quantity": [f"{row.group}: {row.quantity}" if row.group else row.quantity for row in self.rows],
             "unit": [row.unit for row in self.rows],
         }
         if not self.rows:
-            return found
+            return columns
         numbers = zip(*(row.cells() for row in self.rows), strict=True)
-        found |= dict(zip(("ours", "se", "limit", "paper", "difference"), map(list, numbers), strict=True))
-        return {name: cells for name, cells in found.items() if any(cells)}
+        columns |= dict(zip(("ours", "se", "limit", "paper", "difference"), map(list, numbers), strict=True))
+        return {name: cells for name, cells in columns.items() if any(cells)}
 
     def __str__(self) -> str:
         table = Table(title=self.title)
@@ -160,5 +163,5 @@ class Report:
         console = Console(width=118)
         with console.capture() as captured:
             console.print(table)
-        claims = "".join(f"{claim}\n" for claim in self.claims)
+        claims = "".join(f"{decision}\n" for decision in self.decisions) + (f"{self.rule}\n" if self.claims else "")
         return captured.get() + claims + "".join(f"note: {note}\n" for note in self.notes)

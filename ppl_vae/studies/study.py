@@ -1,4 +1,4 @@
-"""The folder an experiment works in: trainings and values kept cell by cell, figures, and the report at the end."""
+"""The folder of an experiment: trainings and values kept cell by cell, figures, and the report."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.nn.checkpoint import Checkpoint, atomic_write
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
@@ -39,13 +40,13 @@ Compute = Callable[[], Mapping[str, Tensor | float]]
 
 
 class Study:
-    """Where an experiment keeps what it has done, so that a killed one goes on where it was.
+    """The folder that keeps what an experiment has computed, so that a killed one resumes.
 
     Arguments:
-        folder: Made if it is not there.
-        what: All that the results depend on, as JSON holds it: the experiment, its preset and settings.
-        device: Where to compute.
-        jobs: How many cells are computed at once where an experiment has cells that do not wait for each other.
+        folder: Created if missing.
+        what: Everything that the results depend on, as JSON holds it: the experiment, its preset and settings.
+        device: Device to compute on.
+        jobs: Number of cells computed at once.
 
     Raises:
         ValueError: If the folder holds another experiment, or this one with other settings, naming them.
@@ -67,9 +68,9 @@ class Study:
             self.run.write_json("experiment.json", what | {"versions": versions()})
 
     def values(self, name: str, compute: Compute) -> dict[str, Tensor]:
-        """What was computed under this name before, or else now: tensors by name; numbers become double ones.
+        """Returns tensors by name, computed now unless they are kept under this name; numbers become float64.
 
-        Whatever is drawn depends on the name alone, not on what came before it.
+        The random state depends on the name alone, not on what was computed before.
         """
         path = self._path(name)
         if path.exists():
@@ -80,13 +81,13 @@ class Study:
         log(name)
         with fork_random_state(zlib.crc32(name.encode())), pyro.validation_enabled(False):
             computed = compute()
-        found = {k: v if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64) for k, v in computed.items()}
-        Checkpoint(found, {}).write(path)
-        # As the next call will find them: on the CPU, whatever made them.
-        return {key: value.detach().cpu() for key, value in found.items()}
+        tensors = {k: v if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64) for k, v in computed.items()}
+        Checkpoint(tensors, {}).write(path)
+        # On the CPU, as the next call will read them.
+        return {key: value.detach().cpu() for key, value in tensors.items()}
 
     def together(self, cells: Mapping[str, Compute]) -> dict[str, dict[str, Tensor]]:
-        """As :meth:`values` for many cells, which do not wait for each other: each job has its share of the cores.
+        """Like :meth:`values` for many independent cells; each job has its share of the cores.
 
         Raises:
             ValueError: Naming the cells that failed, once all others are kept.
@@ -95,29 +96,29 @@ class Study:
         if failed:
             raise ValueError(
                 f"{len(failed)} of {len(cells)} cells failed, the others are kept: "
-                + "; ".join(f"{name}: {words}" for name, words in failed.items())
+                + "; ".join(f"{name}: {reason}" for name, reason in failed.items())
             )
         return done
 
     def attempted(self, cells: Mapping[str, Compute]) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
-        """The same of those that did not fail, and why the others did."""
+        """Returns the values of the cells that did not fail, and the reasons why the others did."""
         attempts = [partial(_attempt, self, name, compute) for name, compute in cells.items()]
         if self.jobs == 1:
-            found = [attempt() for attempt in attempts]
+            results = [attempt() for attempt in attempts]
         else:
             share = max(1, (os.cpu_count() or 1) // self.jobs)
             try:
                 with parallel_config(backend="loky", inner_max_num_threads=share):
-                    found = Parallel(n_jobs=self.jobs)(delayed(_elsewhere)(attempt) for attempt in attempts)
+                    results = Parallel(n_jobs=self.jobs)(delayed(_in_worker)(attempt) for attempt in attempts)
             except TerminatedWorkerError:
-                words = "a process was killed, perhaps for want of memory; the same command goes on with fewer --jobs"
-                found = [attempt() if self._path(attempt.args[1]).exists() else words for attempt in attempts]
-        named = dict(zip(cells, found, strict=True))
-        failed = {name: words for name, words in named.items() if isinstance(words, str)}
+                reason = "a process was killed, perhaps for want of memory; the same command goes on with fewer --jobs"
+                results = [attempt() if self._path(attempt.args[1]).exists() else reason for attempt in attempts]
+        named = dict(zip(cells, results, strict=True))
+        failed = {name: reason for name, reason in named.items() if isinstance(reason, str)}
         return {name: values for name, values in named.items() if not isinstance(values, str)}, failed
 
     def _path(self, name: str) -> Path:
-        """Where values of this name are kept."""
+        """Returns the file that keeps the values of this name."""
         return self.folder / "values" / f"{name}.safetensors"
 
     def check(self, name: str, config: dict[str, Any]) -> None:
@@ -162,29 +163,59 @@ class Study:
         assert found is not None
         return found
 
+    def pair(
+        self,
+        model: str | torch.nn.Module,
+        guide: str,
+        x: Batch,
+        seed: int,
+        *,
+        guide_options: Mapping[str, object] | None = None,
+        **options: object,
+    ) -> tuple[Any, Any]:
+        """Returns a new pair on the study's device, its parameters drawn from the seed.
+
+        Arguments:
+            model: Name of a shipped model, or a model.
+            guide: Name of a shipped guide.
+            x: Training data, whose shape or vocabulary the model's constructor takes.
+            seed: Seed of the initial parameters.
+            guide_options: Options of the guide's constructor.
+            options: Options of the model's constructor.
+        """
+        torch.manual_seed(seed)
+        if isinstance(model, str):
+            definition = find("models", model, own=False)
+            model = definition.target(**definition.facts(x), **options)
+        assert isinstance(model, torch.nn.Module)
+        model.to(self.device)
+        x = x[:2].to(self.device)
+        built = find("guides", guide, own=False).target(model, x, **(guide_options or {}))
+        return model, built.to(self.device)
+
     def train(
         self,
         name: str,
         model: torch.nn.Module,
         guide: torch.nn.Module,
-        x: Any,
+        x: Batch,
         settings: Settings,
         *,
-        validation: Any | None = None,
+        validation: Batch | None = None,
         objective: Objective | None = None,
         estimator: str = "enumerate",
     ) -> Trainer:
-        """Trains a pair, takes up its training, or gives it the state it ended with before.
+        """Trains a pair, resumes its training, or restores the state that a finished training ended with.
 
         Arguments:
-            name: Of the run below the study's folder.
-            model: Left in its best state, as the guide is; parameters that need no gradient stay as they are.
-            guide: The guide.
-            x: The data.
+            name: Name of the run below the study's folder.
+            model: The model, left in its best state; parameters that need no gradient stay as they are.
+            guide: The guide, left in its best state.
+            x: Training data.
             settings: How to train.
-            validation: Data to choose the epoch by; without them the last state is the one.
+            validation: Data that choose the best epoch; without them the last state counts.
             objective: By default the ELBO.
-            estimator: Of the ELBO's gradient; another where it does not fit.
+            estimator: Gradient estimator of the ELBO; another is taken where it does not fit.
 
         Returns:
             The trainer, for its ``rows``.
@@ -208,7 +239,7 @@ class Study:
         return trainer
 
     def figure(self, name: str, draw: Callable[[Any], None], size: tuple[float, float]) -> None:
-        """Draws a figure into the folder, as PNG to look at and as PDF for a paper."""
+        """Draws a figure into the folder, as PNG for the screen and as PDF for a paper."""
         self.run.figure(name, draw, size, ("png", "pdf"))
 
     def finish(self, report: Report) -> None:
@@ -221,21 +252,21 @@ class Study:
 
 
 def digest(what: Any) -> str:
-    """Eight letters that tell settings apart, which JSON can hold."""
+    """Returns eight hexadecimal digits that tell settings apart, which JSON can hold."""
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _attempt(study: Study, name: str, compute: Compute) -> dict[str, Tensor] | str:
-    """A cell's values, or why there are none."""
+    """Returns the values of a cell, or the reason why it failed."""
     try:
         return study.values(name, compute)
     except Exception as error:  # one cell's fault, of whatever kind, must not cost the others
-        words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        log(f"{name} failed: {words}")
-        return words
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        log(f"{name} failed: {reason}")
+        return reason
 
 
-def _elsewhere(attempt: Callable[[], Any]) -> Any:
-    """The same in a process of its own."""
+def _in_worker(attempt: Callable[[], Any]) -> Any:
+    """Runs an attempt in a worker process, set up as the main one is."""
     prepare()
     return attempt()

@@ -1,0 +1,288 @@
+r"""Claims of a report, and the one statistical rule by which they are decided.
+
+A claim about a mean has two null hypotheses: that it is false, and that it is true. Each is tested by a one-sided
+Student's t-test, over seeds where the claim is about training, over data where it is about trained pairs as they are.
+All claims of a report are decided together:
+
+- **held**: Holm's procedure over all claims rejects "the claim is false" at the level of the report;
+- **did not hold**: the same procedure rejects "the claim is true";
+- **undecided**: neither.
+
+Whatever is true, the probability that a report calls any false claim held is at most the level, and so is the
+probability that it says of any true claim that it did not hold. One seed decides nothing about training.
+
+Statements without sampling error (limits, closed forms, bounds checked datum by datum) are :meth:`Claim.exact`: they
+are true or false, are not tested, and do not count in Holm's procedure.
+
+References:
+    S. Holm (1979), A simple sequentially rejective multiple test procedure. D. J. Schuirmann (1987), two one-sided
+    tests of equivalence. R. L. Berger (1982), intersection-union tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["LEVEL", "Answer", "Claim", "Decision", "Over", "decide", "holm"]
+
+Answer = Literal["held", "did not hold", "undecided"]
+Over = Literal["seeds", "data"]
+
+LEVEL = 0.05
+"""Probability with which a report may call any false claim held."""
+
+EQUAL = 1e-12
+"""Relative spread below which values count as equal: rounding is no sampling error."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence with the p-values of its two null hypotheses; made by the constructors below.
+
+    Arguments:
+        text: The sentence.
+        figures: The numbers it rests on.
+        p_false: p-value of "the claim is false": small if the claim holds.
+        p_true: p-value of "the claim is true": small if the claim does not hold.
+        reason: Why nothing can be decided, if that is so whatever the numbers are.
+        is_exact: Whether the statement has no sampling error.
+    """
+
+    text: str
+    figures: str
+    p_false: float
+    p_true: float
+    reason: str = ""
+    is_exact: bool = False
+
+    @classmethod
+    def exact(cls, text: str, holds: bool, figures: str) -> Claim:
+        """A statement without sampling error, which is not tested. Never of numbers that depend on a seed."""
+        return cls(text, figures, 0.0 if holds else 1.0, 1.0 if holds else 0.0, is_exact=True)
+
+    @classmethod
+    def greater(
+        cls, text: str, values: Iterable[float], by: float = 0.0, *, over: Over = "seeds", figures: str = ""
+    ) -> Claim:
+        """The mean of what the values are drawn from is greater than a bound.
+
+        Arguments:
+            text: The claim.
+            values: One per seed, or one per datum; differences of paired quantities for a comparison.
+            by: The bound.
+            over: What the values are a sample of. ``"data"`` is for statements about trained pairs as they are.
+            figures: Further numbers to print.
+
+        Example:
+            >>> claim = Claim.greater("the ELBO rises", [0.31, 0.27, 0.35])
+            >>> claim.figures, round(claim.p_false, 4)
+            ('+0.31 +- 0.023 over 3 seeds', 0.0028)
+        """
+        return cls._mean(text, [float(value) for value in values], lambda test: (test(by), test(by, below=True)), over, figures)
+
+    @classmethod
+    def below(
+        cls, text: str, values: Iterable[float], bound: float = 0.0, *, over: Over = "seeds", figures: str = ""
+    ) -> Claim:
+        """The mean of what the values are drawn from is below a bound; arguments as of :meth:`greater`."""
+        numbers = [float(value) for value in values]
+        return cls._mean(text, numbers, lambda test: (test(bound, below=True), test(bound)), over, figures)
+
+    @classmethod
+    def within(
+        cls,
+        text: str,
+        values: Iterable[float],
+        tolerance: float,
+        of: float = 0.0,
+        *,
+        over: Over = "seeds",
+        figures: str = "",
+    ) -> Claim:
+        """The mean is within a tolerance of a number: an equivalence test by two one-sided tests.
+
+        That the mean is outside is shown on either side, so its p-value is twice the smaller one (Bonferroni).
+        Arguments as of :meth:`greater`.
+        """
+        low, high = of - tolerance, of + tolerance
+
+        def p_values(test: _OneSidedTest) -> tuple[float, float]:
+            outside = min(test(low, below=True), test(high))
+            return max(test(low), test(high, below=True)), min(1.0, 2 * outside)
+
+        return cls._mean(text, [float(value) for value in values], p_values, over, figures)
+
+    @classmethod
+    def estimate(cls, text: str, mean: float, se: float, by: float = 0.0) -> Claim:
+        """A number known with a standard error, by many draws, is greater than a bound: a z-test.
+
+        Without an error the number decides by itself, but for rounding.
+        """
+        figures = f"{mean:+.3g} +- {se:.2g}"
+        if not (math.isfinite(mean) and math.isfinite(se)):
+            return cls(text, figures, 1.0, 1.0, "not finite")
+        if se == 0:
+            return cls(text, figures, *((0.0, 1.0) if mean > by else (1.0, 0.0)))
+        z = (mean - by) / (se * math.sqrt(2))
+        return cls(text, figures, math.erfc(z) / 2, math.erfc(-z) / 2)
+
+    @classmethod
+    def every(cls, text: str, claims: Sequence[Claim], figures: str = "") -> Claim:
+        """A claim that holds if all of a family do: an intersection-union test.
+
+        The family is shown to hold when each member is, so "the claim is false" has the largest of their p-values; it
+        is shown not to hold when any member is, so "the claim is true" has the smallest times their number
+        (Bonferroni). No independence is assumed.
+
+        Arguments:
+            text: The claim.
+            claims: The family, each with a short text.
+            figures: Further numbers to print.
+
+        Raises:
+            ValueError: If the family is empty.
+        """
+        if not claims:
+            raise ValueError(f"the claim {text!r} is about no cases; leave it out")
+        if all(claim.is_exact for claim in claims):
+            failed = [claim for claim in claims if claim.p_true == 0]
+            shown = "; ".join(f"{claim.text}: {claim.figures}" for claim in (failed or claims)[:3])
+            return cls.exact(text, not failed, _joined(shown, figures))
+        weakest = max(claims, key=lambda claim: (claim.p_false, -claim.p_true))
+        worst = min(claims, key=lambda claim: claim.p_true)
+        p_true = min(1.0, len(claims) * worst.p_true)
+        reason = next((claim.reason for claim in claims if claim.reason), "")
+        cases = f"{len(claims)} cases, weakest " if len(claims) > 1 else ""
+        shown = f"{cases}{weakest.text}: {weakest.figures}"
+        return cls(text, _joined(shown, figures), weakest.p_false, p_true, reason if p_true == 1 else "")
+
+    @classmethod
+    def _mean(
+        cls,
+        text: str,
+        values: list[float],
+        p_values: Callable[[_OneSidedTest], tuple[float, float]],
+        over: Over,
+        figures: str,
+    ) -> Claim:
+        """A claim about the mean of what the values are drawn from."""
+        count = len(values)
+        if not count:
+            raise ValueError(f"the claim {text!r} has no values; leave it out")
+        if not all(math.isfinite(value) for value in values):
+            shown = ", ".join(f"{value:.4g}" for value in values if not math.isfinite(value))
+            return cls(text, _joined(f"{shown} among {count} {over}", figures), 1.0, 1.0, "not finite")
+        test = _OneSidedTest(values)
+        if count == 1:
+            reason = "one seed decides nothing about training" if over == "seeds" else "one datum has no error"
+            return cls(text, _joined(f"{values[0]:+.4g}", figures), 1.0, 1.0, reason)
+        p_false, p_true = p_values(test)
+        shown = f"{test.mean:+.4g} +- {test.se:.2g} over {count} {over}"
+        return cls(text, _joined(shown, figures), p_false, p_true)
+
+
+class _OneSidedTest:
+    """p-values of one-sided tests of the mean of a sample.
+
+    Where all values are equal Student's t knows no error, and the sign test stands in: n values on one side of a bound
+    have the p-value 2^-n, values on the bound 1.
+    """
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self.count = len(values)
+        self.mean = math.fsum(values) / self.count
+        squares = math.fsum((value - self.mean) ** 2 for value in values)
+        self.se = math.sqrt(squares / max(self.count - 1, 1) / self.count)
+        self.are_equal = max(values) - min(values) <= EQUAL * max(abs(value) for value in values)
+
+    def __call__(self, bound: float, below: bool = False) -> float:
+        """p-value of "the mean is not greater than the bound", or of "it is not below"."""
+        from scipy.special import stdtr
+
+        distance = (bound - self.mean) if below else (self.mean - bound)
+        if self.are_equal:
+            return 0.5**self.count if distance > EQUAL * abs(self.mean) else 1.0
+        return float(stdtr(self.count - 1, -distance / self.se))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a report says of a claim.
+
+    Arguments:
+        claim: The claim.
+        answer: By Holm's procedure over all claims of the report.
+        p_false: p-value of "the claim is false", adjusted by Holm's procedure: held where at most the level.
+        p_true: That of "the claim is true": did not hold where at most the level.
+    """
+
+    claim: Claim
+    answer: Answer
+    p_false: float
+    p_true: float
+
+    def __str__(self) -> str:
+        if self.claim.is_exact:
+            test = "exact"
+        elif self.claim.reason:
+            test = self.claim.reason
+        elif self.answer == "did not hold":
+            test = f"p = {self.p_true:.2g} if it were true"
+        else:
+            test = f"p = {self.p_false:.2g}"
+        return f"{self.answer}: {self.claim.text} ({self.claim.figures}; {test})"
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "text": self.claim.text,
+            "answer": self.answer,
+            "figures": self.claim.figures,
+            "exact": self.claim.is_exact,
+            "reason": self.claim.reason,
+            "p": None if self.claim.is_exact else {"false": self.claim.p_false, "true": self.claim.p_true},
+            "p_holm": None if self.claim.is_exact else {"false": self.p_false, "true": self.p_true},
+        }
+
+
+def decide(claims: Sequence[Claim], level: float = LEVEL) -> list[Decision]:
+    """Decides all claims of a report together.
+
+    Arguments:
+        claims: All of them.
+        level: Probability of any false "held", and that of any false "did not hold".
+
+    Raises:
+        ValueError: If the level is no probability below one half.
+    """
+    if not 0 < level < 0.5:
+        raise ValueError(f"the level of a report is above 0 and below 0.5, got {level:g}")
+    tested = [claim for claim in claims if not claim.is_exact]
+    adjusted = zip(holm([c.p_false for c in tested]), holm([c.p_true for c in tested]), strict=True)
+    decisions = []
+    for claim in claims:
+        p_false, p_true = (claim.p_false, claim.p_true) if claim.is_exact else next(adjusted)
+        answer: Answer = "held" if p_false <= level else "did not hold" if p_true <= level else "undecided"
+        decisions.append(Decision(claim, answer, p_false, p_true))
+    return decisions
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted by Holm's procedure, in the order given: those at most a level are rejected at it.
+
+    Example:
+        >>> [round(p, 4) for p in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def _joined(first: str, second: str) -> str:
+    return f"{first}; {second}" if second else first
