@@ -25,7 +25,8 @@ from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.simulate import simulate
-from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.trainer import Settings
 
@@ -237,18 +238,16 @@ def claims_of(name: str, cells: dict[str, Any]) -> list[Claim]:
     for kind in (ELBO, FROM_THERE):
         pairs = list(zip(cells[WEIGHTS], cells[kind], strict=True))
         for words, key in (("straighter", "curvature"), ("of lower likelihood", "evidence")):
-            lost = Row("", [(one[key] - other[key]).mean().item() for one, other in pairs])
-            held = lost.mean > 2 * lost.se if len(pairs) > 1 else lost.mean > 0
-            error = f" +- {lost.se:.2g}" if len(pairs) > 1 else ", one seed"
+            lost = [(one[key] - other[key]).mean().item() for one, other in pairs]
             text = f"{name}, {kind}: the decoder is {words} than by importance weights"
-            claims.append(Claim(text, held, f"by {lost.mean:.3g}{error}"))
+            claims.append(Claim.greater(text, lost))
     found = [each for kind in COLOURS for each in cells[kind]]
     if name != DIGITS:
         exact = all(bool(each["exact"]) for each in found)
-        return [*claims, Claim(f"{name}: quadrature is exact to 0.0001", exact, "checked datum by datum")]
-    high = max((each["k_hat"] > 0.7).double().mean().item() for each in found)
+        return [*claims, Claim.exact(f"{name}: quadrature is exact to 0.0001", exact, "checked datum by datum")]
     text = f"{name}: the weights of at least 95 data in 100 can be trusted, with a k-hat up to 0.7"
-    return [*claims, Claim(text, high <= 0.05, f"of all but {high:.1%}")]
+    shares = {kind: [(each["k_hat"] > 0.7).double().mean().item() for each in cells[kind]] for kind in COLOURS}
+    return [*claims, Claim.every(text, [Claim.below(kind, share, 0.05) for kind, share in shares.items()])]
 
 
 def draw_curvature(figure: Any, shown: dict[str, Any]) -> None:

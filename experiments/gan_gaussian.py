@@ -22,7 +22,6 @@ import torch
 from ppl_vae.guides.convolutional import Convolutional
 from ppl_vae.guides.low_rank import LowRank
 from ppl_vae.models.gan_gaussian import GanGaussian
-from scipy.stats import t as student
 from torch import Tensor
 
 from ppl_vae.data import load_corpus
@@ -35,7 +34,8 @@ from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.objectives.wake_sleep import WakeSleep
 from ppl_vae.programs.simulate import simulate
-from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.gan import FILE, GanSettings, fit_generator
 from ppl_vae.training.run_folder import Run
@@ -313,8 +313,6 @@ def notes(sizes: Mapping[str, Any]) -> tuple[str, ...]:
         "minus lower bound of the pair's, on the same images",
         "Frechet distance between as many images of the pair's model and of the truth, p(x | z) with its noise and "
         "its means alone; where the decoder is the truth's, its distance is what their count makes",
-        "a difference holds if it exceeds what its error over seeds leaves to chance (97.5% of Student's t); of one "
-        "seed its sign is all there is",
     )
 
 
@@ -387,13 +385,6 @@ def words(values: Tensor) -> str:
     return f"{values.mean():.4g}{error}"
 
 
-def above(values: Tensor) -> bool:
-    """Whether a mean over seeds is above 0, by more than chance leaves it where there is an error."""
-    count = len(values)
-    error = student.ppf(0.975, count - 1) * values.std().item() / count**0.5 if count > 1 else 0.0
-    return bool(values.mean() > error)
-
-
 def claims_of(shown: Found) -> list[Claim]:
     """What the paper found, and what its theory leads to expect."""
 
@@ -405,13 +396,13 @@ def claims_of(shown: Found) -> list[Claim]:
     for key, title in (("elbo", "the ELBO rises"), (samples, "the Frechet distance worsens")):
         for before, after in ((ASLEEP, FIXED), (FIXED, LEARNED)):
             rise = of(after, key) - of(before, key)
-            made.append(Claim(f"{title} from {before} to {after}", above(rise), f"by {words(rise)}"))
+            made.append(Claim.greater(f"{title} from {before} to {after}", rise))
     moved, learned = of(FIXED, "elbo") - of(KEPT, "elbo"), of(KEPT, "elbo") - of(ASLEEP, "elbo")
     made.append(
-        Claim(
+        Claim.greater(
             "with sigma fixed the ELBO rises by moving the decoder, more than by the guide's learning alone",
-            above(moved),
-            f"{words(learned)} nats by the guide, {words(moved)} by the decoder",
+            moved,
+            figures=f"{words(learned)} nats by the guide",
         )
     )
     for what in MOVED:
@@ -419,27 +410,28 @@ def claims_of(shown: Found) -> list[Claim]:
         gaps = [shown.gap(each) for each in (("mean field", KEPT), way)]
         fallen, width = shown.lower(("mean field", KEPT)) - shown.lower(way), shown.of(way, "width")
         made += [
-            Claim(
+            Claim.greater(
                 f"{what}: the gap narrows, against the decoder kept",
-                above(gaps[0] - gaps[1]),
-                f"from {words(gaps[0])} to {words(gaps[1])} nats, each at least",
+                gaps[0] - gaps[1],
+                figures=f"from {words(gaps[0])} to {words(gaps[1])} nats, each at least",
             ),
-            Claim(
+            Claim.greater(
                 f"{what}: likelihood is lost, eq. (4), by more than the pair's bounds are apart on its own data",
-                above(fallen - width),
-                f"{words(fallen)} nats as annealed, at most {words(shown.lost(way))}; apart {words(width)}",
+                fallen - width,
+                figures=f"{words(fallen)} nats as annealed, at most {words(shown.lost(way))}; apart {words(width)}",
             ),
         ]
     for what in MOVED:
         harm, left = (of(what, samples, name) - of(ASLEEP, samples, name) for name in GUIDES)
         gain = of(what, "lower", "low rank") - of(what, "lower")
         made += [
-            Claim(
+            Claim.greater(
                 f"{what}: under a guide of low rank the Frechet distance rises less",
-                above(harm - left),
-                f"by {words(left)} instead of {words(harm)}, {100 * (1 - left.mean() / harm.mean()):.0f}% undone",
+                harm - left,
+                figures=f"by {words(left)} instead of {words(harm)}, "
+                f"{100 * (1 - left.mean() / harm.mean()):.0f}% undone",
             ),
-            Claim(f"{what}: and more of the evidence is kept", above(gain), f"{words(gain)} nats, as annealed"),
+            Claim.greater(f"{what}: and more of the evidence is kept, as annealed", gain),
         ]
     return made
 

@@ -2,15 +2,16 @@
 
 Reproduces section 4.1 and figure 2 of Schlesinger, Shekhovtsov and Flach (2021). A guide is trained under the fixed
 truth, then both together; every figure is an integral over the plane, so it has no sampling error. Beside each stands
-its limit for infinitely many data and a guide of unlimited capacity: what is left is the family's doing, and the
-difference between the two is training's. Then the same four Gaussians on a square, once with neighbours that differ in
+its limit for infinitely many data and a guide of unlimited capacity: what is left is due to the family, and the
+difference between the two to training. Then the same four Gaussians on a square, once with neighbours that differ in
 one bit and once with neighbours that differ in two: theorem 1 made visible.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ppl_vae.guides.full import Full
@@ -18,15 +19,20 @@ from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.gmm import Gmm
 from torch import Tensor
 
-from ppl_vae.diagnostics.gap.coordinate_ascent import optimal_mean_field
 from ppl_vae.diagnostics.gap.split import split_gap
-from ppl_vae.distributions.bits import bit_states
+from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.measure import measure
-from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.simulate import simulate
-from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.grid import Grid
+from ppl_vae.studies.plane import Plane, code_probabilities, elbo_optimum, joint_table
+from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "points": 4_000, "epochs": 20, "step": 0.4, "rate": 5e-3},
@@ -39,60 +45,10 @@ PAPER = {
     "ELBO, trained jointly": -3.70,
     "likelihood, trained jointly": -3.68,
 }
-SQUARES = {"natural order": "natural_square", "Gray order": "gray_square"}
-CODES = ("00", "01", "10", "11")
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
-"""Colour-blind-safe (Okabe and Ito), one a code."""
-
-
-class Plane:
-    """The plane as a grid, with the weight that a mixture's density gives each cell.
-
-    Arguments:
-        truth: The mixture.
-        step: Width of a cell; sums over the grid are then integrals, to far more digits than are shown.
-    """
-
-    def __init__(self, truth: Gmm, step: float) -> None:
-        low, high = truth.centres.amin(0) - 6, truth.centres.amax(0) + 6
-        sides = [torch.arange(a, b, step) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
-        self.shape = tuple(len(side) for side in sides)
-        self.extent = [side[end].item() for side in sides for end in (0, -1)]
-        self.points = torch.cartesian_prod(*sides).to(truth.centres)
-        self.log_density = table(truth, self.points).logsumexp(1)
-        self.weights = self.log_density.exp() * step**2
-
-    def mean(self, values: Tensor) -> float:
-        """The expectation of a value a point under the mixture."""
-        return (self.weights * values).sum().item()
-
-
-def table(model: Gmm, x: Tensor) -> Tensor:
-    """log p(x, z) of all codes in float64, ``(data, states)``."""
-    codes = bit_states(model.bits, like=x)[:, None]
-    return log_joint(model, x, {"z": codes.expand(-1, len(x), -1)}).T.double()
-
-
-def joint_limit(start: Gmm, plane: Plane, steps: int = 500) -> tuple[Gmm, Tensor]:
-    """The optimum of the ELBO over centres and all factorised posteriors, and its value at each point, ``(points,)``.
-
-    Variational EM from the truth: the best factorised posterior of every point, then centres at the means of their
-    points.
-    """
-    model = copy.deepcopy(start)
-    states = bit_states(2).to(plane.points).long()
-    weights, own = plane.weights.double(), list[Tensor]()
-    for _ in range(steps):
-        joint = table(model, plane.points)
-        # A few sweeps suffice while the centres move: any gain is progress.
-        _, own = optimal_mean_field(joint, [2, 2], [own] if own else [], sweeps=5)
-        chosen = (own[0][:, states[:, 0]] + own[1][:, states[:, 1]]).exp() * weights[:, None]
-        centres = (chosen.T @ plane.points.double() / chosen.sum(0)[:, None]).to(model.centres)
-        moved = (centres - model.centres).abs().max()
-        model.centres.copy_(centres)
-        if moved < 1e-4:  # the bound is flat there: an error of its square
-            break
-    return model, optimal_mean_field(table(model, plane.points), [2, 2], [own])[0]
+FOUR = "four"
+SQUARES = {"natural_square": "natural order", "gray_square": "Gray order"}
+"""Conditions: the paper's four Gaussians, and those on a square, by how their codes are placed."""
+CODES = {"00": OKABE_ITO.blue, "01": OKABE_ITO.orange, "10": OKABE_ITO.green, "11": OKABE_ITO.purple}
 
 
 def limits(truth: Gmm, plane: Plane) -> dict[str, Tensor]:
@@ -100,55 +56,28 @@ def limits(truth: Gmm, plane: Plane) -> dict[str, Tensor]:
     guide = MeanField(truth, plane.points[:2], layers=1, width=2).to(plane.points.device)
     with torch.no_grad():
         family = split_gap(truth, guide, plane.points).best.pointwise
-        best, bound = joint_limit(truth, plane)
+        best, bound = elbo_optimum(truth, plane)
     return {
         "negative entropy": plane.log_density,
         "ELBO, truth fixed": family,
         "ELBO, trained jointly": bound,
-        "likelihood, trained jointly": table(best, plane.points).logsumexp(1),
+        "likelihood, trained jointly": joint_table(best, plane.points).logsumexp(1),
         "centres": best.centres,
     }
 
 
-def trained(study: Study, truth: Gmm, plane: Plane, seed: int, points: int, settings: Settings) -> dict[str, Tensor]:
-    """The paper's two trainings, guide under the truth and both together, and the full guide under the truth."""
-    torch.manual_seed(seed)
-    _, x = simulate(truth, plane.points.new_zeros(points, 2))
-    guide = MeanField(truth, x[:2], layers=2, width=64)
-    study.train(f"fixed-{seed}", truth, guide, x, settings)
-    fixed = measure(truth, guide, plane.points)
-    found = {"ELBO, truth fixed": fixed.elbo.pointwise, "guide, truth fixed": posterior(guide, plane.points)}
-
-    model, both = Gmm(learn_centres=True), copy.deepcopy(guide)
-    model.load_state_dict(truth.state_dict())
-    study.train(f"joint-{seed}", model, both, x, settings)
-    joint = measure(model, both, plane.points)
-    found |= {
-        "ELBO, trained jointly": joint.elbo.pointwise,
-        "likelihood, trained jointly": joint.evidence.pointwise,
-        "guide, trained jointly": posterior(both, plane.points),
-        "posterior, trained jointly": model.posterior(plane.points)["z"].logits.exp(),
-        "centres": model.centres,
-    }
-    full = Full(truth, x[:2], layers=2, width=64)
-    study.train(f"full-{seed}", truth, full, x, settings)
-    return found | {"gap, full guide": measure(truth, full, plane.points).gap.pointwise}
-
-
-def posterior(guide: Any, x: Tensor) -> Tensor:
-    """A guide's probabilities of all codes, ``(data, states)``."""
-    with torch.no_grad():
-        return log_proposal(guide, x, {"z": bit_states(2, like=x)[:, None]}).exp().T
-
-
-def square(study: Study, name: str, seed: int, points: int, settings: Settings, step: float) -> dict[str, Tensor]:
-    """The gap on a square, of the family and of a trained guide, at each point of the plane."""
-    truth = Gmm(centres=SQUARES[name]).to(study.device)
+def cell(study: Study, condition: str, seed: int, points: int, epochs: int, step: float, rate: float) -> Any:
+    """One placement of the Gaussians: pairs trained on data drawn from it, measured at each point of the plane."""
+    settings = Settings(schedule=[(epochs, 1)], learning_rate=rate, seed=seed)
+    truth = (Gmm() if condition == FOUR else Gmm(centres=condition)).to(study.device)
     plane = Plane(truth, step)
     torch.manual_seed(seed)
     _, x = simulate(truth, plane.points.new_zeros(points, 2))
     guide = MeanField(truth, x[:2], layers=2, width=64)
-    study.train(f"{SQUARES[name]}-{seed}", truth, guide, x, settings)
+    train = partial(study.train, x=x, settings=settings)
+    if condition == FOUR:
+        return four(train, truth, guide, plane, seed)
+    train(f"{condition}-{seed}", truth, guide)
     split = split_gap(truth, guide, plane.points)
     return {
         "weights": plane.weights,
@@ -158,26 +87,43 @@ def square(study: Study, name: str, seed: int, points: int, settings: Settings, 
     }
 
 
-def run(study: Study, *, seeds: int, points: int, epochs: int, step: float, rate: float) -> Report:
+def four(train: Any, truth: Gmm, guide: MeanField, plane: Plane, seed: int) -> dict[str, Tensor]:
+    """The paper's two trainings, guide under the truth and both together, and the full guide under the truth."""
+    train(f"fixed-{seed}", truth, guide)
+    fixed = measure(truth, guide, plane.points)
+    values = {"ELBO, truth fixed": fixed.elbo.pointwise, "guide, truth fixed": code_probabilities(guide, plane.points)}
+
+    model, both = Gmm(learn_centres=True), copy.deepcopy(guide)
+    model.load_state_dict(truth.state_dict())
+    train(f"joint-{seed}", model, both)
+    joint = measure(model, both, plane.points)
+    values |= {
+        "ELBO, trained jointly": joint.elbo.pointwise,
+        "likelihood, trained jointly": joint.evidence.pointwise,
+        "guide, trained jointly": code_probabilities(both, plane.points),
+        "posterior, trained jointly": model.posterior(plane.points)["z"].logits.exp(),
+        "centres": model.centres,
+    }
+    full = Full(truth, plane.points[:2], layers=2, width=64)
+    train(f"full-{seed}", truth, full)
+    return values | {"gap, full guide": measure(truth, full, plane.points).gap.pointwise}
+
+
+def run(study: Study, *, seeds: int, **sizes: Any) -> Report:
     """The experiment.
 
     Arguments:
-        study: Where it is kept.
-        seeds: Repetitions, each with data and a guide of its own.
-        points: Training data of each.
-        epochs: Of each training.
-        step: Of the grid that integrates over the plane.
-        rate: Of learning.
+        study: Folder of the results.
+        seeds: Number of repetitions, each with its own data and guides.
+        sizes: ``points`` of training data; ``epochs`` and learning ``rate`` of each training; ``step`` of the grid that
+            integrates over the plane.
     """
-    settings = [Settings(schedule=[(epochs, 1)], learning_rate=rate, seed=seed) for seed in range(seeds)]
     truth = Gmm().to(study.device)
-    plane = Plane(truth, step)
+    plane = Plane(truth, sizes["step"])
     weights = plane.weights.cpu().double()
-    limit = study.values("limits", lambda: limits(truth, plane))
-    ours = [
-        study.values(f"four-{seed}", lambda seed=seed: trained(study, truth, plane, seed, points, settings[seed]))
-        for seed in range(seeds)
-    ]
+    limit = study.values("limits", partial(limits, truth, plane))
+    cells = Grid(study, [FOUR, *SQUARES], seeds).compute(partial(cell, study, **sizes))
+    ours = cells[FOUR]
     rows = []
     for name, paper in PAPER.items():
         ideal = (weights * limit[name]).sum().item()
@@ -185,30 +131,18 @@ def run(study: Study, *, seeds: int, points: int, epochs: int, step: float, rate
         rows.append(Row(name, values, paper, ideal, group="four Gaussians"))
     best, harmed = rows[0], rows[3]
     error = [best.mean - value for value in harmed.values]
+    full = [(weights * found["gap, full guide"]).sum().item() for found in ours]
     rows += [
         Row("approximation error, eq. (4)", error, 0.03, best.mean - (harmed.limit or 0), group="four Gaussians"),
-        Row(
-            "gap of the full guide, truth fixed",
-            [(weights * found["gap, full guide"]).sum().item() for found in ours],
-            limit=0.0,
-            group="four Gaussians",
-        ),
+        Row("gap of the full guide, truth fixed", full, limit=0.0, group="four Gaussians"),
     ]
-    corners = {}
-    for name in SQUARES:
-        found = [
-            study.values(
-                f"{SQUARES[name]}-{seed}",
-                lambda name=name, seed=seed: square(study, name, seed, points, settings[seed], step),
-            )
-            for seed in range(seeds)
-        ]
-        corners[name] = found[0]
-        family = (found[0]["weights"] * found[0]["family"]).sum().item()
-        gaps = [(each["weights"] * each["gap"]).sum().item() for each in found]
+    for condition, name in SQUARES.items():
+        family = (cells[condition][0]["weights"] * cells[condition][0]["family"]).sum().item()
+        gaps = [(each["weights"] * each["gap"]).sum().item() for each in cells[condition]]
         rows.append(Row(f"gap, {name}", gaps, limit=family, group="square of side 2"))
-    study.figure("figure-2", lambda figure: draw_panels(figure, plane, truth, limit, ours[0], rows), (10.5, 7.6))
-    study.figure("squares", lambda figure: draw_squares(figure, step, corners, rows[-2:]), (10.5, 6.4))
+    corners = {condition: cells[condition][0] for condition in SQUARES}
+    study.figure("figure-2", lambda figure: draw_panels(figure, plane, truth, ours[0], rows), (10.5, 7.6))
+    study.figure("squares", lambda figure: draw_squares(figure, sizes["step"], corners, rows[-2:]), (10.5, 6.4))
     return Report("Four Gaussians with a binary code (Schlesinger et al. 2021, section 4.1)", rows, claims(rows), NOTES)
 
 
@@ -220,34 +154,37 @@ NOTES = (
 
 
 def claims(rows: list[Row]) -> list[Claim]:
-    """What is tested: of the limits, and of the trained pairs."""
-    off = {
-        "in the limit": max(abs((row.limit or 0) - (row.paper or 0)) for row in rows[:4]),
-        "as trained": max(abs(row.mean - (row.paper or 0)) for row in rows[:4]),
-    }
+    """The paper's figures, and theorem 1 on the square: of the limits exactly, of trained pairs over seeds."""
     natural, gray = rows[-2:]
-    found = [
-        Claim(f"the paper's four figures come out within 0.01 {how}", worst <= 0.01, f"largest difference {worst:.4f}")
-        for how, worst in off.items()
+    off = max(abs((row.limit or 0) - (row.paper or 0)) for row in rows[:4])
+    near = [Claim.within(row.quantity, row.values, 0.01, of=row.paper or 0) for row in rows[1:4]]
+    inside = f"in natural order it is within 0.005 of {NATURAL}"
+    lowest, middle = gray.limit or 0.0, natural.limit or 0.0
+    return [
+        Claim.exact(
+            "the paper's four figures come out within 0.01 in the limit", off <= 0.01, f"at most {off:.4f} off"
+        ),
+        Claim.every("the paper's figures come out within 0.01 as trained", near),
+        Claim.exact("in Gray order the gap is below 0.001 in the limit", lowest < 1e-3, f"{lowest:.2g}"),
+        Claim.below("in Gray order the gap is below 0.001 as trained", gray.values, 1e-3),
+        Claim.exact(f"{inside} in the limit", abs(middle - NATURAL) < 0.005, f"{middle:.4f}"),
+        Claim.within(f"{inside} as trained", natural.values, 0.005, of=NATURAL),
     ]
-    for how, gap in (("in the limit", gray.limit or 0.0), ("as trained", gray.mean)):
-        found.append(Claim(f"in Gray order the gap is below 0.001 {how}", gap < 1e-3, f"{gap:.2g}"))
-    for how, gap in (("in the limit", natural.limit or 0.0), ("as trained", natural.mean)):
-        found.append(
-            Claim(f"in natural order it is within 0.005 of 0.117 {how}", abs(gap - 0.117) < 0.005, f"{gap:.4f}")
-        )
-    return found
 
 
-def mixed(probabilities: Tensor) -> Any:
+NATURAL = 0.117
+"""Gap on the square in natural order, in nats."""
+
+
+def mixed(probabilities: Tensor) -> Tensor:
     """Colours of codes mixed by their probabilities, ``(data, 3)``."""
     from matplotlib.colors import to_rgb
 
-    palette = torch.tensor([to_rgb(colour) for colour in COLOURS], dtype=torch.float64)
+    palette = torch.tensor([to_rgb(colour) for colour in CODES.values()], dtype=torch.float64)
     return (probabilities.cpu().double() @ palette).clamp(0, 1)
 
 
-def show(axes: Any, plane: Plane, probabilities: Tensor, centres: Tensor, title: str) -> None:
+def show(axes: Axes, plane: Plane, probabilities: Tensor, centres: Tensor, title: str) -> None:
     """An image of the plane, with the centres on it."""
     image = mixed(probabilities).reshape(*plane.shape, 3).transpose(0, 1)
     axes.imshow(image.numpy(), origin="lower", extent=plane.extent, interpolation="nearest")
@@ -263,9 +200,7 @@ def decided(probabilities: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(probabilities.argmax(1), 4)
 
 
-def draw_panels(
-    figure: Any, plane: Plane, truth: Gmm, limit: dict[str, Tensor], ours: dict[str, Tensor], rows: list[Row]
-) -> None:
+def draw_panels(figure: Figure, plane: Plane, truth: Gmm, ours: dict[str, Tensor], rows: list[Row]) -> None:
     """The six panels of the paper's figure 2."""
     grid = figure.add_gridspec(2, 3)
     places = [figure.add_subplot(grid[i]) for i in range(5)]
@@ -291,7 +226,7 @@ def draw_panels(
     figure.suptitle("Training by the ELBO moves the centres until the posterior all but factorises", fontsize=11)
 
 
-def draw_simplex(axes: Any) -> None:
+def draw_simplex(axes: Axes) -> None:
     """All distributions of two bits as a tetrahedron, and the factorised ones as a surface in it."""
     corners = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
     side = torch.linspace(0, 1, 25)
@@ -315,14 +250,14 @@ def draw_simplex(axes: Any) -> None:
     axes.view_init(22, 60)
 
 
-def draw_squares(figure: Any, step: float, corners: dict[str, dict[str, Tensor]], rows: list[Row]) -> None:
+def draw_squares(figure: Figure, step: float, corners: dict[str, dict[str, Tensor]], rows: list[Row]) -> None:
     """Both placements: the posterior, and where the gap is."""
     panels = figure.subplots(2, 3)
     top = max(float((found["weights"] * found["family"]).max()) for found in corners.values()) / step**2
-    for axes, (name, found), row in zip(panels, corners.items(), rows, strict=True):
-        truth = Gmm(centres=SQUARES[name])
+    for axes, (condition, found), row in zip(panels, corners.items(), rows, strict=True):
+        truth = Gmm(centres=condition)
         plane = Plane(truth, step)
-        show(axes[0], plane, found["posterior"], truth.centres, f"{name}: posterior")
+        show(axes[0], plane, found["posterior"], truth.centres, f"{SQUARES[condition]}: posterior")
         for place, key, gap, words in (
             (axes[1], "family", row.limit, "best factorised posterior"),
             (axes[2], "gap", row.mean, "trained guide"),

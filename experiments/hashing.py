@@ -11,6 +11,7 @@ and hidden layers in the decoder.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,8 @@ from ppl_vae.diagnostics.retrieval.codes import Codes
 from ppl_vae.diagnostics.retrieval.retrieval import Ranking, by_codes, by_scores, draw_curves, retrieval
 from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
 from ppl_vae.programs.loading import facts
-from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.trainer import Settings
 
@@ -225,12 +227,15 @@ def run(
     for hidden in depths:
         tried[f"hidden layers in the decoder: {hidden}"] = precisions(trained("linear_counts", closer, hidden))
     rows += [row(words, found, near) for words, found in tried.items()]
-    elbos = {key: [each["validation ELBO"].item() for each in found] for key, found in grid.items()}
-    rows += [Row(f"{guide}, {size} bits", elbos[guide, size], group="validation ELBO") for guide, size in grid]
+    elbos = {key: [each["validation ELBO"] for each in found] for key, found in grid.items()}
+    rows += [
+        Row(f"{guide}, {size} bits", [e.item() for e in elbos[guide, size]], group="validation ELBO")
+        for guide, size in grid
+    ]
     report = Report(
         f"Semantic hashing: precision@{K} on {corpus}, {vocabulary:,} words",
         rows,
-        claims(grid, {words: mean(found) for words, found in tried.items()}, cosine, elbos),
+        claims(grid, tried, cosine, elbos),
         notes(grid),
     )
     level = {"cosine, tf-idf": rows[0].mean, "chance": chance}
@@ -258,72 +263,80 @@ def notes(grid: Grid) -> tuple[str, ...]:
     """What a reader must know before believing the figures."""
     worst = max(ranking_of(each, "mean-sign").se for found in grid.values() for each in found)
     return (
-        f"standard errors over the queries are at most {worst:.4f}; those of the claims are of paired "
-        "differences, which must exceed two of them; se in the table, if any, is over seeds",
+        f"standard errors over the queries are at most {worst:.4f}; se in the table, if any, is over seeds",
+        "claims about these codes are tested over the queries, paired; all others are about training, over seeds",
         "limit of random codes: the share of the query's class in the database",
         "validation documents chose the epoch, by their ELBO, and are among those retrieved; labels took no part",
     )
 
 
 def claims(
-    grid: Grid, tried: dict[str, Tensor], cosine: Tensor, elbos: dict[tuple[str, int], list[float]]
+    grid: Grid, tried: dict[str, list[Tensor]], cosine: Tensor, elbos: dict[tuple[str, int], list[Tensor]]
 ) -> list[Claim]:
     """What is tested: whether the order of the bounds is that of the retrieval, and what raises it."""
     sizes = sorted({size for _, size in grid})
-    signs = {key: mean(precisions(cells)) for key, cells in grid.items()}
+    signs = {key: precisions(cells) for key, cells in grid.items()}
 
-    def above(text: str, pairs: dict[str, tuple[Tensor, Tensor]]) -> Claim:
-        gains = {name: high - low for name, (high, low) in pairs.items()}
-        errors = {name: (gain.std() / len(gain) ** 0.5).item() for name, gain in gains.items()}
-        held = all(gain.mean().item() > 2 * errors[name] for name, gain in gains.items())
-        return Claim(text, held, ", ".join(f"{n}: {g.mean().item():+.3f} +- {errors[n]:.3f}" for n, g in gains.items()))
+    def trained(text: str, high: Sequence[Tensor], low: Sequence[Tensor]) -> Claim:
+        """One training does better than another, over seeds."""
+        return Claim.greater(text, [(one - other).mean().item() for one, other in zip(high, low, strict=True)])
+
+    def of_these(text: str, high: list[Tensor], low: list[Tensor]) -> Claim:
+        """These codes, as trained, retrieve better read one way than another, over queries."""
+        return Claim.greater(text, (mean(high) - mean(low)).tolist(), over="data")
 
     first, deep, last = GUIDES
-    best = max(signs, key=lambda key: signs[key].mean().item())
     by_sign = tried[READINGS["mean-sign"]]
     longer = [words for words in tried if "epochs" in words][-1]
     layer = next(words for words in tried if "hidden" in words)
-    agree = [
-        (sum(elbos[one, size]) > sum(elbos[other, size])) == (signs[one, size].mean() > signs[other, size].mean())
-        for size in sizes
-        for one, other in ((first, deep), (deep, last), (first, last))
-    ]
-    samples = {key: mean(precisions(cells, "sampled")) for key, cells in grid.items()}
+    order = []
+    for size in sizes:
+        for one, other in ((first, deep), (deep, last), (first, last)):
+            both = [
+                Claim.every(
+                    f"{high}, {size} bits",
+                    [
+                        trained("ELBO", elbos[high, size], elbos[low, size]),
+                        trained("precision", signs[high, size], signs[low, size]),
+                    ],
+                )
+                for high, low in ((one, other), (other, one))
+            ]
+            order.append(Claim.some(f"{one} and {other}, {size} bits", both))
+    samples = {key: precisions(cells, "sampled") for key, cells in grid.items()}
     return [
-        above(
+        Claim.every(
             "a guide linear in counts retrieves better than a deep one on frequencies at every length",
-            {f"{size} bits": (signs[first, size], signs[deep, size]) for size in sizes},
+            [trained(f"{size} bits", signs[first, size], signs[deep, size]) for size in sizes],
         ),
-        above(
+        Claim.every(
             "that one retrieves better than a linear one on frequencies at every length",
-            {f"{size} bits": (signs[deep, size], signs[last, size]) for size in sizes},
+            [trained(f"{size} bits", signs[deep, size], signs[last, size]) for size in sizes],
         ),
-        Claim(
-            "of two guides at one length the one with the higher ELBO retrieves better",
-            all(agree),
-            f"{sum(agree)} of {len(agree)} pairs",
-        ),
-        above(
+        Claim.every("of two guides at one length the one with the higher ELBO retrieves better", order),
+        Claim.every(
             "longer codes of the guide linear in counts retrieve better",
-            {f"{b} and {a} bits": (signs[first, b], signs[first, a]) for a, b in itertools.pairwise(sizes)},
+            [trained(f"{b} and {a} bits", signs[first, b], signs[first, a]) for a, b in itertools.pairwise(sizes)],
         ),
-        above(
-            "signs retrieve better than samples, whatever the guide and the length",
-            {f"{guide} {size}": (signs[guide, size], samples[guide, size]) for guide, size in grid},
+        Claim.every(
+            "signs of these codes retrieve better than samples, whatever the guide and the length",
+            [of_these(f"{guide} {size}", signs[guide, size], samples[guide, size]) for guide, size in grid],
         ),
-        above(
-            "bits that halve the database, cut at their medians, retrieve better than signs",
-            {"difference": (tried[READINGS["median"]], by_sign)},
+        of_these(
+            "bits of these codes cut at their medians, which halve the database, retrieve better than signs",
+            tried[READINGS["median"]],
+            by_sign,
         ),
-        above(
-            "a query left as probabilities retrieves better than its signs",
-            {"difference": (tried[READINGS["asymmetric"]], by_sign)},
+        of_these(
+            "a query of these codes left as probabilities retrieves better than its signs",
+            tried[READINGS["asymmetric"]],
+            by_sign,
         ),
-        above("three times the epochs raise it", {longer: (tried[longer], by_sign)}),
-        above("a hidden layer in the decoder raises it", {layer: (tried[layer], by_sign)}),
-        above(
-            "the best codes retrieve better than the cosine of weighted words",
-            {f"{best[0]}, {best[1]} bits": (signs[best], cosine)},
+        trained("three times the epochs raise it", tried[longer], by_sign),
+        trained("a hidden layer in the decoder raises it", tried[layer], by_sign),
+        Claim.some(
+            "some of these codes retrieve better than the cosine of weighted words",
+            [of_these(f"{guide}, {size} bits", codes, [cosine]) for (guide, size), codes in signs.items()],
         ),
     ]
 

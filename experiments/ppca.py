@@ -22,7 +22,8 @@ from ppl_vae.diagnostics.information.active_units import ACTIVE
 from ppl_vae.diagnostics.information.rates import measure_rates, probe
 from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.trainer import Settings
 
@@ -166,24 +167,22 @@ def rows_of(group: str, latents: int, found: list[dict[str, Tensor]], limit: dic
 def claims_of(name: str, limit: dict[str, Tensor], rows: list[Row]) -> list[Claim]:
     """What is tested on one set of data."""
     split = float(limit["family gap"].max())
-    short = {row.group: (row.limit or 0) - min(row.values) for row in rows if row.quantity == "likelihood"}
-    gaps = {row.group: max(row.values) for row in rows if row.quantity == "gap"}
-    units = [row for row in rows if row.unit == "units"]
-    off = [
-        f"{row.mean:g}, not {row.limit:g}, with {row.group.split(', ')[-1]}" for row in units if row.mean != row.limit
-    ]
+    short, gaps, units = list[Claim](), list[Claim](), list[Claim]()
+    for row in rows:
+        size, limit_of_row = row.group.split(", ")[-1], row.limit or 0.0
+        if row.quantity == "likelihood":
+            short.append(Claim.below(size, [limit_of_row - value for value in row.values], NEAR))
+        if row.quantity == "gap":
+            gaps.append(Claim.below(size, row.values, NEAR))
+        if row.unit == "units":
+            units.append(Claim.within(size, row.values, 0.5, of=limit_of_row))
+    tight = Claim.exact(f"in the limit a diagonal guide is tight ({name})", split < 1e-9, f"at most {split:.1g}")
     return [
-        Claim(f"in the limit a diagonal guide is tight ({name})", split < 1e-9, f"family gap at most {split:.1g}"),
-        Claim(f"the trained likelihood is within {NEAR} of its maximum ({name})", *largest(short)),
-        Claim(f"the gap is below {NEAR} ({name})", *largest(gaps)),
-        Claim(f"the units active are those whose eigenvalue says so ({name})", not off, "; ".join(off) or "all agree"),
+        tight,
+        Claim.every(f"the trained likelihood is within {NEAR} of its maximum ({name})", short),
+        Claim.every(f"the gap is below {NEAR} ({name})", gaps),
+        Claim.every(f"as many units are active as eigenvalues say ({name})", units),
     ]
-
-
-def largest(values: dict[str, float]) -> tuple[bool, str]:
-    """Whether all are small, and the one that is least so."""
-    group = max(values, key=lambda key: values[key])
-    return values[group] < NEAR, f"at most {values[group]:.4f}, with {group.split(', ')[-1]}"
 
 
 def draw_likelihood(figure: Any, shown: dict[str, Any]) -> None:

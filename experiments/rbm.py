@@ -9,7 +9,7 @@ guides of growing capacity or by the likelihood. All sums over codes are exact.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ppl_vae.models.rbm import Rbm
@@ -19,20 +19,25 @@ from torch.nn import functional
 from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.distributions.bits import bit_states
+from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
-from ppl_vae.programs.loading import facts, find
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.simulate import simulate
-from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.grid import Cells, Grid, slug
+from ppl_vae.studies.report import GAP_ROWS, Report, Row, gap_rows
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "bits": 3, "corpus": "bars", "data": 500, "epochs": 4},
     "cpu": {"seeds": 3, "bits": 8, "corpus": "mnist8_binary", "data": 5_000, "epochs": 60},
     "paper": {"seeds": 10, "bits": 10, "corpus": "mnist8_binary", "data": 60_000, "epochs": 300},
 }
-# By name: the prior, the guide, and whether the likelihood is climbed instead of the bound.
+# By name: the prior, the guide, and whether the likelihood is maximised instead of the bound.
 PAIRS = {
     "RBM, its posterior": ("rbm", "posterior", False),
     "RBM, linear guide": ("rbm", "linear_counts", False),
@@ -43,16 +48,13 @@ PAIRS = {
     "any prior, deep guide": ("any", "mean_field", False),
     "any prior, likelihood": ("any", "mean_field", True),
 }
-Found = dict[str, list[dict[str, Tensor]]]
-"""What is kept of each pair, by its name: tensors by name, a seed each."""
-PARTS = ("ELBO", "evidence", "gap", "family gap", "amortisation gap")
 SHOWN = 10
 
 
-def from_a_machine(model: Rbm, x: Tensor) -> tuple[float, float]:
+def distance_from_machine(model: Rbm, x: Tensor) -> tuple[float, float]:
     r"""How far a pair is from a Boltzmann machine with the same decoder, in nats.
 
-    There :math:`\log p(z) - \sum_i \log(1 + \exp(W_i z + u_i))` is affine in z; this is what the best affine function
+    For it :math:`\log p(z) - \sum_i \log(1 + \exp(W_i z + u_i))` is affine in z; this is what the best affine function
     leaves of it, as a standard deviation over the codes of the data, and as a share of what the constant leaves.
     """
     states = bit_states(model.bits, like=x)
@@ -72,25 +74,20 @@ def from_a_machine(model: Rbm, x: Tensor) -> tuple[float, float]:
 
 def fit(study: Study, name: str, seed: int, bits: int, corpus: str, data: int, epochs: int) -> dict[str, Tensor]:
     """One pair, trained and measured on training and on test data."""
-    prior, guide_name, climbs = PAIRS[name]
-    found = load_corpus(corpus, validation=0.0, seed=seed)
-    x, test = found.train.values[:data].to(study.device), found.test.values.to(study.device)
-    torch.manual_seed(seed)
-    model = Rbm(**facts(x), bits=bits, prior=prior)
-    model.to(study.device)
-    model.linear.bias.data.copy_((x.mean(0).clamp(0.01, 0.99)).logit())
+    prior, guide_name, by_likelihood = PAIRS[name]
+    images = load_corpus(corpus, validation=0.0, seed=seed)
+    x, test = images.train.values[:data].to(study.device), images.test.values.to(study.device)
     options = {"width": 128} if guide_name == "mean_field" else {}
-    guide = find("guides", guide_name, own=False).target(model, x[:2], **options)
+    model, guide = study.pair("rbm", guide_name, x, seed, guide_options=options, bits=bits, prior=prior)
+    model.linear.bias.data.copy_((x.mean(0).clamp(0.01, 0.99)).logit())
     # At a tenth of this rate training ends far from any optimum, and what is compared is how fast each pair learns.
     settings = Settings(schedule=[(epochs, 1)], learning_rate=5e-2, decay="cosine", seed=seed)
-    label = name.replace(",", "").replace(" ", "-")
-    study.train(f"{label}-{seed}", model, guide, x, settings, objective=ImportanceWeightedELBO() if climbs else None)
+    objective = ImportanceWeightedELBO() if by_likelihood else None
+    study.train(f"{slug(name)}-{seed}", model, guide, x, settings, objective=objective)
     values = {}
     for split, batch in (("train", x), ("test", test)):
-        gap = split_gap(model, guide, batch)
-        rows = (gap.elbo, gap.evidence, gap.evidence.minus(gap.elbo), gap.family_gap, gap.amortisation_gap)
-        values |= {f"{split} {part}": row.pointwise for part, row in zip(PARTS, rows, strict=True)}
-    distance, share = from_a_machine(model, x[:2_000])
+        values |= {f"{split} {part}": value for part, value in gap_rows(split_gap(model, guide, batch)).items()}
+    distance, share = distance_from_machine(model, x[:2_000])
     return values | {
         "distance": torch.tensor(distance),
         "share": torch.tensor(share),
@@ -99,39 +96,27 @@ def fit(study: Study, name: str, seed: int, bits: int, corpus: str, data: int, e
     }
 
 
-def run(study: Study, *, seeds: int, bits: int, corpus: str, data: int, epochs: int) -> Report:
+def run(study: Study, *, seeds: int, **what: Any) -> Report:
     """The experiment.
 
     Arguments:
-        study: Where it is kept.
-        seeds: Repetitions, each with parameters and draws of its own.
-        bits: Of the code.
-        corpus: Binary data.
-        data: How many of them are trained on.
-        epochs: Of each training.
+        study: Folder of the results.
+        seeds: Number of repetitions, each with its own parameters and draws.
+        what: ``bits`` of the code; ``corpus`` of binary data, of which the first ``data`` are trained on for
+            ``epochs``.
     """
-    found = {
-        name: [
-            study.values(
-                f"{name.replace(',', '').replace(' ', '-')}-{seed}",
-                partial(fit, study, name, seed, bits, corpus, data, epochs),
-            )
-            for seed in range(seeds)
-        ]
-        for name in PAIRS
-    }
+    cells = Grid(study, PAIRS, seeds).compute(lambda name, seed: fit(study, name, seed, **what))
     rows = []
-    for name, runs in found.items():
-        for part in PARTS:
+    for name in PAIRS:
+        for part in GAP_ROWS:
             limit = 0.0 if name.startswith("RBM") and "gap" in part else None
-            means = [each[f"test {part}"].mean().item() for each in runs]
-            rows.append(Row(f"test {part}", means, limit=limit, group=name, digits=4))
-        rows.append(Row("approximation error, eq. (4), train", lost(found, name).tolist(), group=name, digits=4))
-        rows.append(Row("distance from a Boltzmann machine", [r["distance"].item() for r in runs], group=name))
-        rows.append(Row("its share", [r["share"].item() for r in runs], group=name, unit="", digits=3))
-    images = load_corpus(corpus, validation=0.0).test.values[:SHOWN]
-    study.figure("rbm", partial(draw, found={name: runs[0] for name, runs in found.items()}, data=images), (12, 8.5))
-    return Report(f"Bernoulli pairs of {corpus}, {bits} bits", rows, claims(found), NOTES)
+            rows.append(Row(f"test {part}", cells.means(name, f"test {part}"), limit=limit, group=name, digits=4))
+        rows.append(Row("approximation error, eq. (4), train", lost(cells, name), group=name, digits=4))
+        rows.append(Row("distance from a Boltzmann machine", cells.means(name, "distance"), group=name))
+        rows.append(Row("its share", cells.means(name, "share"), group=name, unit=""))
+    images = load_corpus(what["corpus"], validation=0.0).test.values[:SHOWN]
+    study.figure("rbm", partial(draw, found={name: cells[name][0] for name in PAIRS}, data=images), (12, 8.5))
+    return Report(f"Bernoulli pairs of {what['corpus']}, {what['bits']} bits", rows, claims(cells), NOTES)
 
 
 NOTES = (
@@ -142,54 +127,42 @@ NOTES = (
 )
 
 
-def per_seed(found: Found, name: str, key: str) -> Tensor:
-    """The mean over the data, a seed each."""
-    return torch.tensor([each[key].double().mean().item() for each in found[name]], dtype=torch.float64)
-
-
-def lost(found: Found, name: str) -> Tensor:
-    """The approximation error of eq. (4): likelihood lost against the best that was found for the pair's prior."""
+def lost(cells: Cells[str], name: str) -> list[float]:
+    """Returns the approximation error of eq. (4): likelihood lost against the best found for the pair's prior."""
     prior = "any" if PAIRS[name][0] == "rbm" else PAIRS[name][0]
-    return per_seed(found, f"{prior} prior, likelihood", "train evidence") - per_seed(found, name, "train evidence")
+    best = cells.means(f"{prior} prior, likelihood", "train evidence")
+    return [high - low for high, low in zip(best, cells.means(name, "train evidence"), strict=True)]
 
 
-def claims(found: Found) -> list[Claim]:
+def claims(cells: Cells[str]) -> list[Claim]:
     """What theorem 1 says of these pairs."""
-
-    def words(values: Tensor) -> str:
-        error = f" +- {values.std() / len(values) ** 0.5:.2g}" if len(values) > 1 else ""
-        return f"{values.mean():.4g}{error}"
-
-    def more(values: Tensor) -> bool:
-        return bool(values.mean() > 2 * (values.std() / len(values) ** 0.5 if len(values) > 1 else 0))
-
-    exact, linear = (per_seed(found, name, "test gap") for name in list(PAIRS)[:2])
-    made = [
-        Claim(
+    exact, linear = (cells.means(name, "test gap") for name in list(PAIRS)[:2])
+    largest = max(map(abs, exact))
+    claims = [
+        Claim.exact(
             "the posterior of a Boltzmann machine leaves no gap: below 1e-4, in the limit",
-            bool(exact.abs().max() < 1e-4),
-            words(exact),
+            largest < 1e-4,
+            f"at most {largest:.2g}",
         ),
-        Claim("a linear guide that is learned leaves less than 0.02", bool(linear.mean() < 0.02), words(linear)),
+        Claim.below("a linear guide that is learned leaves less than 0.02", linear, 0.02),
     ]
     for prior in ("free", "any"):
-        far = per_seed(found, f"{prior} prior, likelihood", "distance")
+        likelihood = f"{prior} prior, likelihood"
         for guide in ("linear guide", "deep guide"):
             name = f"{prior} prior, {guide}"
-            nearer, error = far - per_seed(found, name, "distance"), lost(found, name)
             title = f"with {'a free' if prior == 'free' else 'any'} prior the ELBO under a {guide}"
-            made += [
-                Claim(
+            claims += [
+                Claim.greater(
                     f"{title} ends nearer to a Boltzmann machine than the likelihood",
-                    more(nearer),
-                    f"by {words(nearer)} of {words(far)} nats",
+                    cells.differences(likelihood, name, "distance"),
+                    figures=f"of {cells.means(likelihood, 'distance')[0]:.4g} nats",
                 ),
-                Claim(f"{title} loses likelihood, eq. (4)", more(error), f"{words(error)} nats"),
+                Claim.greater(f"{title} loses likelihood, eq. (4)", lost(cells, name)),
             ]
-    return made
+    return claims
 
 
-def draw(figure: Any, found: dict[str, dict[str, Tensor]], data: Tensor) -> None:
+def draw(figure: Figure, found: dict[str, dict[str, Tensor]], data: Tensor) -> None:
     """Draws and weights of each pair as images, and its evidence and bound."""
     left, right = figure.subfigures(1, 2, width_ratios=[4, 5])
     side = int(data.shape[1] ** 0.5)
@@ -210,15 +183,15 @@ def draw(figure: Any, found: dict[str, dict[str, Tensor]], data: Tensor) -> None
     for place, each in enumerate(found.values()):
         evidence, bound = each["test evidence"].mean().item(), each["test ELBO"].mean().item()
         axes.plot([bound, evidence], [place, place], color="0.6", zorder=1)
-        axes.plot(evidence, place, "o", color="#0072B2", label=None if place else "evidence")
-        axes.plot(bound, place, "D", color="#E69F00", label=None if place else "ELBO")
+        axes.plot(evidence, place, "o", color=OKABE_ITO.blue, label=None if place else "evidence")
+        axes.plot(bound, place, "D", color=OKABE_ITO.orange, label=None if place else "ELBO")
         axes.annotate(f"gap {evidence - bound:.3f}", (evidence, place), (4, 6), textcoords="offset points", fontsize=8)
     axes.set_yticks(range(len(found)), list(found))
     axes.margins(x=0.3)
     axes.invert_yaxis()
     axes.set_xlabel("nats per test datum")
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.3, -0.08), ncols=2)
-    distances.barh(range(len(found)), [each["distance"].item() for each in found.values()], 0.5, color="#009E73")
+    distances.barh(range(len(found)), [each["distance"].item() for each in found.values()], 0.5, color=OKABE_ITO.green)
     distances.set_xlabel("distance from a\nBoltzmann machine, nats")
     figure.suptitle(
         "Of Bernoulli pairs only a Boltzmann machine is tight: what each learned, and how far it is from one"

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
-from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.spheres import best_evidence, best_radius, log_density, threshold
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
@@ -287,22 +288,22 @@ def exact_claims() -> list[Claim]:
     middle = ", ".join(f"{(normal_threshold(d) * sqrt(d) + 1) / 2:.3f}" for d in NORMAL)
     words = f"D from {KNOWN[0]} to {KNOWN[-1]}"
     return [
-        Claim(
+        Claim.exact(
             "in the limit the means collapse at sigma = R/sqrt(D), and not before",
             sharp,
             f"{words}, one part in a million to either side",
         ),
-        Claim(
+        Claim.exact(
             "in the limit they have collapsed between R/sqrt(D) and the paper's R/sqrt(D - 1)",
             bool(gained > 0),
             f"{words}: any radius loses",
         ),
-        Claim(
+        Claim.exact(
             "in the limit the best radius is that found by search",
             bool(worst < 5.1e-4),
             f"{words}: at most {worst:.1g} apart, half a step of the search",
         ),
-        Claim(
+        Claim.exact(
             "in the limit the ELBO of normal guides collapses before the likelihood does, for the decoder r z / |z|",
             not any(early.values()),
             f"for D = {', '.join(map(str, NORMAL))} it has at sigma = {middle} R/sqrt(D)",
@@ -316,38 +317,29 @@ def trained_claims(cells: dict[tuple[int, str], dict[str, Any]]) -> list[Claim]:
     for d in dict.fromkeys(d for d, _ in cells):
         here = {place: cell for (at, place), cell in cells.items() if at == d}
         for decoder in MARKERS:
-            off, left, short = {}, {}, {}
+            near, left, short = list[Claim](), list[Claim](), list[Claim]()
             for place, cell in here.items():
                 best, top = best_radius(1.0, cell["sigma"], d), best_evidence(1.0, cell["sigma"], d)
                 radii = [each["radius"].item() for each in cell[decoder, WEIGHTS]]
                 if best:
-                    off[place] = max(abs(radius / best - 1) for radius in radii)
+                    near.append(Claim.within(place, [radius / best for radius in radii], NEAR, of=1.0))
                 else:
-                    left[place] = max(radii)
-                short[place] = max(top - each["evidence"].mean().item() for each in cell[decoder, WEIGHTS])
-            words = f"D = {d}, {decoder}, {WEIGHTS}"
+                    left.append(Claim.below(place, radii, NEAR))
+                lost = [top - each["evidence"].mean().item() for each in cell[decoder, WEIGHTS]]
+                short.append(Claim.below(place, lost, NEAR))
+            title = f"D = {d}, {decoder}, {WEIGHTS}"
             claims += [
-                Claim(f"{words}: below the threshold the radius is within 2% of r*", *at_most(off)),
-                Claim(f"{words}: from the threshold on it is below 0.02 R", *at_most(left)),
-                Claim(f"{words}: evidence within {NEAR} nats of the best", *at_most(short)),
+                Claim.every(f"{title}: below the threshold the radius is within 2% of r*", near),
+                Claim.every(f"{title}: from the threshold on it is below 0.02 R", left),
+                Claim.every(f"{title}: evidence within {NEAR} nats of the best", short),
             ]
-        apart = {
-            p: max(abs(each["radius"].item() - cell["limit"]["radius"]) for each in cell["radius", ELBO])
-            for p, cell in here.items()
-        }
-        claims.append(
-            Claim(
-                f"D = {d}, radius, {ELBO}: the radius is within 0.02 R of what a normal guide's bound is highest at",
-                *at_most(apart),
-            )
-        )
+        apart = [
+            Claim.within(place, [each["radius"].item() for each in cell["radius", ELBO]], NEAR, cell["limit"]["radius"])
+            for place, cell in here.items()
+        ]
+        title = f"D = {d}, radius, {ELBO}"
+        claims.append(Claim.every(f"{title}: the radius is within 0.02 R of the best under a normal guide", apart))
     return claims
-
-
-def at_most(found: dict[str, float]) -> tuple[bool, str]:
-    """Whether the largest of some values is near enough, and which it is."""
-    worst = max(found, key=lambda place: found[place])
-    return found[worst] <= NEAR, f"{found[worst]:.4f} at sigma {worst}"
 
 
 def draw_heat(figure: Any) -> None:

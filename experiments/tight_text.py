@@ -18,7 +18,8 @@ from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.nn.modes import frozen
 from ppl_vae.programs.loading import facts, find
 from ppl_vae.programs.simulate import simulate
-from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
 
@@ -115,7 +116,7 @@ def claims(rows: list[Row]) -> list[Claim]:
     value = {(row.group, row.quantity): row for row in rows}
     exact = value["tight pair, its posterior", "test gap"]
     found = [
-        Claim(
+        Claim.exact(
             "the analytic guide of the tight pair leaves no gap: below 1e-4, in the limit",
             abs(exact.mean) < 1e-4,
             f"{exact.mean:.2g}",
@@ -124,20 +125,13 @@ def claims(rows: list[Row]) -> list[Claim]:
     for name in ("tight pair, linear guide", f"tight pair, linear guide{REFITTED}"):
         for split in ("train", "test"):
             row = value[name, f"{split} gap"]
-            found.append(Claim(f"{name}: gap below 0.02 on {split} documents", row.mean < 0.02, f"{row.mean:.4f}"))
+            found.append(Claim.below(f"{name}: gap below 0.02 on {split} documents", row.values, 0.02))
     families = [value[name, "test family gap"] for name in ("tight pair, linear guide", "fair bits, linear guide")]
-    tight, fair = (row.mean for row in families)
-    found.append(
-        Claim("what the family costs is less in the tight pair", tight < fair, f"{tight:.4f} against {fair:.4f}")
-    )
+    less = [other - one for one, other in zip(*(row.values for row in families), strict=True)]
+    found.append(Claim.greater("what the family costs is less in the tight pair", less))
     tight, fair = (value[name, "test evidence"] for name in ("tight pair, its posterior", "fair bits, linear guide"))
     gains = [one - other for one, other in zip(tight.values, fair.values, strict=True)]
-    better = Row("", gains)
-    error = "" if better.se != better.se else f" +- {better.se:.2f}"
-    found.append(
-        Claim("the tight pair has the higher test evidence", better.mean > 0, f"by {better.mean:.2f}{error} nats")
-    )
-    return found
+    return [*found, Claim.greater("the tight pair has the higher test evidence", gains)]
 
 
 def draw(figure: Any, rows: list[Row]) -> None:

@@ -8,7 +8,6 @@ as those of the true posterior are, and a free table in the other.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pyro
@@ -21,7 +20,8 @@ from torch import Tensor, nn
 from ppl_vae.data.readers.channel import CHANNEL_LEVELS, channel_law
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.rate_cost import RateCost
-from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
 
@@ -200,49 +200,39 @@ def claims(known: dict[str, dict[str, float]], found: dict[tuple[str, str], list
     aims = {name: code["distortion"] + abs(code["rate"] - INFORMATION) for name, code in known.items()}
     twice = {name: code["distortion"] + 2 * abs(code["rate"] - INFORMATION) for name, code in known.items()}
 
-    def mean(kind: str, cost: str, quantity: str) -> float:
-        return math.fsum(each[quantity] for each in found[kind, cost]) / len(found[kind, cost])
+    def values(kind: str, cost: str, quantity: str) -> list[float]:
+        return [each[quantity] for each in found[kind, cost]]
 
-    rates = ", ".join(f"{name} {code['rate']:.3f}" for name, code in known.items())
+    shown = ", ".join(f"{name} {code['rate']:.3f}" for name, code in known.items())
     elbo, *aiming = COSTS
     tested = [
-        Claim(
+        Claim.exact(
             "codes of every rate have the same ELBO in the limit, minus the entropy of the data",
             max(elbos) - min(elbos) < 1e-9,
-            f"{elbos[0]:.6f} at the rates {rates}",
+            f"{elbos[0]:.6f} at the rates {shown}",
         ),
-        Claim(
+        Claim.exact(
             "D + |R - I| does not tell the true process from a code that says all in the limit",
             abs(aims["true process"] - aims["all"]) < 1e-9 < aims["nothing"] - aims["true process"],
             ", ".join(f"{name} {value:.3f}" for name, value in aims.items()),
         ),
-        Claim(
+        Claim.exact(
             "D + 2 |R - I| does, but no cost of the rate tells it from an erasure in the limit",
             twice["all"] - twice["true process"] > 0.1 and abs(twice["erasure"] - twice["true process"]) < 1e-9,
             ", ".join(f"{name} {value:.3f}" for name, value in twice.items()),
         ),
-        Claim(
+        Claim.below(
             "with an encoder affine in the level, ELBO training leaves the code unused (rate below 0.05)",
-            mean("affine", elbo, "rate") < 0.05,
-            f"rate {mean('affine', elbo, 'rate'):.4f}, distance {mean('affine', elbo, 'distance'):.3f}",
+            values("affine", elbo, "rate"),
+            0.05,
         ),
     ]
     for cost in aiming:
         for kind in ENCODERS:
-            tested.append(
-                Claim(
-                    f"{cost}, encoder {ENCODERS[kind]}: the rate comes to 0.5 within 0.02",
-                    all(abs(each["rate"] - INFORMATION) < 0.02 for each in found[kind, cost]),
-                    ", ".join(f"{each['rate']:.4f}" for each in found[kind, cost]),
-                )
-            )
-            tested.append(
-                Claim(
-                    f"{cost}, encoder {ENCODERS[kind]}: the true process is recovered (distance below 0.1)",
-                    all(each["distance"] < 0.1 for each in found[kind, cost]),
-                    ", ".join(f"{each['distance']:.3f}" for each in found[kind, cost]),
-                )
-            )
+            title, rates = f"{cost}, encoder {ENCODERS[kind]}", values(kind, cost, "rate")
+            distances = values(kind, cost, "distance")
+            tested.append(Claim.within(f"{title}: the rate comes to 0.5 within 0.02", rates, 0.02, of=INFORMATION))
+            tested.append(Claim.below(f"{title}: the true process is recovered (distance below 0.1)", distances, 0.1))
     return tested
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 __all__ = ["LEVEL", "Answer", "Claim", "Decision", "Over", "decide", "holm"]
@@ -81,15 +81,14 @@ class Claim:
             >>> claim.figures, round(claim.p_false, 4)
             ('+0.31 +- 0.023 over 3 seeds', 0.0028)
         """
-        return cls._mean(text, [float(value) for value in values], lambda test: (test(by), test(by, below=True)), over, figures)
+        return cls._mean(text, values, lambda test: (test(by), test(by, below=True)), over, figures)
 
     @classmethod
     def below(
         cls, text: str, values: Iterable[float], bound: float = 0.0, *, over: Over = "seeds", figures: str = ""
     ) -> Claim:
         """The mean of what the values are drawn from is below a bound; arguments as of :meth:`greater`."""
-        numbers = [float(value) for value in values]
-        return cls._mean(text, numbers, lambda test: (test(bound, below=True), test(bound)), over, figures)
+        return cls._mean(text, values, lambda test: (test(bound, below=True), test(bound)), over, figures)
 
     @classmethod
     def within(
@@ -113,7 +112,7 @@ class Claim:
             outside = min(test(low, below=True), test(high))
             return max(test(low), test(high, below=True)), min(1.0, 2 * outside)
 
-        return cls._mean(text, [float(value) for value in values], p_values, over, figures)
+        return cls._mean(text, values, p_values, over, figures)
 
     @classmethod
     def estimate(cls, text: str, mean: float, se: float, by: float = 0.0) -> Claim:
@@ -151,24 +150,36 @@ class Claim:
             failed = [claim for claim in claims if claim.p_true == 0]
             shown = "; ".join(f"{claim.text}: {claim.figures}" for claim in (failed or claims)[:3])
             return cls.exact(text, not failed, _joined(shown, figures))
-        weakest = max(claims, key=lambda claim: (claim.p_false, -claim.p_true))
-        worst = min(claims, key=lambda claim: claim.p_true)
-        p_true = min(1.0, len(claims) * worst.p_true)
-        reason = next((claim.reason for claim in claims if claim.reason), "")
-        cases = f"{len(claims)} cases, weakest " if len(claims) > 1 else ""
-        shown = f"{cases}{weakest.text}: {weakest.figures}"
-        return cls(text, _joined(shown, figures), weakest.p_false, p_true, reason if p_true == 1 else "")
+        decisive = max(claims, key=lambda claim: (claim.p_false, -claim.p_true))
+        p_true = min(1.0, len(claims) * min(claim.p_true for claim in claims))
+        reason = next((claim.reason for claim in claims if claim.reason), "") if p_true == 1 else ""
+        cases = f"{len(claims)} cases, decisive " if len(claims) > 1 else ""
+        shown = f"{cases}{decisive.text}: {decisive.figures}"
+        return cls(text, _joined(shown, figures), decisive.p_false, p_true, reason)
+
+    @classmethod
+    def some(cls, text: str, claims: Sequence[Claim], figures: str = "") -> Claim:
+        """A claim that holds if at least one of a family does: :meth:`every` with the two null hypotheses exchanged.
+
+        Where the best of several is chosen by the very numbers that are tested, this pays for the choice.
+        """
+        opposite = cls.every(text, [claim._opposite() for claim in claims], figures)
+        return opposite._opposite()
+
+    def _opposite(self) -> Claim:
+        return replace(self, p_false=self.p_true, p_true=self.p_false)
 
     @classmethod
     def _mean(
         cls,
         text: str,
-        values: list[float],
+        sample: Iterable[float],
         p_values: Callable[[_OneSidedTest], tuple[float, float]],
         over: Over,
         figures: str,
     ) -> Claim:
         """A claim about the mean of what the values are drawn from."""
+        values = [float(value) for value in sample]
         count = len(values)
         if not count:
             raise ValueError(f"the claim {text!r} has no values; leave it out")

@@ -25,14 +25,9 @@ class Cells(dict[Condition, list[dict[str, Tensor]]]):
         return [cell[key].double().mean().item() for cell in self[condition]]
 
     def differences(self, first: Condition, second: Condition, key: str) -> list[float]:
-        """Returns mean differences between two conditions, first minus second, one per seed: paired by seed and datum."""
+        """Returns mean differences of two conditions, first minus second, one per seed, paired by seed and datum."""
         pairs = zip(self[first], self[second], strict=True)
         return [(one[key].double() - other[key].double()).mean().item() for one, other in pairs]
-
-    def pooled(self, condition: Condition, key: str) -> Tensor:
-        """Returns a pointwise tensor averaged over the seeds, ``(data,)``."""
-        cells = self[condition]
-        return sum((cell[key].double() for cell in cells[1:]), cells[0][key].double()) / len(cells)
 
 
 class Grid(Generic[Condition]):
@@ -88,4 +83,4 @@ def slug(condition: Hashable) -> str:
     """
     parts = condition if isinstance(condition, tuple) else (condition,)
     text = "-".join(str(part) for part in parts).replace(",", "").replace("*", "star")
-    return re.sub(r"[^\w.=-]+", "-", text).strip("-")
+    return re.sub(r"[^\w.=]+", "-", text).strip("-")

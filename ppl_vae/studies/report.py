@@ -11,11 +11,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
+from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.results import finite
 from ppl_vae.studies.claims import LEVEL, Claim, Decision, decide
 
-__all__ = ["Report", "Row"]
+__all__ = ["GAP_ROWS", "Report", "Row", "gap_rows"]
+
+GAP_ROWS = ("ELBO", "evidence", "gap", "family gap", "amortisation gap")
+"""The rows of a table that splits a gap."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Row:
         }
 
     def cells(self) -> list[str]:
-        """Returns the cells of the table: our value, its error, the limit, the paper's value, and the difference from it."""
+        """Returns the cells of a table's row: our value, its error, the limit, the paper's value and the difference."""
 
         def show(value: float | None, sign: str = "") -> str:
             return "" if value is None or not math.isfinite(value) else f"{value:{sign}.{self.digits}f}"
@@ -107,7 +112,9 @@ class Report:
             return ""
         tested = sum(not claim.is_exact for claim in self.claims)
         how = f"one-sided tests, p-values adjusted by Holm's procedure over the {tested} claims that are tested"
-        return f"level {self.level:.1%} for the whole report: {how if tested else 'every claim is exact, none is tested'}"
+        return (
+            f"level {self.level:.1%} for the whole report: {how if tested else 'every claim is exact, none is tested'}"
+        )
 
     def __getitem__(self, quantity: str) -> Row:
         """Returns a row by its quantity, or by group and quantity joined with a colon and a space."""
@@ -165,3 +172,9 @@ class Report:
             console.print(table)
         claims = "".join(f"{decision}\n" for decision in self.decisions) + (f"{self.rule}\n" if self.claims else "")
         return captured.get() + claims + "".join(f"note: {note}\n" for note in self.notes)
+
+
+def gap_rows(gap: Gap) -> dict[str, Tensor]:
+    """Returns evidence, ELBO and the parts of the gap between them by the names of :data:`GAP_ROWS`, pointwise."""
+    rows = (gap.elbo, gap.evidence, gap.evidence.minus(gap.elbo), gap.family_gap, gap.amortisation_gap)
+    return {name: row.pointwise for name, row in zip(GAP_ROWS, rows, strict=True)}

@@ -10,8 +10,9 @@ from ppl_vae.guides.posterior import Posterior
 from ppl_vae.models.gmm import Gmm
 
 from ppl_vae.cli.main import main
+from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.experiments import find_experiment, run_experiment
-from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
 
@@ -19,7 +20,8 @@ OWN = '''
 """Throws a die."""
 
 import torch
-from ppl_vae.studies.report import Claim, Report, Row
+from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.report import Report, Row
 
 PRESETS = {"smoke": {"seeds": 2, "sides": 6}, "cpu": {"seeds": 3, "sides": 6}, "paper": {"seeds": 4, "sides": 6}}
 
@@ -27,7 +29,7 @@ PRESETS = {"smoke": {"seeds": 2, "sides": 6}, "cpu": {"seeds": 3, "sides": 6}, "
 def run(study, *, seeds, sides):
     throws = [study.values(f"die-{s}", lambda: {"x": torch.randint(sides, ())})["x"].item() for s in range(seeds)]
     study.figure("throws", lambda figure: figure.subplots().plot(throws), (2, 2))
-    return Report("A die", [Row("throw", throws, paper=2.5)], [Claim("it has six sides", max(throws) < 6, "counted")])
+    return Report("A die", [Row("throw", throws, paper=2.5)], [Claim.exact("it has six sides", True, "counted")])
 '''
 
 
@@ -42,11 +44,13 @@ def test_a_row_has_the_mean_of_its_seeds_and_its_error():
 
 
 def test_a_report_shows_only_columns_that_say_something():
-    report = Report("T", [Row("a", [1.0], group="g"), Row("b", [2.0], limit=2.0)], [Claim("b is two", False, "1.9")])
+    report = Report(
+        "T", [Row("a", [1.0], group="g"), Row("b", [2.0], limit=2.0)], [Claim.exact("b is two", False, "1.9")]
+    )
     assert list(report.columns()) == ["quantity", "unit", "ours", "limit"]
     assert report["g: a"].mean == 1.0
     assert report["b"].limit == 2.0
-    assert "DID NOT HOLD: b is two (1.9)" in str(report)
+    assert "did not hold: b is two (1.9; exact)" in str(report)
     assert "| g: a | nats | 1.000 |  |" in report.markdown()
 
 
