@@ -1,4 +1,4 @@
-"""The data folder, and how published files are fetched into it: wholly or not at all."""
+"""The data folder, and how published files are downloaded into it: wholly or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["cache_folder", "check_md5", "data_folder", "fetching"]
+__all__ = ["cache_folder", "check_md5", "data_folder", "downloading"]
 
 
 def data_folder(cache: Path | None = None) -> Path:
@@ -26,8 +26,8 @@ def cache_folder(cache: Path | None = None) -> Path:
 
 
 @contextmanager
-def fetching(name: str, folder: Path, site: str, remedy: str) -> Iterator[Path]:
-    """A folder within the data folder to fetch into, gone afterwards with all that was not moved away.
+def downloading(name: str, folder: Path, site: str, remedy: str) -> Iterator[Path]:
+    """A folder within the data folder to download into, gone afterwards with all that was not moved away.
 
     There, files can be moved into place in one step once they are known to be good.
 
@@ -47,7 +47,9 @@ def fetching(name: str, folder: Path, site: str, remedy: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             yield Path(scratch)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{name} is not in {folder} and cannot be fetched from {site} ({error}); {remedy}") from error
+        raise ValueError(
+            f"{name} is not in {folder} and cannot be downloaded from {site} ({error}); {remedy}"
+        ) from error
 
 
 def check_md5(name: str, content: bytes, published: str) -> None:
@@ -58,4 +60,4 @@ def check_md5(name: str, content: bytes, published: str) -> None:
     """
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != published:
-        raise ValueError(f"{name} as it was fetched has the MD5 {found}, published is {published}")
+        raise ValueError(f"{name} as it was downloaded has the MD5 {found}, published is {published}")

@@ -86,7 +86,7 @@ class TextFile:
                 content = lzma.decompress(content)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise ValueError(
-                f"{where} is truncated or not compressed as its ending says ({error}); fetch or compress it again"
+                f"{where} is truncated or not compressed as its ending says ({error}); download or compress it again"
             ) from None
         return cls(where, content)
 

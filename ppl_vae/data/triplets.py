@@ -37,7 +37,7 @@ def read_triplets(
 
     table = file.numbers(3, "'document word count'", skip=skip)
     if entries is not None and len(table) != entries:
-        raise ValueError(f"{file.where}: {entries} triplets announced, {len(table)} found; fetch the file again")
+        raise ValueError(f"{file.where}: {entries} triplets announced, {len(table)} found; download the file again")
     known = f"there are {words} words" if words is not None else "ids are whole numbers"
     limits = [
         ("document id", 1, documents, f"there are {documents} documents, counted from 1"),

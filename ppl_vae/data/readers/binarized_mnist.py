@@ -1,4 +1,4 @@
-"""Static binarized MNIST (Larochelle and Murray 2011): in the data folder, or fetched into it once."""
+"""Static binarized MNIST (Larochelle and Murray 2011): in the data folder, or downloaded into it once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.data.download import check_md5, data_folder, fetching
+from ppl_vae.data.download import check_md5, data_folder, downloading
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName
 from ppl_vae.data.text_file import TextFile
@@ -53,12 +53,12 @@ def read_binarized_mnist(cache: Path | None) -> Source:
         Images ``(data, 28, 28)`` of zeros and ones, without labels.
 
     Raises:
-        ValueError: If a file is malformed, or if the files are neither there nor can be fetched.
+        ValueError: If a file is malformed, or if the files are neither there nor can be downloaded.
     """
     folder = data_folder(cache)
     place = folder / _FOLDER
     if all(_file(place, name) is None for name in _SPLITS):
-        _fetch(folder, place)
+        _download(folder, place)
     return Source({cast(SplitName, split): SourceSplit(_read(place, name)) for name, split in _SPLITS.items()})
 
 
@@ -71,16 +71,18 @@ def _file(folder: Path, name: str) -> Path | None:
 def _read(folder: Path, name: str) -> NDArray[np.float32]:
     path = _file(folder, name)
     if path is None:
-        raise ValueError(f"{folder} lacks binarized_mnist_{name}.amat (or {_PACKED}); remove what is there to fetch it")
+        raise ValueError(
+            f"{folder} lacks binarized_mnist_{name}.amat (or {_PACKED}); add it, or remove the folder to download all"
+        )
     content = TextFile.open(path).content
     pixels = np.unpackbits(np.frombuffer(content, np.uint8)) if path.name.endswith(_PACKED) else _digits(path, content)
     if not len(pixels) or len(pixels) % _PIXELS:
         raise ValueError(
-            f"{path} holds {len(pixels):,} pixels, which are no images of {_PIXELS}; it is truncated: fetch it again"
+            f"{path} holds {len(pixels):,} pixels, which are no images of {_PIXELS}; it is truncated: download it again"
         )
     if len(pixels) != _PIXELS * _SIZES[name]:
         images = len(pixels) // _PIXELS
-        raise ValueError(f"{path} holds {images:,} images, published are {_SIZES[name]:,}; fetch it again")
+        raise ValueError(f"{path} holds {images:,} images, published are {_SIZES[name]:,}; download it again")
     return pixels.reshape(-1, 28, 28).astype(np.float32)
 
 
@@ -92,17 +94,17 @@ def _digits(where: Path, content: bytes) -> NDArray[np.uint8]:
         wrong = chr(int(digits[place]) + ord("0") & 255)  # bytes below "0" went round
         raise ValueError(
             f"{where}: pixel {place % _PIXELS} of image {place // _PIXELS} is {wrong!r}, "
-            "neither 0 nor 1; fetch it again"
+            "neither 0 nor 1; download it again"
         )
     return np.asarray(digits, dtype=np.uint8)
 
 
-def _fetch(folder: Path, target: Path) -> None:
+def _download(folder: Path, target: Path) -> None:
     import pooch
 
     names = ", ".join(f"binarized_mnist_{name}.amat" for name in _PUBLISHED)
     remedy = f"put {names} into {target}, or set PPL_VAE_DATA to the folder that holds {_FOLDER}/"
-    with fetching("binarized_mnist", folder, _SITE, remedy) as scratch:
+    with downloading("binarized_mnist", folder, _SITE, remedy) as scratch:
         packed = scratch / _FOLDER
         packed.mkdir()
         for name, published in _PUBLISHED.items():

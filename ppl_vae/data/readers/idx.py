@@ -105,7 +105,7 @@ def _split(path: Path, labels: Path | None) -> SourceSplit:
         return SourceSplit(_scaled(images))
     ids = _read(labels, 1)
     if len(ids) != len(images):
-        raise ValueError(f"{labels} has {len(ids)} labels for the {len(images)} images of {path.name}; fetch both")
+        raise ValueError(f"{labels} has {len(ids)} labels for the {len(images)} images of {path.name}; download both")
     return SourceSplit(_scaled(images), ids.astype(np.int64))
 
 
@@ -124,7 +124,7 @@ def _read(path: Path, axes: int) -> NDArray[np.uint8]:
         )
     shape = struct.unpack(f">{axes}I", content[4:head])
     if len(content) - head != prod(shape):
-        raise ValueError(f"{path} announces {shape} bytes and has {len(content) - head}; fetch the file again")
+        raise ValueError(f"{path} announces {shape} bytes and has {len(content) - head}; download the file again")
     if 0 in shape:
         raise ValueError(f"{path} has shape {shape}, which holds no data; give at least one")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)

@@ -45,7 +45,9 @@ def read_matlab(path: Path) -> Source:
     files = _in_folder(path) if path.is_dir() else _in_archive(path)
     absent = [name for name in _NEEDED if name not in files]
     if absent:
-        raise ValueError(f"{path} lacks {', '.join(absent)}; put back all files of the Matlab layout or fetch it again")
+        raise ValueError(
+            f"{path} lacks {', '.join(absent)}; put back all files of the Matlab layout or download it again"
+        )
     counts, labels = {}, {}
     words = files["vocabulary.txt"].names("word") if "vocabulary.txt" in files else None
     names = _class_names(files["train.map"]) if "train.map" in files else None
@@ -73,7 +75,7 @@ def read_matlab(path: Path) -> Source:
 
 def _in_folder(folder: Path) -> dict[str, TextFile]:
     places = {name: [folder] for name in _NEEDED + _OPTIONAL}
-    # The original archive unpacks to 20news-bydate/matlab/, and its list of words is fetched beside either folder.
+    # The original archive unpacks to 20news-bydate/matlab/, and its list of words is downloaded beside either folder.
     places["vocabulary.txt"] += [folder.parent] + [folder.parent.parent] * (folder.name == "matlab")
     files = {}
     for name, folders in places.items():
@@ -100,7 +102,7 @@ def _in_archive(path: Path) -> dict[str, TextFile]:
                 if stream is not None and name.removesuffix(".gz") in _NEEDED + _OPTIONAL:
                     files[name.removesuffix(".gz")] = TextFile.unpack(f"{path}:{member.name}", stream.read())
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise ValueError(f"{path} is no readable archive ({error}); fetch it again") from None
+        raise ValueError(f"{path} is no readable archive ({error}); download it again") from None
     return files
 
 

@@ -1,4 +1,4 @@
-"""MNIST (LeCun, Bottou, Bengio and Haffner 1998), whole and shrunk: in the data folder, or fetched into it once."""
+"""MNIST (LeCun, Bottou, Bengio and Haffner 1998), whole and shrunk: in the data folder, or downloaded into it once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.data.download import check_md5, data_folder, fetching
+from ppl_vae.data.download import check_md5, data_folder, downloading
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.readers.idx import is_idx_folder, read_idx_folder
 from ppl_vae.data.source import Source
@@ -45,24 +45,24 @@ def read_mnist(cache: Path | None, image_size: int = 0, dequantise: bool = False
         Images ``(data, 28, 28)`` with values in [0, 1], and their digits as labels.
 
     Raises:
-        ValueError: If a file is malformed, or if the files are neither there nor can be fetched.
+        ValueError: If a file is malformed, or if the files are neither there nor can be downloaded.
     """
     folder = data_folder(cache)
     place = next((folder / name for name in _FOLDERS if is_idx_folder(folder / name)), None)
     if place is None:
         place = folder / _FOLDERS[0]
-        _fetch(folder, place)
+        _download(folder, place)
     return read_idx_folder(place, image_size, dequantise)
 
 
-def _fetch(folder: Path, target: Path) -> None:
+def _download(folder: Path, target: Path) -> None:
     import pooch
 
     remedy = (
         f"put {', '.join(_PUBLISHED)} (or the same with .gz) into {target}, or set PPL_VAE_DATA to the folder that "
         "holds mnist/"
     )
-    with fetching("mnist", folder, _SITE, remedy) as scratch:
+    with downloading("mnist", folder, _SITE, remedy) as scratch:
         for name, published in _PUBLISHED.items():
             pooch.retrieve(f"{_SITE}{name}.gz", known_hash=None, fname=f"{name}.gz", path=scratch)
             check_md5(name, TextFile.open(scratch / f"{name}.gz").content, published)

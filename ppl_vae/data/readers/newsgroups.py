@@ -1,4 +1,4 @@
-"""20 Newsgroups, sorted by date: found in the data folder, or fetched into it once."""
+"""20 Newsgroups, sorted by date: found in the data folder, or downloaded into it once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.data.download import data_folder, fetching
+from ppl_vae.data.download import data_folder, downloading
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.readers.matlab import is_matlab_folder, read_matlab
 from ppl_vae.data.source import Source
@@ -35,22 +35,22 @@ def read_newsgroups(cache: Path | None) -> Source:
             ``20news-bydate/matlab/`` and the archive ``20news-bydate-matlab.tgz``.
 
     Raises:
-        ValueError: If a file is malformed, or if the files are neither there nor can be fetched.
+        ValueError: If a file is malformed, or if the files are neither there nor can be downloaded.
     """
     folder = data_folder(cache)
     for name in _FOLDERS:
         if is_matlab_folder(folder / name):
             return read_matlab(folder / name)
     if not (folder / _ARCHIVE).is_file():
-        _fetch(folder)
+        _download(folder)
     return read_matlab(folder / _ARCHIVE)
 
 
-def _fetch(folder: Path) -> None:
+def _download(folder: Path) -> None:
     import pooch
 
     remedy = f"put {_ARCHIVE} and {_WORDS} from there into {folder}, or set PPL_VAE_DATA to the folder that holds them"
-    with fetching("20news", folder, _SITE, remedy) as scratch:
+    with downloading("20news", folder, _SITE, remedy) as scratch:
         for name in (_ARCHIVE, _WORDS):
             pooch.retrieve(_SITE + name, known_hash=None, fname=name, path=scratch)
         _check_published(read_matlab(scratch / _ARCHIVE))
@@ -64,7 +64,7 @@ def _check_published(source: Source) -> None:
     sizes = {name: (len(split), int(split.counts.nnz)) for name, split in source.splits.items()}
     if sizes != _PUBLISHED or len(source.words) != _PUBLISHED_WORDS:
         raise ValueError(
-            f"what was fetched has (documents, triplets) {sizes} and {len(source.words)} words, "
+            f"what was downloaded has (documents, triplets) {sizes} and {len(source.words)} words, "
             f"published are {_PUBLISHED} and {_PUBLISHED_WORDS}"
         )
 

@@ -39,7 +39,7 @@ def read_uci(path: Path) -> Source:
         return Source({"train": SourceSplit(counts)}, numbered_words(range(1, width + 1)), (), notes)
     words = TextFile.open(beside).names("word")
     if len(words) != width:
-        raise ValueError(f"{beside} has {len(words)} words, {path.name} announces {width}; fetch both files again")
+        raise ValueError(f"{beside} has {len(words)} words, {path.name} announces {width}; download both files again")
     return Source({"train": SourceSplit(counts)}, words)
 
 

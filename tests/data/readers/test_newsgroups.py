@@ -179,10 +179,10 @@ def test_download_is_kept_only_if_the_published_counts_agree(
     assert not list(data.iterdir())
     monkeypatch.setattr(module, "_PUBLISHED", {"train": (4, 6), "test": (2, 3)})
     monkeypatch.setattr(module, "_PUBLISHED_WORDS", 4)
-    fetched = load()
+    downloaded = load()
     assert sorted(path.name for path in data.iterdir()) == [ARCHIVE, "vocabulary.txt"]
-    monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("fetched twice"))
-    assert load().fingerprint == fetched.fingerprint
+    monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("downloaded twice"))
+    assert load().fingerprint == downloaded.fingerprint
 
 
 def test_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -322,7 +322,11 @@ class TestImages:
         [
             ("train-images", b"", "train-images-idx3-ubyte begins with nothing, not with 00000803"),
             ("train-images", b"\x00\x00\x0d\x03" + bytes(99), "begins with 00000d03, not with 00000803"),
-            ("train-images", idx(np.zeros((2, 3, 4), np.uint8))[:-1], r"announces \(2, 3, 4\) bytes and has 23; fetch"),
+            (
+                "train-images",
+                idx(np.zeros((2, 3, 4), np.uint8))[:-1],
+                r"announces \(2, 3, 4\) bytes and has 23; ",
+            ),
             ("train-images", idx(np.zeros((0, 3, 4), np.uint8)), r"has shape \(0, 3, 4\), which holds no data"),
             ("train-labels", idx(np.zeros(3, np.uint8)), "has 3 labels for the 20 images of train-images"),
             ("train-labels", idx(np.zeros((20, 1), np.uint8)), "labels-idx1-ubyte begins with 00000802, not .* 1 axis"),
@@ -388,17 +392,17 @@ class TestMnist:
 
         monkeypatch.setattr("pooch.retrieve", retrieve)
         with pytest.raises(
-            ValueError, match="train-images-idx3-ubyte as it was fetched has the MD5 .*published is 6bbc"
+            ValueError, match="train-images-idx3-ubyte as it was downloaded has the MD5 .*published is 6bbc"
         ):
             load_corpus("mnist")
         assert not list(data.iterdir())
         sums = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
         monkeypatch.setattr(digits, "_PUBLISHED", sums)
-        fetched = load_corpus("mnist")
+        downloaded = load_corpus("mnist")
         assert [path.name for path in data.iterdir()] == ["mnist"]
         assert sorted(path.name for path in (data / "mnist").iterdir()) == sorted(f"{name}.gz" for name in sums)
-        monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("fetched twice"))
-        assert load_corpus("mnist").fingerprint == fetched.fingerprint
+        monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("downloaded twice"))
+        assert load_corpus("mnist").fingerprint == downloaded.fingerprint
 
 
 class TestBinarizedMnist:
@@ -449,7 +453,7 @@ class TestBinarizedMnist:
         train.write_bytes(2 * self.content()["train"])
         for name in ("valid", "test"):
             (data / f"binarized_mnist/binarized_mnist_{name}.amat").write_bytes(self.content()[name])
-        with pytest.raises(ValueError, match=r"train.amat holds 10 images, published are 5; fetch it again"):
+        with pytest.raises(ValueError, match=r"train.amat holds 10 images, published are 5; download it again"):
             load_corpus("binarized_mnist")
 
     def test_download_is_kept_packed_if_the_published_sums_agree(
@@ -461,20 +465,20 @@ class TestBinarizedMnist:
             Path(path, fname).write_bytes(contents[fname.removeprefix("binarized_mnist_").removesuffix(".amat")])
 
         monkeypatch.setattr("pooch.retrieve", retrieve)
-        with pytest.raises(ValueError, match="train.amat as it was fetched has the MD5 .*published is db28"):
+        with pytest.raises(ValueError, match="train.amat as it was downloaded has the MD5 .*published is db28"):
             load_corpus("binarized_mnist")
         assert not list(data.iterdir())
         monkeypatch.setattr(binarized, "_PUBLISHED", {k: hashlib.md5(c).hexdigest() for k, c in contents.items()})
-        fetched = load_corpus("binarized_mnist")
+        downloaded = load_corpus("binarized_mnist")
         assert {path.suffix for path in (data / "binarized_mnist").iterdir()} == {".xz"}
         expected = np.array(contents["test"].split(), dtype=np.float32).reshape(-1, 28, 28)
-        assert torch.equal(fetched.test.values, torch.from_numpy(expected))
-        monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("fetched twice"))
-        assert load_corpus("binarized_mnist").fingerprint == fetched.fingerprint
+        assert torch.equal(downloaded.test.values, torch.from_numpy(expected))
+        monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("downloaded twice"))
+        assert load_corpus("binarized_mnist").fingerprint == downloaded.fingerprint
 
 
 def test_kinds_are_known_without_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("fetched"))
+    monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("downloaded"))
     monkeypatch.setenv("PPL_VAE_DATA", str(tmp_path))
     for kind in (PackedCounts, torch.Tensor):
         for name, reader in corpora(kind).items():
