@@ -126,7 +126,7 @@ class Truth:
         again = Moments(by(part.to(device)) for part in train["x"][:count].split(500))
         z = torch.randn(8 * SHOWN, sizes["latents"], device=device)
         with torch.no_grad():
-            drawn = model.law(z)[0]
+            drawn = model.decode(z)[0]
         return {
             "to data": torch.tensor(frechet_distance(own, data)),
             "data to data": torch.tensor(frechet_distance(again, data)),
@@ -243,9 +243,9 @@ def trained(truth: Truth, way: Way) -> dict[str, Tensor]:
         fn = guide.members(guide.encoder(x[:SHOWN]))["z"]
         sheets = {
             "shown": x[:SHOWN],
-            "from the mean": model.law(fn.mean)[0],
-            "from a draw": model.law(fn.sample())[0],
-            "same codes": model.law(codes)[0],
+            "from the mean": model.decode(fn.mean)[0],
+            "from a draw": model.decode(fn.sample())[0],
+            "same codes": model.decode(codes)[0],
         }
         sigma = model.noise(z[:1]).mean()
     elbos = {"elbo": elbo - shift, "elbo of few": of_few - shift}

@@ -103,11 +103,11 @@ def trained(
     assert sharp is not None and found.evidence.k_hat is not None
     with evaluating(model, guide), torch.no_grad():
         codes = guide.members(guide.encoder(test[:SHOWN]))["z"].mean
-        again, _ = model.law(codes)
+        again, _ = model.decode(codes)
         z, drawn = simulate(model, test[:SHOWN])
-        means, _ = model.law(z["z"])
+        means, _ = model.decode(z["z"])
         part = x[: len(test)]
-        law = torch.distributions.Normal(*model.law(guide.members(guide.encoder(part))["z"].sample()))
+        law = torch.distributions.Normal(*model.decode(guide.members(guide.encoder(part))["z"].sample()))
         density = law.log_prob(part) / math.log(2)
     return found.pointwise() | {
         "k_hat": found.evidence.k_hat,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyro.distributions as dist
 import torch
-from ppl_vae.guides.residual import ResidualGuide
+from ppl_vae.guides.residual import Residual
 from ppl_vae.models.manifold import Manifold
 from torch import Tensor
 
@@ -97,7 +97,7 @@ class Fresh:
 
 
 @torch.no_grad()
-def searched(model: Manifold, guide: ResidualGuide, x: Tensor, draws: int, spacing: float = 0.05) -> Estimate:
+def searched(model: Manifold, guide: Residual, x: Tensor, draws: int, spacing: float = 0.05) -> Estimate:
     r"""Evidence by weights of draws, half from the guide and half from where a grid over the latents finds mass.
 
     .. math:: r(z \mid x) = \frac12 q(z \mid x) + \frac{1}{2 h^2} \sum_k p_k(x)\, [z \text{ in the square around } z_k],
@@ -156,7 +156,7 @@ def trained(
     """A pair under one choice of sigma, its bound and evidence on test data, and what figures need."""
     torch.manual_seed(settings.seed)
     model = Manifold(sigma=sigma, scale=LV_START if sigma == "vector" else 1.0, **networks)
-    guide = ResidualGuide(model, test[:2], **networks)
+    guide = Residual(model, test[:2], **networks)
     trainer = study.train(name, model, guide, x, settings)
     elbo, evidence = sampled_elbo(model, guide, test, draws), searched(model, guide, test, draws)
     assert evidence.pointwise_se is not None

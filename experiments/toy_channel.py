@@ -142,7 +142,7 @@ def trained(study: Study, law: Tensor, kind: str, cost: str, seed: int, steps: i
         logits = guide.logits(every @ guide.levels if kind == "affine" else every)
         return {
             "encoder": logits.double().softmax(1),
-            "marginal": model.marginal.double().softmax(0),
+            "marginal": model.prior.double().softmax(0),
             "decoder": model.decoder.double().softmax(1),
             "rates": torch.tensor([row["train_rate"] for row in rows]),
         }

@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.bits import AutoregressiveBits
 from ppl_vae.distributions.exponential_family import Family
+from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dense import LinearPlusMLP, MaskedAutoregressiveLogits
 from ppl_vae.programs.amortised import AmortisedGuide
 from ppl_vae.programs.types import Program
@@ -45,8 +46,8 @@ class Autoregressive(AmortisedGuide):
         hidden: int = 0,
     ) -> None:
         super().__init__(model, x)
-        if context < 1 or hidden < 0:
-            raise ValueError(f"context is at least 1 and hidden at least 0, got {context} and {hidden}")
+        check_at_least(1, context=context)
+        check_at_least(0, hidden=hidden)
         self.logits = MaskedAutoregressiveLogits(self.latent.size, context, hidden or 4 * self.latent.size)
         self.encoder = LinearPlusMLP(x, self.logits.outputs, layers, width)
 

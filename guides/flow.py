@@ -6,12 +6,11 @@ from typing import Literal
 
 from torch import Tensor
 from torch.distributions import Distribution
-from zuko.distributions import DiagNormal, NormalizingFlow
-from zuko.transforms import ComposedTransform
 
 from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.exponential_family import Family
-from ppl_vae.distributions.flows import Flowed, autoregressive_steps
+from ppl_vae.distributions.flows import autoregressive_steps, normalizing_flow
+from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dcgan import encoder
 from ppl_vae.nn.dense import LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide, reshaped
@@ -55,8 +54,7 @@ class Flow(AmortisedGuide):
         channels: int = 16,
     ) -> None:
         super().__init__(model, x)
-        if min(transforms, units, context) < 1:
-            raise ValueError(f"transforms, units and context are at least 1, got {transforms}, {units} and {context}")
+        check_at_least(1, transforms=transforms, units=units, context=context)
         self.context, size = context, self.latent.size
         outputs = 2 * size + context
         self.encoder = encoder(network, x, outputs, channels, dense=lambda: LinearPlusMLP(x, outputs, layers, width))
@@ -65,7 +63,5 @@ class Flow(AmortisedGuide):
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         size = self.latent.size
         loc, log_scale, context = parameters.split([size, size, self.context], -1)
-        # Zuko's flows map values to noise, and draw by the inverse; here drawing is the quick way.
-        to_noise = ComposedTransform(*(step(context) for step in self.steps)).inv
-        fn = Flowed(NormalizingFlow(to_noise, DiagNormal(loc, log_scale.exp())))
+        fn = normalizing_flow(self.steps, loc, log_scale.exp(), context, inverse=True)
         return {self.latent.name: reshaped(fn, self.latent.shape)}

@@ -22,4 +22,4 @@ class LinearFrequencies(Factorised):
     """
 
     def __init__(self, model: Program, x: Batch) -> None:
-        super().__init__(model, x, lambda outputs: CountsLinear(x, outputs, reads="frequencies"))
+        super().__init__(model, x, lambda outputs: CountsLinear(x, outputs, read_as="frequencies"))

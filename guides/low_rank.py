@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.exponential_family import Family
+from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dcgan import encoder
 from ppl_vae.nn.dense import LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide, reshaped
@@ -47,8 +48,7 @@ class LowRank(AmortisedGuide):
         channels: int = 16,
     ) -> None:
         super().__init__(model, x)
-        if rank < 1:
-            raise ValueError(f"the rank must be at least 1, got {rank}")
+        check_at_least(1, rank=rank)
         self.rank = rank
         self.family = f"normals of covariance diagonal plus rank {rank}"
         outputs = self.latent.size * (2 + rank)

@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.mixtures import MixtureOfBits, MixtureOfNormals
+from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dense import LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide, parameter_count, reshaped
 from ppl_vae.programs.types import Program
@@ -34,8 +35,7 @@ class Mixture(AmortisedGuide):
 
     def __init__(self, model: Program, x: Batch, components: int = 4, layers: int = 2, width: int = 512) -> None:
         super().__init__(model, x)
-        if components < 1:
-            raise ValueError(f"a mixture has at least one component, got components={components}")
+        check_at_least(1, components=components)
         self.components, self.numbers = components, parameter_count(self.latent)
         self.family = f"mixtures of {components} independent members, {self.latent.family}"
         self.encoder = LinearPlusMLP(x, components * (self.numbers + 1) - 1, layers, width)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from ppl_vae.data.counts import Batch
-from ppl_vae.nn.dense import CountsLinear, Residual
+from ppl_vae.nn.dense import CountsLinear, DenseResidualBlock
 from ppl_vae.programs.amortised import Factorised
 from ppl_vae.programs.types import Program
 
 
-class ResidualGuide(Factorised):
+class Residual(Factorised):
     r"""Independent latents with parameters from a residual network (the encoder of Berger and Sebag 2020, section 4.1).
 
     Arguments:
@@ -22,7 +22,7 @@ class ResidualGuide(Factorised):
 
     def __init__(self, model: Program, x: Batch, blocks: int = 4, width: int = 200) -> None:
         def network(outputs: int) -> nn.Sequential:
-            inside = (Residual(width) for _ in range(blocks))
-            return nn.Sequential(CountsLinear(x, width, "frequencies"), *inside, nn.ReLU(), nn.Linear(width, outputs))
+            residual = (DenseResidualBlock(width) for _ in range(blocks))
+            return nn.Sequential(CountsLinear(x, width, "frequencies"), *residual, nn.ReLU(), nn.Linear(width, outputs))
 
         super().__init__(model, x, network)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ppl_vae.nn.checkpoint import fill, read_tensors
 from ppl_vae.nn.dcgan import Generator
 from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.nn.priors import StandardNormal
 
 
 class GanGaussian(PyroModule):
@@ -21,13 +22,13 @@ class GanGaussian(PyroModule):
         \mu(z) = (1 + G(z)) / 2
 
     for images in [0, 1]; the paper's are in [-1, 1], so that its sigma of 0.05 is 0.025 here, and its log-densities
-    are lower by log 2 a number. The statistics of G's batch normalisation are those it was loaded with, always: p(x
+    are lower by log 2 per number. The statistics of G's batch normalisation are those it was loaded with, always: p(x
     given z) of one image does not depend on the others. ``ppl-vae generator`` trains G.
 
     Arguments:
-        latents: How many, k.
-        channels: Of the generator's last hidden layer; each one before has twice as many.
-        generator: A file of the generator's tensors (.safetensors); without it weights begin by chance.
+        latents: Number k of latents.
+        channels: Channels of the generator's last hidden layer; each one before has twice as many.
+        generator: File of the generator's tensors (.safetensors); without it the weights are random.
         sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, its logarithm affine in z; a number,
             which stays; or ``"schedule:RUN"``, as it was in the course of a run.
         scale: Where a learned sigma starts.
@@ -58,14 +59,14 @@ class GanGaussian(PyroModule):
             file = Path(generator)
             remedy = "give --latents and --channels as it has, and images like its own (--image-size, --corpus)"
             fill(self.generator, read_tensors(file), str(file), "generator", remedy)
+        self.prior = StandardNormal(latents)
         self.noise = ObservationNoise(sigma, self.shape, latents, scale, floor)
 
     def forward(self, x: Tensor) -> None:
-        prior = self.generator.main[0].weight.new_zeros(self.latents)
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(prior, 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(*self.law(z)).to_event(len(self.shape)), obs=x)
+            z = pyro.sample("z", self.prior())
+            pyro.sample("x", dist.Normal(*self.decode(z)).to_event(len(self.shape)), obs=x)
 
-    def law(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and sigma of x given z, the first ``(..., *shape)``."""
         return (1 + self.generator(z)) / 2, self.noise(z)

@@ -1,4 +1,4 @@
-"""Images as a convolutional network draws them from normal numbers, with Gaussian noise."""
+"""Images that a convolutional network decodes from normal latents, with Gaussian noise."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import pyro.distributions as dist
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from ppl_vae.data.images import image_shape
+from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.convolutional import ConvDecoderBody, ConvDecoderHead
 from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.nn.priors import StandardNormal
 
 
 class Image(PyroModule):
@@ -17,15 +18,15 @@ class Image(PyroModule):
 
     .. math:: z \sim \mathcal{N}(0, I_k), \qquad x \mid z \sim \mathcal{N}(\mu(z), \sigma^2)
 
-    with the mean made by an affine map, residual blocks and three transposed
+    with the mean from an affine map, residual blocks and three transposed
     convolutions. The paper's F-VAE has sigma 0.7071 (:math:`1/\sqrt2`: squared error), its LS-VAE ``learned``, its
     LV-VAE ``vector``. Where pixels are constant, a learned sigma without a floor has no maximum likelihood;
     noise in the data (``--dequantise``) gives it one.
 
     Arguments:
-        latents: How many, k.
-        channels: A quarter of those of the residual blocks.
-        blocks: Residual blocks.
+        latents: Number k of latents.
+        channels: A quarter of the channels of the residual blocks.
+        blocks: Number of residual blocks.
         sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, by the network; a number, which stays;
             or ``"schedule:RUN"``, as it was in the course of a run.
         scale: Where a learned sigma starts.
@@ -49,24 +50,20 @@ class Image(PyroModule):
         shape: tuple[int, ...] = (28, 28),
     ) -> None:
         super().__init__()
-        if latents < 1 or channels < 1 or blocks < 0:
-            raise ValueError(
-                f"latents and channels must be at least 1 and blocks at least 0, got latents={latents}, "
-                f"channels={channels}, blocks={blocks}"
-            )
-        image_shape(shape)
+        check_at_least(1, latents=latents, channels=channels)
+        check_at_least(0, blocks=blocks)
         self.latents, self.shape = latents, tuple(shape)
-        self.features = ConvDecoderBody(latents, shape, channels, blocks)
-        self.upwards = ConvDecoderHead(shape, channels)
-        self.noise = ObservationNoise(sigma, self.shape, self.features.outputs, scale, floor)
+        self.prior = StandardNormal(latents)
+        self.body = ConvDecoderBody(latents, shape, channels, blocks)
+        self.head = ConvDecoderHead(shape, channels)
+        self.noise = ObservationNoise(sigma, self.shape, self.body.outputs, scale, floor)
 
     def forward(self, x: Tensor) -> None:
-        prior = self.features.first.bias.new_zeros(self.latents)
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(prior, 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(*self.law(z)).to_event(len(self.shape)), obs=x)
+            z = pyro.sample("z", self.prior())
+            pyro.sample("x", dist.Normal(*self.decode(z)).to_event(len(self.shape)), obs=x)
 
-    def law(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and sigma of x given z, the first ``(..., *shape)``."""
-        features = self.features(z)
-        return self.upwards(features), self.noise(features)
+        hidden = self.body(z)
+        return self.head(hidden), self.noise(hidden)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import pyro
 import pyro.distributions as dist
 from pyro.nn import PyroModule
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from ppl_vae.data.images import image_shape
 from ppl_vae.distributions.pixelcnn import AutoregressiveBernoulli, GatedPixelCNN
+from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.convolutional import ConvDecoderBody, ConvDecoderHead
-from ppl_vae.nn.priors import Marginals, make_marginal
+from ppl_vae.nn.priors import PriorName, make_prior
 
 
 class ImageBinary(PyroModule):
@@ -20,20 +22,20 @@ class ImageBinary(PyroModule):
 
     .. math:: z \sim m(z), \qquad x \mid z \sim \prod_i \mathrm{Bernoulli}\bigl(\mathrm{logit} = g_i(z, x_{<i})\bigr)
 
-    with g a deconvolutional network of z alone, or gated masked convolutions over the pixels drawn before to which its
-    features are added. With two guides, ``mean_field`` and ``flow``, these are their 12 families.
+    with g a deconvolutional network of z alone, or gated masked convolutions over the pixels drawn before to which the
+    output of that network is added. With two guides, ``mean_field`` and ``flow``, these are their 12 families.
 
     Arguments:
-        latents: Numbers of a code.
+        latents: Number of latents.
         decoder: Pixels are independent given the code (``deconvolution``), or each is drawn given those before it
             (``autoregressive``), by which the model can do without the code.
-        marginal: The prior m(z): ``normal``, a standard one; ``flow``, an autoregressive flow; ``vampprior``, a
-            mixture of the guide's posteriors.
-        channels: A quarter of those of the deconvolution's first layer.
-        blocks: Residual blocks in front of the deconvolution.
-        layers: Gated blocks of the autoregressive decoder.
-        pixel_channels: Channels of each of them.
-        components: Of the VampPrior.
+        prior: The prior m(z), the paper's marginal: ``normal``, a standard one; ``flow``, an autoregressive flow;
+            ``vampprior``, a mixture of the guide's posteriors.
+        channels: A quarter of the channels of the deconvolution's first layer.
+        blocks: Number of residual blocks in front of the deconvolution.
+        layers: Number of gated blocks of the autoregressive decoder.
+        pixel_channels: Channels of each gated block.
+        components: Number of components of the VampPrior.
         shape: Of a datum, ``(height, width)`` or ``(channels, height, width)``; the data give it.
 
     Raises:
@@ -46,7 +48,7 @@ class ImageBinary(PyroModule):
         self,
         latents: int = 32,
         decoder: Literal["deconvolution", "autoregressive"] = "deconvolution",
-        marginal: Marginals = "normal",
+        prior: PriorName = "normal",
         channels: int = 16,
         blocks: int = 0,
         layers: int = 3,
@@ -55,40 +57,27 @@ class ImageBinary(PyroModule):
         shape: tuple[int, ...] = (28, 28),
     ) -> None:
         super().__init__()
-        if min(latents, channels, layers, pixel_channels) < 1 or blocks < 0:
-            raise ValueError(
-                f"latents, channels, layers and pixel_channels must be at least 1 and blocks at least 0, got "
-                f"latents={latents}, channels={channels}, layers={layers}, pixel_channels={pixel_channels}, "
-                f"blocks={blocks}"
-            )
+        check_at_least(1, latents=latents, channels=channels, layers=layers, pixel_channels=pixel_channels)
+        check_at_least(0, blocks=blocks)
         if decoder not in ("deconvolution", "autoregressive"):
             raise ValueError(f"unknown decoder {decoder!r}; choose deconvolution or autoregressive")
         depth, *sides = image_shape(shape)
         self.shape = tuple(shape)
-        self.marginal = make_marginal(marginal, latents, self.shape, components)
+        self.prior = make_prior(prior, latents, self.shape, components)
         self.pixels = GatedPixelCNN(depth, pixel_channels, layers) if decoder == "autoregressive" else None
         drawn = self.shape if self.pixels is None else (pixel_channels, *sides)
-        self.features = nn.Sequential(
+        self.deconvolution = nn.Sequential(
             ConvDecoderBody(latents, shape, channels, blocks), ConvDecoderHead(drawn, channels)
         )
 
-    @property
-    def met(self) -> bool | None:
-        """Whether the guide is known of which the prior is made; None if it is made of none."""
-        return self.marginal.met
-
-    def meet(self, guide: nn.Module) -> None:
-        """Is told of the guide that it is trained with, of whose posteriors a VampPrior is made."""
-        self.marginal.meet(guide)
-
     def forward(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", self.marginal())
-            pyro.sample("x", self.law(z), obs=x)
+            z = pyro.sample("z", self.prior())
+            pyro.sample("x", self.decode(z), obs=x)
 
-    def law(self, z: Tensor) -> Any:
+    def decode(self, z: Tensor) -> Distribution:
         """p(x given z), of batch shape ``z.shape[:-1]``."""
-        features = self.features(z)
+        decoded = self.deconvolution(z)
         if self.pixels is None:
-            return dist.Bernoulli(logits=features).to_event(len(self.shape))
-        return AutoregressiveBernoulli(self.pixels, features, self.shape)
+            return dist.Bernoulli(logits=decoded).to_event(len(self.shape))
+        return AutoregressiveBernoulli(self.pixels, decoded, self.shape)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ppl_vae.models.ppca import Ppca
 from torch import nn
 
-from ppl_vae.nn.dense import Residual
+from ppl_vae.nn.arguments import check_at_least
+from ppl_vae.nn.dense import DenseResidualBlock
 
 
 class Manifold(Ppca):
@@ -17,8 +18,8 @@ class Manifold(Ppca):
     the means must carry.
 
     Arguments:
-        latents: How many, k.
-        blocks: Residual blocks of the decoder.
+        latents: Number k of latents.
+        blocks: Number of residual blocks of the decoder.
         width: Units of each.
         sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, by the network; a number, which stays;
             or ``"schedule:RUN"``, as it was in the course of a run.
@@ -42,7 +43,7 @@ class Manifold(Ppca):
         floor: float = 0.0,
         shape: tuple[int, ...] = (2,),
     ) -> None:
-        if blocks < 0:
-            raise ValueError(f"blocks must be at least 0, got {blocks}")
+        check_at_least(0, blocks=blocks)
         super().__init__(latents, 1, width, sigma, scale, floor, shape)
-        self.hidden = nn.Sequential(nn.Linear(latents, width), *(Residual(width) for _ in range(blocks)), nn.ReLU())
+        residual = (DenseResidualBlock(width) for _ in range(blocks))
+        self.hidden = nn.Sequential(nn.Linear(latents, width), *residual, nn.ReLU())

@@ -1,4 +1,4 @@
-"""Points near a plane, or near a curved surface, on which a few normal numbers place them."""
+"""Points near a plane, or near a curved surface, with a few normal latents as coordinates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from ppl_vae.nn.arguments import check_at_least
+from ppl_vae.nn.dense import HiddenLayers
 from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.nn.priors import StandardNormal
 
 
 class Ppca(PyroModule):
@@ -25,8 +28,8 @@ class Ppca(PyroModule):
     quadrature then converges quickly.
 
     Arguments:
-        latents: How many, k.
-        hidden: Tanh layers before the linear one; 0 is probabilistic PCA.
+        latents: Number k of latents.
+        hidden: Number of tanh layers before the linear one; 0 is probabilistic PCA.
         width: Units of each.
         sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, by the network; a number, which stays;
             or ``"schedule:RUN"``, as it was in the course of a run.
@@ -60,22 +63,16 @@ class Ppca(PyroModule):
         shape: tuple[int, ...] = (2,),
     ) -> None:
         super().__init__()
-        if latents < 1 or hidden < 0 or width < 1:
-            raise ValueError(
-                f"latents and width must be at least 1 and hidden at least 0, got latents={latents}, width={width}, "
-                f"hidden={hidden}"
-            )
+        check_at_least(1, latents=latents)
         self.latents, self.shape = latents, tuple(shape)
-        self.hidden = nn.Sequential()
-        for inputs in [latents, *[width] * hidden][:hidden]:
-            self.hidden.extend([nn.Linear(inputs, width), nn.Tanh()])
-        self.linear = nn.Linear(width if hidden else latents, prod(self.shape))
-        self.noise = ObservationNoise(sigma, self.shape, width if hidden else latents, scale, floor)
+        self.prior = StandardNormal(latents)
+        self.hidden = HiddenLayers(latents, hidden, width, nn.Tanh)
+        self.linear = nn.Linear(self.hidden.outputs, prod(self.shape))
+        self.noise = ObservationNoise(sigma, self.shape, self.hidden.outputs, scale, floor)
 
     def forward(self, x: Tensor) -> None:
-        prior = self.linear.bias.new_zeros(self.latents)
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(prior, 1.0).to_event(1))
+            z = pyro.sample("z", self.prior())
             sigma = self.noise(self.hidden(z)) if self.noise.kind == "vector" else self.noise()
             pyro.sample("x", dist.Normal(self.mean(z), sigma).to_event(len(self.shape)), obs=x)
 
@@ -99,7 +96,7 @@ class Ppca(PyroModule):
         return {"z": dist.MultivariateNormal(mean, precision_matrix=m / variance)}
 
     def marginal(self) -> dist.LowRankMultivariateNormal:
-        r"""The law of a flat datum for the linear decoder, :math:`p(x) = \mathcal{N}(b, W W^\top + \sigma^2 I)`."""
+        r"""The distribution of flat data :math:`p(x) = \mathcal{N}(b, W W^\top + \sigma^2 I)`, of a linear decoder."""
         w, b, variance = self._linear()
         return dist.LowRankMultivariateNormal(b, w, variance.expand_as(b))
 
@@ -127,7 +124,7 @@ class Ppca(PyroModule):
 
         Arguments:
             x: The data, ``(data, *shape)``.
-            latents: How many, fewer than a datum has numbers.
+            latents: Number of latents, fewer than a datum has numbers.
 
         Raises:
             ValueError: If there are too many latents, or so many that nothing is left for sigma: the likelihood then

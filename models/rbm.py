@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from ppl_vae.distributions.bits import JointBits
 from ppl_vae.distributions.rbm import RBMPrior, log_partition
+from ppl_vae.nn.arguments import check_at_least
+from ppl_vae.nn.dense import HiddenLayers
 from ppl_vae.programs.random_state import fork_random_state
 
 
@@ -55,32 +57,29 @@ class Rbm(PyroModule):
         shape: tuple[int, ...] = (16,),
     ) -> None:
         super().__init__()
-        for name, value, least in (("bits", bits, 1), ("hidden", hidden, 0), ("width", width, 1)):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+        check_at_least(1, bits=bits)
+        check_at_least(0, hidden=hidden)
         if hidden and prior == "rbm":
             raise ValueError(f"a Boltzmann machine has a linear decoder, got hidden={hidden}; take prior 'free'")
         if bits > 16 and prior == "any":
             raise ValueError(f"prior 'any' lists all codes of at most 16 bits, got {bits}; take prior 'free'")
-        self.bits, self.prior, self.shape = bits, prior, tuple(shape)
-        self.hidden = nn.Sequential()
-        for inputs in [bits, *[width] * hidden][:hidden]:
-            self.hidden.extend([nn.Linear(inputs, width), nn.ReLU()])
-        self.linear = nn.Linear(width if hidden else bits, prod(self.shape))
+        self.bits, self.kind, self.shape = bits, prior, tuple(shape)
+        self.hidden = HiddenLayers(bits, hidden, width)
+        self.linear = nn.Linear(self.hidden.outputs, prod(self.shape))
         self.code_bias = nn.Parameter(torch.zeros(2**bits if prior == "any" else bits))
         self._known: tuple[list[Tensor], tuple[Tensor, float]] | None = None
 
     def forward(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", self.law())
+            z = pyro.sample("z", self.prior())
             logits = self.linear(self.hidden(z)).unflatten(-1, self.shape)
             pyro.sample("x", dist.Bernoulli(logits=logits).to_event(len(self.shape)), obs=x)
 
-    def law(self) -> RBMPrior | JointBits | dist.Independent:
+    def prior(self) -> RBMPrior | JointBits | dist.Independent:
         """The prior of the code."""
-        if self.prior == "rbm":
+        if self.kind == "rbm":
             return RBMPrior(self.linear.weight, self.linear.bias, self.code_bias, self.log_c())
-        return JointBits(self.code_bias) if self.prior == "any" else dist.Bernoulli(logits=self.code_bias).to_event(1)
+        return JointBits(self.code_bias) if self.kind == "any" else dist.Bernoulli(logits=self.code_bias).to_event(1)
 
     def log_c(self) -> tuple[Tensor, float]:
         """The log-normaliser and its standard error, computed once for a state where no gradient is wanted."""
@@ -99,7 +98,7 @@ class Rbm(PyroModule):
 
     def posterior(self, x: Tensor) -> dict[str, dist.Independent]:
         """The exact posterior of the code, for the prior of a Boltzmann machine."""
-        if self.prior != "rbm":
+        if self.kind != "rbm":
             raise ValueError("the posterior is known for the prior of a Boltzmann machine alone; take prior 'rbm'")
         logits = x.flatten(1) @ self.linear.weight + self.code_bias
         return {"z": dist.Bernoulli(logits=logits).to_event(1)}

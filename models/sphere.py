@@ -1,4 +1,4 @@
-"""Points around a sphere, with noise that is given."""
+"""Points around a sphere, with noise of a given size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from ppl_vae.nn.arguments import check_at_least
+from ppl_vae.nn.dense import HiddenLayers
 from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.nn.priors import StandardNormal
 
 
 class Sphere(PyroModule):
@@ -19,8 +22,9 @@ class Sphere(PyroModule):
 
     .. math:: z \sim \mathcal{N}(0, I_k), \qquad x \mid z \sim \mathcal{N}(f(z), \sigma^2 I)
 
-    The best law that any decoder can give the means, for points uniform on a sphere, is uniform on a sphere of radius
-    :func:`ppl_vae.studies.spheres.best_radius`. The decoder ``radius`` has one parameter and can be that law exactly,
+    For points uniform on a sphere, the best distribution of the means that any decoder can make is uniform on a sphere
+    of radius :func:`ppl_vae.studies.spheres.best_radius`. The decoder ``radius`` has one parameter and can make it
+    exactly,
 
     .. math:: f(z) = r \, z / |z|,
 
@@ -28,9 +32,9 @@ class Sphere(PyroModule):
     where a direction is not.
 
     Arguments:
-        decoder: The form of f.
-        latents: How many, k; 0 takes as many as a datum has numbers, which the decoder ``radius`` needs.
-        hidden: Tanh layers of the network before the linear one; 0 leaves that alone.
+        decoder: Form of f.
+        latents: Number k of latents; 0 takes as many as a datum has numbers, which the decoder ``radius`` needs.
+        hidden: Number of tanh layers of the network before the linear one.
         width: Units of each.
         sigma: A number, which stays; ``"learned"``, a scalar; ``"vector"``, one for each number of x, from z; or
             ``"schedule:RUN"``, as it was in the course of a run. Data that lie on a sphere exactly have no best sigma,
@@ -64,30 +68,27 @@ class Sphere(PyroModule):
         shape: tuple[int, ...] = (3,),
     ) -> None:
         super().__init__()
-        if latents < 0 or hidden < 0 or width < 1:
-            raise ValueError(
-                f"latents and hidden must be at least 0 and width at least 1, got latents={latents}, hidden={hidden}, "
-                f"width={width}"
-            )
+        check_at_least(0, latents=latents, hidden=hidden)
+        check_at_least(1, width=width)
         size = prod(shape)
         self.latents, self.shape = latents or size, tuple(shape)
+        self.prior = StandardNormal(self.latents)
         self.noise = ObservationNoise(sigma, self.shape, self.latents, scale, floor)
         if decoder == "radius":
             if self.latents != size:
-                raise ValueError(f"the decoder 'radius' takes one latent a number of x, {size}, got latents={latents}")
+                raise ValueError(
+                    f"the decoder 'radius' takes one latent per number of x, {size}, got latents={latents}"
+                )
             self.radius = nn.Parameter(torch.tensor(1.0))
         else:
-            self.network = nn.Sequential()
-            for inputs in [self.latents, *[width] * hidden][:hidden]:
-                self.network.extend([nn.Linear(inputs, width), nn.Tanh()])
-            self.network.append(nn.Linear(width if hidden else self.latents, size))
+            layers = HiddenLayers(self.latents, hidden, width, nn.Tanh)
+            self.network = nn.Sequential(*layers, nn.Linear(layers.outputs, size))
         self.decoder = decoder
 
     def forward(self, x: Tensor) -> None:
-        prior = next(self.parameters()).new_zeros(self.latents)
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(prior, 1.0).to_event(1))
-            sigma = self.noise(z if self.noise.kind == "vector" else None)
+            z = pyro.sample("z", self.prior())
+            sigma = self.noise(z)
             pyro.sample("x", dist.Normal(self.mean(z), sigma).to_event(len(self.shape)), obs=x)
 
     def mean(self, z: Tensor) -> Tensor:

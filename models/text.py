@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.distributions.multinomial import PackedMultinomial
+from ppl_vae.nn.arguments import check_at_least
+from ppl_vae.nn.dense import HiddenLayers
 
 
 class Text(PyroModule):
@@ -23,7 +25,7 @@ class Text(PyroModule):
     Arguments:
         vocabulary: The number of words; the corpus gives it.
         bits: Length m of the code.
-        hidden: ReLU layers of the decoder f; 0 makes it affine.
+        hidden: Number of ReLU layers of the decoder f; 0 makes it affine.
         width: Units of each.
         unigram: Word frequencies of the training documents, ``(vocabulary,)``, where the biases start; the corpus
             gives them.
@@ -39,14 +41,10 @@ class Text(PyroModule):
         self, vocabulary: int, bits: int = 16, hidden: int = 0, width: int = 512, unigram: Tensor | None = None
     ) -> None:
         super().__init__()
-        for name, value, least in (("bits", bits, 1), ("hidden", hidden, 0), ("width", width, 1)):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+        check_at_least(1, bits=bits)
         self.bits = bits
-        self.decoder = nn.Sequential()
-        for inputs in [bits, *[width] * hidden][:hidden]:
-            self.decoder.extend([nn.Linear(inputs, width), nn.ReLU()])
-        self.words = nn.Linear(width if hidden else bits, vocabulary)
+        self.hidden = HiddenLayers(bits, hidden, width)
+        self.words = nn.Linear(self.hidden.outputs, vocabulary)
         if unigram is not None:
             self.words.bias.data.copy_(unigram.log())
 
@@ -54,5 +52,5 @@ class Text(PyroModule):
         prior = self.words.bias.new_zeros(self.bits)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Bernoulli(logits=prior).to_event(1))
-            f = {"hidden": self.decoder(z), "weight": self.words.weight, "bias": self.words.bias}
+            f = {"hidden": self.hidden(z), "weight": self.words.weight, "bias": self.words.bias}
             pyro.sample("x", PackedMultinomial(x.lengths, **f), obs=x)

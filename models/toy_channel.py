@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 
 class ToyChannel(PyroModule):
-    r"""The toy model of Alemi et al. (2018, Fixing a broken ELBO): marginal and decoder are free tables.
+    r"""The toy model of Alemi et al. (2018, Fixing a broken ELBO): prior and decoder are free tables.
 
     .. math:: z \sim \mathrm{Categorical}(m), \qquad x \mid z \sim \mathrm{Categorical}(d_z)
 
-    It can model any distribution of x with a code that says nothing of it, with one that says all, and with anything
-    between: their ELBOs are the same, and only the rate tells them apart.
+    The paper calls the prior m the marginal. The model can make any distribution of x with a code that holds nothing of
+    x, with one that holds all of it, and with anything between: their ELBOs are the same, and only the rate tells them
+    apart.
 
     Arguments:
-        states: Of the latent.
-        spread: Deviation of the normal numbers that the decoder's logits begin as.
+        states: Number of states of the latent.
+        spread: Standard deviation of the normal numbers from which the decoder's logits start.
         shape: Of a datum, ``(levels,)``, one-hot; the data give it.
 
     Raises:
@@ -41,10 +42,10 @@ class ToyChannel(PyroModule):
             raise ValueError(f"a datum must be a vector with a one at its level, got the shape {tuple(shape)}")
         if spread < 0:
             raise ValueError(f"spread must not be negative, got {spread:g}")
-        self.marginal = nn.Parameter(torch.zeros(states))
+        self.prior = nn.Parameter(torch.zeros(states))
         self.decoder = nn.Parameter(spread * torch.randn(states, *shape))
 
     def forward(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Categorical(logits=self.marginal))
+            z = pyro.sample("z", dist.Categorical(logits=self.prior))
             pyro.sample("x", dist.OneHotCategorical(logits=self.decoder[z]), obs=x)

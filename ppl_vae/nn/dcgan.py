@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ppl_vae.data.images import image_shape
+from ppl_vae.nn.arguments import check_at_least
 
 __all__ = ["Discriminator", "FrozenBatchNorm", "Generator", "encoder"]
 
@@ -58,8 +59,7 @@ class Generator(nn.Module):
     def __init__(self, latents: int, shape: Sequence[int], channels: int = 64, *, frozen: bool = False) -> None:
         super().__init__()
         self.latents, self.shape = latents, tuple(shape)
-        if latents < 1 or channels < 1:
-            raise ValueError(f"latents and channels must be at least 1, got latents={latents}, channels={channels}")
+        check_at_least(1, latents=latents, channels=channels)
         depth, height, width = image_shape(shape)
         count = 0
         while all(side % 2 == 0 and side > SMALL for side in (height >> count, width >> count)):
@@ -105,8 +105,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.shape = image_shape(x.shape[1:] if isinstance(x, Tensor) else ())
         depth, *sides = self.shape
-        if channels < 1:
-            raise ValueError(f"channels must be at least 1, got {channels}")
+        check_at_least(1, channels=channels)
         self.layers = nn.Sequential()
         while not self.layers or min(sides) > SMALL:
             units = depth * 2 if self.layers else channels

@@ -1,19 +1,28 @@
-"""The networks of guides: a first layer that reads any data, and what may follow it."""
+"""Dense networks: a first layer that reads any data, hidden layers, residual blocks, masked networks."""
 
 from __future__ import annotations
 
+from itertools import chain, pairwise
 from math import sqrt
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from zuko.nn import MaskedMLP
 
-from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.nn.arguments import check_at_least
 
-__all__ = ["MaskedAutoregressiveLogits", "MLP", "CountsLinear", "Residual", "LinearPlusMLP"]
+__all__ = [
+    "MLP",
+    "CountsLinear",
+    "DenseResidualBlock",
+    "HiddenLayers",
+    "LinearPlusMLP",
+    "MaskedAutoregressiveLogits",
+    "ReadAs",
+]
 
-Reads = Literal["counts", "frequencies"]
+ReadAs = Literal["counts", "frequencies"]
 
 
 class CountsLinear(nn.Module):
@@ -25,31 +34,56 @@ class CountsLinear(nn.Module):
     Arguments:
         x: An example of the data.
         outputs: Width of the result.
-        reads: How documents are read.
+        read_as: How documents are read.
 
     Shapes:
         A batch of documents or tensors to ``(batch, outputs)``.
     """
 
-    def __init__(self, x: PackedCounts | Tensor, outputs: int, reads: Reads = "counts") -> None:
+    def __init__(self, x: Batch, outputs: int, read_as: ReadAs = "counts") -> None:
         super().__init__()
-        self.reads = reads
+        self.read_as = read_as
         inputs = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
         bound = 1 / sqrt(inputs)
-        if isinstance(x, PackedCounts) and reads == "frequencies":
+        if isinstance(x, PackedCounts) and read_as == "frequencies":
             bound = min(bound, 1 / (100 * bound))  # of few words each has a large share, which must not saturate bits
         self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
-    def forward(self, x: PackedCounts | Tensor) -> Tensor:
+    def forward(self, x: Batch) -> Tensor:
         if not isinstance(x, PackedCounts):
             return x.flatten(1).to(self.weight.dtype) @ self.weight + self.bias
         product = x @ self.weight
-        if self.reads == "frequencies":
+        if self.read_as == "frequencies":
             # In per cent they are of the size of counts: as fractions, hundreds of times smaller, they would take an
             # optimiser like Adam hundreds of epochs to see.
             product = product * (100 / x.lengths.clamp(min=1)[:, None].to(product.dtype))
         return product + self.bias
+
+
+class HiddenLayers(nn.Sequential):
+    """Layers of as many units each; none at all is the identity.
+
+    Arguments:
+        inputs: Width of the input.
+        layers: Number of layers.
+        width: Units of each.
+        activation: What follows each affine map.
+
+    Shapes:
+        ``(..., inputs)`` to ``(..., outputs)``: ``outputs`` is the width, or ``inputs`` without layers.
+
+    Raises:
+        ValueError: If the number of layers is negative, or a layer has no unit.
+    """
+
+    def __init__(self, inputs: int, layers: int, width: int, activation: type[nn.Module] = nn.ReLU) -> None:
+        check_at_least(0, hidden=layers)
+        check_at_least(1, width=width)
+        widths = [inputs, *[width] * layers]
+        parts = ((nn.Linear(a, b), activation()) for a, b in pairwise(widths))
+        super().__init__(*chain.from_iterable(parts))
+        self.outputs = widths[-1]
 
 
 class MLP(nn.Module):
@@ -60,7 +94,7 @@ class MLP(nn.Module):
         outputs: Width of the result.
         layers: Hidden layers; 0 is an affine map.
         width: Units of each.
-        reads: How documents are read.
+        read_as: How documents are read.
         keeps_scale: Whether what tells data apart comes through the layers as large as it is from the start (He, Zhang,
             Ren and Sun 2015, eq. 10). Else each shrinks it: right beside an affine map, but alone all data look
             alike at first, and a decoder learns to do without the code before the guide has learned to use it.
@@ -71,19 +105,19 @@ class MLP(nn.Module):
 
     def __init__(
         self,
-        x: PackedCounts | Any,
+        x: Batch,
         outputs: int,
         layers: int = 2,
         width: int = 512,
-        reads: Reads = "frequencies",
+        read_as: ReadAs = "frequencies",
         *,
         keeps_scale: bool = False,
     ) -> None:
         super().__init__()
-        if layers < 0 or width < 1:
-            raise ValueError(f"a network has 0 or more layers of at least 1 unit, got layers={layers}, width={width}")
+        check_at_least(0, layers=layers)
+        check_at_least(1, width=width)
         widths = [width] * layers + [outputs]
-        self.first = CountsLinear(x, widths[0], reads)
+        self.first = CountsLinear(x, widths[0], read_as)
         self.rest = nn.Sequential()
         for inputs, units in zip(widths, widths[1:], strict=False):
             layer = nn.Linear(inputs, units)
@@ -91,16 +125,16 @@ class MLP(nn.Module):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
             self.rest.extend([nn.ReLU(), layer])
 
-    def forward(self, x: PackedCounts | Tensor) -> Tensor:
+    def forward(self, x: Batch) -> Tensor:
         result: Tensor = self.rest(self.first(x))
         return result
 
 
-class Residual(nn.Module):
+class DenseResidualBlock(nn.Module):
     r"""A residual block, :math:`h + W_2\, \mathrm{ReLU}(W_1\, \mathrm{ReLU}(h))` (He, Zhang, Ren and Sun 2016b).
 
     Arguments:
-        width: Units of h, and of the layer within.
+        width: Units of h, and of the hidden layer.
 
     Shapes:
         ``(..., width)`` to the same.
@@ -108,15 +142,15 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.inside, self.out = nn.Linear(width, width), nn.Linear(width, width)
+        self.hidden, self.out = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        result: Tensor = h + self.out(self.inside(h.relu()).relu())
+        result: Tensor = h + self.out(self.hidden(h.relu()).relu())
         return result
 
 
 class LinearPlusMLP(nn.Module):
-    """An affine map of counts plus a network of frequencies: what a guide reads off the data.
+    """An affine map of counts plus a network of frequencies: the usual encoder of a guide.
 
     The posterior of a linear decoder is affine in the counts; the network may add what is not.
 
@@ -133,23 +167,25 @@ class LinearPlusMLP(nn.Module):
     """
 
     def __init__(
-        self, x: Any, outputs: int, layers: int, width: int, *, affine: int | None = None, zeros: int = 0
+        self, x: Batch, outputs: int, layers: int, width: int, *, affine: int | None = None, zeros: int = 0
     ) -> None:
         super().__init__()
-        self.linear = CountsLinear(x, outputs if affine is None else affine, reads="counts")
-        self.network = MLP(x, outputs, layers, width, reads="frequencies")
+        self.linear = CountsLinear(x, outputs if affine is None else affine, read_as="counts")
+        self.network = MLP(x, outputs, layers, width, read_as="frequencies")
         if zeros:
-            last: Any = self.network.rest[-1] if layers else self.network.first
-            weight = last.weight if layers else last.weight.T  # FirstLayer's lies the other way round
-            ends = (self.linear.weight.T, self.linear.bias, weight, last.bias)
+            last = self.network.rest[-1] if layers else None
+            weight, bias = self.network.first.weight.T, self.network.first.bias
+            if isinstance(last, nn.Linear):  # its weight lies the other way round
+                weight, bias = last.weight, last.bias
+            ends = (self.linear.weight.T, self.linear.bias, weight, bias)
             with torch.no_grad():
                 for end in ends:
                     end[outputs - zeros :] = 0
 
-    def forward(self, x: PackedCounts | Tensor) -> Tensor:
-        straight: Tensor = self.linear(x)
-        found: Tensor = self.network(x)
-        return found + nn.functional.pad(straight, (0, found.shape[-1] - straight.shape[-1]))
+    def forward(self, x: Batch) -> Tensor:
+        affine: Tensor = self.linear(x)
+        network: Tensor = self.network(x)
+        return network + nn.functional.pad(affine, (0, network.shape[-1] - affine.shape[-1]))
 
 
 class MaskedAutoregressiveLogits(nn.Module):
@@ -170,6 +206,8 @@ class MaskedAutoregressiveLogits(nn.Module):
     """
 
     def __init__(self, bits: int, context: int = 64, hidden: int | None = None) -> None:
+        from zuko.nn import MaskedMLP
+
         super().__init__()
         self.bits, self.outputs = bits, bits + context
         before = torch.ones(bits, bits).tril(-1)
@@ -178,9 +216,9 @@ class MaskedAutoregressiveLogits(nn.Module):
         nn.init.zeros_(self.network[-1].weight)
         nn.init.zeros_(self.network[-1].bias)
 
-    def forward(self, part: Tensor, code: Tensor) -> Tensor:
-        lead = torch.broadcast_shapes(code.shape[:-1], part.shape[:-1])
-        natural, context = part.split([self.bits, part.shape[-1] - self.bits], -1)
+    def forward(self, parameters: Tensor, code: Tensor) -> Tensor:
+        lead = torch.broadcast_shapes(code.shape[:-1], parameters.shape[:-1])
+        natural, context = parameters.split([self.bits, parameters.shape[-1] - self.bits], -1)
         both = torch.cat([code.expand(*lead, -1), context.expand(*lead, -1)], -1)
         result: Tensor = natural + self.network(both)
         return result

@@ -11,7 +11,15 @@ from typing import Any
 
 import torch
 
-__all__ = ["alone", "evaluating", "evaluation_mode", "frozen", "is_alone", "is_capturing", "matmul_precision"]
+__all__ = [
+    "evaluating",
+    "evaluation_mode",
+    "frozen",
+    "is_capturing",
+    "is_probing_shapes",
+    "matmul_precision",
+    "probing_shapes",
+]
 
 
 def _owners(programs: tuple[Any, ...]) -> list[torch.nn.Module]:
@@ -48,21 +56,24 @@ def evaluation_mode(*programs: Any) -> Iterator[None]:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """A model is run to look at its shapes, before there is a guide: a prior that is made of one may be any other."""
-    token = _ALONE.set(True)
+def probing_shapes() -> Iterator[None]:
+    """Models are run for the shapes of their sites only, before a guide is built.
+
+    A prior that is made of the guide may then stand in with any distribution of its shape.
+    """
+    token = _PROBING_SHAPES.set(True)
     try:
         yield
     finally:
-        _ALONE.reset(token)
+        _PROBING_SHAPES.reset(token)
 
 
-def is_alone() -> bool:
-    """Whether a model is run inside :func:`alone`."""
-    return _ALONE.get()
+def is_probing_shapes() -> bool:
+    """Whether a model is run inside :func:`probing_shapes`."""
+    return _PROBING_SHAPES.get()
 
 
-_ALONE = ContextVar("alone", default=False)
+_PROBING_SHAPES = ContextVar("probing_shapes", default=False)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution
 from ppl_vae.distributions.exponential_family import Family
-from ppl_vae.nn.modes import alone, evaluating
+from ppl_vae.nn.modes import evaluating, probing_shapes
+from ppl_vae.nn.priors import VampPrior
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
@@ -105,8 +106,7 @@ class AmortisedGuide(PyroModule):
         model: A Pyro model that keeps the contract: one ``pyro.plate("data", len(x))`` with every site inside.
         x: An example batch of its data, read for its shapes.
 
-    A model whose prior is made of its guide, such as a VampPrior, says by ``met`` whether it knows one, and is given
-    the first that is built for it by its method ``meet``.
+    A :class:`~ppl_vae.nn.priors.VampPrior` in the model is made of the first guide that is built for it.
 
     Raises:
         ValueError: If the guide does not read data of this kind; if the model has no latents, breaks the contract, or
@@ -124,7 +124,7 @@ class AmortisedGuide(PyroModule):
         super().__init__()
         who = type(self).__name__
         _check_reads(who, self.reads, x)
-        with evaluating(model), fork_random_state(), alone():
+        with evaluating(model), fork_random_state(), probing_shapes():
             sites = run(model, (x,), {}, draws=1)
         self.latents: list[Latent] = []
         for name, site in sites.items():
@@ -144,8 +144,9 @@ class AmortisedGuide(PyroModule):
             self.latents.append(replace(Latent.of(name, site["fn"]), family=family))
         if not self.latents:
             raise ValueError(f"{who}: the model has no latent site; a guide needs at least one pyro.sample without obs")
-        if getattr(model, "met", None) is False:
-            model.meet(self)  # type: ignore[attr-defined]
+        for part in model.modules() if isinstance(model, nn.Module) else ():
+            if isinstance(part, VampPrior) and part.guide is None:
+                part.set_guide(self)
 
     @property
     def latent(self) -> Latent:

@@ -12,7 +12,7 @@ from pyro.nn import PyroModule
 
 from ppl_vae.data import corpora, find_reader
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.nn.modes import alone, evaluating
+from ppl_vae.nn.modes import evaluating, probing_shapes
 from ppl_vae.plugins import discovery
 from ppl_vae.plugins.discovery import Kind, Plugin
 from ppl_vae.plugins.options import Option, options_of
@@ -103,7 +103,7 @@ def check_fit(model: torch.nn.Module, x: Any) -> None:
     Raises:
         ValueError: Naming the shape of a datum, and what is wrong with it.
     """
-    with evaluating(model), fork_random_state(), alone():
+    with evaluating(model), fork_random_state(), probing_shapes():
         sites = run(model, (x,), {}, draws=1)
         try:
             # Broadcasting lets some wrong shapes through, with another number of densities than data.

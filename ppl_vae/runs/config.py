@@ -16,6 +16,7 @@ from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.nn.priors import VampPrior
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
@@ -201,10 +202,10 @@ def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: An
     """What the pair is trained on, and how its gradient is come by, in words; mends the schedule where it must."""
     fewest = min(draws for _, draws in settings.schedule)
     if config.get("objective") == "sleep":
-        if getattr(pair.model, "met", None) is not None:
+        if any(isinstance(part, VampPrior) for part in pair.model.modules()):
             raise ValueError(
                 "the sleep phase trains the guide alone, but the prior of this model is made of the guide; take "
-                "another marginal or objective"
+                "another prior or objective"
             )
         return WakeSleep(), "pairs drawn from the model"
     if config.get("objective", "elbo") == "likelihood":

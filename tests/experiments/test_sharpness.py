@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from ppl_vae.experiments.sharpness import Fresh, claims, searched
-from ppl_vae.guides.residual import ResidualGuide
+from ppl_vae.guides.residual import Residual
 from ppl_vae.models.manifold import Manifold
 from torch import nn
 
@@ -105,7 +105,7 @@ def test_the_evidence_counts_every_place_that_a_datum_has(sigma):
     with torch.no_grad():
         model.linear.weight.copy_(torch.eye(2))
         model.linear.bias.zero_()
-        guide = ResidualGuide(model, x, blocks=0, width=2)
+        guide = Residual(model, x, blocks=0, width=2)
         for parameter in guide.parameters():
             parameter.zero_()
         guide.encoder[-1].bias.copy_(torch.tensor([1.0, 1.0, -2.0, -2.0]))

@@ -328,8 +328,8 @@ def test_a_tree_of_few_bits_is_drawn_along_its_edges(layout):
 def test_frequencies_do_not_see_the_length_and_counts_do():
     x = documents(3, 9)
     twice = type(x)(x.offsets, x.words, 2 * x.counts, x.vocabulary)
-    for reads, same in (("frequencies", True), ("counts", False)):
-        layer = CountsLinear(x, 4, reads)
+    for read_as, same in (("frequencies", True), ("counts", False)):
+        layer = CountsLinear(x, 4, read_as)
         assert torch.allclose(layer(x), layer(twice)) is same
 
 
@@ -390,5 +390,5 @@ def test_broken_contracts_are_refused_by_name():
     for name, option in (("low_rank", "rank"), ("flow", "transforms")):
         with pytest.raises(ValueError, match=option):
             find("guides", name).target(Bent(3), x, **{option: 0})
-    with pytest.raises(ValueError, match="layers=-1"):
+    with pytest.raises(ValueError, match="layers must be at least 0, got -1"):
         find("guides", "deep_frequencies").target(Text(9), documents(2, 9), layers=-1)

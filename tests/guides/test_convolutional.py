@@ -55,7 +55,7 @@ def test_a_code_of_batch_size_one_serves_every_datum():
 def test_the_density_is_that_of_the_formula():
     model, _, x = pair((7, 6))
     z = torch.randn(1, 5, 3)
-    mean, sigma = model.law(z)
+    mean, sigma = model.decode(z)
     assert mean.shape == sigma.shape == (1, 5, 7, 6)
     normal = torch.distributions.Normal
     expected = normal(mean, sigma).log_prob(x).sum((-1, -2)) + normal(0.0, 1.0).log_prob(z).sum(-1)
@@ -74,5 +74,5 @@ def test_what_is_no_image_is_refused():
         Image(shape=(16,))
     with pytest.raises(ValueError, match="Convolutional reads images .* the data are documents"):
         Convolutional(Text(5, bits=2), documents(4, 5))
-    with pytest.raises(ValueError, match="latents=0"):
+    with pytest.raises(ValueError, match="latents must be at least 1, got 0"):
         Image(0)

@@ -160,7 +160,7 @@ def test_misuse_is_named():
             GanGaussian(shape=shape)
     with pytest.raises(ValueError, match="convolutions read images"):
         GanGaussian(shape=(16,))
-    with pytest.raises(ValueError, match="latents=0"):
+    with pytest.raises(ValueError, match="latents must be at least 1, got 0"):
         GanGaussian(0)
     with pytest.raises(ValueError, match="channels must be at least 1"):
         Convolutional(pair()[0], torch.rand(2, 8, 8), channels=0, network="discriminator")

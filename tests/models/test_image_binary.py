@@ -16,8 +16,8 @@ from ppl_vae.distributions.bits import bit_states
 from ppl_vae.distributions.pixelcnn import AutoregressiveBernoulli, GatedPixelCNN
 from ppl_vae.evidence.ais import AIS, Schedule
 from ppl_vae.evidence.measure import measure
-from ppl_vae.nn.modes import alone
-from ppl_vae.nn.priors import FlowPrior, make_marginal
+from ppl_vae.nn.modes import probing_shapes
+from ppl_vae.nn.priors import FlowPrior, VampPrior, make_prior
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.log_weight import log_joint, log_weight
 from tests.support.z_test import assert_mean
@@ -26,9 +26,9 @@ pytestmark = pytest.mark.usefixtures("float64")
 FAMILIES = list(product(("deconvolution", "autoregressive"), ("normal", "flow", "vampprior"), (MeanField, Flow)))
 
 
-def family(decoder, marginal, guide, latents=3, shape=(6, 5)):
+def family(decoder, prior, guide, latents=3, shape=(6, 5)):
     x = torch.rand(7, *shape).round()
-    model = ImageBinary(latents, decoder, marginal, 2, 0, 2, 4, components=5, shape=shape)
+    model = ImageBinary(latents, decoder, prior, 2, 0, 2, 4, components=5, shape=shape)
     return model, guide(model, x[:2], width=16), x
 
 
@@ -92,37 +92,37 @@ def test_a_flow_is_a_density():
 def test_a_vampprior_mixes_posteriors_of_made_up_data(guide):
     model, q, _ = family("deconvolution", "vampprior", guide)
     moved(q)
-    made_up = model.marginal.pseudo.sigmoid().reshape(5, 6, 5)
+    made_up = model.prior.pseudo.sigmoid().reshape(5, 6, 5)
     z = torch.randn(4, 3)
     each = [q.members(q.encoder(u[None]))["z"].log_prob(z[:, None])[:, 0] for u in made_up]
-    torch.testing.assert_close(model.marginal().log_prob(z), torch.stack(each).logsumexp(0) - torch.tensor(5.0).log())
-    assert model.marginal().sample((2, 7)).shape == (2, 7, 3)
+    torch.testing.assert_close(model.prior().log_prob(z), torch.stack(each).logsumexp(0) - torch.tensor(5.0).log())
+    assert model.prior().sample((2, 7)).shape == (2, 7, 3)
 
 
 def test_the_first_guide_stays_that_of_a_vampprior_until_another_is_named():
     model, q, x = family("deconvolution", "vampprior", MeanField)
     z = torch.zeros(3)
-    before = model.marginal().log_prob(z)
+    before = model.prior().log_prob(z)
     other = moved(Flow(model, x[:2], width=16))
-    assert torch.equal(before, model.marginal().log_prob(z))
+    assert torch.equal(before, model.prior().log_prob(z))
     moved(q)
-    after = model.marginal().log_prob(z)
+    after = model.prior().log_prob(z)
     assert not torch.equal(before, after)
     assert any(g is not None and g.any() for g in torch.autograd.grad(after, list(q.parameters()), allow_unused=True))
     assert not {id(p) for p in q.parameters()} & {id(p) for p in model.parameters()}
-    model.meet(other)
-    assert not torch.equal(after, model.marginal().log_prob(z))
+    model.prior.set_guide(other)
+    assert not torch.equal(after, model.prior().log_prob(z))
 
 
 def test_a_vampprior_without_a_guide_is_no_other_prior():
-    model, x = ImageBinary(2, marginal="vampprior", channels=2, shape=(6, 5)), torch.zeros(3, 6, 5)
+    model, x = ImageBinary(2, prior="vampprior", channels=2, shape=(6, 5)), torch.zeros(3, 6, 5)
     for program in (model, model.eval()):
         with pytest.raises(ValueError, match="no guide was built for this model; build one"):
             program(x)
-    with alone():
-        law = model.marginal()
+    with probing_shapes():
+        law = model.prior()
     torch.testing.assert_close(law.log_prob(torch.zeros(2)), dist.Normal(0.0, 1.0).log_prob(torch.zeros(2)).sum())
-    assert ImageBinary(2, channels=2, shape=(6, 5)).met is None
+    assert model.prior.guide is None and not isinstance(ImageBinary(2, channels=2, shape=(6, 5)).prior, VampPrior)
 
 
 def test_priors_of_other_packages_are_read_as_far_as_they_say_where_they_lie():
@@ -144,9 +144,9 @@ def test_priors_of_other_packages_are_read_as_far_as_they_say_where_they_lie():
         MeanField(Odd(bare), torch.zeros(2, 1))
 
 
-@pytest.mark.parametrize(("decoder", "marginal", "guide"), FAMILIES)
-def test_every_family_learns_all_its_parameters_and_keeps_data_apart(decoder, marginal, guide):
-    model, q, x = family(decoder, marginal, guide)
+@pytest.mark.parametrize(("decoder", "prior", "guide"), FAMILIES)
+def test_every_family_learns_all_its_parameters_and_keeps_data_apart(decoder, prior, guide):
+    model, q, x = family(decoder, prior, guide)
     moved(model), moved(q)
     loss = DiscreteELBO("enumerate").differentiable_loss(model, q, x)
     loss.backward()
@@ -159,9 +159,9 @@ def test_every_family_learns_all_its_parameters_and_keeps_data_apart(decoder, ma
     torch.testing.assert_close(log_joint(model, x[:2], {"z": z["z"][:, :2]}), whole[:, :2])
 
 
-@pytest.mark.parametrize("marginal", ["normal", "flow", "vampprior"])
-def test_weights_of_draws_and_of_annealed_chains_have_the_mean_that_quadrature_finds(marginal):
-    model, q, x = family("deconvolution", marginal, MeanField, latents=1, shape=(3, 3))
+@pytest.mark.parametrize("prior", ["normal", "flow", "vampprior"])
+def test_weights_of_draws_and_of_annealed_chains_have_the_mean_that_quadrature_finds(prior):
+    model, q, x = family("deconvolution", prior, MeanField, latents=1, shape=(3, 3))
     moved(model)
     exact = measure(model, q, x[:3], method="quadrature").evidence
     assert exact.bound == "exact"
@@ -175,17 +175,17 @@ def test_weights_of_draws_and_of_annealed_chains_have_the_mean_that_quadrature_f
 def test_a_learned_prior_is_read_by_guides_as_normals_are():
     model, q, _ = family("deconvolution", "flow", MeanField)
     assert [latent.family for latent in q.latents] == ["normal"]
-    assert model.marginal().support is not None
+    assert model.prior().support is not None
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"latents": 0}, "latents=0"),
-        ({"blocks": -1}, "blocks=-1"),
+        ({"latents": 0}, "latents must be at least 1, got 0"),
+        ({"blocks": -1}, "blocks must be at least 0, got -1"),
         ({"decoder": "mlp"}, "unknown decoder 'mlp'; choose deconvolution or autoregressive"),
-        ({"marginal": "vamp"}, "unknown marginal 'vamp'; choose from normal, flow, vampprior"),
-        ({"components": 0}, "components=0"),
+        ({"prior": "vamp"}, "unknown prior 'vamp'; choose from normal, flow, vampprior"),
+        ({"components": 0}, "components must be at least 1, got 0"),
         ({"shape": (7,)}, "convolutions read images"),
     ],
 )
@@ -194,5 +194,5 @@ def test_faults_are_named(options, words):
         ImageBinary(**options)
 
 
-def test_marginals_by_name():
-    assert make_marginal("normal", 3, (4,), 1)().log_prob(torch.zeros(3)).item() == pytest.approx(-2.7568, abs=1e-4)
+def test_priors_by_name():
+    assert make_prior("normal", 3, (4,), 1)().log_prob(torch.zeros(3)).item() == pytest.approx(-2.7568, abs=1e-4)

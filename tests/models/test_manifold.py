@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from ppl_vae.guides.residual import ResidualGuide
+from ppl_vae.guides.residual import Residual
 from ppl_vae.models.manifold import Manifold
 
 from ppl_vae.data.readers import manifold
 from ppl_vae.data.readers.manifold import curve_log_density, curve_points
 from ppl_vae.evidence.measure import measure
-from ppl_vae.nn.dense import Residual
+from ppl_vae.nn.dense import DenseResidualBlock
 from ppl_vae.programs.log_weight import log_weight
 from tests.support.z_test import assert_mean
 
@@ -51,8 +51,8 @@ def test_more_nodes_change_nothing():
 
 
 def test_a_block_adds_to_what_it_is_given():
-    block, h = Residual(3), torch.randn(5, 3)
-    inside = block.out(block.inside(torch.zeros(2, 3)).relu())
+    block, h = DenseResidualBlock(3), torch.randn(5, 3)
+    inside = block.out(block.hidden(torch.zeros(2, 3)).relu())
     assert torch.allclose(block(-torch.ones(2, 3)) + 1, inside)
     torch.nn.init.zeros_(block.out.weight)
     torch.nn.init.zeros_(block.out.bias)
@@ -63,7 +63,7 @@ def test_a_block_adds_to_what_it_is_given():
 def test_pair(sigma):
     x = torch.from_numpy(curve_points(4, seed=0)[0])
     model = Manifold(sigma=sigma, blocks=1, width=8)
-    guide = ResidualGuide(model, x, blocks=1, width=8)
+    guide = Residual(model, x, blocks=1, width=8)
     assert log_weight(model, guide, x, 3).shape == (3, 4)
     assert measure(model, guide, x, method="quadrature").evidence.bound == "exact"
     # One datum's evidence does not depend on the others.

@@ -112,7 +112,7 @@ def test_a_hidden_layer_bends_the_mean():
 
 
 def test_what_it_cannot_be_is_refused():
-    with pytest.raises(ValueError, match="latents=0, width=64, hidden=0"):
+    with pytest.raises(ValueError, match="latents must be at least 1, got 0"):
         Ppca(0)
     with pytest.raises(ValueError, match="scale=0"):
         Ppca(scale=0.0)

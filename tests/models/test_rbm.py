@@ -121,7 +121,7 @@ def test_an_annealed_normaliser_is_one_number_a_state_and_its_error_is_told(monk
     guide = Posterior(model, x)
     found = measure(model, guide, x, method="importance")
     with torch.no_grad():
-        error = model.law().log_prob_se
+        error = model.prior().log_prob_se
     assert error > 0
     assert found.evidence.se == found.elbo.se == error
     assert (found.evidence.bound, found.gap.bound, found.gap.se) == ("approximate", "exact", 0.0)
@@ -138,7 +138,7 @@ def test_any_prior_holds_that_of_the_machine():
     model, x = machine(), bit_states(4)
     other = Rbm(bits=3, prior="any", shape=(4,))
     other.linear.load_state_dict(model.linear.state_dict())
-    other.code_bias.data.copy_(model.law().log_prob(bit_states(3)))
+    other.code_bias.data.copy_(model.prior().log_prob(bit_states(3)))
     guide = LinearCounts(model, x)
     one, two = (measure(each, guide, x).evidence.pointwise for each in (model, other))
     torch.testing.assert_close(one, two)

@@ -39,5 +39,5 @@ def test_draws_documents_as_it_scores_them():
 def test_impossible_sizes_are_refused():
     with pytest.raises(ValueError, match="bits must be at least 1, got 0"):
         Text(3, bits=0)
-    assert len(Text(3, hidden=2).decoder) == 4
+    assert len(Text(3, hidden=2).hidden) == 4
     assert len(documents()) == 5

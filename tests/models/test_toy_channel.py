@@ -21,7 +21,7 @@ def every(levels=30):
 def test_is_a_pair_of_tables():
     model, x = ToyChannel(states=4, shape=(5,)), every(5)
     joint = log_joint(model, x, {"z": torch.arange(4)[:, None].expand(4, 5)})
-    torch.testing.assert_close(joint, model.marginal.log_softmax(0)[:, None] + model.decoder.log_softmax(1))
+    torch.testing.assert_close(joint, model.prior.log_softmax(0)[:, None] + model.decoder.log_softmax(1))
     found = measure(model, MeanField(model, x, layers=0), x)
     torch.testing.assert_close(found.evidence.pointwise, joint.logsumexp(0).detach())
 
@@ -61,7 +61,7 @@ def test_exact_figures_are_those_of_the_package():
     guide = experiment.MLP(30, "affine")
     law = torch.from_numpy(channel_law())
     with torch.no_grad():
-        tables = guide.logits(x @ guide.levels).softmax(1), model.marginal.softmax(0), model.decoder.softmax(1)
+        tables = guide.logits(x @ guide.levels).softmax(1), model.prior.softmax(0), model.decoder.softmax(1)
         found = experiment.exact(law, *tables)
         with evaluating(model, guide):
             rates = measure_rates(model, guide, x, probe(model, guide, x), 2)

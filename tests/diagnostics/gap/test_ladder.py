@@ -97,7 +97,7 @@ def test_no_guides_no_ladder():
 
 def test_training_a_guide_leaves_a_frozen_model_as_it_was(tmp_path):
     x, model = documents(20, 9), Text(9, bits=3)
-    model.decoder.append(nn.Dropout(0.5))
+    model.hidden.append(nn.Dropout(0.5))
     guide = LinearCounts(model, x)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     seen = []

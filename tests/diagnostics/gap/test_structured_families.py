@@ -136,7 +136,7 @@ def test_the_family_of_a_flow_is_not_known_but_it_is_measured():
     pair = LinearGaussian(2, 3)
     _, x = pair.simulate(10)
     q = Flow(pair.model, x, layers=1, width=8)
-    with pytest.raises(ValueError, match="the family of site 'z' of the guide, Flowed, is none of"):
+    with pytest.raises(ValueError, match="the family of site 'z' of the guide, FlowDistribution, is none of"):
         split_gap(pair.model, q, x)
     found = measure(pair.model, q, x, draws=50)
     torch.testing.assert_close(found.evidence.pointwise, pair.evidence(x))
