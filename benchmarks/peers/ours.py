@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.peers import Peer
 from benchmarks.setting import Setting, layers_of
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.estimators import ARM
+from ppl_vae.estimators.arm import ARM
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.training.run_folder import Run
 from ppl_vae.training.trainer import Settings, Trainer

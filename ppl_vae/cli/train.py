@@ -14,9 +14,9 @@ import click
 from ppl_vae.cli.devices import check_device, device_option
 from ppl_vae.cli.measure import with_json
 from ppl_vae.cli.pair_command import PairCommand
+from ppl_vae.cli.plugin_name import PluginName
 from ppl_vae.data import corpora
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.estimators import ESTIMATORS
 from ppl_vae.programs.loading import find
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Run
@@ -107,8 +107,8 @@ RATE_COST = ("beta", "anneal", "free_bits", "rate", "lagrangian")
     "--estimator",
     default="auto",
     show_default=True,
-    type=click.Choice(list(ESTIMATORS)),
-    help="Of the gradient through discrete latents; auto chooses by the pair.",
+    type=PluginName("estimators", ("auto",)),
+    help="Gradient estimator through discrete latents, by name or file; auto chooses by the pair.",
 )
 @click.option(
     "--control",

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
-__all__ = ["UNIVERSAL", "AutoregressiveBits", "BitsDistribution", "JointBits", "TreeBits", "bit_states"]
+__all__ = ["UNIVERSAL", "AutoregressiveBits", "BitsDistribution", "JointBits", "TreeBits", "bit_flips", "bit_states"]
 
 FEW = 12
 """Longest code whose distribution lists all its values, 4,096 of them."""
@@ -28,6 +28,18 @@ def bit_states(bits: int, *, like: Tensor | None = None) -> Tensor:
     dtype = torch.get_default_dtype() if like is None else like.dtype
     index = torch.arange(2**bits, device=device)[:, None]
     return (index >> torch.arange(bits - 1, -1, -1, device=device) & 1).to(dtype)
+
+
+def bit_flips(bits: Tensor) -> Tensor:
+    """Codes with one bit turned, each bit in turn: ``(rows, *batch, bits)`` to ``(bits, rows, *batch, bits)``.
+
+    Example:
+        >>> bit_flips(torch.tensor([[0.0, 1.0]])).tolist()
+        [[[1.0, 1.0]], [[0.0, 0.0]]]
+    """
+    size = bits.shape[-1]
+    which = torch.eye(size, dtype=bits.dtype, device=bits.device).reshape(size, *[1] * (bits.ndim - 1), size)
+    return (bits - which).abs()
 
 
 class BitsDistribution(TorchDistribution):

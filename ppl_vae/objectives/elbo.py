@@ -1,24 +1,24 @@
-"""What is maximised: bounds on the evidence, as Pyro objectives with gradients through discrete sites."""
+"""The evidence lower bound as a Pyro objective, with gradients through discrete sites."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from math import prod
 from typing import Any
 
-import pyro
 import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from ppl_vae.distributions import exponential_family
-from ppl_vae.estimators import Auto, Code, DisARM, Estimator, FirstOrder, bit_flips
-from ppl_vae.nn.modes import evaluating, evaluation_mode, frozen, is_capturing
-from ppl_vae.objectives.base import NonFiniteError, blame
-from ppl_vae.objectives.bit_gains import known_flip_differences, knows_flip_differences, scaled_logits
-from ppl_vae.objectives.choice import fit_estimator, make_estimator, refusal
+from ppl_vae.estimators.base.estimator import Code, Estimator
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.objectives.base import NonFiniteError
+from ppl_vae.objectives.choice import Auto, choose_estimator, make_estimator, refusal
+from ppl_vae.objectives.flip_differences import knows_flip_differences
+from ppl_vae.objectives.integrand import PairIntegrand, PairRuns
 from ppl_vae.objectives.rate_cost import RateCost
-from ppl_vae.objectives.rate_distortion import Betas, RateDistortionObjective, scaled_sites
+from ppl_vae.objectives.rate_distortion import RateDistortionObjective
 from ppl_vae.objectives.sampling import EstimatorDraws
 from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run, shares_codes
 from ppl_vae.programs.sites import PairSites
@@ -33,18 +33,18 @@ class DiscreteELBO(RateDistortionObjective):
     .. math:: \mathcal{L} = \mathbb{E}_{q(z \mid x)}[\log p(x, z) - \log q(z \mid x)] = -(D + R)
 
     or, with another cost h of the rate R, :math:`-(D + h(R))`: see :class:`~ppl_vae.objectives.rate_cost.RateCost`.
-    Its gradient
-    is that of the bound with the log-densities of all latents, under model and guide, scaled by :math:`\beta = h'(R)`.
+    Its gradient is that of the bound with the log-densities of all latents, under model and guide, scaled by
+    :math:`\beta = h'(R)`.
 
-    The value is that of the draws (or exact, with :class:`~ppl_vae.estimators.Enumerate`); the gradient is that
-    of one surrogate: pathwise for the parameters of the model and for reparameterised sites of the guide, the
-    estimator's for the discrete ones. It works in a user's own ``pyro.infer.SVI`` loop, and as the module
+    The value is that of the draws (or exact, with ``enumerate``); the gradient is that of one surrogate: pathwise for
+    the parameters of the model and for reparameterised sites of the guide, the estimator's for the discrete ones. It
+    works in a user's own ``pyro.infer.SVI`` loop, and as the module
     ``objective(model, guide)`` whose call returns the loss, the negative ELBO summed over the batch.
 
     Arguments:
-        estimator: An :class:`~ppl_vae.estimators.Estimator`, or the name of one, which then comes with the
+        estimator: An :class:`~ppl_vae.estimators.Estimator`, or the name or file of one, which then comes with the
             first-order control variate where it takes one; ``"auto"`` chooses by the pair.
-        draws: Independent draws a datum; antithetic estimators evaluate a pair for each.
+        draws: Number of independent draws per datum; antithetic estimators evaluate a pair for each.
         beta: The weight of the rate, or the whole :class:`~ppl_vae.objectives.rate_cost.RateCost`. One that is
             annealed needs ``objective.epoch`` set before each step.
 
@@ -77,27 +77,24 @@ class DiscreteELBO(RateDistortionObjective):
     ) -> None:
         super().__init__(draws, beta, **options)
         self.estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
-        self._chooses = isinstance(self.estimator, Auto)
+        self._auto = isinstance(self.estimator, Auto)
         self._structure = PairSites([], 0)
         self._shared = False
-        self._knows_gains = False
+        self._knows_flips: bool | None = None
 
     def _probe(self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Learns the plates and the guide's sites, once a pair."""
+        """Learns the plates and the guide's sites, once per pair."""
         if self._knows(model, guide):
             return
         self._structure, traced = PairSites.learn(model, guide, args, kwargs)
         sites = self._structure.sites
         one_plate = self._structure.plates == 1
-        if self._chooses:
-            chosen, line = fit_estimator(Auto(), sites, model if one_plate else None, *args, **kwargs)
-            self.estimator = FirstOrder(DisARM()) if line else chosen
+        if self._auto:
+            self.estimator = choose_estimator(sites, model if one_plate else None, *args, **kwargs)
         reason = refusal(self.estimator, sites)
         if reason is not None:
             raise ValueError(reason)
-        self._knows_gains = (
-            self.estimator.needs == "gains" and one_plate and knows_flip_differences(model, sites, args, kwargs)
-        )
+        self._knows_flips = None
         sizes = [size for s in traced.values() for size in s["fn"].batch_shape]
         # A site that depends on others has the guide, too, work on their codes.
         self._shared = (
@@ -119,6 +116,13 @@ class DiscreteELBO(RateDistortionObjective):
         with evaluating(model):
             return shares_codes(score, families)
 
+    def _knows_flip_differences(self, runs: PairRuns) -> bool:
+        """Whether one run of the model tells what each bit is worth, found out once per pair."""
+        if self._knows_flips is None:
+            one_plate, sites = self._structure.plates == 1, self._structure.sites
+            self._knows_flips = one_plate and knows_flip_differences(runs.model, sites, runs.args, runs.kwargs)
+        return self._knows_flips
+
     def _rows(self) -> int:
         if not any(site.discrete for site in self._structure.sites):
             return self.draws
@@ -130,74 +134,49 @@ class DiscreteELBO(RateDistortionObjective):
         """D + h(R), the negative ELBO by default, summed over a batch, in nats, with the gradient of the estimator."""
         self._probe(model, guide, args, kwargs)
         estimator, rows = self.estimator, self._rows()
-        codes = EstimatorDraws(estimator, self._structure.sites, self.draws, self._shared)
-        proposed = run(guide, args, kwargs, draws=rows, plates=self._structure.plates, handler=codes)
-        values = proposed.values_of_latents()
-        scored = run(model, args, kwargs, draws=rows, plates=self._structure.plates, handler=SubstituteLatents(values))
+        runs = PairRuns(model, guide, args, kwargs, self._structure)
+        drawn = EstimatorDraws(estimator, self._structure.sites, self.draws, self._shared)
+        proposed = runs.run_guide(drawn, rows)
+        scored = runs.run_model(proposed.values_of_latents(), rows)
 
         discrete = {s.name: proposed[s.name] for s in self._structure.sites if s.discrete}
-        pathwise = {n: s for n, s in proposed.items() if n not in discrete}
-        by_logits = bool(codes.codes) and len(codes.codes) == len(discrete)
+        by_logits = bool(drawn.codes) and len(drawn.codes) == len(discrete)
         # Scores have mean zero: only an estimator that weighs them needs the gradient of log q. It weighs and
         # differentiates probabilities as they are, raw; only f is scaled and masked.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not by_logits):
-            drawn = {n: log_prob(s, raw=True) for n, s in discrete.items()}
-            log_q, _ = self._structure.sum(discrete, drawn)
+            raw = {n: log_prob(s, raw=True) for n, s in discrete.items()}
+            log_q, _ = self._structure.sum(discrete, raw)
         constant = log_q.detach()
         prior = {n: log_prob(s) for n, s in latents(scored).items()}
-        guided = {n: log_prob(s) for n, s in pathwise.items()}
-        guided |= {n: scale_and_mask(v.detach(), discrete[n]["scale"], discrete[n]["mask"]) for n, v in drawn.items()}
+        guided = {n: log_prob(s) for n, s in proposed.items() if n not in discrete}
+        guided |= {n: scale_and_mask(v.detach(), discrete[n]["scale"], discrete[n]["mask"]) for n, v in raw.items()}
         weights = estimator.weights(constant) if discrete else None
         rates = self._rates(prior, guided, proposed, weights, rows)
         cost, betas = self.penalty(rates, scored, proposed)
 
-        # One run of the likelihood gives its values and, where it knows them, its gains.
-        gaining = self._knows_gains and torch.is_grad_enabled()
-        known = known_flip_differences(scaled_sites(scored, betas), discrete) if gaining else None
-        model_local, model_other = self._structure.sum(scored, prior | (known.log_prob if known else {}), betas)
-        guide_local, guide_other = self._structure.sum(pathwise, guided, betas)
-        path = model_local - guide_local
-        other = model_other - guide_other
-        f = path - self._structure.sum(discrete, guided, betas)[0]
-        if estimator.exact and discrete and other.ndim:
-            raise ValueError("enumerate needs every site of the pair inside the plate of the discrete sites; use loo")
-        weighted = f / rows if weights is None else weights * f
-        bound = weighted.sum() + other.sum() / rows
-        if not is_capturing() and not bound.isfinite():
-            raise NonFiniteError(blame(scored, proposed))
+        code = Code.cat(drawn.codes.values()) if by_logits else None
+        knows = partial(self._knows_flip_differences, runs)
+        f = PairIntegrand(runs, proposed, scored, discrete, rows, prior, guided, betas, weights, code, knows)
+        differentiated = bool(discrete) and torch.is_grad_enabled()
+        # Before the bound, so that a likelihood that knows its flip differences computes them along with its values.
+        gradient = estimator.gradient(code.detach(), f) if code is not None and differentiated else None
+        if estimator.exact and discrete and f.log_weights[1].ndim:
+            raise ValueError(
+                f"{estimator.name} needs every site of the pair inside the plate of the discrete sites; use loo"
+            )
+        bound = f.bound
         priced = sum(betas[name] * rate for name, rate in rates.items())
         self.seen = {"rate": sum(rates.values(), torch.zeros(())), "distortion": -bound.detach() - priced}
         # A cost that is no multiple of the rate has its own value; the gradient has the betas' already.
         offset = 0.0 if cost is None else cost - priced
-        if not discrete or not torch.is_grad_enabled():
+        if not differentiated:
             return -bound + offset if cost is not None else -bound
 
-        signal = (f + other).detach()
-        surrogate = self._pathwise(f, other, bound)
-        if by_logits:
-            parts = ("bits", "noise", "logits")
-            code = Code(*(torch.cat([getattr(c, part) for c in codes.codes.values()], -1) for part in parts))
-            fixed = Code(code.bits, code.noise, code.logits.detach())
-            if estimator.needs == "gains":
-                if known is None:
-                    now = (model_local + model_other).detach()
-                    rises = self._gains(model, args, kwargs, now, fixed.bits, values, betas)
-                else:
-                    rises = torch.cat([known.gains[name] for name in codes.codes], -1)
-                gradient = estimator.gradient(rises.detach() - scaled_logits(scaled_sites(discrete, betas)), fixed)
-            elif isinstance(estimator, FirstOrder):
-                gradient = estimator.gradient(
-                    signal, fixed, self._slope(model, guide, args, kwargs, discrete, proposed.indices, betas)
-                )
-            else:
-                gradient = estimator.gradient(signal, fixed)
-            if estimator.needs == "slopes":
-                gradient = gradient - estimator.from_slopes(
-                    scaled_logits(scaled_sites(discrete, betas)).expand_as(fixed.bits), fixed
-                )
-            surrogate = surrogate + (gradient * code.logits).sum()
+        surrogate = f.pathwise
+        if gradient is not None:
+            surrogate = surrogate + (gradient * torch.cat(list(drawn.logits.values()), -1)).sum()
         else:
-            surrogate = surrogate + (estimator.score_weights(signal, constant) * log_q).sum()
+            surrogate = surrogate + (estimator.score_weights(f.values, constant) * log_q).sum()
         loss = -(bound.detach() + surrogate - surrogate.detach())
         return loss if cost is None else loss + offset
 
@@ -210,88 +189,9 @@ class DiscreteELBO(RateDistortionObjective):
         rows: int,
     ) -> dict[str, Tensor]:
         """The rate of each latent site, summed over the batch, by the same draws as the bound."""
-        found = {}
+        rates = {}
         with torch.no_grad():
             for name, log_p in prior.items():
                 local, other = self._structure.sum({name: proposed[name]}, {name: guided[name] - log_p})
-                found[name] = (local / rows if weights is None else weights * local).sum() + other.sum() / rows
-        return found
-
-    def _pathwise(self, f: Tensor, other: Tensor, bound: Tensor) -> Tensor:
-        """Zero, with the gradient of the bound along the draws; of as many as the estimator asks for."""
-        if not bound.requires_grad:
-            return torch.zeros_like(bound)
-        graded = self.estimator.graded(len(f))
-        if graded < len(f) and all(site.kind == "bits" and site.independent for site in self._structure.sites):
-            bound = f[:graded].sum() / graded + (other[:graded].sum() / graded if other.ndim else other)
-        return bound - bound.detach()
-
-    def _slope(
-        self,
-        model: Program,
-        guide: Program,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        bits: Mapping[str, Any],
-        indices: dict[str, Tensor],
-        betas: Betas,
-    ) -> Tensor:
-        """Gradient of log p(x, z) - log q(z) for the bits, at their means, ``(*plates, bits)``."""
-        logits = {n: exponential_family.bit_logits(site["fn"])[0].detach() for n, site in bits.items()}  # type: ignore[index]
-        means = {n: p.sigmoid().reshape(1, *bits[n]["fn"].shape()[1:]).requires_grad_() for n, p in logits.items()}
-        with pyro.validation_enabled(False), torch.enable_grad(), frozen(model), evaluation_mode(model, guide):
-            values, total = means | indices, torch.zeros(())
-            if len(bits) < len(self._structure.sites):
-                proposed = run(
-                    guide, args, kwargs, draws=1, plates=self._structure.plates, handler=SubstituteLatents(values)
-                )
-                values = proposed.values_of_latents()
-                parts = self._structure.sum({n: s for n, s in proposed.items() if n not in bits}, betas=betas)
-                total = total - sum(part.sum() for part in parts)
-            try:
-                scored = run(
-                    model, args, kwargs, draws=1, plates=self._structure.plates, handler=SubstituteLatents(values)
-                )
-                total = total + sum(part.sum() for part in self._structure.sum(scored, betas=betas))
-                slopes = torch.autograd.grad(total, list(means.values()), materialize_grads=True)
-            except (ValueError, RuntimeError, IndexError, TypeError) as error:
-                raise ValueError(
-                    f"the first-order control variate evaluates the model at bits between 0 and 1 "
-                    f"(sites {list(bits)}), which it refuses: {error}; use an estimator without it (--control none)"
-                ) from error
-        own = [slope.reshape(logits[name].shape) for name, slope in zip(bits, slopes, strict=True)]
-        return torch.cat(own, -1) - scaled_logits(scaled_sites(bits, betas))
-
-    def _gains(
-        self,
-        model: Program,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        log_joint: Tensor,
-        bits: Tensor,
-        values: dict[str, Tensor],
-        betas: Betas,
-    ) -> Tensor:
-        """What log p(x, z) rises by as one bit goes from 0 to 1, ``(rows, *plates, bits)``: the model runs for each."""
-        sites, size = [site for site in self._structure.sites if site.discrete], bits.shape[-1]
-        others = {site.name: values[site.name] for site in self._structure.sites if not site.discrete}
-        fixed = values | {
-            n: v.expand(len(bits), *v.shape[1:]).repeat(size, *[1] * (v.ndim - 1)) for n, v in others.items()
-        }
-        for site, part in zip(
-            sites, bit_flips(bits).flatten(0, 1).split([site.size for site in sites], -1), strict=True
-        ):
-            fixed[site.name] = part.reshape(-1, *values[site.name].shape[1:])
-        with torch.no_grad():
-            scored = run(
-                model,
-                args,
-                kwargs,
-                draws=size * len(bits),
-                plates=self._structure.plates,
-                handler=SubstituteLatents(fixed),
-            )
-            local, other = self._structure.sum(scored, betas=betas)
-        change = (local + other).unflatten(0, (size, len(bits))) - log_joint
-        gains: Tensor = (1 - 2 * bits) * change.reshape(size, *bits.shape[:-1]).movedim(0, -1)
-        return gains
+                rates[name] = (local / rows if weights is None else weights * local).sum() + other.sum() / rows
+        return rates

@@ -12,20 +12,33 @@ from torch.autograd.function import once_differentiable
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.estimators import Code, Estimator
+from ppl_vae.estimators.base.estimator import Code, Estimator
+from ppl_vae.estimators.base.integrand import Integrand
 from ppl_vae.programs.sites import GuideSite
 
 __all__ = ["EstimatorDraws"]
 
 
 class EstimatorDraws(Messenger):
-    """Draws the discrete sites of a guide as an estimator wants them and remembers the codes."""
+    """Draws the discrete sites of a guide as an estimator wants them and keeps the codes.
+
+    Arguments:
+        estimator: Of the gradient.
+        sites: Of the guide.
+        draws: Number of independent draws per datum.
+        shared: Whether all data get the same codes, where the estimator lists them all.
+
+    Attributes:
+        codes: By site, outside any graph but for bits whose slopes the estimator reads.
+        logits: Natural parameters of the bits by site, with their gradient.
+    """
 
     def __init__(self, estimator: Estimator, sites: list[GuideSite], draws: int, shared: bool) -> None:
         super().__init__()
         self.estimator, self.draws, self.shared = estimator, draws, shared
         self.sites = {site.name: site for site in sites if site.discrete}
         self.codes: dict[str, Code] = {}
+        self.logits: dict[str, Tensor] = {}
         self.stride = prod(site.states for site in self.sites.values()) if estimator.exact else 0
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -45,10 +58,10 @@ class EstimatorDraws(Messenger):
                     f"{self.estimator.name} has no right gradient; use loo"
                 )
             code = self.estimator.draw(logits.detach(), self.draws)
-            self.codes[site.name] = Code(code.bits, code.noise, logits)
-            bits = code.bits
-            if self.estimator.needs == "slopes" and logits.requires_grad:
-                bits = _Slopes.apply(logits, code, self.estimator)
+            self.codes[site.name], self.logits[site.name] = code, logits
+            bits = code.bits.detach()
+            if code.bits.requires_grad and logits.requires_grad:
+                bits = _DifferentiatedBits.apply(logits, code.detach(), self.estimator)
             msg["value"] = bits.reshape(fn.shape())
 
     def _states(self, site: GuideSite, fn: Any) -> Tensor:
@@ -64,16 +77,39 @@ class EstimatorDraws(Messenger):
         return value if self.shared else value.expand(fn.shape())
 
 
-class _Slopes(torch.autograd.Function):
-    """Bits that hand their slopes, as the backward pass finds them, to the estimator and its gradient to the logits."""
+class _DifferentiatedBits(torch.autograd.Function):
+    """Bits whose slopes, as the backward pass finds them, go to the estimator and its gradient to the logits."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, code: Code, estimator: Estimator) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.share = lambda slopes: estimator.from_slopes(slopes, code)
+        ctx.gradient = lambda slopes: estimator.gradient(code, _Slopes(slopes))
         return code.bits.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, slopes: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
         # The bound is the mean over rows, the slope that of each row.
-        return ctx.share(slopes * len(slopes)), None, None
+        return ctx.gradient(slopes * len(slopes)), None, None
+
+
+class _Slopes(Integrand):
+    """The slopes alone: a gradient is linear in what it reads, and all else has been read before."""
+
+    def __init__(self, slopes: Tensor) -> None:
+        self._slopes = slopes
+
+    @property
+    def values(self) -> Tensor:
+        return torch.zeros_like(self._slopes[..., 0])
+
+    @property
+    def slopes(self) -> Tensor:
+        return self._slopes
+
+    @property
+    def slope_at_mean(self) -> Tensor:
+        return torch.zeros_like(self._slopes[0])
+
+    @property
+    def flip_differences(self) -> Tensor:
+        return torch.zeros_like(self._slopes)

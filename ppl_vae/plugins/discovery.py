@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -91,7 +92,10 @@ class Plugin:
         classes = [
             item
             for item in vars(module).values()
-            if isinstance(item, type) and issubclass(item, parent) and item.__module__ == module.__name__
+            if isinstance(item, type)
+            and issubclass(item, parent)
+            and item.__module__ == module.__name__
+            and not item.__name__.startswith("_")
         ]
         named = [item for item in classes if item.__name__.lower() == self.name.replace("_", "").lower()]
         if len(named or classes) != 1:
@@ -103,7 +107,9 @@ class Plugin:
 
 
 def summary_of(file: Path) -> str:
-    """First paragraph, in one line, of the docstring of the class named after a file, else of the file itself.
+    """First paragraph, in one line, of the docstring of a file's class, else of the file itself.
+
+    The class is the one named after the file, or the only public one.
 
     Example:
         >>> summary_of(_shipped("guides")["mean_field"])
@@ -113,8 +119,9 @@ def summary_of(file: Path) -> str:
         tree = ast.parse(file.read_text(), str(file))
     except (OSError, SyntaxError, ValueError):
         return ""
-    classes = {node.name.lower(): node for node in tree.body if isinstance(node, ast.ClassDef)}
-    named = classes.get(file.stem.replace("_", "").lower())
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    by_name = {node.name.lower(): node for node in classes}
+    named = by_name.get(file.stem.replace("_", "").lower(), classes[0] if len(classes) == 1 else None)
     text = (ast.get_docstring(named) if named else None) or ast.get_docstring(tree) or ""
     return " ".join(text.split("\n\n")[0].split())
 
@@ -151,13 +158,14 @@ def available(kind: Kind, *, own: bool = True) -> dict[str, Plugin]:
     return {name: Plugin(kind, file, name not in others) for name, file in sorted((shipped | others).items())}
 
 
-def find(kind: Kind, name: str, *, own: bool = True) -> Plugin:
+def find(kind: Kind, name: str, *, own: bool = True, besides: Sequence[str] = ()) -> Plugin:
     """A plugin by path (``models/text.py``) or name (``text``).
 
     Arguments:
         kind: Which folder.
         name: Name, or path of a ``.py`` file.
         own: Whether the working folder counts, too.
+        besides: Choices of the caller that are no plugins, for the message.
 
     Raises:
         ValueError: If there is none, listing the choices.
@@ -173,9 +181,8 @@ def find(kind: Kind, name: str, *, own: bool = True) -> Plugin:
         raise ValueError(
             f"there is no file {name} (working folder {Path.cwd()}), nor a shipped {singular} of that name"
         )
-    raise ValueError(
-        f"there is no {singular} {name!r}; choose from {', '.join(plugins)}, or give the path of a .py file"
-    )
+    choices = ", ".join((*besides, *plugins))
+    raise ValueError(f"there is no {singular} {name!r}; choose from {choices}, or give the path of a .py file")
 
 
 def load_file(file: Path) -> ModuleType:

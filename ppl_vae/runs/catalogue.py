@@ -14,8 +14,9 @@ from rich.table import Table
 from ppl_vae.data import corpora
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.load import broken_readers
-from ppl_vae.estimators import ESTIMATORS, Enumerate
-from ppl_vae.objectives.choice import make_estimator, refusal
+from ppl_vae.estimators import Estimator
+from ppl_vae.objectives.choice import Auto, make_estimator, refusal
+from ppl_vae.plugins.discovery import available
 from ppl_vae.programs.loading import Definition, check_fit
 from ppl_vae.programs.sites import guide_sites
 
@@ -42,7 +43,17 @@ class Catalogue:
             broken: Files that do not load, with the reason.
         """
         serves: dict[str, list[str]] = {guide.name: [] for guide in guides}
-        estimators: dict[str, list[str]] = {name: [] for name in ESTIMATORS}
+        lines = {"auto": (inspect.getdoc(Auto) or "").split("\n")[0]}
+        estimators: dict[str, Estimator] = {"auto": Auto()}
+        for name, plugin in available("estimators").items():
+            try:
+                estimators[name] = make_estimator(name, control=False)
+            except ValueError as error:
+                broken[str(plugin.file)] = str(error)
+            else:
+                lines[name] = plugin.summary
+                estimators[name].most_bits = None  # the model's default length of a code says nothing of others
+        fits: dict[str, list[str]] = {name: [] for name in estimators}
         rows = []
         for model in models:
             try:
@@ -58,20 +69,17 @@ class Catalogue:
                     continue
                 partners.append(guide.name)
                 serves[guide.name].append(model.name)
-                for name, fits in estimators.items():
-                    estimator = make_estimator(name, control=False)
-                    fit = refusal(Enumerate(10**6) if estimator.exact else estimator, sites) is None
-                    if fit and guide.name not in fits:
-                        fits.append(guide.name)
+                for name, estimator in estimators.items():
+                    if guide.name not in fits[name] and refusal(estimator, sites) is None:
+                        fits[name].append(guide.name)
             rows.append((model.name, model.summary, partners))
         takers: dict[type, list[str]] = {PackedCounts: [], torch.Tensor: []}
         for model in models:
             takers[model.data].append(model.name)
-        lines = {name: inspect.getdoc(kind) or "" for name, kind in ESTIMATORS.items()}
         sections = {
             "models (with guides, all built by default)": rows,
             "guides (with models)": [(g.name, g.summary, serves[g.name]) for g in guides],
-            "estimators (with guides)": [(n, lines[n].split("\n")[0], estimators[n]) for n in ESTIMATORS],
+            "estimators (with guides)": [(n, line, fits[n]) for n, line in lines.items()],
             "corpora (with models)": [
                 (reader.name, reader.line, takers[kind])
                 for kind in (PackedCounts, torch.Tensor)

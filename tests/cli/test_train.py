@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppl_vae.estimators import ESTIMATORS
+from ppl_vae.plugins.discovery import available
 from tests.support.cli import SMALL, call, flat, invoke, json_of, metrics, succeed, summary
 
 
@@ -98,11 +98,11 @@ def test_long_codes_get_importance_weights(folder):
 
 
 @pytest.mark.parametrize("control", ["first_order", "none"])
-@pytest.mark.parametrize("estimator", list(ESTIMATORS))
+@pytest.mark.parametrize("estimator", ["auto", *available("estimators", own=False)])
 def test_every_estimator_trains(folder, estimator, control):
     if estimator == "auto":
         estimator = "disarm"  # what auto is with either answer
-    if estimator in ("enumerate", "local", "double"):
+    if estimator in ("enumerate", "local", "double_cv"):
         control = "none"
     succeed("train", *SMALL, "--epochs", "1", "--estimator", estimator, "--control", control, "--out", "r")
     assert summary("r")["estimator"].startswith(estimator)

@@ -8,7 +8,10 @@ from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from pyro.nn import PyroModule
 
 from ppl_vae.distributions.bits import AutoregressiveBits, bit_states
-from ppl_vae.estimators import DisARM, Enumerate, FirstOrder, ReinforceLOO
+from ppl_vae.estimators import FirstOrder
+from ppl_vae.estimators.disarm import DisARM
+from ppl_vae.estimators.enumerate import Enumerate
+from ppl_vae.estimators.loo import ReinforceLOO
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO, NonFiniteError
 from ppl_vae.programs.sites import guide_sites
@@ -33,7 +36,7 @@ def exact_elbo(pair: BitsOfPoints, x: torch.Tensor) -> torch.Tensor:
     ("name", "control"),
     [
         *((name, control) for name in ("arm", "disarm", "arms", "loo") for control in (False, True)),
-        ("double", None),
+        ("double_cv", None),
         ("local", None),
         ("auto", None),
     ],
@@ -78,6 +81,35 @@ def test_value_agrees_with_pyros_own_objective():
     assert DiscreteELBO("enumerate").loss(model, guide, x) == pytest.approx(ours)
     samples = torch.tensor([DiscreteELBO(DisARM()).loss(model, guide, x) for _ in range(500)])
     assert_mean(samples, torch.tensor(ours))
+
+
+@pytest.mark.parametrize(
+    ("name", "control", "rows"),
+    [
+        ("arm", False, [4]),
+        ("disarm", False, [4]),
+        ("disarm", True, [4, 1]),
+        ("arms", False, [2]),
+        ("loo", True, [2, 1]),
+        ("double_cv", None, [2]),
+        ("local", None, [2, 6]),
+        ("enumerate", None, [8]),
+    ],
+)
+def test_a_step_runs_the_model_for_what_the_estimator_reads_and_nothing_else(name, control, rows):
+    pair, x, runs = BitsOfPoints(3), torch.randn(4, 3), []
+    objective = DiscreteELBO(make_estimator(name, control), draws=2)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.3 * torch.ones(3)).to_event(1))
+            runs.append(len(z))
+            pyro.sample("x", dist.Normal(torch.tanh(2 * z @ pair.map), pair.noise.exp()).to_event(1), obs=x)
+
+    objective.differentiable_loss(model, pair.guide, x)
+    runs.clear()
+    objective.differentiable_loss(model, pair.guide, x).backward()
+    assert runs == rows
 
 
 def test_sampled_values_have_the_elbo_as_their_mean():
@@ -440,7 +472,8 @@ def test_mismatched_pairs_and_names_are_refused():
     with pytest.raises(ValueError, match=r"guide draws \['n'\] but the latents of the model are \['z'\]"):
         DiscreteELBO().loss(pair.model, counting, x)
     with pytest.raises(
-        ValueError, match="unknown estimator 'amr'; choose from auto, local, disarm, arm, arms, loo, double, enumerate"
+        ValueError,
+        match="there is no estimator 'amr'; choose from auto, arm, arms, disarm, double_cv, enumerate, local, loo",
     ):
         DiscreteELBO("amr")
 

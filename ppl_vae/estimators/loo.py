@@ -1,11 +1,12 @@
-"""Estimators of independent draws, for any discrete family, and of bits by the slopes of f."""
+"""REINFORCE with a leave-one-out baseline."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ppl_vae.estimators.base import Code, Estimator
+from ppl_vae.estimators.base.estimator import Code, Estimator
+from ppl_vae.estimators.base.integrand import Integrand
 
 __all__ = ["ReinforceLOO"]
 
@@ -25,8 +26,8 @@ class ReinforceLOO(Estimator):
         noise = torch.rand(self.rows(draws), *logits.shape, dtype=logits.dtype, device=logits.device)
         return Code((noise < logits.sigmoid()).to(logits.dtype), noise, logits)
 
-    def gradient(self, f: Tensor, code: Code) -> Tensor:
-        return (self.score_weights(f, f)[..., None] * (code.bits - code.logits.sigmoid())).sum(0)
+    def gradient(self, code: Code, f: Integrand) -> Tensor:
+        return (self.score_weights(f.values, f.values)[..., None] * (code.bits - code.logits.sigmoid())).sum(0)
 
-    def score_weights(self, f: Tensor, log_q: Tensor) -> Tensor:
-        return (f - f.mean(0)) / (len(f) - 1)
+    def score_weights(self, values: Tensor, log_q: Tensor) -> Tensor:
+        return (values - values.mean(0)) / (len(values) - 1)

@@ -1,4 +1,4 @@
-"""Models that know what each bit of their code is worth, without being run again for it."""
+"""Models that know what each bit of their code is worth, without another run."""
 
 from __future__ import annotations
 
@@ -15,44 +15,45 @@ from ppl_vae.programs.handlers import DRAWS, SubstituteLatents, latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, guide_sites
 
-__all__ = ["KnownGains", "known_flip_differences", "knows_flip_differences", "scaled_logits"]
+__all__ = ["KnownFlipDifferences", "known_flip_differences", "knows_flip_differences", "scaled_logits"]
 
 
-class KnownGains(NamedTuple):
-    """What one run of a model tells of its bits; nats, scaled and masked as the sites are.
+class KnownFlipDifferences(NamedTuple):
+    """Log-densities and flip differences from one run of a model, in nats, scaled and masked as the sites are.
 
     Arguments:
-        log_prob: Of each observed site, ``(rows, batch)``, with its gradient.
-        gains: What log p(x, z) rises by as a bit goes from 0 to 1, by site of bits, ``(rows, batch, bits)``.
+        log_prob: Log-density of each observed site, ``(rows, batch)``, with its gradient.
+        flip_differences: log p(x, z) with a bit at 1 minus that with it at 0, by site of bits,
+            ``(rows, batch, bits)``.
     """
 
     log_prob: dict[str, Tensor]
-    gains: dict[str, Tensor]
+    flip_differences: dict[str, Tensor]
 
 
-def known_flip_differences(scored: Mapping[str, Any], bits: Iterable[str]) -> KnownGains | None:
-    """The gains of bits whose only work is to be the features of a likelihood; None where a site does not know them.
+def known_flip_differences(scored: Mapping[str, Any], bits: Iterable[str]) -> KnownFlipDifferences | None:
+    """Flip differences of bits that are but features of a likelihood; None where a site does not know them.
 
-    A likelihood knows the gains of its features ``hidden`` if it has a method ``log_prob_and_gains``. The latents of
-    the model must be independent of each other, see :func:`knows_flip_differences`.
+    A likelihood knows those of its features ``hidden`` if it has a method ``log_prob_and_gains``. The latents of the
+    model must be independent of each other, see :func:`knows_flip_differences`.
     """
-    gains, log_probs = {}, {}
+    differences, log_probs = {}, {}
     for name in bits:
         logits = exponential_family.bit_logits(scored[name]["fn"])
         if logits is None:
             return None
-        gains[name] = _scaled(logits, scored[name])
+        differences[name] = _scaled(logits, scored[name])
     for name, site in scored.items():
         if not site["is_observed"]:
             continue
         fn = site["fn"]
-        feature = next((n for n in gains if getattr(fn, "hidden", None) is scored[n]["value"]), None)
+        feature = next((n for n in differences if getattr(fn, "hidden", None) is scored[n]["value"]), None)
         if feature is None or not hasattr(fn, "log_prob_and_gains"):
             return None
-        log_prob, gain = fn.log_prob_and_gains(site["value"])
+        log_prob, difference = fn.log_prob_and_gains(site["value"])
         log_probs[name] = scale_and_mask(log_prob, site["scale"], site["mask"])
-        gains[feature] = gains[feature] + _scaled(gain, site)
-    return KnownGains(log_probs, gains)
+        differences[feature] = differences[feature] + _scaled(difference, site)
+    return KnownFlipDifferences(log_probs, differences)
 
 
 def knows_flip_differences(
@@ -64,7 +65,7 @@ def knows_flip_differences(
         scored = run(model, args, dict(kwargs), draws=2)
         drawn = latents(scored)
         frames = [[f.name for f in site["cond_indep_stack"] if f.name != DRAWS] for site in scored.values()]
-        if not bits or not set(bits) <= set(drawn) or any(len(own) != 1 for own in frames):
+        if not bits or not set(bits) <= set(drawn) or any(len(names) != 1 for names in frames):
             return False
         values = {name: site["value"] for name, site in drawn.items()} | scored.indices
         scored = run(model, args, dict(kwargs), draws=2, handler=SubstituteLatents(values))
@@ -74,7 +75,7 @@ def knows_flip_differences(
 
 
 def scaled_logits(bits: Mapping[str, Any]) -> Tensor:
-    """What log q gains from each bit of a guide's sites, the same in every row, ``(*plates, bits)``."""
+    """Flip differences of log q at a guide's sites, the same in every row, ``(*plates, bits)``."""
     parts = []
     for site in bits.values():
         logits = exponential_family.bit_logits(site["fn"])
@@ -84,6 +85,6 @@ def scaled_logits(bits: Mapping[str, Any]) -> Tensor:
 
 
 def _scaled(value: Tensor, site: Mapping[str, Any]) -> Tensor:
-    """A number a bit, weighted as the log-density of its site is."""
+    """One number per bit, weighted as the log-density of its site is."""
     scaled: Tensor = value * scale_and_mask(torch.ones_like(value[..., 0]), site["scale"], site["mask"])[..., None]
     return scaled

@@ -10,10 +10,11 @@ from ppl_vae.models.text import Text
 
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.distributions.multinomial import PackedMultinomial
-from ppl_vae.estimators import DoubleCV, Local
-from ppl_vae.objectives.bit_gains import knows_flip_differences
+from ppl_vae.estimators.double_cv import DoubleCV
+from ppl_vae.estimators.local import Local
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.objectives.flip_differences import knows_flip_differences
 from ppl_vae.programs.sites import guide_sites
 from tests.support.small_pairs import BitsOfPoints, documents
 from tests.support.z_test import assert_mean
@@ -70,15 +71,15 @@ def test_known_gains_are_those_of_running_the_model():
     gradients = []
     for known in (True, False):
         objective = DiscreteELBO("local", draws=2)
-        objective.loss(model, guide, x)
-        assert objective._knows_gains
-        objective._knows_gains = known
+        gradient(objective, model, guide, x)
+        assert objective._knows_flips
+        objective._knows_flips = known
         torch.manual_seed(4)
         gradients.append(gradient(objective, model, guide, x))
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize(("name", "draws"), [("local", 1), ("local", 3), ("double", 2), ("arms", 3)])
+@pytest.mark.parametrize(("name", "draws"), [("local", 1), ("local", 3), ("double_cv", 2), ("arms", 3)])
 @pytest.mark.parametrize("hidden", [0, 1])
 def test_mean_gradient_of_documents_is_the_enumerated_one(hidden, name, draws):
     model, guide, x = text_pair(hidden=hidden, width=4)
@@ -196,4 +197,4 @@ def test_double_serves_models_that_do_not_differentiate_their_bits():
 
     pair.model = model
     expected = pair.gradient(DiscreteELBO("enumerate"), x)
-    assert_mean(torch.stack([pair.gradient(DiscreteELBO("double", draws=2), x) for _ in range(150)]), expected)
+    assert_mean(torch.stack([pair.gradient(DiscreteELBO("double_cv", draws=2), x) for _ in range(150)]), expected)

@@ -1,0 +1,1 @@
+"""What estimators share: their interface, the integrand, couplings of draws, and control variates around them."""

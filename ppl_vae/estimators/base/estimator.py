@@ -1,0 +1,121 @@
+"""The interface of an estimator: coupled draws of bits, and the gradient that belongs to them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ppl_vae.estimators.base.integrand import Integrand
+
+__all__ = ["Code", "Estimator"]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Draws of the bits of a batch.
+
+    Arguments:
+        bits: Zeros and ones, ``(rows, *batch, bits)``. They require a gradient where the estimator reads ``f.slopes``.
+        noise: Random numbers that made them, of the estimator's own shape.
+        logits: Natural parameters of the bits, ``(*batch, bits)``.
+        differentiated: Number of rows, the first ones, at which the parameters of f get their own gradient; None is
+            all. The other rows serve the gradient of the logits alone.
+    """
+
+    bits: Tensor
+    noise: Tensor
+    logits: Tensor
+    differentiated: int | None = None
+
+    def detach(self) -> Code:
+        """The same draws outside any graph."""
+        return Code(self.bits.detach(), self.noise, self.logits.detach(), self.differentiated)
+
+    @staticmethod
+    def cat(codes: Iterable[Code]) -> Code:
+        """Draws of several sites, made by one estimator, side by side."""
+        codes = list(codes)
+        bits, noise, logits = (torch.cat([getattr(c, part) for c in codes], -1) for part in ("bits", "noise", "logits"))
+        return Code(bits, noise, logits, codes[0].differentiated)
+
+
+class Estimator(ABC):
+    """Coupled sampling of bits, and the gradient that belongs to it.
+
+    A subclass writes :meth:`draw` and :meth:`gradient` and declares what it supports.
+
+    Attributes:
+        name: The name users type; by default that of the class in lower case.
+        factorised: Whether it serves independent bits only: their logits must not depend on other draws. One that does
+            not weighs the scores of any discrete family (:meth:`score_weights`).
+        independent_latents: Whether no latent of any family may depend on another one, as where it reads
+            ``f.flip_differences``, which leave all latents but one bit as drawn.
+        exact: Whether it visits every state instead of drawing.
+        least_draws: Smallest number of draws it works from.
+        most_bits: Longest code it serves; None is any.
+        no_control: Why the first-order control variate does not go around it; None where it may.
+    """
+
+    name: str
+    factorised: ClassVar[bool] = False
+    independent_latents: bool = False
+    exact: ClassVar[bool] = False
+    least_draws: int = 1
+    most_bits: int | None = None
+    no_control: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__.lower()
+
+    @property
+    def without_control(self) -> Estimator:
+        """The estimator inside its control variate; itself where there is none."""
+        return self
+
+    def rows(self, draws: int) -> int:
+        """Number of values of f for so many independent draws per datum.
+
+        Raises:
+            ValueError: If it cannot work from so few draws.
+        """
+        if draws < self.least_draws:
+            raise ValueError(f"{self.name} needs at least {self.least_draws} draws, got {draws}; raise --draws")
+        return draws
+
+    @abstractmethod
+    def draw(self, logits: Tensor, draws: int) -> Code:
+        """Draws bits, ``(rows(draws), *batch, bits)``, from logits ``(*batch, bits)``."""
+
+    @abstractmethod
+    def gradient(self, code: Code, f: Integrand) -> Tensor:
+        """Estimate of the gradient of the mean of f for the logits, ``(*batch, bits)``.
+
+        It is linear in what it reads of f: an objective whose slopes arrive later than its values sums two calls.
+
+        Arguments:
+            code: The draws, outside any graph.
+            f: The function at these draws; what is read of it is computed, nothing else.
+        """
+
+    def weights(self, log_q: Tensor) -> Tensor:
+        """Weight of each row in an average, ``(rows, *batch)``, summing to one over rows."""
+        return torch.full_like(log_q, 1 / len(log_q))
+
+    def score_weights(self, values: Tensor, log_q: Tensor) -> Tensor:
+        """Weights c such that the sum of c times the score of each row estimates the gradient.
+
+        Arguments:
+            values: Of f, ``(rows, *batch)``.
+            log_q: Log-probabilities of the draws, ``(rows, *batch)``.
+
+        Raises:
+            ValueError: If the estimator works on the logits of bits only.
+        """
+        raise ValueError(f"{self.name} works on independent bits only; use loo or enumerate")

@@ -1,0 +1,221 @@
+"""What estimators read of a pair: log p(x, z) - log q(z | x) at the draws of one step, lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyro
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae.distributions import exponential_family
+from ppl_vae.distributions.bits import bit_flips
+from ppl_vae.estimators.base.estimator import Code
+from ppl_vae.estimators.base.integrand import Integrand, check_slopes
+from ppl_vae.nn.modes import evaluation_mode, frozen, is_capturing
+from ppl_vae.objectives.base import NonFiniteError, blame
+from ppl_vae.objectives.flip_differences import KnownFlipDifferences, known_flip_differences, scaled_logits
+from ppl_vae.objectives.rate_distortion import Betas, scaled_sites
+from ppl_vae.programs.handlers import Sites, SubstituteLatents, run
+from ppl_vae.programs.sites import PairSites
+from ppl_vae.programs.types import Program
+
+__all__ = ["PairIntegrand", "PairRuns"]
+
+
+@dataclass(frozen=True)
+class PairRuns:
+    """A model and a guide with their arguments, to be run at given latents.
+
+    Arguments:
+        model: A Pyro program.
+        guide: A Pyro program.
+        args: Of both.
+        kwargs: Of both.
+        structure: Sites and plates of the pair.
+    """
+
+    model: Program
+    guide: Program
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    structure: PairSites
+
+    def run_model(self, values: Mapping[str, Tensor], draws: int) -> Sites:
+        """Sites of the model with these latents."""
+        return self._run(self.model, SubstituteLatents(values), draws)
+
+    def run_guide(self, handler: Messenger, draws: int) -> Sites:
+        """Sites of the guide, whose latents a handler may give."""
+        return self._run(self.guide, handler, draws)
+
+    def _run(self, program: Program, handler: Messenger, draws: int) -> Sites:
+        return run(program, self.args, self.kwargs, draws=draws, plates=self.structure.plates, handler=handler)
+
+
+@dataclass(eq=False)
+class PairIntegrand(Integrand):
+    r"""f = log p(x, z) - log q(z | x) at the draws of one step, its latents weighted by their betas.
+
+    Arguments:
+        runs: Model and guide.
+        proposed: Sites of the guide at the draws.
+        scored: Sites of the model at the draws.
+        discrete: The discrete ones among the guide's sites.
+        rows: Number of draws.
+        prior: Log-densities of the latents under the model by site.
+        guided: Log-densities of the latents under the guide by site, those of discrete ones outside any graph.
+        betas: Weights of the latents' log-densities by site.
+        weights: Of each draw in an average, ``(rows, *plates)``; None is their mean.
+        code: The bits drawn, where all discrete sites are bits that an estimator drew.
+        knows_flip_differences: Whether one run of the model tells its flip differences.
+    """
+
+    runs: PairRuns
+    proposed: Sites
+    scored: Sites
+    discrete: Mapping[str, Any]
+    rows: int
+    prior: Mapping[str, Tensor]
+    guided: Mapping[str, Tensor]
+    betas: Betas
+    weights: Tensor | None
+    code: Code | None
+    knows_flip_differences: Callable[[], bool]
+
+    @property
+    def values(self) -> Tensor:
+        # A bound that is not finite is reported before anything is made of it.
+        self.bound  # noqa: B018
+        return self._values
+
+    @cached_property
+    def _values(self) -> Tensor:
+        local, other = self.log_weights
+        return (local + other).detach()
+
+    @cached_property
+    def log_weights(self) -> tuple[Tensor, Tensor]:
+        """Log-weights with their pathwise gradient: ``(rows, *plates)``, and ``(rows,)`` outside the bits' plates."""
+        structure = self.runs.structure
+        model, model_other = self._log_joint
+        others = {n: s for n, s in self.proposed.items() if n not in self.discrete}
+        path, path_other = structure.sum(others, self.guided, self.betas)
+        pathwise = model - path
+        other = model_other - path_other
+        return pathwise - structure.sum(self.discrete, self.guided, self.betas)[0], other
+
+    @cached_property
+    def bound(self) -> Tensor:
+        """Mean of the log-weights over draws, summed over the batch, with its pathwise gradient.
+
+        Raises:
+            NonFiniteError: If it is not finite, naming the site.
+        """
+        local, other = self.log_weights
+        weighted = local / self.rows if self.weights is None else self.weights * local
+        bound = weighted.sum() + other.sum() / self.rows
+        if not is_capturing() and not bound.isfinite():
+            raise NonFiniteError(blame(self.scored, self.proposed))
+        return bound
+
+    @property
+    def pathwise(self) -> Tensor:
+        """Zero, with the gradient of the bound along the draws, or along those that the code names."""
+        bound, (local, other) = self.bound, self.log_weights
+        if not bound.requires_grad:
+            return torch.zeros_like(bound)
+        count = self.code.differentiated if self.code is not None else None
+        sites = self.runs.structure.sites
+        if count is not None and all(site.kind == "bits" and site.independent for site in sites):
+            bound = local[:count].sum() / count + (other[:count].sum() / count if other.ndim else other)
+        return bound - bound.detach()
+
+    @cached_property
+    def slopes(self) -> Tensor:
+        """Those of -log q. Those of log p arrive in the backward pass: :class:`.sampling.EstimatorDraws` adds them."""
+        assert self.code is not None
+        check_slopes(self.code)
+        return -self._guide_slope.expand(self.code.bits.shape)
+
+    @cached_property
+    def slope_at_mean(self) -> Tensor:
+        bits, structure = self.discrete, self.runs.structure
+        logits = {n: exponential_family.bit_logits(site["fn"])[0].detach() for n, site in bits.items()}  # type: ignore[index]
+        means = {n: p.sigmoid().reshape(1, *bits[n]["fn"].shape()[1:]).requires_grad_() for n, p in logits.items()}
+        model, guide = self.runs.model, self.runs.guide
+        with pyro.validation_enabled(False), torch.enable_grad(), frozen(model), evaluation_mode(model, guide):
+            values, total = means | self.proposed.indices, torch.zeros(())
+            if len(bits) < len(structure.sites):
+                proposed = self.runs.run_guide(SubstituteLatents(values), 1)
+                values = proposed.values_of_latents()
+                others = {n: s for n, s in proposed.items() if n not in bits}
+                total = total - sum(part.sum() for part in structure.sum(others, betas=self.betas))
+            try:
+                scored = self.runs.run_model(values, 1)
+                total = total + sum(part.sum() for part in structure.sum(scored, betas=self.betas))
+                slopes = torch.autograd.grad(total, list(means.values()), materialize_grads=True)
+            except (ValueError, RuntimeError, IndexError, TypeError) as error:
+                raise ValueError(
+                    f"the first-order control variate evaluates the model at bits between 0 and 1 "
+                    f"(sites {list(bits)}), which it refuses: {error}; use an estimator without it (--control none)"
+                ) from error
+        by_site = [slope.reshape(logits[name].shape) for name, slope in zip(bits, slopes, strict=True)]
+        return torch.cat(by_site, -1) - self._guide_slope
+
+    @cached_property
+    def flip_differences(self) -> Tensor:
+        if leaning := [site.name for site in self.runs.structure.sites if not site.independent]:
+            raise ValueError(
+                f"f.flip_differences turns one bit and leaves all else as drawn, but site {leaning[0]!r} depends on "
+                "others; declare independent_latents = True in the estimator"
+            )
+        if self._known is None:
+            differences = self._of_flipped_codes()
+        else:
+            differences = torch.cat([self._known.flip_differences[name] for name in self.discrete], -1)
+        return differences.detach() - self._guide_slope
+
+    @cached_property
+    def _guide_slope(self) -> Tensor:
+        """Slope of log q for the bits, the same at every draw, ``(*plates, bits)``."""
+        return scaled_logits(scaled_sites(self.discrete, self.betas))
+
+    @cached_property
+    def _known(self) -> KnownFlipDifferences | None:
+        """One run of the likelihood gives its values and, where it knows them, its flip differences."""
+        if not self.knows_flip_differences():
+            return None
+        return known_flip_differences(scaled_sites(self.scored, self.betas), self.discrete)
+
+    @cached_property
+    def _log_joint(self) -> tuple[Tensor, Tensor]:
+        """log p(x, z) in the plates of the bits, and outside."""
+        known = vars(self).get("_known")
+        log_probs = {**self.prior, **(known.log_prob if known is not None else {})}
+        return self.runs.structure.sum(self.scored, log_probs, self.betas)
+
+    def _of_flipped_codes(self) -> Tensor:
+        """Flip differences of log p(x, z), ``(rows, *plates, bits)``: the model runs for each bit."""
+        assert self.code is not None
+        bits, structure = self.code.bits, self.runs.structure
+        local, other = self._log_joint
+        now, values = (local + other).detach(), self.proposed.values_of_latents()
+        sites, size = [site for site in structure.sites if site.discrete], bits.shape[-1]
+        others = {site.name: values[site.name] for site in structure.sites if not site.discrete}
+        fixed = values | {
+            n: v.expand(len(bits), *v.shape[1:]).repeat(size, *[1] * (v.ndim - 1)) for n, v in others.items()
+        }
+        flipped = bit_flips(bits).flatten(0, 1).split([site.size for site in sites], -1)
+        for site, part in zip(sites, flipped, strict=True):
+            fixed[site.name] = part.reshape(-1, *values[site.name].shape[1:])
+        with torch.no_grad():
+            scored = self.runs.run_model(fixed, size * len(bits))
+            local, other = structure.sum(scored, betas=self.betas)
+        change = (local + other).unflatten(0, (size, len(bits))) - now
+        differences: Tensor = (1 - 2 * bits) * change.reshape(size, *bits.shape[:-1]).movedim(0, -1)
+        return differences

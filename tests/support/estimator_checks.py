@@ -1,0 +1,117 @@
+"""What every estimator must do, as functions of one, and an integrand of given numbers."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ppl_vae.distributions.bits import bit_states
+from ppl_vae.estimators import Estimator, Integrand, estimate
+from ppl_vae.estimators.base.integrand import FunctionIntegrand
+from tests.support.z_test import assert_mean
+
+Function = Callable[[Tensor], Tensor]
+
+
+def curved(bits: int) -> Function:
+    """A function of codes, ``(rows, *batch, bits)`` to ``(rows, *batch)``, smooth and not linear in any bit."""
+    generator = torch.Generator().manual_seed(bits)
+    first, second = (torch.randn(bits, 5, generator=generator) for _ in range(2))
+    return lambda z: (torch.tanh(z @ first) * (z @ second).exp().clamp(max=5)).sum(-1)
+
+
+def expectation_gradient(f: Function, logits: Tensor) -> Tensor:
+    """By automatic differentiation of the sum over all codes."""
+    logits = logits.clone().requires_grad_()
+    states = bit_states(logits.shape[-1])
+    states = states.reshape(-1, *[1] * (logits.ndim - 1), logits.shape[-1]).expand(-1, *logits.shape)
+    probabilities = torch.distributions.Bernoulli(logits=logits).log_prob(states).sum(-1).exp()
+    return torch.autograd.grad((probabilities * f(states)).sum(), logits)[0]
+
+
+def check_mean(estimator: Estimator, f: Function, logits: Tensor, draws: int, samples: int = 1000) -> None:
+    """The mean gradient is the enumerated one; an exact estimator gives it every time."""
+    expected = expectation_gradient(f, logits)
+    if estimator.exact:
+        torch.testing.assert_close(estimate(estimator, f, logits, draws), expected)
+    else:
+        assert_mean(torch.stack([estimate(estimator, f, logits, draws) for _ in range(samples)]), expected)
+
+
+def check_curved_function(estimator: Estimator, bits: int, draws: int) -> None:
+    check_mean(estimator, curved(bits), 2 * torch.randn(3, bits), draws)
+
+
+def check_linear_function(estimator: Estimator, bits: int, draws: int) -> None:
+    slope = torch.randn(bits)
+    check_mean(estimator, lambda z: z @ slope, 2 * torch.randn(3, bits), draws, 300)
+
+
+def check_constant_function(estimator: Estimator, bits: int, draws: int) -> None:
+    """No gradient at all, in every estimate."""
+    result = estimate(estimator, lambda z: 3 + 0 * z.sum(-1), torch.randn(2, bits), draws)
+    torch.testing.assert_close(result, torch.zeros(2, bits))
+
+
+def check_batch_dimensions(estimator: Estimator, bits: int, draws: int) -> None:
+    """Any number of them, each datum with draws of its own."""
+    for shape in ((), (2, 3), (2, 1, 2)):
+        check_mean(estimator, curved(bits), torch.randn(*shape, bits), draws, 200)
+
+
+def check_draws(estimator: Estimator, bits: int, draws: int) -> None:
+    """Zeros and ones, as many as declared, with the probabilities of the logits."""
+    logits = torch.randn(2, bits)
+    code = estimator.draw(logits, draws)
+    if not estimator.exact:
+        assert code.bits.shape == (estimator.rows(draws), 2, bits)
+    assert ((code.bits == 0) | (code.bits == 1)).all()
+    assert torch.equal(code.logits, logits)
+    assert code.differentiated is None or 0 < code.differentiated <= len(code.bits)
+    samples = torch.stack([estimator.draw(logits, draws).bits.detach() for _ in range(300)])
+    log_q = torch.distributions.Bernoulli(logits=logits).log_prob(samples).sum(-1)
+    weights = torch.stack([estimator.weights(row) for row in log_q])
+    torch.testing.assert_close(weights.sum(1), torch.ones(300, 2))
+    assert_mean((weights[..., None] * samples).sum(1), logits.sigmoid())
+
+
+def check_linear_in_f(estimator: Estimator, bits: int, draws: int) -> None:
+    """The gradient of a sum of functions at the same draws is the sum of theirs."""
+    logits, slope = torch.randn(2, bits), torch.randn(bits)
+    code = estimator.draw(logits, draws)
+    functions = (curved(bits), lambda z: (z @ slope) ** 2, lambda z: 2 * curved(bits)(z) + (z @ slope) ** 2)
+    first, second, both = (estimator.gradient(code.detach(), FunctionIntegrand(f, code)) for f in functions)
+    torch.testing.assert_close(2 * first + second, both)
+
+
+CHECKS = (
+    check_curved_function,
+    check_linear_function,
+    check_constant_function,
+    check_batch_dimensions,
+    check_draws,
+    check_linear_in_f,
+)
+
+
+class Given(Integrand):
+    """An integrand of given numbers: to read any other is an error."""
+
+    def __init__(self, **properties: Tensor) -> None:
+        self.properties = properties
+
+    @property
+    def values(self) -> Tensor:
+        return self.properties["values"]
+
+    @property
+    def slopes(self) -> Tensor:
+        return self.properties["slopes"]
+
+    @property
+    def slope_at_mean(self) -> Tensor:
+        return self.properties["slope_at_mean"]
+
+    @property
+    def flip_differences(self) -> Tensor:
+        return self.properties["flip_differences"]
