@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +15,41 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ["Checkpoint", "atomic_write", "fill", "kept_optimizer", "read_tensors", "restore_optimizer"]
+__all__ = ["Checkpoint", "atomic_write", "fill", "optimizer_state", "read_tensors", "restore_optimizer"]
 
 
-def kept_optimizer(optimizer: torch.optim.Optimizer, prefix: str = "optimizer") -> tuple[dict[str, Tensor], Any]:
-    """Copies of the tensors by name, each with the prefix, and what else there is, as JSON holds it."""
-    kept = optimizer.state_dict()
+def optimizer_state(
+    optimizer: torch.optim.Optimizer, prefix: str = "optimizer"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state of an optimiser: copies of its tensors by prefixed name, and the rest as JSON holds it."""
+    state = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, dict[str, Any]] = {}
-    for index, values in kept["state"].items():
+    for index, values in state["state"].items():
         for name, value in values.items():
             if isinstance(value, Tensor):
                 tensors[f"{prefix}.{index}.{name}"] = value.detach().clone()
             else:
                 scalars.setdefault(str(index), {})[name] = value
-    return tensors, {"groups": kept["param_groups"], "scalars": scalars}
+    return tensors, {"groups": state["param_groups"], "scalars": scalars}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], rest: Any) -> None:
-    """Gives back what :func:`kept_optimizer` kept; the tensors' names without the prefix."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], rest: Mapping[str, Any]) -> None:
+    """Restores an optimiser from :func:`optimizer_state`, with the tensors' names less the prefix."""
     state: dict[int, dict[str, Any]] = {int(i): dict(v) for i, v in rest["scalars"].items()}
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
-        # A copy: the optimiser works in place, and the checkpoint must stay what it is.
+        # A copy: the optimiser works in place, and the checkpoint must not change.
         state.setdefault(int(index), {})[key] = tensor.clone()
     optimizer.load_state_dict({"state": state, "param_groups": rest["groups"]})
 
 
 def atomic_write(path: Path, *content: bytes | memoryview) -> None:
-    """Writes a file so that it is, at any moment, the old one or the new one.
+    """Writes a file atomically: at any moment it is the old one or the new one.
 
     Arguments:
-        path: Of the file.
-        content: Its parts, in their order.
+        path: Path of the file.
+        content: Its parts in order.
 
     Raises:
         ValueError: If it cannot be written (a full disk, say), naming it; the old one is kept.
@@ -98,8 +101,8 @@ class Checkpoint:
         """Reads a file back.
 
         Arguments:
-            path: Of the file.
-            remedy: Of damage, in words.
+            path: Path of the file.
+            remedy: What to do about a damaged file, for the message.
 
         Raises:
             ValueError: If it is missing, truncated or not one of ours.
@@ -118,11 +121,11 @@ class Checkpoint:
 
     @classmethod
     def into(cls, path: Path, model: torch.nn.Module, guide: torch.nn.Module) -> Checkpoint:
-        """Reads a file and gives a pair the parameters it holds."""
-        kept = cls.read(path)
-        kept.restore("model", model, path)
-        kept.restore("guide", guide, path)
-        return kept
+        """Reads a file and fills a pair with its parameters."""
+        checkpoint = cls.read(path)
+        checkpoint.restore("model", model, path)
+        checkpoint.restore("guide", guide, path)
+        return checkpoint
 
     def restore(self, prefix: str, module: torch.nn.Module, where: Path) -> None:
         """Fills a module.
@@ -134,33 +137,33 @@ class Checkpoint:
 
 
 def fill(
-    module: torch.nn.Module, found: dict[str, Tensor], where: str, who: str, remedy: str, prefix: str = ""
+    module: torch.nn.Module, tensors: dict[str, Tensor], source: str, owner: str, remedy: str, prefix: str = ""
 ) -> None:
-    """Gives a module tensors by name.
+    """Fills a module with tensors by name; it is left as it is if they do not fit.
 
     Arguments:
-        module: Left as it is if they do not fit.
-        found: The tensors.
-        where: They come from, in words.
-        who: The module is, in words.
-        remedy: Of shapes that differ.
-        prefix: Of the tensors' names where they come from.
+        module: The module.
+        tensors: The tensors.
+        source: Where the tensors come from, for the message.
+        owner: What the module is, for the message.
+        remedy: What to do about shapes that differ, for the message.
+        prefix: Prefix of the tensors' names in their source.
 
     Raises:
         ValueError: Naming the first tensor that is missing, has another shape (with both), or is one too many.
     """
     wanted = module.state_dict()
     for name, tensor in wanted.items():
-        if name not in found:
-            raise ValueError(f"{where} has no tensor {prefix}{name}; was it written by another {who}?")
-        if found[name].shape != tensor.shape:
+        if name not in tensors:
+            raise ValueError(f"{source} has no tensor {prefix}{name}; was it written by another {owner}?")
+        if tensors[name].shape != tensor.shape:
             raise ValueError(
-                f"{where}: tensor {prefix}{name} has shape {tuple(found[name].shape)}, the {who} needs "
+                f"{source}: tensor {prefix}{name} has shape {tuple(tensors[name].shape)}, the {owner} needs "
                 f"{tuple(tensor.shape)}; {remedy}"
             )
-    if extra := [name for name in found if name not in wanted]:
-        raise ValueError(f"{where} has a tensor {prefix}{extra[0]}, which the {who} lacks; {remedy}")
-    module.load_state_dict(found)
+    if extra := [name for name in tensors if name not in wanted]:
+        raise ValueError(f"{source} has a tensor {prefix}{extra[0]}, which the {owner} lacks; {remedy}")
+    module.load_state_dict(tensors)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

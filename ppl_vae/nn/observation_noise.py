@@ -1,4 +1,4 @@
-"""How much noise a Gaussian decoder adds: given, learned, for each number of a datum, or replayed from another run."""
+"""The standard deviation of a Gaussian decoder: fixed, learned, one per number of a datum, or on a schedule."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class ObservationNoise(nn.Module):
         sigma: A positive number, as text, which stays, even where a state of other noise is loaded; ``"learned"``, a
             scalar; ``"vector"``, an output of the decoder; or ``"schedule:FILE"``, the trace of a run that learned a
             scalar: its folder, or its metrics file.
-        shape: Of a datum.
-        features: Width of what the decoder makes the mean from; ``vector`` needs it.
+        shape: Shape of a datum.
+        inputs: Width of the decoder's hidden layer; ``vector`` needs it.
         start: Where a learned sigma starts; one that is not above the floor is how far above it.
         floor: Added to what is learned, so that sigma cannot fall below it.
 
     Shapes:
-        Features ``(..., features)`` to sigma, ``(..., *shape)`` for ``vector`` and ``()`` otherwise.
+        Hidden units ``(..., inputs)`` to sigma, ``(..., *shape)`` for ``vector`` and ``()`` otherwise.
 
     Raises:
         ValueError: If sigma is none of these, a number is out of range, or the trace cannot be read.
@@ -40,7 +40,7 @@ class ObservationNoise(nn.Module):
     Example:
         >>> ObservationNoise("0.1", (2,))()
         tensor(0.1000)
-        >>> ObservationNoise("vector", (2,), features=3, start=0.5)(torch.randn(4, 3)).shape
+        >>> ObservationNoise("vector", (2,), inputs=3, start=0.5)(torch.randn(4, 3)).shape
         torch.Size([4, 2])
     """
 
@@ -50,7 +50,7 @@ class ObservationNoise(nn.Module):
         self,
         sigma: str,
         shape: Sequence[int],
-        features: int | None = None,
+        inputs: int | None = None,
         start: float = 1.0,
         floor: float = 0.0,
     ) -> None:
@@ -63,8 +63,8 @@ class ObservationNoise(nn.Module):
         first = torch.tensor(float(start - floor if start > floor else start)).log()
         if self.kind == "learned" and not colon:
             self.log_scale = nn.Parameter(first)
-        elif self.kind == "vector" and not colon and features is not None:
-            self.layer = nn.Linear(features, math.prod(self.shape))
+        elif self.kind == "vector" and not colon and inputs is not None:
+            self.layer = nn.Linear(inputs, math.prod(self.shape))
             nn.init.zeros_(self.layer.weight)
             nn.init.constant_(self.layer.bias, first.item())
         elif self.kind == "schedule" and where:
@@ -74,12 +74,12 @@ class ObservationNoise(nn.Module):
             self.register_buffer("log_scale", torch.tensor(_positive(sigma)).log())
             self.kind = "fixed"
 
-    def forward(self, features: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor | None = None) -> Tensor:
         if self.kind != "vector":
             scale = self.log_scale.exp()
             return scale + self.floor if self.kind == "learned" else scale
-        assert features is not None
-        sigma: Tensor = self.layer(features).exp().unflatten(-1, self.shape) + self.floor
+        assert hidden is not None
+        sigma: Tensor = self.layer(hidden).exp().unflatten(-1, self.shape) + self.floor
         if self.training:
             self._last = sigma.detach()
         return sigma
@@ -90,34 +90,34 @@ class ObservationNoise(nn.Module):
             state_dict = state_dict | {name: self.log_scale}
         super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
 
-    def at(self, position: float) -> None:
-        """Goes where training is, counted in epochs: between the epochs of a trace the logarithm of sigma is linear."""
+    def set_epoch(self, epoch: float) -> None:
+        """Sets sigma on a schedule to its value at an epoch, whole or not; in between its logarithm is linear."""
         if self.trace:
-            position = min(max(position, 0.0), len(self.trace) - 1.0)
-            before = min(int(position), len(self.trace) - 2)
+            epoch = min(max(epoch, 0.0), len(self.trace) - 1.0)
+            before = min(int(epoch), len(self.trace) - 2)
             low, high = self.trace[before : before + 2]
-            self.log_scale.fill_(low + (position - before) * (high - low))
+            self.log_scale.fill_(low + (epoch - before) * (high - low))
 
-    def check(self, found: Collection[str], where: str) -> None:
-        """Refuses another kind of sigma, of a state that this one is to be given.
+    def check_compatible(self, names: Collection[str], source: str) -> None:
+        """Refuses a state with another kind of sigma.
 
         Arguments:
-            found: Names of the state's tensors.
-            where: They come from, in words.
+            names: Names of the state's tensors.
+            source: Where the state comes from, for the message.
 
         Raises:
             ValueError: Naming both kinds.
         """
-        theirs, ours = (_KINDS["layer.weight" in names] for names in (found, self.state_dict()))
-        if found and theirs != ours:
+        theirs, ours = (_KINDS["layer.weight" in tensors] for tensors in (names, self.state_dict()))
+        if names and theirs != ours:
             raise ValueError(
-                f"sigma of {where} is {theirs}, and here it is {ours}: the one cannot begin with the other; take a "
+                f"sigma of {source} is {theirs}, and here it is {ours}: the one cannot begin with the other; take a "
                 "sigma of its kind (--sigma), or another start"
             )
 
     @torch.no_grad()
-    def traced(self) -> dict[str, float]:
-        """Sigma as the metrics of a run record it; of a vector the geometric mean over the last batch."""
+    def metrics(self) -> dict[str, float]:
+        """Sigma, as the metrics of a run record it; of a vector the geometric mean over the last batch."""
         if self.kind != "vector":
             return {"sigma": self().item()}
         # Before the first batch the weights are zero.

@@ -112,7 +112,7 @@ class Pair:
             start = Checkpoint.read(path)
             for name, part in pair.model.named_modules():
                 if isinstance(part, ObservationNoise):
-                    part.check(start.part(f"model.{name}"), str(run.folder))
+                    part.check_compatible(start.part(f"model.{name}"), str(run.folder))
             start.restore("model", pair.model, path)
             start.restore("guide", pair.guide, path)
             pair.state = start.digest

@@ -24,7 +24,7 @@ from ppl_vae.runs.summary import Split, Summary
 from ppl_vae.training.progress import Reporter, log
 from ppl_vae.training.run_folder import Interrupted, Run
 from ppl_vae.training.settings import Settings
-from ppl_vae.training.trainer import NOTHING, Trainer
+from ppl_vae.training.trainer import NOTHING_TO_TRAIN, Trainer
 
 __all__ = ["train"]
 
@@ -55,7 +55,7 @@ def train(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Summ
     check_support(pair.model, splits)
     objective, how = make_objective(config, pair, settings, splits["train"][:2])
     if not any(parameter.requires_grad for parameter in objective(pair.model, pair.guide).parameters()):
-        raise ValueError(NOTHING)
+        raise ValueError(NOTHING_TO_TRAIN)
     run = Run.open(folder) if resume else Run.create(folder, config | {"fingerprint": corpus.fingerprint})
     log(
         f"{pair.words}: {len(splits['train'])} training, {len(splits['validation'])} validation, "

@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ppl_vae.data.images import image_shape, pixels
 from ppl_vae.evidence.figures import OKABE_ITO, marker, show_sheet, whole
-from ppl_vae.nn.checkpoint import Checkpoint, kept_optimizer, restore_optimizer
+from ppl_vae.nn.checkpoint import Checkpoint, optimizer_state, restore_optimizer
 from ppl_vae.nn.dcgan import Discriminator, Generator
 from ppl_vae.objectives.base import NonFiniteError
 from ppl_vae.programs.random_state import fork_random_state, random_states, set_random_states
@@ -240,7 +240,7 @@ class _Gan:
         state: dict[str, Any] = {"epoch": self.epoch}
         for name, part in self.parts.items():
             tensors |= {f"{name}.{key}": value.detach().clone() for key, value in part.state_dict().items()}
-            kept, state[name] = kept_optimizer(self.optimizers[name], f"optimizer_{name}")
+            kept, state[name] = optimizer_state(self.optimizers[name], f"optimizer_{name}")
             tensors |= kept
         return Checkpoint(tensors, state)
 

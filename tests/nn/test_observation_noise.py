@@ -45,9 +45,9 @@ def test_constants_are_in_the_likelihood(sigma):
 
 
 def test_vectors_are_learned_by_the_decoder():
-    noise, h = ObservationNoise("vector", (2, 3), features=4, start=0.5), torch.randn(7, 4)
+    noise, h = ObservationNoise("vector", (2, 3), inputs=4, start=0.5), torch.randn(7, 4)
     assert torch.allclose(noise(h), torch.full((7, 2, 3), 0.5))
-    assert noise.traced()["sigma"] == pytest.approx(0.5)
+    assert noise.metrics()["sigma"] == pytest.approx(0.5)
     with torch.no_grad():
         noise.layer.weight.normal_()
     assert noise(h).std(0).min() > 0
@@ -55,14 +55,14 @@ def test_vectors_are_learned_by_the_decoder():
 
 def test_a_floor_holds():
     for sigma in ("learned", "vector"):
-        noise = ObservationNoise(sigma, (2,), features=4, start=1e-30, floor=0.01)
+        noise = ObservationNoise(sigma, (2,), inputs=4, start=1e-30, floor=0.01)
         assert torch.allclose(noise(torch.zeros(1, 4)), torch.tensor(0.01))
 
 
 @pytest.mark.parametrize("sigma", ["learned", "vector"])
 def test_it_starts_at_the_scale_above_a_floor(sigma):
     assert torch.allclose(
-        ObservationNoise(sigma, (2,), features=4, start=0.3, floor=0.1)(torch.zeros(1, 4)), torch.tensor(0.3)
+        ObservationNoise(sigma, (2,), inputs=4, start=0.3, floor=0.1)(torch.zeros(1, 4)), torch.tensor(0.3)
     )
 
 
@@ -123,7 +123,7 @@ def test_between_epochs_its_logarithm_is_linear(tmp_path):
     noise = ObservationNoise(f"schedule:{tmp_path / 'm.jsonl'}", (2,))
     found = []
     for position in (0, 0.5, 1, 1.5, 2, 9):
-        noise.at(position)
+        noise.set_epoch(position)
         found.append(noise().item())
     assert found == pytest.approx([1, 0.1**0.5, 0.1, 0.2, 0.4, 0.4])
 
