@@ -23,7 +23,6 @@ from torch import Tensor
 
 from ppl_vae.data.readers.manifold import curve_log_density, curve_points
 from ppl_vae.evidence.importance import from_log_weights, sampled_elbo
-from ppl_vae.evidence.results import Estimate
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.nn.observation_noise import read_trace
 from ppl_vae.programs.log_weight import log_joint

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from string import ascii_uppercase
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.diagnostics.gap.gap import Gap
-from ppl_vae.evidence.figures import OKABE_ITO
-from ppl_vae.evidence.results import Estimate, Evidence, difference, finite
+from ppl_vae.evidence.estimate import Estimate, difference, finite
+from ppl_vae.evidence.figures import draw_gap_bars
+from ppl_vae.evidence.results import Evidence, Result
+from ppl_vae.evidence.tables import text_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Compared", "Comparison", "Difference"]
 
@@ -33,7 +36,7 @@ class Compared:
         train: The evidence of the training data; None where those of the runs are not the same.
         gap: The gap's parts, where they are known.
         saturated: Mean log-likelihood of documents under their own word frequencies; None for other data.
-        notes: What a reader must know.
+        notes: Remarks on its measurement.
     """
 
     name: str
@@ -84,7 +87,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Result):
     r"""Several runs measured on the same data.
 
     Where a run was trained on the likelihood, the approximation error of every run of the same model is
@@ -97,7 +100,7 @@ class Comparison:
     Arguments:
         split: The data compared on, in words.
         runs: At least one; differences are from the first.
-        notes: What a reader must know.
+        notes: Remarks on the comparison.
 
     Raises:
         ValueError: If the runs were not measured on as many data, naming both.
@@ -106,6 +109,8 @@ class Comparison:
     split: str
     runs: tuple[Compared, ...]
     notes: tuple[str, ...] = field(default=())
+
+    panels: ClassVar[tuple[float, ...]] = (1,)
 
     def __post_init__(self) -> None:
         first = self.runs[0]
@@ -146,37 +151,35 @@ class Comparison:
             "elbo": Difference.of(run.measurement.elbo, first.elbo),
         }
 
-    def pointwise(self) -> dict[str, Tensor]:
-        """All values a datum by letter and name, for keeping."""
-        return {f"{key}.{n}": v for key, run in self.labelled().items() for n, v in run.measurement.pointwise().items()}
+    def rows(self) -> dict[str, Estimate]:
+        rows: dict[str, Estimate] = {}
+        for letter, run in self.labelled().items():
+            rows |= {f"{letter}: {name}": estimate for name, estimate in run.measurement.rows().items()}
+            if run.gap is not None:
+                rows[f"{letter}: family gap"] = run.gap.family_gap
+                rows[f"{letter}: amortisation gap"] = run.gap.amortisation_gap
+        return rows
 
     def to_json(self) -> dict[str, Any]:
-        rows = []
-        for run in self.runs:
-            best, gap = self.optimum(run), run.gap
-            rows.append(
-                {"run": run.name, "pair": run.pair, "objective": run.objective, **run.measurement.to_json()}
-                | {
-                    "family_gap": gap and gap.family_gap.to_json(),
-                    "amortisation_gap": gap and gap.amortisation_gap.to_json(),
-                    "deviance": None if run.saturated is None else finite(run.saturated - run.measurement.elbo.mean),
-                    "from_first": {name: d.to_json() for name, d in self.differences(run).items()},
-                    "optimum": best and best.name,
-                    "approximation_error": {n: d.to_json() for n, d in self.approximation_errors(run).items()},
-                }
-            )
-        return {"split": self.split, "data": self._data, "runs": rows, "notes": list(self.notes + self._reading)}
+        content = super().to_json()
+        for letter, run in self.labelled().items():
+            best = self.optimum(run)
+            content[letter] |= {
+                "run": run.name,
+                "pair": run.pair,
+                "objective": run.objective,
+                "deviance": None if run.saturated is None else finite(run.saturated - run.measurement.elbo.mean),
+                "from_first": {name: d.to_json() for name, d in self.differences(run).items()},
+                "optimum": best and best.name,
+                "approximation_error": {n: d.to_json() for n, d in self.approximation_errors(run).items()},
+            }
+        return content | {"split": self.split}
 
     @property
-    def _data(self) -> int:
-        return len(self.runs[0].measurement.evidence.pointwise)
-
-    @property
-    def _reading(self) -> tuple[str, ...]:
-        lines = [f"{key}: {line}" for key, run in self.labelled().items() for line in run.notes]
-        lines += [
-            f"{key}: {line}" for key, run in self.labelled().items() for line in run.measurement.evidence.warnings
-        ]
+    def warnings(self) -> tuple[str, ...]:
+        lines = list(self.notes)
+        for letter, run in self.labelled().items():
+            lines += [f"{letter}: {line}" for line in (*run.notes, *run.measurement.warnings)]
         if any(self.approximation_errors(run) for run in self.runs):
             lines.append(
                 "approximation error: evidence of the same model trained on the likelihood, minus the run's own; a "
@@ -185,88 +188,51 @@ class Comparison:
             )
         return tuple(lines)
 
-    def _levels(self) -> Table:
-        table = Table(title=f"nats per datum over {self._data} {self.split} data, higher is better")
-        text, split = any(r.saturated is not None for r in self.runs), any(r.gap is not None for r in self.runs)
-        parts = ["family gap", "amortisation gap"] if split else []
-        table.add_column("")
-        table.add_column("trained on")
-        for name in ("ELBO", "evidence", "gap", *parts, *(["deviance"] if text else [])):
-            table.add_column(name, justify="right")
-        for key, run in self.labelled().items():
-            m, gap = run.measurement, run.gap
-            cells = [estimate.figure for estimate in (m.elbo, m.evidence, m.gap)]
-            if split:
-                cells += [f"{e.mean:.3f}" for e in (gap.family_gap, gap.amortisation_gap)] if gap else ["", ""]
+    def table(self) -> str:
+        runs = [f"{letter}  {run.name}: {run.pair}" for letter, run in self.labelled().items()]
+        return "\n".join([*runs, self._levels(), self._differences()])
+
+    def _levels(self) -> str:
+        rows, labelled = self.rows(), self.labelled()
+        names = ["ELBO", "evidence", "gap"]
+        if any(run.gap is not None for run in self.runs):
+            names += ["family gap", "amortisation gap"]
+        text = ["deviance"] if any(run.saturated is not None for run in self.runs) else []
+        lines = []
+        for letter, run in labelled.items():
+            estimates = [rows.get(f"{letter}: {name}") for name in names]
+            cells = ["" if estimate is None else estimate.figure for estimate in estimates]
             if text:
-                cells.append("" if run.saturated is None else f"{run.saturated - m.elbo.mean:.2f}")
-            table.add_row(key, _words(run), *cells)
-        return table
+                cells.append("" if run.saturated is None else f"{run.saturated - run.measurement.elbo.mean:.2f}")
+            lines.append((letter, _objective(run), *cells))
+        title = f"nats per datum over {self.data} {self.split} data, higher is better"
+        return text_table(title, ("", "trained on", *names, *text), lines, left=("", "trained on"), width=126)
 
-    def _differences(self) -> Table:
-        table = Table(title="+- is the standard error of the mean difference over the data")
-        table.add_column("")
+    def _differences(self) -> str:
         splits = list(dict.fromkeys(name for run in self.runs for name in self.approximation_errors(run)))
-        for name in ("evidence - A's", "ELBO - A's", *(f"approximation error, {split}" for split in splits)):
-            table.add_column(name, justify="right")
-        for key, run in self.labelled().items():
-            errors = self.approximation_errors(run)
-            shown = ["" if run is self.runs[0] else str(d) for d in self.differences(run).values()]
-            own = self.optimum(run) is run
-            shown += ["optimum" if own else str(errors.get(split, "")) for split in splits]
-            table.add_row(key, *shown)
-        return table
+        lines = []
+        for letter, run in self.labelled().items():
+            errors, is_optimum = self.approximation_errors(run), self.optimum(run) is run
+            cells = ["" if run is self.runs[0] else str(d) for d in self.differences(run).values()]
+            cells += ["optimum" if is_optimum else str(errors.get(split, "")) for split in splits]
+            lines.append((letter, *cells))
+        columns = ("", "evidence - A's", "ELBO - A's", *(f"approximation error, {split}" for split in splits))
+        return text_table("+- is the standard error of the mean difference over the data", columns, lines)
 
-    def __str__(self) -> str:
-        console = Console(width=110)
-        with console.capture() as captured:
-            for key, run in self.labelled().items():
-                console.print(f"{key}  {run.name}: {run.pair}", soft_wrap=True, highlight=False, markup=False)
-            console.print(self._levels(), self._differences())
-            for line in self.notes + self._reading:
-                console.print(f"note: {line}", highlight=False, markup=False)
-        return captured.get().rstrip()
-
-    def draw(self, figure: Any, title: str) -> None:
-        """A bar a run from its ELBO up to its evidence, split into the parts of the gap where they are known."""
-        axes = figure.subplots()
-        optima = {r.name: _evidence(r) for r in map(self.optimum, self.runs) if r is not None}
+    def draw_panels(self, *axes: Axes) -> None:
+        """A bar per run from its ELBO up to its evidence, divided into the parts of the gap where they are known."""
+        (bars,) = axes
+        optima = {r.name: r.measurement.evidence.mean for r in map(self.optimum, self.runs) if r is not None}
         if len(optima) == 1:
-            axes.axvline(*optima.values(), color="0.3", linestyle=":", label="evidence of the likelihood optimum")
-        span = max(map(_evidence, self.runs)) - min(r.measurement.elbo.mean for r in self.runs) or 1.0
-        seen: set[str] = set()
-        for place, run in enumerate(self.runs):
-            elbo, evidence = run.measurement.elbo.mean, _evidence(run)
-            parts = [("gap, not split", evidence - elbo, "0.7")]
-            if run.gap is not None:
-                family = run.gap.family_gap.mean
-                parts = [
-                    ("amortisation gap", evidence - elbo - family, OKABE_ITO.orange),
-                    ("family gap", family, OKABE_ITO.blue),
-                ]
-            left = elbo
-            for name, width, colour in parts:
-                axes.barh(place, width, left=left, color=colour, height=0.6, label=None if name in seen else name)
-                seen.add(name)
-                left += width
-            sign = ">= " if run.measurement.evidence.bound == "lower" else ""
-            axes.annotate(f"{elbo:.2f} ", (elbo, place), ha="right", va="center")
-            beside = {"xytext": (6, 0), "textcoords": "offset points", "ha": "left", "va": "center"}
-            label = axes.annotate(f"{sign}{evidence:.2f}", (evidence, place), **beside)
-            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
-        words = {key: f"{run.pair.split(' (')[0]}\ntrained on {_words(run)}" for key, run in self.labelled().items()}
-        axes.set_yticks(range(len(words)), [f"{key}: {line}" for key, line in words.items()])
-        axes.invert_yaxis()
-        low = min(run.measurement.elbo.mean for run in self.runs)
-        axes.set(
-            xlim=(low - 0.35 * span, low + 1.35 * span), xlabel="nats per datum: from ELBO to evidence", title=title
-        )
-        figure.legend(loc="outside lower center", ncols=4, frameon=False)
+            label = "evidence of the likelihood optimum"
+            bars.axvline(*optima.values(), color="0.3", linestyle=":", zorder=1, label=label)
+        levels = {
+            f"{letter}: {run.pair.split(' (')[0]}\ntrained on {_objective(run)}": run.measurement.rows()
+            | ({} if run.gap is None else run.gap.rows())
+            for letter, run in self.labelled().items()
+        }
+        draw_gap_bars(bars, levels)
 
 
-def _evidence(run: Compared) -> float:
-    return run.measurement.evidence.mean
-
-
-def _words(run: Compared) -> str:
+def _objective(run: Compared) -> str:
     return run.objective.replace("elbo", "ELBO")

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
-from ppl_vae.evidence.figures import OKABE_ITO, bars_of_counts
+from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.figures import draw_spread
 from ppl_vae.evidence.importance import log_mean_exp
-from ppl_vae.evidence.results import Estimate, finite
+from ppl_vae.evidence.results import Result
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.programs.types import Program
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 __all__ = ["BDMC", "sandwich", "sandwich_cells"]
 
 
 @dataclass(frozen=True)
-class BDMC:
-    """Two bounds of the evidence of simulated data, which in expectation hold the truth between them.
+class BDMC(Result):
+    """Two bounds of the evidence of simulated data, between which the truth lies in expectation.
 
     Arguments:
-        lower: From chains that went from the start to the posterior.
-        upper: From chains that went back from an exact posterior draw.
+        lower: From chains that move from the start to the posterior.
+        upper: From chains that move back from an exact posterior draw.
     """
 
     lower: Estimate
     upper: Estimate
+
+    panels: ClassVar[tuple[float, ...]] = (1,)
 
     @property
     def width(self) -> Estimate:
@@ -44,40 +48,25 @@ class BDMC:
             self.upper.pointwise - self.lower.pointwise, self.lower.method, "upper", self.lower.draws, pointwise_se=se
         )
 
-    def to_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = {name: getattr(self, name).to_json() for name in ("lower", "upper", "width")}
-        return found | {"data": len(self.lower.pointwise), "widest": finite(self.width.pointwise.max().item())}
+    def rows(self) -> dict[str, Estimate]:
+        return {"upper": self.upper, "lower": self.lower, "width": self.width}
 
-    def pointwise(self) -> dict[str, Tensor]:
-        """All values a datum by name, for keeping."""
-        return {"lower": self.lower.pointwise, "upper": self.upper.pointwise}
+    def losses(self) -> Tensor:
+        return self.width.pointwise
 
-    def __str__(self) -> str:
-        count = len(self.lower.pointwise)
-        table = Table(title=f"evidence of {count} data drawn from the model: nats per datum", min_width=70)
-        for column in ("", "mean", "error over data", "smallest", "median", "largest"):
-            table.add_column(column, justify="right" if column else "left")
-        for name in ("upper", "lower", "width"):
-            estimate: Estimate = getattr(self, name)
-            v = estimate.pointwise
-            figures = [f"{figure:.3f}" for figure in (estimate.data_se, v.min(), v.median(), v.max())]
-            table.add_row(f"{name} bound" if name != "width" else name, estimate.figure, *figures)
-        table.caption = f"{self.lower.method}, both ways; the truth lies between in expectation; "
-        table.caption += "+- is the chains' noise given one posterior draw a datum, the error over data holds all"
-        console = Console(width=100)
-        with console.capture() as captured:
-            console.print(table)
-        return captured.get().rstrip()
+    def title(self) -> str:
+        return f"evidence of {self.data} data drawn from the model: nats per datum"
 
-    def draw(self, figure: Any, title: str) -> None:
-        """How far apart the bounds are, datum by datum."""
-        axes = figure.subplots()
-        width = self.width.pointwise.cpu().numpy()
-        axes.hist(width, bins=40, color=OKABE_ITO.blue)
-        axes.axvline(width.mean(), color=OKABE_ITO.vermilion, label=f"mean {width.mean():.3f}")
-        axes.set(xlabel="upper minus lower bound (nats)", ylabel="simulated data", title=self.lower.method)
-        bars_of_counts(axes)
-        figure.suptitle(title)
+    def caption(self) -> str:
+        errors = ", ".join(f"{name} {estimate.data_se:.3f}" for name, estimate in self.rows().items())
+        return (
+            "the truth lies between the bounds in expectation; +- is the noise of the chains given one posterior draw "
+            f"per datum; standard errors over the data: {errors}"
+        )
+
+    def draw_panels(self, *axes: Axes) -> None:
+        draw_spread(axes[0], {"width": self.width.pointwise}, xlabel="upper minus lower bound (nats)")
+        axes[0].set(ylabel="simulated data", title=self.lower.method)
 
 
 def sandwich_cells(x: Any, draws: int, schedule: Schedule) -> int:
@@ -151,4 +140,4 @@ def sandwich(
                     Estimate(low, method, "lower", draws, low_se), Estimate(-high, method, "upper", draws, high_se)
                 )
         parts.append(done[start])
-    return BDMC(Estimate.join([part.lower for part in parts]), Estimate.join([part.upper for part in parts]))
+    return BDMC.join(parts)

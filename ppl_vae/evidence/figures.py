@@ -1,16 +1,36 @@
-"""What all figures share: titles that fit, whole ticks of counts, labels that keep off each other."""
+"""What all figures share: colours, gap bars, histograms over data, titles that fit, labels that do not collide."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["OKABE_ITO", "apart", "bars_of_counts", "fit_title", "folded", "marker", "show_sheet", "tiled", "whole"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+    from ppl_vae.evidence.estimate import Estimate
+
+__all__ = [
+    "OKABE_ITO",
+    "PART_COLOURS",
+    "apart",
+    "bars_of_counts",
+    "draw_gap_bars",
+    "draw_spread",
+    "fit_title",
+    "folded",
+    "marker",
+    "show_sheet",
+    "tiled",
+    "whole",
+]
 
 
 class OkabeIto(NamedTuple):
@@ -28,6 +48,14 @@ class OkabeIto(NamedTuple):
 
 OKABE_ITO = OkabeIto()
 """The colours of all figures: ``OKABE_ITO.blue``, or all of them in order."""
+
+PART_COLOURS = {
+    "amortisation gap": OKABE_ITO.orange,
+    "family gap": OKABE_ITO.blue,
+    "gap": OKABE_ITO.sky_blue,
+    "width": OKABE_ITO.blue,
+}
+"""The colours of the parts of a gap, from the ELBO up, and of other distances."""
 
 FEW = 12
 """From so many epochs on their course is a line without markers."""
@@ -48,20 +76,20 @@ def folded(words: str, inches: float, size: float = 12.0) -> str:
     return "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in short.split("\n"))
 
 
-def fit_title(figure: Any) -> None:
+def fit_title(figure: Figure) -> None:
     """Breaks a figure's title where it is wider than the figure, which grows by the further lines."""
     words = figure.get_suptitle()
     title = next((text for text in figure.texts if words and text.get_text() == words), None)
     if title is None:
         return
-    (inches, height), size = figure.get_size_inches(), title.get_fontsize()
+    (inches, height), size = figure.get_size_inches(), float(title.get_fontsize())
     lines = folded(words, 0.96 * inches, size)
     title.set_text(lines)
     further = lines.count("\n") - words.count("\n")
     figure.set_size_inches(inches, height + max(0, further) * 1.2 * size / 72)
 
 
-def whole(axis: Any) -> None:
+def whole(axis: Axis) -> None:
     """Ticks of an axis at whole numbers, even where it holds only one: epochs, counts."""
     from matplotlib.ticker import MaxNLocator
 
@@ -73,7 +101,7 @@ def marker(epochs: Sequence[int]) -> str | None:
     return "o" if len(epochs) < FEW else None
 
 
-def bars_of_counts(axes: Any) -> None:
+def bars_of_counts(axes: Axes) -> None:
     """Finishes a histogram: whole ticks, and its legend in room of its own above the bars."""
     whole(axes.yaxis)
     entries = len(axes.get_legend_handles_labels()[1])
@@ -81,7 +109,58 @@ def bars_of_counts(axes: Any) -> None:
     axes.legend(loc="upper right", facecolor="white", edgecolor="none", framealpha=1)
 
 
-def apart(axes: Any, points: Sequence[tuple[float, float]], across: float = 0.08, up: float = 0.06) -> list[int]:
+def draw_gap_bars(axes: Axes, bars: Mapping[str, Mapping[str, Estimate]]) -> None:
+    """A bar per pair from its ELBO (diamond) up to its evidence (dot), in the colours of the gap's parts.
+
+    Both ends have their direction, value and standard error; with a single bar the legend below the figure shows those
+    of the parts.
+
+    Arguments:
+        axes: Where to draw; the layout of the figure is constrained.
+        bars: Estimates by name for each label: ``"ELBO"``, ``"evidence"``, and ``"family gap"`` with
+            ``"amortisation gap"`` or, undivided, ``"gap"``.
+    """
+    ends = [estimates[name].mean for estimates in bars.values() for name in ("ELBO", "evidence")]
+    low, span = min(ends), max(ends) - min(ends) or 1.0
+    for place, estimates in enumerate(bars.values()):
+        left = estimates["ELBO"].mean
+        for name in [part for part in ("amortisation gap", "family gap") if part in estimates] or ["gap"]:
+            part = estimates[name]
+            label = f"{name}: {part.figure}" if len(bars) == 1 else name
+            axes.barh(place, part.mean, left=left, color=PART_COLOURS[name], height=0.6, zorder=2, label=label)
+            left += part.mean
+        for name, mark, side, align in (("ELBO", "D", -1, "right"), ("evidence", "o", 1, "left")):
+            end = estimates[name]
+            axes.errorbar(end.mean, place, xerr=end.se or None, fmt=mark, color="black", capsize=3, label=name)
+            text = axes.annotate(
+                f"{end.sign}{end.mean:.2f}",
+                (end.mean + side * end.se, place),
+                (7 * side, 0),
+                textcoords="offset points",
+                ha=align,
+                va="center",
+            )
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
+    axes.set_yticks(range(len(bars)) if any(bars) else [], list(bars) if any(bars) else [])
+    axes.set_ylim(len(bars) - 0.2 - 0.4 * (len(bars) > 1), -0.8 + 0.4 * (len(bars) > 1))
+    axes.set(xlim=(low - 0.35 * span, low + 1.35 * span), xlabel="nats per datum: from ELBO to evidence")
+    handles, labels = axes.get_legend_handles_labels()
+    entries: dict[str, Any] = dict(zip(labels, handles, strict=True))
+    axes.figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=4, frameon=False)
+
+
+def draw_spread(axes: Axes, values: Mapping[str, Tensor], xlabel: str) -> None:
+    """Histograms over the data of values ``(data,)`` by the name of a part of the gap; of a single one its mean."""
+    for name, each in values.items():
+        opacity = 0.6 if len(values) > 1 else 1.0
+        axes.hist(each.cpu().numpy(), bins=40, color=PART_COLOURS[name], alpha=opacity, label=name)
+        if len(values) == 1:
+            axes.axvline(each.mean().item(), color=OKABE_ITO.vermilion, label=f"mean {each.mean():.3g}")
+    axes.set(xlabel=xlabel, ylabel="data", title="Spread over the data")
+    bars_of_counts(axes)
+
+
+def apart(axes: Axes, points: Sequence[tuple[float, float]], across: float = 0.08, up: float = 0.06) -> list[int]:
     """Positions of the points to label: those at least so far, in parts of the axes, from each labelled before."""
     axes.get_xlim(), axes.get_ylim()  # settles the limits
     places = (axes.transScale + axes.transLimits).transform(points).tolist()
@@ -115,7 +194,7 @@ def tiled(images: Tensor, columns: int) -> Tensor:
     return rows.movedim(0, -1) if rows.ndim == 3 else rows
 
 
-def show_sheet(axes: Any, images: Tensor, columns: int) -> None:
+def show_sheet(axes: Axes, images: Tensor, columns: int) -> None:
     """Draws :func:`tiled` images without ticks, grey ones in grey."""
     axes.imshow(tiled(images, columns).numpy(), cmap="gray", vmin=0, vmax=1)
     axes.set(xticks=[], yticks=[])

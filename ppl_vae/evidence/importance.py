@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.counts import Batch
+from ppl_vae.evidence.estimate import Bound, Estimate
 from ppl_vae.evidence.psis import k_hat, smoothed
-from ppl_vae.evidence.results import Bound, Estimate, Evidence
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import in_blocks
 from ppl_vae.programs.types import Program, Progress

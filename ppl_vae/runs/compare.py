@@ -11,15 +11,15 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.diagnostics.comparison import MOST_RUNS, Compared, Comparison
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import split_gap
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.plan import plan
-from ppl_vae.evidence.results import Estimate, Evidence
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.objectives.rate_cost import objective_words
 from ppl_vae.plugins.discovery import available
 from ppl_vae.runs.config import Pair
-from ppl_vae.runs.measure import measure_and_save, measure_evidence
+from ppl_vae.runs.measure import measure_and_save, measure_evidence, save_figure
 from ppl_vae.runs.open import open_run
-from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Run
 
 __all__ = ["compare_runs"]
@@ -50,13 +50,8 @@ def compare_runs(folders: Sequence[Path], split: str) -> Comparison:
         notes.append("the runs have different seeds, so their models began from different parameters")
     result = Comparison(split, tuple(found), tuple(notes))
     runs[0].write_json(f"compare-{split}.json", result.to_json())
-    size = (9.0, 1.7 + 0.6 * len(runs))
-    if all(run.measurement.gap.pointwise.isfinite().all() for run in found):
-        runs[0].figure(
-            f"compare-{split}", lambda figure: result.draw(figure, f"{len(runs)} runs on {split} data"), size
-        )
-    else:
-        log("note: no figure is drawn, since some of the results are not finite")
+    size = (9.0, 1.9 + 0.6 * len(runs))
+    save_figure(runs[0], f"compare-{split}", result, f"{len(runs)} runs on {split} data", size)
     return result
 
 

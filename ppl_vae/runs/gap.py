@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +47,10 @@ def measure_gap(
             else:
                 with fork_random_state(config["settings"]["seed"] + start):
                     done[start] = split_gap(pair.model, pair.guide, part, estimator=estimator, progress=tick, **options)
-        whole = Gap.join([done[start] for start in range(0, len(x), BLOCK)])
-        return replace(whole, sample=opened.subsample(split, count))
+        return Gap.join([done[start] for start in range(0, len(x), BLOCK)])
 
     _, found = measure_in_blocks(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
-    gaps = found.evidence.pointwise - found.elbo.pointwise
-    opened.name_worst("widest gaps", split, count, found.worst(3), gaps)
+    opened.name_worst("widest gaps", split, count, found.worst(3), found.losses())
     return found
 
 
@@ -93,7 +90,7 @@ def measure_ladder(
         f"ladder-{split}",
         split,
         count,
-        lambda pair, x, tick: ladder(pair.model, guides, x, remarks=tuple(remarks), progress=tick, **how),
+        lambda pair, x, tick: ladder(pair.model, guides, x, fits=tuple(remarks), progress=tick, **how),
         lambda pair, x: len(x) * len(guides),
     )
     return found

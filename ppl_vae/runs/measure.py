@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyro
 import torch
 
+from ppl_vae.diagnostics.information.curve import Curve
 from ppl_vae.diagnostics.information.information import Information, information, steps
-from ppl_vae.diagnostics.information.rate_distortion_curve import Curve, curve_cells, rate_distortion_curve
+from ppl_vae.diagnostics.information.rate_distortion_curve import curve_cells, rate_distortion_curve
 from ppl_vae.diagnostics.tightness.tightness import tightness
 from ppl_vae.diagnostics.tightness.verdict import Tightness
 from ppl_vae.evidence.ais import Schedule
 from ppl_vae.evidence.bdmc import BDMC, sandwich, sandwich_cells
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.plan import OptionValue, plan
-from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.config import Pair
 from ppl_vae.runs.open import TrainedRun, open_run
 from ppl_vae.runs.resumable import BlockStore
 from ppl_vae.training.progress import Reporter, log
+from ppl_vae.training.run_folder import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "measure_curve",
@@ -37,22 +42,17 @@ __all__ = [
 ]
 
 
-class Result(Protocol):
-    """What a measurement gives: a table by ``str``, numbers for JSON, values a datum."""
+class Measurement(Protocol):
+    """What a measurement gives: a table by ``str``, numbers for JSON, values per datum, and a figure."""
 
     def to_json(self) -> dict[str, Any]: ...
 
     def pointwise(self) -> dict[str, torch.Tensor]: ...
 
-
-@runtime_checkable
-class Drawn(Protocol):
-    """A result with a figure."""
-
-    def draw(self, figure: Any, title: str) -> None: ...
+    def draw(self, figure: Figure, title: str) -> None: ...
 
 
-R = TypeVar("R", bound=Result)
+R = TypeVar("R", bound=Measurement)
 
 
 def measure_and_save(
@@ -84,28 +84,36 @@ def measure_and_save(
         fork_random_state(seed),
         pyro.validation_enabled(False),
     ):
-        found = compute(pair, x, reporter.advance)
-    opened.run.write_json(f"{name}.json", found.to_json())
+        result = compute(pair, x, reporter.advance)
     rows = opened.subsample(split, count)
-    kept = found.pointwise() | ({} if rows is None else {"rows": rows})
-    Checkpoint(kept, {"split": split, "of": opened.state}).write(opened.run.folder / f"{name}.safetensors")
-    drawn = [value for key, value in found.pointwise().items() if key not in ("k_hat", "rows")]
-    if isinstance(found, Drawn) and all(value.isfinite().all() for value in drawn):
-        opened.run.figure(name, lambda figure: found.draw(figure, f"{pair.words}: {split}"), (9, 3.8))
-    elif isinstance(found, Drawn):
+    if isinstance(result, Result):
+        result = result.of_sample(rows)
+    opened.run.write_json(f"{name}.json", result.to_json())
+    tensors = result.pointwise() | ({} if rows is None else {"rows": rows})
+    Checkpoint(tensors, {"split": split, "of": opened.state}).write(opened.run.folder / f"{name}.safetensors")
+    save_figure(opened.run, name, result, f"{pair.words}: {split}")
+    return opened, result
+
+
+def save_figure(run: Run, name: str, result: Measurement, title: str, size: tuple[float, float] = (9, 3.8)) -> None:
+    """Draws a result into the folder of a run, unless some of its values are not finite."""
+    values = (value for key, value in result.pointwise().items() if not key.endswith("k_hat"))
+    if all(value.isfinite().all() for value in values):
+        run.figure(name, lambda figure: result.draw(figure, title), size)
+    else:
         log("note: no figure is drawn, since some of the results are not finite")
-    return opened, found
 
 
 def measure_tightness(folder: Path, split: str, draws: int | None = None, count: int = 0) -> Tightness:
     """Tests whether the posterior of one split of a run lies in the guide's family; names the worst data."""
     opened = open_run(folder)
-
-    def tested(pair: Pair, x: Any, tick: Callable[[int], None]) -> Tightness:
-        found = tightness(pair.model, pair.guide, x, draws=draws, progress=tick)
-        return found.numbered(opened.subsample(split, count))
-
-    _, found = measure_and_save(opened, f"tightness-{split}", split, count, tested)
+    _, found = measure_and_save(
+        opened,
+        f"tightness-{split}",
+        split,
+        count,
+        lambda pair, x, tick: tightness(pair.model, pair.guide, x, draws=draws, progress=tick),
+    )
     if found.status == "outside":
         left = found.affine["guide"].residual.sqrt()
         opened.name_worst("furthest from affine, nats", split, count, found.worst(3), left)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.bdmc import BDMC
-from ppl_vae.evidence.results import Estimate, Evidence
+from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 
 __all__ = ["BlockStore"]

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.images import bits_per_number
+from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import OKABE_ITO, marker, whole
-from ppl_vae.evidence.results import Estimate, Evidence, finite
+from ppl_vae.evidence.results import Evidence
 
 __all__ = ["Split", "Summary"]
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from torch import Tensor
 
 from ppl_vae.diagnostics.gap.gap import Gap
-from ppl_vae.evidence.results import finite
+from ppl_vae.evidence.estimate import finite
 from ppl_vae.studies.claims import LEVEL, Claim, Decision, decide
 
 __all__ = ["GAP_ROWS", "Report", "Row", "gap_rows"]

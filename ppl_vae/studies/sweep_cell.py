@@ -111,14 +111,14 @@ def _curve(opened: TrainedRun, measure: Measure) -> dict[str, Tensor | float]:
         temperatures=measure.temperatures,
         draws=measure.draws,
     )
-    lost = [curve.lost(place) for place in range(len(curve.betas))]
+    excess = curve.excess()
     columns = {
         "curve beta": list(curve.betas),
         "curve rate": [e.mean for e in curve.rate],
         "curve distortion": [e.mean for e in curve.distortion],
         "curve guide": [curve.guide_rate.mean, curve.guide_distortion.mean],
-        "lost": [e.mean for e in lost],
-        "lost se": [e.se or 0.0 for e in lost],
+        "lost": [e.mean for e in excess],
+        "lost se": [e.se or 0.0 for e in excess],
     }
     return {key: torch.tensor(values, dtype=torch.float64) for key, values in columns.items()}
 

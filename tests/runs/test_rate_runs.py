@@ -173,5 +173,5 @@ def test_a_table_may_be_of_a_sample_and_comparisons_are_still_of_all():
     assert "test is measured on 150 of 2,000 data, drawn at random" in part["notes"]
     assert part["splits"]["test"]["evidence"] != whole["splits"]["test"]["evidence"]
     compared = json.loads(invoke("compare", "r", "s", "--json").stdout)
-    assert compared["runs"][0]["evidence"]["mean"] == pytest.approx(whole["splits"]["test"]["evidence"])
-    assert compared["runs"][0]["evidence"] == compared["runs"][1]["evidence"]
+    assert compared["A"]["evidence"]["mean"] == pytest.approx(whole["splits"]["test"]["evidence"])
+    assert compared["A"]["evidence"] == compared["B"]["evidence"]

@@ -157,11 +157,11 @@ def test_runs_are_compared(folder, model):
     done(*PAIRS[model], "--out", "a")
     done(*PAIRS[model], "--objective", "likelihood", "--draws", "4", "--out", "b")
     content = done("compare", "a", "b")
-    assert [run["objective"] for run in content["runs"]] == ["elbo", "likelihood"]
-    assert all(run.get("deviance") is None for run in content["runs"])
+    assert [content[run]["objective"] for run in "AB"] == ["elbo", "likelihood"]
+    assert all(content[run]["deviance"] is None for run in "AB")
     assert "deviance" not in invoke("compare", "a", "b").output
     Path("a/summary.json").unlink()
-    assert any("A: not finished" in note for note in done("compare", "a", "b")["notes"])
+    assert any("A: not finished" in line for line in done("compare", "a", "b")["warnings"])
     done(*PAIRS[model], "--seed", "1", "--out", "c")
     told = words("compare", "b", "c")
     assert "were trained on different data, or split otherwise" in told

@@ -10,7 +10,7 @@ import torch
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence.importance import with_sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
-from ppl_vae.evidence.results import Estimate
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.programs.log_weight import log_joint
 
 

@@ -15,7 +15,7 @@ from ppl_vae.diagnostics.gap.family_members import VariationalFamily
 from ppl_vae.diagnostics.gap.gap import ANY, Gap
 from ppl_vae.diagnostics.gap.gradient_ascent import GAINED, LEAD
 from ppl_vae.distributions import exponential_family
-from ppl_vae.evidence.results import Estimate
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.random_state import fork_random_state

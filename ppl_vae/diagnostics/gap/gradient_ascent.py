@@ -12,8 +12,9 @@ from torch import Tensor
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.diagnostics.gap.family_members import PerDatumGuide, VariationalFamily, members_of
 from ppl_vae.estimators import Estimator
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import from_log_weights, log_weights
-from ppl_vae.evidence.results import Estimate, Evidence
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating, evaluation_mode, frozen
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
@@ -32,8 +33,8 @@ PRIOR_DRAWS = 32
 DATA = 2**9
 """Most data that ascend together."""
 
-GAINED, LEAD = "gained in the second round of the ascent", "above the best other start"
-"""What there is to judge the optimisation error by."""
+GAINED, LEAD = "gain of the second round", "lead over other starts"
+"""The estimates by which the optimisation error is judged."""
 
 
 @dataclass(frozen=True)

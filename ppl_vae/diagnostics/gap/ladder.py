@@ -1,23 +1,26 @@
-"""What each richer guide buys: one model, a ladder of guides, from the smallest family's ELBO up to the evidence."""
+"""The ELBO of one model under a ladder of guides, from the smallest family up to the evidence."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import UnknownFamilyError, split_gap
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.measure import measure
-from ppl_vae.evidence.results import Estimate, Evidence
+from ppl_vae.evidence.results import Evidence, Result
+from ppl_vae.evidence.tables import text_table
 from ppl_vae.programs.types import Program
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Ladder", "Rung", "ladder"]
 
@@ -38,21 +41,23 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """The ELBOs of one model under guides of growing families, and its evidence, datum by datum.
+class Ladder(Result):
+    """The ELBOs of one model under guides of growing families, and its evidence.
 
     Arguments:
         evidence: log p(x), the same for all.
         rungs: By name of the guide, from the smallest family up.
-        remarks: On how the guides were fitted.
+        fits: Remarks on how the guides were fitted.
     """
 
     evidence: Estimate
     rungs: dict[str, Rung]
-    remarks: tuple[str, ...] = ()
+    fits: tuple[str, ...] = ()
+
+    panels: ClassVar[tuple[float, ...]] = (1,)
 
     def steps(self) -> dict[str, Estimate]:
-        """What each guide gains over the one below it, and the evidence over the last, datum by datum."""
+        """The gain of each guide over the one below it, and of the evidence over the last."""
         elbos = {name: rung.elbo for name, rung in self.rungs.items()} | {"evidence": self.evidence}
         return {name: high.minus(low) for (_, low), (name, high) in pairwise(elbos.items())}
 
@@ -63,109 +68,85 @@ class Ladder:
             return None
         return rung.best.minus(rung.elbo), self.evidence.minus(rung.best)
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader must know before believing the numbers."""
-        lines = list(self.remarks) + list(self.evidence.warnings)
+    def rows(self) -> dict[str, Estimate]:
+        rows = {"evidence": self.evidence}
+        for name, rung in self.rungs.items():
+            rows[f"{name}: ELBO"] = rung.elbo
+            gaps = self.gaps(name)
+            if rung.best is not None and gaps is not None:
+                rows[f"{name}: best of family"] = rung.best
+                rows[f"{name}: amortisation gap"], rows[f"{name}: family gap"] = gaps
+        return rows | {f"{name}: step": step for name, step in self.steps().items()}
+
+    def remarks(self) -> Iterator[str]:
+        yield from self.fits
         for (below, name), step in zip(pairwise(self.rungs), self.steps().values(), strict=False):
             if step.mean < -3 * max(step.se, 0.0 if math.isnan(step.data_se) else step.data_se) - 1e-6:
-                lines.append(
+                yield (
                     f"the ELBO falls from {below} to {name} by {-step.mean:.3f} +- {step.data_se:.2g} nats: where the "
                     f"family of {name} contains that of {below}, this is a matter of training, not of the family"
                 )
         for name, rung in self.rungs.items():
             if rung.best is None:
-                lines.append(f"{name}: {rung.family}")
-        return tuple(lines)
+                yield f"{name}: {rung.family}"
 
-    def pointwise(self) -> dict[str, Tensor]:
-        """All values a datum by name, for keeping."""
-        found = {"evidence": self.evidence}
-        for name, rung in self.rungs.items():
-            found |= {f"{name}.elbo": rung.elbo} | ({} if rung.best is None else {f"{name}.best": rung.best})
-        errors = {f"{key}_se": e.pointwise_se for key, e in found.items() if e.pointwise_se is not None}
-        return {key: e.pointwise for key, e in found.items()} | errors
+    def facts(self) -> dict[str, Any]:
+        return {"families": {name: rung.family for name, rung in self.rungs.items()}}
 
-    def to_json(self) -> dict[str, Any]:
-        rungs: dict[str, Any] = {}
-        steps = self.steps()
-        for name, rung in self.rungs.items():
-            rungs[name] = {"elbo": rung.elbo.to_json(), "family": rung.family}
-            gaps = self.gaps(name)
-            if gaps is not None and rung.best is not None:
-                values = {"best_of_family": rung.best, "amortisation_gap": gaps[0], "family_gap": gaps[1]}
-                rungs[name] |= {key: estimate.to_json() for key, estimate in values.items()}
-            if name in steps:
-                rungs[name]["step"] = steps[name].to_json()
-        return {
-            "evidence": self.evidence.to_json() | {"step": steps["evidence"].to_json()},
-            "rungs": rungs,
-            "data": len(self.evidence.pointwise),
-            "notes": list(self.notes),
-        }
+    def losses(self) -> Tensor:
+        return self.steps()["evidence"].pointwise
 
-    def __str__(self) -> str:
-        table = Table(title=f"nats per datum over {len(self.evidence.pointwise)} data, the model fixed")
-        for column in ("guide", "ELBO", "step up", "amortisation gap", "family gap", "best of family"):
-            table.add_column(column, justify="left" if column == "guide" else "right")
-        steps = self.steps()
-        for name, rung in self.rungs.items():
-            gaps = self.gaps(name)
-            known = [gap.figure for gap in gaps] if gaps else ["", ""]
-            step = _signed(steps[name].mean, steps[name]) if name in steps else ""
-            table.add_row(name, rung.elbo.figure, step, *known, rung.best.figure if rung.best else "not known")
-        last = steps["evidence"]
-        table.add_row("evidence", self.evidence.figure, _signed(last.mean, last), "", "", "")
-        table.caption = (
-            f"evidence: {self.evidence.method}, {self.evidence.bound}\n"
-            "step up: over the guide below, paired by datum, +- its standard error over the data; "
-            "elsewhere +- is the Monte Carlo error"
+    def table(self) -> str:
+        rows, levels = self.rows(), [*self.rungs, "evidence"]
+        columns = {"ELBO": "ELBO", "step up": "step", "amortisation gap": "", "family gap": "", "best of family": ""}
+        lines = []
+        for name in levels:
+            cells = {column: rows.get(f"{name}: {key or column}") for column, key in columns.items()}
+            figures = {column: "" if estimate is None else estimate.figure for column, estimate in cells.items()}
+            if (step := cells["step up"]) is not None:
+                figures["step up"] = _signed(step)
+            if name == "evidence":
+                figures["ELBO"] = self.evidence.figure
+            elif self.rungs[name].best is None:
+                figures["best of family"] = "not known"
+            lines.append((name, *figures.values()))
+        caption = (
+            f"evidence: {self.evidence.method}, {self.evidence.bound}; step up: over the guide below, paired by datum, "
+            "+- its standard error over the data; elsewhere +- is the Monte Carlo error"
         )
-        console = Console(width=126)
-        with console.capture() as captured:
-            console.print(table)
-        return captured.get() + "".join(f"note: {line}\n" for line in self.notes)
+        title = f"nats per datum over {self.data} data, the model fixed"
+        return text_table(title, ("guide", *columns), lines, left=("guide",), caption=caption, width=126)
 
-    def draw(self, figure: Any, title: str) -> None:
+    def draw_panels(self, *axes: Axes) -> None:
         """A staircase from the ELBO of the smallest family up to the evidence."""
-        axes = figure.subplots()
+        (stairs,) = axes
         levels = {name: rung.elbo.mean for name, rung in self.rungs.items()} | {"evidence": self.evidence.mean}
-        names, heights, steps = list(levels), list(levels.values()), self.steps()
+        heights, steps = list(levels.values()), self.steps()
         span = max(max(heights) - min(heights), 1e-9)
         floor = min(heights) - 0.35 * span
         for i, (name, height) in enumerate(levels.items()):
             colour = "0.75" if name == "evidence" else OKABE_ITO.sky_blue
-            axes.bar(i, height - floor, bottom=floor, width=1.0, color=colour, edgecolor="white")
+            stairs.bar(i, height - floor, bottom=floor, width=1.0, color=colour, edgecolor="white")
             if name in steps:
                 step = steps[name]
-                rising = step.mean >= 0
-                axes.bar(
-                    i,
-                    step.mean,
-                    bottom=heights[i - 1],
-                    width=1.0,
-                    color=OKABE_ITO.blue if rising else OKABE_ITO.vermilion,
-                )
-                axes.annotate(
-                    f"{_signed(step.mean, step)}", (i, max(height, heights[i - 1])), (0, 3),
-                    textcoords="offset points", ha="center", va="bottom",
-                )  # fmt: skip
-            axes.annotate(f"{height:.2f}", (i, floor + 0.03 * span), ha="center", va="bottom")
+                colour = OKABE_ITO.blue if step.mean >= 0 else OKABE_ITO.vermilion
+                stairs.bar(i, step.mean, bottom=heights[i - 1], width=1.0, color=colour)
+                above: dict[str, Any] = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center"}
+                stairs.annotate(_signed(step), (i, max(height, heights[i - 1])), **above)
+            stairs.annotate(f"{height:.2f}", (i, floor + 0.03 * span), ha="center", va="bottom")
         best = {i: rung.best.mean for i, rung in enumerate(self.rungs.values()) if rung.best is not None}
         if best:
+            marks: dict[str, Any] = {"color": OKABE_ITO.orange, "markeredgecolor": "black"}
             label = "best member of the guide's family, for each datum alone"
-            axes.plot(
-                list(best), list(best.values()), "D", color=OKABE_ITO.orange, markeredgecolor="black", label=label
-            )
-            axes.legend(frameon=False, loc="upper left")
+            stairs.plot(list(best), list(best.values()), "D", label=label, **marks)
+            stairs.legend(frameon=False, loc="upper left")
         sign = {"lower": " (at least)", "upper": " (at most)"}.get(self.evidence.bound, "")
-        axes.set_xticks(range(len(names)), [*names[:-1], f"evidence{sign}"])
-        axes.set(ylim=(floor, max(heights) + 0.35 * span), ylabel="ELBO (nats per datum)")
-        figure.suptitle(title)
+        stairs.set_xticks(range(len(levels)), [*self.rungs, f"evidence{sign}"])
+        stairs.set(ylim=(floor, max(heights) + 0.35 * span), ylabel="ELBO (nats per datum)")
 
 
-def _signed(value: float, step: Estimate) -> str:
-    return f"{value:+.3f} +- {step.data_se:.2g}"
+def _signed(step: Estimate) -> str:
+    return f"{step.mean:+.3f} +- {step.data_se:.2g}"
 
 
 def ladder(
@@ -175,7 +156,7 @@ def ladder(
     *,
     draws: int = 200,
     most_bits: int = 16,
-    remarks: tuple[str, ...] = (),
+    fits: tuple[str, ...] = (),
     progress: Callable[[int], None] | None = None,
     **options: Any,
 ) -> Ladder:
@@ -191,7 +172,7 @@ def ladder(
         x: The data.
         draws: A datum, where they are needed.
         most_bits: Longest code to enumerate.
-        remarks: On how the guides were fitted.
+        fits: Remarks on how the guides were fitted.
         progress: Called with the number of data done since the last call, each counted once a guide.
         options: Others of :func:`~ppl_vae.diagnostics.gap.split.split_gap`.
 
@@ -229,4 +210,4 @@ def ladder(
         else Rung(each.elbo, None, unknown[name])
         for name, each in found.items()
     }
-    return Ladder(evidence, rungs, remarks)
+    return Ladder(evidence, rungs, fits)

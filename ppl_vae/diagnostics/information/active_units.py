@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,11 +12,15 @@ from torch.distributions import Bernoulli, Distribution, Normal, kl_divergence
 from torch.nn import functional
 
 from ppl_vae.distributions import exponential_family
-from ppl_vae.evidence.results import finite
+from ppl_vae.evidence.estimate import finite
+from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.programs.handlers import Site, SubstituteLatents, latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.types import Program
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["ACTIVE", "Units", "analytic", "as_numbers", "beside", "independent_kl", "unit_names"]
 
@@ -74,6 +78,30 @@ class Units:
             return words
         more = len(self.collapsed) - 8
         return f"{words}; collapsed: {', '.join(self.collapsed[:8])}" + (f" and {more} more" if more > 0 else "")
+
+    def draw(self, axes: Axes) -> None:
+        """Bars of each unit's divergence, or of its variance where no divergence belongs to single units."""
+        values = self.variance if self.kl is None else self.kl
+        order = values.argsort(descending=True)
+        colours = [OKABE_ITO.blue if active else OKABE_ITO.orange for active in self.active[order].tolist()]
+        axes.bar(range(len(order)), values[order].clamp(min=1e-12).cpu().numpy(), color=colours)
+        if len(order) <= 16:
+            axes.set_xticks(range(len(order)), [self.names[i] for i in order.tolist()], rotation=45 * (len(order) > 8))
+        count = int(self.active.sum())
+        for name, colour, number in (
+            ("active", OKABE_ITO.blue, count),
+            ("collapsed", OKABE_ITO.orange, len(order) - count),
+        ):
+            if number:
+                axes.bar(0, 0, color=colour, label=f"{name}: {number}")
+        axes.legend(frameon=False)
+        if self.kl is None:
+            axes.set(yscale="log", ylim=(1e-5, None), ylabel="variance of E[z] over the data")
+            axes.axhline(0.01, color="0.3", linestyle=":")
+        else:
+            highest = values[values.isfinite()].max().item() if values.isfinite().any() else 1.0
+            axes.set(ylabel="KL from the prior (nats per datum)", ylim=(0, 1.35 * max(highest, 1e-6)))
+        axes.set(xlabel="unit of the code, sorted", title="Where the rate goes" if self.kl is not None else "Units")
 
 
 def unit_names(prior: dict[str, Any]) -> list[str]:

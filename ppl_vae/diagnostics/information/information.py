@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.diagnostics.information.active_units import Units
 from ppl_vae.diagnostics.information.mutual_information import Mutual, by_codes, by_enumeration, by_enumeration_steps
 from ppl_vae.diagnostics.information.rates import Rates, measure_rates, probe
 from ppl_vae.evidence.coordinates import one_prior
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import OKABE_ITO
-from ppl_vae.evidence.results import Estimate
+from ppl_vae.evidence.results import Result
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.types import Program, Progress
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["Information", "information", "steps"]
 
@@ -27,7 +31,7 @@ WITHIN = 4.0
 
 
 @dataclass(frozen=True)
-class Information:
+class Information(Result):
     r"""How much of the data goes through the code, in nats per datum.
 
     .. math:: R = \mathbb{E}_x \mathrm{KL}(q(z \mid x) \,\|\, p(z)), \qquad
@@ -45,6 +49,8 @@ class Information:
     rates: Rates
     mutual: Mutual
     one_prior: bool = True
+
+    panels: ClassVar[tuple[float, ...]] = (5, 4)
 
     @property
     def units(self) -> Units:
@@ -89,27 +95,21 @@ class Information:
         }
         return {name: _ordered(low, high) for name, (low, high) in pairs.items()}
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a reader must know before believing the numbers."""
-        lines = [
-            f"{name} does not hold within its error: is p(z) the same for all data?"
-            for name, held in self.chain.items()
-            if not held
-        ]
+    def remarks(self) -> Iterator[str]:
+        for name, held in self.chain.items():
+            if not held:
+                yield f"{name} does not hold within its error: is p(z) the same for all data?"
         if not self.one_prior:
-            lines.append("p(z) differs between the data: R - I, the divergence from one prior, is left out")
-        among, count = self.mutual.among.mean, len(self.rates.rate.pointwise)
+            yield "p(z) differs between the data: R - I, the divergence from one prior, is left out"
+        among = self.mutual.among.mean
         if among > self.most - 1:
-            lines.append(
-                f"the information among these data, {among:.2f}, is near the most that {count} "
+            yield (
+                f"the information among these data, {among:.2f}, is near the most that {self.data} "
                 f"data can show, log N = {self.most:.2f}: that of the population lies between it and "
                 f"{min(self.mutual.upper.mean, self.rates.rate.mean):.2f}; take more data"
             )
-        return tuple(lines)
 
     def rows(self) -> dict[str, Estimate]:
-        """All numbers by name."""
         mismatch = {"marginal mismatch": self.mismatch} if self.one_prior else {}
         return {
             "rate": self.rates.rate,
@@ -122,61 +122,30 @@ class Information:
             "entropy of the data": self.entropy,
         }
 
-    def to_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = {name.replace(" ", "_").lower(): _json(e) for name, e in self.rows().items()}
-        return found | {
-            "data": len(self.rates.rate.pointwise),
-            "log_data": self.most,
-            "batch": self.mutual.batch,
-            "chain": self.chain,
-            "warnings": list(self.warnings),
-            **self.units.to_json(),
-        }
+    def facts(self) -> dict[str, Any]:
+        return {"log_data": self.most, "batch": self.mutual.batch, "chain": self.chain, **self.units.to_json()}
 
     def pointwise(self) -> dict[str, Tensor]:
-        """All values a datum by name, for keeping; those of units are means over the data."""
-        found = {}
-        for name, estimate in list(self.rows().items())[:6]:
-            key = name.replace(" ", "_").lower()
-            found[key] = estimate.pointwise
-            if estimate.pointwise_se is not None:
-                found[f"{key}_se"] = estimate.pointwise_se
-        if self.mutual.rows is not None:
-            found["information_rows"] = self.mutual.rows
-        found["unit_variance"] = self.units.variance
-        return found if self.units.kl is None else found | {"unit_kl": self.units.kl}
+        """As of every result, less the numbers that no single datum has; and means over the data for each unit."""
+        single = ("marginal_mismatch", "entropy_of_the_data")
+        values = {name: value for name, value in super().pointwise().items() if not name.startswith(single)}
+        units = {"information_rows": self.mutual.rows, "unit_variance": self.units.variance, "unit_kl": self.units.kl}
+        return values | {name: value for name, value in units.items() if value is not None}
 
-    def __str__(self) -> str:
-        count = len(self.rates.rate.pointwise)
-        table = Table(
-            title=f"nats per datum over {count} data, which can show an information of log N = {self.most:.3f}"
-        )
-        table.add_column("")
-        table.add_column("mean", justify="right")
-        table.add_column("by")
-        words = {
-            "rate": "rate R",
-            "distortion": "distortion D",
-            "ELBO": "ELBO = -R - D",
-            "information": "information I",
-            "information in batches": f"I in batches of {self.mutual.batch}",
-            "information leaving one out": "I leaving one out",
-            "marginal mismatch": "KL(aggregate to prior) = R - I",
-            "entropy of the data": "entropy of x: H <= D + I",
-        }
-        for name, estimate in self.rows().items():
-            table.add_row(words[name], estimate.figure, estimate.method)
+    def title(self) -> str:
+        return f"nats per datum over {self.data} data, which can show an information of log N = {self.most:.3f}"
+
+    def caption(self) -> str:
         broken = [name for name, held in self.chain.items() if not held]
-        table.caption = "H - D <= I <= R: " + (f"NOT in order: {', '.join(broken)}" if broken else "in order")
-        console = Console(width=100)
-        with console.capture() as captured:
-            console.print(table)
-        return f"{captured.get().rstrip()}\n{self.units}" + "".join(f"\nnote: {line}" for line in self.warnings)
+        order = f"NOT in order: {', '.join(broken)}" if broken else "in order"
+        return f"ELBO = -R - D; marginal mismatch = R - I; batches of {self.mutual.batch}; H - D <= I <= R: {order}"
 
-    def draw(self, figure: Any, title: str) -> None:
-        """The units, most telling first, and the information among its bounds."""
-        left, right = figure.subplots(1, 2, width_ratios=[5, 4])
-        _draw_units(left, self.units)
+    def table(self) -> str:
+        return f"{super().table()}\n{self.units}"
+
+    def draw_panels(self, *axes: Axes) -> None:
+        units, right = axes
+        self.units.draw(units)
         mutual, rate = self.mutual, self.rates.rate
         bars = (
             ("rate R", rate, OKABE_ITO.blue),
@@ -193,39 +162,12 @@ class Information:
             right.annotate(f" {sign}{estimate.mean:.2f}", (min(shown + estimate.se, 0.8 * edge), name), va="center")
         if self.most < edge:
             right.axvline(self.most, color="0.3", linestyle=":")
-        right.set(
-            xlabel=f"nats per datum (log N = {self.most:.2f})",
-            xlim=(0, edge),
-            title="What the code knows",
-        )
+        right.set(xlabel=f"nats per datum (log N = {self.most:.2f})", xlim=(0, edge), title="Information in the code")
         right.invert_yaxis()
-        parts = f"rate {rate.mean:.2f} + distortion {self.rates.distortion.mean:.2f} = -ELBO, nats per datum"
-        figure.suptitle(f"{title}\n{parts}")
 
-
-def _draw_units(axes: Any, units: Units) -> None:
-    """Bars of each unit's divergence, or of its variance where no divergence belongs to single units."""
-    values = units.variance if units.kl is None else units.kl
-    order = values.argsort(descending=True)
-    colours = [OKABE_ITO.blue if active else OKABE_ITO.orange for active in units.active[order].tolist()]
-    axes.bar(range(len(order)), values[order].clamp(min=1e-12).cpu().numpy(), color=colours)
-    if len(order) <= 16:
-        axes.set_xticks(range(len(order)), [units.names[i] for i in order.tolist()], rotation=45 * (len(order) > 8))
-    count = int(units.active.sum())
-    for name, colour, number in (
-        ("active", OKABE_ITO.blue, count),
-        ("collapsed", OKABE_ITO.orange, len(order) - count),
-    ):
-        if number:
-            axes.bar(0, 0, color=colour, label=f"{name}: {number}")
-    axes.legend(frameon=False)
-    if units.kl is None:
-        axes.set(yscale="log", ylim=(1e-5, None), ylabel="variance of E[z] over the data")
-        axes.axhline(0.01, color="0.3", linestyle=":")
-    else:
-        highest = values[values.isfinite()].max().item() if values.isfinite().any() else 1.0
-        axes.set(ylabel="KL from the prior (nats per datum)", ylim=(0, 1.35 * max(highest, 1e-6)))
-    axes.set(xlabel="unit of the code, sorted", title="Where the rate goes" if units.kl is not None else "Units")
+    def draw(self, figure: Figure, title: str) -> None:
+        rate, distortion = self.rates.rate.mean, self.rates.distortion.mean
+        super().draw(figure, f"{title}\nrate {rate:.2f} + distortion {distortion:.2f} = -ELBO, nats per datum")
 
 
 def information(
@@ -305,7 +247,3 @@ def _difference(first: Estimate, second: Estimate, sign: int = -1) -> Estimate:
 def _ordered(low: Estimate, high: Estimate) -> bool:
     rounding = 1e-5 * (1 + abs(low.mean))
     return low.mean <= high.mean + WITHIN * math.hypot(low.se, high.se) + rounding
-
-
-def _json(estimate: Estimate) -> dict[str, Any]:
-    return {key: value for key, value in estimate.to_json().items() if key != "warnings"}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
-from ppl_vae.evidence.results import Estimate
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.programs.handlers import latents, run, shares_codes
 from ppl_vae.programs.log_weight import log_proposal
 from ppl_vae.programs.random_state import fork_random_state

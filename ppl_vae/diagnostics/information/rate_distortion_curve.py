@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import partial, reduce
 from math import prod
 from typing import Any, Literal
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
+from ppl_vae.diagnostics.information.curve import Curve
 from ppl_vae.diagnostics.information.rates import CELLS, measure_rates, probe
 from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
-from ppl_vae.evidence.figures import OKABE_ITO, apart
+from ppl_vae.evidence.estimate import Bound, Estimate
 from ppl_vae.evidence.methods.enumeration import BLOCK
-from ppl_vae.evidence.results import Bound, Estimate
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.log_weight import log_joint, log_parts
@@ -25,105 +22,12 @@ from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.states import States, obstacle
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["BETAS", "Curve", "curve_cells", "rate_distortion_curve"]
+__all__ = ["BETAS", "curve_cells", "rate_distortion_curve"]
 
 CurveMethod = Literal["auto", "enumeration", "annealing"]
 
 BETAS = (8.0, 4.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.25, 0.125)
 """Weights of the rate at which the curve is met by default."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    r"""Points of the curve :math:`R(D)` of a fixed prior and decoder, averaged over data, and the guide's own point.
-
-    Arguments:
-        betas: Weights of the rate.
-        rate: At each of them, of the best encoder.
-        distortion: The same.
-        cost: D + beta R there, the least that any encoder can have.
-        guide_rate: Of the guide.
-        guide_distortion: Of the guide.
-        guide_elbo: Minus both.
-    """
-
-    betas: tuple[float, ...]
-    rate: tuple[Estimate, ...]
-    distortion: tuple[Estimate, ...]
-    cost: tuple[Estimate, ...]
-    guide_rate: Estimate
-    guide_distortion: Estimate
-    guide_elbo: Estimate
-
-    def lost(self, place: int) -> Estimate:
-        """What the guide's D + beta R is above the least, at one of the betas."""
-        beta, rate, distortion = self.betas[place], self.guide_rate, self.guide_distortion
-        errors = [e.pointwise_se for e in (rate, distortion, self.guide_elbo)]
-        r, d, both = (torch.zeros_like(rate.pointwise) if e is None else e.square() for e in errors)
-        # The guide's D and R come from the same draws: how they vary together shows in their sum.
-        variance = d + beta**2 * r + beta * (both - d - r)
-        own = replace(
-            distortion,
-            pointwise=distortion.pointwise + beta * rate.pointwise,
-            pointwise_se=None if distortion.bound == "exact" else variance.clamp(min=0).sqrt(),
-        )
-        return own.minus(self.cost[place])
-
-    def to_json(self) -> dict[str, Any]:
-        """Every number of the table."""
-        points = [
-            {"beta": beta}
-            | {name: getattr(self, name)[i].to_json() for name in ("rate", "distortion", "cost")}
-            | {"lost": self.lost(i).to_json()}
-            for i, beta in enumerate(self.betas)
-        ]
-        guide = {"rate": self.guide_rate.to_json(), "distortion": self.guide_distortion.to_json()}
-        return {"points": points, "guide": guide}
-
-    def pointwise(self) -> dict[str, Tensor]:
-        """Rate, distortion and cost, ``(betas, data)`` each, and the guide's, ``(data,)``."""
-        found = {
-            name: torch.stack([e.pointwise for e in getattr(self, name)]) for name in ("rate", "distortion", "cost")
-        }
-        return found | {"guide_rate": self.guide_rate.pointwise, "guide_distortion": self.guide_distortion.pointwise}
-
-    def __str__(self) -> str:
-        table = Table(title="rate-distortion curve of the decoder: nats per datum")
-        for column in ("beta", "rate R", "distortion D", "D + beta R, least", "the guide's, above"):
-            table.add_column(column, justify="right")
-        for i, beta in enumerate(self.betas):
-            values = (self.rate[i], self.distortion[i], self.cost[i], self.lost(i))
-            table.add_row(f"{beta:g}", *(value.figure for value in values))
-        table.add_section()
-        table.add_row("guide", self.guide_rate.figure, self.guide_distortion.figure, "", "")
-        console = Console()
-        with console.capture() as captured:
-            console.print(table)
-            console.print(f"curve: {self.cost[0].method}; guide: {self.guide_distortion.method}")
-        return captured.get().rstrip()
-
-    def draw(self, figure: Any, title: str) -> None:
-        """The curve and the guide's point on the plane, and what the guide loses at every price."""
-        plane, loss = figure.subplots(1, 2)
-        rates, distortions = ([e.mean for e in values] for values in (self.rate, self.distortion))
-        plane.plot(rates, distortions, "o-", color=OKABE_ITO.blue, label="best encoder, this prior and decoder")
-        plane.plot(self.guide_rate.mean, self.guide_distortion.mean, "D", color=OKABE_ITO.vermilion, label="the guide")
-        plane.margins(0.1)  # room for the outermost labels
-        points = list(zip(rates, distortions, strict=True))
-        for i in apart(plane, points):
-            plane.annotate(f"{self.betas[i]:g}", points[i], textcoords="offset points", xytext=(4, 4), fontsize=7)
-        plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)")
-        plane.legend(frameon=False, fontsize=8)
-        found = [self.lost(i) for i in range(len(self.betas))]
-        errors = [2 * e.se for e in found]
-        loss.errorbar(self.betas, [e.mean for e in found], errors, fmt="o-", color=OKABE_ITO.vermilion, capsize=2)
-        loss.axvline(1, color="0.8", zorder=0)
-        loss.set(xscale="log", ylim=(min(0.0, min(e.mean for e in found)), None))
-        shown = [self.betas[i] for i in apart(loss, [(beta, 0.0) for beta in self.betas])]
-        loss.set_xticks(shown, [f"{beta:g}" for beta in shown], fontsize=7)
-        loss.minorticks_off()
-        loss.set(xlabel=r"weight $\beta$ of the rate", ylabel=r"the guide, above the least D + $\beta$ R (nats)")
-        figure.suptitle(title, fontsize=10)
 
 
 def curve_cells(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.diagnostics.information.active_units import Units, analytic, as_numbers, beside, independent_kl, unit_names
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.methods.enumeration import has_cheap_density
-from ppl_vae.evidence.results import Estimate
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block, in_blocks, rows_at_once
 from ppl_vae.programs.handlers import check_cover, latents, run

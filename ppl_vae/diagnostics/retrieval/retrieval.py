@@ -18,8 +18,8 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.diagnostics.retrieval.codes import Codes, draw_codes, log_odds
 from ppl_vae.diagnostics.retrieval.hamming import CELLS, distance_blocks
 from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
+from ppl_vae.evidence.estimate import finite
 from ppl_vae.evidence.figures import OKABE_ITO
-from ppl_vae.evidence.results import finite
 
 __all__ = ["Ranking", "Retrieval", "by_codes", "by_scores", "expected_distances", "retrieval"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.evidence.results import finite
+from ppl_vae.evidence.estimate import finite
 
 __all__ = ["Unexplained", "Whitened", "regress", "remaining", "whiten"]
 

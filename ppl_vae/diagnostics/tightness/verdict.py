@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import log10
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.tightness.latent_samples import Proposal
 from ppl_vae.diagnostics.tightness.least_squares import Unexplained
 from ppl_vae.diagnostics.tightness.linear_guide import LinearGuide
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import OKABE_ITO, bars_of_counts
+from ppl_vae.evidence.results import Result
+from ppl_vae.evidence.tables import text_table
 from ppl_vae.programs.random_state import positions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Example", "Status", "Tightness"]
 
@@ -46,7 +50,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Tightness:
+class Tightness(Result):
     r"""Whether a pair can be tight, and what keeps it from being so; see
     :func:`ppl_vae.diagnostics.tightness.tightness`.
 
@@ -62,7 +66,6 @@ class Tightness:
         method: How z were found, in words.
         gap: The gap of every datum split, where the posterior is outside and the states can be enumerated.
         examples: A typical datum and the worst.
-        sample: Positions of these data in the split they were drawn from; None numbers them as they are.
     """
 
     affine: Mapping[Proposal, Unexplained]
@@ -75,12 +78,12 @@ class Tightness:
     method: str
     gap: Gap | None
     examples: tuple[Example, ...]
-    sample: Tensor | None = None
 
-    def numbered(self, sample: Tensor | None) -> Tightness:
-        """The same with data that are numbered by the split of which they are a sample."""
-        found = [replace(each, datum=positions([each.datum], sample)[0]) for each in self.examples]
-        return replace(self, examples=tuple(found), sample=sample)
+    panels: ClassVar[tuple[float, ...]] = (1, 1)
+
+    def of_sample(self, sample: Tensor | None) -> Tightness:
+        examples = [replace(each, datum=positions([each.datum], sample)[0]) for each in self.examples]
+        return replace(self, examples=tuple(examples), sample=sample)
 
     @property
     def status(self) -> Status:
@@ -117,97 +120,90 @@ class Tightness:
         )
 
     @property
-    def notes(self) -> list[str]:
-        """What a reader must know before believing the numbers."""
-        lines = []
+    def data(self) -> int:
+        return len(self.affine["guide"].known)
+
+    def rows(self) -> dict[str, Estimate]:
+        return {} if self.gap is None else {"family gap": self.gap.family_gap}
+
+    def remarks(self) -> Iterator[str]:
         for law, left in self.affine.items():
-            lost = len(left.known) - left.data
-            if lost:
-                lines.append(
-                    f"at z of the {law} the draws of {lost} of {len(left.known)} data are too few different codes to "
-                    "judge by; these data are left out"
+            unknown = len(left.known) - left.data
+            if unknown:
+                yield (
+                    f"at z of the {law} the draws of {unknown} of {len(left.known)} data are too few different codes "
+                    "to judge by; these data are left out"
                 )
             if left.data and not left.varies:
-                lines.append(f"log p(x, z) does not vary over z of the {law}: nothing is to be explained")
+                yield f"log p(x, z) does not vary over z of the {law}: nothing is to be explained"
         if self.status == "outside" and self._hardly():
-            lines.append("what is left is little more than rounding: repeat the test with the pair in float64")
-        return lines
+            yield "what is left is little more than rounding: repeat the test with the pair in float64"
 
     def _hardly(self) -> bool:
         """Whether what is left is so near to rounding that float32 may have made it."""
         return all(left.deviation < 100 * left.tolerance for left in self.affine.values() if left.data)
 
-    def worst(self, count: int = 5) -> list[int]:
-        """Positions of the data with the largest residuals at z of the guide, largest first."""
-        residual = self.affine["guide"].residual
-        return residual.topk(min(count, len(residual))).indices.tolist()
+    def losses(self) -> Tensor:
+        return self.affine["guide"].residual
 
     def pointwise(self) -> dict[str, Tensor]:
         """Residual standard deviations in nats and shares of every datum, by law of z; zero where not known."""
-        found = {}
+        values = super().pointwise()
         for law, left in self.affine.items():
-            found[f"{law}_residual"], found[f"{law}_share"] = left.residual.sqrt() * left.known, left.shares()
-            found[f"{law}_known"] = left.known
+            values[f"{law}_residual"], values[f"{law}_share"] = left.residual.sqrt() * left.known, left.shares()
+            values[f"{law}_known"] = left.known
         for law, left in self.linear.items():
-            found[f"{law}_linear_residual"] = left.residual.sqrt() * left.known
-            found[f"{law}_linear_share"] = left.shares()
-        if self.gap is not None:
-            found["family_gap"] = self.gap.family_gap.pointwise
-        return found
+            values[f"{law}_linear_residual"] = left.residual.sqrt() * left.known
+            values[f"{law}_linear_share"] = left.shares()
+        return values
 
-    def to_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = {
+    def facts(self) -> dict[str, Any]:
+        fits: dict[str, Any] = {
+            law: {"affine": left.to_json(), "linear": self.linear[law].to_json() if law in self.linear else None}
+            for law, left in self.affine.items()
+        }
+        return {
             "status": self.status,
             "verdict": self.verdict,
             "family": self.family,
             "statistics": self.count,
             "method": self.method,
-            "data": len(self.affine["guide"].known),
             "linear_guide": self.why,
-            "family_gap": None if self.gap is None else self.gap.family_gap.to_json(),
-            "worst": positions(self.worst(), self.sample),
-            "notes": self.notes,
+            **fits,
         }
-        for law, left in self.affine.items():
-            found[law] = {"affine": left.to_json()}
-            found[law]["linear"] = self.linear[law].to_json() if law in self.linear else None
-        return found
 
-    def __str__(self) -> str:
-        data = len(self.affine["guide"].known)
-        table = Table(title=f"log p(x, z) as an affine function of z: {data} data; family: {self.family}")
-        for column in ("z of the", "coefficients", "share left", "left, nats", "rounding, nats"):
-            table.add_column(column, justify="left" if column in ("z of the", "coefficients") else "right")
-        for law in self.affine:
-            for words, kind in (("a datum's own", self.affine), ("linear in x", self.linear)):
-                if law in kind:
-                    table.add_row(law, words, *_cells(kind[law]))
-        table.caption = f"{self.count} statistics; {self.method}; linear: {self.why}"
-        console = Console(width=90)
-        with console.capture() as captured:
-            console.print(table)
-            for line in (self.verdict, *self.notes):
-                console.print(line, highlight=False)
-        return captured.get().rstrip()
+    def table(self) -> str:
+        rows = [
+            (law, coefficients, *_cells(fits[law]))
+            for law in self.affine
+            for coefficients, fits in (("a datum's own", self.affine), ("linear in x", self.linear))
+            if law in fits
+        ]
+        table = text_table(
+            f"log p(x, z) as an affine function of z: {self.data} data; family: {self.family}",
+            ("z of the", "coefficients", "share left", "left, nats", "rounding, nats"),
+            rows,
+            left=("z of the", "coefficients"),
+            caption=f"{self.count} statistics; {self.method}; linear: {self.why}",
+        )
+        return f"{table}\n{self.verdict}"
 
-    def draw(self, figure: Any, title: str) -> None:
-        """What is left of every datum, and two data whose log-density is held against its best affine fit."""
-        spread, fit = figure.subplots(1, 2)
+    def draw_panels(self, *axes: Axes) -> None:
+        """The residuals of all data, and two data whose log-density is plotted against its best affine fit."""
+        spread, fit = axes
         known = {law: left for law, left in self.affine.items() if left.data}
         values = {law: left.residual[left.known].sqrt().clamp(min=1e-17).cpu() for law, left in known.items()}
         rounding = {law: left.precision[left.known].median().item() for law, left in known.items()}
         ends = [*(v.amin().item() for v in values.values()), *(v.amax().item() for v in values.values())]
-        bins = torch.logspace(log10(min(ends)) - 0.1, log10(max(ends)) + 0.1, 41).numpy()
+        bins = torch.logspace(log10(min(ends)) - 0.1, log10(max(ends)) + 0.1, 41).tolist()
         for law in known:
-            label = f"z of the {law}"
-            spread.hist(
-                values[law].numpy(), bins=bins, color=COLOURS[law], histtype="stepfilled", alpha=0.6, label=label
-            )
+            spread.hist(values[law].numpy(), bins=bins, color=COLOURS[law], alpha=0.6, label=f"z of the {law}")
             spread.axvline(rounding[law], color=COLOURS[law], ls=":")
         spread.set(xscale="log", xlabel="left by the best affine fit, nats (dotted: rounding)", ylabel="data")
         spread.set(title="Residual of each datum")
         bars_of_counts(spread)
-        for example, marker, colour in zip(self.examples, "o^", (OKABE_ITO.green, OKABE_ITO.vermilion), strict=False):
+        colours = (OKABE_ITO.green, OKABE_ITO.vermilion)
+        for example, marker, colour in zip(self.examples, "o^", colours, strict=False):
             size = 40 * (example.weights / example.weights.max()).sqrt()
             shown = size > 0.04  # a millionth of the most probable
             label = f"{example.name}: datum {example.datum}"
@@ -221,7 +217,6 @@ class Tightness:
             ylabel="log p(x, z) - log h'(z), nats",
             title="z of the guide, less the mean",
         )
-        figure.suptitle(title)
 
 
 def _figure(left: Unexplained) -> str:

@@ -10,9 +10,10 @@ from torch import Tensor
 from ppl_vae.data.counts import Batch
 from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
 from ppl_vae.evidence.coordinates import Coordinates
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import log_mean_exp, sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
-from ppl_vae.evidence.results import Estimate, Evidence
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.types import Program, Progress
 

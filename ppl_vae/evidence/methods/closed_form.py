@@ -16,9 +16,10 @@ from torch.distributions import MultivariateNormal, Normal
 from ppl_vae.data.counts import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.coordinates import Coordinates
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import with_sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod, NotApplicableError
-from ppl_vae.evidence.results import Estimate, Evidence
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import frozen
 from ppl_vae.programs.handlers import check_cover, latents, run
 from ppl_vae.programs.log_weight import log_joint

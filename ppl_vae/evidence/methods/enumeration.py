@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import with_sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.products import Products
-from ppl_vae.evidence.results import Estimate, Evidence
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.handlers import check_cover, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.sites import GuideSite, guide_sites

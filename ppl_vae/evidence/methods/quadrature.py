@@ -13,9 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.evidence.coordinates import Coordinates, one_prior
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import with_sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
-from ppl_vae.evidence.results import Estimate, Evidence
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import run, shares_codes
 from ppl_vae.programs.log_weight import log_joint

@@ -11,8 +11,8 @@ from torch import nn
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.gradient_ascent import optimal_member
 from ppl_vae.diagnostics.gap.split import split_gap
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.measure import measure
-from ppl_vae.evidence.results import Estimate
 from ppl_vae.programs.amortised import Latent, independent, parameter_count, parameters_of
 from tests.support.small_pairs import BitsOfPoints, LinearGaussian, documents
 from tests.support.z_test import assert_mean
@@ -80,8 +80,8 @@ def test_the_best_independent_bits():
     found = optimal_member(pair.model, pair.guide, x, steps=400)
     falls_short(found, valued(pair.model, found, Latent("z", "Bernoulli", torch.Size([5])))(x), exact.best.pointwise)
     assert found.optimisation.keys() == {
-        "gained in the second round of the ascent",
-        "above the best other start",
+        "gain of the second round",
+        "lead over other starts",
     }
 
 
@@ -96,7 +96,7 @@ def test_documents_ascend_in_blocks(monkeypatch):
     errors = [e.mean + 4 * e.se for e in found.optimisation.values()]
     assert -4 * found.best.se < found.family_gap.mean - exact.family_gap.mean < max(errors) + 4 * found.best.se
     assert sum(ticks) == len(x)
-    assert "of the ascent" in str(found)
+    assert "lead over other starts" in str(found)
 
 
 class Mixed(pyro.nn.PyroModule):

@@ -45,9 +45,9 @@ def test_every_step_is_the_paired_difference_of_two_rungs():
     text, content = str(found), found.to_json()
     for word in ("step up", "family gap", "evidence", "deep"):
         assert word in text
-    assert content["rungs"]["deep"]["step"]["mean"] == pytest.approx(difference.mean().item())
-    assert "step" not in content["rungs"]["linear"]
-    assert set(found.pointwise()) >= {"evidence", "linear.elbo", "full.best"}
+    assert content["deep"]["step"]["mean"] == pytest.approx(difference.mean().item())
+    assert "step" not in content["linear"]
+    assert set(found.pointwise()) >= {"evidence", "linear.elbo", "full.best_of_family"}
 
 
 def test_a_falling_ladder_says_so():
@@ -57,7 +57,7 @@ def test_a_falling_ladder_says_so():
         parameter.data += 5
     found = ladder(model, {"deep": guides["deep"], "linear": bad}, x)
     assert found.steps()["linear"].mean < 0
-    assert any("the ELBO falls from deep to linear by" in note for note in found.notes)
+    assert any("the ELBO falls from deep to linear by" in note for note in found.warnings)
     assert "note: the ELBO falls" in str(found)
 
 
@@ -67,8 +67,8 @@ def test_a_guide_of_unknown_family_keeps_its_place():
     assert found.gaps("full") is None
     assert found.gaps("linear") is not None
     assert "not known" in str(found)
-    assert any(note.startswith("full: ") for note in found.notes)
-    assert "best_of_family" not in found.to_json()["rungs"]["full"]
+    assert any(note.startswith("full: ") for note in found.warnings)
+    assert "best_of_family" not in found.to_json()["full"]
     # One evidence for all, the highest of the lower bounds.
     assert found.evidence.bound == "lower"
 

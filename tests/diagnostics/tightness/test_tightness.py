@@ -131,7 +131,7 @@ def test_tight_pairs_are_tight(make):
     found = tightness(model, guide, x)
     assert found.verdict == TIGHT
     assert found.status == "tight"
-    assert not found.notes
+    assert not found.warnings
     assert max(left.deviation for left in found.affine.values()) < 1e-10
     assert all(values.isfinite().all() for values in found.pointwise().values())
 
@@ -337,14 +337,14 @@ def test_collapsed_guides_leave_nothing_and_say_so():
     sure = pair(None, None, bits(3, lambda x: 100 * torch.ones(len(x), 3)))[1]
     found = tightness(model, sure, x, draws=20, most_bits=1)
     assert found.affine["guide"].data == 0
-    assert any("too few different codes" in note for note in found.notes)
+    assert any("too few different codes" in note for note in found.warnings)
     assert "not known" in str(found)
     assert found.to_json()["guide"]["affine"]["share"] is None
     assert found.status == "outside"  # by z of the prior
     assert all(values.isfinite().all() for values in found.pointwise().values())
     exact = tightness(model, sure, x)
     assert not exact.affine["guide"].varies
-    assert any("does not vary over z of the guide" in note for note in exact.notes)
+    assert any("does not vary over z of the guide" in note for note in exact.warnings)
     assert exact.affine["guide"].share == 0
     assert exact.affine["prior"].share > 0
 
@@ -353,7 +353,7 @@ def test_a_model_that_ignores_its_latents():
     model, guide = pair(dist.Bernoulli(0.5 * torch.ones(3)).to_event(1), lambda z, x: dist.Normal(0.0, 1.0), bits(3))
     found = tightness(model, guide, torch.randn(5))
     assert found.verdict == TIGHT
-    assert len(found.notes) == 2
+    assert len(found.warnings) == 2
 
 
 def test_families_of_every_distribution_need_no_regression():

@@ -1,0 +1,182 @@
+"""A number with its method, direction, error and pointwise values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ppl_vae.evidence.psis import k_hat_limit
+
+__all__ = ["Bound", "Estimate", "difference", "finite"]
+
+Bound = Literal["exact", "unbiased", "approximate", "lower", "upper", "between"]
+"""``"between"``: off in either direction, as what lies between two lower bounds is."""
+
+_WEAKEST_FIRST: tuple[Bound, ...] = ("between", "approximate", "lower", "upper", "unbiased", "exact")
+
+_FLIPPED: dict[Bound, Bound] = {"lower": "upper", "upper": "lower"}
+
+
+def difference(one: Bound, other: Bound) -> Bound:
+    """The direction in which the difference of two numbers is off."""
+    bounds = {one, _FLIPPED.get(other, other)}
+    return "between" if {"lower", "upper"} <= bounds else next(b for b in _WEAKEST_FIRST if b in bounds)
+
+
+def finite(number: float) -> float | None:
+    """The number, or None where it is not finite and JSON cannot hold it."""
+    return number if math.isfinite(number) else None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number in nats per datum, with its method, direction and error.
+
+    Arguments:
+        pointwise: One value per datum, ``(data,)``, in nats.
+        method: How it is computed.
+        bound: Whether each value is exact, or in expectation a lower or an upper bound, or unbiased, or only close, or
+            the difference of two bounds that are off in the same direction.
+        draws: Number of draws per datum; 0 for exact methods.
+        pointwise_se: Monte Carlo standard error of each value, ``(data,)``; None is zero.
+        k_hat: Pareto shape of the largest weights of each datum, ``(data,)``, where weights are used: minus infinity
+            where they are constant over different draws, not a number where it is unknown.
+        notes: Further reasons for caution.
+        common_se: Standard error of a constant common to all values, which no mean over data reduces.
+    """
+
+    pointwise: Tensor
+    method: str
+    bound: Bound
+    draws: int = 0
+    pointwise_se: Tensor | None = None
+    k_hat: Tensor | None = None
+    notes: tuple[str, ...] = ()
+    common_se: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Mean over the data."""
+        return self.pointwise.mean().item()
+
+    @property
+    def se(self) -> float:
+        """Monte Carlo standard error of the mean over these data; zero for exact methods."""
+        if self.pointwise_se is None:
+            return self.common_se
+        return math.hypot((self.pointwise_se.square().sum().sqrt() / len(self.pointwise)).item(), self.common_se)
+
+    @property
+    def data_se(self) -> float:
+        """Standard error of the mean as an estimate for the population of the data."""
+        return (self.pointwise.std() / len(self.pointwise) ** 0.5).item() if len(self.pointwise) > 1 else math.nan
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons not to take the number at face value."""
+        lines = list(self.notes)
+        impossible = int((self.pointwise == -torch.inf).sum())
+        if impossible:
+            lines.append(
+                f"{impossible} data have probability zero under the model, or at latents that the guide "
+                "draws: the mean is minus infinity"
+            )
+        if self.k_hat is None:
+            return tuple(lines)
+        limit, count = k_hat_limit(self.draws), len(self.k_hat)
+        unknown, high = int(self.k_hat.isnan().sum()), int((self.k_hat > limit).sum())
+        if unknown:
+            remedy = (
+                "take 21 draws or more"
+                if self.draws < 21
+                else "the guide all but always draws the same; anneal, or enumerate"
+            )
+            lines.append(f"{unknown} of {count} data have too few different draws to judge their weights by: {remedy}")
+        if high:
+            lines.append(
+                f"{high} of {count} data have a Pareto k-hat over {limit:.2f}: few draws carry the estimate, the "
+                "evidence is probably higher and its error larger; raise the draws"
+            )
+        return tuple(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The number and its errors, without the pointwise values."""
+        content: dict[str, Any] = {
+            "mean": finite(self.mean),
+            "se": finite(self.se),
+            "data_se": finite(self.data_se),
+            "method": self.method,
+            "bound": self.bound,
+            "draws": self.draws,
+            "warnings": list(self.warnings),
+        }
+        if self.k_hat is not None:
+            known = self.k_hat[~self.k_hat.isnan()]
+            content["k_hat_worst"] = finite(known.max().item()) if len(known) else None
+        return content
+
+    @property
+    def sign(self) -> str:
+        """The sign of its direction, written before the mean."""
+        return {"lower": ">= ", "upper": "<= ", "approximate": "~ ", "between": "~ "}.get(self.bound, "")
+
+    @property
+    def figure(self) -> str:
+        """The mean with its direction and error, as in a table."""
+        error = f" +- {self.se:.2g}" if self.se else ""
+        return f"{self.sign}{round(self.mean, 3) + 0.0:.3f}{error}"  # + 0.0: never -0.000
+
+    def __str__(self) -> str:
+        return f"{self.figure} ({self.method})"
+
+    def minus(self, other: Estimate) -> Estimate:
+        """The difference from an estimate with independent draws: direction and error follow from both.
+
+        Example:
+            >>> evidence = Estimate(torch.tensor([-3.0]), "16 chains", "lower")
+            >>> best = Estimate(torch.tensor([-3.5]), "ascent", "lower")
+            >>> print(evidence.minus(best).bound, replace(evidence, bound="exact").minus(best).bound)
+            between upper
+        """
+        if other is self:
+            return Estimate(torch.zeros_like(self.pointwise), self.method, "exact")
+        bound = difference(self.bound, other.bound)
+        errors = [e.pointwise_se for e in (self, other) if e.pointwise_se is not None]
+        se = torch.stack([error.square() for error in errors]).sum(0).sqrt() if errors else None
+        method = f"{self.method}; less {other.method}"
+        # Equal ones are one model's, and cancel.
+        common = 0.0 if self.common_se == other.common_se else math.hypot(self.common_se, other.common_se)
+        draws = max(self.draws, other.draws)
+        return Estimate(self.pointwise - other.pointwise, method, bound, draws, se, common_se=common)
+
+    def normalised(self, error: float) -> Estimate:
+        """The same for a model whose log-normaliser is an estimate with this standard error."""
+        note = (
+            f"the normaliser of p(z) is an estimate, known to +- {error:.2g} nats: bound and evidence of all data are "
+            "off by it together, the gap is not"
+        )
+        return replace(self, bound="approximate", common_se=error, notes=(*self.notes, note)) if error else self
+
+    @classmethod
+    def join(cls, parts: list[Estimate]) -> Estimate:
+        """The estimate of all data from those of consecutive blocks."""
+
+        def together(name: str) -> Tensor | None:
+            values = [getattr(part, name) for part in parts]
+            if all(value is None for value in values):
+                return None
+            return torch.cat(
+                [torch.zeros_like(p.pointwise) if v is None else v for p, v in zip(parts, values, strict=True)]
+            )
+
+        pointwise = torch.cat([part.pointwise for part in parts])
+        method = " or ".join(dict.fromkeys(part.method for part in parts))
+        bounds = {part.bound for part in parts}
+        bound = next(bound for bound in _WEAKEST_FIRST if bound in bounds)
+        notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+        common = max(part.common_se for part in parts)
+        return cls(pointwise, method, bound, parts[0].draws, together("pointwise_se"), together("k_hat"), notes, common)
