@@ -127,7 +127,8 @@ def cell(study: Study, name: str, chosen: dict[str, Any]) -> dict[str, float]:
     found = {"epoch": float(summary["best_epoch"])}
     for split in ("train", "test"):
         figures = summary["splits"][split]
-        found |= {f"{split} {key}": figures[key] for key in ("deviance", "elbo", "evidence", "gap")}
+        found |= {f"{split} {key}": figures[key]["mean"] for key in ("elbo", "evidence", "gap")}
+        found[f"{split} deviance"] = figures["deviance"]
         gap = measure_gap(study.folder / "runs" / name, split, 0 if few else SAMPLE)
         found[f"{split} family gap"], found[f"{split} amortisation gap"] = (
             gap.family_gap.mean,

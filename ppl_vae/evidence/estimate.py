@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -118,6 +119,21 @@ class Estimate:
             known = self.k_hat[~self.k_hat.isnan()]
             content["k_hat_worst"] = finite(known.max().item()) if len(known) else None
         return content
+
+    @classmethod
+    def stored(cls, content: Mapping[str, Any], values: Mapping[str, Tensor], name: str) -> Estimate:
+        """The estimate whose JSON and pointwise values were stored by name.
+
+        Arguments:
+            content: What :meth:`to_json` returned.
+            values: Pointwise values, errors and Pareto shapes, as :meth:`ppl_vae.evidence.results.Result.pointwise`
+                names them.
+            name: The name among the values.
+        """
+        errors, shapes = values.get(f"{name}_se"), values.get(f"{name}_k_hat")
+        estimate = cls(values[name], content["method"], content["bound"], content["draws"], errors, shapes)
+        notes = tuple(line for line in content["warnings"] if line not in estimate.warnings)
+        return replace(estimate, notes=notes)
 
     @property
     def sign(self) -> str:

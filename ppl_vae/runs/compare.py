@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ppl_vae.data.counts import PackedCounts
+from torch import Tensor
+
+from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.diagnostics.comparison import MOST_RUNS, Compared, Comparison
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import split_gap
@@ -17,6 +19,7 @@ from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.objectives.rate_cost import objective_words
 from ppl_vae.plugins.discovery import available
+from ppl_vae.programs.types import Progress
 from ppl_vae.runs.config import Pair
 from ppl_vae.runs.measure import measure_and_save, measure_evidence, save_figure
 from ppl_vae.runs.open import open_run
@@ -69,14 +72,14 @@ def _compared(run: Run, split: str, with_train: bool) -> Compared:
     summary = run.summary
     measurement = _measurement(run, split)
     gap, notes = _gap(run, split, measurement)
-    if summary is None or summary["splits"][split]["data"] != len(measurement.evidence.pointwise):
+    if summary is None or summary["splits"][split]["data"] != measurement.data:
         opened = open_run(run.folder)
         x, pair = opened.data(split), opened.pair.words
         saturated = x.saturated.double().mean().item() if isinstance(x, PackedCounts) else None
         notes = notes if summary else ("not finished; its best state so far", *notes)
     else:
-        told, pair = summary["splits"][split], summary["pair"]
-        saturated = None if told.get("deviance") is None else told["deviance"] + told["elbo"]
+        content, pair = summary["splits"][split], summary["pair"]
+        saturated = content["deviance"] + content["elbo"]["mean"] if content.get("deviance") is not None else None
     return Compared(
         name=str(run.folder),
         pair=pair,
@@ -91,38 +94,34 @@ def _compared(run: Run, split: str, with_train: bool) -> Compared:
 
 
 def _measurement(run: Run, split: str) -> Evidence:
-    """The best measurement there is of a split: exact, else the highest lower bound."""
-    found, summary = [], run.summary
+    """The best measurement of a split: exact, else the highest lower bound."""
+    stored, summary = [], run.summary
     if summary is not None and split not in summary["splits"]:
         raise ValueError(f"{run.folder} has no {split} data; choose from {', '.join(summary['splits'])}")
-    values = {} if summary is None else Checkpoint.read(run.folder / "pointwise.safetensors").part(split)
-    if summary is not None and "rows" not in values:  # else its table is of a sample
-        told = summary["splits"][split]
-        parts = {n: {k: told[f"{n}_{k}"] for k in ("method", "bound", "draws")} for n in ("elbo", "evidence", "gap")}
-        elbo, evidence, gap = (_estimate(part, values, name) for name, part in parts.items())
-        found.append(Evidence(elbo, evidence, gap))
-    for method in ("auto", *available("evidence")):
-        kept = _kept(run, f"evidence-{split}-{method}")
-        if kept is not None:
-            elbo, evidence, gap = (_estimate(kept[0][n], kept[1], n) for n in ("elbo", "evidence", "gap"))
-            found.append(Evidence(elbo, evidence, gap))
-    if not found:
-        found.append(measure_evidence(run.folder, split, "auto", run.config["evidence_draws"]))
+    if summary is not None:
+        values = Checkpoint.read(run.folder / "pointwise.safetensors").part(split)
+        if "rows" not in values:  # else the summary is of a sample
+            stored.append((summary["splits"][split], values))
+    stored += [
+        each for method in ("auto", *available("evidence")) if (each := _stored(run, f"evidence-{split}-{method}"))
+    ]
+    measurements = [Evidence(**_estimates(*each, elbo="elbo", evidence="evidence", gap="gap")) for each in stored]
+    if not measurements:
+        measurements.append(measure_evidence(run.folder, split, "auto", run.config["evidence_draws"]))
     rank = {"exact": 2, "lower": 1}
-    return max(found, key=lambda m: (rank.get(m.evidence.bound, 0), m.evidence.mean))
+    return max(measurements, key=lambda m: (rank.get(m.evidence.bound, 0), m.evidence.mean))
 
 
 def _gap(run: Run, split: str, measurement: Evidence) -> tuple[Gap | None, tuple[str, ...]]:
-    """The gap's parts, read or computed, or why there are none."""
+    """The parts of the gap, read or computed, or the reason why there are none."""
     if measurement.evidence.bound != "exact":
         return None, ()
-    kept = _kept(run, f"gap-{split}")
-    if kept is not None:
-        told, values = kept
-        evidence, best, elbo = (_estimate(told[name], values, name) for name in ("evidence", "best_of_family", "elbo"))
-        return Gap(evidence, best, elbo, told["family"]), ()
+    stored = _stored(run, f"gap-{split}")
+    if stored is not None:
+        estimates = _estimates(*stored, evidence="evidence", best="best_of_family", elbo="elbo")
+        return Gap(**estimates, family=stored[0]["family"]), ()
 
-    def split_soon(pair: Pair, x: Any, tick: Any) -> Gap:
+    def split_soon(pair: Pair, x: Batch, tick: Progress) -> Gap:
         if plan(pair.model, x, method="enumeration").cells > CELLS:
             raise ValueError(f"it takes a while; run ppl-vae gap {run.folder} --split {split} first")
         return split_gap(pair.model, pair.guide, x, progress=tick)
@@ -133,16 +132,16 @@ def _gap(run: Run, split: str, measurement: Evidence) -> tuple[Gap | None, tuple
         return None, (f"its gap is not split: {error}",)
 
 
-def _kept(run: Run, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Numbers and pointwise values of an earlier measurement of all the data, if it was of the state that is best."""
+def _stored(run: Run, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """JSON and pointwise values of an earlier measurement of all data of a split in the best state of the run."""
     if not (run.folder / f"{name}.safetensors").exists():
         return None
-    kept = Checkpoint.read(run.folder / f"{name}.safetensors", "delete that file, and it is measured again")
-    if "rows" in kept.tensors or kept.state.get("of") != run.best_state()[1]:
+    stored = Checkpoint.read(run.folder / f"{name}.safetensors", "delete that file, and it is measured again")
+    if "rows" in stored.tensors or stored.state.get("of") != run.best_state()[1]:
         return None
-    return run.read_json(f"{name}.json"), kept.tensors
+    return run.read_json(f"{name}.json"), stored.tensors
 
 
-def _estimate(told: dict[str, Any], values: dict[str, Any], name: str) -> Estimate:
-    k_hat = values.get("k_hat") if name == "evidence" else None
-    return Estimate(values[name], told["method"], told["bound"], told["draws"], values.get(f"{name}_se"), k_hat)
+def _estimates(content: dict[str, Any], values: dict[str, Tensor], **names: str) -> dict[str, Any]:
+    """Estimates of a stored result as arguments of its class, which are called by other names than in JSON."""
+    return {field: Estimate.stored(content[name], values, name) for field, name in names.items()}

@@ -1,34 +1,37 @@
-"""What a training ends with: bound, evidence and gap of each split."""
+"""The summary of a training: ELBO, evidence and gap of each split."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.data.images import bits_per_number
 from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import OKABE_ITO, marker, whole
-from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.results import Evidence, Result
+from ppl_vae.evidence.tables import text_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Split", "Summary"]
 
 
 @dataclass(frozen=True)
-class Split:
-    """A measurement of one split, and the distance that goes with its kind of data.
+class Split(Result):
+    """A measurement of one split, and the distances by which its kind of data is usually compared.
 
     Arguments:
-        measurement: In nats per datum.
-        rate: Divergence of the guide from the prior, the one part of the bound.
-        distortion: Expected negative log-likelihood, the other.
+        measurement: ELBO, evidence and gap.
+        rate: Divergence of the guide from the prior, one part of the ELBO.
+        distortion: Expected negative log-likelihood, the other part.
         saturated: Mean log-likelihood of documents under their own word frequencies; None for other data.
-        pixels: Numbers of an image, where the model gives it a density; None for other data and models.
+        pixels: Number of values of an image, if the model gives it a density; None for other data and models.
     """
 
     measurement: Evidence
@@ -39,33 +42,30 @@ class Split:
 
     @classmethod
     def of(
-        cls, measurement: Evidence, x: Any, rate: Estimate, distortion: Estimate, pixels: int | None = None
+        cls, measurement: Evidence, x: Batch, rate: Estimate, distortion: Estimate, pixels: int | None = None
     ) -> Split:
         saturated = x.saturated.cpu().double().mean().item() if isinstance(x, PackedCounts) else None
         return cls(measurement, rate, distortion, saturated, pixels)
 
-    def pointwise(self) -> dict[str, Tensor]:
-        """All values a datum by name, for keeping."""
-        found = self.measurement.pointwise()
-        for name, estimate in (("rate", self.rate), ("distortion", self.distortion)):
-            found[name] = estimate.pointwise
-            if estimate.pointwise_se is not None:
-                found[f"{name}_se"] = estimate.pointwise_se
-        return found
+    def rows(self) -> dict[str, Estimate]:
+        return {**self.measurement.rows(), "rate": self.rate, "distortion": self.distortion}
+
+    def losses(self) -> Tensor:
+        return self.measurement.losses()
 
     @property
-    def apart(self) -> float:
-        """Rate plus distortion plus ELBO: zero but for the errors of draws, where they were drawn apart."""
+    def imbalance(self) -> float:
+        """Rate plus distortion plus ELBO: zero, except for the errors of separate draws."""
         return self.rate.mean + self.distortion.mean + self.measurement.elbo.mean
 
     @property
     def bits(self) -> float | None:
-        """A code's length for images of bytes by the ELBO, in bits a number: an upper bound where dequantised."""
+        """Code length of images of bytes by the ELBO, in bits per number: an upper bound for dequantised bytes."""
         return None if self.pixels is None else bits_per_number(self.measurement.elbo.mean, self.pixels)
 
     @property
     def bits_se(self) -> float:
-        """Its standard error, that of the ELBO."""
+        """Standard error of the code length, that of the ELBO in bits per number."""
         return (self.measurement.elbo.se or 0.0) / ((self.pixels or 1) * math.log(2))
 
     @property
@@ -73,23 +73,33 @@ class Split:
         """The saturated model's log-likelihood minus the ELBO: an upper bound, comparable with published NELBOs."""
         return None if self.saturated is None else self.saturated - self.measurement.elbo.mean
 
-    def to_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"data": len(self.measurement.elbo.pointwise)}
-        measured = self.measurement.to_json()
-        found["evidence_why"] = measured.pop("why")
-        for name, estimate in (
-            measured | {"rate": self.rate.to_json(), "distortion": self.distortion.to_json()}
-        ).items():
-            found[name] = estimate.pop("mean")
-            found |= {f"{name}_{key}": value for key, value in estimate.items()}
-        if self.saturated is not None:
-            found["deviance"] = finite(self.saturated - self.measurement.elbo.mean)
-            found["deviance_se"] = found["elbo_se"]
-            found["evidence_deviance"] = finite(self.saturated - self.measurement.evidence.mean)
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = self.measurement.facts()
+        if self.saturated is not None and self.deviance is not None:
+            facts["deviance"] = finite(self.deviance)
+            facts["deviance_se"] = finite(self.measurement.elbo.se)
+            facts["evidence_deviance"] = finite(self.saturated - self.measurement.evidence.mean)
         if self.pixels is not None and self.bits is not None:
-            found["bits_per_number"], found["bits_per_number_se"] = finite(self.bits), finite(self.bits_se)
-            found["evidence_bits_per_number"] = finite(bits_per_number(self.measurement.evidence.mean, self.pixels))
-        return found
+            facts["bits_per_number"], facts["bits_per_number_se"] = finite(self.bits), finite(self.bits_se)
+            facts["evidence_bits_per_number"] = finite(bits_per_number(self.measurement.evidence.mean, self.pixels))
+        return facts
+
+
+TRAINED = {
+    "elbo": "",
+    "likelihood": " trained on the likelihood",
+    "sleep": ", the guide trained on pairs that the model drew",
+}
+"""How the title of the table names an objective; others are named as they are."""
+
+SELECTION = {
+    "elbo": "the ELBO of validation data chose the epoch",
+    "": "validation did not choose: the last epoch counts",
+}
+"""How the caption names the validation metric that chose the epoch."""
+
+CURVES = {"evidence": "evidence", "conditional": "log q(z given x) of drawn pairs", "elbo": "ELBO"}
+"""The metrics whose course is drawn, the first that there is."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +107,15 @@ class Summary:
     """The final table of a training.
 
     Arguments:
-        run: Its folder.
-        pair: Model and guide in words.
-        objective: What was maximised, ``"elbo"``, ``"likelihood"`` or ``"sleep"``, or in words what was minimised.
-        estimator: Of the gradient, or how the likelihood was come by.
-        best_epoch: The epoch whose state was measured.
-        epochs: How many were trained.
-        splits: By name.
-        notes: What a reader must know.
-        chosen_by: The validation number that chose the epoch; empty for none, the last epoch it is then.
+        run: The folder of the run.
+        pair: Description of model and guide.
+        objective: The objective, ``"elbo"``, ``"likelihood"`` or ``"sleep"``, or a description of the loss.
+        estimator: The gradient estimator, or how the likelihood is computed.
+        best_epoch: The epoch whose state is measured.
+        epochs: Number of epochs trained.
+        splits: The measurements by split.
+        notes: Remarks on the data and the training.
+        chosen_by: The validation metric that chose the epoch; empty if none did and the last epoch counts.
     """
 
     run: str
@@ -119,121 +129,102 @@ class Summary:
     chosen_by: str = "elbo"
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "run": self.run,
-            "pair": self.pair,
-            "objective": self.objective,
+        names = ("run", "pair", "objective", "estimator", "best_epoch", "epochs")
+        return {name: getattr(self, name) for name in names} | {
             "chosen_by": self.chosen_by or None,
-            "estimator": self.estimator,
-            "best_epoch": self.best_epoch,
-            "epochs": self.epochs,
             "splits": {name: split.to_json() for name, split in self.splits.items()},
             "notes": list(self.notes),
+            "warnings": list(self.warnings),
         }
 
-    def table(self) -> Table:
-        trained = {
-            "elbo": "",
-            "likelihood": " trained on the likelihood",
-            "sleep": ", the guide trained on pairs that the model drew",
-        }.get(self.objective, f" trained on {self.objective}")
-        table = Table(
-            title=f"{self.pair}{trained}: nats per datum, higher is better "
-            f"(best of {self.epochs} epoch{'s' if self.epochs != 1 else ''}: {self.best_epoch})"
-        )
-        table.min_width = 78
-        table.add_column("split")
-        text = any(split.deviance is not None for split in self.splits.values())
-        images = any(split.pixels for split in self.splits.values())
-        further = [*(["deviance"] if text else []), *(["bits/pixel"] if images else [])]
-        for name in ("data", "rate", "distortion", "ELBO", "evidence", "gap", *further):
-            table.add_column(name, justify="right")
+    def table(self) -> str:
+        """The table, without the warnings."""
+        columns = ["data", "rate", "distortion", "ELBO", "evidence", "gap"]
+        columns += ["deviance"] if any(split.deviance is not None for split in self.splits.values()) else []
+        columns += ["bits/pixel"] if any(split.pixels for split in self.splits.values()) else []
+        rows = []
         for name, split in self.splits.items():
-            m = split.measurement
-            cells = [
-                str(len(m.elbo.pointwise)),
-                *(e.figure for e in (split.rate, split.distortion, m.elbo, m.evidence, m.gap)),
-            ]
-            if text:
-                cells.append("" if split.deviance is None else f"{split.deviance:.2f}{_error(m.elbo.se)}")
-            if images:
-                cells.append("" if split.bits is None else f"{split.bits:.3f}{_error(split.bits_se)}")
-            table.add_row(name, *cells)
+            cells = {label: estimate.figure for label, estimate in split.rows().items()} | {"data": str(split.data)}
+            if split.deviance is not None:
+                cells["deviance"] = f"{split.deviance:.2f}{_error(split.measurement.elbo.se)}"
+            if split.bits is not None:
+                cells["bits/pixel"] = f"{split.bits:.3f}{_error(split.bits_se)}"
+            rows.append((name, *(cells.get(column, "") for column in columns)))
+        epochs = f"best of {self.epochs} epoch{'s' if self.epochs != 1 else ''}: {self.best_epoch}"
+        objective = TRAINED.get(self.objective, f" trained on {self.objective}")
+        return text_table(
+            f"{self.pair}{objective}: nats per datum, higher is better ({epochs})",
+            ("split", *columns),
+            rows,
+            left=("split",),
+            caption="; ".join(self._captions(columns)),
+            min_width=78,
+        )
+
+    def _captions(self, columns: Collection[str]) -> Iterator[str]:
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
         directions = {"exact": ", exact", "lower": ", a lower bound"}
-        words = [f"evidence: {m}{directions.get(b, ', approximate')}" for m, b in methods.items()]
-        if self.objective not in ("elbo", "likelihood", "sleep"):
-            chosen = {
-                "elbo": "the ELBO of validation data chose the epoch",
-                "": "validation did not choose: the last epoch counts",
-            }
-            which = chosen.get(self.chosen_by, "what was minimised, on validation data, chose the epoch")
-            words.append(f"all figures are the model's own, with beta = 1; {which}")
+        yield from (f"evidence: {m}{directions.get(b, ', approximate')}" for m, b in methods.items())
+        if self.objective not in TRAINED:
+            chosen = SELECTION.get(self.chosen_by, "the loss on validation data chose the epoch")
+            yield f"all figures are the model's own, with beta = 1; {chosen}"
         if any(s.measurement.elbo.se for s in self.splits.values()):
-            words.append("+- is the Monte Carlo standard error of the mean over these data")
-        if text:
-            words.append("deviance: saturated log-likelihood minus ELBO, lower is better")
-        if images:
-            words.append(
-                "bits/pixel: 8 minus the ELBO in bits a number, lower is better; a code's length for bytes that were "
-                "dequantised, of other data none"
+            yield "+- is the Monte Carlo standard error of the mean over these data"
+        if "deviance" in columns:
+            yield "deviance: saturated log-likelihood minus ELBO, lower is better"
+        if "bits/pixel" in columns:
+            yield (
+                "bits/pixel: 8 minus the ELBO in bits per number, lower is better; a code length for dequantised bytes "
+                "only"
             )
-        table.caption = "; ".join(words)
-        return table
 
     def __str__(self) -> str:
-        console = Console(width=110)
-        with console.capture() as captured:
-            console.print(self.table())
-        return captured.get() + "".join(f"note: {line}\n" for line in self.warnings)
+        return "\n".join([self.table(), *(f"note: {line}" for line in self.warnings)])
 
     @property
-    def warnings(self) -> list[str]:
-        """What each split's evidence is to be mistrusted for, and where its bound is not the sum of its parts."""
-        lines = [
-            f"{name}: {line}" for name, split in self.splits.items() for line in split.measurement.evidence.warnings
+    def warnings(self) -> tuple[str, ...]:
+        """Those of each split, and where the ELBO is not minus the sum of rate and distortion."""
+        lines = [f"{name}: {line}" for name, split in self.splits.items() for line in split.warnings]
+        sums = [
+            f"{split.imbalance:+.3g} ({name})"
+            for name, split in self.splits.items()
+            if split.rate.draws and abs(split.imbalance) > 1e-3
         ]
-        drawn = [f"{s.apart:+.3g} ({name})" for name, s in self.splits.items() if s.rate.draws and abs(s.apart) > 1e-3]
-        if drawn:
+        if sums:
             lines.append(
-                "rate and distortion are measured by draws of their own: their sum is not minus the ELBO, but beside "
-                f"it by {', '.join(drawn)} nats"
+                "rate and distortion come from other draws than the ELBO: their sum and the ELBO add up to "
+                f"{', '.join(sums)} nats instead of 0"
             )
-        return lines
+        return tuple(lines)
 
-    def draw(self, figure: Any, rows: list[dict[str, Any]]) -> None:
-        """The course of training, with the final bound and evidence of each split at its right edge."""
-        curve, bars = figure.subplots(1, 2, width_ratios=[3, 2])
+    def draw(self, figure: Figure, rows: list[dict[str, Any]]) -> None:
+        """Draws the course of training, and the gap of each split.
+
+        Arguments:
+            figure: Where to draw.
+            rows: The metrics of the epochs.
+        """
+        course, gaps = figure.subplots(1, 2, width_ratios=[3, 2])
         epochs = [row["epoch"] for row in rows]
-        kinds = {"evidence": "evidence", "conditional": "log q(z given x) of drawn pairs", "elbo": "ELBO"}
-        measures = next(name for name in kinds if name == "elbo" or (rows and f"train_{name}" in rows[-1]))
-        longest = 0
-        for (name, split), colour in zip(self.splits.items(), OKABE_ITO, strict=False):
-            if rows and f"{name}_{measures}" in rows[-1]:
-                curve.plot(
-                    epochs,
-                    [row[f"{name}_{measures}"] for row in rows],
-                    color=colour,
-                    marker=marker(epochs),
-                    label="training" if name == "train" else name,
-                )
-            bars.barh(name, split.measurement.gap.mean, color=colour)
-            note = f" {split.measurement.gap.mean:.3f}"
-            bars.annotate(note, (split.measurement.gap.mean, name), va="center")
-            longest = max(longest, len(note))
-        curve.axvline(self.best_epoch, color="0.6", linestyle=":", label=f"chosen epoch {self.best_epoch}")
-        whole(curve.xaxis)
-        curve.set(xlabel="epoch", ylabel=f"{kinds[measures]} (nats per datum)", title="Training")
-        curve.legend(frameon=False)
-        most = max((s.measurement.gap.mean for s in self.splits.values()), default=1.0)
-        kind = {s.measurement.gap.bound for s in self.splits.values()}
-        word = "gap, at least" if "lower" in kind else "gap" if kind == {"exact"} else "gap, about"
-        bars.set(
-            xlabel=f"{word} (nats per datum)",
-            title="Evidence minus ELBO",
-            xlim=(0, max(most, 1e-6) / (0.98 - min(0.03 * longest, 0.5))),
-        )
-        bars.invert_yaxis()
+        metric = next(name for name in CURVES if name == "elbo" or (rows and f"train_{name}" in rows[-1]))
+        means = {name: split.measurement.gap.mean for name, split in self.splits.items()}
+        for (name, mean), colour in zip(means.items(), OKABE_ITO, strict=False):
+            if rows and f"{name}_{metric}" in rows[-1]:
+                label = "training" if name == "train" else name
+                values = [row[f"{name}_{metric}"] for row in rows]
+                course.plot(epochs, values, color=colour, marker=marker(epochs), label=label)
+            gaps.barh(name, mean, color=colour)
+            gaps.annotate(f" {mean:.3f}", (mean, name), va="center")
+        course.axvline(self.best_epoch, color="0.6", linestyle=":", label=f"chosen epoch {self.best_epoch}")
+        whole(course.xaxis)
+        course.set(xlabel="epoch", ylabel=f"{CURVES[metric]} (nats per datum)", title="Training")
+        course.legend(frameon=False)
+        bounds = {split.measurement.gap.bound for split in self.splits.values()}
+        direction = "gap, at least" if "lower" in bounds else "gap" if bounds == {"exact"} else "gap, about"
+        longest = max((len(f" {mean:.3f}") for mean in means.values()), default=0)
+        edge = max(max(means.values(), default=1.0), 1e-6) / (0.98 - min(0.03 * longest, 0.5))
+        gaps.set(xlabel=f"{direction} (nats per datum)", title="Evidence minus ELBO", xlim=(0, edge))
+        gaps.invert_yaxis()
         figure.suptitle(self.pair)
 
 

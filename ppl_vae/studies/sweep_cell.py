@@ -81,9 +81,9 @@ def measured_cell(study: Study, name: str, config: dict[str, Any], how: dict[str
     test = summary["splits"]["test"]
     found: dict[str, Tensor | float] = {}
     for key in ("rate", "distortion", "elbo", "evidence"):
-        if test[key] is None:
+        if test[key]["mean"] is None:
             raise ValueError(f"the {key} it ended with is not finite; train it otherwise")
-        found[key], found[f"{key} se"] = test[key], test[f"{key}_se"] or 0.0
+        found[key], found[f"{key} se"] = test[key]["mean"], test[key]["se"] or 0.0
     known = measure_information(opened, "test", measure.draws, measure.codes, measure.data)
     rows = known.rows()
     for key in ("rate", "information", "entropy of the data"):

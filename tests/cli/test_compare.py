@@ -36,7 +36,7 @@ def test_runs_are_compared_from_what_was_measured_before(trained, monkeypatch):
     del config["objective"]
     Path("bound/config.json").write_text(json.dumps(config))
     content = json_of("compare", "bound", "best")
-    bound, best = content["runs"]
+    bound, best = content["A"], content["B"]
     assert (bound["objective"], best["objective"], bound["optimum"]) == ("elbo", "likelihood", "best")
     for row, run in ((bound, "bound"), (best, "best")):
         expected = summary(run)["splits"]["test"]
@@ -68,8 +68,8 @@ def test_runs_are_compared_from_what_was_measured_before(trained, monkeypatch):
 def test_unfinished_runs_are_measured_for_a_comparison(trained):
     Path("bound/summary.json").unlink()
     content = json_of("compare", "best", "bound")
-    assert any("B: not finished" in note for note in content["notes"])
-    assert content["runs"][1]["deviance"] is not None
+    assert any("B: not finished" in line for line in content["warnings"])
+    assert content["B"]["deviance"] is not None
     assert Path("bound/evidence-test-auto.safetensors").exists()
     assert Path("bound/evidence-train-auto.safetensors").exists()
 

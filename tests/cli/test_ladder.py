@@ -14,12 +14,12 @@ def test_a_ladder_of_guides_is_fitted_to_the_model_of_a_run(folder):
     succeed("train", *SMALL, "--epochs", "3", "--learning-rate", "0.01", "--out", "r")
     before = Path("r/checkpoints/train-best.safetensors").read_bytes()
     content = json_of(*LADDER, "3")
-    assert list(content["rungs"]) == ["linear_counts", "mean_field", "full"]
-    full, evidence = content["rungs"]["full"], content["evidence"]
+    assert list(content["families"]) == ["linear_counts", "mean_field", "full"]
+    full, evidence = content["full"], content["evidence"]
     assert evidence["bound"] == "exact"
     assert full["family_gap"]["mean"] == 0
-    steps = sum(content["rungs"][name]["step"]["mean"] for name in ("mean_field", "full"))
-    total = full["elbo"]["mean"] - content["rungs"]["linear_counts"]["elbo"]["mean"]
+    steps = sum(content[name]["step"]["mean"] for name in ("mean_field", "full"))
+    total = full["elbo"]["mean"] - content["linear_counts"]["elbo"]["mean"]
     assert steps == pytest.approx(total, abs=1e-4)
     for name in ("ladder-test.json", "ladder-test.safetensors", "figures/ladder-test.png"):
         assert Path("r", name).exists()

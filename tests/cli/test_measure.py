@@ -77,8 +77,8 @@ def test_the_information_of_a_run_is_measured(trained):
 
 def test_the_curve_of_a_run_is_drawn_with_its_guide_above(trained):
     content = json_of("curve", "r", "--betas", "0.5,1,2")
-    assert [point["beta"] for point in content["points"]] == [2, 1, 0.5]
-    assert content["points"][1]["lost"]["mean"] == pytest.approx(summary("r")["splits"]["test"]["gap"], abs=1e-4)
+    assert content["betas"] == [2, 1, 0.5]
+    assert content["beta 1"]["excess"]["mean"] == pytest.approx(summary("r")["splits"]["test"]["gap"], abs=1e-4)
     assert Path("r/figures/curve-test.png").exists()
     annealed = succeed("curve", "r", "--method", "annealing", "--data", "4", "--chains", "4", "--temperatures", "5")
     assert "annealing, 5 temperatures, 4 chains" in flat(annealed.output)

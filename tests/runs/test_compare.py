@@ -104,7 +104,10 @@ def test_the_figure_has_a_bar_a_part_and_labelled_axes(objective):
     (axes,) = figure.axes
     assert len(axes.patches) == 6
     assert "nats" in axes.get_xlabel()
-    assert len(axes.lines) == (objective == "likelihood")
+    assert any("optimum" in line.get_label() for line in axes.lines) == (objective == "likelihood")
+    assert {"ELBO", "evidence", "family gap", "amortisation gap"} <= {
+        text.get_text() for text in figure.legends[0].get_texts()
+    }
     assert any(">=" in text.get_text() for text in axes.texts)
 
 
