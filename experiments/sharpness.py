@@ -22,6 +22,7 @@ from ppl_vae.models.manifold import Manifold
 from torch import Tensor
 
 from ppl_vae.data.readers.manifold import curve_log_density, curve_points
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import from_log_weights, sampled_elbo
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.nn.observation_noise import read_trace

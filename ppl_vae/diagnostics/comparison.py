@@ -226,11 +226,10 @@ class Comparison(Result):
         if len(optima) == 1:
             label = "evidence of the likelihood optimum"
             bars.axvline(*optima.values(), color="0.3", linestyle=":", zorder=1, label=label)
-        levels = {
-            f"{letter}: {run.pair.split(' (')[0]}\ntrained on {_objective(run)}": run.measurement.rows()
-            | ({} if run.gap is None else run.gap.rows())
-            for letter, run in self.labelled().items()
-        }
+        levels = {}
+        for letter, run in self.labelled().items():
+            label = f"{letter}: {run.pair.split(' (')[0]}\ntrained on {_objective(run)}"
+            levels[label] = ({} if run.gap is None else run.gap.rows()) | run.measurement.rows()
         draw_gap_bars(bars, levels)
 
 

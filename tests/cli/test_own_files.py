@@ -68,7 +68,7 @@ def test_a_users_own_model_trains_outside_any_checkout(folder):
     Path("mine.py").write_text(TWO_CODES)
     options = ("--guide", "mean_field", "--codes", "3", "--corpus", "topics.npz", "--epochs", "2")
     content = json_of("train", "mine.py", *options)
-    assert content["splits"]["test"]["evidence_method"] == "enumeration of 64 states"
+    assert content["splits"]["test"]["evidence"]["method"] == "enumeration of 64 states"
     assert "codes=3" in content["pair"]
 
 

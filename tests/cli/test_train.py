@@ -40,10 +40,11 @@ def test_json_alone_is_on_stdout_and_numbers_add_up(folder):
     assert content["run"] == "r"
     assert set(content["splits"]) == {"train", "validation", "test"}
     for split in content["splits"].values():
-        assert split["evidence_method"] == "enumeration of 8 states"
-        assert split["elbo"] <= split["evidence"] < 0
-        assert split["gap"] == pytest.approx(split["evidence"] - split["elbo"], abs=1e-6)
-        assert split["elbo_se"] == split["evidence_se"] == 0
+        assert split["evidence"]["method"] == "enumeration of 8 states"
+        elbo, evidence, gap = (split[name]["mean"] for name in ("elbo", "evidence", "gap"))
+        assert elbo <= evidence < 0
+        assert gap == pytest.approx(evidence - elbo, abs=1e-6)
+        assert split["elbo"]["se"] == split["evidence"]["se"] == 0
         assert split["deviance"] > split["evidence_deviance"] > 0
     assert summary("r")["splits"] == content["splits"]
 
@@ -91,10 +92,10 @@ def test_retraining_uses_validation_data_for_training(folder):
 def test_long_codes_get_importance_weights(folder):
     options = ("--bits", "20", "--epochs", "2", "--evidence-draws", "30", "--out", "r")
     test = json_of("train", *SMALL[:-4], *options)["splits"]["test"]
-    assert (test["evidence_method"], test["evidence_bound"]) == ("importance, 30 draws", "lower")
-    assert test["elbo_se"] > 0
-    assert test["gap_se"] > 0
-    assert "evidence_k_hat_worst" in test
+    assert (test["evidence"]["method"], test["evidence"]["bound"]) == ("importance, 30 draws", "lower")
+    assert test["elbo"]["se"] > 0
+    assert test["gap"]["se"] > 0
+    assert "k_hat_worst" in test["evidence"]
 
 
 @pytest.mark.parametrize("control", ["first_order", "none"])
@@ -112,8 +113,8 @@ def test_what_cannot_be_known_is_null_in_json_and_named_in_the_table(folder):
     options = ("train", *SMALL[:-4], "--bits", "20", "--epochs", "1", "--evidence-draws", "10")
     printed = succeed(*options, "--out", "r", "--json").stdout
     content = json.loads(printed, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert content["splits"]["test"]["evidence_k_hat_worst"] is None
-    assert "too few different draws" in content["splits"]["test"]["evidence_warnings"][0]
+    assert content["splits"]["test"]["evidence"]["k_hat_worst"] is None
+    assert "too few different draws" in content["splits"]["test"]["warnings"][0]
     assert "note: test: " in succeed(*options, "--out", "s").stdout
 
 
@@ -138,7 +139,7 @@ def test_a_run_trained_on_the_likelihood(folder):
     assert "validation_elbo" not in rows[0]
     # The epoch was chosen by the evidence, exactly what is measured in the end.
     best = max(row["validation_evidence"] for row in rows)
-    assert content["splits"]["validation"]["evidence"] == pytest.approx(best, abs=1e-4)
+    assert content["splits"]["validation"]["evidence"]["mean"] == pytest.approx(best, abs=1e-4)
 
 
 def test_the_likelihood_of_long_codes_is_sampled(folder):

@@ -58,8 +58,8 @@ def test_coloured_images_have_bits_a_pixel_under_every_noise(sigma):
     assert not any("diverges" in note for note in found["notes"])
     for split in found["splits"].values():
         for key, bits in (("elbo", "bits_per_number"), ("evidence", "evidence_bits_per_number")):
-            assert split[bits] == pytest.approx(8 - split[key] / (6 * 5 * 3 * math.log(2)))
-        assert split["bits_per_number_se"] == pytest.approx(split["elbo_se"] / (6 * 5 * 3 * math.log(2)))
+            assert split[bits] == pytest.approx(8 - split[key]["mean"] / (6 * 5 * 3 * math.log(2)))
+        assert split["bits_per_number_se"] == pytest.approx(split["elbo"]["se"] / (6 * 5 * 3 * math.log(2)))
     kept = json.loads(Path("r/config.json").read_text())
     assert kept["corpus"]["dequantise"] is True
     assert json.loads(Path("r/train-metrics.jsonl").read_text())["sigma"] > 0
@@ -70,7 +70,9 @@ def test_coloured_images_have_bits_a_pixel_under_every_noise(sigma):
 def test_the_table_shows_bits_a_pixel_and_other_data_have_none():
     result = invoke("--corpus", "images", "--image-size", "4", "--out", "r")
     assert result.exit_code == 0, result.output
-    assert "bits/pixel" in result.stdout and "a code's length for bytes" in " ".join(result.stdout.split())
+    assert "bits/pixel" in result.stdout and "a code length for dequantised bytes only" in " ".join(
+        result.stdout.split()
+    )
     assert json.loads(Path("r/config.json").read_text())["corpus"]["image_size"] == 4
     np.save("numbers.npy", np.random.default_rng(0).standard_normal((40, 6, 5)))
     assert "bits_per_number" not in done("--corpus", "numbers.npy")["splits"]["test"]

@@ -171,7 +171,7 @@ def test_a_sweep_trains_measures_and_says_what_held(folder):
     assert summary["objective"] == "D + 4 R"
     assert summary["splits"]["test"]["data"] == 60
     assert any("test is measured on 60 of 2,000 data" in note for note in summary["notes"])
-    assert report["whole: beta 4: R"].values == [summary["splits"]["test"]["rate"]]
+    assert report["whole: beta 4: R"].values == [summary["splits"]["test"]["rate"]["mean"]]
     assert {path.stem for path in Path("out/figures").glob("*.png")} == {"plane", "curves"}
     assert find_experiment("small.toml").summary.startswith("Two bits")
 
