@@ -6,28 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from ppl_vae.models.ppca import Ppca
 
-from ppl_vae.cli.main import main
 from ppl_vae.nn.observation_noise import ObservationNoise, read_trace
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.training.run_folder import Run
-from ppl_vae.training.trainer import Trainer
+from tests.support.cli import flat, invoke, succeed, summary
 
-TRAIN = ("train", "ppca", "--guide", "mean_field", "--epochs", "4", "--batch-size", "3000", "--learning-rate", "0.003")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def done(*args):
-    result = CliRunner().invoke(main, args)
-    assert result.exit_code == 0, result.output
-    return result
+TRAIN = ("train", "ppca", "--guide", "mean_field", "--guide-width", "16", "--epochs", "4", "--batch-size", "3000")
+TRAIN += ("--learning-rate", "0.003", "--evidence-data", "20")
 
 
 def trace(run):
@@ -68,18 +55,18 @@ def test_it_starts_at_the_scale_above_a_floor(sigma):
 
 def test_a_number_stays_whatever_run_it_begins_from(folder):
     short = (*TRAIN, "--epochs", "1")
-    done(*short, "--out", "a")
-    done(*short, "--sigma", "0.2", "--start", "a", "--out", "b")
-    done(*short, "--sigma", "learned", "--floor", "0.1", "--start", "b", "--out", "c")
+    succeed(*short, "--out", "a")
+    succeed(*short, "--sigma", "0.2", "--start", "a", "--out", "b")
+    succeed(*short, "--sigma", "learned", "--floor", "0.1", "--start", "b", "--out", "c")
     assert trace("b") == [(pytest.approx(0.2), pytest.approx(0.2))]
     assert trace("c")[0][0] == pytest.approx(0.3)  # the floor is added to what was learned so far
 
 
 def test_a_run_records_sigma_and_another_replays_it(folder):
-    done(*TRAIN, "--out", "learned")
-    done(*TRAIN, "--sigma", "schedule:learned", "--out", "replayed")
-    done(*TRAIN, "--sigma", "0.7", "--out", "fixed")
-    done(*TRAIN, "--sigma", "vector", "--out", "vector")
+    succeed(*TRAIN, "--out", "learned")
+    succeed(*TRAIN, "--sigma", "schedule:learned", "--out", "replayed")
+    succeed(*TRAIN, "--sigma", "0.7", "--out", "fixed")
+    succeed(*TRAIN, "--sigma", "vector", "--out", "vector")
     (first, after), *rest = trace("learned")
     assert first == 1
     assert all(sigma != 1 and start is None for start, sigma in rest)
@@ -91,28 +78,18 @@ def test_a_run_records_sigma_and_another_replays_it(folder):
         ("vector", "learned", "learned is one number for all data, and here it is an output of the decoder"),
         ("0.2", "vector", "vector is an output of the decoder (vector), and here it is one number"),
     ):
-        refused = CliRunner().invoke(main, [*TRAIN, "--sigma", sigma, "--start", start, "--out", "other"])
-        assert refused.exit_code != 0 and words in " ".join(refused.output.split())
+        refused = invoke(*TRAIN, "--sigma", sigma, "--start", start, "--out", "other")
+        assert refused.exit_code != 0 and words in flat(refused.output)
 
 
-def test_a_replay_goes_on_where_it_was(folder, monkeypatch):
-    done(*TRAIN, "--out", "learned")
+def test_a_replay_goes_on_where_it_was(folder, interrupt):
+    succeed(*TRAIN, "--out", "learned")
     replay = (*TRAIN, "--sigma", "schedule:learned")
-    done(*replay, "--out", "whole")
-    plain, steps = Trainer.step, []
-
-    def interrupted(self, x):
-        steps.append(1)
-        if len(steps) == 8:
-            raise KeyboardInterrupt
-        return plain(self, x)
-
-    monkeypatch.setattr(Trainer, "step", interrupted)
-    assert CliRunner().invoke(main, [*replay, "--out", "stopped"]).exit_code != 0
-    monkeypatch.setattr(Trainer, "step", plain)
-    done("train", "--resume", "stopped")
-    ends = [json.loads(Path(run, "summary.json").read_text())["splits"] for run in ("whole", "stopped")]
-    assert ends[0] == ends[1]
+    succeed(*replay, "--out", "whole")
+    interrupt(7)
+    assert invoke(*replay, "--out", "stopped").exit_code == 130
+    succeed("train", "--resume", "stopped")
+    assert summary("whole") == summary("stopped")
     assert trace("whole") == trace("stopped")
 
 
