@@ -9,9 +9,11 @@ dimensions make the evidence of surfaces exact, and the surface itself says what
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ppl_vae.guides.full import Full
@@ -22,13 +24,18 @@ from torch import Tensor
 from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import split_gap
+from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.grid import Grid, slug
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
-from ppl_vae.training.trainer import Settings
+from ppl_vae.training.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -44,9 +51,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 WEIGHTS, ELBO, FROM_THERE, FULL = "importance weights", "ELBO", "ELBO from there", "ELBO, full covariance"
-COLOURS = {WEIGHTS: "#0072B2", ELBO: "#D55E00", FROM_THERE: "#CC79A7", FULL: "#E69F00"}
-"""Ways of training, with colour-blind-safe colours (Okabe and Ito); the third begins where the first ended."""
+COLOURS = {
+    WEIGHTS: OKABE_ITO.blue,
+    ELBO: OKABE_ITO.vermilion,
+    FROM_THERE: OKABE_ITO.purple,
+    FULL: OKABE_ITO.orange,
+}
+"""Ways of training; the third begins where the first ended."""
+LIMIT = "reference"
+"""What is known without training."""
 DIGITS = "digits, 8 x 8"
+Kinds = Mapping[str, list[dict[str, Tensor]]]
+"""Cells of one surface by way of training, one per seed."""
 
 
 class Curved(Ppca):
@@ -111,23 +127,28 @@ def reference(noise: float | None, x: Tensor, test: Tensor) -> dict[str, Tensor]
     return found
 
 
-def trained(
-    study: Study, name: str, kind: str, x: Tensor, test: Tensor, known: bool, settings: Settings, split: int
-) -> dict[str, Tensor]:
-    """A decoder with hidden layers, trained in one of the ways, and measured on the test data."""
-    torch.manual_seed(settings.seed)
+def cell(study: Study, sizes: Mapping[str, Any], condition: tuple[str, str], seed: int) -> Mapping[str, Tensor]:
+    """A decoder with hidden layers, trained in one of the ways, and measured on the test data; or what is known."""
+    name, kind = condition
+    noise = None if name == DIGITS else float(name.removeprefix("noise "))
+    x, test = data_of(study, noise, seed, sizes["points"], sizes["tested"])
+    if kind == LIMIT:
+        return reference(noise, x, test)
+    settings = Settings([(sizes["epochs"], sizes["draws"])], learning_rate=5e-3, decay="cosine", seed=seed)
+    torch.manual_seed(seed)
     model = Ppca(2, hidden=2, shape=tuple(x.shape[1:]))
     guide = (Full if kind == FULL else MeanField)(model, x[:2], layers=2, width=64)
-    one = replace(settings, schedule=[(settings.epochs, 1)])
     if kind in (WEIGHTS, FROM_THERE):
-        study.train(f"{name}-{slug(WEIGHTS)}", model, guide, x, settings, objective=ImportanceWeightedELBO())
+        objective = ImportanceWeightedELBO()
+        study.train(f"{slug((name, WEIGHTS))}-{seed}", model, guide, x, settings, objective=objective)
     if kind != WEIGHTS:
-        study.train(f"{name}-{slug(kind)}", model, guide, x, one)
+        one = replace(settings, schedule=[(settings.epochs, 1)])
+        study.train(f"{slug(condition)}-{seed}", model, guide, x, one)
     values = {"curvature": curvature(model), "sheet": sheet(model), "sigma": model.log_scale.exp()}
-    if known:
+    if noise is not None:
         found = measure(model, guide, test, method="quadrature")
         values |= found.pointwise() | {"exact": torch.tensor(found.evidence.bound == "exact")}
-        if split:
+        if split := sizes["split"]:
             values |= parts_of(split_gap(model, guide, test[:split], method="ascent", steps=300, draws=100, restarts=2))
         return values
     # So narrow are the posteriors of digits that a grid fine enough would take hours.
@@ -140,54 +161,30 @@ def trained(
 
 
 def parts_of(split: Gap) -> dict[str, Tensor]:
-    """Both parts of the gap, a datum."""
+    """Both parts of the gap, pointwise."""
     return {"family gap": split.family_gap.pointwise, "amortisation gap": split.amortisation_gap.pointwise}
 
 
-def slug(words: str) -> str:
-    """As part of a file's name."""
-    return words.replace(",", "").replace(" ", "-")
-
-
-def run(
-    study: Study,
-    *,
-    seeds: int,
-    noises: list[float],
-    digits: bool,
-    points: int,
-    epochs: int,
-    draws: int,
-    tested: int,
-    split: int,
-) -> Report:
+def run(study: Study, *, seeds: int, noises: list[float], digits: bool, **sizes: Any) -> Report:
     """The experiment.
 
     Arguments:
-        study: Where it is kept.
-        seeds: Repetitions, each with draws of the surface of its own.
+        study: Folder of the results.
+        seeds: Number of repetitions, each with its own draws of the surface.
         noises: Standard deviations around the surface.
         digits: Whether MNIST pooled to 8 x 8 is learned, too.
-        points: Training data of each.
-        epochs: Of each training.
-        draws: A datum and step, of the importance weights.
-        tested: Test data of each surface, and a fifth as many of digits.
-        split: How many of them the gap is split on; 0 leaves that out.
+        sizes: ``points`` of training data; ``epochs`` of each training; ``draws`` of the importance weights per datum
+            and step; ``tested`` data of each surface, and a fifth as many of digits; ``split``, how many of them the
+            gap is split on (0 leaves that out).
     """
-    problems: dict[str, float | None] = {f"noise {noise:g}": noise for noise in noises}
-    problems |= {DIGITS: None} if digits else {}
-    shown: dict[str, Any] = {name: {"limit": []} | {kind: [] for kind in COLOURS} for name in problems}
-    for seed in range(seeds):
-        settings = Settings([(epochs, draws)], learning_rate=5e-3, decay="cosine", seed=seed)
-        for name, noise in problems.items():
-            x, test = data_of(study, noise, seed, points, tested)
-            cell = f"{slug(name)}-{seed}"
-            shown[name]["limit"].append(study.values(f"{cell}-reference", partial(reference, noise, x, test)))
-            for kind in COLOURS:
-                compute = partial(trained, study, cell, kind, x, test, noise is not None, settings, split)
-                shown[name][kind].append(study.values(f"{cell}-{slug(kind)}", compute))
-    rows = [row for name, cells in shown.items() for row in rows_of(name, cells)]
-    claims = [claim for name, cells in shown.items() for claim in claims_of(name, cells)]
+    problems = [*(f"noise {noise:g}" for noise in noises), *([DIGITS] if digits else [])]
+    compute = partial(cell, study, sizes)
+    # What begins where the importance weights ended waits for them.
+    cells = Grid(study, product(problems, (LIMIT, WEIGHTS)), seeds).compute(compute)
+    cells |= Grid(study, product(problems, (ELBO, FROM_THERE, FULL)), seeds).compute(compute)
+    shown = {name: {kind: cells[name, kind] for kind in (LIMIT, *COLOURS)} for name in problems}
+    rows = [row for name, of_name in shown.items() for row in rows_of(name, of_name)]
+    claims = [claim for name, of_name in shown.items() for claim in claims_of(name, of_name)]
     study.figure("curvature", partial(draw_curvature, shown=shown), (11.0, 4.0))
     study.figure("sheets", partial(draw_sheets, shown=shown), (11.0, 2.3 * len(noises) + 0.6))
     return Report("Gaussian VAEs on curved surfaces (example 1)", rows, claims, NOTES)
@@ -203,19 +200,19 @@ NOTES = (
 )
 
 
-def above(cells: dict[str, Any], kind: str, key: str = "evidence") -> list[float]:
-    """Test evidence, or another value, less that of the best linear decoder, a seed."""
+def above(cells: Kinds, kind: str, key: str = "evidence") -> list[float]:
+    """Test evidence, or another value, less that of the best linear decoder, one per seed."""
     return [
-        (found[key] - limit["linear"]).mean().item() for found, limit in zip(cells[kind], cells["limit"], strict=True)
+        (found[key] - limit["linear"]).mean().item() for found, limit in zip(cells[kind], cells[LIMIT], strict=True)
     ]
 
 
-def rows_of(name: str, cells: dict[str, Any]) -> list[Row]:
+def rows_of(name: str, cells: Kinds) -> list[Row]:
     """What was measured on one surface."""
-    known = "evidence" in cells["limit"][0]
-    rows, best = list[Row](), above(cells, "limit") if known else []
+    known = "evidence" in cells[LIMIT][0]
+    rows, best = list[Row](), above(cells, LIMIT) if known else []
     ideal = Row("", best).mean if known else None
-    bent = cells["limit"][0]["curvature"].item() if known else None
+    bent = cells[LIMIT][0]["curvature"].item() if known else None
     for kind in COLOURS:
         found, group = cells[kind], f"{name}, {kind}"
         rows += [
@@ -232,7 +229,7 @@ def rows_of(name: str, cells: dict[str, Any]) -> list[Row]:
     return rows
 
 
-def claims_of(name: str, cells: dict[str, Any]) -> list[Claim]:
+def claims_of(name: str, cells: Kinds) -> list[Claim]:
     """What example 1 leads to expect, tested by differences within a seed."""
     claims = []
     for kind in (ELBO, FROM_THERE):
@@ -250,17 +247,17 @@ def claims_of(name: str, cells: dict[str, Any]) -> list[Claim]:
     return [*claims, Claim.every(text, [Claim.below(kind, share, 0.05) for kind, share in shares.items()])]
 
 
-def draw_curvature(figure: Any, shown: dict[str, Any]) -> None:
+def draw_curvature(figure: Figure, shown: dict[str, Kinds]) -> None:
     """Curvature, evidence lost and gap by surface and way of training."""
     bends, losses, gaps = figure.subplots(1, 3)
     for axes in (losses, gaps):
         axes.set_yscale("symlog", linthresh=0.01)  # before there are points, or the limits leave some of them out
     for place, cells in enumerate(shown.values()):
-        truth = cells["limit"][0].get("curvature")
+        truth = cells[LIMIT][0].get("curvature")
         if truth is not None:
             bends.plot([place - 0.4, place + 0.4], [truth, truth], color="black", linestyle=":")
         # What cannot be known of digits is measured from the training that climbs the likelihood.
-        highest = above(cells, "limit" if truth is not None else WEIGHTS)
+        highest = above(cells, LIMIT if truth is not None else WEIGHTS)
         for index, (kind, colour) in enumerate(COLOURS.items()):
             where = [place + 0.16 * (index - 1.5)] * len(cells[kind])
             style = {"color": colour, "marker": "o", "linestyle": "", "fillstyle": "none"}
@@ -280,18 +277,18 @@ def draw_curvature(figure: Any, shown: dict[str, Any]) -> None:
     figure.legend(loc="outside upper center", ncols=len(COLOURS), frameon=False, fontsize=9)
 
 
-def draw_sheets(figure: Any, shown: dict[str, Any]) -> None:
+def draw_sheets(figure: Figure, shown: dict[str, Kinds]) -> None:
     """The surfaces, truth and learned, seen along the direction in which a parabola shows; and some of the data."""
-    surfaces = {name: cells for name, cells in shown.items() if "sheet" in cells["limit"][0]}
+    surfaces = {name: cells for name, cells in shown.items() if "sheet" in cells[LIMIT][0]}
     panels = figure.subplots(len(surfaces), 1 + len(COLOURS), sharex="row", sharey="row", squeeze=False)
     for row, (line, (name, cells)) in enumerate(zip(panels, surfaces.items(), strict=True)):
-        x = cells["limit"][0]["x"]
-        for axes, kind in zip(line, ("limit", *COLOURS), strict=True):
+        x = cells[LIMIT][0]["x"]
+        for axes, kind in zip(line, (LIMIT, *COLOURS), strict=True):
             axes.plot(x[:, 0], x[:, 2], ".", color="0.8", markersize=2, zorder=0)
             for points in cells[kind][0]["sheet"]:
                 axes.plot(points[:, 0], points[:, 2], color=COLOURS.get(kind, "black"), linewidth=0.7)
             if row == 0:
-                axes.set_title("truth" if kind == "limit" else kind, fontsize=9)
+                axes.set_title("truth" if kind == LIMIT else kind, fontsize=9)
             axes.set(xlim=(-4, 4), ylim=(-2.5, 4))
         line[0].set_ylabel(f"{name}\n$x_3$", fontsize=9)
     for axes in panels[-1]:

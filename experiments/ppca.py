@@ -10,22 +10,26 @@ and more than those.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.models.ppca import Ppca
 from torch import Tensor
 
 from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics.information.active_units import ACTIVE
 from ppl_vae.diagnostics.information.rates import measure_rates, probe
+from ppl_vae.evidence.figures import OKABE_ITO, whole
 from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.grid import Cells, Grid, slug
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
-from ppl_vae.training.trainer import Settings
+from ppl_vae.training.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "points": 1_000, "latents": [2, 5, 6], "digits": [], "epochs": 80},
@@ -42,7 +46,7 @@ SPREADS = (3.0, 2.5, 2.0, 1.5, 1.0)
 """Standard deviations of the five true components of the synthetic data, beside noise of 0.5 in all 20 directions."""
 NEAR = 0.01
 """Nats per datum that count as arrived."""
-BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
+SYNTHETIC, DIGITS = "5 in 20 dimensions", "digits, 8 x 8"
 
 
 def scaled(x: Tensor) -> Tensor:
@@ -65,7 +69,7 @@ def family_gap(model: Ppca, x: Tensor) -> Tensor:
 
 
 def limits(x: Tensor, most: int) -> dict[str, Tensor]:
-    """The closed form for 1 to so many latents, and the spectrum of the data."""
+    """The closed form for each number of latents up to the most, and the spectrum of the data."""
     x = x.cpu().double()
     best = [Ppca.maximum_likelihood(x, k) for k in range(1, most + 1)]
     return {
@@ -76,22 +80,27 @@ def limits(x: Tensor, most: int) -> dict[str, Tensor]:
     }
 
 
-def trained(study: Study, name: str, x: Tensor, latents: int, settings: Settings) -> dict[str, Tensor]:
+def cell(
+    study: Study, data: dict[str, Tensor], epochs: int, condition: tuple[str, int], seed: int
+) -> dict[str, Tensor]:
     """A linear decoder and a linear guide, trained by the ELBO: its bound, evidence and units."""
-    torch.manual_seed(settings.seed)
-    model = Ppca(latents, shape=tuple(x.shape[1:]))
-    guide = LinearCounts(model, x[:2])
+    name, latents = condition
+    x = data[name].to(study.device)
+    # A high rate that ends at zero: the guide's directions differ in scale by orders of magnitude.
+    settings = Settings([(epochs, 1)], batch_size=len(x) // 4, learning_rate=0.05, decay="cosine", seed=seed)
+    model, guide = study.pair("ppca", "linear_counts", x, seed, latents=latents)
     with torch.no_grad():
         for parameter in guide.parameters():
             parameter.mul_(0.01)  # near the prior: a guide that is wrong from the start costs more than one that waits
-    study.train(name, model, guide, x, settings)
+    study.train(f"{slug(condition)}-{seed}", model, guide, x, settings)
     model, guide, x = model.cpu().double(), guide.cpu().double(), x.cpu().double()
-    found = measure(model, guide, x, method="closed_form")
+    evidence = measure(model, guide, x, method="closed_form")
     with evaluating(model, guide):
         units = measure_rates(model, guide, x, probe(model, guide, x), draws=2).units
-    return found.pointwise() | {
+    return evidence.pointwise() | {
         "family gap": family_gap(model, x),
         "unit variance": units.variance.sort(descending=True).values,
+        "active units": (units.variance > ACTIVE).double().sum(),
     }
 
 
@@ -99,40 +108,26 @@ def run(study: Study, *, seeds: int, points: int, latents: list[int], digits: li
     """The experiment.
 
     Arguments:
-        study: Where it is kept.
-        seeds: Repetitions of every training; the data stay the same, as does the maximum.
-        points: Data of each set.
+        study: Folder of the results.
+        seeds: Number of repetitions of every training; the data stay the same, as does the maximum.
+        points: Number of data in each set.
         latents: Dimensions to train with on the synthetic data.
         digits: The same on MNIST pooled to 8 x 8; none leaves the digits out.
-        epochs: Of each training, four steps each.
+        epochs: Epochs of each training, four steps each.
     """
-    data = {"5 in 20 dimensions": (synthetic(points), latents)}
+    data, sizes = {SYNTHETIC: synthetic(points)}, {SYNTHETIC: latents}
     if digits:
-        data["digits, 8 x 8"] = (scaled(load_corpus("mnist8", validation=0).train.values[:points].flatten(1)), digits)
-    rows, claims, shown = list[Row](), list[Claim](), {}
-    for place, (name, (x, sizes)) in enumerate(data.items()):
-        x = x.to(study.device)
-        limit = study.values(f"limits-{place}", partial(limits, x, max(sizes) + 2))
-        # A high rate that ends at zero: the guide's directions differ in scale by orders of magnitude.
-        settings = [
-            Settings([(epochs, 1)], batch_size=points // 4, learning_rate=0.05, decay="cosine", seed=seed)
-            for seed in range(seeds)
-        ]
-        cells = {
-            k: [
-                study.values(n, partial(trained, study, n, x, k, own))
-                for own in settings
-                for n in [cell(place, k, own)]
-            ]
-            for k in sizes
-        }
-        rows += [
-            row for k, found in cells.items() for row in rows_of(f"{name}, {k} latent{'s' * (k > 1)}", k, found, limit)
-        ]
-        claims += claims_of(name, limit, [row for row in rows if row.group.startswith(name)])
-        shown[name] = (limit, cells)
-    study.figure("likelihood", partial(draw_likelihood, shown=shown), (1.6 + 4.4 * len(shown), 6.4))
-    study.figure("units", partial(draw_units, shown=shown), (1.6 + 4.4 * len(shown), 3.8))
+        data[DIGITS] = scaled(load_corpus("mnist8", validation=0).train.values[:points].flatten(1))
+        sizes[DIGITS] = digits
+    conditions = [(name, size) for name in data for size in sizes[name]]
+    cells = Grid(study, conditions, seeds).compute(partial(cell, study, data, epochs))
+    limit = {
+        name: study.values(f"limits-{slug(name)}", partial(limits, x, max(sizes[name]) + 2)) for name, x in data.items()
+    }
+    rows = [row for condition in conditions for row in rows_of(condition, cells, limit[condition[0]])]
+    claims = [claim for name in data for claim in claims_of(name, limit[name], rows)]
+    study.figure("likelihood", partial(draw_likelihood, cells=cells, limit=limit), (1.6 + 4.4 * len(data), 6.4))
+    study.figure("units", partial(draw_units, cells=cells, limit=limit), (1.6 + 4.4 * len(data), 3.8))
     return Report("Linear Gaussian VAEs and probabilistic PCA (example 1)", rows, claims, NOTES)
 
 
@@ -145,88 +140,82 @@ NOTES = (
 )
 
 
-def cell(place: int, latents: int, settings: Settings) -> str:
-    """Name of a training."""
-    return f"data{place}-latents{latents}-seed{settings.seed}"
-
-
-def rows_of(group: str, latents: int, found: list[dict[str, Tensor]], limit: dict[str, Tensor]) -> list[Row]:
+def rows_of(condition: tuple[str, int], cells: Cells[tuple[str, int]], limit: dict[str, Tensor]) -> list[Row]:
     """What was measured for one number of latents, beside what the closed form gives."""
-    best, variance = limit["evidence"][latents - 1].item(), limit["variance"][latents - 1]
-    above = int((1 - variance / limit["spectrum"][:latents] > ACTIVE).sum())
-    wanted = {"likelihood": ("evidence", best), "ELBO": ("elbo", best), "gap": ("gap", 0.0)}
-    wanted["family gap"] = ("family gap", 0.0)
+    name, size = condition
+    best, variance = limit["evidence"][size - 1].item(), limit["variance"][size - 1]
+    active = int((1 - variance / limit["spectrum"][:size] > ACTIVE).sum())
+    group = f"{name}, {size} latent{'s' * (size > 1)}"
+    expected = {"likelihood": ("evidence", best), "ELBO": ("elbo", best), "gap": ("gap", 0.0)}
+    expected["family gap"] = ("family gap", 0.0)
     rows = [
-        Row(quantity, [each[key].mean().item() for each in found], limit=ideal, group=group, digits=4)
-        for quantity, (key, ideal) in wanted.items()
+        Row(quantity, cells.means(condition, key), limit=ideal, group=group, digits=4)
+        for quantity, (key, ideal) in expected.items()
     ]
-    active = [(each["unit variance"] > ACTIVE).double().sum().item() for each in found]
-    return [*rows, Row("active units", active, limit=above, unit="units", group=group, digits=1)]
+    units = cells.means(condition, "active units")
+    return [*rows, Row("active units", units, limit=active, unit="units", group=group, digits=1)]
 
 
 def claims_of(name: str, limit: dict[str, Tensor], rows: list[Row]) -> list[Claim]:
     """What is tested on one set of data."""
     split = float(limit["family gap"].max())
-    short, gaps, units = list[Claim](), list[Claim](), list[Claim]()
+    cases: dict[str, list[Claim]] = {}
     for row in rows:
-        size, limit_of_row = row.group.split(", ")[-1], row.limit or 0.0
-        if row.quantity == "likelihood":
-            short.append(Claim.below(size, [limit_of_row - value for value in row.values], NEAR))
-        if row.quantity == "gap":
-            gaps.append(Claim.below(size, row.values, NEAR))
-        if row.unit == "units":
-            units.append(Claim.within(size, row.values, 0.5, of=limit_of_row))
-    tight = Claim.exact(f"in the limit a diagonal guide is tight ({name})", split < 1e-9, f"at most {split:.1g}")
+        data, size, ideal = *row.group.rsplit(", ", 1), row.limit or 0.0
+        if data == name:
+            tolerance = 0.5 if row.quantity == "active units" else NEAR
+            near = Claim.within(size, [value - ideal for value in row.values], tolerance)
+            cases.setdefault(row.quantity, []).append(near)
     return [
-        tight,
-        Claim.every(f"the trained likelihood is within {NEAR} of its maximum ({name})", short),
-        Claim.every(f"the gap is below {NEAR} ({name})", gaps),
-        Claim.every(f"as many units are active as eigenvalues say ({name})", units),
+        Claim.exact(f"in the limit a diagonal guide is tight ({name})", split < 1e-9, f"at most {split:.1g}"),
+        Claim.every(f"the trained likelihood is within {NEAR} of its maximum ({name})", cases["likelihood"]),
+        Claim.every(f"the gap is within {NEAR} of 0 ({name})", cases["gap"]),
+        Claim.every(f"as many units are active as eigenvalues say ({name})", cases["active units"]),
     ]
 
 
-def draw_likelihood(figure: Any, shown: dict[str, Any]) -> None:
+def panels_of(cells: Cells[tuple[str, int]]) -> dict[str, list[int]]:
+    """Numbers of latents by the name of the data."""
+    names = dict.fromkeys(name for name, _ in cells)
+    return {name: [size for each, size in cells if each == name] for name in names}
+
+
+def draw_likelihood(figure: Figure, cells: Cells[tuple[str, int]], limit: dict[str, dict[str, Tensor]]) -> None:
     """Above, likelihood and ELBO on the curve of the closed form; below, by how much they miss it."""
-    panels = figure.subplots(2, len(shown), sharex="col", squeeze=False, height_ratios=[3, 2])
-    for (top, bottom), (name, (limit, cells)) in zip(panels.T, shown.items(), strict=True):
-        best = limit["evidence"]
+    panels = figure.subplots(2, len(limit), sharex="col", squeeze=False, height_ratios=[3, 2])
+    for (top, bottom), (name, sizes) in zip(panels.T, panels_of(cells).items(), strict=True):
+        best = limit[name]["evidence"]
         top.plot(range(1, len(best) + 1), best, color="0.6", label="closed form, probabilistic PCA")
-        misses = {"likelihood": ("evidence", BLUE, "o"), "ELBO": ("elbo", ORANGE, "x")}
-        for words, (key, colour, marker) in misses.items():
-            dots = [(k, each[key].mean().item()) for k, found in cells.items() for each in found]
-            top.plot(
-                *zip(*dots, strict=True), marker, color=colour, fillstyle="none", label=f"{words}, trained by the ELBO"
-            )
-            lost = [(k, max(best[k - 1].item() - value, 1e-6)) for k, value in dots]
-            bottom.plot(
-                *zip(*lost, strict=True), marker, color=colour, fillstyle="none", label=f"closed form less {words}"
-            )
+        misses = {"likelihood": ("evidence", OKABE_ITO.blue, "o"), "ELBO": ("elbo", OKABE_ITO.orange, "x")}
+        for quantity, (key, colour, marker) in misses.items():
+            look = {"color": colour, "linestyle": "", "marker": marker, "fillstyle": "none"}
+            dots = [(size, value) for size in sizes for value in cells.means((name, size), key)]
+            top.plot(*zip(*dots, strict=True), label=f"{quantity}, trained by the ELBO", **look)
+            lost = [(size, max(best[size - 1].item() - value, 1e-6)) for size, value in dots]
+            bottom.plot(*zip(*lost, strict=True), label=f"closed form less {quantity}", **look)
         bottom.axhline(NEAR, color="0.6", linestyle=":")
         bottom.set(yscale="log", xlabel="latent dimensions", ylabel="nats per datum")
-        bottom.xaxis.get_major_locator().set_params(integer=True)
+        whole(bottom.xaxis)
         top.set(title=name, ylabel="nats per datum")
         bottom.legend(frameon=False, fontsize=8)
     panels[0, 0].legend(frameon=False, fontsize=8)
     figure.suptitle("ELBO training beside the closed form of probabilistic PCA", fontsize=11)
 
 
-def draw_units(figure: Any, shown: dict[str, Any]) -> None:
+def draw_units(figure: Figure, cells: Cells[tuple[str, int]], limit: dict[str, dict[str, Tensor]]) -> None:
     """The variance of each unit's posterior mean beside what the spectrum says it is at the maximum."""
-    for axes, (name, (limit, cells)) in zip(
-        figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True
-    ):
-        most = max(cells)
-        ideal = (1 - limit["variance"][most - 1] / limit["spectrum"][:most]).clamp(min=1e-5)
+    panels = figure.subplots(1, len(limit), squeeze=False)[0]
+    for axes, (name, sizes) in zip(panels, panels_of(cells).items(), strict=True):
+        most, best = max(sizes), limit[name]
+        ideal = (1 - best["variance"][most - 1] / best["spectrum"][:most]).clamp(min=1e-5)
         axes.plot(range(1, most + 1), ideal, color="0.6", label=r"closed form, $1 - \sigma^2 / \lambda_j$")
-        for i, found in enumerate(cells[most]):
-            variance = found["unit variance"].clamp(min=1e-5)
-            words = "ELBO training, units by size" if i == 0 else None
-            axes.plot(range(1, most + 1), variance, "o", color=GREEN, fillstyle="none", label=words)
+        for i, each in enumerate(cells[name, most]):
+            variance, label = each["unit variance"].clamp(min=1e-5), "_" if i else "ELBO training, units by size"
+            axes.plot(range(1, most + 1), variance, "o", color=OKABE_ITO.green, fillstyle="none", label=label)
         axes.axhline(ACTIVE, color="0.6", linestyle=":")
         axes.annotate("active", (1, ACTIVE), (0, 3), textcoords="offset points", fontsize=8)
-        axes.set(
-            yscale="log", title=f"{name}: {most} latents", xlabel="unit", ylabel="variance of E[z | x] over the data"
-        )
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        label = "variance of E[z | x] over the data"
+        axes.set(yscale="log", title=f"{name}: {most} latents", xlabel="unit", ylabel=label)
+        whole(axes.xaxis)
         axes.legend(frameon=False, fontsize=8)
     figure.suptitle("What each unit tells of the data, beside what the spectrum says it can", fontsize=11)

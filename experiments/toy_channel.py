@@ -8,7 +8,9 @@ as those of the true posterior are, and a free table in the other.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import pyro.distributions as dist
@@ -18,12 +20,18 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from ppl_vae.data.readers.channel import CHANNEL_LEVELS, channel_law
+from ppl_vae.distributions.tables import entropy, mutual_information
+from ppl_vae.evidence.figures import OKABE_ITO, whole
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.grid import Cells, Grid, slug
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "steps": 60, "data": 200},
@@ -37,9 +45,7 @@ COSTS = {
     "least D at R = 0.5": RateCost(rate=INFORMATION, lagrangian=True),
 }
 ENCODERS = {"affine": "affine in the level", "table": "free table"}
-TABLES = ("encoder", "marginal", "decoder")
-COLOURS = {"ELBO": "#0072B2", "D + |R - 0.5|": "#E69F00", "least D at R = 0.5": "#009E73"}
-"""Colour-blind-safe (Okabe and Ito), one a cost."""
+COLOURS = dict(zip(COSTS, (OKABE_ITO.blue, OKABE_ITO.orange, OKABE_ITO.green), strict=True))
 
 
 class MLP(PyroModule):
@@ -60,17 +66,6 @@ class MLP(PyroModule):
         logits = self.logits(x @ self.levels if self.kind == "affine" else x)
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Categorical(logits=logits))
-
-
-def information(joint: Tensor) -> float:
-    """Mutual information of a table of two variables, in nats."""
-    apart = joint.sum(0) * joint.sum(1, keepdim=True)
-    return torch.where(joint > 0, joint * (joint / apart).clamp(min=1e-300).log(), 0).sum().item()
-
-
-def entropy(law: Tensor) -> float:
-    """Of a table of probabilities, in nats."""
-    return -torch.special.xlogy(law, law).sum().item()
 
 
 def exact(law: Tensor, encoder: Tensor, marginal: Tensor, decoder: Tensor) -> dict[str, float]:
@@ -96,8 +91,8 @@ def exact(law: Tensor, encoder: Tensor, marginal: Tensor, decoder: Tensor) -> di
         "rate": rate,
         "distortion": distortion,
         "ELBO": -rate - distortion,
-        "I(x; z)": information(joint),
-        "I(z; true bit)": information(sent),
+        "I(x; z)": mutual_information(joint),
+        "I(z; true bit)": mutual_information(sent),
         "distance": 0.5 * (drawn - law).abs().sum().item(),
     }
 
@@ -129,60 +124,48 @@ def sample(law: Tensor, count: int) -> Tensor:
     return torch.eye(law.shape[1]).repeat_interleave(often, 0)
 
 
-def trained(study: Study, law: Tensor, kind: str, cost: str, seed: int, steps: int, x: Tensor) -> dict[str, Tensor]:
-    """The tables that a training ends with, and the rate on its way."""
+def cell(study: Study, steps: int, data: int, condition: tuple[str, str], seed: int) -> dict[str, Tensor]:
+    """The tables that a training ends with, the rate on its way, and all that there is to know of them."""
+    kind, cost = condition
+    law = torch.from_numpy(channel_law(INFORMATION))
+    x = sample(law, data).to(study.device)
     torch.manual_seed(seed)
     model, guide = ToyChannel(), MLP(30, kind)
     settings = Settings([(steps, 1)], batch_size=len(x), learning_rate=0.02, seed=seed)
     objective = DiscreteELBO("enumerate", beta=COSTS[cost])
-    name = f"{kind}-{list(COSTS).index(cost)}-{seed}"
-    rows = study.train(name, model, guide, x.to(study.device), settings, objective=objective).rows
+    rows = study.train(f"{slug(condition)}-{seed}", model, guide, x, settings, objective=objective).rows
     with torch.no_grad():
-        every = torch.eye(law.shape[1], device=study.device)
-        logits = guide.logits(every @ guide.levels if kind == "affine" else every)
-        return {
-            "encoder": logits.double().softmax(1),
-            "marginal": model.prior.double().softmax(0),
-            "decoder": model.decoder.double().softmax(1),
-            "rates": torch.tensor([row["train_rate"] for row in rows]),
+        levels = torch.eye(law.shape[1], device=study.device)
+        logits = guide.logits(levels @ guide.levels if kind == "affine" else levels)
+        tables = {
+            "encoder": logits.double().softmax(1).cpu(),
+            "marginal": model.prior.double().softmax(0).cpu(),
+            "decoder": model.decoder.double().softmax(1).cpu(),
         }
+    return tables | exact(law, **tables) | {"rates": torch.tensor([row["train_rate"] for row in rows])}
 
 
 def run(study: Study, *, seeds: int, steps: int, data: int) -> Report:
     """The experiment.
 
     Arguments:
-        study: Where it is kept.
-        seeds: Repetitions, each from other tables.
-        steps: Of each training, with all data in each.
-        data: How many, in the proportions of the true process.
+        study: Folder of the results.
+        seeds: Number of repetitions, each from other tables.
+        steps: Steps of each training, each with all data.
+        data: About how many data, in the proportions of the true process.
     """
     law = torch.from_numpy(channel_law(INFORMATION))
-    x = sample(law, data)
     known = limits(law)
-    tables = {
-        (kind, cost): [
-            study.values(
-                f"{kind}-{list(COSTS).index(cost)}-{seed}-tables",
-                lambda kind=kind, cost=cost, seed=seed: trained(study, law, kind, cost, seed, steps, x),
-            )
-            for seed in range(seeds)
-        ]
-        for kind in ENCODERS
-        for cost in COSTS
-    }
-    found = {which: [exact(law, *(each[key] for key in TABLES)) for each in runs] for which, runs in tables.items()}
+    cells = Grid(study, product(ENCODERS, COSTS), seeds).compute(partial(cell, study, steps, data))
     rows = []
-    for (kind, cost), runs in found.items():
-        for quantity in runs[0]:
-            truth = known["true process"][quantity]
-            unit = "probability" if quantity == "distance" else "nats"
-            values = [each[quantity] for each in runs]
-            rows.append(Row(quantity, values, None, truth, unit, f"encoder {ENCODERS[kind]}, {cost}"))
-    study.figure("toy-channel", lambda figure: draw_tables(figure, law, tables, found), (11, 9.6))
-    study.figure("plane", lambda figure: draw_plane(figure, law, known, tables, found), (10.5, 4.2))
+    for kind, cost in cells:
+        for quantity, truth in known["true process"].items():
+            unit, group = "probability" if quantity == "distance" else "nats", f"encoder {ENCODERS[kind]}, {cost}"
+            rows.append(Row(quantity, cells.means((kind, cost), quantity), None, truth, unit, group))
+    study.figure("toy-channel", lambda figure: draw_tables(figure, law, cells), (11, 9.6))
+    study.figure("plane", lambda figure: draw_plane(figure, law, known, cells), (10.5, 4.2))
     title = "A noisy bit as one of thirty levels (the toy model of Alemi et al. 2018)"
-    return Report(title, rows, claims(known, found), NOTES)
+    return Report(title, rows, claims(known, cells), NOTES)
 
 
 NOTES = (
@@ -194,14 +177,11 @@ NOTES = (
 )
 
 
-def claims(known: dict[str, dict[str, float]], found: dict[tuple[str, str], list[dict[str, float]]]) -> list[Claim]:
+def claims(known: dict[str, dict[str, float]], cells: Cells[tuple[str, str]]) -> list[Claim]:
     """What is tested: of the four codes, and of the trained tables."""
     elbos = [code["ELBO"] for code in known.values()]
     aims = {name: code["distortion"] + abs(code["rate"] - INFORMATION) for name, code in known.items()}
     twice = {name: code["distortion"] + 2 * abs(code["rate"] - INFORMATION) for name, code in known.items()}
-
-    def values(kind: str, cost: str, quantity: str) -> list[float]:
-        return [each[quantity] for each in found[kind, cost]]
 
     shown = ", ".join(f"{name} {code['rate']:.3f}" for name, code in known.items())
     elbo, *aiming = COSTS
@@ -223,20 +203,20 @@ def claims(known: dict[str, dict[str, float]], found: dict[tuple[str, str], list
         ),
         Claim.below(
             "with an encoder affine in the level, ELBO training leaves the code unused (rate below 0.05)",
-            values("affine", elbo, "rate"),
+            cells.means(("affine", elbo), "rate"),
             0.05,
         ),
     ]
     for cost in aiming:
         for kind in ENCODERS:
-            title, rates = f"{cost}, encoder {ENCODERS[kind]}", values(kind, cost, "rate")
-            distances = values(kind, cost, "distance")
+            title, rates = f"{cost}, encoder {ENCODERS[kind]}", cells.means((kind, cost), "rate")
+            distances = cells.means((kind, cost), "distance")
             tested.append(Claim.within(f"{title}: the rate comes to 0.5 within 0.02", rates, 0.02, of=INFORMATION))
             tested.append(Claim.below(f"{title}: the true process is recovered (distance below 0.1)", distances, 0.1))
     return tested
 
 
-def draw_tables(figure: Any, law: Tensor, tables: dict[Any, Any], found: dict[Any, Any]) -> None:
+def draw_tables(figure: Figure, law: Tensor, cells: Cells[tuple[str, str]]) -> None:
     """Data, code, encoder and decoder of the truth and of three trainings, one a column."""
     elbo, _, least = COSTS
     data = law.sum(0)
@@ -244,7 +224,7 @@ def draw_tables(figure: Any, law: Tensor, tables: dict[Any, Any], found: dict[An
         "true process": ((law / data).T, law.sum(1), law / law.sum(1, keepdim=True)),
         **{
             f"{cost}\nencoder {ENCODERS[kind]}": tuple(
-                tables[kind, cost][0][k] for k in ("encoder", "marginal", "decoder")
+                cells[kind, cost][0][k] for k in ("encoder", "marginal", "decoder")
             )
             for kind, cost in (("affine", elbo), ("affine", least), ("table", least))
         },
@@ -257,26 +237,28 @@ def draw_tables(figure: Any, law: Tensor, tables: dict[Any, Any], found: dict[An
         order = used[(decoder[used] @ torch.from_numpy(CHANNEL_LEVELS)).argsort()]
         top, code, first, second = panels[:, column]
         top.bar(range(len(data)), data.tolist(), color="0.8", label="true p(x)")
-        top.plot((marginal @ decoder).tolist(), color="#0072B2", label="model's p(x)")
-        top.plot((data @ encoder @ decoder).tolist(), "--", color="#D55E00", label="reconstructions")
+        top.plot((marginal @ decoder).tolist(), color=OKABE_ITO.blue, label="model's p(x)")
+        top.plot((data @ encoder @ decoder).tolist(), "--", color=OKABE_ITO.vermilion, label="reconstructions")
         top.set_title(f"{title}\nR {known['rate']:.3f}, D {known['distortion']:.3f}", fontsize=9)
         code.bar(range(len(order)), (data @ encoder)[order].tolist(), color="0.8", label="aggregate e(z)")
         code.plot(marginal[order].tolist(), "k_", markersize=12, label="marginal m(z)")
-        for bit, colour in ((0, "#CC79A7"), (1, "#009E73")):
+        for bit, colour in ((0, OKABE_ITO.purple), (1, OKABE_ITO.green)):
             code.plot(sent[bit][order].tolist(), ".", color=colour, label=f"e(z | true bit {bit})")
         code.set(ylim=(0, 1.9), yticks=(0, 0.5, 1), xlim=(-0.6, len(order) - 0.4))
         for axes, table, name in ((first, encoder[:, order], "e(z | x)"), (second, decoder[order].T, "d(x | z)")):
             image = axes.imshow(
                 table.numpy(), origin="lower", aspect="auto", cmap="cividis", vmin=0, interpolation="nearest"
             )
-            axes.set(xlabel="states z in use, by mean level", xticks=range(len(order)))
+            axes.set(xlabel="states z in use, by mean level")
+            whole(axes.xaxis)
             figure.colorbar(image, ax=axes, label=name if column == len(shown) - 1 else "")
         for axes, label in zip(
             panels[:, 0], ("probability of a level", "probability of a state", "x", "x"), strict=True
         ):
             axes.set(ylabel=label)
         top.set(xlabel="level x", ylim=(0, 1.6 * data.max().item()))
-        code.set(xlabel="states z in use, by mean level", xticks=range(len(order)))
+        code.set(xlabel="states z in use, by mean level")
+        whole(code.xaxis)
     labels = ("probability of a level", "probability of a state", "level x", "level x")
     for axes, label in zip(panels[:, 0], labels, strict=True):
         axes.set(ylabel=label)
@@ -287,25 +269,23 @@ def draw_tables(figure: Any, law: Tensor, tables: dict[Any, Any], found: dict[An
     )
 
 
-def draw_plane(
-    figure: Any, law: Tensor, known: dict[str, dict[str, float]], tables: dict[Any, Any], found: dict[Any, Any]
-) -> None:
+def draw_plane(figure: Figure, law: Tensor, known: dict[str, dict[str, float]], cells: Cells[tuple[str, str]]) -> None:
     """Where trainings end in the plane of rate and distortion, and how the rate gets there."""
     plane, course = figure.subplots(1, 2)
     most = entropy(law.sum(0))
     plane.plot([0, most], [most, 0], color="0.6", label="D = H - R: ELBO = -H")
     plane.fill_between([0, most], [most, 0], color="0.93")
-    plane.annotate("not to be had", (0.15 * most, 0.3 * most), color="0.4")
+    plane.annotate("unattainable", (0.15 * most, 0.3 * most), color="0.4")
     for name, code in known.items():
         plane.plot(code["rate"], code["distortion"], "k+", markersize=9)
         if name != "erasure":
             plane.annotate(name, (code["rate"], code["distortion"]), (6, 4), textcoords="offset points", fontsize=8)
-    for (kind, cost), runs in found.items():
+    for kind, cost in cells:
         style = {"color": COLOURS[cost], "marker": "o" if kind == "affine" else "s"}
-        rates, distortions = ([each[key] for each in runs] for key in ("rate", "distortion"))
+        rates, distortions = (cells.means((kind, cost), key) for key in ("rate", "distortion"))
         label = f"{cost}, {'affine' if kind == 'affine' else 'table'}"
         plane.plot(rates, distortions, linestyle="", fillstyle="none", label=label, **style)
-        for each in tables[kind, cost]:
+        for each in cells[kind, cost]:
             line = "-" if kind == "affine" else ":"
             course.plot(each["rates"].tolist(), line, color=COLOURS[cost], linewidth=1)
     course.axhline(INFORMATION, color="0.6", linewidth=0.8)
