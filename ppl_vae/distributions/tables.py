@@ -15,7 +15,7 @@ def entropy(table: Tensor) -> float:
         >>> round(entropy(torch.tensor([0.5, 0.5, 0.0])), 4)
         0.6931
     """
-    return -torch.special.xlogy(table, table).sum().item()
+    return -float(torch.special.xlogy(table, table).sum())
 
 
 def mutual_information(joint: Tensor) -> float:
@@ -26,4 +26,4 @@ def mutual_information(joint: Tensor) -> float:
         (0.6931, 0.0)
     """
     product = joint.sum(0) * joint.sum(1, keepdim=True)
-    return torch.where(joint > 0, joint * (joint / product).clamp(min=1e-300).log(), 0).sum().item()
+    return float(torch.where(joint > 0, joint * (joint / product).clamp(min=1e-300).log(), 0).sum())
