@@ -32,7 +32,7 @@ from ppl_vae.evidence.bdmc import sandwich
 from ppl_vae.evidence.figures import show_sheet
 from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.objectives.wake_sleep import WakeSleep
+from ppl_vae.objectives.sleep_phase import SleepPhase
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.report import Report, Row
@@ -189,7 +189,7 @@ class Truth:
         model = self.model("fixed").requires_grad_(False)
         guide = self.guide(model, name)
         places, settings = self.places(self.sizes["simulated"]), self.settings(self.sizes["asleep"])
-        self.study.train(label((name, ASLEEP), self.seed), model, guide, places, settings, objective=WakeSleep())
+        self.study.train(label((name, ASLEEP), self.seed), model, guide, places, settings, objective=SleepPhase())
         return model, guide
 
     def climbed(self, way: Way) -> tuple[GanGaussian, Any]:

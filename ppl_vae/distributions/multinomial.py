@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from torch.nn import functional
 
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.distributions.softmax import log_normaliser, log_normaliser_and_gains
+from ppl_vae.distributions.softmax import log_normaliser, log_normaliser_and_flips
 
 __all__ = ["PackedMultinomial"]
 
@@ -83,8 +83,8 @@ class PackedMultinomial(TorchDistribution):
         """Log-probability of each document in nats, ``batch_shape``, with the multinomial coefficient."""
         return self._score(value)[0]
 
-    def log_prob_and_gains(self, value: PackedCounts) -> tuple[Tensor, Tensor]:
-        r"""Log-probability, and what each feature adds to it as it goes from 0 to 1, where all are bits.
+    def log_prob_and_flip_differences(self, value: PackedCounts) -> tuple[Tensor, Tensor]:
+        r"""Log-probability and its flip differences, where all features are bits: at 1 minus at 0, bit by bit.
 
         .. math:: x^\top w_j - l \bigl(A(h_{-j}, 1) - A(h_{-j}, 0)\bigr), \qquad
             A(h \pm e_j) - A(h) = \log \sum_k \mathrm{softmax}_k(W h + b)\, e^{\pm w_{kj}}
@@ -94,11 +94,11 @@ class PackedMultinomial(TorchDistribution):
         Returns:
             ``batch_shape`` and ``(*batch_shape, features)``, in nats; the second without gradient.
         """
-        log_prob, gains = self._score(value, with_gains=True)
-        assert gains is not None
-        return log_prob, gains
+        log_prob, differences = self._score(value, with_flips=True)
+        assert differences is not None
+        return log_prob, differences
 
-    def _score(self, value: PackedCounts, with_gains: bool = False) -> tuple[Tensor, Tensor | None]:
+    def _score(self, value: PackedCounts, with_flips: bool = False) -> tuple[Tensor, Tensor | None]:
         if not isinstance(value, PackedCounts):
             raise ValueError(
                 f"PackedMultinomial scores PackedCounts, got {type(value).__name__}; "
@@ -114,7 +114,7 @@ class PackedMultinomial(TorchDistribution):
                 f"a batch of {len(value)} documents was scored by a distribution of batch shape "
                 f"{tuple(self.batch_shape)}; give it the lengths and hidden states of the same documents"
             )
-        constant, gains = value.log_coefficient, None
+        constant, differences = value.log_coefficient, None
         if self.hidden is None:
             assert self.logits is not None
             logits = (
@@ -132,15 +132,15 @@ class PackedMultinomial(TorchDistribution):
                 linear = (self.hidden * words).sum(-1)
             # Thousands of nats of coefficient and of biases all but cancel: they meet in float64.
             constant = constant + (value @ self.bias[:, None].to(constant.dtype))[:, 0]
-            if with_gains:
+            if with_flips:
                 share = value.lengths.to(self.hidden.dtype)
                 share = share if self.hidden.shape[-2] == len(share) else share.sum()
-                normaliser, gains = log_normaliser_and_gains(self.hidden, self.weight, self.bias, share)
-                gains = words.detach() - value.lengths.to(gains.dtype)[:, None] * gains
+                normaliser, differences = log_normaliser_and_flips(self.hidden, self.weight, self.bias, share)
+                differences = words.detach() - value.lengths.to(differences.dtype)[:, None] * differences
             else:
                 normaliser = log_normaliser(self.hidden, self.weight, self.bias)
         lengths = value.lengths.to(linear.dtype)
-        return (linear - lengths * normaliser + constant.to(linear.dtype)).expand(self.batch_shape), gains
+        return (linear - lengths * normaliser + constant.to(linear.dtype)).expand(self.batch_shape), differences
 
     def code_features(self) -> Tensor | None:
         r"""What a code brings to :math:`\log p(x \mid z) = u_z^\top v_x + b_x`, where documents share their codes.

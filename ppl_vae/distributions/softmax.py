@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["log_normaliser", "log_normaliser_and_gains"]
+__all__ = ["log_normaliser", "log_normaliser_and_flips"]
 
 BLOCK = 2**23
 """Largest number of logits formed at once (32 MB in float32)."""
@@ -51,14 +51,14 @@ def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int |
     return total.reshape(hidden.shape[:-1])
 
 
-def log_normaliser_and_gains(hidden: Tensor, weight: Tensor, bias: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The same of rows of bits, and what each bit adds to it as it goes from 0 to 1.
+def log_normaliser_and_flips(hidden: Tensor, weight: Tensor, bias: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Log-normaliser of rows of bits, and its flip differences: at 1 minus at 0, bit by bit.
 
     .. math:: A(h \pm e_j) - A(h) = \log \sum_k \mathrm{softmax}_k(W h + b)\, e^{\pm w_{kj}}
 
     All of them cost two products with the exponentials that the normaliser needs anyway. If the gradient of each row's
-    normaliser is known up to a factor that all share, the gradient of the layer can be had from the same exponentials
-    while they are in the cache: then nothing is kept and nothing formed twice, however many draws there are.
+    normaliser is known up to a factor that all share, the gradient of the layer comes from the same exponentials while
+    they are in the cache: then nothing is kept and nothing formed twice, whatever the number of draws.
 
     Arguments:
         hidden: Bits, ``(..., features)``.
@@ -74,8 +74,8 @@ def log_normaliser_and_gains(hidden: Tensor, weight: Tensor, bias: Tensor, share
     # On other devices there is no cache to stay in, and to look at the gradient would be to wait for it.
     ahead = rows.device.type == "cpu" and torch.is_grad_enabled() and not rows.requires_grad
     block = max(FEWEST, CACHED // len(weight)) if ahead else max(1, BLOCK // len(weight))
-    total, gain = _NormaliserAndGains.apply(rows, weight, bias, share if ahead else None, block)
-    return total.reshape(hidden.shape[:-1]), gain.reshape(hidden.shape)
+    total, differences = _NormaliserAndFlips.apply(rows, weight, bias, share if ahead else None, block)
+    return total.reshape(hidden.shape[:-1]), differences.reshape(hidden.shape)
 
 
 def _sum_by_halves(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor | None:
@@ -153,14 +153,14 @@ def _used(gradient: Tensor) -> int:
     return int(rows[-1]) + 1 if len(rows) else 0
 
 
-class _NormaliserAndGains(torch.autograd.Function):
-    """The log-normaliser of codes, what each of their bits adds to it, and the layer's gradient ahead of time."""
+class _NormaliserAndFlips(torch.autograd.Function):
+    """The log-normaliser of codes, its flip differences, and the layer's gradient ahead of time."""
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
         ctx, rows: Tensor, weight: Tensor, bias: Tensor, share: Tensor | None, block: int
     ) -> tuple[Tensor, Tensor]:
-        result, gain = rows.new_empty(len(rows)), torch.empty_like(rows)
+        result, differences = rows.new_empty(len(rows)), torch.empty_like(rows)
         # exp(w_kj) for a bit that turns to 1 and exp(-w_kj) for one that turns to 0, over the largest of their column.
         changes = torch.cat([weight, -weight], 1)
         top = changes.amax(0)
@@ -172,7 +172,7 @@ class _NormaliserAndGains(torch.autograd.Function):
             exponentials, high = _exponentials(rows[part], weight, bias)
             total = exponentials.sum(1)
             on, off = (exponentials @ factors).div_(total[:, None]).log_().add_(top).chunk(2, 1)
-            gain[part] = torch.where(rows[part] < 0.5, on, -off)
+            differences[part] = torch.where(rows[part] < 0.5, on, -off)
             torch.add(total.log(), high, out=result[part])
             if share is not None and layer is not None:
                 scale = (share[part] / total)[:, None]
@@ -181,8 +181,8 @@ class _NormaliserAndGains(torch.autograd.Function):
                 kept = exponentials
         ctx.save_for_backward(rows, weight, bias, total, kept)
         ctx.share, ctx.layer, ctx.block = share, layer, block
-        ctx.mark_non_differentiable(gain)
-        return result, gain
+        ctx.mark_non_differentiable(differences)
+        return result, differences
 
     @staticmethod
     @once_differentiable

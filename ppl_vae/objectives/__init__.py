@@ -1,4 +1,4 @@
-"""What training maximises, as ``pyro.infer.ELBO``: the ELBO, importance-weighted bounds, wake-sleep, rate costs."""
+"""Objectives of training, as ``pyro.infer.ELBO``: the ELBO, rate costs, importance-weighted bounds, sleep phase."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.objectives.rate_cost import RateCost
-from ppl_vae.objectives.wake_sleep import WakeSleep
+from ppl_vae.objectives.sleep_phase import SleepPhase
 
-__all__ = ["DiscreteELBO", "ImportanceWeightedELBO", "NonFiniteError", "Objective", "RateCost", "WakeSleep"]
+__all__ = ["DiscreteELBO", "ImportanceWeightedELBO", "NonFiniteError", "Objective", "RateCost", "SleepPhase"]

@@ -1,4 +1,4 @@
-"""What Pyro's SVI and the training loop ask of an objective, whatever it maximises."""
+"""The base of objectives, for Pyro's SVI and for the training loop."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.evidence.importance import sampled_rates
 from ppl_vae.programs.handlers import log_prob
 from ppl_vae.programs.types import Program
@@ -24,29 +25,29 @@ class NonFiniteError(FloatingPointError):
 
 
 class Objective(ELBO):
-    """A loss whose value and gradient are those of one scalar, made in one run of guide and model.
+    """A loss with its gradient as one scalar, from one run of guide and model.
 
     Subclasses write ``differentiable_loss``; they work in a user's own ``pyro.infer.SVI`` loop, and as the module
     ``objective(model, guide)`` whose call returns the loss of a batch in nats.
 
     Arguments:
-        draws: Independent draws a datum; may be set anew between steps.
+        draws: Number of independent draws per datum; may be set anew between steps.
 
     Attributes:
-        epoch: How many epochs were trained, whole or not: what annealing goes by. Whoever trains sets it.
-        seen: Rate and distortion of the last batch, summed over it, in nats, by the same draws as its loss; empty where
-            they are not known.
-        beta: What multiplied the gradient of the rate in the last step, on average over latent sites.
+        epoch: Number of epochs trained, whole or not, for annealing; the training loop sets it.
+        batch_metrics: Rate and distortion of the last batch, summed over it, in nats, by the same draws as its loss;
+            empty where they are not known.
+        beta: Factor of the rate's gradient in the last step, on average over latent sites.
     """
 
     measures: Literal["elbo", "evidence", "conditional"] = "elbo"
-    """What the negative loss is, by the name it has in the metrics of a training."""
+    """Name of the negative loss in the metrics of a training."""
 
     def __init__(self, draws: int, **options: Any) -> None:
         super().__init__(num_particles=draws, vectorize_particles=True, **options)
         self.draws = draws
         self.epoch: float | None = None
-        self.seen: dict[str, Tensor] = {}
+        self.batch_metrics: dict[str, Tensor] = {}
         self.beta = 1.0
         self._probed: tuple[Program, Program] | None = None
 
@@ -59,46 +60,46 @@ class Objective(ELBO):
         raise NotImplementedError
 
     @property
-    def words(self) -> str:
-        """What is minimised or maximised, for a reader."""
+    def description(self) -> str:
+        """The objective in words or as a formula."""
         return self.measures
 
     @property
     def selection_metric(self) -> str | None:
-        """Which of the numbers of :meth:`validate` chooses the epoch, the highest; None is that the last one counts."""
+        """The metric of :meth:`validate` whose highest value chooses the epoch; None chooses the last epoch."""
         return self.measures
 
     @property
     def annealing_epochs(self) -> float:
-        """Epochs after which the objective is what it stays; before, none is given up for lack of progress."""
+        """Number of epochs until the objective no longer changes; patience begins then."""
         return 0.0
 
     @property
     def is_stationary(self) -> bool:
-        """Whether the loss of a batch depends on parameters and draws alone, not on how far training has come."""
+        """Whether the loss of a batch depends on parameters and draws alone, not on the progress of training."""
         return True
 
     @property
     def state(self) -> dict[str, float]:
-        """What the objective has learned beside the parameters, for a checkpoint; may be set."""
+        """Numbers that the objective learns beside the parameters, for a checkpoint; may be set."""
         return {}
 
     @state.setter
-    def state(self, kept: dict[str, float]) -> None:
+    def state(self, values: dict[str, float]) -> None:
         pass
 
     def after_step(self) -> None:
-        """To be called after every step of the optimiser."""
+        """Updates the objective; the training loop calls it after every step of the optimiser."""
 
-    def validate(self, model: Program, guide: Program, x: Any) -> dict[str, float]:
-        """Means over data that were not trained on, quickly, in nats a datum, of the pair as it is."""
+    def validate(self, model: Program, guide: Program, x: Batch) -> dict[str, float]:
+        """Quick estimates of the pair's metrics on validation data, in nats per datum."""
         elbo, by_site = sampled_rates(model, guide, x, VALIDATION_DRAWS)
         bound, rates = elbo.mean().item(), {name: rate.mean().item() for name, rate in by_site.items()}
-        found = {"elbo": bound, "rate": sum(rates.values()), "distortion": -bound - sum(rates.values())}
-        return found | self.extra_metrics(found["distortion"], rates)
+        metrics = {"elbo": bound, "rate": sum(rates.values()), "distortion": -bound - sum(rates.values())}
+        return metrics | self.extra_metrics(metrics["distortion"], rates)
 
     def extra_metrics(self, distortion: float, rates: Mapping[str, float]) -> dict[str, float]:
-        """What else there is to say of a distortion and the rate of each latent site, in nats a datum."""
+        """Further metrics from the distortion and the rate of each latent site, in nats per datum."""
         return {}
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
@@ -118,7 +119,7 @@ class Objective(ELBO):
 
 
 def blame(*programs: Mapping[str, Any], start: int = 0) -> str:
-    """Names the first site whose log-density is not finite; ``start`` is where its data begin in the batch."""
+    """Message that names the first site whose log-density is not finite; its data begin at ``start`` in the batch."""
     for name, site in chain.from_iterable(sites.items() for sites in programs):
         wrong = ~log_prob(site).isfinite()
         if wrong.any():

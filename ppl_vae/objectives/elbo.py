@@ -166,7 +166,7 @@ class DiscreteELBO(RateDistortionObjective):
             )
         bound = f.bound
         priced = sum(betas[name] * rate for name, rate in rates.items())
-        self.seen = {"rate": sum(rates.values(), torch.zeros(())), "distortion": -bound.detach() - priced}
+        self.batch_metrics = {"rate": sum(rates.values(), torch.zeros(())), "distortion": -bound.detach() - priced}
         # A cost that is no multiple of the rate has its own value; the gradient has the betas' already.
         offset = 0.0 if cost is None else cost - priced
         if not differentiated:

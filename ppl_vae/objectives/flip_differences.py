@@ -34,8 +34,8 @@ class KnownFlipDifferences(NamedTuple):
 def known_flip_differences(scored: Mapping[str, Any], bits: Iterable[str]) -> KnownFlipDifferences | None:
     """Flip differences of bits that are but features of a likelihood; None where a site does not know them.
 
-    A likelihood knows those of its features ``hidden`` if it has a method ``log_prob_and_gains``. The latents of the
-    model must be independent of each other, see :func:`knows_flip_differences`.
+    A likelihood knows those of its features ``hidden`` if it has a method ``log_prob_and_flip_differences``. The
+    latents of the model must be independent of each other, see :func:`knows_flip_differences`.
     """
     differences, log_probs = {}, {}
     for name in bits:
@@ -48,9 +48,9 @@ def known_flip_differences(scored: Mapping[str, Any], bits: Iterable[str]) -> Kn
             continue
         fn = site["fn"]
         feature = next((n for n in differences if getattr(fn, "hidden", None) is scored[n]["value"]), None)
-        if feature is None or not hasattr(fn, "log_prob_and_gains"):
+        if feature is None or not hasattr(fn, "log_prob_and_flip_differences"):
             return None
-        log_prob, difference = fn.log_prob_and_gains(site["value"])
+        log_prob, difference = fn.log_prob_and_flip_differences(site["value"])
         log_probs[name] = scale_and_mask(log_prob, site["scale"], site["mask"])
         differences[feature] = differences[feature] + _scaled(difference, site)
     return KnownFlipDifferences(log_probs, differences)

@@ -1,4 +1,4 @@
-"""The likelihood itself as an objective: what a model is worth when no guide holds it back."""
+"""The likelihood of the model as an objective: exact over few states, else the importance-weighted bound."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.evidence.measure import quick_evidence
 from ppl_vae.nn.modes import evaluating, is_capturing
 from ppl_vae.objectives.base import NonFiniteError, Objective, blame
@@ -37,9 +37,9 @@ class ImportanceWeightedELBO(Objective):
 
     .. math:: \log p_\theta(x) = \log \sum_z p_\theta(x, z),
 
-    and the guide, which is then there only to be measured, climbs the exact ELBO of the model as it is at this step:
-    it minimises :math:`\mathrm{KL}(q(z \mid x) \,\|\, p(z \mid x))` with the model's parameters held fixed. Otherwise
-    both climb the bound of K draws (Burda, Grosse and Salakhutdinov 2016, eq. 8),
+    and the guide, which does not affect the model, climbs the exact ELBO of the current model: it minimises
+    :math:`\mathrm{KL}(q(z \mid x) \,\|\, p(z \mid x))` with the model's parameters held fixed. Otherwise both climb
+    the bound of K draws (Burda, Grosse and Salakhutdinov 2016, eq. 8),
 
     .. math:: \mathcal{L}_K = \mathbb{E}_{z_1, \dots, z_K \sim q} \log \frac1K \sum_k w_k, \qquad
         w_k = \frac{p(x, z_k)}{q(z_k \mid x)},
@@ -50,12 +50,12 @@ class ImportanceWeightedELBO(Objective):
     .. math:: \Bigl(\log \frac1K \sum_j w_j - \log \frac{1}{K-1} \sum_{j \ne k} w_j\Bigr)
         - \Bigl(\tilde w_k - \frac1K\Bigr),
 
-    the control of VIMCO with the mean of the other weights in the place of the k-th (Mnih and Rezende 2016), and the
-    constant 1/K, which costs no bias and takes most of the noise away where the weights are nearly equal. One draw
-    has no control: the bound is the ELBO then, and its gradient plain REINFORCE.
+    the control variate of VIMCO with the mean of the other weights in the place of the k-th (Mnih and Rezende 2016),
+    and the constant 1/K, which causes no bias and removes most of the noise where the weights are nearly equal. One
+    draw has no control variate: the bound is then the ELBO, and its gradient plain REINFORCE.
 
-    Every site must lie in the one ``pyro.plate("data", len(x))``, unscaled and unmasked: the likelihood of a
-    subsample is no part of that of all data.
+    Every site lies in the one ``pyro.plate("data", len(x))``, unscaled and unmasked: the likelihood of a subsample is
+    no part of that of all data.
 
     Arguments:
         draws: K, where the likelihood is not exact.
@@ -76,7 +76,7 @@ class ImportanceWeightedELBO(Objective):
         ...     with pyro.plate("data", len(x)):
         ...         pyro.sample("z", dist.Bernoulli(0.5))
         >>> x = torch.tensor([0.0, 3.0])
-        >>> round(ImportanceWeightedELBO().loss(model, guide, x), 4)  # what the ELBO of the posterior is
+        >>> round(ImportanceWeightedELBO().loss(model, guide, x), 4)  # the ELBO of the posterior
         3.5791
     """
 
@@ -89,13 +89,13 @@ class ImportanceWeightedELBO(Objective):
         self._shared = False
         self._discrete: set[str] = set()
 
-    def method(self, model: Program, guide: Program, x: Any) -> str:
-        """How the likelihood of a pair is computed, in words."""
+    def method(self, model: Program, guide: Program, x: Batch) -> str:
+        """The method that computes the likelihood of a pair."""
         self._probe(model, guide, x)
         return f"enumeration of {self._states.count} states" if self._states else "importance weights"
 
-    def _probe(self, model: Program, guide: Program, x: Any) -> None:
-        """Learns how the latents are drawn, once a pair."""
+    def _probe(self, model: Program, guide: Program, x: Batch) -> None:
+        """Learns how the latents are drawn, once per pair."""
         if self._knows(model, guide):
             return
         few = x[:3]
@@ -110,7 +110,7 @@ class ImportanceWeightedELBO(Objective):
                 self._shared = self._states.shared(*scores)
         self._probed = (model, guide)
 
-    def differentiable_loss(self, model: Program, guide: Program, x: Any) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program, x: Batch) -> Tensor:
         """The negative log-likelihood of a batch, or its bound, in nats, with the gradients of model and guide."""
         self._probe(model, guide, x)
         part = self._drawn if self._states is None else self._enumerated
@@ -119,7 +119,7 @@ class ImportanceWeightedELBO(Objective):
         if len(x) <= block:
             value, surrogate = part(model, guide, x, 0)
         else:
-            # Images under many codes outgrow any memory: blocks of data are worked through again for the gradient.
+            # Images under many codes outgrow any memory: the backward pass computes blocks of data again.
             pairs = [
                 checkpoint(part, model, guide, x[start : start + block], start, use_reentrant=False)
                 for start in range(0, len(x), block)
@@ -128,8 +128,8 @@ class ImportanceWeightedELBO(Objective):
         bound, climbed = value.sum(), surrogate.sum()
         return -(bound.detach() + climbed - climbed.detach())
 
-    def _enumerated(self, model: Program, guide: Program, x: Any, start: int) -> tuple[Tensor, Tensor]:
-        """log p(x) of each datum, and what has its gradient for the model and the ELBO's for the guide."""
+    def _enumerated(self, model: Program, guide: Program, x: Batch, start: int) -> tuple[Tensor, Tensor]:
+        """log p(x) of each datum, and a surrogate with its gradient for the model and the ELBO's for the guide."""
         assert self._states is not None
         codes = self._states.codes(0, self._states.count, len(x), self._shared)
         scored, proposed = (
@@ -139,12 +139,12 @@ class ImportanceWeightedELBO(Objective):
         joint, log_q = self._total(scored, "model"), self._total(proposed, "guide")
         evidence = joint.logsumexp(0)
         posterior, probability = (joint - evidence).detach(), log_q.exp()
-        # A code the guide never draws costs nothing, however improbable the model finds it.
+        # A code that the guide never draws adds nothing, however improbable it is under the model.
         divergence = (probability * torch.where(probability > 0, log_q - posterior, 0)).sum(0)
         return evidence, _finite(evidence - divergence, scored | proposed, start)
 
-    def _drawn(self, model: Program, guide: Program, x: Any, start: int) -> tuple[Tensor, Tensor]:
-        """The importance-weighted bound of each datum, and what has its gradient."""
+    def _drawn(self, model: Program, guide: Program, x: Batch, start: int) -> tuple[Tensor, Tensor]:
+        """The importance-weighted bound of each datum, and a surrogate with its gradient."""
         proposed = run(guide, (x,), {}, draws=self.draws)
         fixed = SubstituteLatents(proposed.values_of_latents())
         scored = run(model, (x,), {}, draws=self.draws, handler=fixed)
@@ -165,11 +165,11 @@ class ImportanceWeightedELBO(Objective):
                 )
         return total(sites, who)
 
-    def validate(self, model: Program, guide: Program, x: Any) -> dict[str, float]:
+    def validate(self, model: Program, guide: Program, x: Batch) -> dict[str, float]:
         return {"evidence": self.score(model, guide, x).mean().item()}
 
-    def score(self, model: Program, guide: Program, x: Any) -> Tensor:
-        """The evidence of each datum, or its bound, quickly, ``(data,)``, in nats."""
+    def score(self, model: Program, guide: Program, x: Batch) -> Tensor:
+        """A quick estimate of the evidence of each datum, or of its bound, ``(data,)``, in nats."""
         return quick_evidence(model, guide, x, VALIDATION_DRAWS, self.most_bits)
 
 
@@ -180,12 +180,12 @@ def _finite(values: Tensor, sites: Mapping[str, Any], start: int) -> Tensor:
 
 
 def _others(weights: Tensor) -> Tensor:
-    """Log of the mean weight of the other draws, for each draw; 0 where there are none, or none that count.
+    """Log of the mean weight of the other draws, for each draw; 0 where no other draw has any weight.
 
-    Sums from both ends: taking a draw's weight from the sum of all would cancel where it is most of it.
+    Sums from both ends: subtracting a draw's weight from the total would cancel where it dominates.
     """
     none = torch.full_like(weights[:1], -torch.inf)
     before = torch.cat([none, weights.logcumsumexp(0)[:-1]])
     after = torch.cat([weights.flip(0).logcumsumexp(0).flip(0)[1:], none])
-    found = torch.logaddexp(before, after) - math.log(max(1, len(weights) - 1))
-    return torch.where(found.isfinite(), found, 0)
+    others = torch.logaddexp(before, after) - math.log(max(1, len(weights) - 1))
+    return torch.where(others.isfinite(), others, 0)

@@ -1,4 +1,4 @@
-"""What a nat of rate costs: every bound that is made of a rate and a distortion differs from the others only there."""
+"""The cost of the rate: bounds made of a rate and a distortion differ in it alone."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ STEEPEST = 3.0
 """Distance from the target, in nats, beyond which the penalty of the Lagrangian form rises no more steeply."""
 
 SPEED = 0.01
-"""How fast the logarithm of the multiplier moves, a step and nat off the target."""
+"""Change of the logarithm of the multiplier per step and nat off the target."""
 
 MULTIPLIERS = (1e-4, 1e4)
+"""Smallest and largest multiplier."""
 
 
 @dataclass(frozen=True)
 class RateCost:
-    r"""The cost h of a rate: what is minimised is :math:`D + h(R)`, in nats per datum.
+    r"""The cost h of the rate in the loss :math:`D + h(R)`, in nats per datum.
 
     With the rate and the distortion of a batch of N data,
 
@@ -35,13 +36,13 @@ class RateCost:
       section 3.1), or times :math:`\min(1, 2 (t \bmod T) / T)`, cyclic annealing, which rises in the first half of
       every cycle (Fu et al. 2019, eq. 6 with their ratio of one half);
     - :math:`\beta \sum_j \max(\lambda, R_j)` over the latent sites j, free bits (Kingma et al. 2016, eq. 15, one group
-      a site): :math:`\beta_j` is 0 where :math:`R_j \le \lambda`;
+      per site): :math:`\beta_j` is 0 where :math:`R_j \le \lambda`;
     - :math:`\beta \, |R - R^*|`, the aim at a rate (Alemi et al. 2018, with :math:`\beta = 1`; Burgess et al. 2018,
       eq. 8): :math:`\pm \beta`;
     - its Lagrangian form, the least D at a rate of :math:`R^*`: :math:`\mu (e^{R - R^*} - 1)`, with a multiplier that
       follows :math:`\mu \leftarrow \mu\, e^{0.01 (R - R^*)}` after every step. This is the exponential method of
-      multipliers (Kort and Bertsekas 1972); the multiplier is updated as by Rezende and Viola (2018, GECO), and what
-      multiplies the rate's gradient, :math:`\mu e^{R - R^*}`, damps it. Beyond 3 nats the exponential goes on as a
+      multipliers (Kort and Bertsekas 1972); the multiplier is updated as by Rezende and Viola (2018, GECO), and the
+      factor of the rate's gradient, :math:`\mu e^{R - R^*}`, damps it. Beyond 3 nats the exponential goes on as a
       line.
 
     Where the rate of a batch comes from draws, :math:`h'` is that of its estimate. The gradient is then unbiased where
@@ -85,7 +86,7 @@ class RateCost:
         if self.free_bits and self.rate is not None:
             raise ValueError(
                 f"free bits ({self.free_bits:g}) and an aim at a rate ({self.rate:g}) contradict each other: the one "
-                "lets the rate be, the other fixes it; leave one out"
+                "leaves the rate free, the other fixes it; leave one out"
             )
         if self.lagrangian and self.rate is None:
             raise ValueError("the Lagrangian form needs a rate to aim at; give one (--rate), or leave it out")
@@ -115,12 +116,12 @@ class RateCost:
 
     @property
     def epochs(self) -> float:
-        """How many it takes until the weight is whole for the first time."""
+        """Number of epochs until the weight first reaches beta."""
         kind, period = self._schedule
         return (period or 0.0) / (2 if kind == "cyclic" else 1)
 
     def weight(self, epoch: float | None) -> float:
-        """Beta after so many epochs, whole or not; once annealing is over after infinitely many.
+        """Beta after this number of epochs, whole or not; infinity stands for the end of annealing.
 
         Raises:
             ValueError: If it is annealed and the epoch is not known.
@@ -144,15 +145,15 @@ class RateCost:
     def penalty(
         self, rates: Mapping[str, float], epoch: float | None = None, multiplier: float | None = None
     ) -> tuple[float, dict[str, float]]:
-        """The cost of a rate and its slopes.
+        """The cost of a rate and its derivatives.
 
         Arguments:
-            rates: By latent site, nats per datum.
-            epoch: How many were trained.
-            multiplier: Of the Lagrangian form; None is the one it begins with.
+            rates: Rate of each latent site, in nats per datum.
+            epoch: Number of epochs trained.
+            multiplier: Multiplier of the Lagrangian form; None is its first value.
 
         Returns:
-            h(R) in nats, and by site the beta that multiplies the gradient of its rate.
+            h(R) in nats, and the beta of each site, which multiplies the gradient of its rate.
         """
         if self.lagrangian:
             value, slope = self._constraint(sum(rates.values()), self.beta if multiplier is None else multiplier)
@@ -182,12 +183,12 @@ class RateCost:
     def __str__(self) -> str:
         if self.lagrangian:
             return f"least distortion at a rate of {self.rate:g} nats"
-        words = f"D + {'' if self.beta == 1 else f'{self.beta:g} '}"
+        formula = f"D + {'' if self.beta == 1 else f'{self.beta:g} '}"
         if self.rate is not None:
-            words += f"|R - {self.rate:g}|"
+            formula += f"|R - {self.rate:g}|"
         else:
-            words += f"max({self.free_bits:g}, R)" if self.free_bits else "R"
-        return words + ("" if self.anneal == "none" else f", annealed ({self.anneal})")
+            formula += f"max({self.free_bits:g}, R)" if self.free_bits else "R"
+        return formula + ("" if self.anneal == "none" else f", annealed ({self.anneal})")
 
     def to_json(self) -> dict[str, Any]:
         """What a configuration keeps, and the constructor takes."""

@@ -1,4 +1,4 @@
-"""Objectives made of a rate and a distortion: what the rate costs, step by step, and what chooses the epoch."""
+"""Objectives made of a rate and a distortion: the cost of the rate at each step, and the metric for validation."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ppl_vae.programs.handlers import DRAWS
 __all__ = ["Betas", "RateDistortionObjective", "scaled_sites"]
 
 Betas = Mapping[str, float]
-"""What multiplies the rate of each latent site."""
+"""Weight of the rate of each latent site."""
 
 
 class RateDistortionObjective(Objective):
     """A loss D + h(R).
 
     Arguments:
-        draws: Independent draws a datum.
+        draws: Number of independent draws per datum.
         beta: The weight of the rate, or its whole cost.
 
     Attributes:
-        cost: Of the rate.
-        multiplier: Of the Lagrangian form, as far as it has come.
+        cost: Cost of the rate.
+        multiplier: Current multiplier of the Lagrangian form.
     """
 
     def __init__(self, draws: int, beta: float | RateCost = 1.0, **options: Any) -> None:
@@ -40,17 +40,17 @@ class RateDistortionObjective(Objective):
     def penalty(
         self, rates: Mapping[str, Tensor], *programs: Mapping[str, Any]
     ) -> tuple[float | None, dict[str, float]]:
-        """What the rate of a batch costs.
+        """Cost of the rate of a batch, and its derivatives.
 
         Arguments:
-            rates: By latent site, summed over the batch, in nats.
-            programs: Sites of model and guide, to count the data by.
+            rates: Rate of each latent site, summed over the batch, in nats.
+            programs: Sites of model and guide, which tell the number of data.
 
         Returns:
-            The cost of the whole batch in nats, None where it is but the betas times the rates; and the betas.
+            The cost of the whole batch in nats, None where it is the betas times the rates; and the betas.
 
         Raises:
-            ValueError: If the cost is no multiple of the rate, and the pair has no rate a datum.
+            ValueError: If the cost is no multiple of the rate, and the pair has no rate per datum.
         """
         cost = None
         if self.cost.linear:
@@ -65,13 +65,13 @@ class RateDistortionObjective(Objective):
         return cost, betas
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return "elbo" if self.cost == RateCost() else str(self.cost)
 
     @property
     def selection_metric(self) -> str | None:
         if self.cost.lagrangian:
-            return None  # its multiplier is at the end of a path: no epoch can be told from another by one number
+            return None  # the multiplier follows a path: no single number tells a good epoch from a bad one
         return "elbo" if self.cost.is_elbo else "objective"
 
     @property
@@ -83,7 +83,7 @@ class RateDistortionObjective(Objective):
         return self.cost.linear and not self.cost.epochs
 
     def extra_metrics(self, distortion: float, rates: Mapping[str, float]) -> dict[str, float]:
-        """What is minimised once annealing is over, as something to be maximised."""
+        """The negative of the loss once annealing is over."""
         if self.selection_metric != "objective":
             return {}
         return {"objective": -distortion - self.cost.penalty(rates, math.inf)[0]}
@@ -97,17 +97,17 @@ class RateDistortionObjective(Objective):
         return {"multiplier": self.multiplier} if self.cost.lagrangian else {}
 
     @state.setter
-    def state(self, kept: dict[str, float]) -> None:
-        self.multiplier = kept.get("multiplier", self.multiplier)
+    def state(self, values: dict[str, float]) -> None:
+        self.multiplier = values.get("multiplier", self.multiplier)
 
 
 def scaled_sites(sites: Mapping[str, Any], betas: Betas) -> dict[str, Any]:
-    """Sites whose latents are scaled by beta, as ``poutine.scale`` would have it."""
+    """Sites whose latents are scaled by their betas, as by ``poutine.scale``."""
     return {n: s | {"scale": betas[n] * s["scale"]} if betas.get(n, 1.0) != 1 else s for n, s in sites.items()}
 
 
 def _count(*programs: Mapping[str, Any]) -> int:
-    """How many data the batch has, of a pair whose rates can be averaged over them.
+    """Number of data in the batch of a pair whose rates can be averaged over them.
 
     Raises:
         ValueError: Naming the site that lies in more than one plate, or is scaled or masked.
@@ -118,8 +118,8 @@ def _count(*programs: Mapping[str, Any]) -> int:
         plain = isinstance(site["scale"], float | int) and site["scale"] == 1 and site["mask"] is None
         if len(frames) != 1 or not plain:
             raise ValueError(
-                f"site {name!r} is scaled or masked, or not in exactly one plate: there is no rate a datum to set "
-                "free or to aim at; mend the pair, or weigh the rate by beta alone"
+                f"site {name!r} is scaled or masked, or not in exactly one plate: it has no rate per datum to set "
+                "free or to aim at; change the pair, or weight the rate by beta alone"
             )
         sizes |= {frame.size for frame in frames}
     return max(sizes)

@@ -22,7 +22,7 @@ from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.objectives.rate_cost import RateCost
-from ppl_vae.objectives.wake_sleep import WakeSleep
+from ppl_vae.objectives.sleep_phase import SleepPhase
 from ppl_vae.programs.handlers import run as run_program
 from ppl_vae.programs.loading import Definition, Kind, check_fit, find
 from ppl_vae.programs.random_state import fork_random_state
@@ -207,7 +207,7 @@ def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: An
                 "the sleep phase trains the guide alone, but the prior of this model is made of the guide; take "
                 "another prior or objective"
             )
-        return WakeSleep(), "pairs drawn from the model"
+        return SleepPhase(), "pairs drawn from the model"
     if config.get("objective", "elbo") == "likelihood":
         likelihood = ImportanceWeightedELBO()
         how = likelihood.method(pair.model, pair.guide, x)

@@ -23,7 +23,7 @@ class EpochMetrics:
     def add(self, objective: Objective, data: int) -> None:
         self.data.append(data)
         self.betas.append(objective.beta)
-        for name, value in objective.seen.items():
+        for name, value in objective.batch_metrics.items():
             self.parts.setdefault(name, []).append(value)
 
     def row(self, objective: Objective, gain: float) -> dict[str, float]:
@@ -41,7 +41,7 @@ class EpochMetrics:
             if len(sums) > 1:
                 spread = (sums - mean * count).square().sum() * len(sums) / (len(sums) - 1)
                 found[f"train_{name}_se"] = (spread.sqrt() / count.sum()).item()
-        if objective.words == "elbo":
+        if objective.description == "elbo":
             return {"train_elbo": gain} | found
         bound = {"train_elbo": -found["train_rate"] - found["train_distortion"], "train_objective": gain}
         return bound | found | {"beta": math.fsum(self.betas) / len(self.betas)}

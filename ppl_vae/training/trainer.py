@@ -198,7 +198,7 @@ class Trainer:
         """Updates the parameters by a batch; returns the bound summed over it, in nats."""
         values = self._set_gradients(x) if self._graphed is None else self._graphed(x, self.objective.draws)
         loss, norm = values.pop("loss").item(), values.pop("norm").item()
-        self.objective.seen = values
+        self.objective.batch_metrics = values
         if not math.isfinite(loss) or not math.isfinite(norm):
             if self._graphed is not None:
                 self._set_gradients(x)  # outside a graph the error names the site
@@ -215,7 +215,7 @@ class Trainer:
         # The mean over the batch: a learning rate then means the same for every batch size.
         (loss / len(x)).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip or math.inf)
-        return {"loss": loss.detach(), "norm": norm} | self.objective.seen
+        return {"loss": loss.detach(), "norm": norm} | self.objective.batch_metrics
 
     def _snapshot(self, best: bool = False) -> Checkpoint:
         tensors: dict[str, Tensor] = {}

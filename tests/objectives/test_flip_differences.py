@@ -1,4 +1,4 @@
-"""What bits gain: by the likelihood's own knowledge, and by running the model for each."""
+"""Flip differences: known to the likelihood, and by running the model for each bit."""
 
 import pyro
 import pyro.distributions as dist
@@ -37,7 +37,7 @@ def gradient(objective, model, guide, x):
 
 @pytest.mark.parametrize("block", [1, 2**23])
 @pytest.mark.parametrize("batch", [1, 5])
-def test_gains_of_documents_are_differences_of_their_log_probability(batch, block, monkeypatch):
+def test_flip_differences_of_documents_are_differences_of_their_log_probability(batch, block, monkeypatch):
     for name in ("BLOCK", "CACHED", "FEWEST"):
         monkeypatch.setattr(f"ppl_vae.distributions.softmax.{name}", block)
     x, weight, bias = documents(), torch.randn(7, 3, requires_grad=True), torch.randn(7, requires_grad=True)
@@ -46,12 +46,12 @@ def test_gains_of_documents_are_differences_of_their_log_probability(batch, bloc
     def of(hidden):
         return PackedMultinomial(x.lengths, hidden=hidden, weight=weight, bias=bias)
 
-    log_prob, gains = of(codes).log_prob_and_gains(x)
+    log_prob, differences = of(codes).log_prob_and_flip_differences(x)
     torch.testing.assert_close(log_prob, of(codes).log_prob(x))
     for bit in range(3):
         on, off = codes.clone(), codes.clone()
         on[..., bit], off[..., bit] = 1, 0
-        torch.testing.assert_close(gains[..., bit], of(on).log_prob(x) - of(off).log_prob(x))
+        torch.testing.assert_close(differences[..., bit], of(on).log_prob(x) - of(off).log_prob(x))
     values = log_prob, of(codes).log_prob(x)
     # The first is the gradient computed ahead of time, the second one that nobody could foresee.
     for weights in (torch.tensor(-0.3), torch.rand(8, len(x))):
@@ -59,14 +59,14 @@ def test_gains_of_documents_are_differences_of_their_log_probability(batch, bloc
         torch.testing.assert_close(found, expected)
 
 
-def test_gains_of_large_weights_are_finite():
+def test_flip_differences_of_large_weights_are_finite():
     torch.set_default_dtype(torch.float32)
     x, weight = documents(), 100 * torch.randn(7, 3)
     fn = PackedMultinomial(x.lengths, hidden=bit_states(3)[:, None], weight=weight, bias=torch.zeros(7))
-    assert fn.log_prob_and_gains(x)[1].isfinite().all()
+    assert fn.log_prob_and_flip_differences(x)[1].isfinite().all()
 
 
-def test_known_gains_are_those_of_running_the_model():
+def test_known_flip_differences_are_those_of_running_the_model():
     model, guide, x = text_pair()
     gradients = []
     for known in (True, False):
@@ -123,7 +123,7 @@ def test_several_sites_scaled_and_masked_beside_a_normal(estimator):
     assert_mean(torch.stack(differences), torch.zeros(16))
 
 
-def test_auto_lists_few_codes_and_takes_local_where_gains_are_known():
+def test_auto_lists_few_codes_and_takes_local_where_flip_differences_are_known():
     pair, points = BitsOfPoints(9), torch.randn(4, 3)
     model, guide, x = text_pair()
     more = Text(x.vocabulary, 9)

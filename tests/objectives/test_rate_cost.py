@@ -94,8 +94,8 @@ def test_enumeration_has_value_and_gradient_of_every_cost(name):
     loss = objective.differentiable_loss(pair.model, pair.guide, x)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradient(loss, pair.parameters), gradient(expected, pair.parameters))
-    torch.testing.assert_close(objective.seen["rate"], 4 * rate.detach())
-    torch.testing.assert_close(objective.seen["distortion"], distortion.detach())
+    torch.testing.assert_close(objective.batch_metrics["rate"], 4 * rate.detach())
+    torch.testing.assert_close(objective.batch_metrics["distortion"], distortion.detach())
 
 
 def test_free_bits_are_those_of_each_site():
@@ -122,8 +122,8 @@ def test_every_estimator_has_the_gradient_of_a_beta_elbo(name, control, beta):
 
 
 @pytest.mark.parametrize("estimator", ["local", "enumerate", "auto", "disarm"])
-def test_documents_whose_likelihood_knows_its_gains(estimator):
-    """Gains of the prior and of log q are scaled by beta, that of the likelihood is not; codes are shared."""
+def test_documents_whose_likelihood_knows_its_flip_differences(estimator):
+    """Beta scales the flip differences of prior and log q, not those of the likelihood; codes are shared."""
     x = documents(4)
     model = Text(7, bits=3)
     guide = LinearCounts(model, x)
@@ -170,7 +170,7 @@ def test_reparameterised_sites():
     for _ in range(400):
         loss = objective.differentiable_loss(pair.model, pair.guide, x)
         samples.append(torch.autograd.grad(loss, pair.weight)[0])
-        seen.append(torch.stack([objective.seen["rate"], objective.seen["distortion"]]))
+        seen.append(torch.stack([objective.batch_metrics["rate"], objective.batch_metrics["distortion"]]))
     assert_mean(torch.stack(samples), expected)
     assert_mean(torch.stack(seen), torch.stack([rate, distortion]).detach())
 
@@ -214,7 +214,7 @@ def test_the_multiplier_follows_the_rate_and_is_kept():
     objective = DiscreteELBO("enumerate", beta=RateCost(2.0, rate=0.0, lagrangian=True))
     objective.differentiable_loss(pair.model, pair.guide, x)
     assert objective.multiplier == 2
-    rate = (objective.seen["rate"] / 4).item()
+    rate = (objective.batch_metrics["rate"] / 4).item()
     objective.after_step()
     assert objective.multiplier == pytest.approx(2 * math.exp(0.01 * rate))
     other = DiscreteELBO(beta=objective.cost)
@@ -230,7 +230,7 @@ def test_the_lagrangian_form_ends_at_its_rate():
         optimiser.zero_grad()
         objective.loss_and_grads(pair.model, pair.guide, x)
         optimiser.step()
-    assert objective.seen["rate"].item() / 20 == pytest.approx(0.5, abs=0.02)
+    assert objective.batch_metrics["rate"].item() / 20 == pytest.approx(0.5, abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The conditional likelihood of a guide: what it makes of data whose latents are known, since the model drew them."""
+"""The conditional likelihood of a guide on pairs of data and latents that the model draws."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.blocks import rows_at_once
@@ -16,23 +17,24 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.programs.types import Program
 
-__all__ = ["WakeSleep"]
+__all__ = ["SleepPhase"]
 
 VALIDATION_DRAWS = 4
 
 
-class WakeSleep(Objective):
-    r"""The conditional log-likelihood of the guide on pairs that the model draws, as in the sleep phase of wake-sleep.
+class SleepPhase(Objective):
+    r"""The sleep phase of wake-sleep: the conditional log-likelihood of the guide on pairs that the model draws.
 
     .. math:: \mathbb{E}_{p(x, z)} \log q(z \mid x)
 
     (Hinton, Dayan, Frey and Neal 1995; Schlesinger, Shekhovtsov and Flach 2021, section 4.2.) It is highest where q is
-    nearest to the posterior in :math:`\mathbb{E}_{p(x)} \mathrm{KL}(p(z \mid x) \,\|\, q(z \mid x))`, the divergence
-    the other way round than the ELBO's. Only the guide learns; the model stays as it is, in evaluation mode. Of the
-    data only the shape is used, and of documents the lengths: each batch is drawn afresh in their place.
+    nearest to the posterior in :math:`\mathbb{E}_{p(x)} \mathrm{KL}(p(z \mid x) \,\|\, q(z \mid x))`, the reverse of
+    the ELBO's divergence. Wake-sleep alternates it with a wake phase, in which the model learns from data; here only
+    the guide learns, hence the name. The model stays as it is, in evaluation mode. Of the data it uses the shape alone,
+    and of documents the lengths: the model draws a new batch in their place.
 
     Arguments:
-        draws: Pairs drawn in the place of each datum.
+        draws: Number of pairs drawn in the place of each datum.
 
     Raises:
         ValueError: If model and guide do not have the same latents, or data cannot be drawn from the model.
@@ -47,7 +49,7 @@ class WakeSleep(Objective):
         >>> def guide(x):
         ...     with pyro.plate("data", len(x)):
         ...         pyro.sample("z", dist.Bernoulli(logits=20 * x - 200))
-        >>> abs(round(WakeSleep().loss(model, guide, torch.zeros(4)), 4))  # the guide is the posterior
+        >>> abs(round(SleepPhase().loss(model, guide, torch.zeros(4)), 4))  # the guide is the posterior
         0.0
     """
 
@@ -56,7 +58,7 @@ class WakeSleep(Objective):
     def __init__(self, draws: int = 1, **options: Any) -> None:
         super().__init__(draws, **options)
 
-    def differentiable_loss(self, model: Program, guide: Program, x: Any) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program, x: Batch) -> Tensor:
         """The negative conditional log-likelihood of pairs in the place of a batch, in nats, with its gradient."""
         if not self._knows(model, guide):
             with evaluating(model, guide), fork_random_state():
@@ -68,14 +70,14 @@ class WakeSleep(Objective):
         return loss
 
     @staticmethod
-    def _scores(model: Program, guide: Program, x: Any, draws: int) -> Tensor:
-        """log q(z given x) of new pairs, as many in the place of each datum as draws, ``(draws * data,)``."""
-        places = torch.arange(len(x), device=x.device).repeat(draws)
-        values, data = simulate(model, x[places])
+    def _scores(model: Program, guide: Program, x: Batch, draws: int) -> Tensor:
+        """log q(z given x) of new pairs, ``draws`` in the place of each datum, ``(draws * data,)``."""
+        positions = torch.arange(len(x), device=x.device).repeat(draws)
+        values, data = simulate(model, x[positions])
         return log_proposal(guide, data, {name: value[None] for name, value in values.items()})[0]
 
-    def validate(self, model: Program, guide: Program, x: Any) -> dict[str, float]:
-        """The mean over pairs that are the same at every call from one random state, in nats a pair."""
+    def validate(self, model: Program, guide: Program, x: Batch) -> dict[str, float]:
+        """The mean over pairs, the same at every call from one random state, in nats per pair."""
         rows = max(1, rows_at_once(x) // VALIDATION_DRAWS)
         with evaluating(model, guide):
             parts = [self._scores(model, guide, x[k : k + rows], VALIDATION_DRAWS) for k in range(0, len(x), rows)]

@@ -19,9 +19,9 @@ from ppl_vae.cli.main import main
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.checkpoint import Checkpoint
-from ppl_vae.objectives import wake_sleep as sleep
+from ppl_vae.objectives import sleep_phase as sleep
 from ppl_vae.objectives.base import NonFiniteError
-from ppl_vae.objectives.wake_sleep import WakeSleep
+from ppl_vae.objectives.sleep_phase import SleepPhase
 from tests.support.small_pairs import BitsOfPoints, LinearGaussian, documents
 from tests.support.z_test import assert_mean
 
@@ -33,8 +33,8 @@ class TestObjective:
         precision = torch.eye(2) + pair.map @ pair.map.T / pair.noise**2
         truth = -dist.MultivariateNormal(torch.zeros(2), precision_matrix=precision).entropy()
         with torch.no_grad():
-            assert_mean(WakeSleep()._scores(pair.model, pair.posterior, x, 2), truth)
-            assert WakeSleep().loss(pair.model, pair.guide, x) > WakeSleep().loss(pair.model, pair.posterior, x)
+            assert_mean(SleepPhase()._scores(pair.model, pair.posterior, x, 2), truth)
+            assert SleepPhase().loss(pair.model, pair.guide, x) > SleepPhase().loss(pair.model, pair.posterior, x)
 
     @pytest.mark.parametrize("draws", [1, 3])
     def test_the_mean_gradient_is_that_over_all_codes_and_the_models_is_none(self, draws):
@@ -42,7 +42,7 @@ class TestObjective:
         pair, x = BitsOfPoints(2), torch.zeros(3, 3)
         found = []
         for _ in range(300):
-            found.append(pair.gradient(WakeSleep(draws), x))
+            found.append(pair.gradient(SleepPhase(draws), x))
             assert pair.noise.grad is None
         z = bit_states(2)
         prior = dist.Bernoulli(0.3).log_prob(z).sum(1).exp()
@@ -61,7 +61,7 @@ class TestObjective:
         q = guide(model, x)
         optimizer = torch.optim.Adam(q.parameters(), 3e-2)
         before, kept = measure(model, q, x).gap.mean, [p.clone() for p in model.parameters()]
-        loss = WakeSleep(20)(model, q)
+        loss = SleepPhase(20)(model, q)
         for _ in range(60):
             optimizer.zero_grad()
             (loss(x) / len(x)).backward()
@@ -72,13 +72,13 @@ class TestObjective:
     def test_it_works_in_pyros_own_loop_and_validates_alike_every_time(self):
         pair, x = LinearGaussian(2), torch.zeros(50, 4)
         guide = LinearCounts(pair.model, x)
-        svi = SVI(pair.model, guide, pyro.optim.Adam({"lr": 0.03}), loss=WakeSleep(4))
+        svi = SVI(pair.model, guide, pyro.optim.Adam({"lr": 0.03}), loss=SleepPhase(4))
         losses = [svi.step(x) for _ in range(100)]
         assert sum(losses[-10:]) < sum(losses[:10])
         found = []
         for _ in range(2):
             torch.manual_seed(3)
-            found.append(WakeSleep().validate(pair.model, guide, x))
+            found.append(SleepPhase().validate(pair.model, guide, x))
         assert found[0] == found[1] and set(found[0]) == {"conditional"}
 
     def test_validation_goes_in_blocks(self, monkeypatch):
@@ -89,7 +89,7 @@ class TestObjective:
             pair.posterior(x)
 
         monkeypatch.setattr(sleep, "rows_at_once", lambda x: 9)
-        assert math.isfinite(WakeSleep().validate(pair.model, guide, torch.zeros(5, 4))["conditional"])
+        assert math.isfinite(SleepPhase().validate(pair.model, guide, torch.zeros(5, 4))["conditional"])
         assert seen == [8, 8, 4]
 
     def test_misuse_is_named(self):
@@ -104,9 +104,9 @@ class TestObjective:
                 pyro.sample("z", dist.Normal(torch.zeros(2), torch.tensor(1e-200)).to_event(1))
 
         with pytest.raises(ValueError, match=r"the guide draws \['y'\] but the latents of the model are \['z'\]"):
-            WakeSleep().loss(pair.model, other, x)
+            SleepPhase().loss(pair.model, other, x)
         with pytest.raises(NonFiniteError, match="at the latents that the model drew is not finite"):
-            WakeSleep().loss(pair.model, endless, x)
+            SleepPhase().loss(pair.model, endless, x)
 
 
 PAIR = ("models/ppca.py", "--latents", "1", "--corpus", "gaussians", "--device", "cpu")
