@@ -205,7 +205,7 @@ def test_scaled_pairs_may_be_weighed_but_have_no_rate_to_aim_at():
     assert DiscreteELBO("enumerate", beta=0.3).loss(scaled(pair.model), scaled(pair.guide), x) == pytest.approx(
         2.5 * once
     )
-    with pytest.raises(ValueError, match="site 'z' is scaled or masked.*weigh the rate by beta alone"):
+    with pytest.raises(ValueError, match="site 'z' is scaled or masked.*weight the rate by beta alone"):
         DiscreteELBO("enumerate", beta=RateCost(rate=1.0)).loss(scaled(pair.model), scaled(pair.guide), x)
 
 
