@@ -4,7 +4,7 @@ import torch
 from scipy.sparse import csr_matrix, random_array
 from scipy.stats import multinomial
 
-from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.counts import PackedCounts, concatenate
 
 DENSE = np.array([[2, 0, 1, 0], [0, 0, 0, 0], [0, 5, 0, 1], [1, 1, 1, 1]])
 
@@ -109,3 +109,10 @@ def test_malformed_arrays_are_refused():
         PackedCounts(one, torch.tensor([0]), torch.ones(2), 3)
     with pytest.raises(ValueError, match="matrix of as many rows"):
         PackedCounts.from_dense([[1, 2]]) @ torch.ones(3, 1)
+
+
+def test_batches_of_one_kind_are_joined() -> None:
+    x = torch.arange(6.0).reshape(3, 2)
+    assert torch.equal(concatenate([x[:1], x[1:1], x[1:]]), x)
+    packed = PackedCounts.from_dense([[1, 2], [0, 3]])
+    assert concatenate([packed, packed]).lengths.tolist() == [3, 3, 3, 3]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from ppl_vae.data.corpus import Corpus, Data
-from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data import load_corpus
+from ppl_vae.data.counts import concatenate
 from ppl_vae.data.source import Source, SourceSplit, numbered_words
 from ppl_vae.data.splits import prepare
 
@@ -115,28 +115,6 @@ def test_global_random_state_is_left_alone(source: Source) -> None:
     assert (legacy == np.random.get_state()[1]).all()  # type: ignore[index]
 
 
-def test_fingerprint_sees_counts_words_and_splits() -> None:
-    counts, other = PackedCounts.from_dense([[1, 2], [0, 3]]), PackedCounts.from_dense([[1, 2], [0, 4]])
-    splits = {"train": Data(counts), "validation": Data(counts[:1]), "test": Data(counts[1:])}
-    corpus = Corpus("x", splits, vocabulary=("a", "b"))
-    changed = [
-        dataclasses.replace(corpus, splits=splits | {"train": Data(other)}),
-        dataclasses.replace(corpus, splits=splits | {"validation": splits["test"], "test": splits["validation"]}),
-        dataclasses.replace(corpus, vocabulary=("b", "a")),
-    ]
-    assert len({corpus.fingerprint, *(c.fingerprint for c in changed)}) == 4
-    assert dataclasses.replace(corpus, notes=("a note",), name="y").fingerprint == corpus.fingerprint
-
-
-def test_fingerprints_stay_as_runs_hold_them() -> None:
-    """A run's configuration holds the fingerprint of its data, so its value for given data may never change."""
-    counts, x = PackedCounts.from_dense([[1, 2], [0, 3]]), torch.arange(6.0).reshape(3, 2)
-    text = Corpus("x", dict.fromkeys(("train", "validation", "test"), Data(counts)), vocabulary=("a", "b"))
-    numbers = Corpus("x", {"train": Data(x), "validation": Data(x[:0]), "test": Data(x[:1])})
-    assert text.fingerprint == "e6f3eb0b2cedb8ab4afd84a4d13127ee09a2285d06e139203b341bd2a0388e57"
-    assert numbers.fingerprint == "ca997626725abe9de2c1f7f48af5d90d56476eaba94183efd89df9c15b1f22d0"
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -161,3 +139,27 @@ def test_a_split_without_documents_is_an_error(train: object, test: object, spli
     source = Source({"train": documents(train), "test": documents(test)}, ("a", "b"))
     with pytest.raises(ValueError, match=f"mine: no document is left for {split}.*give more documents"):
         prepare("mine", source)
+
+
+def test_a_tenth_is_the_test_and_seeds_move_only_validation(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(100.0).reshape(50, 2))
+    one, two = (load_corpus(str(tmp_path / "x.npy"), seed=seed) for seed in (0, 1))
+    assert [len(part) for part in one.splits.values()] == [41, 4, 5]
+    assert torch.equal(one.test.values, two.test.values)
+    assert not torch.equal(one.validation.values, two.validation.values)
+    assert sorted(concatenate([data.values for data in one.splits.values()]).flatten().tolist()) == list(range(100))
+    assert one.notes == ("no test split of its own: 5 data, the same for every seed, are the test",)
+
+
+def test_labels_follow_their_data() -> None:
+    held, all_of_it = load_corpus("bars", seed=3), load_corpus("bars", validation=0)
+    labels = dict(zip(map(tuple, all_of_it.train.values.tolist()), all_of_it.train.labels.tolist(), strict=True))
+    for x, label in zip(held.validation.values.tolist()[:50], held.validation.labels.tolist()[:50], strict=True):
+        if len(set(x)) > 1:
+            assert labels[tuple(x)] == label
+
+
+def test_a_single_datum_is_too_few(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((1, 2)))
+    with pytest.raises(ValueError, match="x.npy: no datum is left for train; give more data"):
+        load_corpus(str(tmp_path / "x.npy"))

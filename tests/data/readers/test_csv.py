@@ -1,0 +1,63 @@
+"""Tables of texts."""
+
+from __future__ import annotations
+
+import csv
+import lzma
+from pathlib import Path
+
+import pytest
+
+from tests.support.data_files import documents_of, read
+
+
+def test_text_label_and_split(tmp_path: Path) -> None:
+    rows = "Label,split,text,other\n" + 'x,train,"aa, ""bb""\naa",1\ny,validation,bb,2\n\nx,test,aa zz,3\n'
+    (tmp_path / "docs.csv").write_text("\ufeff" + rows, encoding="utf-8")
+    corpus = read(tmp_path / "docs.csv")
+    assert corpus.vocabulary == ("aa", "bb") and corpus.label_names == ("x", "y")
+    assert corpus.train.values.to_csr().toarray().tolist() == [[2, 1]]
+    assert corpus.validation.values.to_csr().toarray().tolist() == [[0, 1]]
+    assert corpus.test.labels is not None and corpus.test.labels.tolist() == [0]
+
+
+def test_tsv_xz(tmp_path: Path) -> None:
+    (tmp_path / "docs.tsv.xz").write_bytes(lzma.compress(b"text\tlabel\naa, bb\tx\ncc aa\ty\n"))
+    assert documents_of(read(tmp_path / "docs.tsv.xz"))
+    assert read(tmp_path / "docs.tsv.xz").label_names == ("x", "y")
+
+
+def test_only_column_is_the_text(tmp_path: Path) -> None:
+    (tmp_path / "docs.csv").write_text("abstract\naa bb\naa bb\n")
+    corpus = read(tmp_path / "docs.csv")
+    assert len(corpus.train) == len(corpus.test) == 1
+    assert any("'abstract', was taken as the header" in note for note in corpus.notes)
+
+
+def test_long_document(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    (tmp_path / "docs.csv").write_text("text\n" + "word " * 50_000 + "\nword\n")
+    corpus = read(tmp_path / "docs.csv")
+    assert max(corpus.train.values.lengths.max(), corpus.test.values.lengths.max()) > 49_999
+    assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "docs.csv needs a header line and at least one document, has 0 rows"),
+        ("text\n", "has 1 rows"),
+        ("body,label\naa,x\n", "line 1: no column 'text' among body, label; name the column"),
+        ("text,label\naa,x\nbb, cc,y\n", "line 3: 3 columns where the header has 2; quote texts"),
+        ("text,label\naa,x\nbb\n", "line 3: 1 columns"),
+        ('text\naa\n"bb\n', "docs.csv, line 3: unexpected end of data; close every quote"),
+        ('text,label\naa,x\n"bb" cc,y\n', "docs.csv, line 3: .*close every quote"),
+        ("text,label\naa,x\nbb,\n", "line 3: no label; give every document one"),
+        ("text,split\naa,train\nbb,dev\n", "line 3: split 'dev'; use one of train, validation, test"),
+        ("text,split\naa,test\n", "has no documents for training"),
+    ],
+)
+def test_malformed(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "docs.csv").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / "docs.csv")

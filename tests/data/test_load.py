@@ -1,0 +1,55 @@
+"""From a name or a path to its reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ppl_vae.data import PackedCounts, corpora, find_reader, load_corpus
+from tests.support.data_files import read, write_digits
+
+
+@pytest.mark.parametrize("name", ["20newsgroups", "nowhere/docs.csvx", "DOCSTRINGS"])
+def test_unknown_name_lists_the_choices(name: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' is neither a corpus nor a file or folder") as caught:
+        load_corpus(name)
+    assert all(form in str(caught.value) for form in corpora())
+
+
+def test_unknown_format(tmp_path: Path) -> None:
+    (tmp_path / "docs.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match="docs.parquet' has a format that no reader recognises; give one of"):
+        read(tmp_path / "docs.parquet")
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.svm", "docword.a.txt", "a.csv", "a.tgz"])
+def test_missing_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}.*; "):
+        read(tmp_path / name)
+
+
+def test_a_name_wins_over_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docstrings").mkdir()
+    (tmp_path / "docstrings" / "1.txt").write_text("aa bb")
+    (tmp_path / "docstrings" / "2.txt").write_text("aa bb")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ppl_vae.data.readers.docstrings.read_docstrings", lambda cache: pytest.fail("the named one"))
+    with pytest.raises(pytest.fail.Exception, match="the named one"):
+        load_corpus("docstrings")
+    assert load_corpus("./docstrings", validation=0).name == "./docstrings"
+
+
+def test_kinds_are_known_without_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("downloaded"))
+    monkeypatch.setenv("PPL_VAE_DATA", str(tmp_path))
+    for kind in (PackedCounts, torch.Tensor):
+        for name, reader in corpora(kind).items():
+            if reader.named:
+                assert find_reader(name) is reader
+    write_digits(tmp_path / "images")
+    for name in (str(tmp_path / "images"), "x.npy", "x-idx3-ubyte.gz"):
+        assert find_reader(name).kind is torch.Tensor
+    for name in (str(tmp_path), "x.csv"):
+        assert find_reader(name).kind is PackedCounts
