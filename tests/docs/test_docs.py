@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.z_test import assert_mean
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -32,6 +34,8 @@ def test_code_of_the_page_runs(page, capsys, tmp_path, monkeypatch):
         assert names["loo"].loo_i.shape == (40,)
     elif page == "docs/information.md":
         assert names["found"].units.collapsed == ["z[2]"]
+    elif page == "docs/estimators.md":
+        assert_mean(names["samples"], names["estimate"](names["Enumerate"](), names["f"], names["logits"]))
     elif page == "docs/likelihood.md":
         assert names["error"] > 0
     elif page == "docs/tightness.md":
