@@ -1,4 +1,4 @@
-"""Evidence by annealed importance sampling, from below on any data and from above on simulated ones."""
+"""Annealed importance sampling: lower bounds of the evidence on any data, upper bounds on simulated data."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from math import inf
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.mcmc import ChainState, TemperedDensity, discrete_langevin_step, hmc_step
 from ppl_vae.nn.modes import evaluation_mode, frozen
-from ppl_vae.programs.handlers import SubstituteLatents, check_cover, latents, log_prob, run
+from ppl_vae.programs.handlers import Site, SubstituteLatents, check_cover, latents, log_prob, run
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress
@@ -25,13 +26,13 @@ CHAINS = 2**9
 """Most annealing chains that move together."""
 
 WARM_UP = 30
-"""Moves at the starting distribution in which step sizes find their order of magnitude."""
+"""Moves at the starting distribution that tune step sizes to the right order of magnitude."""
 
 PILOT_CHAINS = 4
-"""Chains a datum that tune the step sizes together."""
+"""Chains per datum that tune the step sizes together."""
 
 ACCEPTED = {"real": 0.7, "bits": 0.57}
-"""Acceptance aimed at (Beskos et al. 2013; Zhang, Liu and Liu 2022, section 4.2)."""
+"""Target acceptance probability (Beskos et al. 2013; Zhang, Liu and Liu 2022, section 4.2)."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class Schedule:
     Arguments:
         temperatures: Steps from the starting distribution to the posterior.
         leapfrog_steps: Leapfrog steps of a Hamiltonian move.
-        start: ``"guide"`` starts from the guide's draws, ``"prior"`` from the prior's.
+        start: Distribution that the chains start from, ``"guide"`` or ``"prior"``.
         pilot: Share of the temperatures at which step sizes are tuned beforehand.
-        through: Inverse temperatures that are passed besides; the largest, which may be above 1, is the end.
+        through: Further inverse temperatures on the path; the largest, which may be above 1, is its end.
     """
 
     temperatures: int = 500
@@ -68,11 +69,11 @@ class Schedule:
 
     @property
     def pilots(self) -> int:
-        """Temperatures of the pilot run."""
+        """Number of temperatures of the pilot run."""
         return max(50, round(self.pilot * self.temperatures)) if len(self.path) > 2 else 0
 
     def cells(self, chains: int, walks: int = 1) -> int:
-        """Moves of chains a datum, which the progress counts."""
+        """Number of moves of all chains per datum, which the progress counts."""
         return (len(self.path) - 2) * chains * walks + (self.pilots + WARM_UP * bool(self.pilots)) * PILOT_CHAINS
 
     def betas(self, count: int) -> Tensor:
@@ -82,7 +83,7 @@ class Schedule:
 
     @property
     def path(self) -> list[float]:
-        """All inverse temperatures of a walk, from 0 to the end."""
+        """All inverse temperatures of the path, from 0 to its end."""
         return sorted({*self.betas(self.temperatures).tolist(), *self.through})
 
 
@@ -94,27 +95,27 @@ class AIS:
     that its logarithm is a lower bound in expectation. The same path walked backwards from an exact posterior draw,
     which simulated data come with, gives an unbiased estimate of 1 / p(x) and so an upper bound (Grosse, Ghahramani and
     Adams 2015). Real numbers move by Hamiltonian dynamics, bits by flips that follow the gradient; step sizes are tuned
-    for each datum and temperature in a pilot run and then kept, since weights of moves that still adapt have no bound.
+    for each datum and temperature in a pilot run and then fixed, since weights of moves that still adapt give no bound.
 
     Arguments:
         model: The model; its latents continuous, or bits.
         guide: Its guide.
         x: A block of data.
-        schedule: How to anneal.
+        schedule: The temperatures and moves.
 
     Raises:
         ValueError: If a latent is neither continuous nor a bit.
     """
 
-    def __init__(self, model: Program, guide: Program, x: Any, schedule: Schedule) -> None:
+    def __init__(self, model: Program, guide: Program, x: Batch, schedule: Schedule) -> None:
         self.model, self.guide, self.x, self.schedule = model, guide, x, schedule
         self.coordinates = Coordinates(model, x)
-        self.fixed: dict[str, Any] | None = None
+        self.fixed: dict[str, Site] | None = None
         with torch.no_grad():
             drawn = run(guide, (x,), {}, draws=32)
             check_cover(run(model, (x,), {}, draws=1), drawn)
         if schedule.start == "guide" and all(site.independent for site in guide_sites(guide, (x[:2],))):
-            # What the guide says does not depend on the latents: it reads the data once.
+            # The guide's parameters do not depend on the latents: it runs once.
             with torch.no_grad():
                 self.fixed = dict(run(guide, (x,), {}, draws=1))
         spread, _ = self.coordinates.flat({name: site["value"] for name, site in latents(drawn).items()})
@@ -127,7 +128,7 @@ class AIS:
         """Log-weights of independent chains from the start to the posterior, ``(chains, data)``, in nats.
 
         Arguments:
-            chains: A datum.
+            chains: Number of chains per datum.
             progress: Called with the number of (chain, datum) cells moved at each temperature.
         """
         with evaluation_mode(self.model, self.guide), frozen(self.model, self.guide):
@@ -137,20 +138,20 @@ class AIS:
     def both(
         self, posterior: Mapping[str, Tensor], chains: int, progress: Progress | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Log-weights of the walk there and of the walk back, ``(chains, data)`` each.
+        """Log-weights of the forward and of the backward walk, ``(chains, data)`` each.
 
         Arguments:
-            posterior: An exact draw from the posterior by site, ``(data, *event)``.
-            chains: A datum, all beginning the walk back at the same draw.
+            posterior: An exact sample from the posterior by site, ``(data, *event)``.
+            chains: Number of chains per datum; all start the walk back at the same sample.
             progress: As in :meth:`forward`.
         """
         with evaluation_mode(self.model, self.guide), frozen(self.model, self.guide):
             steps = self._pilot(progress)
-            there = self._walk(self._begin(chains), steps, progress)
+            forward = self._walk(self._begin(chains), steps, progress)
             values = {n: v.expand(chains, *v.shape).contiguous() for n, v in posterior.items()}
             real, bits = self.coordinates.flat(values)
-            back = self._walk(ChainState(real, bits, self._ends(real, bits)), steps, progress, backwards=True)
-            return there, back
+            backward = self._walk(ChainState(real, bits, self._ends(real, bits)), steps, progress, backwards=True)
+            return forward, backward
 
     def along(self, chains: int, progress: Progress | None = None) -> dict[float, tuple[Tensor, Tensor]]:
         r"""Chains at each inverse temperature t that the schedule goes through, properly weighted for
@@ -160,7 +161,7 @@ class AIS:
             ValueError: If annealing does not start from the prior.
         """
         if self.schedule.start != "prior":
-            raise ValueError("powers of the likelihood are met on the way from the prior: take start='prior'")
+            raise ValueError("powers of the likelihood lie on the path from the prior only; set start='prior'")
         seen: dict[float, tuple[Tensor, Tensor]] = {}
         with evaluation_mode(self.model, self.guide), frozen(self.model, self.guide):
             steps = self._pilot(progress)
@@ -227,18 +228,18 @@ class AIS:
         point = self._begin(PILOT_CHAINS)
         sizes = {"bits": 0.5, "real": 0.5 * max(1, self.coordinates.dimensions) ** -0.25}
         steps = {kind: point.real.new_full((len(self.x),), size) for kind, size in sizes.items()}
-        found = []
+        tuned = []
         betas = torch.cat([torch.zeros(WARM_UP), self.schedule.betas(count)[1:]])
         for index, beta in enumerate(betas.tolist()):
             point, chances = self._move(point, beta, steps)
             for kind, chance in chances.items():
                 steps[kind] = (steps[kind] * (0.8 * (chance.mean(0) - ACCEPTED[kind])).exp()).clamp(1e-4, 1e4)
             if index >= WARM_UP:
-                found.append(dict(steps))
+                tuned.append(dict(steps))
             if progress:
                 progress(chances[next(iter(chances))].numel())
         places = torch.linspace(0, count - 1, len(self.schedule.path) - 1).round().long().tolist()
-        return [found[place] for place in places]
+        return [tuned[place] for place in places]
 
     def _walk(
         self,
@@ -248,7 +249,7 @@ class AIS:
         backwards: bool = False,
         seen: dict[float, tuple[Tensor, Tensor]] | None = None,
     ) -> Tensor:
-        """Log-weights gathered along the path. No move is made at its two ends, where none changes a weight."""
+        """Log-weights summed along the path, without moves at its two ends, where none changes a weight."""
         betas = self.schedule.path
         count = len(betas) - 1
         precise = torch.float32 if point.real.device.type == "mps" else torch.float64
@@ -265,5 +266,5 @@ class AIS:
                     chances.setdefault(kind, []).append(chance.mean())
                 if progress:
                     progress(weight.numel())
-        self.accepted = {kind: torch.stack(found).mean().item() for kind, found in chances.items()}
+        self.accepted = {kind: torch.stack(values).mean().item() for kind, values in chances.items()}
         return weight

@@ -1,14 +1,15 @@
-"""Evidence from below and from above, on data drawn from the model."""
+"""Bidirectional Monte Carlo: lower and upper bounds of the evidence of simulated data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import draw_spread
@@ -17,7 +18,7 @@ from ppl_vae.evidence.results import Result
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
-from ppl_vae.programs.types import Program
+from ppl_vae.programs.types import Program, Progress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,11 +28,11 @@ __all__ = ["BDMC", "sandwich", "sandwich_cells"]
 
 @dataclass(frozen=True)
 class BDMC(Result):
-    """Two bounds of the evidence of simulated data, between which the truth lies in expectation.
+    """Lower and upper bound, in expectation, of the evidence of simulated data.
 
     Arguments:
-        lower: From chains that move from the start to the posterior.
-        upper: From chains that move back from an exact posterior draw.
+        lower: The bound by chains from the starting distribution to the posterior.
+        upper: The bound by chains from an exact sample of the posterior back to the start.
     """
 
     lower: Estimate
@@ -55,12 +56,12 @@ class BDMC(Result):
         return self.width.pointwise
 
     def title(self) -> str:
-        return f"evidence of {self.data} data drawn from the model: nats per datum"
+        return f"evidence of {self.data} simulated data: nats per datum"
 
     def caption(self) -> str:
         errors = ", ".join(f"{name} {estimate.data_se:.3f}" for name, estimate in self.rows().items())
         return (
-            "the truth lies between the bounds in expectation; +- is the noise of the chains given one posterior draw "
+            "the truth lies between the bounds in expectation; +- is the noise of the chains given one posterior sample "
             f"per datum; standard errors over the data: {errors}"
         )
 
@@ -69,37 +70,37 @@ class BDMC(Result):
         axes[0].set(ylabel="simulated data", title=self.lower.method)
 
 
-def sandwich_cells(x: Any, draws: int, schedule: Schedule) -> int:
-    """What the progress of :func:`sandwich` will add up to."""
+def sandwich_cells(x: Batch, draws: int, schedule: Schedule) -> int:
+    """Number of cells that the progress of :func:`sandwich` adds up to."""
     return len(x) * schedule.cells(draws, walks=2)
 
 
 def sandwich(
     model: Program,
     guide: Program,
-    x: Any,
+    x: Batch,
     *,
     draws: int = 16,
     schedule: Schedule | None = None,
     drawn_with: Mapping[str, Tensor] | None = None,
     done: MutableMapping[int, BDMC] | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> BDMC:
-    r"""Bidirectional Monte Carlo (Grosse, Ghahramani and Adams 2015) on data drawn from the model.
+    r"""Bidirectional Monte Carlo (Grosse, Ghahramani and Adams 2015) on data sampled from the model.
 
-    A simulated datum comes with an exact draw from its posterior: the latents it was made from. Annealing from there
-    back to the start gives :math:`\mathbb{E}\, e^{-w} = 1 / p(x)` and so an upper bound, beside the usual lower one.
-    What the bounds leave open shows how far annealing with this schedule can be trusted on real data, as far as the
-    model resembles them.
+    A simulated datum comes with an exact sample from its posterior: the latents it was generated from. Annealing from
+    this sample back to the start gives :math:`\mathbb{E}\, e^{-w} = 1 / p(x)` and so an upper bound, beside the usual
+    lower one. The width between them shows how far annealing with this schedule can be trusted on real data, as far as
+    the model resembles them.
 
     Arguments:
         model: The generative model, its latents continuous or bits, with one observed site.
         guide: Its guide.
-        x: Data in whose place others are drawn, of the same shape, and of documents the same lengths.
-        draws: Chains a datum each way.
-        schedule: How to anneal.
-        drawn_with: If ``x`` was itself drawn from the model, the latents by site that it was drawn with,
-            ``(data, *event)``: the bounds are then of its own evidence, and no others are drawn.
+        x: Data whose shapes, and of documents the lengths, the simulated data have.
+        draws: Number of chains per datum each way.
+        schedule: The temperatures and moves.
+        drawn_with: If ``x`` was itself sampled from the model, the latents by site that it was sampled with,
+            ``(data, *event)``: the bounds are then those of ``x``, and nothing is simulated.
         done: Blocks measured already; see :func:`~ppl_vae.evidence.measure.measure`.
         progress: Called with the number of cells done since the last call.
 
@@ -110,12 +111,12 @@ def sandwich(
         ValueError: If there are no data, or a latent is neither continuous nor a bit.
     """
     if len(x) == 0:
-        raise ValueError("there are no data in whose place to draw others")
+        raise ValueError("an empty batch has no shape to simulate data of; give at least one datum")
     for name, value in (drawn_with or {}).items():
         if len(value) != len(x):
-            raise ValueError(f"{len(value)} values of site {name!r} were given for {len(x)} data; give one a datum")
+            raise ValueError(f"{len(value)} values of site {name!r} were given for {len(x)} data; give one per datum")
     if draws < 2:
-        raise ValueError(f"the bounds' errors need at least 2 chains a datum, got {draws}; raise the draws")
+        raise ValueError(f"the bounds' errors need at least 2 chains per datum, got {draws}; raise the draws")
     schedule, done = schedule or Schedule(), {} if done is None else done
     tick = progress or (lambda cells: None)
     seed = int(torch.randint(2**31, ()))
@@ -132,10 +133,10 @@ def sandwich(
                 else:
                     posterior = {name: value[start : start + block] for name, value in drawn_with.items()}
                     data = part
-                there, back = AIS(model, guide, data, schedule).both(posterior, draws, tick)
+                forward, backward = AIS(model, guide, data, schedule).both(posterior, draws, tick)
                 method = f"annealing, {schedule.temperatures} temperatures, {draws} chains"
-                low, low_se = log_mean_exp(there)
-                high, high_se = log_mean_exp(-back)
+                low, low_se = log_mean_exp(forward)
+                high, high_se = log_mean_exp(-backward)
                 done[start] = BDMC(
                     Estimate(low, method, "lower", draws, low_se), Estimate(-high, method, "upper", draws, high_se)
                 )

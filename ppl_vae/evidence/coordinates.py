@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import VonMises, biject_to
+from torch.distributions import Distribution, VonMises, biject_to
 from torch.distributions.transforms import Transform
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution
 from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
@@ -23,7 +23,7 @@ __all__ = ["Coordinates", "one_prior"]
 
 @dataclass(frozen=True)
 class _Part:
-    """One site's share of a flat vector."""
+    """The part of a flat vector that belongs to one site."""
 
     name: str
     shape: torch.Size
@@ -47,7 +47,7 @@ class Coordinates:
             site.
     """
 
-    def __init__(self, model: Program, x: Any) -> None:
+    def __init__(self, model: Program, x: Batch) -> None:
         with fork_random_state(), torch.no_grad():
             sites = latents(run(model, (x[:1],), {}, draws=1))
             others = latents(run(model, (x[:4],), {}, draws=3))
@@ -81,14 +81,14 @@ class Coordinates:
 
     def values(self, real: Tensor, bits: Tensor) -> dict[str, Tensor]:
         """Latents by site from flat vectors, ``(draws, batch, dimensions)`` and ``(draws, batch, width)``."""
-        found = {}
+        values = {}
         for part in self.real:
             assert part.transform is not None
             inner = real[..., part.place].reshape(*real.shape[:2], *part.shape)
-            found[part.name] = part.transform(inner).to(part.dtype)
+            values[part.name] = part.transform(inner).to(part.dtype)
         for part in self.bits:
-            found[part.name] = bits[..., part.place].reshape(*bits.shape[:2], *part.shape).to(part.dtype)
-        return found
+            values[part.name] = bits[..., part.place].reshape(*bits.shape[:2], *part.shape).to(part.dtype)
+        return values
 
     def flat(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The flat vectors of latents by site, ``(draws, batch, dimensions)`` and ``(draws, batch, width)``."""
@@ -100,49 +100,52 @@ class Coordinates:
         return torch.cat(real, -1) if real else empty, torch.cat(bits, -1) if bits else empty
 
     def log_jacobian(self, real: Tensor) -> Tensor | float:
-        """What a log-density of the latents gains as one of the flat real vector, ``(draws, batch)``."""
-        found = []
+        """Log-determinant of the map from the flat real vector to the latents, ``(draws, batch)``."""
+        changes = []
         for part in self.real:
             assert part.transform is not None
             inner = real[..., part.place].reshape(*real.shape[:2], *part.shape)
             change = part.transform.log_abs_det_jacobian(inner, part.transform(inner))
-            found.append(change.reshape(*real.shape[:2], -1).sum(-1))
-        return reduce(torch.add, found) if found else 0.0
+            changes.append(change.reshape(*real.shape[:2], -1).sum(-1))
+        return reduce(torch.add, changes) if changes else 0.0
 
-    def prior_draws(self, model: Program, x: Any, draws: int) -> Tensor:
-        """Draws of the flat real vector from the prior, ``(draws, dimensions)``, as one datum sees it."""
+    def prior_draws(self, model: Program, x: Batch, draws: int) -> Tensor:
+        """Samples of the flat real vector from the prior of the first datum, ``(draws, dimensions)``."""
         with torch.no_grad():
             sites = latents(run(model, (x[:1],), {}, draws=draws))
         return self.flat({name: site["value"] for name, site in sites.items()})[0][:, 0]
 
     def saturated(self, real: Tensor) -> Tensor:
-        """Where a latent's number no longer tells which real number it came from, ``(draws, batch)``."""
-        found = torch.zeros(real.shape[:2], dtype=torch.bool, device=real.device)
+        """Whether rounding at the end of a support hides the real number behind a latent, ``(draws, batch)``."""
+        saturated = torch.zeros(real.shape[:2], dtype=torch.bool, device=real.device)
         for part in self.real:
             assert part.transform is not None
             inner = real[..., part.place].reshape(*real.shape[:2], *part.shape)
             back = part.transform.inv(part.transform(inner))
             wrong = ~((back - inner).abs() <= 0.01 * (1 + inner.abs()))
-            found |= wrong.reshape(*real.shape[:2], -1).any(-1)
-        return found
+            saturated |= wrong.reshape(*real.shape[:2], -1).any(-1)
+        return saturated
 
 
-def _to_real_numbers(fn: Any, value: Tensor) -> Transform | None:
+def _to_real_numbers(fn: Distribution, value: Tensor) -> Transform | None:
     """The map from real numbers to a distribution's support; None where there is none, or the support is a circle."""
     try:
-        if not value.is_floating_point() or fn.support.is_discrete or isinstance(exponential_family.base(fn), VonMises):
+        support = fn.support
+        if support is None or not value.is_floating_point() or support.is_discrete:
             return None
-        found: Transform = biject_to(fn.support)
-        return found
+        if isinstance(exponential_family.base(fn), VonMises):
+            return None
+        transform: Transform = biject_to(support)
+        return transform
     except NotImplementedError:
         return None
 
 
-def one_prior(model: Program, x: Any) -> bool:
+def one_prior(model: Program, x: Batch) -> bool:
     """Whether the same latents have the same prior density for all of a few data."""
     with fork_random_state(), torch.no_grad():
         first = {name: site["value"][:, :1] for name, site in latents(run(model, (x,), {}, draws=1)).items()}
         shared = {name: value.expand(-1, len(x), *value.shape[2:]).clone() for name, value in first.items()}
-        found = latents(run(model, (x,), {}, draws=1, handler=SubstituteLatents(shared)))
-    densities = torch.stack([log_prob(site)[0] for site in found.values()])
+        sites = latents(run(model, (x,), {}, draws=1, handler=SubstituteLatents(shared)))
+    densities = torch.stack([log_prob(site)[0] for site in sites.values()])
     return torch.allclose(densities, densities[:, :1].expand_as(densities), rtol=1e-4, atol=1e-4, equal_nan=True)

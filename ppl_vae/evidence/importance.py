@@ -1,4 +1,4 @@
-"""Bound and evidence from importance weights."""
+"""ELBO and evidence from importance weights."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ __all__ = [
 def importance(
     model: Program, guide: Program, x: Batch, draws: int, progress: Progress | None = None, *, smooth: bool = False
 ) -> Evidence:
-    """ELBO and importance-weighted evidence of each datum from so many independent draws, Pareto-smoothed if wished."""
+    """ELBO and importance-weighted evidence of each datum from independent samples, optionally Pareto-smoothed."""
     return Evidence.join(
         [from_log_weights(w, distinct, smooth=smooth) for w, distinct in log_weights(model, guide, x, draws, progress)]
     )
 
 
 def sampled_elbo(model: Program, guide: Program, x: Batch, draws: int = 1) -> Tensor:
-    """The ELBO of each datum from so many draws, ``(data,)``, in nats: quick, for watching a training."""
+    """The ELBO of each datum by Monte Carlo, ``(data,)``, in nats: a quick estimate during training."""
     with evaluating(model, guide):
         return torch.cat([weights.mean(0) for weights, _ in log_weights(model, guide, x, draws)])
 
 
 def sampled_rates(model: Program, guide: Program, x: Batch, draws: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
-    """The ELBO of each datum and its rate by latent site, from the same so many draws, ``(data,)`` each, in nats."""
+    """The ELBO of each datum and its rate by latent site from the same samples, ``(data,)`` each, in nats."""
     bounds: list[Tensor] = []
     rates: dict[str, list[Tensor]] = {}
     with evaluating(model, guide):
@@ -56,18 +56,18 @@ def sampled_rates(model: Program, guide: Program, x: Batch, draws: int = 1) -> t
                     by_site.setdefault(name, []).append(log_q - terms.prior[name])
             precise = torch.float32 if weights[0].device.type == "mps" else torch.float64
             bounds.append(torch.cat(weights).to(precise).mean(0))
-            for name, found in by_site.items():
-                rates.setdefault(name, []).append(torch.cat(found).to(precise).mean(0))
-    return torch.cat(bounds), {name: torch.cat(found) for name, found in rates.items()}
+            for name, blocks in by_site.items():
+                rates.setdefault(name, []).append(torch.cat(blocks).to(precise).mean(0))
+    return torch.cat(bounds), {name: torch.cat(values) for name, values in rates.items()}
 
 
 def log_weights(
     model: Program, guide: Program, x: Batch, draws: int, progress: Progress | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Log-weights of all draws for one block of data after the other.
+    """Log-weights of independent samples, a block of data at a time.
 
     Yields:
-        Log-weights ``(draws, block)`` in float64, and whether a datum's draws are not all the same, ``(block,)``.
+        Log-weights ``(draws, block)`` in float64, and whether the samples of a datum differ, ``(block,)``.
     """
     for place, parts in in_blocks(model, guide, x, draws, progress):
         # Small tensors made between large ones would keep the allocator from giving memory back.
@@ -77,11 +77,11 @@ def log_weights(
             if not done:
                 precise = torch.float32 if weights.device.type == "mps" else torch.float64
                 together = torch.empty(draws, place.stop - place.start, dtype=precise, device=weights.device)
-            # Sites without a number a datum (none, under the contract) would fail here rather than mislead.
+            # Sites without a value per datum (none, under the contract) fail here rather than mislead.
             first = {name: value[0].clone() for name, value in values.items()} if first is None else first
             differ = [(v != first[n]).reshape(*v.shape[:2], -1).any(-1).any(0) for n, v in values.items()]
-            here = torch.stack(differ).any(0)
-            distinct = here if distinct is None else distinct | here
+            different = torch.stack(differ).any(0)
+            distinct = different if distinct is None else distinct | different
             together[done : done + len(weights)] = weights
             done += len(weights)
         assert distinct is not None
@@ -91,14 +91,13 @@ def log_weights(
 def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False) -> Evidence:
     """ELBO, importance-weighted evidence and gap from log-weights.
 
-    Standard errors are those of the mean over draws, for the evidence and the gap by the delta method. Weights that
-    are constant over different draws are those of the posterior itself; where all draws are the same, nothing can be
-    said.
+    Standard errors are those of the mean over samples, for the evidence and the gap by the delta method. Weights that
+    are constant over different samples have a k-hat of minus infinity; where all samples are the same, it is unknown.
 
     Arguments:
         weights: ``(draws, data)``, in nats.
-        distinct: Whether a datum's draws are not all the same, ``(data,)``.
-        smooth: Whether the largest weights are replaced by the quantiles of a Pareto distribution.
+        distinct: Whether the samples of a datum are not all the same, ``(data,)``.
+        smooth: Whether the largest weights are replaced by quantiles of a Pareto distribution.
     """
     draws = len(weights)
     elbo, (evidence, error) = weights.mean(0), log_mean_exp(weights)

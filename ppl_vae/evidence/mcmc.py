@@ -1,4 +1,4 @@
-"""Markov moves of latents that leave a tempered posterior as it is."""
+"""Markov chain moves of latents that leave a tempered posterior invariant."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TemperedDensity:
         return (1 - beta) * self.start_slope + beta * self.joint_slope
 
     def where(self, accept: Tensor, other: TemperedDensity) -> TemperedDensity:
-        """The other's where accepted, these elsewhere."""
+        """The densities of the other where accepted, these elsewhere."""
         return TemperedDensity(
             torch.where(accept, other.start, self.start),
             torch.where(accept, other.joint, self.joint),
@@ -49,12 +49,12 @@ class TemperedDensity:
 
 @dataclass(frozen=True)
 class ChainState:
-    """Where chains are: flat latents and what is known there.
+    """State of chains: flat latents and the densities at them.
 
     Arguments:
         real: ``(chains, data, dimensions)``.
         bits: ``(chains, data, width)``.
-        ends: Both densities at these latents.
+        ends: Both log-densities and their gradients at these latents.
     """
 
     real: Tensor
@@ -68,18 +68,18 @@ Evaluate = Callable[[Tensor, Tensor], TemperedDensity]
 def hmc_step(
     point: ChainState, beta: float, step: Tensor, scale: Tensor, evaluate: Evaluate, leapfrog_steps: int
 ) -> tuple[ChainState, Tensor]:
-    """One Hamiltonian move of the real numbers (Neal 2011, section 5.2), bits fixed.
+    """One Hamiltonian Monte Carlo step of the real numbers (Neal 2011, section 5.2), bits fixed.
 
     Arguments:
-        point: Where the chains are.
+        point: State of the chains.
         beta: Inverse temperature.
-        step: Size of a leap for each datum, ``(data,)``, in units of the scale.
-        scale: Spread of each number, ``(data, dimensions)``: the mass is its inverse square.
-        evaluate: Both ends at new latents.
-        leapfrog_steps: Leapfrog steps.
+        step: Step size of each datum, ``(data,)``, in units of the scale.
+        scale: Scale of each number, ``(data, dimensions)``: the mass is its inverse square.
+        evaluate: Both densities at new latents.
+        leapfrog_steps: Number of leapfrog steps.
 
     Returns:
-        The new point, and the probability of acceptance of each chain, ``(chains, data)``.
+        The new state, and the probability of acceptance of each chain, ``(chains, data)``.
     """
     size = point.real.shape[-1]
     length = step[:, None] * scale
@@ -101,20 +101,20 @@ def hmc_step(
 def discrete_langevin_step(
     point: ChainState, beta: float, step: Tensor, evaluate: Evaluate
 ) -> tuple[ChainState, Tensor]:
-    r"""One move that may flip many bits at once, each by the slope of the density there, real numbers fixed.
+    r"""One discrete Langevin step, which may flip many bits at once, real numbers fixed.
 
     Bit j flips with probability :math:`\mathrm{sigmoid}\bigl(\tfrac12 g_j (1 - 2 z_j) - \tfrac1{2a}\bigr)`, g the
-    gradient of the log-density and a the step size, and Metropolis and Hastings decide over all flips together (Zhang,
-    Liu and Liu 2022, eq. 5). Where the density has no slope, bits flip blindly, which is slow but right.
+    gradient of the log-density and a the step size, and one Metropolis-Hastings test accepts or rejects all flips
+    (Zhang, Liu and Liu 2022, eq. 5). Where the density has no gradient, bits flip at random, which is slow but valid.
 
     Arguments:
-        point: Where the chains are.
+        point: State of the chains.
         beta: Inverse temperature.
-        step: Of each datum, ``(data,)``.
-        evaluate: Both ends at new latents.
+        step: Step size of each datum, ``(data,)``.
+        evaluate: Both densities at new latents.
 
     Returns:
-        The new point, and the probability of acceptance of each chain, ``(chains, data)``.
+        The new state, and the probability of acceptance of each chain, ``(chains, data)``.
     """
     size = point.real.shape[-1]
 

@@ -76,7 +76,7 @@ def measure(
             if start in done:
                 tick(how.cells * len(part) // len(x))
             else:
-                # A block's draws do not depend on whether those before it were made in this very call.
+                # The samples of a block do not depend on whether earlier blocks were measured in this call.
                 with fork_random_state(seed + start):
                     done[start] = _measure_block(how, model, guide, part, tick, how.cells * len(part) // len(x))
             parts.append(done[start])
@@ -98,17 +98,17 @@ def _measure_block(how: Plan, model: Program, guide: Program, x: Batch, progress
 
 
 def _normaliser_error(model: Program, x: Batch) -> float:
-    """Standard error of log p(z) where its normaliser is an estimate, the same for all data."""
+    """Standard error of log p(z), common to all data, of a prior whose normaliser is an estimate."""
     with fork_random_state():
         drawn = latents(run(model, (x[:1],), {}, draws=1)).values()
     return hypot(*(getattr(base(site["fn"]), "log_prob_se", 0.0) for site in drawn))
 
 
 def quick_evidence(model: Program, guide: Program, x: Batch, draws: int, most_bits: int = 10) -> Tensor:
-    r"""log p(x) of each datum, ``(data,)``, in nats: quick, for watching a training.
+    r"""log p(x) of each datum, ``(data,)``, in nats: a quick estimate during training.
 
     Exact where the latents have at most :math:`2^{\mathrm{most\_bits}}` joint states, else the importance-weighted
-    bound of so many draws (Burda, Grosse and Salakhutdinov 2016, eq. 8).
+    bound (Burda, Grosse and Salakhutdinov 2016, eq. 8).
     """
     with evaluating(model, guide):
         sites = guide_sites(model, (x[:2],))

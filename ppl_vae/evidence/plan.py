@@ -26,7 +26,7 @@ class Plan:
     Arguments:
         method: The method, with its options.
         why: The reason, in a sentence.
-        sites: How the model draws its latents.
+        sites: The latent sites of the model.
         block: Number of data measured, and stored, together.
         cells: What the progress adds up to.
         fallbacks: Methods for blocks of data in which the chosen one turns out to be impossible.
@@ -73,7 +73,7 @@ def obstacle_of(method: EvidenceMethod, model: Program, x: Batch, sites: list[Gu
     """Why a method is impossible; None if it is possible."""
     try:
         return method.obstacle(model, x, sites)
-    except ValueError as error:  # latents that the method cannot even look at
+    except ValueError as error:  # latents of a kind that the method cannot represent
         return str(error)
 
 

@@ -9,42 +9,40 @@ and data meet only in a product of two small matrices, and the sum over codes wo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.multinomial import PackedMultinomial
-from ppl_vae.programs.handlers import Sites, SubstituteLatents, run
+from ppl_vae.programs.handlers import Site, Sites, SubstituteLatents, run
 from ppl_vae.programs.types import Program
 
 __all__ = ["Products"]
 
 TILE = 2**18
-"""Cells of codes and data worked on together: 1 MB in float32, which a core's cache holds."""
+"""Number of (code, datum) cells computed together: 1 MB in float32, which a core's cache holds."""
 
 SMALL = -80.0
-"""Exponentials of less are nothing beside those they are added to, and tens of times slower in float32."""
-
-Site = dict[str, Any]
+"""Log-densities below it are raised to it: their exponentials are negligible, and denormal numbers are slow."""
 
 
 class Products:
-    """Sums over the codes of a pair whose log-densities are such products, a block of codes at a time.
+    """Sums over the codes of a pair whose log-densities are such matrix products, a block of codes at a time.
 
     Arguments:
         model: The model.
-        guide: Its guide; None leaves the bound out.
+        guide: Its guide; None leaves the ELBO out.
         x: The data.
-        codes: A few codes by site, ``(codes, 1, *event)``, to look at the programs by.
+        codes: A few codes by site, ``(codes, 1, *event)``, to inspect the programs with.
 
     Raises:
         ValueError: If the log-densities are of another form, or not finite.
     """
 
-    def __init__(self, model: Program, guide: Program | None, x: Any, codes: Mapping[str, Tensor]) -> None:
+    def __init__(self, model: Program, guide: Program | None, x: Batch, codes: Mapping[str, Tensor]) -> None:
         self.model, self.x = model, x
         scored = self._run(model, codes)
         self.proposed = None if guide is None else self._run(guide, codes)
@@ -71,14 +69,14 @@ class Products:
         u, a = _finite(_code_side(self._run(self.model, codes)))
         if self.proposed is not None:
             drawn = {name: site | {"value": codes[name]} for name, site in self.proposed.items()}
-            bits, alone = _finite(_code_side(drawn))
+            bits, constant = _finite(_code_side(drawn))
             bits = torch.cat([bits, torch.ones_like(bits[:, :1])], 1)
         step = max(1, TILE // len(u))
         for start in range(0, len(self.data), step):
             part = slice(start, start + step)
             joint = torch.addmm(a, self.data[part], u.T)
             if self.proposed is not None:
-                proposal = torch.addmm(alone, self.parameters[part], bits.T)
+                proposal = torch.addmm(constant, self.parameters[part], bits.T)
                 probability = proposal.clamp(min=SMALL).exp_()
                 self.mass[part] += probability.sum(1)
                 self.weighted[part] += proposal.neg_().add_(joint).mul_(probability).sum(1)
@@ -87,27 +85,27 @@ class Products:
             self.evidence[part] = torch.logaddexp(self.evidence[part], total.to(self.evidence))
 
     def result(self) -> tuple[Tensor, Tensor]:
-        """Evidence and bound of each datum, ``(data,)``, in nats."""
+        """Evidence and ELBO of each datum, ``(data,)``, in nats."""
         # Probabilities add up to one but for rounding.
         return self.constant + self.evidence, self.constant + self.weighted / self.mass
 
 
 def _code_side(sites: Mapping[str, Site]) -> tuple[Tensor, Tensor] | None:
-    """What codes bring: u, ``(codes, features)``, and a, ``(codes,)``; nothing if a site is of another form.
+    """Terms of the codes: u, ``(codes, features)``, and a, ``(codes,)``; None if a site is of another form.
 
     Arguments:
-        sites: Of one run with codes of batch size 1, the same ones for all data.
+        sites: The sites of one run with codes of batch size 1, the same for all data.
     """
-    features, alone = [], []
+    features, constants = [], []
     for site in sites.values():
         fn, value = site["fn"], site["value"]
         if not _plain(site):
             return None
         if site["is_observed"]:
-            found = fn.code_features() if isinstance(fn, PackedMultinomial) else None
-            if found is None:
+            code_features = fn.code_features() if isinstance(fn, PackedMultinomial) else None
+            if code_features is None:
                 return None
-            features.append(found)
+            features.append(code_features)
             continue
         logits = exponential_family.bit_logits(fn)
         if logits is None or value.shape[1] != 1:
@@ -117,17 +115,17 @@ def _code_side(sites: Mapping[str, Site]) -> tuple[Tensor, Tensor] | None:
             features.append(bits)
         elif logits.stride(1) == 0:
             parameters = logits[:1, 0] if logits.stride(0) == 0 else logits[:, 0]
-            alone.append(-functional.softplus((1 - 2 * bits) * parameters).sum(-1))
+            constants.append(-functional.softplus((1 - 2 * bits) * parameters).sum(-1))
         else:
             return None
     if not features:
         return None
-    return torch.cat(features, 1), sum(alone, features[0].new_zeros(len(features[0])))
+    return torch.cat(features, 1), sum(constants, features[0].new_zeros(len(features[0])))
 
 
 def _data_side(sites: Mapping[str, Site]) -> tuple[Tensor, Tensor]:
-    """What data bring: v, ``(data, features)``, and b, ``(data,)``, of sites that have a code side."""
-    features, alone = [], []
+    """Terms of the data: v, ``(data, features)``, and b, ``(data,)``, of sites that have a code side."""
+    features, constants = [], []
     for site in sites.values():
         if site["is_observed"]:
             v, b = site["fn"].document_features(site["value"])
@@ -138,8 +136,8 @@ def _data_side(sites: Mapping[str, Site]) -> tuple[Tensor, Tensor]:
                 continue
             v, b = logits[0], -functional.softplus(logits[0]).sum(-1)
         features.append(v)
-        alone.append(b)
-    return torch.cat(features, 1), torch.as_tensor(sum(alone))
+        constants.append(b)
+    return torch.cat(features, 1), torch.as_tensor(sum(constants))
 
 
 def _finite(parts: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:

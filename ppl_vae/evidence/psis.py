@@ -1,4 +1,4 @@
-"""The Pareto shape of the largest importance weights: can their mean be trusted?"""
+"""Pareto-smoothed importance sampling: the shape k-hat of the largest weights, and smoothed weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["k_hat", "k_hat_limit", "smoothed"]
 
 
 def k_hat_limit(draws: int) -> float:
-    r"""Largest trustworthy k-hat for so many draws, :math:`\min(1 - 1 / \log_{10} S,\ 0.7)`.
+    r"""Largest k-hat of S samples whose mean weight can be trusted, :math:`\min(1 - 1 / \log_{10} S,\ 0.7)`.
 
     (Vehtari, Simpson, Gelman, Yao and Gabry 2024, section 3.2.)
 

@@ -1,4 +1,4 @@
-"""Runs a Pyro program for many draws at once, with its sites and their log-densities."""
+"""Runs of a Pyro program for many samples at once: its sites and their log-densities."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ __all__ = [
     "latents",
     "log_prob",
     "run",
+    "scores",
     "shares_codes",
     "total",
 ]
 
 DRAWS = "_draws"
-"""The plate around a pair whose dimension counts draws."""
+"""Name of the plate around a program whose dimension counts samples."""
 
 Site = dict[str, Any]
 
 
 class Sites(dict[str, Site]):
-    """The sample sites of one run by name, and the indices that its plates drew.
+    """The sample sites of a run by name, and the indices of subsampling plates.
 
     Arguments:
-        sites: By name.
-        indices: Of the plates, by name; a model must see the same data as its guide.
+        sites: The sites by name.
+        indices: The indices by plate, so that a model sees the same data as its guide.
     """
 
     def __init__(self, sites: Mapping[str, Site], indices: Mapping[str, Tensor] | None = None) -> None:
@@ -50,26 +51,26 @@ class Sites(dict[str, Site]):
         self.indices = dict(indices or {})
 
     def values_of_latents(self) -> dict[str, Tensor]:
-        """What to fix in another program so that it continues this run: latents and indices."""
+        """Latents and indices by name, to be substituted in another program."""
         return {name: site["value"] for name, site in latents(self).items()} | self.indices
 
 
 class SubstituteLatents(Messenger):
-    """Gives latent sites the values named, leaving their distributions as they are."""
+    """Substitutes values of latent sites by name and keeps their distributions."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.values = values
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         if not msg["is_observed"] and msg["name"] in self.values:
             msg["value"] = self.values[msg["name"]]
 
 
 class LocalParameters(Messenger):
-    """A module keeps its own parameter where the store knows another of that name, so that pairs stay apart."""
+    """Keeps the parameters of modules apart from those of the same name in the parameter store."""
 
-    def _pyro_param(self, msg: Any) -> None:
+    def _pyro_param(self, msg: Site) -> None:
         initial = msg["args"][1] if len(msg["args"]) > 1 else None
         if not isinstance(initial, torch.nn.Parameter):
             return
@@ -90,19 +91,23 @@ def run(
     plates: int = 1,
     handler: Messenger | None = None,
 ) -> Sites:
-    """Runs a model or guide for many draws at once and returns its sample sites by name.
+    """Runs a model or guide for many samples at once and returns its sample sites by name.
 
     Arguments:
-        draws: Size of the dimension added to the left of the program's ``plates`` dimensions.
-        handler: Sees each site after the program's own plates did.
+        program: A model or guide.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
+        draws: Size of the dimension added to the left of the program's plates.
+        plates: Number of dimensions of the program's plates.
+        handler: A messenger applied outside the program's plates.
     """
     plate = pyro.plate(DRAWS, draws, dim=-plates - 1)
     with LocalParameters(), poutine.trace() as tracer, handler or Messenger(), plate:
         program(*args, **kwargs)
     sites = {name: site for name, site in tracer.trace.nodes.items() if site["type"] == "sample"}
     indices = {name: site["value"] for name, site in sites.items() if poutine.util.site_is_subsample(site)}
-    kept = {name: site for name, site in sites.items() if name not in indices}
-    return Sites(kept, {name: value for name, value in indices.items() if name != DRAWS})
+    drawn = {name: site for name, site in sites.items() if name not in indices}
+    return Sites(drawn, {name: value for name, value in indices.items() if name != DRAWS})
 
 
 def log_prob(site: Site, *, raw: bool = False) -> Tensor:
@@ -116,12 +121,16 @@ def log_prob(site: Site, *, raw: bool = False) -> Tensor:
 
 
 def total(sites: Mapping[str, Site], who: str) -> Tensor:
-    """Sums the log-densities of sites of a pair that keeps the contract, ``(draws, batch)``, in nats; 0 of none."""
-    return reduce(torch.add, _scores(sites, who).values(), torch.zeros(()))
+    """Sum of the log-densities of sites inside the data plate, ``(draws, batch)``, in nats; 0 without sites."""
+    return reduce(torch.add, scores(sites, who).values(), torch.zeros(()))
 
 
-def _scores(sites: Mapping[str, Site], who: str) -> dict[str, Tensor]:
-    """Log-densities by site of a pair that keeps the contract, ``(draws, batch)`` each."""
+def scores(sites: Mapping[str, Site], who: str) -> dict[str, Tensor]:
+    """Log-densities by site, each inside the data plate, ``(draws, batch)``.
+
+    Raises:
+        ValueError: If a site lies inside other plates, naming it and them.
+    """
     for name, site in sites.items():
         frames = [frame.name for frame in site["cond_indep_stack"] if frame.name != DRAWS]
         if frames != ["data"]:
@@ -133,12 +142,12 @@ def _scores(sites: Mapping[str, Site], who: str) -> dict[str, Tensor]:
 
 
 def latents(sites: Mapping[str, Site]) -> dict[str, Site]:
-    """The unobserved ones of a program's sites."""
+    """The unobserved sites of a program."""
     return {name: site for name, site in sites.items() if not site["is_observed"]}
 
 
 def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
-    """Refuses a pair whose guide does not draw exactly the model's latents.
+    """Checks that a guide samples exactly the model's latents.
 
     Raises:
         ValueError: Naming the sites.
@@ -158,11 +167,11 @@ def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
 
 
 def shares_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapping[str, Any]) -> bool:
-    """Whether a program may be given codes of batch size 1, and then scores every datum with each of them.
+    """Whether a program takes latents of batch size 1 and scores every datum with each of them.
 
     Arguments:
         score: From values by site name, ``(draws, batch or 1, *event)``, to ``(draws, batch)``.
-        latents: Distributions of the sites, to make values from.
+        latents: Distributions of the sites.
     """
     values = {}
     with torch.no_grad(), fork_random_state():

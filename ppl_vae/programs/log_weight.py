@@ -1,27 +1,29 @@
-"""The one formula everything is measured by: log p(x, z) - log q(z | x), draw by draw and datum by datum."""
+"""The log-weight log p(x, z) - log q(z | x) of each sample and datum, which all measurements derive from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ppl_vae.programs.handlers import Site, SubstituteLatents, _scores, check_cover, latents, run, total
+from ppl_vae.data.counts import Batch
+from ppl_vae.programs.handlers import Site, SubstituteLatents, check_cover, latents, run, scores, total
+from ppl_vae.programs.types import Program
 
 __all__ = ["Terms", "log_joint", "log_parts", "log_proposal", "log_proposals", "log_terms", "log_weight"]
 
 
-def log_joint(model: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> Tensor:
-    r"""Log-density of data together with given latents, :math:`\log p(x_i, z_{si})`.
+def log_joint(model: Program, x: Batch, values: Mapping[str, Tensor]) -> Tensor:
+    r"""Joint log-density of data and given latents, :math:`\log p(x_i, z_{si})`.
 
     Arguments:
         model: A model that keeps the contract: one plate ``"data"``, every site inside it.
         x: A batch.
-        values: Latents by site name, ``(draws, batch, *event)``; a batch size of 1 gives every datum the same
-            codes, and what depends on the code alone is then computed once a code.
+        values: Latents by site name, ``(draws, batch, *event)``; with a batch size of 1 all data have the same
+            latents, and what depends on the latents alone is computed once per latent.
 
     Returns:
         ``(draws, batch)``, in nats, with all constants.
@@ -30,21 +32,21 @@ def log_joint(model: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -
     return total(run(model, (x,), {}, draws=draws, handler=SubstituteLatents(values)), "model")
 
 
-def log_proposal(guide: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> Tensor:
+def log_proposal(guide: Program, x: Batch, values: Mapping[str, Tensor]) -> Tensor:
     r"""Log-density :math:`\log q(z_{si} \mid x_i)` of given latents under a guide, ``(draws, batch)``, in nats."""
     return reduce(torch.add, log_proposals(guide, x, values).values())
 
 
-def log_proposals(guide: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def log_proposals(guide: Program, x: Batch, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The parts of :func:`log_proposal` by site, ``(draws, batch)`` each."""
     draws = len(next(iter(values.values())))
-    return _scores(run(guide, (x,), {}, draws=draws, handler=SubstituteLatents(values)), "guide")
+    return scores(run(guide, (x,), {}, draws=draws, handler=SubstituteLatents(values)), "guide")
 
 
-def log_weight(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draws: int = 1) -> Tensor:
-    r"""Log-weights :math:`\log p(x_i, z_{si}) - \log q(z_{si} \mid x_i)` of independent draws from the guide.
+def log_weight(model: Program, guide: Program, x: Batch, draws: int = 1) -> Tensor:
+    r"""Log-weights :math:`\log p(x_i, z_{si}) - \log q(z_{si} \mid x_i)` of independent samples from the guide.
 
-    Their mean over draws estimates the ELBO, the log of the mean of their exponentials bounds the evidence
+    Their mean over samples estimates the ELBO, the log of the mean of their exponentials bounds the evidence
     (Burda, Grosse and Salakhutdinov 2016, eq. 8).
 
     Arguments:
@@ -52,7 +54,7 @@ def log_weight(model: Callable[..., Any], guide: Callable[..., Any], x: Any, dra
             every site inside it.
         guide: A guide that draws the model's latents.
         x: A batch.
-        draws: The number of draws a datum.
+        draws: Number of samples per datum.
 
     Returns:
         ``(draws, batch)``, in nats, differentiable where the sites are.
@@ -63,20 +65,20 @@ def log_weight(model: Callable[..., Any], guide: Callable[..., Any], x: Any, dra
     return weigh(model, guide, x, draws)[0]
 
 
-def weigh(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draws: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """The log-weights of :func:`log_weight`, and the draws they belong to by site, ``(draws, batch, *event)``."""
+def weigh(model: Program, guide: Program, x: Batch, draws: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """The log-weights of :func:`log_weight`, and their samples by site, ``(draws, batch, *event)``."""
     terms = log_terms(model, guide, x, draws)
     return terms.weight, terms.values
 
 
 class Terms(NamedTuple):
-    """What log-weights are made of; densities ``(draws, batch)`` in nats.
+    """The terms of log-weights; densities ``(draws, batch)``, in nats.
 
     Arguments:
         likelihood: log p(x given z).
         prior: log p(z) by site.
         proposal: log q(z given x) by site.
-        values: The draws z by site, ``(draws, batch, *event)``.
+        values: The samples z by site, ``(draws, batch, *event)``.
     """
 
     likelihood: Tensor
@@ -86,11 +88,11 @@ class Terms(NamedTuple):
 
     @property
     def weight(self) -> Tensor:
-        """The log-weight of each draw."""
+        """The log-weight of each sample."""
         return reduce(torch.add, self.prior.values()) + self.likelihood - reduce(torch.add, self.proposal.values())
 
 
-def log_terms(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draws: int = 1) -> Terms:
+def log_terms(model: Program, guide: Program, x: Batch, draws: int = 1) -> Terms:
     r"""The parts :math:`\log p(x \mid z)`, :math:`\log p(z)` and :math:`\log q(z \mid x)` of :func:`log_weight`.
 
     Raises:
@@ -101,12 +103,12 @@ def log_terms(model: Callable[..., Any], guide: Callable[..., Any], x: Any, draw
     check_cover(scored, proposed)
     return Terms(
         *_parts(scored),
-        _scores(proposed, "guide"),
+        scores(proposed, "guide"),
         {name: site["value"] for name, site in proposed.items()},
     )
 
 
-def log_parts(model: Callable[..., Any], x: Any, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def log_parts(model: Program, x: Batch, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """The parts of :func:`log_joint`: log p(x given z), ``(draws, batch)``, and log p(z) by site."""
     draws = len(next(iter(values.values())))
     return _parts(run(model, (x,), {}, draws=draws, handler=SubstituteLatents(values)))
@@ -117,4 +119,4 @@ def _parts(scored: Mapping[str, Site]) -> tuple[Tensor, dict[str, Tensor]]:
     observed = {name: site for name, site in scored.items() if name not in drawn}
     if not observed:
         raise ValueError("the model observes nothing; give its observation obs=x")
-    return total(observed, "model"), _scores(drawn, "model")
+    return total(observed, "model"), scores(drawn, "model")

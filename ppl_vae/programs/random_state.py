@@ -1,4 +1,4 @@
-"""Random states: kept by those who look at a program, saved with a checkpoint."""
+"""Random states, which inspecting a program leaves unchanged and checkpoints hold, and reproducible subsamples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["fork_random_state", "positions", "random_states", "subsample", "set_
 
 
 def random_states() -> dict[str, Tensor]:
-    """The states of the generators of this machine's devices, by device."""
+    """States of the random generators of this machine's devices, by device."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
@@ -22,7 +22,7 @@ def random_states() -> dict[str, Tensor]:
 
 
 def set_random_states(states: dict[str, Tensor]) -> None:
-    """Puts back what :func:`random_states` gave; states of devices that are not there are passed over."""
+    """Restores :func:`random_states`; those of devices that this machine lacks are ignored."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
@@ -32,10 +32,10 @@ def set_random_states(states: dict[str, Tensor]) -> None:
 
 @contextmanager
 def fork_random_state(seed: int | None = None) -> Iterator[None]:
-    """What is drawn inside does not change what is drawn after.
+    """Runs a block of code and restores the random state after it.
 
     Arguments:
-        seed: Where the draws inside start; None goes on from where they are.
+        seed: Seed of the block; None continues from the current state.
     """
     before = random_states()
     try:
@@ -47,7 +47,7 @@ def fork_random_state(seed: int | None = None) -> Iterator[None]:
 
 
 def positions(rows: list[int], sample: Tensor | None) -> list[int]:
-    """Positions in the whole of rows of a sample; None is the whole.
+    """Positions in all data of rows of a subsample; None is all data.
 
     Example:
         >>> positions([2, 0], torch.tensor([4, 7, 9]))
@@ -57,7 +57,7 @@ def positions(rows: list[int], sample: Tensor | None) -> list[int]:
 
 
 def subsample(whole: int, count: int) -> Tensor | None:
-    """Positions of a random sample of so many data, the same every time, in ascending order; None is all of them."""
+    """Ascending positions of a random subsample of the data, the same every time; None for all data."""
     if not 0 < count < whole:
         return None
     return torch.randperm(whole, generator=torch.Generator().manual_seed(count))[:count].sort().values

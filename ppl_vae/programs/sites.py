@@ -1,4 +1,4 @@
-"""How a guide, or a prior, draws each of its latents: read off one run."""
+"""How a program samples each of its latents, as one run shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluating, evaluation_mode
-from ppl_vae.programs.handlers import LocalParameters, check_cover, latents, log_prob, run
+from ppl_vae.programs.handlers import LocalParameters, Site, check_cover, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
@@ -24,16 +24,16 @@ Kind = Literal["bits", "states", "score", "pathwise"]
 
 @dataclass(frozen=True)
 class GuideSite:
-    """How a guide draws one latent.
+    """How a guide samples one latent site.
 
     Arguments:
-        name: Of the site.
-        family: In words.
+        name: The name of the site.
+        family: The family of its distribution.
         kind: ``"bits"`` (Bernoulli), ``"states"`` (another discrete family that lists its support), ``"score"``
             (any other family without reparameterised draws) or ``"pathwise"`` (with them).
         size: The number of bits or of states; 0 for the other kinds.
-        independent: Whether its parameters are the same whatever the other latents' draws are.
-        frames: Names and dimensions of the plates it lies in.
+        independent: Whether its parameters do not depend on other latents.
+        frames: Names and dimensions of the plates around it.
     """
 
     name: str
@@ -53,9 +53,9 @@ class GuideSite:
 
 
 class _Probe(Messenger):
-    """Gives discrete sites values that differ from row to row, so that what depends on them shows.
+    """Gives discrete sites values that differ between rows, which shows the sites that depend on them.
 
-    Row 0 holds zeros or the first state, row 1 ones or the last state, the others chance.
+    Row 0 holds zeros or the first state, row 1 ones or the last state, the others random values.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class _Probe(Messenger):
         self.depends: dict[str, bool] = {}
         self.before: list[Tensor] = []
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         fn = msg["fn"]
         if msg["is_observed"] or poutine.util.site_is_subsample(msg):
             return
@@ -79,8 +79,8 @@ class _Probe(Messenger):
         scored = fn.log_prob(value[:1].expand(value.shape)) if logits is None else logits
         linked = False
         if scored.requires_grad and self.before:
-            found = torch.autograd.grad(scored.sum(), self.before, allow_unused=True, retain_graph=True)
-            linked = any(gradient is not None for gradient in found)
+            gradients = torch.autograd.grad(scored.sum(), self.before, allow_unused=True, retain_graph=True)
+            linked = any(gradient is not None for gradient in gradients)
         self.depends[msg["name"]] = linked or not bool((scored == scored[:1]).all())
         if value.is_floating_point():
             value = value if value.requires_grad else value.requires_grad_()
@@ -91,8 +91,8 @@ class _Probe(Messenger):
 def guide_sites(
     guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, plates: int = 1
 ) -> list[GuideSite]:
-    """Reads off one run of a guide how it draws each latent. Leaves the random state as it was."""
-    found, probe = [], _Probe()
+    """How a guide samples each latent, from one run that leaves the random state unchanged."""
+    sites, probe = [], _Probe()
     with fork_random_state(), evaluation_mode(guide), torch.enable_grad():
         traced = latents(run(guide, args, kwargs or {}, draws=4, plates=plates, handler=probe))
     for name, site in traced.items():
@@ -108,8 +108,8 @@ def guide_sites(
             kind, size = "states", len(fn.enumerate_support(expand=False))
         else:
             kind, size = "score", 0
-        found.append(GuideSite(name, exponential_family.family(fn), kind, size, not probe.depends[name], frames))
-    return found
+        sites.append(GuideSite(name, exponential_family.family(fn), kind, size, not probe.depends[name], frames))
+    return sites
 
 
 def discrete_obstacle(sites: list[GuideSite]) -> str | None:
@@ -119,11 +119,11 @@ def discrete_obstacle(sites: list[GuideSite]) -> str | None:
 
 @dataclass(frozen=True)
 class PairSites:
-    """How a guide draws the latents of a pair, and in which plates.
+    """How the guide of a pair samples the latents, and the plates of the pair.
 
     Arguments:
-        sites: Of the guide.
-        plates: Dimensions to the right of the draws'.
+        sites: The latent sites of the guide.
+        plates: Number of dimensions to the right of that of the samples.
     """
 
     sites: list[GuideSite]
@@ -133,7 +133,7 @@ class PairSites:
     def learn(
         cls, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[PairSites, dict[str, Any]]:
-        """Reads it off a run of each, without a trace in random states, and gives the guide's sites, too.
+        """The sites of a pair from a run of each program, and the guide's trace; leaves the random state unchanged.
 
         Raises:
             ValueError: If model and guide do not have the same latents, or a plate is a Python loop.
@@ -157,7 +157,7 @@ class PairSites:
 
     def sum(
         self,
-        sites: Mapping[str, Any],
+        sites: Mapping[str, Site],
         known: Mapping[str, Tensor] | None = None,
         betas: Mapping[str, float] | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -165,7 +165,7 @@ class PairSites:
 
         Those that are ``known`` are not computed again; those of latents are multiplied by their betas.
         """
-        own = set(next((site.frames for site in self.sites if site.discrete), ()))
+        plates = set(next((site.frames for site in self.sites if site.discrete), ()))
         local = other = torch.zeros(())
         for site in sites.values():
             name = site["name"]
@@ -173,8 +173,8 @@ class PairSites:
             if betas and betas.get(name, 1.0) != 1:
                 value = betas[name] * value
             value = value.reshape(*[1] * (self.plates + 1 - value.ndim), *value.shape)
-            inside = own <= {(f.name, f.dim) for f in site["cond_indep_stack"]}
-            keep = {dim for _, dim in own} if inside else set()
+            inside = plates <= {(f.name, f.dim) for f in site["cond_indep_stack"]}
+            keep = {dim for _, dim in plates} if inside else set()
             drop = [dim for dim in range(-self.plates, 0) if dim not in keep]
             value = value.sum(drop, keepdim=True) if drop else value
             if inside:

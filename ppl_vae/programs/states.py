@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import prod
-from typing import Any
 
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.programs.handlers import Sites, latents, run, shares_codes
 from ppl_vae.programs.random_state import fork_random_state
@@ -22,12 +23,12 @@ class States:
     """The joint states of a model's discrete latents.
 
     Arguments:
-        sites: How the model draws its latents; all must list their values.
+        sites: The model's latent sites, all of which list their values.
         model: The model.
         x: A few data.
     """
 
-    def __init__(self, sites: list[GuideSite], model: Program, x: Any) -> None:
+    def __init__(self, sites: list[GuideSite], model: Program, x: Batch) -> None:
         self.sites, self.count = sites, prod(site.states for site in sites)
         with fork_random_state():
             self.run: Sites = run(model, (x,), {}, draws=1)
@@ -36,27 +37,27 @@ class States:
         self.x = x
 
     def values(self, index: Tensor) -> dict[str, Tensor]:
-        """Values of every site in the states numbered ``index``, ``(states, 1, *event)``; the last turns fastest."""
-        found, stride = {}, self.count
+        """Values by site of the states numbered ``index``, ``(states, 1, *event)``; the last site varies fastest."""
+        values, stride = {}, self.count
         for site in self.sites:
             fn, stride = self.priors[site.name], stride // site.states
             which = index // stride % site.states
             if site.kind == "bits":
                 drawn = self.run[site.name]["value"]
-                found[site.name] = bit_states(site.size, like=drawn)[which].reshape(len(index), 1, *fn.event_shape)
+                values[site.name] = bit_states(site.size, like=drawn)[which].reshape(len(index), 1, *fn.event_shape)
             else:
-                found[site.name] = fn.enumerate_support(expand=False)[:, 0][which]
-        return found
+                values[site.name] = fn.enumerate_support(expand=False)[:, 0][which]
+        return values
 
     def codes(self, start: int, stop: int, data: int, shared: bool) -> dict[str, Tensor]:
-        """Values of the states from ``start`` to ``stop``, of batch size 1 if shared, else repeated for each datum."""
-        found = self.values(torch.arange(start, min(stop, self.count), device=self.device))
+        """Values by site of the states from ``start`` to ``stop``, of batch size 1 if shared, else per datum."""
+        values = self.values(torch.arange(start, min(stop, self.count), device=self.device))
         if shared:
-            return found
-        return {name: value.expand(len(value), data, *value.shape[2:]).clone() for name, value in found.items()}
+            return values
+        return {name: value.expand(len(value), data, *value.shape[2:]).clone() for name, value in values.items()}
 
-    def shared(self, *scores: Callable[[Any, Mapping[str, Tensor]], Tensor]) -> bool:
-        """Whether the programs behind the scores take codes of batch size 1 for all data at once."""
+    def shared(self, *scores: Callable[[Batch, Mapping[str, Tensor]], Tensor]) -> bool:
+        """Whether all scores take latents of batch size 1 for all data at once."""
         if len(self.x) < 2:
             return False
         few = {name: FirstRow(fn) for name, fn in self.priors.items()}
@@ -64,9 +65,9 @@ class States:
 
 
 class FirstRow:
-    """A prior of shape ``(1, batch)`` seen as one of shape ``(batch,)``."""
+    """View of a prior of shape ``(1, batch)`` as one of shape ``(batch,)``."""
 
-    def __init__(self, fn: Any) -> None:
+    def __init__(self, fn: TorchDistribution) -> None:
         self.fn = fn
 
     def sample(self, shape: tuple[int, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Names of the types that programs and measurements share."""
+"""Types shared by programs and measurements."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ Program = Callable[..., Any]
 """A Pyro model or guide: a function or module of a batch."""
 
 Progress = Callable[[int], None]
-"""Is told how many units of work a step has completed."""
+"""Called with the number of units of work completed since the last call."""

@@ -51,7 +51,7 @@ def test_data_that_come_with_their_latents_are_bounded_themselves():
     assert found.lower.mean - 6 * found.lower.se < exact.mean() < found.upper.mean + 6 * found.upper.se
     for bound in (found.lower, found.upper):  # datum by datum, not only in the mean
         assert torch.corrcoef(torch.stack([bound.pointwise, exact]))[0, 1] > 0.9
-    with pytest.raises(ValueError, match="3 values of site 'z' were given for 40 data; give one a datum"):
+    with pytest.raises(ValueError, match="3 values of site 'z' were given for 40 data; give one per datum"):
         sandwich(pair.model, pair.guide, x, drawn_with={"z": z[:3]})
 
 
@@ -131,7 +131,7 @@ def test_blocks_measured_by_different_methods_join_under_both_names():
 
 def test_too_few_chains_and_no_data_are_refused():
     model, guide, x = pairs("gaussian")
-    with pytest.raises(ValueError, match="at least 2 chains a datum, got 1"):
+    with pytest.raises(ValueError, match="at least 2 chains per datum, got 1"):
         sandwich(model, guide, x, draws=1)
-    with pytest.raises(ValueError, match="no data in whose place"):
+    with pytest.raises(ValueError, match="an empty batch has no shape"):
         sandwich(model, guide, x[:0])

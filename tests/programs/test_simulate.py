@@ -107,9 +107,9 @@ def test_misuse_is_named():
             pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
             pyro.sample("y", dist.Normal(0.0, 1.0), obs=x)
 
-    with pytest.raises(ValueError, match="no data in whose place"):
+    with pytest.raises(ValueError, match="an empty batch has no shape"):
         simulate(pair.model, x[:0])
-    with pytest.raises(ValueError, match="3 values of site 'z' were given for 4 data; give one a datum"):
+    with pytest.raises(ValueError, match="3 values of site 'z' were given for 4 data; give one per datum"):
         simulate(pair.model, x, {"z": torch.zeros(3, 2)})
     with pytest.raises(ValueError, match=r"values were given for \['y'\], but the latents of the model are \['z'\]"):
         simulate(pair.model, x, {"y": torch.zeros(4, 2)})
@@ -128,7 +128,7 @@ def test_models_that_observe_something_else_than_their_data_are_refused():
             z = pyro.sample("z", dist.Normal(x[..., 2], 1.0))
             pyro.sample("x", dist.Normal(z[..., None], 1.0).expand([*z.shape, 2]).to_event(1), obs=x[..., :2])
 
-    with pytest.raises(ValueError, match="site 'x' observes something else than the data"):
+    with pytest.raises(ValueError, match="site 'x' does not observe the data x themselves"):
         simulate(halved, torch.ones(3))
-    with pytest.raises(ValueError, match="cannot read what is drawn at its site 'x' as data"):
+    with pytest.raises(ValueError, match="cannot read samples of its site 'x' as data"):
         simulate(beside_covariates, torch.ones(3, 3))

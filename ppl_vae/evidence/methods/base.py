@@ -1,4 +1,4 @@
-"""What every evidence method tells about itself, and how it is used."""
+"""The interface of evidence methods."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class EvidenceMethod(ABC):
         Arguments:
             model: The model.
             x: All data, or a block of them.
-            sites: How the model draws its latents.
+            sites: The latent sites of the model.
         """
         return None
 
@@ -88,7 +88,7 @@ class EvidenceMethod(ABC):
             model: The model.
             guide: Its guide.
             x: A block of data.
-            sites: How the model draws its latents.
+            sites: The latent sites of the model.
             progress: Called with the number of cells done since the last call.
 
         Raises:

@@ -30,6 +30,7 @@ from ppl_vae.programs.types import Program, Progress
 __all__ = ["ClosedForm"]
 
 PROBES = 32
+"""Samples of each kind at which the density is compared with the quadratic."""
 
 UNSEEN = 0.01
 """Nats by which a density may differ from a quadratic where rounding hides more; beyond, nothing is called exact."""
@@ -82,7 +83,7 @@ def gaussian(model: Program, guide: Program, x: Batch) -> Evidence | Tensor:
         x: The data.
 
     Returns:
-        A measurement where the guide is Gaussian; else the evidence alone, ``(data,)``, in nats.
+        ELBO, evidence and gap where the guide is Gaussian; else the evidence alone, ``(data,)``, in nats.
 
     Raises:
         NotApplicableError: If the density of some of these data is not quadratic after all.
@@ -98,10 +99,10 @@ def gaussian(model: Program, guide: Program, x: Batch) -> Evidence | Tensor:
     size = mode.shape[-1]
     half = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     evidence: Tensor = high + size / 2 * log(2 * pi) - half
-    found = _moments(model, guide, x, precision.dtype)
-    if found is None:
+    moments = _moments(model, guide, x, precision.dtype)
+    if moments is None:
         return evidence
-    mean, covariance = found
+    mean, covariance = moments
     away = (factor.mT @ (mean - mode)[..., None])[..., 0].square().sum(-1)
     spread = (precision * covariance).sum((-2, -1)) - size
     determinant = 2 * half + torch.linalg.slogdet(covariance).logabsdet
@@ -114,10 +115,10 @@ def gaussian(model: Program, guide: Program, x: Batch) -> Evidence | Tensor:
 
 
 def is_gaussian(model: Program, x: Batch) -> str | None:
-    """Why a model's joint density is not quadratic in its latents, as far as probes far and near show; None if it is.
+    """Why a joint log-density is not quadratic in the latents, by samples far and near; None if it seems to be.
 
-    The quadratic through the mode must predict the density of draws from prior and posterior, also far out: a network
-    that is linear only around the mode is found out there.
+    The quadratic through the mode must predict the density at samples from prior and posterior, also far out, where a
+    network that is linear only around the mode deviates.
     """
     coordinates = Coordinates(model, x)
     if coordinates.bits:
@@ -137,7 +138,7 @@ def _doubled(model: Program, x: Batch) -> Iterator[tuple[Program, Batch]]:
 
     The density of an image may be 1e5 nats, where single precision hides that a network is not quite linear.
     """
-    kept, found = torch.get_default_dtype(), (model, x)
+    dtype, doubled = torch.get_default_dtype(), (model, x)
     try:
         if isinstance(x, Tensor) and x.device.type != "mps":
             torch.set_default_dtype(torch.float64)
@@ -146,16 +147,16 @@ def _doubled(model: Program, x: Batch) -> Iterator[tuple[Program, Batch]]:
             try:
                 with fork_random_state():
                     run(twice, (data[:1],), {}, draws=1)
-                found = twice, data
-            except RuntimeError:  # it brings single precision of its own
-                torch.set_default_dtype(kept)
-        yield found
+                doubled = twice, data
+            except RuntimeError:  # the model holds tensors in single precision
+                torch.set_default_dtype(dtype)
+        yield doubled
     finally:
-        torch.set_default_dtype(kept)
+        torch.set_default_dtype(dtype)
 
 
 def _off(model: Program, x: Batch, mode: Tensor, factor: Tensor, high: Tensor, draws: int) -> bool:
-    """Whether the quadratic through the mode mispredicts the density of draws from prior and posterior, near or far."""
+    """Whether the quadratic through the mode mispredicts the density at samples from prior and posterior."""
     coordinates = Coordinates(model, x)
     with fork_random_state(0), torch.no_grad():
         prior = coordinates.prior_draws(model, x, draws)[:, None].expand(-1, len(x), -1)
@@ -163,11 +164,11 @@ def _off(model: Program, x: Batch, mode: Tensor, factor: Tensor, high: Tensor, d
             factor.mT, torch.randn_like(mode[None].expand(draws, -1, -1))[..., None], upper=True
         )
         points = torch.cat([prior.to(mode), 3 * prior.to(mode), mode + near[..., 0], mode + 3 * near[..., 0]])
-        found = _score(coordinates, model, x, points.to(prior.dtype)).to(mode)
+        scores = _score(coordinates, model, x, points.to(prior.dtype)).to(mode)
     change = ((factor.mT @ (points - mode)[..., None])[..., 0]).square().sum(-1) / 2
     scale = (torch.finfo(prior.dtype).eps * 1e3 * (1 + high.abs() + change)).clamp(1e-6, UNSEEN)
-    wrong = (found - (high - change)).abs() > scale
-    return bool(wrong.any()) or not bool(found.isfinite().all())
+    wrong = (scores - (high - change)).abs() > scale
+    return bool(wrong.any()) or not bool(scores.isfinite().all())
 
 
 def _score(coordinates: Coordinates, model: Program, x: Batch, real: Tensor) -> Tensor:

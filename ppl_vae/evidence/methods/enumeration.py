@@ -87,24 +87,24 @@ def enumerate_states(
     sites: list[GuideSite],
     progress: Progress | None = None,
 ) -> Evidence | Tensor:
-    r"""Evidence and bound of each datum by sums over all states, a block of states at a time.
+    r"""Evidence and ELBO of each datum by sums over all states, a block of states at a time.
 
     Arguments:
         model: The model.
-        guide: Its guide; None leaves the bound out.
+        guide: Its guide; None leaves the ELBO out.
         x: The data.
-        sites: How the model draws its latents.
+        sites: The latent sites of the model.
         progress: Called with the number of (state, datum) cells done.
 
     Returns:
-        A measurement; without a guide only the evidence, ``(data,)``, in nats.
+        ELBO, evidence and gap; without a guide only the evidence, ``(data,)``, in nats.
     """
     states = States(sites, model, x[:3])
     if guide is not None:
         check_cover(states.run, run(guide, (x[:1],), {}, draws=1))
     shared = states.shared(partial(log_joint, model), *([partial(log_proposal, guide)] if guide is not None else []))
-    found = _by_products(model, guide, x, states, progress) if shared else None
-    evidence, bound = found or _by_densities(model, guide, x, states, shared, progress)
+    sums = _by_products(model, guide, x, states, progress) if shared else None
+    evidence, bound = sums or _by_densities(model, guide, x, states, shared, progress)
     if guide is None:
         return evidence
     method = f"enumeration of {states.count} states"
@@ -118,7 +118,7 @@ def enumerate_states(
 def _by_products(
     model: Program, guide: Program | None, x: Batch, states: States, progress: Progress | None
 ) -> tuple[Tensor, Tensor] | None:
-    """Evidence and bound where codes and data meet in matrix products only; None where they do not."""
+    """Evidence and ELBO by matrix products of codes and data; None where the densities are of another form."""
     try:
         products = Products(model, guide, x, states.codes(0, 2, len(x), True))
         for start in range(0, states.count, BLOCK):
@@ -133,7 +133,7 @@ def _by_products(
 def _by_densities(
     model: Program, guide: Program | None, x: Batch, states: States, shared: bool, progress: Progress | None
 ) -> tuple[Tensor, Tensor]:
-    """Evidence and bound of any pair, from the log-densities of its sites."""
+    """Evidence and ELBO of any pair, from the log-densities of its sites."""
     width = 1 if isinstance(x, PackedCounts) else x[0].numel()
     block = max(1, min(BLOCK, CELLS // (len(x) * width)))
     precise = torch.float32 if states.device.type == "mps" else torch.float64
@@ -152,7 +152,7 @@ def _by_densities(
             proposal = log_proposal(guide, x, codes)
             probability = proposal.exp()
             mass += probability.sum(0)
-            # A code the guide never draws adds nothing, however improbable the model finds it.
+            # A code of probability zero under the guide adds nothing, even where the model's density is zero.
             bound += joint.sub_(proposal).mul_(probability).masked_fill_(probability == 0, 0).sum(0)
         if progress:
             progress(joint.numel())

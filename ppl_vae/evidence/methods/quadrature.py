@@ -37,7 +37,7 @@ NODES = {1: (2**12, 2**17), 2: (2**6, 2**11)}
 
 
 AFFORDABLE = 2**32
-"""Most (node, datum, observed number) cells that quadrature takes without being asked."""
+"""Most (node, datum, observed number) cells for which quadrature is in the automatic choice."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Quadrature(EvidenceMethod):
             run(model, (x[:1],), {}, draws=1)
         cells += counter.get_total_flops() // 2  # what a network takes at every node
         if nodes * cells > AFFORDABLE:
-            return f"quadrature would take {nodes * cells:.1g} evaluations, and is only done when asked for"
+            return f"quadrature would take {nodes * cells:.1g} evaluations, and is done only if requested"
         return None
 
     def reason(self, sites: list[GuideSite]) -> str:
@@ -97,7 +97,7 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
         model: A model with one or two continuous numbers latent in all.
         x: The data.
         tolerance: In nats; where the finest grid does not reach it the estimate says so.
-        progress: Called with the number of data whose value has settled.
+        progress: Called with the number of data whose value has converged.
 
     Returns:
         An exact estimate, ``(data,)``, in nats.
@@ -107,8 +107,8 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
     """
     coordinates = Coordinates(model, x)
     if coordinates.bits or coordinates.dimensions not in NODES:
-        found = f"{coordinates.dimensions} continuous dimensions and {coordinates.width} bits"
-        raise ValueError(f"quadrature takes latents of one or two continuous dimensions, but they have {found}")
+        latents = f"{coordinates.dimensions} continuous dimensions and {coordinates.width} bits"
+        raise ValueError(f"quadrature takes latents of one or two continuous dimensions, but they have {latents}")
     if not one_prior(model, x[:16]):
         raise ValueError("quadrature needs one prior for all data, but p(z) differs between them")
     with fork_random_state(0):
