@@ -55,7 +55,7 @@ def plan(model: Program, x: Batch, *, draws: int | None = 100, method: str = "au
         if method == "auto":
             chosen, why, fallbacks = _first_applicable(_all_methods(given), model, x, sites)
         else:
-            chosen, fallbacks = _configured(find("evidence", method), given), ()
+            chosen, fallbacks = _configured(find("evidence", method, besides=["auto"]), given), ()
             why = chosen.reason(sites) if chosen.exact else f"{chosen.name}, as requested"
             if reason := obstacle_of(chosen, model, x, sites):
                 others = [other for other in _all_methods({}) if other.name != chosen.name]
