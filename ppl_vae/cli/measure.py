@@ -118,7 +118,11 @@ class EvidenceMethodName(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            return value if value == "auto" else str(find("evidence", value, besides=["auto"]).file if "." in value else value)
+            return (
+                value
+                if value == "auto"
+                else str(find("evidence", value, besides=["auto"]).file if "." in value else value)
+            )
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

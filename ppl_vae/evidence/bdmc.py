@@ -61,8 +61,8 @@ class BDMC(Result):
     def caption(self) -> str:
         errors = ", ".join(f"{name} {estimate.data_se:.3f}" for name, estimate in self.rows().items())
         return (
-            "the truth lies between the bounds in expectation; +- is the noise of the chains given one posterior sample "
-            f"per datum; standard errors over the data: {errors}"
+            "the truth lies between the bounds in expectation; +- is the noise of the chains given one sample of the "
+            f"posterior per datum; standard errors over the data: {errors}"
         )
 
     def draw_panels(self, *axes: Axes) -> None:

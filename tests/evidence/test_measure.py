@@ -24,7 +24,9 @@ def test_auto_says_why():
         "closed form: site 'z' is Bernoulli; quadrature: site 'z' is Bernoulli"
     )
     assert measure(model, guide, x, method="psis").why == "psis, as requested"
-    with pytest.raises(ValueError, match="there is no evidence method 'exact'; choose from auto, annealing, closed_form"):
+    with pytest.raises(
+        ValueError, match="there is no evidence method 'exact'; choose from auto, annealing, closed_form"
+    ):
         measure(model, guide, x, method="exact")
 
 
