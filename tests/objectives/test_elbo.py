@@ -15,7 +15,7 @@ from ppl_vae.estimators.loo import ReinforceLOO
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO, NonFiniteError
 from ppl_vae.programs.sites import guide_sites
-from tests.support.small_pairs import BitsOfPoints
+from tests.support.small_pairs import BitsOfPoints, copies_of
 from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -45,7 +45,11 @@ def test_mean_gradient_of_a_stock_pair_is_the_enumerated_one(name, control, bits
     pair, x = BitsOfPoints(bits), torch.randn(batch, 3)
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(-exact_elbo(pair, x), pair.parameters)])
     objective = DiscreteELBO(make_estimator(name, control), draws=2)
-    assert_mean(torch.stack([pair.gradient(objective, x) for _ in range(300)]), expected)
+    if batch == 1:  # a datum alone, not one of many copies
+        samples = torch.stack([pair.gradient(objective, x) for _ in range(300)])
+    else:
+        samples = pair.gradients(objective, x, 1000)
+    assert_mean(samples, expected)
 
 
 @pytest.mark.parametrize("bits", [1, 3])
@@ -133,14 +137,16 @@ class Mixed:
             pyro.sample("x", dist.Normal((z * y[..., None]).sum(-1, keepdim=True), torch.ones(3)).to_event(1), obs=x)
 
     def guide(self, x):
+        # The parameters are those of all data, or one of each datum.
+        logits, mean = (x[:, None] @ self.a).squeeze(-2), (x * self.b).sum(-1)
         with pyro.plate("data", len(x)):
             if self.order == "bits last":
-                y = pyro.sample("y", dist.Normal(x @ self.b, 0.7))
-                pyro.sample("z", dist.Bernoulli(logits=x @ self.a + y[..., None] * self.c).to_event(1))
+                y = pyro.sample("y", dist.Normal(mean, 0.7))
+                pyro.sample("z", dist.Bernoulli(logits=logits + y[..., None] * self.c).to_event(1))
             else:
-                z = pyro.sample("z", dist.Bernoulli(logits=x @ self.a).to_event(1))
-                lean = z @ self.c if self.order == "bits first" else self.c.sum()
-                pyro.sample("y", dist.Normal(x @ self.b + lean, 0.7))
+                z = pyro.sample("z", dist.Bernoulli(logits=logits).to_event(1))
+                lean = ((z if self.order == "bits first" else 1) * self.c).sum(-1)
+                pyro.sample("y", dist.Normal(mean + lean, 0.7))
 
 
 @pytest.mark.parametrize(
@@ -174,13 +180,9 @@ def test_reparameterised_sites_keep_their_pathwise_gradient(order, estimator):
     log_p = log_p + dist.Normal((z * y[..., None]).sum(-1, keepdim=True), 1.0).log_prob(x).sum(-1)
     elbo = (weights[:, None] * log_q_bits.exp() * (log_p - log_q_bits - log_q_normal)).sum()
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(-elbo, pair.parameters)])
-    objective, samples = DiscreteELBO(estimator, draws=2), []
-    for _ in range(1500):
-        for parameter in pair.parameters:
-            parameter.grad = None
-        objective.loss_and_grads(pair.model, pair.guide, x)
-        samples.append(torch.cat([p.grad.flatten() for p in pair.parameters]))
-    assert_mean(torch.stack(samples), expected)
+    copies, (pair.a, pair.b, pair.c) = copies_of(pair.parameters, 1500, len(x))
+    DiscreteELBO(estimator, draws=2).loss_and_grads(pair.model, pair.guide, x.repeat(1500, 1))
+    assert_mean(torch.cat([p.grad.flatten(1) for p in copies], -1), expected)
 
 
 def test_guide_and_model_see_the_same_subsample():

@@ -1,5 +1,7 @@
 """Small pairs, of the package and stock Pyro, that tests share."""
 
+from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import pyro
@@ -46,6 +48,12 @@ def uninformative_bits(logits: Tensor) -> tuple[Program, Program]:
     return model, guide
 
 
+def copies_of(parameters: Sequence[Tensor], count: int, data: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Copies ``(count, *shape)`` of parameters, and the same for each datum of so many batches in a row."""
+    leaves = [p.detach().expand(count, *p.shape).clone().requires_grad_() for p in parameters]
+    return leaves, [p[:, None].expand(count, data, *p.shape[1:]).flatten(0, 1) for p in leaves]
+
+
 class BitsOfPoints:
     """A stock Pyro pair: bits explain points by a non-linear map, and a linear guide guesses them."""
 
@@ -63,13 +71,21 @@ class BitsOfPoints:
 
     def guide(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Bernoulli(logits=x @ self.weight).to_event(1))
+            logits = (x[:, None] @ self.weight).squeeze(-2)  # with one weight for all data, or one for each
+            pyro.sample("z", dist.Bernoulli(logits=logits).to_event(1))
 
     def gradient(self, objective: Any, x: Tensor) -> Tensor:
         for parameter in self.parameters:
             parameter.grad = None
         objective.loss_and_grads(self.model, self.guide, x)
         return torch.cat([p.grad.flatten() for p in self.parameters if p.grad is not None])
+
+    def gradients(self, objective: Any, x: Tensor, count: int) -> Tensor:
+        """Independent estimates ``(count, parameters)``: of one batch of copies, which have parameters of their own."""
+        pair = copy(self)
+        parameters, (pair.noise, pair.weight) = copies_of(self.parameters, count, len(x))
+        objective.loss_and_grads(pair.model, pair.guide, x.repeat(count, 1))
+        return torch.cat([p.grad.flatten(1) for p in parameters if p.grad is not None], -1)
 
 
 class LinearGaussian:
