@@ -45,11 +45,9 @@ def test_mean_gradient_of_a_stock_pair_is_the_enumerated_one(name, control, bits
     pair, x = BitsOfPoints(bits), torch.randn(batch, 3)
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(-exact_elbo(pair, x), pair.parameters)])
     objective = DiscreteELBO(make_estimator(name, control), draws=2)
-    if batch == 1:  # a datum alone, not one of many copies
-        samples = torch.stack([pair.gradient(objective, x) for _ in range(300)])
-    else:
-        samples = pair.gradients(objective, x, 1000)
-    assert_mean(samples, expected)
+    single = batch == 1  # a datum alone, not one of many copies
+    samples = [pair.gradient(objective, x) for _ in range(300)] if single else pair.gradients(objective, x, 1000)
+    assert_mean(torch.stack(tuple(samples)), expected)
 
 
 @pytest.mark.parametrize("bits", [1, 3])
