@@ -1,9 +1,10 @@
-"""Codes of bits: all of them, and distributions over them that do not factorise."""
+"""Codes of bits: their enumeration, and distributions over them that do not factorise."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any
+from typing import Self
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -43,12 +44,12 @@ def bit_flips(bits: Tensor) -> Tensor:
 
 
 class BitsDistribution(TorchDistribution):
-    """Any distribution over codes of bits; guides over bits serve a prior of this kind.
+    """A distribution over codes of bits; every guide of bits supports a prior of this kind.
 
     Arguments:
-        batch_shape: Of the distribution.
-        shape: Of one code.
-        like: A tensor of the device and type of the codes.
+        batch_shape: Batch shape of the distribution.
+        shape: Shape of one code.
+        like: A tensor with the device and type of the codes.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
@@ -67,15 +68,16 @@ class BitsDistribution(TorchDistribution):
 
     @property
     def has_enumerate_support(self) -> bool:
-        """Whether a code is short enough for all to be listed."""
+        """Whether codes are short enough for all of them to be listed."""
         return self.bits <= FEW
 
     @constraints.dependent_property(is_discrete=True, event_dim=1)
-    def support(self) -> Any:
-        return constraints.independent(constraints.boolean, len(self.event_shape))
+    def support(self) -> constraints.Constraint:
+        support: constraints.Constraint = constraints.independent(constraints.boolean, len(self.event_shape))
+        return support
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        """The same for more data; the parameters stay as small as they are."""
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
+        """The same distribution under a larger batch; the parameters keep their size and broadcast."""
         new = copy(self)
         new._batch_shape = torch.Size(batch_shape)
         return new
@@ -92,7 +94,7 @@ class BitsDistribution(TorchDistribution):
     def _shaped(self, code: Tensor) -> Tensor:
         return code.reshape(*code.shape[:-1], *self.event_shape)
 
-    def _lead(self, sample_shape: Any) -> torch.Size:
+    def _lead(self, sample_shape: Sequence[int]) -> torch.Size:
         return torch.Size((*sample_shape, *self.batch_shape))
 
     def _whole(self, values: Tensor) -> Tensor:
@@ -100,12 +102,12 @@ class BitsDistribution(TorchDistribution):
 
 
 class JointBits(BitsDistribution):
-    r"""Any distribution over the joint states of a few bits: a categorical whose values are codes.
+    r"""A distribution over the joint states of a few bits: a categorical whose values are codes.
 
     Arguments:
         logits: Unnormalised log-probabilities of the states in the order of :func:`bit_states`,
             ``(..., 2**bits)``.
-        shape: Of one code; by default ``(bits,)``.
+        shape: Shape of one code; by default ``(bits,)``.
 
     Example:
         >>> JointBits(torch.tensor([0.0, 0.0, 0.0, 50.0])).sample()
@@ -119,7 +121,7 @@ class JointBits(BitsDistribution):
         self.logits = logits.log_softmax(-1)
         super().__init__(logits.shape[:-1], torch.Size((bits,)) if shape is None else shape, logits)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         logits = self.logits.expand(*self.batch_shape, -1)
         states = torch.distributions.Categorical(logits=logits).sample(sample_shape)
         return self._shaped(bit_states(self.bits, like=self.logits)[states])
@@ -140,7 +142,7 @@ class JointBits(BitsDistribution):
         if rows == 1:
             return self._whole(self.logits.reshape(-1)[states])
         if states.ndim == 2 and states.shape[1] == 1 and self.batch_shape[-1:] == (rows,):
-            # All data meet the same codes: columns are taken, and nothing of size draws x data x states is made.
+            # All data share the codes: columns are taken, and nothing of size draws x data x states is formed.
             return self._whole(self.logits.reshape(rows, -1).index_select(1, states[:, 0]).T)
         shape = torch.broadcast_shapes(states.shape, self.batch_shape)
         logits = self.logits.expand(*shape, -1)
@@ -159,7 +161,7 @@ class TreeBits(BitsDistribution):
         logits: a, ``(..., bits)``: each bit's logit where its parent is zero.
         coupling: c, ``(..., bits - 1)``, of all bits but the first.
         parents: p, of all bits but the first, ``(bits - 1,)``.
-        shape: Of one code; by default ``(bits,)``.
+        shape: Shape of one code; by default ``(bits,)``.
 
     Raises:
         ValueError: If a parent does not come before its child.
@@ -178,14 +180,14 @@ class TreeBits(BitsDistribution):
         self.logits, self.coupling, self.parents = logits, coupling, parents
         super().__init__(logits.shape[:-1], logits.shape[-1:] if shape is None else shape, logits)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         lead = self._lead(sample_shape)
         noise = torch.rand(*lead, self.bits, dtype=self.like.dtype, device=self.like.device)
-        found = [noise[..., 0] < self.logits[..., 0].sigmoid()]
+        bits = [noise[..., 0] < self.logits[..., 0].sigmoid()]
         for bit, parent in enumerate(self.parents.tolist()):
-            logit = self.logits[..., bit + 1] + self.coupling[..., bit] * found[parent]
-            found.append(noise[..., bit + 1] < logit.sigmoid())
-        return self._shaped(torch.stack(found, -1).to(self.like))
+            logit = self.logits[..., bit + 1] + self.coupling[..., bit] * bits[parent]
+            bits.append(noise[..., bit + 1] < logit.sigmoid())
+        return self._shaped(torch.stack(bits, -1).to(self.like))
 
     def statistics(self, value: Tensor) -> Tensor:
         """Bits, and products of each with its parent, ``(..., 2 bits - 1)``."""
@@ -193,7 +195,7 @@ class TreeBits(BitsDistribution):
         return torch.cat([code, code[..., 1:] * code[..., self.parents]], -1)
 
     def natural(self) -> Tensor:
-        """What the statistics are multiplied by, ``(..., 2 bits - 1)``."""
+        """Natural parameters, by which the statistics are multiplied, ``(..., 2 bits - 1)``."""
         below = self.logits[..., 1:]
         pull = functional.softplus(below + self.coupling) - functional.softplus(below)
         return torch.cat([self.logits.index_add(-1, self.parents, -pull), self.coupling], -1)
@@ -211,17 +213,19 @@ class AutoregressiveBits(BitsDistribution):
     Arguments:
         network: Maps codes ``(..., bits)`` to logits ``(..., bits)``; logit ``j`` may read only bits before
             ``j``. It broadcasts against ``batch_shape``.
-        batch_shape: Of the distribution.
-        shape: Of one code, or the number of its bits.
-        like: A tensor of the device and type of the codes.
+        batch_shape: Batch shape of the distribution.
+        shape: Shape of one code, or its number of bits.
+        like: A tensor with the device and type of the codes.
     """
 
-    def __init__(self, network: Any, batch_shape: torch.Size, shape: torch.Size | int, like: Tensor) -> None:
+    def __init__(
+        self, network: Callable[[Tensor], Tensor], batch_shape: torch.Size, shape: torch.Size | int, like: Tensor
+    ) -> None:
         self.network = network
         super().__init__(batch_shape, torch.Size((shape,)) if isinstance(shape, int) else shape, like)
 
     @torch.no_grad()
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         code = self.like.new_zeros(*self._lead(sample_shape), self.bits)
         for bit in range(self.bits):
             code[..., bit] = torch.bernoulli(self.network(code)[..., bit].sigmoid())

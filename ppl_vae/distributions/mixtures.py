@@ -1,10 +1,11 @@
-"""Mixtures of members that factorise."""
+"""Mixtures of independent bits and of independent normals."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from math import log, pi
-from typing import Any
+from typing import Self
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -37,9 +38,9 @@ class MixtureOfBits(BitsDistribution):
         self.log_weights, self.logits = log_weights.log_softmax(-1), logits
         super().__init__(logits.shape[:-2], logits.shape[-1:] if shape is None else shape, logits)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         lead = self._lead(sample_shape)
-        logits = _chosen(self.log_weights, lead, self.logits)[0]
+        logits = _of_drawn_component(self.log_weights, lead, self.logits)[0]
         return self._shaped(torch.bernoulli(logits.sigmoid()))
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -76,38 +77,39 @@ class MixtureOfNormals(TorchDistribution):
         self.log_weights, self.loc, self.scale = log_weights.log_softmax(-1), loc, scale
         super().__init__(loc.shape[:-2], loc.shape[-1:], validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         new = copy(self)
         new._batch_shape = torch.Size(batch_shape)
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
-        found = (self.log_weights + _log_density(value[..., None, :], self.loc, self.scale).sum(-1)).logsumexp(-1)
-        return found.expand(torch.broadcast_shapes(found.shape, self.batch_shape))
+        parts = self.log_weights + _log_density(value[..., None, :], self.loc, self.scale).sum(-1)
+        result = parts.logsumexp(-1)
+        return result.expand(torch.broadcast_shapes(result.shape, self.batch_shape))
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         lead = torch.Size(sample_shape) + self.batch_shape
         with torch.no_grad():
-            loc, scale = _chosen(self.log_weights, lead, self.loc, self.scale)
+            loc, scale = _of_drawn_component(self.log_weights, lead, self.loc, self.scale)
             drawn = loc + scale * torch.randn_like(loc)
         if not (torch.is_grad_enabled() and any(p.requires_grad for p in (self.log_weights, self.loc, self.scale))):
             return drawn
-        found, weights = [], self.log_weights
+        numbers, weights = list[Tensor](), self.log_weights
         for fixed, loc, scale in zip(drawn.unbind(-1), self.loc.unbind(-1), self.scale.unbind(-1), strict=True):
-            chances = weights.softmax(-1)  # of the components, given the numbers before
-            level = (chances * torch.special.ndtr((fixed[..., None] - loc) / scale)).sum(-1)
-            density = (chances * _log_density(fixed[..., None], loc, scale).exp()).sum(-1).detach()
-            found.append(fixed - (level - level.detach()) / density)
-            weights = weights + _log_density(found[-1][..., None], loc, scale)
-        return torch.stack(found, -1)
+            probabilities = weights.softmax(-1)  # of the components, given the numbers before
+            level = (probabilities * torch.special.ndtr((fixed[..., None] - loc) / scale)).sum(-1)
+            density = (probabilities * _log_density(fixed[..., None], loc, scale).exp()).sum(-1).detach()
+            numbers.append(fixed - (level - level.detach()) / density)
+            weights = weights + _log_density(numbers[-1][..., None], loc, scale)
+        return torch.stack(numbers, -1)
 
 
 def _log_density(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return -((value - loc) / scale).square() / 2 - scale.log() - log(2 * pi) / 2
 
 
-def _chosen(log_weights: Tensor, lead: torch.Size, *parameters: Tensor) -> list[Tensor]:
-    """Parameters ``(..., components, size)`` of a component drawn anew for each draw, ``(*lead, size)``."""
+def _of_drawn_component(log_weights: Tensor, lead: torch.Size, *parameters: Tensor) -> list[Tensor]:
+    """Parameters ``(*lead, size)`` of a component drawn for each draw, from ``(..., components, size)``."""
     which = Categorical(logits=log_weights.expand(*lead, -1)).sample()[..., None, None]
     return [
         p.expand(*lead, *p.shape[-2:]).gather(-2, which.expand(*lead, 1, p.shape[-1]))[..., 0, :] for p in parameters

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Self
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -71,9 +72,9 @@ class PackedMultinomial(TorchDistribution):
     def support(self) -> constraints.Constraint:
         return constraints.nonnegative_integer
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Self:
         """The same distribution under a larger batch; parameters stay small and broadcast when used."""
-        new = self._get_checked_instance(PackedMultinomial, _instance)
+        new: Self = self._get_checked_instance(PackedMultinomial, _instance)
         for name in ("lengths", "logits", "hidden", "weight", "bias"):
             setattr(new, name, getattr(self, name))
         super(PackedMultinomial, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
@@ -143,10 +144,10 @@ class PackedMultinomial(TorchDistribution):
         return (linear - lengths * normaliser + constant.to(linear.dtype)).expand(self.batch_shape), differences
 
     def code_features(self) -> Tensor | None:
-        r"""What a code brings to :math:`\log p(x \mid z) = u_z^\top v_x + b_x`, where documents share their codes.
+        r"""The vectors u of codes in :math:`\log p(x \mid z) = u_z^\top v_x + b_x`, where documents share their codes.
 
         Returns:
-            ``(codes, features + 1)``: the hidden states, and their normalisers less that of none; nothing where each
+            ``(codes, features + 1)``: the hidden states, and their normalisers less that of zero; None where each
             document has codes of its own, or logits were given.
         """
         if self.hidden is None or self.hidden.ndim != 3 or self.hidden.shape[1] != 1:
@@ -158,7 +159,7 @@ class PackedMultinomial(TorchDistribution):
         return torch.cat([hidden, normaliser[:, None]], 1)
 
     def document_features(self, value: PackedCounts) -> tuple[Tensor, Tensor]:
-        """What documents bring to the same: v, ``(documents, features + 1)``, and b, ``(documents,)``, in nats.
+        """The vectors v of documents in that product, ``(documents, features + 1)``, and b, ``(documents,)``, in nats.
 
         What does not depend on the code, thousands of nats, is in b, in double precision: the products are small.
         """
@@ -170,16 +171,16 @@ class PackedMultinomial(TorchDistribution):
         return torch.cat([value @ self.weight, -lengths[:, None]], 1), constant
 
     @torch.no_grad()
-    def sample(self, sample_shape: Any = ()) -> PackedCounts:
+    def sample(self, sample_shape: Sequence[int] = ()) -> PackedCounts:
         """Documents of the given lengths, packed.
 
         Raises:
-            ValueError: If more than one document a row of the batch is asked for: a packed batch has no
-                further dimensions.
+            ValueError: If the shape asks for more than one document per row: a packed batch has no further
+                dimensions.
         """
         if torch.Size(sample_shape).numel() * self.batch_shape.numel() != len(self.lengths):
             raise ValueError(
-                f"one document a row of the batch can be drawn, got sample shape {tuple(sample_shape)} and "
+                f"one document per row of the batch can be drawn, got sample shape {tuple(sample_shape)} and "
                 f"batch shape {tuple(self.batch_shape)}; repeat the lengths and hidden states instead"
             )
         logits = self.logits

@@ -1,9 +1,9 @@
-"""Images drawn pixel by pixel: gated masked convolutions, and the distribution they make."""
+"""Images drawn pixel by pixel: gated masked convolutions, and the distribution with these logits."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
-from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -15,12 +15,12 @@ __all__ = ["AutoregressiveBernoulli", "MaskedConvolution", "GatedPixelCNN"]
 
 
 class MaskedConvolution(nn.Conv2d):
-    """A convolution of which a pixel sees only those above it and to its left, and perhaps itself.
+    """A convolution in which a pixel sees only those above it and to its left, and perhaps itself.
 
     Arguments:
-        inputs: Channels.
-        outputs: Channels.
-        size: Of the square kernel, odd.
+        inputs: Number of input channels.
+        outputs: Number of output channels.
+        size: Side of the square kernel, odd.
         itself: Whether a pixel sees itself.
     """
 
@@ -37,7 +37,7 @@ class MaskedConvolution(nn.Conv2d):
         return functional.conv2d(h, self.weight * self.mask, self.bias, padding=self.padding)
 
 
-class Gated(nn.Module):
+class GatedBlock(nn.Module):
     r"""A residual block of one gated masked convolution (van den Oord, Kalchbrenner, Vinyals et al. 2016, eq. 2):
     :math:`h + W (\tanh(a) \odot \sigma(b))`, where a and b are halves of a masked convolution of h.
     """
@@ -54,7 +54,7 @@ class Gated(nn.Module):
 
 
 class GatedPixelCNN(nn.Module):
-    """Logits of each pixel from those above it and to its left, and from features of the code.
+    """Logits of each pixel from the pixels above it and to its left, conditioned on the code.
 
     One stack of gated masked convolutions: a pixel sees as far as (size + 1) / 2 + layers (size - 1) / 2 rows up and
     columns aside, 9 by default, and of the rows just above not what lies far to its right. What the rest of an image
@@ -62,29 +62,29 @@ class GatedPixelCNN(nn.Module):
 
     Arguments:
         depth: Channels of an image.
-        channels: Of the layers, and of the features.
-        layers: Gated blocks.
-        size: Of their kernels.
+        channels: Channels of the layers, and of the condition.
+        layers: Number of gated blocks.
+        size: Side of their kernels.
     """
 
     def __init__(self, depth: int, channels: int, layers: int, size: int = 5) -> None:
         super().__init__()
         self.first = MaskedConvolution(depth, channels, size + 2, itself=False)
-        self.blocks = nn.Sequential(*(Gated(channels, size) for _ in range(layers)))
+        self.blocks = nn.Sequential(*(GatedBlock(channels, size) for _ in range(layers)))
         self.last = nn.Conv2d(channels, depth, 1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Logits ``(*batch, depth, height, width)``.
 
         Arguments:
             x: Images ``(*batch, depth, height, width)``.
-            features: ``(*batch, channels, height, width)``; both batches broadcast.
+            condition: Added to the first layer, ``(*batch, channels, height, width)``; both batches broadcast.
         """
-        batch = torch.broadcast_shapes(x.shape[:-3], features.shape[:-3])
-        own = self.first(x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last))
-        own = own.reshape(*x.shape[:-3], *own.shape[1:])
-        h = (own + features).expand(*batch, *own.shape[-3:]).reshape(-1, *own.shape[-3:])
+        batch = torch.broadcast_shapes(x.shape[:-3], condition.shape[:-3])
+        before = self.first(x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last))
+        before = before.reshape(*x.shape[:-3], *before.shape[1:])
+        h = (before + condition).expand(*batch, *before.shape[-3:]).reshape(-1, *before.shape[-3:])
         h = self.blocks(h.contiguous(memory_format=torch.channels_last))
         logits: Tensor = self.last(h.relu())
         return logits.reshape(*batch, *logits.shape[1:])
@@ -95,42 +95,42 @@ class AutoregressiveBernoulli(TorchDistribution):
 
     .. math:: p(x) = \prod_i \mathrm{Bernoulli}\bigl(x_i \mid \mathrm{logit} = g_i(x_{<i})\bigr)
 
-    All densities take one pass of the network; a draw takes one a pixel.
+    A density takes one pass of the network; a draw takes one pass per pixel.
 
     Arguments:
         pixels: The network g.
-        features: What it knows of the code, ``(*batch, channels, height, width)``.
-        shape: Of an image, ``(height, width)`` or ``(depth, height, width)``.
+        condition: What the network is conditioned on, ``(*batch, channels, height, width)``.
+        shape: Shape of an image, ``(height, width)`` or ``(depth, height, width)``.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
     support = constraints.boolean
 
-    def __init__(self, pixels: GatedPixelCNN, features: Tensor, shape: tuple[int, ...]) -> None:
-        self.pixels, self.features = pixels, features
+    def __init__(self, pixels: GatedPixelCNN, condition: Tensor, shape: tuple[int, ...]) -> None:
+        self.pixels, self.condition = pixels, condition
         self.deep = shape if len(shape) == 3 else (1, *shape)
-        super().__init__(features.shape[:-3], torch.Size(shape), validate_args=False)
+        super().__init__(condition.shape[:-3], torch.Size(shape), validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> AutoregressiveBernoulli:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> AutoregressiveBernoulli:
         new = copy(self)
         new._batch_shape = torch.Size(batch_shape)
-        new.features = self.features.expand(*batch_shape, *self.features.shape[-3:])
+        new.condition = self.condition.expand(*batch_shape, *self.condition.shape[-3:])
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
-        x = value.reshape(*value.shape[: value.ndim - len(self.event_shape)], *self.deep).to(self.features)
-        logits = self.pixels(x, self.features)
+        x = value.reshape(*value.shape[: value.ndim - len(self.event_shape)], *self.deep).to(self.condition)
+        logits = self.pixels(x, self.condition)
         return -functional.binary_cross_entropy_with_logits(logits, x.expand(logits.shape), reduction="none").sum(
             (-3, -2, -1)
         )
 
     @torch.no_grad()
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         lead = torch.Size(sample_shape) + self.batch_shape
-        features = self.features.expand(*lead, *self.features.shape[-3:])
-        x = features.new_zeros(*lead, *self.deep)
+        condition = self.condition.expand(*lead, *self.condition.shape[-3:])
+        x = condition.new_zeros(*lead, *self.deep)
         for row in range(self.deep[1]):
             for column in range(self.deep[2]):
-                logits = self.pixels(x, features)[..., row, column]
+                logits = self.pixels(x, condition)[..., row, column]
                 x[..., row, column] = torch.bernoulli(logits.sigmoid())
         return x.reshape(*lead, *self.event_shape)

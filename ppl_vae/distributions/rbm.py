@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import log
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,11 +25,11 @@ TEMPERATURES = 1_000
 """Steps of annealing from independent bits to the machine."""
 
 SWEEPS = 100
-"""Rounds of Gibbs sampling that part draws which began at the end of the same chain."""
+"""Rounds of Gibbs sampling that separate draws which start at the end of the same chain."""
 
 
 class RBMPrior(BitsDistribution):
-    r"""The law of the hidden bits of a restricted Boltzmann machine, its visible ones summed out.
+    r"""The hidden bits of a restricted Boltzmann machine, its visible ones summed out.
 
     .. math:: p(z) = \frac1c \exp(v^\top z) \prod_i \bigl(1 + \exp(W_i z + u_i)\bigr)
 
@@ -61,22 +61,22 @@ class RBMPrior(BitsDistribution):
         return self._whole(log_unnormalised(value, self.weight, self.visible, self.hidden) - self.log_c)
 
     @torch.no_grad()
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Exact draws where either side has at most 20 bits; else Gibbs sampling from the ends of annealed chains."""
         shape = self._lead(sample_shape)
         parts = (self.weight, self.visible, self.hidden)
         count = max(1, shape.numel())
         if len(self.hidden) <= min(ENUMERATED, len(self.visible)):
-            found = _draw(*parts, count)
+            z = _draw(*parts, count)
         elif len(self.visible) <= ENUMERATED:
             x = _draw(self.weight.T, self.hidden, self.visible, count)
-            found = torch.bernoulli((x @ self.weight + self.hidden).sigmoid())
+            z = torch.bernoulli((x @ self.weight + self.hidden).sigmoid())
         else:
             ends, logits = _anneal(*parts, chains=min(1_000, max(200, count)), temperatures=TEMPERATURES)
-            found = ends[torch.multinomial(logits.softmax(0), count, replacement=True)]
+            z = ends[torch.multinomial(logits.softmax(0), count, replacement=True)]
             for _ in range(SWEEPS):
-                found = _sweep(found, *parts)
-        return found[: shape.numel()].reshape(*shape, self.bits)
+                z = _sweep(z, *parts)
+        return z[: shape.numel()].reshape(*shape, self.bits)
 
 
 def _draw(weight: Tensor, visible: Tensor, hidden: Tensor, count: int) -> Tensor:
@@ -87,7 +87,7 @@ def _draw(weight: Tensor, visible: Tensor, hidden: Tensor, count: int) -> Tensor
 
 
 def _sweep(z: Tensor, weight: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-    """All visible bits drawn given the hidden ones, and these given them."""
+    """One Gibbs sweep: the visible bits drawn given the hidden ones, and these given them."""
     x = torch.bernoulli((z @ weight.T + visible).sigmoid())
     return torch.bernoulli((x @ weight + hidden).sigmoid())
 
@@ -115,8 +115,8 @@ def log_partition(
         weight: W, ``(visible, hidden)``.
         visible: u, ``(visible,)``.
         hidden: v, ``(hidden,)``.
-        chains: Of the annealing.
-        temperatures: Of the annealing.
+        chains: Number of annealed chains.
+        temperatures: Number of annealing steps.
 
     Returns:
         The normaliser in nats, a scalar with its gradient, and its standard error, 0 where it is exact.
@@ -147,7 +147,7 @@ def _log_sum(start: int, weight: Tensor, visible: Tensor, hidden: Tensor) -> Ten
 
 
 def _states(like: Tensor, start: int) -> Tensor:
-    """So many states from one on, ``(states, bits)``."""
+    """A block of states from one on, ``(states, bits)``."""
     return _codes(torch.arange(start, min(2 ** len(like), start + BLOCK), device=like.device), like)
 
 

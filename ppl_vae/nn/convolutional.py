@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 from torch import Tensor, nn
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.data.images import image_shape
 
 __all__ = ["ConvolutionalEncoder", "ConvDecoderBody", "ConvResidualBlock", "ConvDecoderHead"]
@@ -51,8 +51,8 @@ class ConvolutionalEncoder(nn.Module):
     Arguments:
         x: An example of the data.
         outputs: Width of the result.
-        channels: Of the first layer; each following one has twice as many.
-        blocks: Residual blocks.
+        channels: Channels of the first layer; each following one has twice as many.
+        blocks: Number of residual blocks.
 
     Shapes:
         ``(batch, *shape)`` to ``(batch, outputs)``.
@@ -61,7 +61,7 @@ class ConvolutionalEncoder(nn.Module):
         ValueError: If the data are no images.
     """
 
-    def __init__(self, x: Any, outputs: int, channels: int = 16, blocks: int = 4) -> None:
+    def __init__(self, x: Batch, outputs: int, channels: int = 16, blocks: int = 4) -> None:
         super().__init__()
         self.shape = image_shape(x.shape[1:] if isinstance(x, Tensor) else ())
         depths = [self.shape[0], *_widths(channels)]
@@ -81,10 +81,10 @@ class ConvDecoderBody(nn.Module):
     """An affine map of codes onto a small image of many channels, and residual blocks: a decoder's first half.
 
     Arguments:
-        latents: Numbers of a code.
-        shape: Of a datum.
-        channels: Of the widest layer of the encoder of which this is the mirror image, a quarter.
-        blocks: Residual blocks.
+        latents: Number of latents.
+        shape: Shape of a datum.
+        channels: A quarter of the channels of the small image.
+        blocks: Number of residual blocks.
 
     Shapes:
         ``(..., latents)`` to ``(..., outputs)``.
@@ -107,11 +107,11 @@ class ConvDecoderHead(nn.Module):
     """Three transposed convolutions that double an image up to the shape of a datum: a decoder's second half.
 
     Arguments:
-        shape: Of a datum.
-        channels: As of :class:`ConvDecoderBody`.
+        shape: Shape of a datum.
+        channels: As for :class:`ConvDecoderBody`.
 
     Shapes:
-        ``(..., features)`` to ``(..., *shape)``.
+        ``(..., inputs)`` to ``(..., *shape)``.
     """
 
     def __init__(self, shape: Sequence[int], channels: int) -> None:
@@ -123,7 +123,7 @@ class ConvDecoderHead(nn.Module):
         depths = [*reversed(_widths(channels)), depth]
         self.layers = nn.Sequential()
         for layer in range(LAYERS):
-            # An odd side is met by 2 n - 1, an even one needs one line more.
+            # A layer makes sides of 2 n - 1; an even side needs one line more.
             more_height, more_width = (1 - each[LAYERS - 1 - layer] % 2 for each in sizes)
             self.layers.append(
                 nn.ConvTranspose2d(
@@ -133,6 +133,6 @@ class ConvDecoderHead(nn.Module):
             if layer < LAYERS - 1:
                 self.layers.append(nn.ReLU())
 
-    def forward(self, features: Tensor) -> Tensor:
-        result: Tensor = self.layers(features.reshape(-1, *self.small))
-        return result.reshape(*features.shape[:-1], *self.shape)
+    def forward(self, h: Tensor) -> Tensor:
+        result: Tensor = self.layers(h.reshape(-1, *self.small))
+        return result.reshape(*h.shape[:-1], *self.shape)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.data.images import image_shape
 from ppl_vae.nn.arguments import check_at_least
 
 __all__ = ["Discriminator", "FrozenBatchNorm", "Generator", "encoder"]
 
 SMALL = 4
-"""The side down to which images are halved."""
+"""Side down to which images are halved."""
 
 SLOPE = 0.2
-"""Of the leaky rectifier (Radford, Metz and Chintala 2016, section 3)."""
+"""Slope of the leaky rectifier (Radford, Metz and Chintala 2016, section 3)."""
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
@@ -36,16 +36,16 @@ class FrozenBatchNorm(nn.BatchNorm2d):
 
 
 class Generator(nn.Module):
-    """Codes to images: an affine map onto a small image, and transposed convolutions that double it.
+    """Maps codes to images: an affine map onto a small image, and transposed convolutions that double it.
 
     Between them batch normalisation and ReLU; a hyperbolic tangent at the end. The layers are named and shaped as in
     the tutorial of DCGAN in PyTorch (Inkawhich 2017), whose generators of 64 x 64 images fit.
 
     Arguments:
-        latents: Numbers of a code.
-        shape: Of an image, ``(height, width)`` or ``(channels, height, width)``; its sides are even, and are halved
-            down to 4 or an odd number.
-        channels: Of the last hidden layer; each one before has twice as many.
+        latents: Number of latents.
+        shape: Shape of an image, ``(height, width)`` or ``(channels, height, width)``; its even sides are halved down
+            to 4 or an odd number.
+        channels: Channels of the last hidden layer; each one before has twice as many.
         frozen: Whether the statistics of batch normalisation are those it was given, so that no image depends on
             the others of its batch.
 
@@ -85,14 +85,14 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images to numbers: convolutions that halve an image down to 4 x 4, leaky rectifiers, and an affine map.
+    """Maps images to vectors: convolutions that halve an image down to 4 x 4, leaky rectifiers, and an affine map.
 
     Arguments:
         x: An example of the data.
         outputs: Width of the result.
-        channels: Of the first layer; each following one has twice as many.
-        batch_norm: Whether all layers but the first are normalised over the batch, as a discriminator's are. A guide's
-            must not be: what it says of an image would depend on the others.
+        channels: Channels of the first layer; each following one has twice as many.
+        batch_norm: Whether all layers but the first are normalised over the batch, as in a discriminator. In a guide
+            q(z | x) of one image would then depend on the others.
 
     Shapes:
         ``(batch, *shape)`` to ``(batch, outputs)``.
@@ -101,7 +101,7 @@ class Discriminator(nn.Module):
         ValueError: If the data are no images, or too small ones.
     """
 
-    def __init__(self, x: Any, outputs: int, channels: int = 64, *, batch_norm: bool = False) -> None:
+    def __init__(self, x: Batch, outputs: int, channels: int = 64, *, batch_norm: bool = False) -> None:
         super().__init__()
         self.shape = image_shape(x.shape[1:] if isinstance(x, Tensor) else ())
         depth, *sides = self.shape
@@ -126,15 +126,15 @@ class Discriminator(nn.Module):
         return result
 
 
-def encoder(network: str, x: Any, outputs: int, channels: int, **others: Callable[[], nn.Module]) -> nn.Module:
-    """What a guide reads the data by: a discriminator's convolutions, or one of the guide's other networks.
+def encoder(network: str, x: Batch, outputs: int, channels: int, **others: Callable[[], nn.Module]) -> nn.Module:
+    """The encoder of a guide by name: a discriminator's convolutions, or one of the guide's other networks.
 
     Arguments:
         network: ``"discriminator"``, or the name of another.
         x: An example of the data.
         outputs: Width of the result.
-        channels: Of the discriminator's first layer.
-        others: What makes each of the other networks, by name.
+        channels: Channels of the discriminator's first layer.
+        others: A constructor of each of the other networks, by name.
 
     Raises:
         ValueError: If there is no network of this name.
@@ -146,7 +146,7 @@ def encoder(network: str, x: Any, outputs: int, channels: int, **others: Callabl
 
 
 def _initialised(module: nn.Module) -> None:
-    """As for GANs: small weights by chance (Radford, Metz and Chintala 2016, section 3)."""
+    """Small random weights, as of GANs (Radford, Metz and Chintala 2016, section 3)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:

@@ -1,4 +1,4 @@
-"""The modes in which networks are probed and measured."""
+"""Contexts in which networks are run: evaluation, frozen, shapes only, precision of products."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -22,28 +21,28 @@ __all__ = [
 ]
 
 
-def _owners(programs: tuple[Any, ...]) -> list[torch.nn.Module]:
-    """The modules that programs are, or are methods of, also behind functools.partial."""
-    found = []
+def _owners(programs: tuple[object, ...]) -> list[torch.nn.Module]:
+    """The modules among programs, or of which they are methods, also behind functools.partial."""
+    modules = list[torch.nn.Module]()
     for program in programs:
         while isinstance(program, partial):
             program = program.func
         owner = getattr(program, "__self__", program)
-        if isinstance(owner, torch.nn.Module) and owner not in found:
-            found.append(owner)
-    return found
+        if isinstance(owner, torch.nn.Module) and owner not in modules:
+            modules.append(owner)
+    return modules
 
 
 @contextmanager
-def evaluating(*programs: Any) -> Iterator[None]:
-    """No gradients, and networks in evaluation mode; undone afterwards."""
+def evaluating(*programs: object) -> Iterator[None]:
+    """Without gradients, and with networks in evaluation mode; undone afterwards."""
     with evaluation_mode(*programs), torch.no_grad():
         yield
 
 
 @contextmanager
-def evaluation_mode(*programs: Any) -> Iterator[None]:
-    """Networks use running statistics, which stay as they are, and no dropout; undone afterwards."""
+def evaluation_mode(*programs: object) -> Iterator[None]:
+    """Networks use running statistics without changing them, and no dropout; undone afterwards."""
     modules = [module for owner in _owners(programs) for module in owner.modules()]
     modes = [m.training for m in modules]
     for module in modules:
@@ -78,7 +77,7 @@ _PROBING_SHAPES = ContextVar("probing_shapes", default=False)
 
 @contextmanager
 def matmul_precision(name: str) -> Iterator[None]:
-    """Matrix products of so high a precision, as :func:`torch.set_float32_matmul_precision` names it; undone after."""
+    """Sets the precision of matrix products as :func:`torch.set_float32_matmul_precision` does; undone afterwards."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(name)
     try:
@@ -88,8 +87,8 @@ def matmul_precision(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(*programs: Any) -> Iterator[None]:
-    """No work for the gradients of modules' parameters; undone afterwards."""
+def frozen(*programs: object) -> Iterator[None]:
+    """Parameters of modules need no gradients; undone afterwards."""
     learned = [p for owner in _owners(programs) for p in owner.parameters() if p.requires_grad]
     for parameter in learned:
         parameter.requires_grad_(False)
@@ -103,5 +102,5 @@ def frozen(*programs: Any) -> Iterator[None]:
 
 
 def is_capturing() -> bool:
-    """Whether work is being recorded rather than done: then no value can be looked at."""
+    """Whether a CUDA graph is being captured: values on the device cannot be read then."""
     return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

@@ -1,11 +1,10 @@
-"""The gradient of a step captured once for each shape of batch, and replayed without Python: CUDA graphs."""
+"""CUDA graphs: the gradient of a step, captured once per shape of batch and replayed without Python."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,17 +19,17 @@ __all__ = ["Capture", "GraphedGradients", "cuda_graph", "padded"]
 Values = dict[str, Tensor]
 
 Capture = Callable[[Callable[[], Values]], tuple[Values, Callable[[], None]]]
-"""Takes work on tensors that stay where they are; gives its results, and what does the work again into them."""
+"""Captures work on tensors that stay in place; returns its results, and a function that repeats it into them."""
 
 SHAPES = 16
-"""Captured at most; each keeps its gradients and what lies between."""
+"""Most shapes that are captured; each keeps its gradients and intermediate tensors."""
 
 WARM_UPS = 2
-"""Runs before a capture, in which libraries allocate what they keep."""
+"""Runs before a capture, in which libraries allocate their workspaces."""
 
 
 def padded(x: PackedCounts) -> PackedCounts:
-    """The same documents with entries that count nothing at the end, so that batches of few different sizes come about.
+    """The same documents with entries of count zero at the end, so that batches come in few sizes.
 
     The number of entries is raised by at most an eighth, to one of eight sizes between two powers of two.
 
@@ -63,7 +62,7 @@ def _tensors(x: Batch) -> list[Tensor]:
 
 
 def _batch(x: Batch, tensors: list[Tensor]) -> Batch:
-    """A batch like ``x`` made from other tensors, which knows nothing else yet: what it computes is captured, too."""
+    """A batch like ``x`` from other tensors, with nothing cached: what it computes is captured, too."""
     if not isinstance(x, PackedCounts):
         return tensors[0]
     made = PackedCounts(tensors[0], tensors[1], tensors[2], x.vocabulary, check=False)
@@ -92,7 +91,7 @@ def cuda_graph(work: Callable[[], Values]) -> tuple[Values, Callable[[], None]]:
 
 @dataclass
 class _Shape:
-    """What was captured for batches of one shape."""
+    """A capture for batches of one shape."""
 
     inputs: list[Tensor]
     values: Values
@@ -112,30 +111,29 @@ class GraphedGradients:
     example because it waits for a value, a line says so and the work is done step by step from then on.
 
     Arguments:
-        work: Sets the gradients of a batch anew, from none, and returns scalars that are of interest, one of them
-            ``"loss"``.
-        modules: Whose parameters have the gradients, and whose buffers are kept from the runs before a capture.
-        capture: How to capture.
+        work: Sets the gradients of a batch, starting from none, and returns scalars by name, one of them ``"loss"``.
+        modules: Modules with these parameters; the runs before a capture leave their buffers unchanged.
+        capture: Function that captures.
 
     Shapes:
         A batch to the values of ``work``.
     """
 
     def __init__(
-        self, work: Callable[[Any], Values], modules: Sequence[torch.nn.Module], capture: Capture = cuda_graph
+        self, work: Callable[[Batch], Values], modules: Sequence[torch.nn.Module], capture: Capture = cuda_graph
     ) -> None:
         self.work, self.capture = work, capture
         self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         self.buffers = [b for module in modules for b in module.buffers()]
-        self.shapes: dict[Any, _Shape] = {}
+        self.shapes: dict[Hashable, _Shape] = {}
         self.given_up = ""
 
-    def __call__(self, x: Batch, *key: Any) -> Values:
+    def __call__(self, x: Batch, *key: Hashable) -> Values:
         """Sets the gradients of a batch.
 
         Arguments:
             x: The batch.
-            key: Whatever else the work depends on, such as the number of draws.
+            key: Everything else that the work depends on, such as the number of draws.
         """
         x = padded(x) if isinstance(x, PackedCounts) else x
         key = (*key, *(t.shape for t in _tensors(x)))
@@ -147,23 +145,23 @@ class GraphedGradients:
         try:
             with self._undone():
                 replayed = self._capture(x, key) if shape is None else self._replay(shape, x)
-                found = self._gradients()
-        except (RuntimeError, ValueError) as error:  # scoring a site puts the first into the words of the second
+                gradients = self._gradients()
+        except (RuntimeError, ValueError) as error:  # scoring a site turns the first into the second
             self._give_up(str(error).partition("\n")[0] or type(error).__name__)
             return self.work(x)
         values = self.work(x)
         if shape is not None:
-            now = self._gradients()
+            expected = self._gradients()
             shape.checked = (
-                found.keys() == now.keys()
-                and _close(found, now)
+                gradients.keys() == expected.keys()
+                and _close(gradients, expected)
                 and _close({"loss": replayed["loss"]}, {"loss": values["loss"]})
             )
             if not shape.checked:
                 self._give_up("a replay did not give what the work itself gives")
         return values
 
-    def _capture(self, x: Batch, key: Any) -> Values:
+    def _capture(self, x: Batch, key: Hashable) -> Values:
         inputs = [t.clone() for t in _tensors(x)]
         for _ in range(WARM_UPS):
             self.work(_batch(x, inputs))
@@ -189,17 +187,17 @@ class GraphedGradients:
 
     @contextmanager
     def _undone(self) -> Iterator[None]:
-        """What is drawn inside, and what buffers learn, is forgotten."""
-        kept = [buffer.clone() for buffer in self.buffers]
+        """Restores the random state and the buffers afterwards."""
+        before = [buffer.clone() for buffer in self.buffers]
         try:
             with fork_random_state():
                 yield
         finally:
-            for buffer, value in zip(self.buffers, kept, strict=True):
+            for buffer, value in zip(self.buffers, before, strict=True):
                 buffer.copy_(value)
 
 
-def _close(found: Values, expected: Values) -> bool:
-    """Equal but for the order of sums, which devices choose anew each time; a part may be nothing but rounding."""
-    apart = [(found[name] - value).norm() for name, value in expected.items()]
+def _close(values: Values, expected: Values) -> bool:
+    """Whether values are equal but for the order of sums, which differs from run to run on a device."""
+    apart = [(values[name] - value).norm() for name, value in expected.items()]
     return bool(torch.stack(apart).norm() <= 1e-3 * torch.stack([value.norm() for value in expected.values()]).norm())

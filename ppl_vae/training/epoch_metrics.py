@@ -1,4 +1,4 @@
-"""What a training has seen in an epoch, as the metrics keep it."""
+"""Means over an epoch of the values that the objective computes in each step."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ class EpochMetrics:
         self.betas: list[float] = []
 
     def add(self, objective: Objective, data: int) -> None:
+        """Adds the values of a step on so many data."""
         self.data.append(data)
         self.betas.append(objective.beta)
         for name, value in objective.batch_metrics.items():
             self.parts.setdefault(name, []).append(value)
 
     def row(self, objective: Objective, gain: float) -> dict[str, float]:
-        """Nats a datum, as the metrics keep them; ``gain`` is what was maximised.
+        """Means in nats per datum by name; ``gain`` is the mean of what was maximised.
 
-        The standard errors are over batches, each a draw of data and codes, and hold for a pair that moves slowly.
+        Standard errors are over batches, each a draw of data and codes; they hold for a pair that changes slowly.
         """
         if not self.parts:
             return {f"train_{objective.measures}": gain}
-        count, found = torch.tensor(self.data, dtype=torch.float64), dict[str, float]()
+        count, means = torch.tensor(self.data, dtype=torch.float64), dict[str, float]()
         for name, values in self.parts.items():
             sums = torch.stack(values).cpu().double()
             mean = sums.sum() / count.sum()
-            found[f"train_{name}"] = mean.item()
+            means[f"train_{name}"] = mean.item()
             if len(sums) > 1:
                 spread = (sums - mean * count).square().sum() * len(sums) / (len(sums) - 1)
-                found[f"train_{name}_se"] = (spread.sqrt() / count.sum()).item()
+                means[f"train_{name}_se"] = (spread.sqrt() / count.sum()).item()
         if objective.description == "elbo":
-            return {"train_elbo": gain} | found
-        bound = {"train_elbo": -found["train_rate"] - found["train_distortion"], "train_objective": gain}
-        return bound | found | {"beta": math.fsum(self.betas) / len(self.betas)}
+            return {"train_elbo": gain} | means
+        bound = {"train_elbo": -means["train_rate"] - means["train_distortion"], "train_objective": gain}
+        return bound | means | {"beta": math.fsum(self.betas) / len(self.betas)}

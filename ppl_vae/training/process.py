@@ -1,4 +1,4 @@
-"""What a process that trains and measures is to have settled first."""
+"""Settings of a process that trains and measures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["prepare"]
 
 
 def prepare() -> None:
-    """Settles how this process computes; to be called before its first parallel operation.
+    """Sets how this process computes; call it before the first parallel operation.
 
     Worker threads inherit it. Adam's moments of dead units decay into denormal numbers, on which a step takes up to a
     hundred times as long. Parameters of Pyro modules are those of the module, not of a store that all modules share.

@@ -1,4 +1,4 @@
-"""Progress on the error stream: a live bar on a terminal, a plain line now and then elsewhere."""
+"""Progress on the error stream: a live bar on a terminal, else a plain line every ten seconds."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ EVERY = 10.0
 
 
 class Reporter:
-    """Counts towards a total and shows a changing line of words beside it.
+    """Counts steps towards a total and shows them with a status text.
 
     Arguments:
-        title: What is going on.
-        total: How many steps it takes.
-        start: How many are done already.
+        title: Name of the work.
+        total: Number of steps.
+        start: Number of steps done already.
     """
 
     def __init__(self, title: str, total: int, start: int = 0) -> None:
-        self.title, self.total, self.done, self.words = title, total, start, ""
+        self.title, self.total, self.done, self.status = title, total, start, ""
         self.begun = self.shown = time.monotonic()
         self.start = start
         self.bar: Progress | None = None
@@ -34,12 +34,12 @@ class Reporter:
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=12),
                 TaskProgressColumn(),
-                TextColumn("{task.fields[words]}"),
+                TextColumn("{task.fields[status]}"),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
-            self.task = self.bar.add_task(title, total=total, completed=start, words="")
+            self.task = self.bar.add_task(title, total=total, completed=start, status="")
 
     def __enter__(self) -> Reporter:
         if self.bar:
@@ -52,19 +52,19 @@ class Reporter:
         if self.bar:
             self.bar.stop()
 
-    def advance(self, steps: int, words: str | None = None) -> None:
-        """Counts steps as done."""
+    def advance(self, steps: int, status: str | None = None) -> None:
+        """Counts steps as done, and replaces the status text if there is one."""
         self.done += steps
-        self.words = self.words if words is None else words
+        self.status = self.status if status is None else status
         if self.bar:
-            self.bar.update(self.task, completed=self.done, words=self.words)
+            self.bar.update(self.task, completed=self.done, status=self.status)
         elif time.monotonic() - self.shown >= EVERY:
             self.shown = time.monotonic()
             left = (self.shown - self.begun) / max(1, self.done - self.start) * (self.total - self.done)
-            words = f", {self.words}" if self.words else ""
-            log(f"{self.title}: {self.done / self.total:.0%}{words}, about {left:.0f} s left")
+            text = f", {self.status}" if self.status else ""
+            log(f"{self.title}: {self.done / self.total:.0%}{text}, about {left:.0f} s left")
 
 
 def log(line: str) -> None:
-    """A line for the user, on the error stream."""
+    """Prints a line for the user on the error stream."""
     print(line, file=sys.stderr, flush=True)

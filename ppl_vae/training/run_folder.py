@@ -16,14 +16,14 @@ __all__ = ["Interrupted", "Run"]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or a request to terminate, with the command that goes on."""
+    """Ctrl-C or a request to terminate; its message is the command that resumes."""
 
 
 class Run:
     """A run folder.
 
     Arguments:
-        folder: Its path.
+        folder: Path of the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, config: dict[str, Any]) -> Run:
-        """Makes a new folder with its configuration and the versions of what made it.
+        """Makes a new folder with its configuration and the versions of its packages.
 
         Raises:
             ValueError: If the folder holds a run already.
@@ -69,7 +69,7 @@ class Run:
         return run
 
     def check_pair(self, remedy: str) -> None:
-        """Refuses the training of a generator, where a pair is wanted.
+        """Refuses the training of a generator where a pair is needed.
 
         Raises:
             ValueError: If it is one, with the remedy.
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """What a finished training ended with; None of one that is not."""
+        """Results of a finished training; None before its end."""
         return self.read_json("summary.json") if (self.folder / "summary.json").exists() else None
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -100,14 +100,14 @@ class Run:
             raise ValueError(f"{self.folder / name} must hold a JSON object, got {type(content).__name__}")
         return content
 
-    def write_json(self, name: str, content: Any) -> None:
+    def write_json(self, name: str, content: object) -> None:
         atomic_write(self.folder / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
     def checkpoint(self, name: str) -> Path:
         return self.folder / "checkpoints" / f"{name}.safetensors"
 
     def best_state(self) -> tuple[str, str]:
-        """The checkpoint that the run is measured by: its name, and the digest by which measurements of it are known.
+        """Name and digest of the checkpoint that is measured; measurements are stored under the digest.
 
         Raises:
             ValueError: If there is none yet.
@@ -122,7 +122,7 @@ class Run:
             return name, hashlib.file_digest(file, "sha256").hexdigest()
 
     def metrics(self, name: str = "metrics", epochs: int | None = None) -> list[dict[str, Any]]:
-        """The rows of training so far, or those of so many epochs; a last line cut short by a crash is left out.
+        """Metrics of each epoch so far, or of the first epochs; a last line cut short by a crash is left out.
 
         Raises:
             ValueError: If there are fewer.
@@ -166,10 +166,10 @@ class Run:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages a result may depend on."""
-    found = {"python": platform.python_version()}
+    result = {"python": platform.python_version()}
     for package in ("ppl-vae", "torch", "pyro-ppl", "numpy", "scipy", "zuko"):
         try:
-            found[package] = version(package)
+            result[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            result[package] = "not installed"
+    return result

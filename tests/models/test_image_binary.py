@@ -63,7 +63,7 @@ def test_images_drawn_pixel_by_pixel_have_a_law(shape):
 def test_a_pixel_sees_those_before_it_and_no_other():
     fn = law((5, 4))
     x = torch.rand(1, 5, 4)
-    seen = torch.autograd.functional.jacobian(lambda x: fn.pixels(x, fn.features), x).reshape(20, 20) != 0
+    seen = torch.autograd.functional.jacobian(lambda x: fn.pixels(x, fn.condition), x).reshape(20, 20) != 0
     assert not seen.triu().any()
     assert seen[19, [18, 15, 14]].all()
 
@@ -73,7 +73,7 @@ def test_laws_of_many_codes_and_data_meet_as_one_by_one():
     together = fn.log_prob(x)
     assert together.shape == (2, 5)
     for i, j in product(range(2), range(5)):
-        alone = AutoregressiveBernoulli(fn.pixels, fn.features[i, 0], (3, 4)).log_prob(x[j])
+        alone = AutoregressiveBernoulli(fn.pixels, fn.condition[i, 0], (3, 4)).log_prob(x[j])
         torch.testing.assert_close(together[i, j], alone)
     torch.testing.assert_close(fn.expand((2, 5)).log_prob(x), together)
     assert fn.expand((2, 5)).sample().shape == (2, 5, 3, 4)
