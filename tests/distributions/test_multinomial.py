@@ -91,7 +91,7 @@ def test_misuse_is_named():
         good.log_prob(documents(5, 9))
     with pytest.raises(ValueError, match="batch of 4 documents"):
         good.log_prob(x[:4])
-    with pytest.raises(ValueError, match="one document a row"):
+    with pytest.raises(ValueError, match="one document per row"):
         good.sample((2,))
 
 
