@@ -37,7 +37,8 @@ from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
-from ppl_vae.training.gan import FILE, GanSettings, fit_generator
+from ppl_vae.training.gan import FILE, fit_generator
+from ppl_vae.training.gan_settings import GanSettings
 from ppl_vae.training.run_folder import Run
 from ppl_vae.training.settings import Settings
 
@@ -114,8 +115,7 @@ class Truth:
         sizes, device = self.sizes, self.study.device
         settings = GanSettings(sizes["latents"], sizes["channels"], sizes["gan_epochs"], sizes["batch"], seed=self.seed)
         what = {"generator": json.loads(json.dumps(asdict(settings)))}
-        begun = (self.folder / "config.json").exists()
-        run = Run.open(self.folder) if begun else Run.create(self.folder, what)
+        run = Run.open(self.folder) if (self.folder / "config.json").exists() else Run.create(self.folder, what)
         train, test = images(sizes["corpus"], sizes["size"], sizes["data"])
         found = fit_generator(train["x"].to(device), run, settings)
         by = self.features()

@@ -14,10 +14,12 @@ from itertools import pairwise, product
 from typing import Any
 
 from ppl_vae.programs.loading import find
+from ppl_vae.runs.config import CorpusConfig, ProgramChoice, RunConfig
 from ppl_vae.runs.gap import measure_gap
 from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
+from ppl_vae.training.settings import Settings
 
 GUIDES = {"linear_counts": "e1", "deep_frequencies": "e2", "linear_frequencies": "e3"}
 PAPER: dict[str, Any] = {"schedule": [(1000, 1), (500, 10)]}
@@ -97,33 +99,27 @@ def printed(split: str, bits: int, hidden: int, guide: str) -> float | None:
     return None if row is None or hidden > 2 else float(row[3 * hidden + list(GUIDES).index(guide)])
 
 
-def config(bits: int, hidden: int, guide: str, estimator: str, seed: int, **what: Any) -> dict[str, Any]:
-    """What ``ppl-vae train models/text.py`` would be told: early stopping for us, the whole schedule for the paper."""
+def config(bits: int, hidden: int, guide: str, estimator: str, seed: int, **what: Any) -> RunConfig:
+    """The training of a cell: early stopping for us, the whole schedule for the paper."""
     paper = estimator == "arm"
     kind = KINDS[2 if hidden else 0 if bits <= 16 else 1]
-    settings = (PAPER if paper else what["recipes"][kind][guide]) | {"seed": seed}
-    found = {"models": find("models", "text", own=False), "guides": find("guides", guide, own=False)}
-    options = {"models": {"bits": bits, "hidden": hidden, "width": 512}, "guides": {}}
-    return {
-        **{
-            kind[:-1]: {"name": definition.name, "sha256": definition.sha256, "options": options[kind]}
-            for kind, definition in found.items()
-        },
-        "corpus": {"name": what["corpus"], "vocabulary": what["vocabulary"], "validation": 0.1, "seed": seed},
-        "settings": settings,
-        "objective": "elbo",
-        "estimator": estimator,
-        "control": False if paper else None,
-        "device": what["device"],
-        "evidence_draws": 100,
-        "retrain": not paper,
-    }
+    model = find("models", "text", own=False)
+    return RunConfig(
+        model=ProgramChoice.of(model, {"bits": bits, "hidden": hidden, "width": 512}),
+        guide=ProgramChoice.of(find("guides", guide, own=False)),
+        corpus=CorpusConfig(what["corpus"], seed=seed, options={"vocabulary": what["vocabulary"]}),
+        settings=Settings(**(PAPER if paper else what["recipes"][kind][guide]), seed=seed),
+        estimator=estimator,
+        control="none" if paper else None,
+        device=what["device"],
+        retrain=not paper,
+    )
 
 
-def cell(study: Study, name: str, chosen: dict[str, Any]) -> dict[str, float]:
+def cell(study: Study, name: str, bits: int, chosen: RunConfig) -> dict[str, float]:
     """Figures of one cell: deviance, evidence and the parts of the gap, by split."""
     summary = study.finished(name, chosen)
-    few = chosen["model"]["options"]["bits"] <= 16
+    few = bits <= 16
     found = {"epoch": float(summary["best_epoch"])}
     for split in ("train", "test"):
         figures = summary["splits"][split]
@@ -168,7 +164,7 @@ def run(
     grid = list(product(bits, hidden, GUIDES, estimators))
     # The longest cells first: with several jobs they would else be waited for at the end.
     cells = {
-        name_of(seed, *where): partial(cell, study, name_of(seed, *where), config(*where, seed, **what))
+        name_of(seed, *where): partial(cell, study, name_of(seed, *where), where[0], config(*where, seed, **what))
         for seed in range(seeds)
         for where in sorted(grid, key=lambda where: -where[0] * (1 + 8 * where[1]))
     }

@@ -1,29 +1,19 @@
-"""The device a command computes on."""
+"""``--device``: by default the fastest device of this machine."""
 
 from __future__ import annotations
 
 import click
-import torch
 
-__all__ = ["check_device", "device_option"]
-
-
-def check_device(name: str) -> None:
-    """Refuses a device that is not there.
-
-    Raises:
-        click.UsageError: Naming it.
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(name, False):
-        raise click.UsageError(f"this machine, or this build of torch, has no {name}; use --device cpu")
+__all__ = ["device_option"]
 
 
 def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if value == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    check_device(value)
-    return value
+    from ppl_vae.runs.devices import resolve_device
+
+    try:
+        return resolve_device(value)
+    except ValueError as error:
+        raise click.UsageError(str(error), ctx) from error
 
 
 device_option = click.option(
@@ -32,6 +22,5 @@ device_option = click.option(
     show_default=True,
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     callback=_device,
-    help="Where to compute.",
+    help="Where to compute; auto is CUDA where there is one.",
 )
-"""``--device``: the fastest there is, by default."""

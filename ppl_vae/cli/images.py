@@ -8,68 +8,64 @@ from typing import Any
 import click
 
 from ppl_vae.cli.devices import device_option
-from ppl_vae.cli.measure import measuring, with_json
+from ppl_vae.cli.measure import measuring
+from ppl_vae.cli.options import GroupedCommand, with_options
+from ppl_vae.cli.output import with_json
 from ppl_vae.cli.search import COMMANDS
-from ppl_vae.cli.train import begun, new_folder, was_given, whole_corpus
+from ppl_vae.cli.train import check_alone, was_given
+from ppl_vae.plugins.options import Value, options_of
+from ppl_vae.runs.config import CorpusConfig
+from ppl_vae.runs.devices import Device, resolve_device
+from ppl_vae.runs.options import absolute_corpus, new_folder, reader_options
+from ppl_vae.training.gan import Trained
+from ppl_vae.training.gan_settings import GanSettings
+from ppl_vae.training.run_folder import Run
 
 __all__ = ["COMMANDS"]
 
-POSITIVE = click.IntRange(min=1)
 
-
-@click.command
+@click.command(
+    cls=GroupedCommand, epilog="Example:  ppl-vae generator mnist --latents 10 --image-size 32 --out runs/generator"
+)
 @click.argument("corpus", required=False)
-@click.option("--latents", default=100, show_default=True, type=POSITIVE, help="Numbers of a code.")
-@click.option(
-    "--channels",
-    default=64,
-    show_default=True,
-    type=POSITIVE,
-    help="Of the generator's last hidden layer and the discriminator's first.",
-)
-@click.option(
-    "--image-size",
-    default=0,
-    type=click.IntRange(min=0),
-    help="Side that images are brought to, such as 32 or 64.  [default: as they are]",
-)
-@click.option("--epochs", default=25, show_default=True, type=POSITIVE)
-@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(min=2), help="Images a step.")
-@click.option("--learning-rate", default=2e-4, show_default=True, help="Of Adam, whose momentum is 0.5.")
-@click.option("--seed", default=0, show_default=True, help="Of weights, codes, and the order of images.")
+@with_options([*options_of(GanSettings), *(option for option in reader_options() if option.name == "image_size")])
 @device_option
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/generator-TIME]")
 @click.option(
-    "--resume",
-    type=click.Path(path_type=Path),
-    help="Go on with a training that was interrupted; takes no other option.",
+    "--resume", type=click.Path(path_type=Path), help="Continue a training that was interrupted; takes no other option."
 )
 @with_json
 @click.pass_context
-def generator(ctx: click.Context, /, corpus: str | None, out: Path | None, resume: Path | None, **options: Any) -> Any:
-    """Train a convolutional generator against a discriminator on the images of CORPUS.
+def generator(
+    ctx: click.Context,
+    /,
+    corpus: str | None,
+    out: Path | None,
+    resume: Path | None,
+    device: Device,
+    image_size: int,
+    **settings: Value,
+) -> Trained:
+    """Train a convolutional GAN generator on images.
 
     CORPUS is mnist, an IDX file or folder, a folder of images, or a .npy file of them in [0, 1] (bytes over 255),
     (data, height, width) or (data, colours, height, width). The recipe is that of DCGAN. Writes
     generator.safetensors, which ppl-vae train gan_gaussian --generator loads, sheets of samples, losses and checkpoints
     into the run; the end is bit for bit the same after an interruption.
     """
-    from ppl_vae.runs.train_gan import train_generator
-    from ppl_vae.training.gan import GanSettings
+    from ppl_vae.runs.train_gan import GeneratorConfig, train_generator
 
     if resume is not None:
-        return train_generator(begun(ctx, resume), resume, resume=True)
+        check_alone(ctx, "resume")
+        config = GeneratorConfig.of(Run.open(resume))
+        resolve_device(config.device)
+        return train_generator(config, resume, resume=True)
     if corpus is None:
         raise click.UsageError("name the images, such as mnist or a folder, or --resume RUN", ctx)
-    size, device = options.pop("image_size"), options.pop("device")
-    GanSettings(**options)
-    folder = new_folder(out, "generator")
-    config = {
-        "generator": options,
-        "corpus": {"name": whole_corpus(corpus), "validation": 0.0} | ({"image_size": size} if size else {}),
-        "device": device,
-    }
-    return train_generator(config, folder)
+    size: dict[str, int | float | bool | str] = {"image_size": image_size} if image_size else {}
+    images = CorpusConfig(absolute_corpus(corpus), validation=0.0, options=size)
+    config = GeneratorConfig(GanSettings(**settings), images, device)  # type: ignore[arg-type]
+    return train_generator(config, new_folder(out, "generator"))
 
 
 COMMANDS.append(generator)

@@ -14,7 +14,7 @@ from ppl_vae import __version__
 from ppl_vae.cli.devices import device_option
 from ppl_vae.cli.errors import on_termination, words_for_errors
 from ppl_vae.cli.images import COMMANDS
-from ppl_vae.cli.measure import with_json
+from ppl_vae.cli.output import with_json
 from ppl_vae.cli.train import train
 from ppl_vae.programs.loading import available
 from ppl_vae.training.process import prepare

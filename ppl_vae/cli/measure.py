@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from ppl_vae.cli.output import with_json
 from ppl_vae.plugins.discovery import available, find
 
-__all__ = ["COMMANDS", "with_json"]
+__all__ = ["COMMANDS", "measuring"]
 
 COMMANDS: list[click.Command] = []
 """What :mod:`ppl_vae.cli.main` adds to its group."""
-
-
-def with_json(function: Callable[..., Any]) -> Callable[..., None]:
-    """Adds ``--json``: the result as one JSON document on the output stream; else its table."""
-
-    @click.option(
-        "--json", "as_json", is_flag=True, help="Print the result as one JSON document, and nothing else, on stdout."
-    )
-    @wraps(function)
-    def command(*args: Any, as_json: bool, **kwargs: Any) -> None:
-        with contextlib.redirect_stdout(sys.stderr):  # what users' own files print must not mix with the result
-            result = function(*args, **kwargs)
-        click.echo(json.dumps(result.to_json(), indent=2, allow_nan=False) if as_json else str(result))
-
-    return command
 
 
 SPLIT = click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))

@@ -1,12 +1,11 @@
-"""The name of a plugin as an option's value."""
+"""The name or file of a plugin as an option's value."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from ppl_vae.plugins.discovery import Kind, available, find
+from ppl_vae.plugins.discovery import Kind
+from ppl_vae.plugins.options import PluginChoice
 
 __all__ = ["PluginName"]
 
@@ -22,22 +21,14 @@ class PluginName(click.ParamType[str]):
     name = "name"
 
     def __init__(self, kind: Kind, besides: tuple[str, ...] = ()) -> None:
-        self.kind, self.besides = kind, besides
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """Every name, those of the working folder's files included."""
-        return (*self.besides, *available(self.kind))
+        self.choice = PluginChoice(kind, besides)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return f"[{'|'.join(self.choices)}]"
+        return f"[{'|'.join(self.choice.names)}]"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Returns the name, of a user's file its whole path, so that a run can be taken up from any folder."""
-        if value in self.besides:
-            return value
+        """The name, of a user's file its whole path; usage errors list the choices."""
         try:
-            plugin = find(self.kind, value, besides=self.besides)
+            return self.choice.resolve(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        return plugin.name if plugin.shipped else str(Path(plugin.file).resolve())

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ppl_vae.cli.measure import COMMANDS, measuring, with_json
+from ppl_vae.cli.measure import COMMANDS, measuring
+from ppl_vae.cli.output import with_json
 
 __all__ = ["COMMANDS"]
 

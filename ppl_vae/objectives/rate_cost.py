@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-__all__ = ["RateCost", "objective_words"]
+__all__ = ["RateCost"]
 
 STEEPEST = 3.0
 """Distance from the target, in nats, beyond which the penalty of the Lagrangian form rises no more steeply."""
@@ -49,12 +48,13 @@ class RateCost:
     :math:`h'` is the same for all draws: always for the first two costs, away from kink and target for the others.
 
     Arguments:
-        beta: The weight of the rate, or of its distance from the target; in the Lagrangian form where the multiplier
-            begins.
-        anneal: ``"none"``, ``"linear:T"`` or ``"cyclic:T"``, T in epochs.
-        free_bits: :math:`\lambda`, nats a latent site may cost for nothing.
-        rate: The target :math:`R^*`, in nats; None is no target.
-        lagrangian: Whether the target is a constraint.
+        beta: Weight of the rate, or of its distance from the target; 1 is the ELBO. In the Lagrangian form, the
+            multiplier's initial value.
+        anneal: How that weight rises from 0: ``"none"``; ``"linear:T"``, once in T epochs; or ``"cyclic:T"``, in the
+            first half of every cycle of T epochs.
+        free_bits: Nats of rate (lambda) that each latent site has without cost.
+        rate: Target R* of the rate, in nats per datum: D + beta |R - R*| is minimised. None is no target.
+        lagrangian: Whether the target is a constraint: least distortion at that rate, the weight found in training.
 
     Raises:
         ValueError: If a number is out of range, or two of them contradict each other.
@@ -189,14 +189,3 @@ class RateCost:
         else:
             formula += f"max({self.free_bits:g}, R)" if self.free_bits else "R"
         return formula + ("" if self.anneal == "none" else f", annealed ({self.anneal})")
-
-    def to_json(self) -> dict[str, Any]:
-        """What a configuration keeps, and the constructor takes."""
-        return dict(vars(self))
-
-
-def objective_words(config: Mapping[str, Any]) -> str:
-    """What a run was trained on, by its configuration: ``"elbo"``, ``"likelihood"``, ``"sleep"``, or in words."""
-    cost = RateCost(**config.get("rate_cost", {}))
-    named: str = config.get("objective", "elbo")
-    return named if cost == RateCost() else str(cost)

@@ -6,38 +6,77 @@ and in a run's configuration.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-__all__ = ["Option", "argument_help", "checked", "options_of"]
+from ppl_vae.plugins.discovery import Kind, available, find
+
+__all__ = ["Option", "PluginChoice", "Value", "argument_help", "checked", "options_of"]
+
+Value = int | float | bool | str | None
+"""What an option may be set to."""
+
+
+@dataclass(frozen=True)
+class PluginChoice:
+    """Plugins to choose from by name or file: the metadata of an annotation ``Annotated[str, PluginChoice(...)]``.
+
+    Arguments:
+        kind: The kind of plugin.
+        besides: Other choices.
+    """
+
+    kind: Kind
+    besides: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name, those of the working folder's files included."""
+        return (*self.besides, *available(self.kind))
+
+    def resolve(self, value: str) -> str:
+        """The name of a plugin, of a user's file its whole path, so that it is found from any folder.
+
+        Raises:
+            ValueError: If there is none, listing the choices.
+        """
+        if value in self.besides:
+            return value
+        plugin = find(self.kind, value, besides=self.besides)
+        return plugin.name if plugin.shipped else str(plugin.file.resolve())
 
 
 @dataclass(frozen=True)
 class Option:
-    """An argument of a constructor that a user may set.
+    """A constructor's argument that a user may set.
 
     Arguments:
         name: The name of the argument.
         type: ``int``, ``float``, ``bool`` or ``str``; the choices where there are some.
         default: The value where the user gives none; None where it is required or unset.
-        help: Its line in the docstring.
+        help: Its description in the docstring.
         required: Whether the user must give a value.
         optional: Whether None is a value.
+        minimum: Least value of a number, if there is one.
+        plugin: The plugins whose name or file it is, if it is one.
     """
 
     name: str
-    type: type | tuple[str, ...]
-    default: Any
+    type: type[int | float | bool | str] | tuple[str | int, ...]
+    default: Value
     help: str
     required: bool = False
     optional: bool = False
+    minimum: float | None = None
+    plugin: PluginChoice | None = None
 
-    def check(self, value: Any, where: str) -> Any:
+    def check(self, value: object, where: str) -> Value:
         """Returns a value as the constructor takes it, a whole number as a float where it takes floats.
 
         Raises:
@@ -46,25 +85,35 @@ class Option:
         if value is None and self.optional:
             return None
         if isinstance(self.type, tuple):
-            if value in self.type:
-                return value
-            raise ValueError(f"{where} is {value!r}; choose from {', '.join(self.type)}")
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if self.type is float and whole:
-            return float(value)
-        if isinstance(value, self.type) and not (self.type is int and not whole):
-            return value
-        wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[self.type]
-        raise ValueError(f"{where} is {value!r}; give {wanted}")
+            for choice in self.type:
+                if value == choice and type(value) is type(choice):
+                    return choice
+            raise ValueError(f"{where} is {value!r}; choose from {', '.join(map(str, self.type))}")
+        if self.type is float and type(value) is int:
+            value = float(value)
+        expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[self.type]
+        if type(value) is not self.type:
+            raise ValueError(f"{where} is {value!r}; give {expected}")
+        if self.minimum is not None and isinstance(value, (int, float)) and not value >= self.minimum:
+            raise ValueError(f"{where} is {value!r}; give {expected} of at least {self.minimum:g}")
+        if self.plugin is not None and isinstance(value, str):
+            try:
+                return self.plugin.resolve(value)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+        return value
 
 
 def options_of(target: Callable[..., Any], skip: Collection[str] = (), where: str = "") -> list[Option]:
     """The options of a class or function: its arguments, less those skipped.
 
+    Annotations are ``int``, ``float``, ``bool``, ``str`` or ``Literal``; ``X | None``; ``int | str``, which is text;
+    and ``Annotated[X, m]`` with an ``m.ge`` (``msgspec.Meta(ge=1)``), a least value, or a :class:`PluginChoice`.
+
     Arguments:
         target: A class (its constructor counts) or a function.
         skip: Names of arguments that the program gives itself.
-        where: The file named by an error.
+        where: File named by an error.
 
     Raises:
         ValueError: If an argument has no annotation, or one that no option can express.
@@ -83,12 +132,22 @@ def options_of(target: Callable[..., Any], skip: Collection[str] = (), where: st
         depth <class 'float'> 0.5 False From 0 to 1.
     """
     constructor = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
-    hints, help_lines = typing.get_type_hints(constructor), argument_help(inspect.getdoc(target) or "")
+    hints, help_lines = (
+        typing.get_type_hints(constructor, include_extras=True),
+        argument_help(inspect.getdoc(target) or ""),
+    )
     options = []
     for name, argument in inspect.signature(constructor).parameters.items():
         if name == "self" or name in skip or argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
             continue
         kind, optional = _without_none(hints.get(name))
+        minimum, plugin = None, None
+        if typing.get_origin(kind) is Annotated:
+            kind, *metadata = typing.get_args(kind)
+            minimum = next((part.ge for part in metadata if hasattr(part, "ge")), None)
+            plugin = next((part for part in metadata if isinstance(part, PluginChoice)), None)
+        if set(typing.get_args(kind)) == {int, str}:
+            kind = str
         if typing.get_origin(kind) is Literal:
             kind = typing.get_args(kind)
         elif kind not in (int, float, bool, str):
@@ -98,7 +157,7 @@ def options_of(target: Callable[..., Any], skip: Collection[str] = (), where: st
             )
         required = argument.default is argument.empty
         default = None if required else argument.default
-        options.append(Option(name, kind, default, help_lines.get(name, ""), required, optional))
+        options.append(Option(name, kind, default, help_lines.get(name, ""), required, optional, minimum, plugin))
     return options
 
 
@@ -120,13 +179,13 @@ def argument_help(doc: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in entries}
 
 
-def checked(options: Collection[Option], values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Values that a file gives for some options, each checked against its type.
+def checked(options: Iterable[Option], values: Mapping[str, object], where: str) -> dict[str, Any]:
+    """Values of some options, each checked against its type.
 
     Arguments:
-        options: All there are.
-        values: By name.
-        where: Place named by an error, such as ``"config.json: settings"``.
+        options: All options.
+        values: Values by name.
+        where: Place named by an error, such as ``"settings"``.
 
     Raises:
         ValueError: If a key is unknown, listing the known ones, or a value has the wrong type.
@@ -134,9 +193,11 @@ def checked(options: Collection[Option], values: Mapping[str, Any], where: str) 
     Example:
         >>> checked([Option("depth", float, 0.5, "")], {"depht": 1}, "settings")
         Traceback (most recent call last):
-        ValueError: settings has no depht; it has depth
+        ValueError: settings has no depht; did you mean depth? It has depth
     """
     known = {option.name: option for option in options}
     if unknown := [key for key in values if key not in known]:
-        raise ValueError(f"{where} has no {', '.join(unknown)}; it has {', '.join(known)}")
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]}? It has" if near else "it has"
+        raise ValueError(f"{where} has no {', '.join(unknown)}; {hint} {', '.join(known)}")
     return {key: known[key].check(value, f"{where}.{key}") for key, value in values.items()}

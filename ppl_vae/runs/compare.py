@@ -17,12 +17,12 @@ from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.plan import plan
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
-from ppl_vae.objectives.rate_cost import objective_words
 from ppl_vae.plugins.discovery import available
 from ppl_vae.programs.types import Progress
-from ppl_vae.runs.config import Pair
+from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.measure import measure_and_save, measure_evidence, save_figure
 from ppl_vae.runs.open import open_run
+from ppl_vae.runs.pair import Pair
 from ppl_vae.training.run_folder import Run
 
 __all__ = ["compare_runs"]
@@ -49,7 +49,7 @@ def compare_runs(folders: Sequence[Path], split: str) -> Comparison:
             raise ValueError("some of the runs were trained again on training and validation data: compare on test")
         notes.append("no comparison on training data: some runs were trained again on training and validation data")
     found = [_compared(run, split, len(retrained) == 1) for run in runs]
-    if len({run.config["settings"]["seed"] for run in runs}) > 1:
+    if len({RunConfig.of(run).settings.seed for run in runs}) > 1:
         notes.append("the runs have different seeds, so their models began from different parameters")
     result = Comparison(split, tuple(found), tuple(notes))
     runs[0].write_json(f"compare-{split}.json", result.to_json())
@@ -59,22 +59,21 @@ def compare_runs(folders: Sequence[Path], split: str) -> Comparison:
 
 
 def _check_same_data(first: Run, other: Run) -> None:
-    prints = [run.config.get("fingerprint") for run in (first, other)]
-    if prints[0] != prints[1]:
-        corpora = [", ".join(f"{k} {v}" for k, v in run.config["corpus"].items()) for run in (first, other)]
+    ours, theirs = RunConfig.of(first), RunConfig.of(other)
+    if ours.fingerprint != theirs.fingerprint:
         raise ValueError(
-            f"{first.folder} and {other.folder} were trained on different data, or split otherwise ({corpora[0]}; "
-            f"{corpora[1]}): train them with the same --corpus, --vocabulary, --validation and --seed"
+            f"{first.folder} and {other.folder} were trained on different data, or split otherwise ({ours.corpus}; "
+            f"{theirs.corpus}): train them with the same --corpus, --vocabulary, --validation and --seed"
         )
 
 
 def _compared(run: Run, split: str, with_train: bool) -> Compared:
-    summary = run.summary
+    summary, config = run.summary, RunConfig.of(run)
     measurement = _measurement(run, split)
     gap, notes = _gap(run, split, measurement)
     if summary is None or summary["splits"][split]["data"] != measurement.data:
         opened = open_run(run.folder)
-        x, pair = opened.data(split), opened.pair.words
+        x, pair = opened.data(split), opened.pair.description
         saturated = x.saturated.double().mean().item() if isinstance(x, PackedCounts) else None
         notes = notes if summary else ("not finished; its best state so far", *notes)
     else:
@@ -83,8 +82,8 @@ def _compared(run: Run, split: str, with_train: bool) -> Compared:
     return Compared(
         name=str(run.folder),
         pair=pair,
-        objective=objective_words(run.config),
-        model=json.dumps(run.config["model"], sort_keys=True),
+        objective=config.objective_description,
+        model=json.dumps(to_json(config.model), sort_keys=True),
         measurement=measurement,
         train=_measurement(run, "train").evidence if with_train else None,
         gap=gap,
@@ -107,7 +106,7 @@ def _measurement(run: Run, split: str) -> Evidence:
     ]
     measurements = [Evidence(**_estimates(*each, elbo="elbo", evidence="evidence", gap="gap")) for each in stored]
     if not measurements:
-        measurements.append(measure_evidence(run.folder, split, "auto", run.config["evidence_draws"]))
+        measurements.append(measure_evidence(run.folder, split, "auto", RunConfig.of(run).evidence_draws))
     rank = {"exact": 2, "lower": 1}
     return max(measurements, key=lambda m: (rank.get(m.evidence.bound, 0), m.evidence.mean))
 

@@ -1,226 +1,248 @@
-"""From a run's configuration to its data, model, guide and objective."""
+"""What a run trains: a typed record, held by the ``config.json`` of its folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-import torch
-from torch.distributions import constraints
+import msgspec
 
 from ppl_vae.data import Corpus, load_corpus
-from ppl_vae.data.counts import PackedCounts
-from ppl_vae.distributions import exponential_family
-from ppl_vae.nn.checkpoint import Checkpoint
-from ppl_vae.nn.modes import evaluating
-from ppl_vae.nn.observation_noise import ObservationNoise
-from ppl_vae.nn.priors import VampPrior
-from ppl_vae.objectives.base import Objective
-from ppl_vae.objectives.choice import fit_estimator, make_estimator
-from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.objectives.rate_cost import RateCost
-from ppl_vae.objectives.sleep_phase import SleepPhase
-from ppl_vae.programs.handlers import run as run_program
-from ppl_vae.programs.loading import Definition, Kind, check_fit, find
-from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.programs.sites import guide_sites
-from ppl_vae.training.progress import log
+from ppl_vae.plugins.options import PluginChoice
+from ppl_vae.programs.loading import Definition
+from ppl_vae.runs.devices import Device
 from ppl_vae.training.run_folder import Run
 from ppl_vae.training.settings import Settings
 
-__all__ = ["Pair", "check_support", "load_data", "make_objective", "read_config"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-SUPPORTS = (
-    (constraints.boolean, "zeros and ones"),
-    (constraints.nonnegative_integer, "whole numbers from 0"),
-    (constraints.unit_interval, "numbers from 0 to 1"),
-)
-"""What data a family takes, in words."""
+__all__ = ["CorpusConfig", "OptionValue", "ProgramChoice", "RunConfig", "from_json", "to_json"]
 
-S = TypeVar("S")
+OptionValue = int | float | bool | str | None
+"""What a constructor's option may be."""
 
-KINDS: tuple[Kind, ...] = ("models", "guides")
+R = TypeVar("R", bound="DataclassInstance")
 
 
-@dataclass
-class Pair:
-    """A model and a guide built for some data.
+@dataclass(frozen=True)
+class ProgramChoice:
+    """A model or guide file, and the options of its constructor.
 
     Arguments:
-        model: The module.
-        guide: The module.
-        words: Both in words, with their options.
-        state: Digest of the parameters they were given, if any.
+        name: Name of a shipped file, or path of the user's own.
+        sha256: Digest of the file.
+        options: Constructor arguments by name.
     """
 
-    model: torch.nn.Module
-    guide: torch.nn.Module
-    words: str
-    state: str = ""
+    name: str
+    sha256: str
+    options: dict[str, OptionValue] = field(default_factory=dict)
 
     @classmethod
-    def build(cls, config: dict[str, Any], train: Any, *, kept: bool = False) -> Pair:
-        """Builds a fresh pair from the configuration, with parameters drawn from its seed.
+    def of(cls, definition: Definition, options: dict[str, OptionValue] | None = None) -> ProgramChoice:
+        """The choice of a file as it is now."""
+        name = definition.name if definition.shipped else str(definition.file.resolve())
+        return cls(name, definition.sha256, options or {})
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """Arguments of :func:`~ppl_vae.data.load_corpus`.
+
+    Arguments:
+        name: Named corpus, or path.
+        validation: Share of the training data held out.
+        seed: Chooses the validation data.
+        options: Options of the reader, such as ``vocabulary``.
+    """
+
+    name: str
+    validation: float = 0.1
+    seed: int = 0
+    options: dict[str, int | float | bool | str] = field(default_factory=dict)
+
+    def load(self, fingerprint: str | None = None) -> Corpus:
+        """The corpus.
 
         Arguments:
-            config: As :func:`ppl_vae.runs.train.train` takes it.
-            train: The data.
-            kept: Whether a checkpoint is to follow: files of tensors that have gone are then not missed.
+            fingerprint: Of the data when the run began.
 
         Raises:
-            ValueError: If the model does not take this kind of data, or the guide not this model.
+            ValueError: If the data have changed since.
         """
-        model, guide = (_unchanged(find(kind, config[kind[:-1]]["name"]), config[kind[:-1]]) for kind in KINDS)
-        if model.data is not (PackedCounts if isinstance(train, PackedCounts) else torch.Tensor):
-            raise ValueError(f"model {model.name} reads {model.data.__name__}, but the data are {type(train).__name__}")
-        torch.manual_seed(config["settings"]["seed"])
-        given = {k: v for k, v in config["model"]["options"].items() if not (kept and _gone(v))}
-        built = _build(model, (), given | model.facts(train))
-        device = torch.device(config["device"])
-        built.to(device)
-        check_fit(built, train[:2])
-        q = _build(guide, (built, train[:2]), config["guide"]["options"])
-        q.to(device)
-        if config.get("objective") == "sleep":
-            built.requires_grad_(False)  # it is what the pairs are drawn from
-        options = [f"{k}={v}" for k, v in config["model"]["options"].items()]
-        options += [f"guide-{k}={v}" for k, v in config["guide"]["options"].items()]
-        return cls(built, q, f"{model.name} with {guide.name}" + (f" ({', '.join(options)})" if options else ""))
+        named: dict[str, Any] = self.options  # each by the reader's own type
+        corpus = load_corpus(name=self.name, validation=self.validation, seed=self.seed, **named)
+        if fingerprint not in (None, corpus.fingerprint):
+            raise ValueError(
+                f"corpus {corpus.name} has changed since the run began (fingerprint {corpus.fingerprint[:12]}, the run "
+                f"has {str(fingerprint)[:12]}); restore the data, or start a new run"
+            )
+        return corpus
 
-    @classmethod
-    def begin(cls, config: dict[str, Any], train: Any, *, kept: bool = False) -> Pair:
-        """Builds a pair as a training finds it: fresh, or as the run that the configuration names as its start left it.
-
-        Where a checkpoint is to follow, that run is not needed any more.
-
-        Raises:
-            ValueError: As by :meth:`build`; if that run has gone or has no trained state, or is of a pair with other
-                tensors.
-        """
-        pair = cls.build(config, train, kept=kept)
-        if config.get("start") and not kept:
-            if not Path(config["start"]).exists():
-                raise ValueError(
-                    f"this training begins with the pair of {config['start']} (--start), which has gone; put it back, "
-                    "or start a new run"
-                )
-            run = Run.open(Path(config["start"]))
-            path = run.checkpoint(run.best_state()[0])
-            start = Checkpoint.read(path)
-            for name, part in pair.model.named_modules():
-                if isinstance(part, ObservationNoise):
-                    part.check_compatible(start.part(f"model.{name}"), str(run.folder))
-            start.restore("model", pair.model, path)
-            start.restore("guide", pair.guide, path)
-            pair.state = start.digest
-        return pair
+    def __str__(self) -> str:
+        values = {"name": self.name, **self.options, "validation": self.validation, "seed": self.seed}
+        return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _unchanged(definition: Definition, known: dict[str, Any]) -> Definition:
-    """A definition, if a user's own file is still the one that the run began with."""
-    if not definition.shipped and known.get("sha256", definition.sha256) != definition.sha256:
-        raise ValueError(f"{definition.file} has changed since the run began; restore it, or start a new run")
-    return definition
-
-
-def _gone(option: Any) -> bool:
-    """Whether an option is a file of tensors that is no longer there."""
-    return isinstance(option, str) and option.endswith(".safetensors") and not Path(option).exists()
-
-
-def _build(definition: Definition, args: tuple[Any, ...], options: dict[str, Any]) -> torch.nn.Module:
-    try:
-        built: torch.nn.Module = definition.target(*args, **options)
-    except TypeError as error:
-        raise ValueError(f"{definition.file}: {definition.target.__name__} cannot be built: {error}") from error
-    return built
-
-
-def load_data(config: dict[str, Any]) -> Corpus:
-    """The corpus of a configuration, the same documents as when the run began.
-
-    Raises:
-        ValueError: If the data have changed since.
-    """
-    corpus = load_corpus(**config["corpus"])
-    known = config.get("fingerprint")
-    if known is not None and known != corpus.fingerprint:
-        raise ValueError(
-            f"corpus {corpus.name} has changed since the run began (fingerprint {corpus.fingerprint[:12]}, the run has "
-            f"{known[:12]}); restore the data, or start a new run"
-        )
-    return corpus
-
-
-def read_config(config: dict[str, Any], folder: Path, key: str, kind: Callable[..., S]) -> tuple[S, Corpus]:
-    """The settings of a configuration and its corpus, whose notes are said.
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """All that determines a run.
 
     Arguments:
-        config: The configuration.
-        folder: Of its run.
-        key: Of the settings.
-        kind: What they are made into.
+        model: The model.
+        guide: The guide.
+        corpus: The data.
+        settings: How to train.
+        rate_cost: Cost of the rate in the objective.
+        objective: What to maximise: the ELBO (or another trade of rate and distortion); the likelihood, exact up to 10
+            bits and importance-weighted beyond; or, with ``"sleep"``, the guide's log-density of latents drawn from the
+            model together with data, which trains the guide alone.
+        estimator: Gradient estimator through discrete latents, by name or file; auto chooses by the pair.
+        control: Control variate of the estimator; by default first_order for the estimators that take one.
+        start: Run whose trained parameters to begin with: the same pair, perhaps with other noise or objective.
+        retrain: Whether to train afresh afterwards, on training and validation data for the epochs validation chose.
+        device: Where to compute.
+        evidence_draws: Draws per datum for the final evidence where it is not exact.
+        evidence_data: Data of each split that the final table is measured on, drawn at random; 0 for all.
+        fingerprint: Digest of the data.
+        versions: Versions of the packages that the run began with.
+    """
+
+    model: ProgramChoice
+    guide: ProgramChoice
+    corpus: CorpusConfig
+    settings: Settings
+    rate_cost: RateCost = RateCost()
+    objective: Literal["elbo", "likelihood", "sleep"] = "elbo"
+    estimator: Annotated[str, PluginChoice("estimators", ("auto",))] = "auto"
+    control: Literal["first_order", "none"] | None = None
+    start: str | None = None
+    retrain: bool = False
+    device: Device = "cpu"
+    evidence_draws: Annotated[int, msgspec.Meta(ge=2)] = 100
+    evidence_data: Annotated[int, msgspec.Meta(ge=0)] = 0
+    fingerprint: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run) -> RunConfig:
+        """The configuration of a run.
+
+        Raises:
+            ValueError: If its ``config.json`` has an unknown, missing or wrong entry, naming it.
+        """
+        return from_json(cls, run.config, run.folder / "config.json")
+
+    @property
+    def use_control(self) -> bool | None:
+        """Whether the estimator takes the control variate; None leaves it to the estimator."""
+        return None if self.control is None else self.control == "first_order"
+
+    @property
+    def objective_description(self) -> str:
+        """``"elbo"``, ``"likelihood"``, ``"sleep"``, or the formula of another cost of the rate."""
+        return self.objective if self.rate_cost == RateCost() else str(self.rate_cost)
+
+    def load_corpus(self) -> Corpus:
+        """The data, the same as when the run began; a ValueError says so if they are not."""
+        return self.corpus.load(self.fingerprint)
+
+    def differences(self, other: RunConfig) -> list[str]:
+        """Entries in which another configuration differs, such as ``"settings.seed was 0 and is now 1"``.
+
+        The data's fingerprint, the versions of packages and the digests of shipped files are left out.
+        """
+        ours, theirs = (_entries(to_json(config._comparable())) for config in (self, other))
+        places = sorted(ours.keys() | theirs.keys())
+        return [
+            f"{place} was {ours.get(place)!r} and is now {theirs.get(place)!r}"
+            for place in places
+            if ours.get(place) != theirs.get(place)
+        ]
+
+    def _comparable(self) -> RunConfig:
+        programs = (
+            choice if Path(choice.name).suffix else replace(choice, sha256="") for choice in (self.model, self.guide)
+        )
+        return replace(self, model=next(programs), guide=next(programs), fingerprint=None, versions={})
+
+
+def to_json(record: DataclassInstance) -> dict[str, object]:
+    """A record as JSON holds it."""
+    content: dict[str, object] = msgspec.to_builtins(asdict(record))
+    return content
+
+
+def from_json(kind: type[R], content: dict[str, object], file: Path) -> R:
+    """A record from what a file holds, every entry of which must be there and have its type.
+
+    Arguments:
+        kind: The dataclass.
+        content: The JSON object.
+        file: Named by an error.
 
     Raises:
-        ValueError: If one is unknown or out of range, or the data have changed.
+        ValueError: If an entry is unknown, missing, of a wrong type or out of range, naming it and the remedy.
     """
     try:
-        settings, corpus = kind(**config[key]), load_data(config)
-    except TypeError as error:
-        raise ValueError(f"{folder / 'config.json'} does not fit this version of the program: {error}") from error
-    for note in corpus.notes:
-        log(f"note: {note}")
-    return settings, corpus
+        record = msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        fault = _fault(str(error), kind, content)
+    else:
+        found, expected = _entries(content), _entries(to_json(record))
+        unknown = [place for place in found if not any(f"{other}.".startswith(f"{place}.") for other in expected)]
+        missing = [place for place in expected if not any(f"{other}.".startswith(f"{place}.") for other in found)]
+        if not unknown and not missing:
+            return record
+        fault = "; ".join([f"{place} is unknown" for place in unknown] + [f"{place} is missing" for place in missing])
+    raise ValueError(f"{file}: {fault}; restore the file, or start a new run")
 
 
-def check_support(model: torch.nn.Module, splits: Mapping[str, Any]) -> None:
-    """Looks at whether the model can have made the data, where it observes tensors of bits, counts or shares.
-
-    Raises:
-        ValueError: If not, naming the site, a value and the remedy: what the model would give them is no likelihood.
-    """
-    with evaluating(model), fork_random_state():
-        scored = run_program(model, (splits["train"][:2],), {}, draws=1)
-    for name, site in scored.items():
-        base = exponential_family.base(site["fn"])
-        wants = next((words for kind, words in SUPPORTS if base.support is kind), None)
-        if not site["is_observed"] or wants is None:
-            continue
-        for split, x in splits.items():
-            wrong = x[~base.support.check(x)] if isinstance(x, torch.Tensor) else torch.empty(0)
-            if len(wrong):
-                raise ValueError(
-                    f"site {name!r} is {type(base).__name__} and takes {wants}, but the {split} data have "
-                    f"{wrong[0].item():g}; take data of that kind, or a model of numbers"
-                )
+def _entries(content: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """The leaves of nested tables by their dotted places."""
+    entries: dict[str, object] = {}
+    for name, value in content.items():
+        if isinstance(value, dict) and value:
+            entries |= _entries(value, f"{prefix}{name}.")
+        else:
+            entries[prefix + name] = value
+    return entries
 
 
-def make_objective(config: dict[str, Any], pair: Pair, settings: Settings, x: Any) -> tuple[Objective, str]:
-    """What the pair is trained on, and how its gradient is come by, in words; mends the schedule where it must."""
-    fewest = min(draws for _, draws in settings.schedule)
-    if config.get("objective") == "sleep":
-        if any(isinstance(part, VampPrior) for part in pair.model.modules()):
-            raise ValueError(
-                "the sleep phase trains the guide alone, but the prior of this model is made of the guide; take "
-                "another prior or objective"
-            )
-        return SleepPhase(), "pairs drawn from the model"
-    if config.get("objective", "elbo") == "likelihood":
-        likelihood = ImportanceWeightedELBO()
-        how = likelihood.method(pair.model, pair.guide, x)
-        if how == "importance weights" and fewest < 2:
-            log("note: the importance-weighted bound of a single draw is the ELBO: take --draws 16 or more")
-        return likelihood, how
-    sites = guide_sites(pair.guide, (x,))
-    estimator, line = fit_estimator(make_estimator(config["estimator"], config["control"]), sites, pair.model, x)
-    asked = config["control"] is not None or estimator.name != config["estimator"]
-    if line and asked:
-        log(f"note: {line}")
-    if fewest < estimator.least_draws:
-        settings.schedule = [(e, max(d, estimator.least_draws)) for e, d in settings.schedule]
-        log(f"note: {estimator.name} needs {estimator.least_draws} draws a datum: using as many")
-    how = estimator.name if any(site.discrete for site in sites) else "reparameterised draws"
-    return DiscreteELBO(estimator, beta=RateCost(**config.get("rate_cost", {}))), how
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "object": "a table",
+    "array": "a list",
+    "null": "null",
+}
+
+
+def _fault(message: str, kind: type, content: dict[str, object]) -> str:
+    """A message of msgspec such as ``Expected `float`, got `str` - at `$.settings.clip``` in the words of a user."""
+    text, _, path = message.rstrip("`").partition(" - at `$")
+    parts: list[str] = re.findall(r"\w+|\[\.\.\.\]", path)
+    value: object = content
+    hint: object = kind
+    for part in parts:
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal():
+            value = value[int(part)]
+        hint = get_type_hints(hint).get(part) if isinstance(hint, type) else None
+    place = re.sub(r"\.?\[\.\.\.\]", "", path.lstrip("."))
+    if text.startswith("Object missing required field"):
+        return f"{place}{'.' if place else ''}{text.split('`')[1]} is missing"
+    if text.startswith("Invalid enum value"):
+        literals = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
+        return f"{place} is {value!r}; choose from {', '.join(str(c) for part in literals for c in get_args(part))}"
+    if expected := re.match(r"Expected `([^`]*)`(.*)", text):
+        types = " or ".join(_TYPES.get(name, name) for name in expected[1].split(" | "))
+        return f"{place or 'the file'} is {value!r}; give {types}{expected[2].split(', got')[0]}"
+    return f"{place}: {text}"

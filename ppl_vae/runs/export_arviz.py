@@ -261,7 +261,7 @@ def export_arviz(folder: Path, split: str, draws: int, count: int = 0, predictiv
     predictive = min(predictive, draws)
     with (
         Reporter(path.name, len(x) * (draws + predictive)) as reporter,
-        fork_random_state(opened.run.config["settings"]["seed"]),
+        fork_random_state(opened.config.settings.seed),
         pyro.validation_enabled(False),
     ):
         found = to_arviz(

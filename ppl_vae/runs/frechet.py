@@ -106,13 +106,13 @@ def measure_frechet(
     """
     opened = open_run(folder)
     x = opened.data(split, count)
-    if pixels(x) is None:
+    if not isinstance(x, Tensor) or pixels(x) is None:
         raise ValueError("the Frechet distance is one of images with values in [0, 1]; take a run of such data")
     if images < 2:
         raise ValueError(f"moments need at least 2 images, got {images}; raise --images")
     by = inception(weights, x.device) if features == "inception" else _classifier(opened)
     other = None if against is None else open_run(against)
-    seed = opened.run.config["settings"]["seed"]
+    seed = opened.config.settings.seed
     kind = "means of p(x | z)" if means else "samples"
     total = images if other is None else 3 * images
     with Reporter("frechet", total) as reporter, fork_random_state(seed):
@@ -125,14 +125,14 @@ def measure_frechet(
             return found
 
         def drawn(run: TrainedRun) -> Moments:
-            return taken(drawn_images(run.pair.model, run.splits["train"], images, means=means, block=BLOCK))
+            return taken(drawn_images(run.pair.model, run.tensor("train"), images, means=means, block=BLOCK))
 
         own = drawn(opened)
         if other is None:
             beside = (
                 "train" if split != "train" else next(name for name in ("test", "validation") if name in opened.splits)
             )
-            first, second = (taken(part.split(BLOCK), lambda done: None) for part in (x, opened.data(beside, images)))
+            first, second = (taken(part.split(BLOCK), lambda done: None) for part in (x, opened.tensor(beside, images)))
             reference, others = f"{split} images", f"{beside} images"
         else:
             if other.splits["train"].shape[1:] != x.shape[1:]:
@@ -157,14 +157,14 @@ def measure_frechet(
 
 
 def _classifier(opened: TrainedRun) -> Features:
-    corpus, x = opened.corpus, opened.splits["train"]
+    corpus, x = opened.corpus, opened.tensor("train")
     labels, tested = opened.labels("train"), opened.labels("test")
     if labels is None:
         raise ValueError(
             f"the images of {corpus.name} have no labels to train a classifier by; put them in folders by class, or "
             "take Inception (--features inception)"
         )
-    test = None if tested is None else (opened.splits["test"], tested.to(x.device))
+    test = None if tested is None else (opened.tensor("test"), tested.to(x.device))
     return classifier(
         x, labels.to(x.device), Path(corpus.name).name, opened.run.folder / "classifier.safetensors", test
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from ppl_vae.diagnostics.gap.ladder import Ladder, ladder
 from ppl_vae.diagnostics.gap.split import SplitMethod, split_gap
 from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.choice import make_estimator
+from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.programs.loading import find
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.runs.config import Pair, make_objective
+from ppl_vae.runs.config import ProgramChoice, to_json
 from ppl_vae.runs.measure import measure_and_save, measure_in_blocks
 from ppl_vae.runs.open import TrainedRun, open_run
+from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.resumable import BlockStore
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Run
-from ppl_vae.training.settings import Settings, parse_schedule
+from ppl_vae.training.settings import parse_schedule
 from ppl_vae.training.trainer import Trainer
 
 __all__ = ["measure_gap", "measure_ladder"]
@@ -35,8 +38,8 @@ def measure_gap(
 ) -> Gap:
     """Splits the gap of one split of a run; names the worst data."""
     opened = open_run(folder)
-    config = opened.run.config
-    estimator = make_estimator(config["estimator"], config["control"])
+    config = opened.config
+    estimator = make_estimator(config.estimator, config.use_control)
     options: dict[str, Any] = {"method": method, "steps": steps, "draws": draws}
 
     def in_blocks(pair: Pair, x: Any, done: BlockStore[Gap], tick: Callable[[int], None]) -> Gap:
@@ -45,7 +48,7 @@ def measure_gap(
             if start in done:
                 tick(len(part))
             else:
-                with fork_random_state(config["settings"]["seed"] + start):
+                with fork_random_state(config.settings.seed + start):
                     done[start] = split_gap(pair.model, pair.guide, part, estimator=estimator, progress=tick, **options)
         return Gap.join([done[start] for start in range(0, len(x), BLOCK)])
 
@@ -84,7 +87,7 @@ def measure_ladder(
         log("what was fitted is kept; the same command goes on from there")
         raise
     guides = {fit.label: fit.pair.guide for fit in fits}
-    how["estimator"] = make_estimator(opened.run.config["estimator"], opened.run.config["control"])
+    how["estimator"] = make_estimator(opened.config.estimator, opened.config.use_control)
     _, found = measure_and_save(
         opened,
         f"ladder-{split}",
@@ -107,32 +110,28 @@ class _Fit:
     """
 
     def __init__(self, opened: TrainedRun, name: str, epochs: str | None) -> None:
-        config = opened.run.config | {"device": str(opened.splits["train"].device)}
+        config = opened.config
         definition = find("guides", name)
         self.label = definition.name
-        self.own = definition.file.resolve() == find("guides", config["guide"]["name"]).file.resolve()
-        guide = config["guide"] if self.own else {
-            "name": definition.name if definition.shipped else str(definition.file.resolve()),
-            "sha256": definition.sha256,
-            "options": {},
-        }  # fmt: skip
-        self.settings = Settings(**config["settings"])
+        self.own = definition.file.resolve() == find("guides", config.guide.name).file.resolve()
+        guide = config.guide if self.own else ProgramChoice.of(definition)
+        # The guide learns by the ELBO, whatever the run was trained on.
+        config = replace(config, guide=guide, objective="elbo", rate_cost=RateCost())
+        settings = config.settings
         if epochs is not None:
-            self.settings.schedule = parse_schedule(epochs, self.settings.schedule[-1][1])
+            settings = replace(settings, schedule=parse_schedule(epochs, settings.schedule[-1][1]))
         # Also after retraining on both: what a guide learns must still be judged on data kept from it.
         corpus = opened.corpus
-        self.train, validation = (data.values.to(config["device"]) for data in (corpus.train, corpus.validation))
+        self.train, validation = (data.values.to(config.device) for data in (corpus.train, corpus.validation))
         self.validation = validation if len(validation) else None
-        self.pair = Pair.build(config | {"guide": guide}, self.train, kept=True)
+        self.pair = Pair.from_config(config, self.train, from_checkpoint=True)
         self.pair.model.load_state_dict(opened.pair.model.state_dict())
         if self.own:
             self.pair.guide.load_state_dict(opened.pair.guide.state_dict())
-        self.objective, _ = make_objective(
-            config | {"objective": "elbo", "rate_cost": {}}, self.pair, self.settings, self.train[:2]
-        )
-        self.run = self._folder(opened, {"guide": guide, "model": opened.pair.state})
+        self.objective, _, self.settings = make_objective(config, self.pair, settings, self.train[:2])
+        self.run = self._folder(opened, {"guide": to_json(guide), "model": opened.pair.state})
 
-    def _folder(self, opened: TrainedRun, identity: dict[str, Any]) -> Run:
+    def _folder(self, opened: TrainedRun, identity: dict[str, object]) -> Run:
         folder = opened.run.folder / "ladder" / self.label
         if not (folder / "config.json").exists():
             return Run.create(folder, identity)

@@ -22,8 +22,8 @@ from ppl_vae.evidence.plan import OptionValue, plan
 from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.runs.config import Pair
 from ppl_vae.runs.open import TrainedRun, open_run
+from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.resumable import BlockStore
 from ppl_vae.training.progress import Reporter, log
 from ppl_vae.training.run_folder import Run
@@ -78,7 +78,7 @@ def measure_and_save(
     """
     opened = where if isinstance(where, TrainedRun) else open_run(where)
     x, pair = opened.data(split, count), opened.pair
-    seed = opened.run.config["settings"]["seed"]
+    seed = opened.config.settings.seed
     with (
         Reporter(name, total(pair, x)) as reporter,
         fork_random_state(seed),
@@ -91,7 +91,7 @@ def measure_and_save(
     opened.run.write_json(f"{name}.json", result.to_json())
     tensors = result.pointwise() | ({} if rows is None else {"rows": rows})
     Checkpoint(tensors, {"split": split, "of": opened.state}).write(opened.run.folder / f"{name}.safetensors")
-    save_figure(opened.run, name, result, f"{pair.words}: {split}")
+    save_figure(opened.run, name, result, f"{pair.description}: {split}")
     return opened, result
 
 

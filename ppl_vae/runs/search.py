@@ -101,7 +101,7 @@ def _codes(opened: TrainedRun, split: str, how: How) -> Codes:
     pair, x = opened.pair, opened.data(split)
     with (
         Reporter(f"codes of {split}", len(x)) as reporter,
-        fork_random_state(opened.run.config["settings"]["seed"]),
+        fork_random_state(opened.config.settings.seed),
         pyro.validation_enabled(False),
     ):
         if how == "sampled":
@@ -205,8 +205,8 @@ def search(folder: Path, text: str, count: int = 10) -> Found:
     """
     opened = open_run(folder)
     query = read_query(text, opened.corpus)
-    pair, x = opened.pair, PackedCounts.concatenate(list(opened.splits.values()))
-    with fork_random_state(opened.run.config["settings"]["seed"]), pyro.validation_enabled(False):
+    pair, x = opened.pair, PackedCounts.concatenate([opened.documents(split) for split in opened.splits])
+    with fork_random_state(opened.config.settings.seed), pyro.validation_enabled(False):
         asked = log_odds(pair.model, pair.guide, query.counts.to(x.device))
         database = Codes.pack(log_odds(pair.model, pair.guide, x) > 0)
     neighbours = nearest(Codes.pack(asked > 0), database, max(count, SHORTLIST))
@@ -259,7 +259,7 @@ def measure_retrieval(folder: Path, split: str, k: int = 100, count: int = 0) ->
         )
     opened.data(split)  # refuses a split that is not there
     rows = opened.subsample(split, count)
-    database = PackedCounts.concatenate([opened.splits[name] for name in others])
+    database = PackedCounts.concatenate([opened.documents(name) for name in others])
     _, found = measure_and_save(
         opened,
         f"retrieval-{split}",

@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from ppl_vae.runs.config import read_config
-from ppl_vae.training.gan import GanSettings, Trained, _checked, fit_generator
+from ppl_vae.runs.config import CorpusConfig, from_json, to_json
+from ppl_vae.runs.devices import Device
+from ppl_vae.training.gan import Trained, fit_generator
+from ppl_vae.training.gan_settings import GanSettings, check_images
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Interrupted, Run
 
-__all__ = ["train_generator"]
+__all__ = ["GeneratorConfig", "train_generator"]
 
 
-def train_generator(config: dict[str, Any], folder: Path, *, resume: bool = False) -> Trained:
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """All that determines the training of a generator.
+
+    Arguments:
+        generator: How to train.
+        corpus: The images.
+        device: Where to compute.
+        fingerprint: Digest of the data.
+        versions: Versions of the packages that the run began with.
+    """
+
+    generator: GanSettings
+    corpus: CorpusConfig
+    device: Device = "cpu"
+    fingerprint: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run) -> GeneratorConfig:
+        """The configuration of a run; a ValueError names an unknown, missing or wrong entry."""
+        if "generator" not in run.config:
+            raise ValueError(f"{run.folder} holds no training of a generator; give the run of one")
+        return from_json(cls, run.config, run.folder / "config.json")
+
+
+def train_generator(config: GeneratorConfig, folder: Path, *, resume: bool = False) -> Trained:
     """Trains a generator on the training images of a corpus.
 
     Arguments:
-        config: ``generator`` (of :class:`GanSettings`), ``corpus`` (arguments of ``load_corpus``) and ``device``.
+        config: The configuration.
         folder: The run folder.
         resume: Whether it exists already.
     """
-    missing = [key for key in ("generator", "corpus", "device") if key not in config]
-    if missing:
-        raise ValueError(f"{folder} holds no training of a generator: its configuration lacks {', '.join(missing)}")
-    settings, corpus = read_config(config, folder, "generator", GanSettings)
-    x = _checked(corpus.train.values, settings)
-    run = Run.open(folder) if resume else Run.create(folder, config | {"fingerprint": corpus.fingerprint})
+    settings, corpus = config.generator, config.corpus.load(config.fingerprint)
+    for note in corpus.notes:
+        log(f"note: {note}")
+    x = check_images(corpus.train.values, settings)
+    config = replace(config, fingerprint=corpus.fingerprint)
+    run = Run.open(folder) if resume else Run.create(folder, to_json(config))
     log(f"generator of {settings.latents} latents: {len(x)} images of {tuple(x.shape[1:])}; run {folder}")
     try:
-        found = fit_generator(x.to(config["device"]), run, settings)
+        trained = fit_generator(x.to(config.device), run, settings)
     except KeyboardInterrupt as error:
         raise Interrupted(f"ppl-vae generator --resume {folder}") from error
-    run.write_json("generator.json", found.to_json())
-    return found
+    run.write_json("generator.json", trained.to_json())
+    return trained

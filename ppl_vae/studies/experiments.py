@@ -104,7 +104,8 @@ def find_experiment(name: str) -> Experiment:
     file = path if own else shipped[path.stem]
     if file.suffix == ".toml":
         sweep = Sweep.read(file)
-        return Experiment(file.stem, file, not own, sweep.about, sweep.presets, sweep.run, sweep)
+        seeds = {name: {"seeds": preset.seeds} for name, preset in sweep.presets.items()}
+        return Experiment(file.stem, file, not own, sweep.about, seeds, sweep.run, sweep)
     module = load_file(file) if own else importlib.import_module(f"ppl_vae.experiments.{file.stem}")
     missing = [part for part in ("PRESETS", "run") if not hasattr(module, part)]
     if not missing and not isinstance(module.PRESETS, dict):
@@ -147,8 +148,9 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
         kept = {k: v for k, v in settings.items() if k != "seeds"}
         what |= {"settings": kept, "source": hashlib.sha256(found.file.read_bytes()).hexdigest()[:16]}
     else:
-        # A sweep looks at each of its cells, before anything is written, and may be given more of them.
-        settings["configs"] = found.sweep.configurations(settings["cells"], settings["seeds"], device)
+        # A sweep checks each of its cells before anything is written, and may be given more of them.
+        cells = replace(found.sweep.presets[preset], seeds=settings["seeds"])
+        settings = {"preset": cells, "configs": found.sweep.configs(cells, device)}
     study = Study(folder, what, device, jobs)
     log(f"{found.name}, preset {preset}, in {folder}")
     begun = time.monotonic()

@@ -23,10 +23,11 @@ from ppl_vae.nn.checkpoint import Checkpoint, atomic_write
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.programs.loading import Kind, find
+from ppl_vae.programs.loading import find
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.runs import train as workflow
+from ppl_vae.runs.config import RunConfig
 from ppl_vae.studies.report import Report
 from ppl_vae.training.process import prepare
 from ppl_vae.training.progress import log
@@ -121,7 +122,7 @@ class Study:
         """Returns the file that keeps the values of this name."""
         return self.folder / "values" / f"{name}.safetensors"
 
-    def check(self, name: str, config: dict[str, Any]) -> None:
+    def check(self, name: str, config: RunConfig) -> None:
         """Compares the configuration of a run that was begun with what is asked of it now.
 
         Raises:
@@ -130,26 +131,18 @@ class Study:
         run = Run(self.folder / "runs" / name)
         if not (run.folder / "config.json").exists():
             return
-        known, now = run.config, json.loads(json.dumps(config))
-        kinds: dict[str, Kind] = {"model": "models", "guide": "guides"}
-        for kind, folder in kinds.items():
-            # Options that came later had no other value than their default.
-            defaults = {option.name: option.default for option in find(folder, now[kind]["name"]).options()}
-            known[kind]["options"] = {k: v for k, v in defaults.items() if v is not None} | known[kind]["options"]
-            if not Path(now[kind]["name"]).suffix:  # a shipped one, whose file may be put in better words
-                known[kind].pop("sha256", None)
-                now[kind].pop("sha256", None)
-        other = [key for key in now if known.get(key) != now[key]]
-        if other:
-            was = "; ".join(f"{key} was {known.get(key)!r} and is now {now[key]!r}" for key in other)
-            raise ValueError(f"{run.folder} was begun otherwise ({was}); choose another --out, or remove that folder")
+        if differences := RunConfig.of(run).differences(config):
+            raise ValueError(
+                f"{run.folder} was begun otherwise ({'; '.join(differences)}); choose another --out, or remove that "
+                "folder"
+            )
 
-    def finished(self, name: str, config: dict[str, Any]) -> dict[str, Any]:
+    def finished(self, name: str, config: RunConfig) -> dict[str, Any]:
         """The summary of a run as ``ppl-vae train`` makes it, begun, taken up, or finished before.
 
         Arguments:
             name: Of the run below the study's folder.
-            config: As :func:`ppl_vae.runs.train.train` takes it.
+            config: Its configuration.
 
         Raises:
             ValueError: If the run was begun otherwise.
@@ -158,7 +151,7 @@ class Study:
         run = Run(self.folder / "runs" / name)
         if run.summary is None:
             begun = (run.folder / "config.json").exists()
-            workflow.train(run.config if begun else config, run.folder, resume=begun)
+            workflow.train(RunConfig.of(run) if begun else config, run.folder, resume=begun)
         found = run.summary
         assert found is not None
         return found

@@ -1,16 +1,16 @@
-"""Sweeps: many trainings described by a small file, each a command line of ``ppl-vae train``, and their plane.
+"""Sweeps: many trainings described by a TOML file, and their rate-distortion plane.
 
-A file has, in TOML,
+A file has
 
 - ``about``, a sentence, and ``title``;
 - ``seeds``, how many;
-- ``[train]``, options of ``ppl-vae train`` by their names, and ``model`` and ``guide``;
+- ``[train]``, options of :func:`~ppl_vae.runs.options.run_config` by name, and ``model`` and ``guide``;
 - ``[families.NAME]``, options that make one family of models and guides;
 - ``[grid]``, options with a list of values each: every combination of them is a cell of every family;
 - ``[measure]``, how cells are measured (:class:`~ppl_vae.studies.sweep_cell.Measure`), also as
-``[families.NAME.measure]``;
-- ``[presets.PRESET]``, the same again, wherever it differs, and ``only``, a list of families. A preset without a table
-  is the file as it is.
+  ``[families.NAME.measure]``;
+- ``[presets.PRESET]``, the same tables again, with what differs, and ``only``, a list of families. A preset without a
+  table is the file as it is.
 """
 
 from __future__ import annotations
@@ -18,25 +18,130 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
-from ppl_vae.cli.train import Switch, configuration, flags
+from ppl_vae.plugins.options import Value
+from ppl_vae.runs.config import RunConfig
+from ppl_vae.runs.options import run_config
 from ppl_vae.studies.rate_distortion_plane import TrainedPair
 from ppl_vae.studies.report import Report
 from ppl_vae.studies.study import Study, digest
 from ppl_vae.studies.sweep_cell import Measure, measured_cell
 from ppl_vae.studies.sweep_report import report_of
 
-__all__ = ["Sweep"]
+__all__ = ["Sweep", "SweepCell", "SweepPreset"]
 
 PRESETS = ("smoke", "cpu", "paper")
 
-OURS = ("seed", "device", "out", "resume", "json", "help")
-"""Options that a sweep gives itself, or that are none of a training."""
+RESERVED = ("seed", "device", "out", "resume", "json", "help")
+"""Options that a sweep sets itself, or that belong to the command alone."""
+
+Table = Mapping[str, object]
+"""A table of a TOML file."""
+
+
+@dataclass(frozen=True)
+class SweepCell:
+    """One combination of a family and the values of the grid.
+
+    Arguments:
+        family: Its family.
+        at: Its values of the grid by option.
+        options: All its options of :func:`~ppl_vae.runs.options.run_config`.
+        measure: How it is measured.
+    """
+
+    family: str
+    at: dict[str, Value]
+    options: dict[str, Value]
+    measure: Measure = field(default_factory=Measure)
+
+    @property
+    def name(self) -> str:
+        """Its name, of which files are made."""
+        return re.sub(r"[^\w.=-]+", "-", " ".join([self.family, *(f"{k} {v}" for k, v in self.at.items())]))
+
+    @classmethod
+    def from_table(cls, family: str, table: Table, shared: Table, measure: Table, at: Table) -> SweepCell:
+        """A cell as a file describes it.
+
+        Arguments:
+            family: Name of the family.
+            table: ``[families.NAME]``.
+            shared: ``[train]``.
+            measure: ``[measure]``.
+            at: Values of the grid.
+
+        Raises:
+            ValueError: If an entry is unknown or has a wrong type, naming its table.
+        """
+        own = dict(table)
+        measures = _merged(measure, _table(own.pop("measure", {}), f"families.{family}.measure"))
+        grid = _options(at, "grid")
+        options = _options(shared, "train") | _options(own, f"families.{family}") | grid
+        return cls(family, grid, options, Measure.from_table(measures))
+
+    def config(self, seed: int, device: str) -> RunConfig:
+        """The configuration of its training; a ValueError names a wrong option."""
+        options = dict(self.options) | {"seed": seed, "device": device}
+        if "model" not in options:
+            raise ValueError("model is missing; name one, such as text, in [train] or its family")
+        return run_config(**options)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class SweepPreset:
+    """The cells of a sweep at one preset.
+
+    Arguments:
+        seeds: How many trainings each cell has.
+        cells: The cells.
+    """
+
+    seeds: int
+    cells: tuple[SweepCell, ...]
+
+    @classmethod
+    def from_table(cls, content: Table) -> SweepPreset:
+        """A preset from the merged tables of its file.
+
+        Raises:
+            ValueError: If an entry is unknown or has a wrong type, naming its table.
+        """
+        known = ("seeds", "train", "grid", "families", "measure", "only")
+        if unknown := sorted(set(content) - set(known)):
+            raise ValueError(f"a sweep has no {', '.join(unknown)}; it has about, title, presets, {', '.join(known)}")
+        seeds, only = content.get("seeds", 1), content.get("only")
+        if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+            raise ValueError(f"seeds is a whole number from 1, got {seeds!r}")
+        families = {
+            name: _table(table, f"families.{name}")
+            for name, table in _table(content.get("families"), "families").items()
+        }
+        if only is not None and (not isinstance(only, list) or not only or not all(isinstance(n, str) for n in only)):
+            raise ValueError(f"only is a list of names of families, got {only!r}")
+        if absent := [name for name in only or () if name not in families]:
+            raise ValueError(f"there is no family {absent[0]!r}; there are {', '.join(families)}")
+        grid = _table(content.get("grid", {}), "grid")
+        axes: dict[str, list[object]] = {}
+        for option, values in grid.items():
+            if not isinstance(values, list) or not values:
+                raise ValueError(f"[grid] has {option} = {values!r}; give a list of values")
+            axes[option] = values
+        shared, measure = (_table(content.get(name, {}), name) for name in ("train", "measure"))
+        cells = tuple(
+            SweepCell.from_table(family, families[family], shared, measure, dict(zip(axes, values, strict=True)))
+            for family in only or families
+            for values in product(*axes.values())
+        )
+        if not cells:
+            raise ValueError("a sweep needs at least one table [families.NAME], with options of ppl-vae train")
+        if len({cell.name for cell in cells}) < len(cells):
+            raise ValueError("two cells have one name; give families names that differ in letters and digits")
+        return cls(seeds, cells)
 
 
 @dataclass(frozen=True)
@@ -44,23 +149,23 @@ class Sweep:
     """A sweep as its file describes it.
 
     Arguments:
-        file: Where it came from.
+        file: The file.
         about: What it shows, a sentence.
-        title: Of its report.
-        presets: Settings by name: ``seeds``, and ``cells``, each with all its options.
+        title: Title of its report.
+        presets: Its cells by preset.
     """
 
     file: Path
     about: str
     title: str
-    presets: dict[str, dict[str, Any]]
+    presets: dict[str, SweepPreset]
 
     @classmethod
     def read(cls, file: Path) -> Sweep:
         """Reads a sweep.
 
         Raises:
-            ValueError: If the file is no TOML, or says something else than a sweep has, naming it.
+            ValueError: If the file is no TOML, or holds anything but a sweep, naming it.
         """
         try:
             content = tomllib.loads(file.read_text())
@@ -68,136 +173,81 @@ class Sweep:
             raise ValueError(f"{file} cannot be read as TOML: {error}") from error
         try:
             about, title = (str(content.pop(name, file.stem)) for name in ("about", "title"))
-            presets = dict.fromkeys(PRESETS, {}) | _table(content.pop("presets", {}), "presets")
-            settled = {
-                name: _settled(_merged(content, _table(own, f"presets.{name}"))) for name, own in presets.items()
+            tables = dict.fromkeys(PRESETS, {}) | _table(content.pop("presets", {}), "presets")
+            presets = {
+                name: SweepPreset.from_table(_merged(content, _table(table, f"presets.{name}")))
+                for name, table in tables.items()
             }
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
-        return cls(file, about, title, settled)
+        return cls(file, about, title, presets)
 
-    def configurations(self, cells: list[dict[str, Any]], seeds: int, device: str) -> dict[str, dict[str, Any]]:
-        """What every cell trains, by its name with the seed behind it.
+    def configs(self, preset: SweepPreset, device: str) -> dict[str, RunConfig]:
+        """The configurations of all trainings of a preset by the name of their cell with its seed.
 
         Raises:
-            ValueError: If an option is wrong, naming the cell.
+            ValueError: If an option is wrong, naming file, cell and option.
         """
-        found, switches = {}, flags()
-        for cell, seed in product(cells, range(seeds)):
-            options = cell["options"] | {"seed": seed, "device": device}
+        configs = {}
+        for cell, seed in product(preset.cells, range(preset.seeds)):
             try:
-                found[f"{cell['name']}-{seed}"] = _configuration(options, switches)
+                configs[f"{cell.name}-{seed}"] = cell.config(seed, device)
             except ValueError as error:
-                raise ValueError(f"{self.file}, cell {cell['name']}: {error}") from error
-        return found
+                raise ValueError(f"{self.file}, cell {cell.name}: {error}") from error
+        return configs
 
-    def run(
-        self, study: Study, seeds: int, cells: list[dict[str, Any]], configs: Mapping[str, dict[str, Any]]
-    ) -> Report:
+    def run(self, study: Study, preset: SweepPreset, configs: Mapping[str, RunConfig]) -> Report:
         """Trains and measures every cell, names those that fail, and draws the plane.
 
         Arguments:
             study: Where all is kept.
-            seeds: How many.
-            cells: Of one of the presets.
-            configs: What :meth:`configurations` gives for them.
+            preset: The cells.
+            configs: The configurations of their trainings.
 
         Raises:
             ValueError: If a cell was begun with other options, or none could be measured.
         """
-        asked, points = {}, {}
-        for cell, seed in product(cells, range(seeds)):
-            name = f"{cell['name']}-{seed}"
+        computations, points = {}, {}
+        for cell, seed in product(preset.cells, range(preset.seeds)):
+            name = f"{cell.name}-{seed}"
             study.check(name, configs[name])
             # Measured otherwise, it is measured again; its training is kept.
-            kept = f"{name}-{digest(cell['measure'])}"
-            asked[kept] = partial(measured_cell, study, name, configs[name], cell["measure"])
-            points[kept] = partial(
-                TrainedPair, cell["family"], cell["at"], float(cell["options"].get("beta", 1.0)), seed
-            )
-        found, failed = study.attempted(asked)
-        lines = tuple(f"failed: {name}: {words}" for name, words in failed.items())
-        if not found:
+            key = f"{name}-{digest(asdict(cell.measure))}"
+            computations[key] = partial(measured_cell, study, name, configs[name], cell.measure)
+            points[key] = partial(TrainedPair, cell.family, cell.at, configs[name].rate_cost.beta, seed)
+        results, failed = study.attempted(computations)
+        lines = tuple(f"failed: {name}: {reason}" for name, reason in failed.items())
+        if not results:
             raise ValueError(f"all {len(failed)} cells failed; {'; '.join(lines)}")
-        corpora = {config["corpus"]["name"] for config in configs.values()}
-        made = [points[name](values) for name, values in found.items()]
-        return report_of(study, made, self.title, lines, corpora.pop() if len(corpora) == 1 else "")
+        corpora = {config.corpus.name for config in configs.values()}
+        measured = [points[name](values) for name, values in results.items()]
+        return report_of(study, measured, self.title, lines, corpora.pop() if len(corpora) == 1 else "")
 
 
-def _table(value: Any, name: str) -> dict[str, Any]:
+def _table(value: object, name: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ValueError(f"[{name}] must be a table, got {value!r}")
     return value
 
 
-def _options(value: Any, name: str) -> dict[str, Any]:
-    """Options by their names on the command line."""
-    found: dict[str, Any] = {}
-    for key, own in _table(value, name).items():
-        option = key.replace("_", "-")
-        if option in OURS or option in found:
-            why = "a sweep gives it itself, or cannot use it" if option in OURS else "it stands there twice"
-            raise ValueError(f"[{name}] has {key}: {why}; leave it out")
-        if not isinstance(own, (str, int, float)) or (option == "beta" and isinstance(own, (str, bool))):
-            raise ValueError(f"[{name}] has {key} = {own!r}; give {'a number' if option == 'beta' else 'one value'}")
-        found[option] = own
-    return found
+def _options(table: Table, name: str) -> dict[str, Value]:
+    """Options by name; dashes in names are underscores."""
+    options: dict[str, Value] = {}
+    for key, value in table.items():
+        option = key.replace("-", "_")
+        if option in RESERVED or option in options:
+            reason = "a sweep sets it itself, or cannot use it" if option in RESERVED else "it is given twice"
+            raise ValueError(f"[{name}] has {key}: {reason}; leave it out")
+        if not isinstance(value, (str, int, float)):
+            raise ValueError(f"[{name}] has {key} = {value!r}; give one value")
+        options[option] = value
+    return options
 
 
-def _settled(whole: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of one preset: its cells, each with all its options."""
-    known = ("seeds", "train", "grid", "families", "measure", "only")
-    if unknown := sorted(set(whole) - set(known)):
-        raise ValueError(f"a sweep has no {', '.join(unknown)}; it has about, title, presets, {', '.join(known)}")
-    seeds, only = whole.get("seeds", 1), whole.get("only")
-    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
-        raise ValueError(f"seeds is how many, from 1, got {seeds!r}")
-    families = {
-        name: _table(own, f"families.{name}") for name, own in _table(whole.get("families"), "families").items()
-    }
-    if only is not None and (not isinstance(only, list) or not only or not all(isinstance(n, str) for n in only)):
-        raise ValueError(f"only is a list of names of families, got {only!r}")
-    if absent := [name for name in only or () if name not in families]:
-        raise ValueError(f"there is no family {absent[0]!r}; there are {', '.join(families)}")
-    shared, grid = _options(whole.get("train", {}), "train"), _table(whole.get("grid", {}), "grid")
-    for option, values in grid.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"[grid] has {option} = {values!r}; give a list of values")
-    measures = _table(whole.get("measure", {}), "measure")
-    cells = []
-    for family in only or families:
-        options = dict(families[family])
-        measure = Measure.told(_merged(measures, _table(options.pop("measure", {}), f"families.{family}.measure")))
-        options = shared | _options(options, f"families.{family}")
-        for values in product(*grid.values()):
-            at = _options(dict(zip(grid, values, strict=True)), "grid")
-            name = re.sub(r"[^\w.=-]+", "-", " ".join([family, *(f"{k} {v}" for k, v in at.items())]))
-            cells.append(
-                {"name": name, "family": family, "at": at, "options": options | at, "measure": asdict(measure)}
-            )
-    if not cells:
-        raise ValueError("a sweep needs at least one table [families.NAME], with options of ppl-vae train")
-    if len({cell["name"] for cell in cells}) < len(cells):
-        raise ValueError("two cells have one name; give families names that differ in letters and digits")
-    return {"seeds": seeds, "cells": cells}
-
-
-def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables in tables: where both say something, the second counts."""
-    found = dict(first)
+def _merged(first: Table, second: Table) -> dict[str, object]:
+    """Tables in tables: where both have an entry, the second counts."""
+    merged = dict(first)
     for key, value in second.items():
-        both = isinstance(value, dict) and isinstance(found.get(key), dict)
-        found[key] = _merged(found[key], value) if both else value
-    return found
-
-
-def _configuration(options: dict[str, Any], switches: Mapping[str, Switch]) -> dict[str, Any]:
-    """What one cell trains, from its options as the command line takes them."""
-    options = dict(options)
-    args = [str(options.pop("model"))] if "model" in options else []
-    for key, value in options.items():
-        if key in switches:
-            args += switches[key](value)
-        else:
-            args += [f"--{key}", str(value).lower() if isinstance(value, bool) else str(value)]
-    return configuration(args)
+        before = merged.get(key)
+        merged[key] = _merged(before, value) if isinstance(value, dict) and isinstance(before, dict) else value
+    return merged

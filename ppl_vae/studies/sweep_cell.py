@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from ppl_vae.data.images import image_shape
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.log_weight import log_terms
 from ppl_vae.programs.simulate import simulate
+from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.measure import measure_curve, measure_information
 from ppl_vae.runs.open import TrainedRun, open_run
 from ppl_vae.studies.study import Study
@@ -22,21 +22,21 @@ from ppl_vae.studies.study import Study
 __all__ = ["Measure", "measured_cell"]
 
 SHEET = 8
-"""Images of a kind that are kept of each cell."""
+"""Images of each kind that are stored for each cell."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How a cell is measured, besides the table that its training ends with.
+    """How a cell is measured, besides the final table of its training.
 
     Arguments:
-        data: Test data of the information.
-        draws: Of the guide, a datum.
-        codes: Most of them that are compared with all the data.
-        curve: Test data of the decoder's own rate-distortion curve, met at the weights of ``curve_betas``; 0 is none.
-        curve_betas: Weights of the rate.
-        chains: Annealed chains a datum, where codes cannot be listed.
-        temperatures: Of annealing.
+        data: Number of test data for the information.
+        draws: Draws of the guide per datum.
+        codes: Most codes that are compared with all the data.
+        curve: Number of test data for the decoder's own rate-distortion curve; 0 is no curve.
+        curve_betas: Weights of the rate on that curve.
+        chains: Annealed chains per datum, where codes cannot be enumerated.
+        temperatures: Temperatures of annealing.
 
     Raises:
         ValueError: If a number is no number, or out of range.
@@ -62,46 +62,48 @@ class Measure:
             raise ValueError(f"[measure] has curve_betas = {betas!r}; give a list of positive numbers")
 
     @classmethod
-    def told(cls, values: Mapping[str, Any]) -> Measure:
-        """From what a file says."""
-        if unknown := sorted(set(values) - set(asdict(cls()))):
-            raise ValueError(f"[measure] has no {', '.join(unknown)}; it has {', '.join(asdict(cls()))}")
-        told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**told)
+    def from_table(cls, table: Mapping[str, object]) -> Measure:
+        """The table ``[measure]`` of a file; a ValueError names an unknown or wrong entry."""
+        names = [field.name for field in fields(cls)]
+        if unknown := sorted(set(table) - set(names)):
+            raise ValueError(f"[measure] has no {', '.join(unknown)}; it has {', '.join(names)}")
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+        return cls(**values)  # type: ignore[arg-type]
 
 
-def measured_cell(study: Study, name: str, config: dict[str, Any], how: dict[str, Any]) -> dict[str, Tensor | float]:
-    """Trains a cell, and measures it on test data; errors are standard errors.
+def measured_cell(study: Study, name: str, config: RunConfig, measure: Measure) -> dict[str, Tensor | float]:
+    """Trains a cell and measures it on test data: numbers by name, and their standard errors as ``"NAME se"``.
 
     Raises:
-        ValueError: If what it ended with is not finite.
+        ValueError: If its final table is not finite.
     """
     summary = study.finished(name, config)
-    opened, measure = open_run(study.folder / "runs" / name), Measure.told(how)
+    opened = open_run(study.folder / "runs" / name)
     test = summary["splits"]["test"]
-    found: dict[str, Tensor | float] = {}
+    values: dict[str, Tensor | float] = {}
     for key in ("rate", "distortion", "elbo", "evidence"):
         if test[key]["mean"] is None:
-            raise ValueError(f"the {key} it ended with is not finite; train it otherwise")
-        found[key], found[f"{key} se"] = test[key]["mean"], test[key]["se"] or 0.0
-    known = measure_information(opened, "test", measure.draws, measure.codes, measure.data)
-    rows = known.rows()
-    for key in ("rate", "information", "entropy of the data"):
-        found[f"here {key}"], found[f"here {key} se"] = rows[key].mean, rows[key].se or 0.0
+            raise ValueError(f"its final {key} is not finite; train it otherwise")
+        values[key], values[f"{key} se"] = test[key]["mean"], test[key]["se"] or 0.0
+    rows = measure_information(opened, "test", measure.draws, measure.codes, measure.data).rows()
+    for row, key in (("rate", "rate"), ("information", "information"), ("entropy of the data", "entropy")):
+        values[f"measured {key}"], values[f"measured {key} se"] = rows[row].mean, rows[row].se or 0.0
     reader = corpora().get(opened.corpus.name)
     if reader is not None and reader.log_density is not None:
-        law = -torch.from_numpy(reader.log_density(opened.data("test", measure.data).cpu().double().numpy()))
-        found["here law"], found["here law se"] = law.mean().item(), (law.std() / len(law) ** 0.5).item()
+        points = opened.tensor("test", measure.data).cpu().double().numpy()
+        surprisal = -torch.from_numpy(reader.log_density(points))
+        values["true entropy"] = surprisal.mean().item()
+        values["true entropy se"] = (surprisal.std() / len(surprisal) ** 0.5).item()
     if measure.curve:
-        found |= _curve(opened, measure)
-    x = opened.data("test", SHEET)
-    if isinstance(x, Tensor) and x.ndim in (3, 4) and image_shape(x.shape[1:])[0] in (1, 3):
-        found |= _sheet(opened, x)
-    return found
+        values |= _curve(opened, measure)
+    examples = opened.data("test", SHEET)
+    if isinstance(examples, Tensor) and examples.ndim in (3, 4) and image_shape(examples.shape[1:])[0] in (1, 3):
+        values |= _sheet(opened, examples)
+    return values
 
 
 def _curve(opened: TrainedRun, measure: Measure) -> dict[str, Tensor | float]:
-    """The decoder's own curve, and what the guide is above it."""
+    """The decoder's own rate-distortion curve, and how far the guide lies above it."""
     curve = measure_curve(
         opened,
         "test",

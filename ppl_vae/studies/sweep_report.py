@@ -31,8 +31,8 @@ def report_of(study: Study, points: list[TrainedPair], title: str, failed: tuple
     best = max(points, key=lambda point: point["evidence"])
     entropy, paper = -best["evidence"], PUBLISHED.get(corpus)
     smallest = min(points, key=lambda point: point.bound)
-    least = min(point["here entropy of the data"] for point in points)
-    law = points[0]["here law"] if "here law" in points[0].values else None
+    least = min(point["measured entropy"] for point in points)
+    law = points[0]["true entropy"] if "true entropy" in points[0].values else None
     rows = [
         Row("best negative ELBO", [smallest.bound], paper, digits=2),
         Row("best negative evidence, H below", [entropy], digits=2),
@@ -41,7 +41,7 @@ def report_of(study: Study, points: list[TrainedPair], title: str, failed: tuple
     groups: dict[tuple[str, str], list[TrainedPair]] = {}
     for point in points:
         groups.setdefault((point.family, point.words), []).append(point)
-    quantities = {"rate": "R", "distortion": "D", "elbo": "ELBO", "evidence": "evidence", "here information": "I"}
+    quantities = {"rate": "R", "distortion": "D", "elbo": "ELBO", "evidence": "evidence", "measured information": "I"}
     for (family, words), cells in groups.items():
         for key, name in quantities.items():
             rows.append(Row(f"{words}: {name}", [cell[key] for cell in cells], group=family, digits=2))
@@ -83,9 +83,10 @@ def claims(points: Sequence[TrainedPair], paper: float | None = None) -> list[Cl
         first, second = keys * 2 if len(keys) == 1 else keys
         return high[first] - low[second], math.hypot(high[f"{first} se"], low[f"{second} se"])
 
-    found = [not_negative("in every run I <= R", [difference(p, p, "here rate", "here information") for p in points])]
-    if all("here law" in p.values for p in points):
-        margins = [difference(p, p, "here entropy of the data", "here law") for p in points]
+    margins = [difference(p, p, "measured rate", "measured information") for p in points]
+    found = [not_negative("in every run I <= R", margins)]
+    if all("true entropy" in p.values for p in points):
+        margins = [difference(p, p, "measured entropy", "true entropy") for p in points]
         found.append(not_negative("in every run H - D <= I, with the true H and I's lesser upper bound", margins))
     drawn = [p for p in points if "curve rate" in p.values]
     if drawn:

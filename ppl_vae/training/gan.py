@@ -15,16 +15,16 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ppl_vae.data.images import image_shape, pixels
 from ppl_vae.evidence.figures import OKABE_ITO, marker, show_sheet, whole
 from ppl_vae.nn.checkpoint import Checkpoint, optimizer_state, restore_optimizer
 from ppl_vae.nn.dcgan import Discriminator, Generator
 from ppl_vae.objectives.base import NonFiniteError
 from ppl_vae.programs.random_state import fork_random_state, random_states, set_random_states
+from ppl_vae.training.gan_settings import GanSettings, check_images
 from ppl_vae.training.progress import Reporter
 from ppl_vae.training.run_folder import Run
 
-__all__ = ["FILE", "GanSettings", "Trained", "fit_generator"]
+__all__ = ["FILE", "Trained", "fit_generator"]
 
 FILE = "generator.safetensors"
 """What a model loads, in the folder of a generator's training."""
@@ -37,37 +37,6 @@ SETTLING = (20, 128)
 SHOWN = 64
 
 SHEETS = 8
-
-
-@dataclass(frozen=True)
-class GanSettings:
-    """How to train a generator; as Radford, Metz and Chintala (2016, section 3) but where options say otherwise.
-
-    Arguments:
-        latents: Numbers of a code.
-        channels: Of the generator's last hidden layer and the discriminator's first.
-        epochs: Over all images.
-        batch_size: Images a step; what is left of an epoch sits it out.
-        learning_rate: Of both networks' Adam, with the momentum of 0.5.
-        seed: Of weights, codes, and the order of images.
-
-    Raises:
-        ValueError: If a number is out of range.
-    """
-
-    latents: int = 100
-    channels: int = 64
-    epochs: int = 25
-    batch_size: int = 128
-    learning_rate: float = 2e-4
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2 or not 0 < self.learning_rate < math.inf:
-            raise ValueError(
-                f"a GAN needs at least 1 epoch, 2 images a step and a positive learning rate, got {self.epochs}, "
-                f"{self.batch_size} and {self.learning_rate:g}"
-            )
 
 
 @dataclass(frozen=True)
@@ -262,28 +231,6 @@ class _Gan:
         self.rows = self.run.metrics("train-metrics", self.epoch)
 
 
-def _checked(x: Any, settings: GanSettings) -> Tensor:
-    """The data, if a generator can learn from them; else they are refused before anything is written."""
-    if not isinstance(x, Tensor) or pixels(x) is None:
-        words = (
-            f"are {tuple(x.shape[1:])} each, from {x.min():g} to {x.max():g}" if isinstance(x, Tensor) else "are not"
-        )
-        raise ValueError(
-            f"a generator learns from images in [0, 1], but the data {words}; divide bytes by 255, or take MNIST, "
-            "IDX files, a folder of images or an array of such (.npy)"
-        )
-    if len(x) < settings.batch_size:
-        raise ValueError(f"{len(x)} images are no batch of {settings.batch_size}; lower --batch-size")
-    if (colours := image_shape(x.shape[1:])[0]) not in (1, 3):
-        remedy = (
-            "their colours come last: save numpy.moveaxis(array, -1, 1)" if x.shape[-1] in (1, 3) else "save them so"
-        )
-        raise ValueError(f"a generator makes images of 1 or 3 colours, these have {colours}; {remedy}")
-    with torch.device("meta"):
-        Generator(settings.latents, x.shape[1:], settings.channels)
-    return x
-
-
 def fit_generator(x: Tensor, run: Run, settings: GanSettings) -> Trained:
     r"""Trains a generator, or takes up its training exactly where it was left.
 
@@ -300,7 +247,7 @@ def fit_generator(x: Tensor, run: Run, settings: GanSettings) -> Trained:
         ValueError: If the data are no such images, or fewer than a batch.
         NonFiniteError: If a loss is not finite; the last good state is kept.
     """
-    _checked(x, settings)
+    check_images(x, settings)
     with fork_random_state():
         gan = _Gan(x, run, settings)
         gan.resume()

@@ -1,4 +1,4 @@
-"""How to train: what the options of the command line say, checked."""
+"""How to train."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Precision = Literal["float32", "bf16"]
 
 
 def parse_schedule(text: str, draws: int = 1) -> list[tuple[int, int]]:
-    """Phases of training, as (epochs, draws a datum).
+    """Phases of training, as (epochs, draws per datum).
 
     Arguments:
         text: A number of epochs, or phases ``EPOCHSxDRAWS`` separated by commas.
-        draws: Of phases that do not name theirs.
+        draws: Draws of phases that do not name theirs.
 
     Raises:
         ValueError: If the text is neither.
@@ -33,34 +33,38 @@ def parse_schedule(text: str, draws: int = 1) -> list[tuple[int, int]]:
     """
     phases = []
     for part in text.split(","):
-        epochs, _, own = part.strip().partition("x")
-        if not epochs.isdecimal() or (own and not own.isdecimal()) or part.strip().endswith("x") or int(epochs) < 1:
+        epochs, _, own_draws = part.strip().partition("x")
+        if (
+            not epochs.isdecimal()
+            or (own_draws and not own_draws.isdecimal())
+            or part.strip().endswith("x")
+            or int(epochs) < 1
+        ):
             raise ValueError(f"epochs are a number or phases such as 1000x1,500x10 (epochs x draws), got {text!r}")
-        phases.append((int(epochs), int(own or draws)))
+        phases.append((int(epochs), int(own_draws or draws)))
     if min(phase[1] for phase in phases) < 1:
         raise ValueError(f"every phase needs at least one draw, got {text!r}")
     return phases
 
 
-@dataclass
+@dataclass(frozen=True)
 class Settings:
     """How to train.
 
     Arguments:
-        schedule: Phases (epochs, draws a datum).
-        batch_size: Data a step.
-        optimizer: Name of a class of ``torch.optim``.
-        learning_rate: Of the optimiser, in the first epoch.
-        decay: How the rate falls from epoch to epoch, towards zero at the end of the schedule.
-        weight_decay: Of the optimiser; 0 leaves its own default.
+        schedule: Phases (epochs, draws per datum).
+        batch_size: Batch size.
+        optimizer: Optimizer, a class of ``torch.optim``.
+        learning_rate: Learning rate in the first epoch.
+        decay: How the learning rate falls from epoch to epoch, towards zero at the end of the schedule.
+        weight_decay: Weight decay of the optimizer; 0 leaves its own default.
         clip: Largest norm of the gradient; 0 is no limit.
         patience: Epochs without a better validation score after which training stops; 0 is never.
-        seed: Of the order of the data and of all draws.
-        precision: Of matrix products in training; ``"bf16"`` rounds their factors to 8 bits of mantissa and adds up in
-            float32. All that is measured is in float32.
-        capture: Whether steps on CUDA are captured as a graph and replayed (:mod:`ppl_vae.training.cuda_graph`);
-            Gaussian models with a :class:`~ppl_vae.nn.observation_noise.ObservationNoise`, and costs of the rate that
-            change, are trained without.
+        seed: Seed of parameters, splits, order of the data, and draws.
+        precision: Precision of matrix products in training; ``"bf16"`` rounds their factors to 8 bits of mantissa and
+            adds up in float32. Measurements are in float32.
+        capture: Whether steps on CUDA are captured as a graph and replayed. Gaussian models with learned observation
+            noise, and costs of the rate that change, are trained without.
     """
 
     schedule: list[tuple[int, int]] = field(default_factory=lambda: [(100, 1)])
@@ -82,7 +86,9 @@ class Settings:
         names = sorted(n for n, v in vars(torch.optim).items() if isinstance(v, type) and n not in unfit)
         if self.optimizer not in names or kind is None:
             raise ValueError(f"unknown optimizer {self.optimizer!r}; choose from {', '.join(names)}")
-        if self.clip < 0 or self.patience < 0 or self.weight_decay < 0:
+        if not self.schedule or min(epochs for epochs, _ in self.schedule) < 0 or min(d for _, d in self.schedule) < 1:
+            raise ValueError(f"the schedule must have phases of epochs with at least one draw, got {self.schedule}")
+        if not (0 <= self.clip < math.inf and 0 <= self.weight_decay < math.inf) or self.patience < 0:
             raise ValueError(
                 f"clip, patience and weight decay must not be negative, got {self.clip:g}, {self.patience} and "
                 f"{self.weight_decay:g}; 0 turns each off"
@@ -91,7 +97,7 @@ class Settings:
             raise ValueError(f"the seed must lie in [0, 2^32), got {self.seed}")
         if self.batch_size < 1:
             raise ValueError(f"the batch size must be at least 1, got {self.batch_size}")
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"the learning rate must be positive, got {self.learning_rate:g}")
         for name, value, kinds in (("decay", self.decay, Decay), ("precision", self.precision, Precision)):
             if value not in get_args(kinds):
@@ -116,7 +122,7 @@ class Settings:
         return self.learning_rate * left[self.decay]
 
     def draws(self, epoch: int) -> int:
-        """Draws a datum in an epoch, counted from 1."""
+        """Draws per datum in an epoch, counted from 1."""
         for epochs, draws in self.schedule:
             if epoch <= epochs:
                 return draws

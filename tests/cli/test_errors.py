@@ -14,7 +14,7 @@ from tests.support.cli import SMALL, flat, invoke
         (("train",), "name a model, such as models/text.py"),
         (("train", "txet"), "there is no model 'txet'; choose from"),
         (("train", "text", "--guide", "e1"), "there is no guide 'e1'; choose from"),
-        (("train", "text", "--estimator", "amr"), "'amr' is not one of 'auto', 'local', 'disarm', 'arm', "),
+        (("train", "text", "--estimator", "amr"), "there is no estimator 'amr'; choose from auto, "),
         (("train", "text", "--corpus", "20nws"), "20nws"),
         (("train", "text", "--epochs", "many"), "epochs are a number or phases such as 1000x1,500x10"),
         (("train", "text", "--optimizer", "Adm"), "unknown optimizer 'Adm'; choose from"),

@@ -5,13 +5,13 @@ from tests.support.cli import invoke, json_of
 
 def test_help_shows_the_options_of_model_and_guide():
     base = invoke("train", "--help").output
-    assert "--bits" not in base
+    assert "Model text" not in base and "Length m of the code" not in base
     full = invoke("train", "models/text.py", "--guide", "mean_field", "--help").output
     for words in (
-        "Options of model text",
+        "Model text:",
         "--bits",
         "Length m of the code",
-        "Options of guide mean_field",
+        "Guide mean_field:",
         "--guide-layers",
     ):
         assert words in full

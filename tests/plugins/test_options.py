@@ -37,7 +37,8 @@ def test_a_dataclass_gives_its_options_with_types_defaults_and_help():
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"litre": 1.0}, "kettle has no litre; it has litres, colour, steps, whistle, name"),
+        ({"litre": 1.0}, r"kettle has no litre; did you mean litres\? It has litres, colour, steps, whistle, name"),
+        ({"xyz": 1}, "kettle has no xyz; it has litres, colour, steps, whistle, name"),
         ({"steps": 1.5}, "kettle.steps is 1.5; give a whole number"),
         ({"steps": True}, "kettle.steps is True; give a whole number"),
         ({"litres": "1"}, "kettle.litres is '1'; give a number"),

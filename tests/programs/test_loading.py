@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 import torch
 
-from ppl_vae.cli.pair_command import _options
+from ppl_vae.cli.options import click_option
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.programs.loading import available, facts, find
 
@@ -71,8 +71,9 @@ def test_a_users_own_file_wins_over_a_shipped_one(folder):
 
 def test_choices_keep_their_type(folder):
     (folder / "mine.py").write_text(OWN.replace('Literal["a", "b"] = "a"', "Literal[2, 4] = 2"))
-    kind = next(o for o in _options(find("models", "mine.py"), "", []) if "--kind" in o.opts)
-    assert kind.type.convert("4", kind, None) == 4
+    (kind,) = [option for option in find("models", "mine.py").options() if option.name == "kind"]
+    flag = click_option(kind)
+    assert flag.opts == ["--kind"] and flag.type.convert("4", flag, None) == 4
 
 
 def test_what_does_not_load_is_named(folder):

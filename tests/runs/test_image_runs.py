@@ -61,7 +61,7 @@ def test_coloured_images_have_bits_a_pixel_under_every_noise(sigma):
             assert split[bits] == pytest.approx(8 - split[key]["mean"] / (6 * 5 * 3 * math.log(2)))
         assert split["bits_per_number_se"] == pytest.approx(split["elbo"]["se"] / (6 * 5 * 3 * math.log(2)))
     kept = json.loads(Path("r/config.json").read_text())
-    assert kept["corpus"]["dequantise"] is True
+    assert kept["corpus"]["options"]["dequantise"] is True
     assert json.loads(Path("r/train-metrics.jsonl").read_text())["sigma"] > 0
     again = CliRunner().invoke(main, ["information", "r", "--data", "4", "--draws", "5", "--json"])
     assert again.exit_code == 0, again.output
@@ -73,7 +73,7 @@ def test_the_table_shows_bits_a_pixel_and_other_data_have_none():
     assert "bits/pixel" in result.stdout and "a code length for dequantised bytes only" in " ".join(
         result.stdout.split()
     )
-    assert json.loads(Path("r/config.json").read_text())["corpus"]["image_size"] == 4
+    assert json.loads(Path("r/config.json").read_text())["corpus"]["options"]["image_size"] == 4
     np.save("numbers.npy", np.random.default_rng(0).standard_normal((40, 6, 5)))
     assert "bits_per_number" not in done("--corpus", "numbers.npy")["splits"]["test"]
 

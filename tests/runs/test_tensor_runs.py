@@ -94,7 +94,7 @@ def test_training_ends_in_a_table_without_deviance(folder, model):
     assert splits["test"]["evidence"]["bound"] == "exact"
     assert splits["test"]["elbo"]["mean"] < splits["test"]["evidence"]["mean"]
     config = json.loads(Path("r/config.json").read_text())
-    assert "vocabulary" not in config["corpus"]
+    assert "vocabulary" not in config["corpus"]["options"]
     assert config["corpus"]["name"] == str(Path("bits.npz" if model == "bits" else "points.npy").resolve())
     assert Path("r/figures/training.png").exists()
     assert ("reparameterised draws" in result.output) == (model == "normals")

@@ -17,7 +17,8 @@ from ppl_vae.cli.main import main
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.objectives.base import NonFiniteError
 from ppl_vae.training import gan as generators
-from ppl_vae.training.gan import GanSettings, fit_generator
+from ppl_vae.training.gan import fit_generator
+from ppl_vae.training.gan_settings import GanSettings
 from ppl_vae.training.run_folder import Run
 
 SMALL = GanSettings(latents=3, channels=2, epochs=3, batch_size=10)
@@ -188,7 +189,7 @@ def test_faults_are_told(folder):
         return " ".join(result.output.split())
 
     assert "name the images" in words("generator")
-    assert "takes up a run as it was begun; leave out --epochs" in words("generator", "--resume", "g", "--epochs", "3")
+    assert "continues a run as it was begun; leave out --epochs" in words("generator", "--resume", "g", "--epochs", "3")
     assert "not a run folder" in words("generator", "--resume", "g")
     assert "learns from images in [0, 1], but the data are (2,) each" in words("generator", "gaussians")
     assert "makes even sides of at least 8, not 7 x 7" in words(*GAN, "--image-size", "7", "--out", "x")
@@ -214,7 +215,7 @@ def test_faults_are_told(folder):
     config = json.loads(Path("g/config.json").read_text())
     config["generator"]["colour"] = 1
     Path("g/config.json").write_text(json.dumps(config))
-    assert "does not fit this version of the program" in words("generator", "--resume", "g")
+    assert "g/config.json: generator.colour is unknown; restore the file" in words("generator", "--resume", "g")
     assert "has shape (3, 2, 4, 4), the generator needs (4," in words(
         *VAE, "--latents", "4", "--generator", "g/generator.safetensors"
     )

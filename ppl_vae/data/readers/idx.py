@@ -6,8 +6,10 @@ import struct
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,7 +32,7 @@ def is_idx_folder(folder: Path) -> bool:
     return _packed(folder / FILES["train"][0]).is_file()
 
 
-def read_idx(path: Path, image_size: int = 0, dequantise: bool = False) -> Source:
+def read_idx(path: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False) -> Source:
     """Reads images ``(data, height, width)`` with values in [0, 1], a byte over 255.
 
     Labels are read from the file beside it whose name has ``labels-idx1`` for ``images-idx3``, if there is one.
@@ -52,7 +54,7 @@ def read_idx(path: Path, image_size: int = 0, dequantise: bool = False) -> Sourc
     return _source(splits, str(path), image_size, dequantise)
 
 
-def read_idx_folder(folder: Path, image_size: int = 0, dequantise: bool = False) -> Source:
+def read_idx_folder(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False) -> Source:
     """Reads the four files of MNIST or a relative: images and labels for training and for the test.
 
     Arguments:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,7 +33,7 @@ def holds_images(folder: Path) -> bool:
     return folder.is_dir() and len(_files(folder)) > len(list(folder.rglob("*.txt")))
 
 
-def read_images(folder: Path, image_size: int = 0, dequantise: bool = False) -> Source:
+def read_images(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False) -> Source:
     """Reads images with values in [0, 1], a byte over 255.
 
     An image is turned as its camera noted, and lies on white where it is transparent. Sub-folders ``train``,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -31,7 +33,7 @@ _PUBLISHED = {
 }
 
 
-def read_mnist(cache: Path | None, image_size: int = 0, dequantise: bool = False) -> Source:
+def read_mnist(cache: Path | None, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False) -> Source:
     """Reads MNIST from the data folder, after downloading it if it is not there yet: 60,000 and 10,000 digits.
 
     Arguments:

@@ -1,0 +1,101 @@
+"""Command-line options from the options of classes and functions, shown in groups by ``--help``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
+
+import click
+
+from ppl_vae.cli.plugin_name import PluginName
+from ppl_vae.plugins.options import Option
+
+__all__ = ["GroupedCommand", "GroupedOption", "click_option", "with_options"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OPTIONS = "Options"
+"""Group of the options that have no other."""
+
+
+class GroupedOption(click.Option):
+    """An option with a group.
+
+    Arguments:
+        declarations: Flags and name.
+        group: Title of its section in ``--help``.
+        attributes: Those of :class:`click.Option`.
+    """
+
+    def __init__(self, declarations: list[str], group: str = OPTIONS, **attributes: object) -> None:
+        super().__init__(declarations, **attributes)  # type: ignore[arg-type]
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose ``--help`` shows options by group."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and record[1]:
+                groups.setdefault(getattr(param, "group", OPTIONS), []).append(record)
+        # What concerns the command itself, such as --help, comes last.
+        for title in sorted(groups, key=lambda title: title == OPTIONS):
+            with formatter.section(title):
+                formatter.write_dl(groups[title])
+
+
+def click_option(option: Option, group: str = OPTIONS, *, takes_value: bool = False) -> GroupedOption:
+    """The command-line option ``--NAME`` of an option.
+
+    Arguments:
+        option: The option.
+        group: Title of its section.
+        takes_value: Whether a truth value is given as ``--NAME true`` instead of ``--NAME`` and ``--no-NAME``.
+    """
+    names, attributes = _declaration(option, takes_value)
+    return GroupedOption(names, group, **attributes)
+
+
+def _declaration(option: Option, takes_value: bool = False) -> tuple[list[str], dict[str, object]]:
+    flag = option.name.replace("_", "-")
+    is_flag = option.type is bool and not takes_value
+    return [f"--{flag}/--no-{flag}" if is_flag else f"--{flag}", option.name], {
+        "type": None if is_flag else _click_type(option),
+        "default": option.default,
+        "required": option.required,
+        "show_default": not is_flag,
+        "help": re.sub(r'``"?|"?``', "", option.help),  # markup of docstrings
+    }
+
+
+def _click_type(option: Option) -> click.ParamType[object]:
+    if isinstance(option.type, tuple):
+        return click.Choice(option.type)
+    if option.plugin is not None:
+        return PluginName(option.plugin.kind, option.plugin.besides)
+    if option.minimum is not None:
+        return click.IntRange(min=int(option.minimum)) if option.type is int else click.FloatRange(min=option.minimum)
+    types: dict[type, click.ParamType[object]] = {
+        int: click.INT,
+        float: click.FLOAT,
+        bool: click.BOOL,
+        str: click.STRING,
+    }
+    return types[option.type]
+
+
+def with_options(options: Iterable[Option], group: str = OPTIONS) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Adds options to the function of a command."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        for option in reversed(list(options)):
+            names, attributes = _declaration(option)
+            function = click.option(*names, cls=GroupedOption, group=group, **attributes)(function)  # type: ignore[arg-type]
+        return function
+
+    return decorate

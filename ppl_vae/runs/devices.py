@@ -1,0 +1,34 @@
+"""Devices to compute on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+__all__ = ["Device", "resolve_device"]
+
+Device = Literal["cpu", "cuda", "mps"]
+
+
+def resolve_device(name: str) -> Device:
+    """The device of a name; ``"auto"`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: If this machine does not have it.
+
+    Example:
+        >>> resolve_device("cpu")
+        'cpu'
+    """
+    present: dict[Device, bool] = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        return "cuda" if present["cuda"] else "cpu"
+    for device, is_present in present.items():
+        if device == name and is_present:
+            return device
+    raise ValueError(f"this machine, or this build of torch, has no {name}; use --device cpu")

@@ -1,0 +1,200 @@
+"""The options of a training and the configuration they make: one place for the command line, sweeps and Python."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields, replace
+from itertools import chain, count
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from msgspec import Meta
+
+from ppl_vae.data import corpora, load_corpus
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.load import find_reader
+from ppl_vae.objectives.rate_cost import RateCost
+from ppl_vae.plugins.options import Option, Value, checked, options_of
+from ppl_vae.programs.loading import Definition, find
+from ppl_vae.runs.config import CorpusConfig, ProgramChoice, RunConfig
+from ppl_vae.runs.devices import resolve_device
+from ppl_vae.training.progress import log
+from ppl_vae.training.run_folder import Run
+from ppl_vae.training.settings import Settings, parse_schedule
+
+__all__ = ["absolute_corpus", "new_folder", "reader_options", "run_config", "training_options"]
+
+R = TypeVar("R")
+
+NESTED = ("model", "guide", "corpus", "settings", "rate_cost", "fingerprint", "versions")
+"""Entries of a configuration that are no options themselves."""
+
+GUIDE = "guide_"
+"""Prefix of the guide's options."""
+
+RESERVED = {"model", "guide", "out", "resume", "json", "help"}
+"""Names that the command line and :func:`run_config` have besides options."""
+
+
+def run_config(
+    model: str,
+    guide: str = "mean_field",
+    *,
+    corpus: str | None = None,
+    epochs: str | int = "60",
+    draws: Annotated[int, Meta(ge=1)] | None = None,
+    patience: int = 10,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    **options: Value,
+) -> RunConfig:
+    """The configuration of a training from options, each with the default of its class.
+
+    Arguments:
+        model: Name or file of the model.
+        guide: Name or file of the guide.
+        corpus: Named corpus, or path of your own data (ppl-vae list shows both); by default the one that the model
+            names, else docstrings for models of documents and gaussians for models of tensors.
+        epochs: Epochs, or phases EPOCHSxDRAWS such as 1000x1,500x10.
+        draws: Draws per datum and step (pairs, for antithetic estimators); by default 1, for the likelihood 16.
+        patience: Epochs without a better validation score after which training stops; 0 is never.
+        device: Where to compute; auto is CUDA where there is one.
+        options: Those of :func:`training_options`, by name.
+
+    Raises:
+        ValueError: If there is no such file, option or corpus, or a value is wrong, naming it.
+
+    Example:
+        >>> config = run_config("gmm", "full", epochs=3, beta=2, device="cpu")
+        >>> config.settings.schedule, config.rate_cost.beta, config.corpus.name
+        ([(3, 1)], 2.0, 'gaussians')
+    """
+    programs = find("models", model), find("guides", guide)
+    groups = training_options(*programs)
+    known = [option for group in groups.values() for option in group]
+    where = f"{programs[0].name} with {programs[1].name}"
+    named: dict[str, Value] = {
+        "corpus": corpus,
+        "epochs": str(epochs),
+        "draws": draws,
+        "patience": patience,
+        "device": device,
+    }
+    given = checked(known, named | options, where)
+    _check_relevance(options, str(given.get("objective", "elbo")))
+    values = {option.name: given.get(option.name, option.default) for option in known}
+    if missing := [option.name for option in known if option.required and option.name not in given]:
+        raise ValueError(f"{where} needs {missing[0]}; give --{missing[0].replace('_', '-')}")
+    name = str(values["corpus"] or programs[0].corpus)
+    programs[0].check_corpus(name)
+    reader = {option.name: option.default for option in find_reader(name).options}
+    reader |= {option.name: given[option.name] for option in reader_options() if option.name in given}
+    if programs[0].data is not PackedCounts and reader.pop("vocabulary", None) is not None:
+        log(f"note: --vocabulary belongs to documents: {name} holds tensors, which have no words")
+    if values["start"] is not None:
+        start = Run.open(Path(str(values["start"])))
+        start.check_pair(f"begin with it by --generator {start.folder / 'generator.safetensors'} instead of --start")
+        values["start"] = str(start.folder.resolve())
+    # The importance-weighted bound of one draw is the ELBO.
+    schedule = parse_schedule(str(epochs), draws or (16 if values["objective"] == "likelihood" else 1))
+    model_options, guide_options = (
+        {option.name.removeprefix(prefix): _absolute(values.pop(option.name)) for option in group}
+        for group, prefix in zip(groups.values(), ("", GUIDE), strict=False)
+    )
+    return _record(
+        RunConfig,
+        values,
+        model=ProgramChoice.of(programs[0], model_options),
+        guide=ProgramChoice.of(programs[1], guide_options),
+        corpus=_record(CorpusConfig, values, name=absolute_corpus(name), options=reader),
+        settings=_record(Settings, values, schedule=schedule),
+        rate_cost=_record(RateCost, values),
+        device=resolve_device(device),
+    )
+
+
+def training_options(model: Definition | None = None, guide: Definition | None = None) -> dict[str, list[Option]]:
+    """The options of a training by the title of their group, those of the model and the guide first.
+
+    Options of the guide have ``guide_`` before their names.
+
+    Raises:
+        ValueError: If an argument of the model or the guide has the name of another option.
+    """
+    own = {option.name: option for option in options_of(run_config, {"model", "guide"})}
+    record = {option.name: option for option in options_of(RunConfig, NESTED) if option.name not in own}
+    settings = {option.name: option for option in options_of(Settings, {"schedule", *own})}
+    corpus, device, seed = own.pop("corpus"), own.pop("device"), settings.pop("seed")
+    retrain, start = record.pop("retrain"), record.pop("start")
+    training = {
+        "Data": [corpus, *options_of(load_corpus, {"name", "seed", "cache"}), *reader_options()],
+        "Objective": [record.pop("objective"), *options_of(RateCost), record.pop("estimator"), record.pop("control")],
+        "Optimisation": [*own.values(), *settings.values(), retrain, start],
+        "Run": [seed, device, *record.values()],
+    }
+    groups: dict[str, list[Option]] = {}
+    taken = {option.name for group in training.values() for option in group} | RESERVED
+    for definition, prefix in ((model, ""), (guide, GUIDE)):
+        if definition is not None:
+            options = [replace(option, name=prefix + option.name) for option in definition.options()]
+            if clash := next((option.name for option in options if option.name in taken), None):
+                flag, argument = f"--{clash.replace('_', '-')}", clash.removeprefix(prefix)
+                raise ValueError(f"{definition.file}: argument {argument!r} clashes with the option {flag}; rename it")
+            taken |= {option.name for option in options}
+            groups[f"{definition.singular.capitalize()} {definition.name}"] = options
+    return groups | training
+
+
+def reader_options() -> list[Option]:
+    """The options of all readers; each reader refuses those of others."""
+    return list({option.name: option for reader in corpora().values() for option in reader.options}.values())
+
+
+def _check_relevance(options: Collection[str], objective: str) -> None:
+    """Refuses options of the rate where the objective has none, and says which options of the estimator are unused."""
+    if objective == "elbo":
+        return
+    likelihood = objective == "likelihood"
+    if rate := [f"--{field.name.replace('_', '-')}" for field in fields(RateCost) if field.name in options]:
+        raise ValueError(
+            f"{', '.join(rate)} weigh{'s' if len(rate) == 1 else ''} the rate, and "
+            f"{'the likelihood' if likelihood else 'the sleep phase'} has none; leave out --objective {objective}"
+        )
+    if unused := [f"--{name}" for name in ("estimator", "control") if name in options]:
+        reason = "the likelihood has a gradient estimator of its own" if likelihood else "the sleep phase needs none"
+        log(f"note: {' and '.join(unused)} belong{'s' if len(unused) == 1 else ''} to the ELBO: {reason}")
+
+
+def _record(kind: Callable[..., R], values: Mapping[str, object], **others: object) -> R:
+    """A dataclass from those values that it has fields for, and others."""
+    names = inspect.signature(kind).parameters
+    return kind(**{name: value for name, value in values.items() if name in names} | others)
+
+
+def absolute_corpus(corpus: str) -> str:
+    """A named corpus, or a whole path, so that a run can be continued from any folder."""
+    return corpus if corpus in corpora() or not Path(corpus).exists() else str(Path(corpus).resolve())
+
+
+def _absolute(value: Value) -> Value:
+    """An option with a whole path, where it names what another run left: its tensors, or the course of its noise."""
+    if isinstance(value, str) and value.endswith(".safetensors"):
+        return str(Path(value).resolve())
+    kind, colon, path = value.partition(":") if isinstance(value, str) else ("", "", "")
+    return f"{kind}:{Path(path).resolve()}" if colon and kind == "schedule" else value
+
+
+def new_folder(out: Path | None, name: str) -> Path:
+    """The folder of a new run: a given one, or ``runs/NAME-TIME``.
+
+    Raises:
+        ValueError: If it holds a run already.
+    """
+    if out is None:
+        path = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        # Of two trainings begun in one second the later has a number behind its name.
+        paths = map(Path, chain([path], (f"{path}-{number}" for number in count(2))))
+        return next(path for path in paths if not path.exists())
+    Run.check_free(out)
+    return out

@@ -1,0 +1,199 @@
+"""From a run's configuration to its model, guide and objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.distributions import constraints
+
+from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.distributions import exponential_family
+from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.nn.priors import VampPrior
+from ppl_vae.objectives.base import Objective
+from ppl_vae.objectives.choice import fit_estimator, make_estimator
+from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
+from ppl_vae.objectives.sleep_phase import SleepPhase
+from ppl_vae.plugins.options import checked
+from ppl_vae.programs.handlers import run as run_program
+from ppl_vae.programs.loading import Definition, Kind, check_fit, find
+from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.sites import guide_sites
+from ppl_vae.runs.config import OptionValue, ProgramChoice, RunConfig
+from ppl_vae.training.progress import log
+from ppl_vae.training.run_folder import Run
+from ppl_vae.training.settings import Settings
+
+__all__ = ["Pair", "check_support", "make_objective"]
+
+SUPPORTS = (
+    (constraints.boolean, "zeros and ones"),
+    (constraints.nonnegative_integer, "whole numbers from 0"),
+    (constraints.unit_interval, "numbers from 0 to 1"),
+)
+"""Supports of families that data may miss, with a name each."""
+
+
+@dataclass
+class Pair:
+    """A model and a guide built for some data.
+
+    Arguments:
+        model: The model.
+        guide: The guide.
+        description: Their names and options.
+        state: Digest of the parameters they were given, if any.
+    """
+
+    model: nn.Module
+    guide: nn.Module
+    description: str
+    state: str = ""
+
+    @classmethod
+    def from_config(
+        cls, config: RunConfig, data: Batch, *, start: str | None = None, from_checkpoint: bool = False
+    ) -> Pair:
+        """Builds a pair with parameters drawn from the configuration's seed.
+
+        Arguments:
+            config: The configuration.
+            data: The training data.
+            start: Folder of a run whose trained parameters the pair takes.
+            from_checkpoint: Whether the caller restores a checkpoint afterwards: files of tensors that options name
+                may then be gone.
+
+        Raises:
+            ValueError: If a file has changed, an option is wrong, or the model does not take this kind of data, or the
+                guide not this model; if the run to start from is gone, untrained, or of a pair with other tensors.
+        """
+        (model, model_options), (guide, guide_options) = (
+            _choice("models", config.model),
+            _choice("guides", config.guide),
+        )
+        if model.data is not (PackedCounts if isinstance(data, PackedCounts) else torch.Tensor):
+            raise ValueError(f"model {model.name} reads {model.data.__name__}, but the data are {type(data).__name__}")
+        torch.manual_seed(config.settings.seed)
+        given = {name: v for name, v in model_options.items() if not (from_checkpoint and _is_missing_file(v))}
+        built = _build(model, (), given | model.facts(data))
+        device = torch.device(config.device)
+        built.to(device)
+        check_fit(built, data[:2])
+        built_guide = _build(guide, (built, data[:2]), guide_options)
+        built_guide.to(device)
+        if config.objective == "sleep":
+            built.requires_grad_(False)  # the guide learns from data that the model draws
+        options = [f"{name}={value}" for name, value in config.model.options.items()]
+        options += [f"guide-{name}={value}" for name, value in config.guide.options.items()]
+        description = f"{model.name} with {guide.name}" + (f" ({', '.join(options)})" if options else "")
+        pair = cls(built, built_guide, description)
+        if start is not None:
+            pair._start_from(start)
+        return pair
+
+    def _start_from(self, folder: str) -> None:
+        if not Path(folder).exists():
+            raise ValueError(
+                f"this training begins with the pair of {folder} (--start), which has gone; put it back, or start a "
+                "new run"
+            )
+        run = Run.open(Path(folder))
+        path = run.checkpoint(run.best_state()[0])
+        trained = Checkpoint.read(path)
+        for name, part in self.model.named_modules():
+            if isinstance(part, ObservationNoise):
+                part.check_compatible(trained.part(f"model.{name}"), str(run.folder))
+        trained.restore("model", self.model, path)
+        trained.restore("guide", self.guide, path)
+        self.state = trained.digest
+
+
+def _choice(kind: Kind, choice: ProgramChoice) -> tuple[Definition, dict[str, OptionValue]]:
+    """A definition, unless a user's own file has changed since the run began, and its options, checked."""
+    definition = find(kind, choice.name)
+    if not definition.shipped and choice.sha256 != definition.sha256:
+        raise ValueError(f"{definition.file} has changed since the run began; restore it, or start a new run")
+    try:
+        return definition, checked(definition.options(), choice.options, f"{kind[:-1]}.options")
+    except ValueError as error:
+        raise ValueError(f"config.json: {error}; restore the file, or start a new run") from error
+
+
+def _is_missing_file(option: OptionValue) -> bool:
+    """Whether an option is a file of tensors that is gone."""
+    return isinstance(option, str) and option.endswith(".safetensors") and not Path(option).exists()
+
+
+def _build(definition: Definition, args: tuple[object, ...], options: Mapping[str, object]) -> nn.Module:
+    try:
+        built: nn.Module = definition.target(*args, **options)
+    except TypeError as error:
+        raise ValueError(f"{definition.file}: {definition.target.__name__} cannot be built: {error}") from error
+    return built
+
+
+def check_support(model: nn.Module, splits: Mapping[str, Batch]) -> None:
+    """Checks that the model can produce the data, where it observes tensors of bits, counts or shares.
+
+    Raises:
+        ValueError: If not, naming the site, a value and the remedy: a density of such data is no likelihood.
+    """
+    with evaluating(model), fork_random_state():
+        sites = run_program(model, (splits["train"][:2],), {}, draws=1)
+    for name, site in sites.items():
+        base = exponential_family.base(site["fn"])
+        expected = next((numbers for support, numbers in SUPPORTS if base.support is support), None)
+        if not site["is_observed"] or expected is None:
+            continue
+        for split, x in splits.items():
+            wrong = x[~base.support.check(x)] if isinstance(x, torch.Tensor) else torch.empty(0)
+            if len(wrong):
+                raise ValueError(
+                    f"site {name!r} is {type(base).__name__} and takes {expected}, but the {split} data have "
+                    f"{wrong[0].item():g}; take data of that kind, or a model of numbers"
+                )
+
+
+def make_objective(config: RunConfig, pair: Pair, settings: Settings, x: Batch) -> tuple[Objective, str, Settings]:
+    """The objective of a run.
+
+    Arguments:
+        config: The configuration.
+        pair: Its pair.
+        settings: How it is trained.
+        x: Some data.
+
+    Returns:
+        The objective, how its gradient is estimated, and the settings, with as many draws as the estimator needs.
+    """
+    fewest = min(draws for _, draws in settings.schedule)
+    if config.objective == "sleep":
+        if any(isinstance(part, VampPrior) for part in pair.model.modules()):
+            raise ValueError(
+                "the sleep phase trains the guide alone, but the prior of this model is made of the guide; take "
+                "another prior or objective"
+            )
+        return SleepPhase(), "pairs drawn from the model", settings
+    if config.objective == "likelihood":
+        likelihood = ImportanceWeightedELBO()
+        method = likelihood.method(pair.model, pair.guide, x)
+        if method == "importance weights" and fewest < 2:
+            log("note: the importance-weighted bound of a single draw is the ELBO: take --draws 16 or more")
+        return likelihood, method, settings
+    sites = guide_sites(pair.guide, (x,))
+    estimator, line = fit_estimator(make_estimator(config.estimator, config.use_control), sites, pair.model, x)
+    if line and (config.control is not None or estimator.name != config.estimator):
+        log(f"note: {line}")
+    if fewest < estimator.least_draws:
+        schedule = [(epochs, max(draws, estimator.least_draws)) for epochs, draws in settings.schedule]
+        settings = replace(settings, schedule=schedule)
+        log(f"note: {estimator.name} needs {estimator.least_draws} draws per datum: using as many")
+    method = estimator.name if any(site.discrete for site in sites) else "reparameterised draws"
+    return DiscreteELBO(estimator, beta=config.rate_cost), method, settings
