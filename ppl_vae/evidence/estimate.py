@@ -170,12 +170,14 @@ class Estimate:
         return Estimate(self.pointwise - other.pointwise, method, bound, draws, se, common_se=common)
 
     def normalised(self, error: float) -> Estimate:
-        """The same for a model whose log-normaliser is an estimate with this standard error."""
+        """The same for a model whose log-normaliser is an estimate with this standard error, unless it is known."""
+        if not error or self.common_se:
+            return self
         note = (
             f"the normaliser of p(z) is an estimate, known to +- {error:.2g} nats: bound and evidence of all data are "
             "off by it together, the gap is not"
         )
-        return replace(self, bound="approximate", common_se=error, notes=(*self.notes, note)) if error else self
+        return replace(self, bound="approximate", common_se=error, notes=(*self.notes, note))
 
     @classmethod
     def join(cls, parts: list[Estimate]) -> Estimate:

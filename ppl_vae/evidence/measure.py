@@ -25,7 +25,7 @@ from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.states import obstacle
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["measure", "quick_evidence"]
+__all__ = ["measure", "normaliser_error", "quick_evidence"]
 
 
 def measure(
@@ -81,7 +81,7 @@ def measure(
                     done[start] = _measure_block(how, model, guide, part, tick, how.cells * len(part) // len(x))
             parts.append(done[start])
         joined = replace(Evidence.join(parts), why=how.why)
-        return how.method.conclude(model, guide, x, joined).normalised(_normaliser_error(model, x))
+        return how.method.conclude(model, guide, x, joined).normalised(normaliser_error(model, x))
 
 
 def _measure_block(how: Plan, model: Program, guide: Program, x: Batch, progress: Progress, cells: int) -> Evidence:
@@ -97,7 +97,7 @@ def _measure_block(how: Plan, model: Program, guide: Program, x: Batch, progress
         raise
 
 
-def _normaliser_error(model: Program, x: Batch) -> float:
+def normaliser_error(model: Program, x: Batch) -> float:
     """Standard error of log p(z), common to all data, of a prior whose normaliser is an estimate."""
     with fork_random_state():
         drawn = latents(run(model, (x[:1],), {}, draws=1)).values()

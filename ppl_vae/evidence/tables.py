@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 __all__ = ["text_table"]
 
@@ -16,6 +17,7 @@ def text_table(
     caption: str = "",
     width: int = 110,
     min_width: int = 0,
+    boxed: bool = True,
 ) -> str:
     """A table as lines of text.
 
@@ -27,6 +29,7 @@ def text_table(
         caption: The text below it.
         width: Largest width in characters.
         min_width: Smallest width in characters.
+        boxed: Whether lines are drawn around the cells; if not, the title is aligned to the left.
 
     Example:
         >>> print(text_table("nats per datum", ("", "mean"), [("ELBO", "-12.3")]))
@@ -40,7 +43,8 @@ def text_table(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, caption=caption or None, min_width=min_width or None)
+    look: dict[str, Any] = {} if boxed else {"box": None, "title_justify": "left"}
+    table = Table(title=title, caption=caption or None, min_width=min_width or None, **look)
     for column in columns:
         table.add_column(column, justify="left" if column in left else "right", overflow="fold")
     for row in rows:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae import __version__
-from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.evidence.importance import from_log_weights
 from ppl_vae.evidence.psis import k_hat_limit
 from ppl_vae.nn.checkpoint import atomic_write
@@ -22,7 +21,7 @@ from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.programs.sites import guide_sites
-from ppl_vae.programs.types import Program
+from ppl_vae.programs.types import Program, Progress
 
 if TYPE_CHECKING:
     from arviz import InferenceData
@@ -46,12 +45,12 @@ NOTES = (
 def to_arviz(
     model: Program,
     guide: Program,
-    x: Any,
+    x: Batch,
     *,
     draws: int = 100,
     predictive: int = 5,
     positions: Tensor | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> InferenceData:
     r"""Everything ArviZ can use of a pair: draws, pointwise likelihoods, weights, data and predictive data.
 
@@ -123,7 +122,7 @@ def to_arviz(
     return _assemble(kept, observed[0], seen, drawn, positions)
 
 
-def _observed(model: Program, name: str, x: Any) -> Tensor:
+def _observed(model: Program, name: str, x: Batch) -> Tensor:
     """The values of the observed site, which a model may have made from its data."""
     parts = []
     with evaluating(model), fork_random_state():
@@ -156,7 +155,7 @@ class _Kept:
         self.k_hat[place] = shape.numpy()
 
 
-def _assemble(kept: _Kept, name: str, x: Any, drawn: list[Any], positions: Tensor | None) -> InferenceData:
+def _assemble(kept: _Kept, name: str, x: Batch, drawn: list[Any], positions: Tensor | None) -> InferenceData:
     arviz, xarray = _libraries()
     draws, data = kept.shape
     where = np.arange(data) if positions is None else positions.cpu().numpy()

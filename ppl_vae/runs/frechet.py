@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from ppl_vae.data.images import pixels
 from ppl_vae.diagnostics.images.features import ClassifierFeatures, Features, classifier, inception
 from ppl_vae.diagnostics.images.frechet import Moments, drawn_images, frechet_distance
+from ppl_vae.evidence.tables import text_table
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.types import Progress
 from ppl_vae.runs.open import TrainedRun, open_run
 from ppl_vae.training.progress import Reporter
 
@@ -63,19 +63,17 @@ class Frechet:
         return dict(vars(self)) | {"count": list(self.count), "warnings": self.warnings}
 
     def __str__(self) -> str:
-        table = Table(title=f"Frechet distance ({self.features})", min_width=70)
-        for column in ("between", "and", "distance"):
-            table.add_column(column, justify="right" if column == "distance" else "left")
-        own, first, second = self.count
-        table.add_row(f"{own} {self.images}", f"{first} {self.reference}", f"{self.distance:.4g}")
-        table.add_row(f"{second} {self.others}", f"{first} {self.reference}", f"{self.same:.4g}")
-        table.caption = "lower is nearer, and never 0; the second line is for a measure"
+        count, first, second = self.count
+        rows = [
+            (f"{count} {self.images}", f"{first} {self.reference}", f"{self.distance:.4g}"),
+            (f"{second} {self.others}", f"{first} {self.reference}", f"{self.same:.4g}"),
+        ]
+        caption = "lower is nearer, and never 0; the second line is the scale to compare with"
         if self.accuracy is not None:
-            table.caption += f"; the classifier is right on {self.accuracy:.1%} of test images"
-        console = Console(width=100)
-        with console.capture() as captured:
-            console.print(table)
-        return "\n".join([captured.get().rstrip(), *(f"note: {line}" for line in self.warnings)])
+            caption += f"; the classifier is right on {self.accuracy:.1%} of test images"
+        title, columns = f"Frechet distance ({self.features})", ("between", "and", "distance")
+        table = text_table(title, columns, rows, left=columns[:2], caption=caption, width=100, min_width=70)
+        return "\n".join([table, *(f"note: {line}" for line in self.warnings)])
 
 
 def measure_frechet(
@@ -117,7 +115,7 @@ def measure_frechet(
     total = images if other is None else 3 * images
     with Reporter("frechet", total) as reporter, fork_random_state(seed):
 
-        def taken(batches: Iterable[Tensor], tick: Callable[[int], None] = reporter.advance) -> Moments:
+        def taken(batches: Iterable[Tensor], tick: Progress = reporter.advance) -> Moments:
             found = Moments()
             for batch in batches:
                 found.add(by(batch.to(x.device)))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.ladder import Ladder, ladder
 from ppl_vae.diagnostics.gap.split import SplitMethod, split_gap
@@ -17,6 +17,7 @@ from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.programs.loading import find
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.types import Progress
 from ppl_vae.runs.config import ProgramChoice, to_json
 from ppl_vae.runs.measure import measure_and_save, measure_in_blocks
 from ppl_vae.runs.open import TrainedRun, open_run
@@ -42,7 +43,7 @@ def measure_gap(
     estimator = make_estimator(config.estimator, config.use_control)
     options: dict[str, Any] = {"method": method, "steps": steps, "draws": draws}
 
-    def in_blocks(pair: Pair, x: Any, done: BlockStore[Gap], tick: Callable[[int], None]) -> Gap:
+    def in_blocks(pair: Pair, x: Batch, done: BlockStore[Gap], tick: Progress) -> Gap:
         for start in range(0, len(x), BLOCK):
             part = x[start : start + BLOCK]
             if start in done:

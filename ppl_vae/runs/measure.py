@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pyro
 import torch
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.diagnostics.information.curve import Curve
 from ppl_vae.diagnostics.information.information import Information, information, steps
 from ppl_vae.diagnostics.information.rate_distortion_curve import curve_cells, rate_distortion_curve
@@ -22,6 +23,7 @@ from ppl_vae.evidence.plan import OptionValue, plan
 from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.types import Progress
 from ppl_vae.runs.open import TrainedRun, open_run
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.resumable import BlockStore
@@ -54,14 +56,16 @@ class Measurement(Protocol):
 
 R = TypeVar("R", bound=Measurement)
 
+B = TypeVar("B", bound=Result)
+
 
 def measure_and_save(
     where: Path | TrainedRun,
     name: str,
     split: str,
     count: int,
-    compute: Callable[[Pair, Any, Callable[[int], None]], R],
-    total: Callable[[Pair, Any], int] = lambda pair, x: len(x),
+    compute: Callable[[Pair, Batch, Progress], R],
+    total: Callable[[Pair, Batch], int] = lambda pair, x: len(x),
 ) -> tuple[TrainedRun, R]:
     """Measures one split of a run and keeps table, pointwise values and figure in its folder.
 
@@ -183,31 +187,31 @@ def measure_in_blocks(
     split: str,
     count: int,
     how: dict[str, Any],
-    kind: Any,
-    compute: Callable[[Pair, Any, BlockStore[Any], Callable[[int], None]], R],
-    total: Callable[[Pair, Any], int] = lambda pair, x: len(x),
-) -> tuple[TrainedRun, R]:
-    """As :func:`measure_and_save`, with blocks kept as they are done, until all are.
+    kind: type[B],
+    compute: Callable[[Pair, Batch, BlockStore[B], Progress], B],
+    total: Callable[[Pair, Batch], int] = lambda pair, x: len(x),
+) -> tuple[TrainedRun, B]:
+    """As :func:`measure_and_save`; finished blocks are stored until all are finished.
 
     Arguments:
         how: All that the result depends on besides the data and the state of the pair, as JSON holds it.
-        kind: The class of a block's result.
-        compute: From the pair, the data, the blocks done and a progress to the result.
+        kind: The class of the result.
+        compute: From the pair, the data, the finished blocks and a progress to the result.
     """
     opened = where if isinstance(where, TrainedRun) else open_run(where)
-    kept = BlockStore(opened.run.folder / "partial" / name, how | {"count": count, "state": opened.pair.state}, kind)
-    if len(kept):
-        log(f"taking up {name}: {len(kept)} blocks are measured already")
+    blocks = BlockStore(opened.run.folder / "partial" / name, how | {"count": count, "state": opened.pair.state}, kind)
+    if len(blocks):
+        log(f"taking up {name}: {len(blocks)} blocks are measured already")
     try:
-        _, found = measure_and_save(
-            opened, name, split, count, lambda pair, x, tick: compute(pair, x, kept, tick), total
+        _, result = measure_and_save(
+            opened, name, split, count, lambda pair, x, tick: compute(pair, x, blocks, tick), total
         )
     except KeyboardInterrupt:
-        if len(kept):
-            log(f"{len(kept)} measured blocks are kept; the same command goes on from there")
+        if len(blocks):
+            log(f"{len(blocks)} measured blocks are kept; the same command goes on from there")
         raise
-    kept.delete()
-    return opened, found
+    blocks.delete()
+    return opened, result
 
 
 def measure_information(folder: Path | TrainedRun, split: str, draws: int, codes: int, count: int = 0) -> Information:

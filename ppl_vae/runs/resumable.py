@@ -1,4 +1,4 @@
-"""What a long measurement has done so far, kept in its run so that an interruption loses at most a block."""
+"""Finished blocks of a long measurement, stored in its run: an interruption loses at most one block."""
 
 from __future__ import annotations
 
@@ -13,24 +13,22 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from ppl_vae.diagnostics.gap.gap import Gap
-from ppl_vae.evidence.bdmc import BDMC
 from ppl_vae.evidence.estimate import Estimate
-from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.results import Result
 from ppl_vae.nn.checkpoint import Checkpoint
 
 __all__ = ["BlockStore"]
 
-R = TypeVar("R", Evidence, BDMC, Gap)
+R = TypeVar("R", bound=Result)
 
 
 class BlockStore(MutableMapping[int, R]):
     """Measured blocks in a folder, by the position of their first datum.
 
     Arguments:
-        folder: Where they lie; those of another state of the pair are deleted.
-        how: All that the measurement depends on, as JSON holds it, the ``"state"`` of the pair among it.
-        kind: The class of a block's result, a dataclass of estimates, mappings of them, and what JSON holds.
+        folder: The folder of the measurement; blocks of another state of the pair are deleted.
+        how: All that the measurement depends on, as JSON holds it, including the ``"state"`` of the pair.
+        kind: The class of the result, a dataclass of estimates, dictionaries of them, and what JSON holds.
     """
 
     def __init__(self, folder: Path, how: dict[str, Any], kind: type[R]) -> None:
@@ -38,48 +36,48 @@ class BlockStore(MutableMapping[int, R]):
         self.kind: Callable[..., R] = kind
         digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()
         state = str(how.get("state", ""))[:16]
-        self.own = folder / f"{state}-{digest[:16]}"
+        self.blocks = folder / f"{state}-{digest[:16]}"
         for other in folder.glob("*"):
             if not other.name.startswith(f"{state}-"):
                 shutil.rmtree(other, ignore_errors=True)
 
     def _path(self, start: int) -> Path:
-        return self.own / f"{start:09d}.safetensors"
+        return self.blocks / f"{start:09d}.safetensors"
 
     def __getitem__(self, start: int) -> R:
         path = self._path(start)
         if not path.exists():
             raise KeyError(start)
         try:
-            kept = Checkpoint.read(path)
+            stored = Checkpoint.read(path)
         except ValueError as error:
             path.unlink()  # it is measured again
             raise KeyError(start) from error
-        return self.kind(**{name: _unpacked(words, name, kept) for name, words in kept.state.items()})
+        return self.kind(**{name: _unpacked(value, name, stored) for name, value in stored.state.items()})
 
-    def __setitem__(self, start: int, found: R) -> None:
+    def __setitem__(self, start: int, result: R) -> None:
         tensors: dict[str, Tensor] = {}
-        words = {field.name: _packed(getattr(found, field.name), field.name, tensors) for field in fields(found)}
-        Checkpoint(tensors, words).write(self._path(start))
+        content = {field.name: _packed(getattr(result, field.name), field.name, tensors) for field in fields(result)}
+        Checkpoint(tensors, content).write(self._path(start))
 
     def __delitem__(self, start: int) -> None:
         self._path(start).unlink()
 
     def __iter__(self) -> Iterator[int]:
-        return (int(path.stem) for path in sorted(self.own.glob("*.safetensors")))
+        return (int(path.stem) for path in sorted(self.blocks.glob("*.safetensors")))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def delete(self) -> None:
-        """Deletes the blocks: the measurement is whole and lies elsewhere."""
-        shutil.rmtree(self.own, ignore_errors=True)
+        """Deletes the blocks."""
+        shutil.rmtree(self.blocks, ignore_errors=True)
         with contextlib.suppress(OSError):  # another measurement's blocks are still there
             self.folder.rmdir()
 
 
 def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """A field as JSON holds it; the tensors of its estimates go into the mapping."""
+    """A field as JSON holds it; the tensors of its estimates go into the dictionary."""
     if isinstance(value, dict):
         return {key: _packed(part, f"{name}/{key}", tensors) for key, part in value.items()}
     if not isinstance(value, Estimate):
@@ -89,10 +87,10 @@ def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     return {part: getattr(value, part) for part in ("method", "bound", "draws", "notes", "common_se")}
 
 
-def _unpacked(words: Any, name: str, kept: Checkpoint) -> Any:
-    if isinstance(words, dict) and "bound" in words:
-        tensors: dict[str, Any] = kept.part(name)
-        return Estimate(**tensors, **words | {"notes": tuple(words["notes"])})
-    if isinstance(words, dict):
-        return {key: _unpacked(part, f"{name}/{key}", kept) for key, part in words.items()}
-    return words
+def _unpacked(value: Any, name: str, stored: Checkpoint) -> Any:
+    if isinstance(value, dict) and "bound" in value:
+        tensors: dict[str, Any] = stored.part(name)
+        return Estimate(**tensors, **value | {"notes": tuple(value["notes"])})
+    if isinstance(value, dict):
+        return {key: _unpacked(part, f"{name}/{key}", stored) for key, part in value.items()}
+    return value

@@ -10,8 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import pyro
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.query import read_query
@@ -19,6 +17,7 @@ from ppl_vae.diagnostics.retrieval.codes import Codes, draw_codes, log_odds
 from ppl_vae.diagnostics.retrieval.hamming import nearest
 from ppl_vae.diagnostics.retrieval.retrieval import Retrieval, retrieval
 from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
+from ppl_vae.evidence.tables import text_table
 from ppl_vae.nn.checkpoint import atomic_write
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.measure import measure_and_save
@@ -169,18 +168,13 @@ class Found:
         }
 
     def __str__(self) -> str:
-        table = Table(
-            title=f"nearest of {self.documents} documents by {self.bits} bits", title_justify="left", box=None
-        )
-        for column in ("bits", "cosine", "document", "label", "shared words"):
-            table.add_column(column, justify="right" if column in ("bits", "cosine") else "left", overflow="fold")
-        for hit in self.hits:
-            numbers = (str(hit.distance), f"{hit.similarity:.2f}")
-            table.add_row(*numbers, hit.name, hit.label or "", " ".join(hit.shared[:6]))
-        console = Console(width=120, markup=False)
-        with console.capture() as captured:
-            console.print(table)
-        lines = [line.rstrip() for line in captured.get().rstrip().splitlines()]
+        rows = [
+            (str(hit.distance), f"{hit.similarity:.2f}", hit.name, hit.label or "", " ".join(hit.shared[:6]))
+            for hit in self.hits
+        ]
+        title = f"nearest of {self.documents} documents by {self.bits} bits"
+        texts = ("document", "label", "shared words")
+        lines = [text_table(title, ("bits", "cosine", *texts), rows, left=texts, width=120, boxed=False)]
         if self.unknown:
             lines.append(f"note: not in the vocabulary: {', '.join(self.unknown)}")
         if 2 * self.sure < self.bits:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ppl_vae.evidence.figures import OKABE_ITO, marker, show_sheet, whole
+from ppl_vae.evidence.tables import text_table
 from ppl_vae.nn.checkpoint import Checkpoint, optimizer_state, restore_optimizer
 from ppl_vae.nn.dcgan import Discriminator, Generator
 from ppl_vae.objectives.base import NonFiniteError
@@ -57,16 +56,15 @@ class Trained:
         return {"generator": str(self.file), "epochs": len(self.rows), "last": self.rows[-1]}
 
     def __str__(self) -> str:
-        table = Table(title=f"generator {self.file}", min_width=70)
-        for column in ("epoch", "generator loss", "discriminator loss", "D(data)", "D(samples)"):
-            table.add_column(column, justify="right")
-        for row in self.rows[-3:]:
-            table.add_row(str(row["epoch"]), *(f"{row[name]:.3f}" for name in NAMES))
-        table.caption = "losses in nats an image; D is the probability the discriminator gives to being data"
-        console = Console(width=100)
-        with console.capture() as captured:
-            console.print(table)
-        return captured.get().rstrip()
+        rows = [(str(row["epoch"]), *(f"{row[name]:.3f}" for name in NAMES)) for row in self.rows[-3:]]
+        return text_table(
+            f"generator {self.file}",
+            ("epoch", "generator loss", "discriminator loss", "D(data)", "D(samples)"),
+            rows,
+            caption="losses in nats per image; D is the probability the discriminator gives to being data",
+            width=100,
+            min_width=70,
+        )
 
 
 NAMES = ("generator_loss", "discriminator_loss", "data_probability", "sample_probability")

@@ -4,6 +4,7 @@ from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.guides.posterior import Posterior
 from ppl_vae.models.rbm import Rbm
 
+from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.diagnostics.tightness.tightness import tightness
 from ppl_vae.distributions import rbm as boltzmann
 from ppl_vae.distributions.bits import bit_states
@@ -127,6 +128,11 @@ def test_an_annealed_normaliser_is_one_number_a_state_and_its_error_is_told(monk
     assert (found.evidence.bound, found.gap.bound, found.gap.se) == ("approximate", "exact", 0.0)
     assert found.evidence.minus(found.elbo).se == 0.0  # they are off together
     assert f"known to +- {error:.2g} nats" in found.evidence.warnings[0]
+    gap = split_gap(model, guide, x, steps=4, draws=4)
+    assert gap.evidence.common_se == gap.best.common_se == gap.elbo.common_se == error
+    assert gap.family_gap.common_se == gap.amortisation_gap.common_se == 0.0
+    assert found.evidence.warnings[0] in gap.to_json()["warnings"]
+    assert f"note: {found.evidence.warnings[0]}" in str(gap)
     torch.rand(3)
     model._known = None
     again = measure(model, guide, x, method="importance")

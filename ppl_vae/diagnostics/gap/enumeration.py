@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.diagnostics.gap.coordinate_ascent import best_structured, marginals, optimal_mean_field
 from ppl_vae.diagnostics.gap.family_members import VariationalFamily
 from ppl_vae.diagnostics.gap.gap import ANY, Gap
@@ -38,7 +38,7 @@ ASCENT_CELLS = 2**20
 def by_enumeration(
     model: Program,
     guide: Program,
-    x: Any,
+    x: Batch,
     sites: list[GuideSite],
     universal: bool,
     coupled: VariationalFamily | None,
@@ -80,7 +80,7 @@ def by_enumeration(
 def _split(
     model: Program,
     guide: Program,
-    x: Any,
+    x: Batch,
     sites: list[GuideSite],
     universal: bool,
     coupled: VariationalFamily | None,
@@ -123,7 +123,7 @@ def _split(
 
 
 def _climbed(
-    family: VariationalFamily, states: States, x: Any, joint: Tensor, factors: list[Tensor], steps: int
+    family: VariationalFamily, states: States, x: Batch, joint: Tensor, factors: list[Tensor], steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Bounds of the best start, of the best other one, and of the best one half-way, ``(data,)`` each.
 
@@ -152,7 +152,7 @@ def _climbed(
     return best, other, before
 
 
-def _factors(guide: Program, x: Any, sites: list[GuideSite], dtype: torch.dtype) -> list[Tensor]:
+def _factors(guide: Program, x: Batch, sites: list[GuideSite], dtype: torch.dtype) -> list[Tensor]:
     """Log-probabilities of each factor of a factorised guide, in the order of the model's sites, ``(data, states)``."""
     with fork_random_state():
         drawn = latents(run(guide, (x,), {}, draws=1))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pyro
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn import functional
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.amortised import AmortisedGuide, Latent, independents, parameter_count, parameters_of
 from ppl_vae.programs.handlers import latents, run
@@ -36,11 +37,11 @@ class PerDatumGuide(nn.Module):
         free: The numbers, ``(data, numbers)``.
     """
 
-    def __init__(self, members: Callable[[Tensor], dict[str, Any]], free: Tensor) -> None:
+    def __init__(self, members: Callable[[Tensor], dict[str, Distribution]], free: Tensor) -> None:
         super().__init__()
         self.members, self.free = members, nn.Parameter(free.clone())
 
-    def forward(self, x: Any) -> None:
+    def forward(self, x: Batch) -> None:
         with pyro.plate("data", len(x)):
             for name, fn in self.members(self.free).items():
                 pyro.sample(name, fn)
@@ -59,8 +60,8 @@ class VariationalFamily:
 
     words: str
     latents: list[Latent]
-    make: Callable[[Tensor], dict[str, Any]]
-    own: Callable[[Any], Tensor]
+    make: Callable[[Tensor], dict[str, Distribution]]
+    own: Callable[[Batch], Tensor]
 
     def loosened(self, start: Tensor, numbers: int, which: int) -> Tensor:
         """Independent members' parameters ``(data, parameters)`` with couplings by chance, ``(data, numbers)``.
@@ -83,7 +84,7 @@ def structured(guide: Program) -> VariationalFamily | None:
     return None
 
 
-def unknown_family(guide: Program, x: Any) -> str | None:
+def unknown_family(guide: Program, x: Batch) -> str | None:
     """Why the members of a guide's family cannot be gone through, naming the site; None if they can."""
     if structured(guide) is not None:
         return None
@@ -97,7 +98,7 @@ def unknown_family(guide: Program, x: Any) -> str | None:
     return None
 
 
-def members_of(guide: Program, x: Any) -> VariationalFamily:
+def members_of(guide: Program, x: Batch) -> VariationalFamily:
     """A guide's family.
 
     Raises:
@@ -114,14 +115,14 @@ def members_of(guide: Program, x: Any) -> VariationalFamily:
     words = next(iter(families.values())) if alike else ", ".join(f"{n} {family}" for n, family in families.items())
     own = list(found.values())
 
-    def numbers(data: Any) -> Tensor:
+    def numbers(data: Batch) -> Tensor:
         fns = _drawn(guide, data)[1]
         return torch.cat([parameters_of(latent, fns[latent.name])[0] for latent in own], -1)
 
     return VariationalFamily(f"independent latents, {words}", own, partial(independents, own), numbers)
 
 
-def _drawn(guide: Program, x: Any) -> tuple[dict[str, Latent], dict[str, Any]]:
+def _drawn(guide: Program, x: Batch) -> tuple[dict[str, Latent], dict[str, Distribution]]:
     """What a guide draws, and from which distributions, by site."""
     with fork_random_state(), evaluating(guide):
         fns = {name: site["fn"] for name, site in latents(run(guide, (x,), {}, draws=1)).items()}

@@ -58,6 +58,11 @@ class Gap(Result):
         if self.family == ANY:  # also of blocks read from a file
             object.__setattr__(self, "best", self.evidence)
 
+    def normalised(self, error: float) -> Gap:
+        """The same for a model whose log-normaliser has this standard error, which all three share."""
+        evidence, best, elbo = (each.normalised(error) for each in (self.evidence, self.best, self.elbo))
+        return replace(self, evidence=evidence, best=best, elbo=elbo)
+
     def rows(self) -> dict[str, Estimate]:
         return {
             "evidence": self.evidence,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.diagnostics.gap.family_members import PerDatumGuide, VariationalFamily, members_of
 from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.estimate import Estimate
@@ -21,7 +19,7 @@ from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.blocks import CELLS
 from ppl_vae.programs.handlers import check_cover, latents, run
 from ppl_vae.programs.sites import guide_sites
-from ppl_vae.programs.types import Program
+from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["Ascent", "optimal_member"]
 
@@ -72,7 +70,7 @@ class Ascent:
 def optimal_member(
     model: Program,
     guide: Program,
-    x: Any,
+    x: Batch,
     *,
     steps: int = 600,
     draws: int = 200,
@@ -80,7 +78,7 @@ def optimal_member(
     rate: float = 0.1,
     step_draws: int = 2,
     estimator: Estimator | str = "auto",
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Ascent:
     r"""Maximises the ELBO of each datum over its own parameters, the model fixed.
 
@@ -152,7 +150,7 @@ class _Climb:
     """The ascents of one block of data."""
 
     def __init__(
-        self, model: Program, guide: Program, family: VariationalFamily, x: Any, restarts: int, draws: int
+        self, model: Program, guide: Program, family: VariationalFamily, x: Batch, restarts: int, draws: int
     ) -> None:
         self.model, self.family, self.x, self.draws = model, family, x, draws
         with evaluating(model, guide):
@@ -170,7 +168,7 @@ class _Climb:
         rate: float,
         step_draws: int,
         estimator: Estimator,
-        tick: Callable[[int], None],
+        tick: Progress,
     ) -> None:
         """Two rounds, the second from where the first ended and finer; the mean of its last iterates ends each."""
         count, data = self.starts.shape[:2]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import UnknownFamilyError, split_gap
 from ppl_vae.evidence.estimate import Estimate
@@ -17,7 +18,7 @@ from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.evidence.tables import text_table
-from ppl_vae.programs.types import Program
+from ppl_vae.programs.types import Program, Progress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,12 +153,12 @@ def _signed(step: Estimate) -> str:
 def ladder(
     model: Program,
     guides: Mapping[str, Program],
-    x: Any,
+    x: Batch,
     *,
     draws: int = 200,
     most_bits: int = 16,
     fits: tuple[str, ...] = (),
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Ladder:
     """Measures one model under several guides.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.diagnostics.gap.enumeration import SEARCHED, by_enumeration
 from ppl_vae.diagnostics.gap.family_members import members_of, structured, unknown_family
 from ppl_vae.diagnostics.gap.gap import ANY, Gap
 from ppl_vae.diagnostics.gap.gradient_ascent import optimal_member
 from ppl_vae.distributions.bits import UNIVERSAL, JointBits
 from ppl_vae.estimators import Estimator
-from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.measure import measure, normaliser_error
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import check_cover, run
@@ -35,7 +36,7 @@ class UnknownFamilyError(ValueError):
 def split_gap(
     model: Program,
     guide: Program,
-    x: Any,
+    x: Batch,
     *,
     method: SplitMethod = "auto",
     most_bits: int = 16,
@@ -89,7 +90,7 @@ def split_gap(
         with fork_random_state():
             few = run(guide, (x[:2],), {}, draws=1)
             check_cover(run(model, (x[:2],), {}, draws=1), few)
-        wrong = obstacle(sites, most_bits)
+        error, wrong = normaliser_error(model, x), obstacle(sites, most_bits)
         if method == "enumeration" and wrong:
             raise ValueError(f"the gap cannot be split by enumeration: {wrong}; use the method 'ascent'")
         only = next(iter(few.values()))["fn"] if len(few) == 1 else None
@@ -106,7 +107,8 @@ def split_gap(
                 drawn = guide_sites(guide, (x[:2],))
                 if not all(site.independent and site.kind in ("bits", "states") for site in drawn):
                     raise UnknownFamilyError(f"{unknown_family(guide, x) or 'its family is not known'}; use evidence")
-            return by_enumeration(model, guide, x, sites, universal, coupled, steps, progress)
+            gap = by_enumeration(model, guide, x, sites, universal, coupled, steps, progress)
+            return gap.normalised(error)
     universal = isinstance(only, JointBits)
     reason = None if universal else unknown_family(guide, x)
     if reason is not None:
@@ -127,7 +129,8 @@ def split_gap(
     evidence = measured.evidence
     if evidence.bound == "lower" and ascent.evidence.mean > evidence.mean:
         evidence = replace(ascent.evidence, method=f"{ascent.evidence.method} from the best members")
-    return Gap(evidence, ascent.best, measured.elbo, members_of(guide, x).words, ascent.optimisation)
+    gap = Gap(evidence, ascent.best, measured.elbo, members_of(guide, x).words, ascent.optimisation)
+    return gap.normalised(error)
 
 
 def _in_data(progress: Progress | None, steps: int) -> Progress | None:

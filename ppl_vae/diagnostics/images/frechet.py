@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.types import Program
 
 __all__ = ["Moments", "drawn_images", "frechet_distance"]
 
@@ -111,7 +111,7 @@ def _root(matrix: Tensor) -> Tensor:
 
 
 def drawn_images(
-    model: Callable[..., Any], like: Tensor, count: int, *, means: bool = False, block: int = 500
+    model: Program, like: Tensor, count: int, *, means: bool = False, block: int = 500
 ) -> Iterator[Tensor]:
     """Images that a model draws, in blocks.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Normal, kl_divergence
 from torch.nn import functional
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.estimate import finite
 from ppl_vae.evidence.figures import OKABE_ITO
@@ -104,7 +105,7 @@ class Units:
         axes.set(xlabel="unit of the code, sorted", title="Where the rate goes" if self.kl is not None else "Units")
 
 
-def unit_names(prior: dict[str, Any]) -> list[str]:
+def unit_names(prior: dict[str, Distribution]) -> list[str]:
     """A name for each number of the latents drawn from these distributions, in order."""
     names = []
     for name, fn in prior.items():
@@ -122,7 +123,7 @@ def analytic(prior: dict[str, Site], drawn: dict[str, Site], sites: list[GuideSi
     return alone and plain and all(p == q and p in known for p, q in families)
 
 
-def independent_kl(model: Program, guide: Program, x: Any) -> tuple[Tensor, Tensor]:
+def independent_kl(model: Program, guide: Program, x: Batch) -> tuple[Tensor, Tensor]:
     r"""Divergence from the prior and posterior mean of each unit of each datum, in closed form.
 
     .. math:: \mathrm{KL}(q(z_j \mid x_i) \,\|\, p(z_j)), \qquad \mathbb{E}_{q(z_j \mid x_i)} z_j
@@ -149,7 +150,7 @@ def independent_kl(model: Program, guide: Program, x: Any) -> tuple[Tensor, Tens
     return torch.cat(divergences, 1), beside(means)
 
 
-def as_numbers(fn: Any, value: Tensor) -> Tensor:
+def as_numbers(fn: Distribution, value: Tensor) -> Tensor:
     """Values ``(draws, batch, *event)`` as numbers ``(draws, batch, units, states)``: an indicator a state."""
     shape, kind = _unit_shape(fn), exponential_family.family(fn)
     if kind == "categorical":
@@ -171,7 +172,7 @@ def _mean(q: Distribution) -> Tensor:
     return probabilities
 
 
-def _unit_shape(fn: Any) -> torch.Size:
+def _unit_shape(fn: Distribution) -> torch.Size:
     """Shape of one datum's units: of a one-hot vector the whole is one."""
     one_hot = exponential_family.family(fn) == "one-hot categorical"
     return torch.Size(fn.event_shape[:-1] if one_hot else fn.event_shape)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.diagnostics.information.active_units import Units
 from ppl_vae.diagnostics.information.mutual_information import Mutual, by_codes, by_enumeration, by_enumeration_steps
 from ppl_vae.diagnostics.information.rates import Rates, measure_rates, probe
@@ -173,7 +174,7 @@ class Information(Result):
 def information(
     model: Program,
     guide: Program,
-    x: Any,
+    x: Batch,
     *,
     draws: int = 100,
     codes: int = 10_000,
@@ -225,7 +226,9 @@ def information(
         return Information(rates, mutual, one_prior(model, x[:16]))
 
 
-def steps(model: Program, guide: Program, x: Any, *, draws: int = 100, codes: int = 10_000, most_bits: int = 16) -> int:
+def steps(
+    model: Program, guide: Program, x: Batch, *, draws: int = 100, codes: int = 10_000, most_bits: int = 16
+) -> int:
     """How many cells :func:`information` will report to its progress."""
     with evaluating(model, guide):
         known = probe(model, guide, x, most_bits)

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.distributions import exponential_family
-from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.estimate import Bound, Estimate
 from ppl_vae.programs.handlers import latents, run, shares_codes
 from ppl_vae.programs.log_weight import log_proposal
 from ppl_vae.programs.random_state import fork_random_state
@@ -56,7 +56,7 @@ def groups(count: int, batch: int, device: torch.device) -> tuple[Tensor, ...]:
 
 
 def by_enumeration(
-    guide: Program, x: Any, states: States, batch: int = 128, progress: Progress | None = None
+    guide: Program, x: Batch, states: States, batch: int = 128, progress: Progress | None = None
 ) -> Mutual:
     """Mutual information by sums over all states of the code, exact but for the choice of batches.
 
@@ -111,7 +111,7 @@ def by_enumeration(
     )
 
 
-def _table(guide: Program, x: Any, states: States, shared: bool) -> Tensor:
+def _table(guide: Program, x: Batch, states: States, shared: bool) -> Tensor:
     """Normalised log q(z given x) of all states, ``(states, data)``."""
     step = max(1, CELLS // len(x))
     rows = [
@@ -126,7 +126,9 @@ def by_enumeration_steps(count: int, states: int) -> int:
     return 2 * count * states
 
 
-def by_codes(guide: Program, x: Any, codes: int = 10_000, batch: int = 128, progress: Progress | None = None) -> Mutual:
+def by_codes(
+    guide: Program, x: Batch, codes: int = 10_000, batch: int = 128, progress: Progress | None = None
+) -> Mutual:
     """Mutual information from codes drawn from the guide, each compared with the densities of all the data.
 
     Arguments:
@@ -170,7 +172,7 @@ def by_codes(guide: Program, x: Any, codes: int = 10_000, batch: int = 128, prog
     who = "all" if kept is None else f"{chosen} of {count}"
     words = f"{draws} draw{'s' * (draws > 1)} of {who} data"
 
-    def estimate(values: Tensor, bound: Any) -> Estimate:
+    def estimate(values: Tensor, bound: Bound) -> Estimate:
         each = values.reshape(chosen, draws)[order]
         # One draw a datum cannot tell its own noise from the spread over the data: that of both is an upper bound.
         spread = each.std(1) / draws**0.5 if draws > 1 else each.std().expand(chosen)
@@ -187,7 +189,7 @@ def by_codes(guide: Program, x: Any, codes: int = 10_000, batch: int = 128, prog
 
 def _of_others(
     guide: Program,
-    x: Any,
+    x: Batch,
     values: dict[str, Tensor],
     owners: Tensor,
     shared: bool,
@@ -213,7 +215,7 @@ def _of_others(
     return others
 
 
-def _against(guide: Program, x: Any, values: dict[str, Tensor], shared: bool) -> Tensor:
+def _against(guide: Program, x: Batch, values: dict[str, Tensor], shared: bool) -> Tensor:
     """Log-density of each code under the guide at each datum, ``(codes, data)``, precise."""
     codes = {name: value[:, None] for name, value in values.items()}
     if not shared:

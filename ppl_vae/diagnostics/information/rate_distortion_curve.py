@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial, reduce
 from math import prod
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.diagnostics.information.curve import Curve
 from ppl_vae.diagnostics.information.rates import CELLS, measure_rates, probe
 from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
@@ -18,7 +19,7 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.log_weight import log_joint, log_parts
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.sites import GuideSite, guide_sites
 from ppl_vae.programs.states import States, obstacle
 from ppl_vae.programs.types import Program, Progress
 
@@ -32,7 +33,7 @@ BETAS = (8.0, 4.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.25, 0.125)
 
 def curve_cells(
     model: Program,
-    x: Any,
+    x: Batch,
     *,
     betas: tuple[float, ...] = BETAS,
     method: CurveMethod = "auto",
@@ -52,7 +53,7 @@ def _schedule(betas: tuple[float, ...], temperatures: int, leapfrog_steps: int) 
     return Schedule(temperatures, leapfrog_steps, "prior", through=tuple(1 / beta for beta in betas))
 
 
-def _enumerates(sites: list[Any], method: CurveMethod, most_bits: int = 16) -> bool:
+def _enumerates(sites: list[GuideSite], method: CurveMethod, most_bits: int = 16) -> bool:
     reason = obstacle(sites, most_bits)
     if method == "enumeration" and reason:
         raise ValueError(f"enumeration is not possible: {reason}; use the method 'annealing'")
@@ -62,7 +63,7 @@ def _enumerates(sites: list[Any], method: CurveMethod, most_bits: int = 16) -> b
 def rate_distortion_curve(
     model: Program,
     guide: Program,
-    x: Any,
+    x: Batch,
     *,
     betas: tuple[float, ...] = BETAS,
     method: CurveMethod = "auto",
@@ -141,7 +142,7 @@ def rate_distortion_curve(
 
 
 def _listed(
-    model: Program, states: States, x: Any, heats: tuple[float, ...], progress: Progress | None
+    model: Program, states: States, x: Batch, heats: tuple[float, ...], progress: Progress | None
 ) -> dict[str, Tensor]:
     """Sums over all codes, a block of codes and of data at a time, ``(heats, data)`` each."""
     shared = states.shared(partial(log_joint, model))
@@ -172,7 +173,7 @@ def _listed(
 
 
 def _annealed(
-    model: Program, guide: Program, x: Any, schedule: Schedule, chains: int, progress: Progress | None
+    model: Program, guide: Program, x: Batch, schedule: Schedule, chains: int, progress: Progress | None
 ) -> dict[str, Tensor]:
     """The same by chains, with jackknife errors over them."""
     found: dict[str, list[Tensor]] = {}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial, reduce
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
-from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.diagnostics.information.active_units import Units, analytic, as_numbers, beside, independent_kl, unit_names
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.methods.enumeration import has_cheap_density
@@ -59,10 +59,10 @@ class Probed:
     states: States | None
     closed: bool
     names: list[str]
-    priors: dict[str, Any]
+    priors: dict[str, Distribution]
 
 
-def probe(model: Program, guide: Program, x: Any, most_bits: int = 16) -> Probed:
+def probe(model: Program, guide: Program, x: Batch, most_bits: int = 16) -> Probed:
     """Reads off a few data what a pair allows; networks are in evaluation mode already.
 
     Raises:
@@ -84,7 +84,7 @@ def probe(model: Program, guide: Program, x: Any, most_bits: int = 16) -> Probed
 
 
 def measure_rates(
-    model: Program, guide: Program, x: Any, known: Probed, draws: int, progress: Progress | None = None
+    model: Program, guide: Program, x: Batch, known: Probed, draws: int, progress: Progress | None = None
 ) -> Rates:
     """Rate, distortion and units of these data; networks are in evaluation mode already."""
     if known.states is None and draws < 2:
@@ -124,7 +124,7 @@ def measure_rates(
 
 
 def rate_and_distortion(
-    model: Program, guide: Program, x: Any, elbo: Estimate, draws: int
+    model: Program, guide: Program, x: Batch, elbo: Estimate, draws: int
 ) -> tuple[Estimate, Estimate]:
     """What a bound that was measured is made of.
 
@@ -158,10 +158,10 @@ class _Spread:
 
     def __init__(self) -> None:
         self.count = 0
-        self.total: Any = 0.0
-        self.squares: Any = 0.0
-        self.noise: Any = 0.0
-        self.shift: Any = None
+        self.total: Tensor | float = 0.0
+        self.squares: Tensor | float = 0.0
+        self.noise: Tensor | float = 0.0
+        self.shift: Tensor | None = None
 
     def add(self, means: Tensor, noise: Tensor | float = 0.0) -> None:
         """Takes in means ``(data, units, states)`` and the variances of their errors."""
@@ -174,15 +174,15 @@ class _Spread:
 
     def variance(self) -> Tensor:
         """``(units,)``; of a categorical that of its most variable state."""
-        spread = self.squares - self.total**2 / self.count
-        found: Tensor = (spread - self.noise * (self.count - 1) / self.count) / (self.count - 1)
-        return found.clamp(min=0).amax(-1)
+        spread = torch.as_tensor(self.squares - self.total**2 / self.count)
+        variance: Tensor = (spread - self.noise * (self.count - 1) / self.count) / (self.count - 1)
+        return variance.clamp(min=0).amax(-1)
 
 
 def _enumerate(
     model: Program,
     guide: Program,
-    x: Any,
+    x: Batch,
     known: Probed,
     kept: dict[str, Tensor],
     sites: dict[str, float],
@@ -230,7 +230,7 @@ def _expected(probability: Tensor, value: Tensor) -> Tensor:
 def _draw(
     model: Program,
     guide: Program,
-    x: Any,
+    x: Batch,
     known: Probed,
     draws: int,
     kept: dict[str, Tensor],
@@ -241,7 +241,7 @@ def _draw(
 ) -> None:
     for place, parts in in_blocks(model, guide, x, draws, progress):
         sums: dict[str, list[Tensor]] = {}
-        numbers: list[Any] = [0.0, 0.0]
+        numbers = [torch.zeros(()), torch.zeros(())]
         for terms in parts:
             rates = {name: terms.proposal[name].to(kept["rate"]) - terms.prior[name] for name in sites}
             values = {"rate": reduce(torch.add, rates.values()), "distortion": -terms.likelihood.to(kept["rate"])}

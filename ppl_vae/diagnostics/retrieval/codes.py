@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.distributions import Bernoulli
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution, JointBits, bit_states
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import Site, latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
-from ppl_vae.programs.types import Program
+from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["Codes", "draw_codes", "log_odds"]
 
@@ -65,9 +65,7 @@ class Codes:
         return len(np.unique(self.packed, axis=0))
 
 
-def log_odds(
-    model: Program, guide: Program, x: Any, *, draws: int = 100, progress: Callable[[int], None] | None = None
-) -> Tensor:
+def log_odds(model: Program, guide: Program, x: Batch, *, draws: int = 100, progress: Progress | None = None) -> Tensor:
     r"""Log-odds of every bit of the code of every datum under the guide.
 
     .. math:: \log \frac{q(z_j = 1 \mid x)}{q(z_j = 0 \mid x)}
@@ -107,7 +105,7 @@ def log_odds(
     return torch.cat(found)
 
 
-def draw_codes(model: Program, guide: Program, x: Any, *, progress: Callable[[int], None] | None = None) -> Codes:
+def draw_codes(model: Program, guide: Program, x: Batch, *, progress: Progress | None = None) -> Codes:
     """One code a datum drawn from the guide; see :func:`log_odds`."""
     names = _bit_sites(model, x)
     with evaluating(guide):
@@ -117,7 +115,7 @@ def draw_codes(model: Program, guide: Program, x: Any, *, progress: Callable[[in
     return Codes.pack(torch.cat(found))
 
 
-def _bit_sites(model: Program, x: Any) -> list[str]:
+def _bit_sites(model: Program, x: Batch) -> list[str]:
     if len(x) == 0:
         raise ValueError("there are no data to code; give at least one datum")
     with evaluating(model), fork_random_state():
@@ -130,7 +128,7 @@ def _bit_sites(model: Program, x: Any) -> list[str]:
     return names
 
 
-def _blocks(guide: Program, x: Any, draws: int, progress: Callable[[int], None] | None) -> Iterator[dict[str, Site]]:
+def _blocks(guide: Program, x: Batch, draws: int, progress: Progress | None) -> Iterator[dict[str, Site]]:
     step = max(1, ROWS // draws)
     for start in range(0, len(x), step):
         part = x[start : start + step]

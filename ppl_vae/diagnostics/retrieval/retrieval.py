@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.diagnostics.retrieval.codes import Codes, draw_codes, log_odds
 from ppl_vae.diagnostics.retrieval.hamming import CELLS, distance_blocks
 from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
 from ppl_vae.evidence.estimate import finite
 from ppl_vae.evidence.figures import OKABE_ITO
+from ppl_vae.evidence.tables import text_table
+from ppl_vae.programs.types import Program, Progress
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["Ranking", "Retrieval", "by_codes", "by_scores", "expected_distances", "retrieval"]
 
@@ -116,20 +120,21 @@ class Retrieval:
         return {name.replace("-", "_"): ranking.precision for name, ranking in self.rankings.items()}
 
     def __str__(self) -> str:
-        table = Table(title=f"precision@{self.k} of {len(self.labels)} queries among {self.database} documents")
-        for column in ("nearest by", "mean", "se", "different codes"):
-            table.add_column(column, justify="left" if column == "nearest by" else "right")
+        rows = []
         for name, ranking in self.rankings.items():
-            words = name if name in ("tf-idf", "chance") else f"{self.bits} bits, {name}"
-            table.add_row(words, f"{ranking.mean:.4f}", f"{ranking.se:.4f}", f"{ranking.distinct or ''}")
-        table.caption = "share of the query's class among the nearest, equally near ones in random order"
-        console = Console(width=100)
-        with console.capture() as captured:
-            console.print(table)
+            order = name if name in ("tf-idf", "chance") else f"{self.bits} bits, {name}"
+            rows.append((order, f"{ranking.mean:.4f}", f"{ranking.se:.4f}", f"{ranking.distinct or ''}"))
+        table = text_table(
+            f"precision@{self.k} of {len(self.labels)} queries among {self.database} documents",
+            ("nearest by", "mean", "se", "different codes"),
+            rows,
+            left=("nearest by",),
+            caption="share of the query's class among the nearest, equally near ones in random order",
+        )
         worst = ", ".join(f"{name} ({mean:.2f})" for name, mean in list(self.by_label.items())[:3])
-        return f"{captured.get().rstrip()}\nhardest classes: {worst}"
+        return f"{table}\nhardest classes: {worst}"
 
-    def draw(self, figure: Any, title: str) -> None:
+    def draw(self, figure: Figure, title: str) -> None:
         """Precision of each ranking, and of the codes precision against recall as the radius grows."""
         bars, curves = figure.subplots(1, 2, width_ratios=[2, 3])
         for name, ranking in self.rankings.items():
@@ -145,13 +150,13 @@ class Retrieval:
         figure.suptitle(title)
 
 
-def draw_curves(axes: Any, rankings: dict[str, Ranking], colours: dict[str, str]) -> None:
+def draw_curves(axes: Axes, rankings: dict[str, Ranking], colours: dict[str, str]) -> None:
     """Precision against recall as the Hamming radius grows, with a dot at radius 2."""
     for name, ranking in rankings.items():
         assert ranking.curve is not None
-        recall, precision = ranking.curve["recall"], ranking.curve["precision"]
-        axes.plot(*(np.array(part, dtype=float) for part in (recall, precision)), color=colours[name], label=name)
-        if len(recall) > RADIUS and precision[RADIUS] is not None:
+        recall, precision = (np.array(ranking.curve[axis], dtype=float) for axis in ("recall", "precision"))
+        axes.plot(recall, precision, color=colours[name], label=name)
+        if len(recall) > RADIUS and np.isfinite(precision[RADIUS]):
             axes.plot(recall[RADIUS], precision[RADIUS], "o", color=colours[name])
     axes.set(xlabel=f"recall within the radius (dot: radius {RADIUS})", ylabel="precision within the radius")
     axes.margins(y=0.08)
@@ -237,16 +242,16 @@ def expected_distances(odds: Tensor, database: Codes) -> Iterator[tuple[slice, N
 
 
 def retrieval(
-    model: Callable[..., Any],
-    guide: Callable[..., Any],
-    queries: Any,
-    database: Any,
+    model: Program,
+    guide: Program,
+    queries: Batch,
+    database: Batch,
     labels: Tensor,
     known: Tensor,
     *,
     k: int = 100,
     label_names: tuple[str, ...] | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Retrieval:
     r"""Precision@k of the codes of a pair, and of what they are held against.
 
@@ -288,7 +293,7 @@ def retrieval(
     }
     rankings = {name: by_codes(asked, there, labels, known, k) for name, (asked, there) in pairs.items()}
     rankings["asymmetric"] = by_scores(expected_distances(odds[0], pairs["mean-sign"][1]), labels, known, k)
-    if isinstance(queries, PackedCounts):
+    if isinstance(queries, PackedCounts) and isinstance(database, PackedCounts):
         rankings["tf-idf"] = by_scores(TfIdf(database).similarities(queries), labels, known, k)
     names = label_names or tuple(str(label) for label in range(int(torch.cat([labels, known]).max()) + 1))
     shares = torch.bincount(known.cpu(), minlength=len(names)).double() / len(known)

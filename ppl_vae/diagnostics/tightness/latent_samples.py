@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.diagnostics.tightness.sufficient_statistics import SufficientStatistics, decoded, log_prior, precise
 from ppl_vae.programs.blocks import data_width
 from ppl_vae.programs.handlers import latents, run
@@ -110,11 +111,11 @@ class Source(Protocol):
     fitted: bool
     words: str
 
-    def tables(self, x: Any) -> Iterator[tuple[Any, dict[Proposal, Table]]]:
+    def tables(self, x: Batch) -> Iterator[tuple[Batch, dict[Proposal, Table]]]:
         """Blocks of the data with the tables of every law."""
         ...
 
-    def pool(self, law: Proposal, x: Any) -> Pool:
+    def pool(self, law: Proposal, x: Batch) -> Pool:
         """Codes of a law, that of the guide averaged over the data."""
         ...
 
@@ -125,7 +126,7 @@ class AllStates:
     drawn = False
 
     def __init__(
-        self, model: Program, guide: Program, x: Any, family: SufficientStatistics, sites: list[GuideSite], few: int
+        self, model: Program, guide: Program, x: Batch, family: SufficientStatistics, sites: list[GuideSite], few: int
     ) -> None:
         self.model, self.guide, self.family = model, guide, family
         self.states = States(sites, model, x[:3])
@@ -145,13 +146,13 @@ class AllStates:
     def _codes(self, start: int, stop: int) -> dict[str, Tensor]:
         return self.states.values(torch.arange(start, stop, device=self.states.device))
 
-    def _proposal(self, x: Any) -> Tensor:
+    def _proposal(self, x: Batch) -> Tensor:
         found = []
         for start in range(0, self.states.count, 2**11):
             found.append(log_proposal(self.guide, x, self.states.codes(start, start + 2**11, len(x), self.shared)))
         return precise(torch.cat(found)).T.softmax(1)
 
-    def tables(self, x: Any) -> Iterator[tuple[Any, dict[Proposal, Table]]]:
+    def tables(self, x: Batch) -> Iterator[tuple[Batch, dict[Proposal, Table]]]:
         block = max(1, CELLS // self.states.count)
         for begin in range(0, len(x), block):
             part, found = x[begin : begin + block], []
@@ -168,7 +169,7 @@ class AllStates:
                 },
             )
 
-    def pool(self, law: Proposal, x: Any) -> Pool:
+    def pool(self, law: Proposal, x: Batch) -> Pool:
         assert self.statistics is not None
         weights, block = self.prior, max(1, CELLS // self.states.count)
         if law == "guide":
@@ -187,7 +188,7 @@ class Samples:
         self.words = f"{draws} draws a datum"
         self.saturated, self.fitted = family.universal, not family.universal
 
-    def tables(self, x: Any) -> Iterator[tuple[Any, dict[Proposal, Table]]]:
+    def tables(self, x: Batch) -> Iterator[tuple[Batch, dict[Proposal, Table]]]:
         width = data_width(x)
         block = max(1, min(len(x), FITTED // (self.draws * (1 if self.saturated else self.family.count + 1))))
         block = max(1, min(block, CELLS // (width * min(self.draws, 8))))
@@ -211,7 +212,7 @@ class Samples:
                 found[law] = _table(statistics, joint, base, uniform, law, self.family.eps)
             yield part, found
 
-    def pool(self, law: Proposal, x: Any) -> Pool:
+    def pool(self, law: Proposal, x: Batch) -> Pool:
         count = max(2000, 20 * (self.family.count + 1))
         program, data, draws = self.model, x[:1], count
         if law == "guide":

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
-from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.diagnostics.tightness.latent_samples import Pool
 from ppl_vae.diagnostics.tightness.least_squares import regress, whiten
 from ppl_vae.diagnostics.tightness.sufficient_statistics import SufficientStatistics, decoded, log_prior, precise
@@ -49,7 +50,7 @@ class LinearGuide:
     whole: bool
     words: str
 
-    def left(self, x: Any, statistics: Tensor, centred: Tensor, weights: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    def left(self, x: Batch, statistics: Tensor, centred: Tensor, weights: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         """What this guide's coefficients leave of a function at each z, and how much of it may be rounding.
 
         Arguments:
@@ -74,7 +75,7 @@ class LinearGuide:
         return left - (weights * left).sum(1, keepdim=True), ROUNDING * eps * (size * spread).sum(1)
 
 
-def obstacle(model: Program, x: Any, codes: dict[str, Tensor], eps: float) -> str | None:
+def obstacle(model: Program, x: Batch, codes: dict[str, Tensor], eps: float) -> str | None:
     r"""Why the observation is no known exponential family given z alone; None if it is.
 
     Arguments:
@@ -108,7 +109,7 @@ def obstacle(model: Program, x: Any, codes: dict[str, Tensor], eps: float) -> st
     return "the parameters of the observation depend on x itself" if off.any() else None
 
 
-def from_decoder(model: Program, x: Any, family: SufficientStatistics, pool: Pool) -> LinearGuide:
+def from_decoder(model: Program, x: Batch, family: SufficientStatistics, pool: Pool) -> LinearGuide:
     r"""The guide of the joint density nearest to the model's that is bilinear in :math:`\nu(x)` and :math:`\psi(z)`.
 
     Natural parameters :math:`\eta(z)` of the observation, and :math:`a(z) = \log p(z) - A(\eta(z)) - \log h'(z)`, are
@@ -134,7 +135,7 @@ def from_decoder(model: Program, x: Any, family: SufficientStatistics, pool: Poo
     return LinearGuide(model, {n: (turn @ s).T for n, s in sums.items()}, turn @ constant, False, "from the decoder")
 
 
-def from_data(model: Program, x: Any, coefficients: Callable[[], Tensor], why: str) -> LinearGuide:
+def from_data(model: Program, x: Batch, coefficients: Callable[[], Tensor], why: str) -> LinearGuide:
     """Regresses the coefficients that each datum would have on x.
 
     Arguments:
@@ -156,7 +157,8 @@ def from_data(model: Program, x: Any, coefficients: Callable[[], Tensor], why: s
     return LinearGuide(model, {WHOLE: weights.T}, bias, True, f"regressed on x over these {len(x)} data, as {why}")
 
 
-def _flat(x: Tensor) -> Tensor:
+def _flat(x: Batch) -> Tensor:
+    assert isinstance(x, Tensor)  # documents have no dense coordinates
     return precise(x.flatten(1) if x.ndim > 1 else x[:, None])
 
 
@@ -170,10 +172,10 @@ def _statistics(sites: Sites) -> dict[str, Any]:
     return found
 
 
-def _natural(fn: Any) -> Tensor:
+def _natural(fn: Distribution) -> Tensor:
     """Natural parameters of a site given codes alone, ``(codes, statistics of x)``."""
     return precise(exponential_family.natural(fn)[:, 0])
 
 
-def _normaliser(fn: Any) -> Tensor:
+def _normaliser(fn: Distribution) -> Tensor:
     return precise(exponential_family.log_normaliser(fn)[:, 0])

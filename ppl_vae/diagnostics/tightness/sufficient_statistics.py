@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import UNIVERSAL
 from ppl_vae.programs.handlers import Sites, SubstituteLatents, check_cover, latents, log_prob, run
@@ -30,7 +30,7 @@ class SufficientStatistics:
         ValueError: If the sites depend on each other, or the statistics of one are not known, naming it.
     """
 
-    def __init__(self, guide: Program, model: Program, x: Any) -> None:
+    def __init__(self, guide: Program, model: Program, x: Batch) -> None:
         drawn = guide_sites(guide, (x,))
         with fork_random_state():
             few = run(guide, (x,), {}, draws=1)
@@ -67,7 +67,7 @@ class SufficientStatistics:
         return reduce(torch.add, found)
 
 
-def decoded(model: Program, x: Any, codes: dict[str, Tensor]) -> Sites:
+def decoded(model: Program, x: Batch, codes: dict[str, Tensor]) -> Sites:
     """The sites of a model given codes ``(codes, 1, *event)``, for one datum: what depends on the code alone."""
     return run(model, (x[:1],), {}, draws=len(next(iter(codes.values()))), handler=SubstituteLatents(codes))
 

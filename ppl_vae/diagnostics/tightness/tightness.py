@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppl_vae.data.counts import Batch
 from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.diagnostics.tightness.latent_samples import PROPOSALS, AllStates, Proposal, Samples, Source, Table
 from ppl_vae.diagnostics.tightness.least_squares import Unexplained, regress, remaining
@@ -33,7 +33,7 @@ POINTS = 2000
 def tightness(
     model: Program,
     guide: Program,
-    x: Any,
+    x: Batch,
     *,
     draws: int | None = None,
     most_bits: int = 16,
@@ -118,7 +118,7 @@ def _enough(draws: int | None, family: SufficientStatistics) -> int:
 
 
 def _linear_guides(
-    model: Program, x: Any, family: SufficientStatistics, source: Source
+    model: Program, x: Batch, family: SufficientStatistics, source: Source
 ) -> tuple[dict[Proposal, LinearGuide], str, bool]:
     """The best linear guide at z of each law, where it comes from or why there is none, and whether all are linear."""
     with fork_random_state():
@@ -157,7 +157,7 @@ def _alone(table: Table, drawn: bool) -> Tensor | None:
 
 
 def _measure(
-    source: Source, x: Any, guides: dict[Proposal, LinearGuide], spanned: bool, progress: Progress | None
+    source: Source, x: Batch, guides: dict[Proposal, LinearGuide], spanned: bool, progress: Progress | None
 ) -> dict[Proposal, list[tuple[Unexplained, Unexplained | None]]]:
     """What own and shared coefficients leave, block by block."""
     found: dict[Proposal, list[tuple[Unexplained, Unexplained | None]]] = {law: [] for law in PROPOSALS}
@@ -179,7 +179,7 @@ def _measure(
     return found
 
 
-def _examples(source: Source, x: Any, left: Unexplained) -> tuple[Example, ...]:
+def _examples(source: Source, x: Batch, left: Unexplained) -> tuple[Example, ...]:
     """The datum of median residual at z of the guide, and that of the largest."""
     rows = left.known.nonzero()[:, 0]
     if not len(rows) or not source.fitted:
