@@ -22,15 +22,15 @@ class Autoregressive(AmortisedGuide):
     .. math:: q(z \mid x) = \prod_j \mathrm{Bernoulli}\bigl(z_j \mid
         \mathrm{logit} = a_j(x) + \mathrm{network}_j(z_1, \dots, z_{j-1}, c(x))\bigr)
 
-    It can come near any distribution of a code of any length; a draw takes as many passes as there are bits. Until the
-    masked network is trained it adds nothing: there this is ``mean_field``.
+    It can come near any distribution of a code of any length; a draw takes as many passes as there are bits. The masked
+    network starts at zero: there this is ``mean_field``.
 
     Arguments:
         model: The generative model, with one latent site of bits.
         x: An example batch.
-        layers: Hidden ReLU layers of the network over the data.
-        width: Units of each.
-        context: Numbers c that tell the masked network of the data.
+        layers: Number of hidden ReLU layers of the network over the data.
+        width: Units of each layer.
+        context: Length of c, on which the masked network is conditioned.
         hidden: Units of the masked network; 0 is four times the bits.
     """
 

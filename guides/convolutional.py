@@ -15,13 +15,13 @@ from ppl_vae.programs.types import Program
 
 
 class Convolutional(Factorised):
-    """Independent latents whose parameters a convolutional network reads off an image (Berger and Sebag 2020, B.1).
+    """Independent latents with parameters from a convolutional network (Berger and Sebag 2020, B.1).
 
     Arguments:
         model: The generative model; its latents may be Bernoulli, categorical or normal.
         x: An example batch of images, ``(batch, height, width)`` or ``(batch, channels, height, width)``.
-        channels: Of the first convolution; each following one has twice as many.
-        blocks: Residual blocks, of which a discriminator has none.
+        channels: Channels of the first convolution; each following one has twice as many.
+        blocks: Number of residual blocks; a discriminator has none.
         network: Three convolutions and the blocks, or a GAN's discriminator without its normalisation over the batch.
 
     Raises:

@@ -18,8 +18,8 @@ class DeepFrequencies(Factorised):
     Arguments:
         model: The generative model; its latents may be Bernoulli, categorical or normal.
         x: An example batch.
-        layers: Hidden ReLU layers.
-        width: Units of each.
+        layers: Number of hidden ReLU layers.
+        width: Units of each layer.
     """
 
     def __init__(self, model: Program, x: Batch, layers: int = 2, width: int = 512) -> None:

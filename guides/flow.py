@@ -1,4 +1,4 @@
-"""The guide of normals that a flow has bent."""
+"""The guide of normals transformed by a flow."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Flow(AmortisedGuide):
 
     with the scales s and shifts m of a number from masked networks of the numbers before it (Papamakarios, Pavlakou
     and Murray 2017), in the order of the numbers and its reverse by turns. A draw and its density take one pass; the
-    density of any other point takes one a number. The networks start at the identity: there this is ``mean_field``.
+    density of any other point takes one per number. The networks start at the identity: there this is ``mean_field``.
 
     Arguments:
         model: The generative model, with one latent site of normals.
         x: An example batch.
-        transforms: How many steps t.
-        units: Of both hidden layers of each step's networks.
-        context: Numbers c that tell the flow of the data.
-        layers: Hidden ReLU layers of the network over the data.
-        width: Units of each.
-        network: What reads the data: those layers, or of images a GAN's discriminator.
-        channels: Of the discriminator's first layer.
+        transforms: Number of steps t.
+        units: Units of both hidden layers of each step's networks.
+        context: Length of c, on which the flow is conditioned.
+        layers: Number of hidden ReLU layers of the network over the data.
+        width: Units of each layer.
+        network: Encoder of the data: those layers, or for images a GAN's discriminator.
+        channels: Channels of the discriminator's first layer.
     """
 
     supports = (Family.NORMAL,)

@@ -26,8 +26,8 @@ class Full(AmortisedGuide):
     Arguments:
         model: The generative model, with one latent site: Bernoulli, categorical or normal.
         x: An example batch.
-        layers: Hidden ReLU layers of the network over the data.
-        width: Units of each.
+        layers: Number of hidden ReLU layers of the network over the data.
+        width: Units of each layer.
     """
 
     supports = (Family.BERNOULLI, Family.CATEGORICAL, Family.ONE_HOT, Family.NORMAL)

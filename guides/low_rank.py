@@ -23,16 +23,16 @@ class LowRank(AmortisedGuide):
     .. math:: q(z \mid x) = \mathcal{N}\bigl(\mu, S (1 + U U^\top) S\bigr), \qquad S = \mathrm{diag}(\sigma)
 
     with :math:`\mu, \log \sigma, U` from the network over the data. Without U this is ``mean_field``; there the bound
-    has no slope in U, so U starts at small numbers drawn by chance.
+    has no slope in U, so U starts at small random numbers.
 
     Arguments:
         model: The generative model, with one latent site of normals.
         x: An example batch.
-        rank: Columns of U.
-        layers: Hidden ReLU layers of the network over the data.
-        width: Units of each.
-        network: What reads the data: those layers, or of images a GAN's discriminator.
-        channels: Of the discriminator's first layer.
+        rank: Number of columns of U.
+        layers: Number of hidden ReLU layers of the network over the data.
+        width: Units of each layer.
+        network: Encoder of the data: those layers, or for images a GAN's discriminator.
+        channels: Channels of the discriminator's first layer.
     """
 
     supports = (Family.NORMAL,)

@@ -19,8 +19,8 @@ class MeanField(Factorised):
     Arguments:
         model: The generative model; its latents may be Bernoulli, categorical or normal.
         x: An example batch.
-        layers: Hidden ReLU layers of the network.
-        width: Units of each.
+        layers: Number of hidden ReLU layers of the network.
+        width: Units of each layer.
     """
 
     def __init__(self, model: Program, x: Batch, layers: int = 2, width: int = 512) -> None:

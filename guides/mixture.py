@@ -21,14 +21,14 @@ class Mixture(AmortisedGuide):
     .. math:: q(z \mid x) = \sum_k w_k(x) \prod_j q_j\bigl(z_j \mid g_{kj}(x)\bigr)
 
     Where all g_k are the same this is ``mean_field``. Components that start there would stay there, all moving alike,
-    so it starts nearby, each a little different from the first by chance.
+    so it starts nearby, each component a little different from the first, at random.
 
     Arguments:
         model: The generative model, with one latent site of bits or normals.
         x: An example batch.
-        components: How many are mixed.
-        layers: Hidden ReLU layers of the network over the data.
-        width: Units of each.
+        components: Number of components.
+        layers: Number of hidden ReLU layers of the network over the data.
+        width: Units of each layer.
     """
 
     supports = (Family.BERNOULLI, Family.NORMAL)

@@ -35,7 +35,7 @@ class Posterior(AmortisedGuide):
                 f"{type(model).__name__} does not know its posterior: give it a method posterior(x) that returns "
                 "distributions by site name, or take another guide"
             )
-        self._of = (model.posterior,)  # in a tuple: the model's parameters are not the guide's
+        self._posterior = (model.posterior,)  # in a tuple: the model's parameters are not the guide's
         with torch.no_grad():
             missing = {latent.name for latent in self.latents} - set(model.posterior(x))
         if missing:
@@ -43,7 +43,7 @@ class Posterior(AmortisedGuide):
 
     def forward(self, x: Batch) -> None:
         with torch.no_grad():
-            found = self._of[0](x)
+            posterior = self._posterior[0](x)
         with pyro.plate("data", len(x)):
             for latent in self.latents:
-                pyro.sample(latent.name, found[latent.name])
+                pyro.sample(latent.name, posterior[latent.name])

@@ -16,8 +16,8 @@ class Residual(Factorised):
     Arguments:
         model: The generative model; its latents may be Bernoulli, categorical or normal.
         x: An example batch; documents are read as frequencies in per cent.
-        blocks: Residual blocks.
-        width: Units of each.
+        blocks: Number of residual blocks.
+        width: Units of each block.
     """
 
     def __init__(self, model: Program, x: Batch, blocks: int = 4, width: int = 200) -> None:

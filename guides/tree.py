@@ -29,9 +29,9 @@ class Tree(AmortisedGuide):
     Arguments:
         model: The generative model, with one latent site of bits.
         x: An example batch.
-        layout: Of the tree.
-        layers: Hidden ReLU layers of the network over the data.
-        width: Units of each.
+        layout: Form of the tree.
+        layers: Number of hidden ReLU layers of the network over the data.
+        width: Units of each layer.
     """
 
     supports = (Family.BERNOULLI,)

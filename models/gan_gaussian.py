@@ -1,4 +1,4 @@
-"""Images that the generator of a GAN draws from normal numbers, with Gaussian noise."""
+"""Images from the generator of a GAN, with Gaussian noise."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class GanGaussian(PyroModule):
         channels: Channels of the generator's last hidden layer; each one before has twice as many.
         generator: File of the generator's tensors (.safetensors); without it the weights are random.
         sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, its logarithm affine in z; a number,
-            which stays; or ``"schedule:RUN"``, as it was in the course of a run.
-        scale: Where a learned sigma starts.
-        floor: What a learned sigma cannot fall below.
-        shape: Of a datum, ``(height, width)`` or ``(channels, height, width)``, with even sides; the data give it.
+            which is fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
+        scale: Start of a learned sigma.
+        floor: Lower bound of a learned sigma.
+        shape: Shape of a datum, ``(height, width)`` or ``(channels, height, width)`` with even sides; the data give it.
 
     Raises:
         ValueError: If a number is out of range, the data are no such images, or the file does not hold this

@@ -29,7 +29,7 @@ class Gmm(PyroModule):
     .. math::
         z \sim \mathrm{Bernoulli}(1/2)^m, \qquad x \mid z \sim \mathcal{N}(\mu_z, \sigma^2 I)
 
-    with one centre a code. The posterior of the code can be any distribution over its states; where it factorises, a
+    with one centre per code. The posterior of the code can be any distribution over its states; where it factorises, a
     factorised guide is tight.
 
     Arguments:
@@ -37,10 +37,10 @@ class Gmm(PyroModule):
         centres: ``"four"``, those with which the paper's figures come out; ``"gray_square"`` and ``"natural_square"``,
             the corners of a square of side 2 with codes in Gray and in natural order around it; or ``"random"``,
             standard normal ones to start from.
-        scale: The deviation sigma, where it starts if it is learned.
+        scale: The standard deviation sigma, or its start if it is learned.
         learn_centres: Whether the centres are learned.
-        learn_scale: Whether sigma is.
-        shape: Of a datum, ``(dimensions,)``; the data give it.
+        learn_scale: Whether sigma is learned.
+        shape: Shape of a datum, ``(dimensions,)``; the data give it.
 
     Raises:
         ValueError: If bits or scale are out of range, data are no vectors, or the placement is one of four points of

@@ -27,11 +27,11 @@ class Image(PyroModule):
         latents: Number k of latents.
         channels: A quarter of the channels of the residual blocks.
         blocks: Number of residual blocks.
-        sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, by the network; a number, which stays;
-            or ``"schedule:RUN"``, as it was in the course of a run.
-        scale: Where a learned sigma starts.
-        floor: What a learned sigma cannot fall below.
-        shape: Of a datum, ``(height, width)`` or ``(channels, height, width)``; the data give it.
+        sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, by the network; a number, which is
+            fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
+        scale: Start of a learned sigma.
+        floor: Lower bound of a learned sigma.
+        shape: Shape of a datum, ``(height, width)`` or ``(channels, height, width)``; the data give it.
 
     Raises:
         ValueError: If a number is out of range, or the data are no images.

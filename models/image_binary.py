@@ -36,7 +36,7 @@ class ImageBinary(PyroModule):
         layers: Number of gated blocks of the autoregressive decoder.
         pixel_channels: Channels of each gated block.
         components: Number of components of the VampPrior.
-        shape: Of a datum, ``(height, width)`` or ``(channels, height, width)``; the data give it.
+        shape: Shape of a datum, ``(height, width)`` or ``(channels, height, width)``; the data give it.
 
     Raises:
         ValueError: If a number is out of range, or the data are no images.

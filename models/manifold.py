@@ -20,12 +20,12 @@ class Manifold(Ppca):
     Arguments:
         latents: Number k of latents.
         blocks: Number of residual blocks of the decoder.
-        width: Units of each.
-        sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, by the network; a number, which stays;
-            or ``"schedule:RUN"``, as it was in the course of a run.
-        scale: Where a learned sigma starts.
-        floor: What a learned sigma cannot fall below.
-        shape: Of a datum; the data give it.
+        width: Units of each layer.
+        sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, by the network; a number, which is
+            fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
+        scale: Start of a learned sigma.
+        floor: Lower bound of a learned sigma.
+        shape: Shape of a datum; the data give it.
 
     Raises:
         ValueError: If a number is out of range.

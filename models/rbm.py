@@ -1,4 +1,4 @@
-"""Binary data that a binary code explains: the Boltzmann machine, and the Bernoulli VAE around it."""
+"""Binary data with a binary code: the restricted Boltzmann machine, and the Bernoulli VAE with its decoder."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Rbm(PyroModule):
         bits: Length m of the code.
         prior: ``"rbm"``, the one that makes the posterior factorise; ``"free"``, independent learned bits; or
             ``"any"``, a learned table of all codes of up to 16 bits, the Boltzmann machine's among them.
-        hidden: ReLU layers of the decoder before the linear one; not with the prior of a Boltzmann machine.
-        width: Units of each.
-        shape: Of a datum; the data give it.
+        hidden: Number of ReLU layers of the decoder before the linear one; not with the prior of a Boltzmann machine.
+        width: Units of each layer.
+        shape: Shape of a datum; the data give it.
 
     Raises:
-        ValueError: If a number is out of range, or hidden layers are asked for with the prior of a Boltzmann machine,
+        ValueError: If a number is out of range, or there are hidden layers with the prior of a Boltzmann machine,
             or a table of too many codes.
 
     Example:

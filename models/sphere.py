@@ -35,13 +35,13 @@ class Sphere(PyroModule):
         decoder: Form of f.
         latents: Number k of latents; 0 takes as many as a datum has numbers, which the decoder ``radius`` needs.
         hidden: Number of tanh layers of the network before the linear one.
-        width: Units of each.
-        sigma: A number, which stays; ``"learned"``, a scalar; ``"vector"``, one for each number of x, from z; or
-            ``"schedule:RUN"``, as it was in the course of a run. Data that lie on a sphere exactly have no best sigma,
-            unless ``floor`` holds it: the likelihood grows without bound as it falls.
-        scale: Where a learned sigma starts.
-        floor: What a learned sigma cannot fall below.
-        shape: Of a datum; the data give it.
+        width: Units of each layer.
+        sigma: A number, which is fixed; ``"learned"``, a scalar; ``"vector"``, one for each number of x, from z; or
+            ``"schedule:RUN"``, its values over the epochs of a run. Data exactly on a sphere have no best sigma, unless
+            ``floor`` holds it: the likelihood grows without bound as it falls.
+        scale: Start of a learned sigma.
+        floor: Lower bound of a learned sigma.
+        shape: Shape of a datum; the data give it.
 
     Raises:
         ValueError: If a number is out of range.

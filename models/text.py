@@ -1,4 +1,4 @@
-"""Documents as bags of words that a binary code explains."""
+"""Documents as bags of words, given a binary code."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Text(PyroModule):
     for word counts x of a document of l words; f is affine, or has ReLU layers.
 
     Arguments:
-        vocabulary: The number of words; the corpus gives it.
+        vocabulary: Number of words; the corpus gives it.
         bits: Length m of the code.
         hidden: Number of ReLU layers of the decoder f; 0 makes it affine.
-        width: Units of each.
+        width: Units of each layer.
         unigram: Word frequencies of the training documents, ``(vocabulary,)``, where the biases start; the corpus
             gives them.
 

@@ -1,4 +1,4 @@
-"""Documents as bags of words that a binary code explains, with a posterior that factorises."""
+"""Documents as bags of words, given a binary code whose posterior factorises."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TextRbm(PyroModule):
     which grows with the length where it is uniform there. (The bias b does not, as it would in a replicated softmax.)
 
     Arguments:
-        vocabulary: The number of words; the corpus gives it.
+        vocabulary: Number of words; the corpus gives it.
         bits: Length of the code, at most 16: the prior is a table of all codes for every document.
         unigram: Word frequencies of the training documents, ``(vocabulary,)``, where a starts; the corpus gives them.
 

@@ -1,4 +1,4 @@
-"""One of thirty levels, explained by a discrete latent through tables without any structure."""
+"""One of thirty levels given a discrete latent, with free tables for prior and decoder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ToyChannel(PyroModule):
     Arguments:
         states: Number of states of the latent.
         spread: Standard deviation of the normal numbers from which the decoder's logits start.
-        shape: Of a datum, ``(levels,)``, one-hot; the data give it.
+        shape: Shape of a datum, ``(levels,)``, one-hot; the data give it.
 
     Raises:
         ValueError: If there are fewer than two states, or data are no vectors.
