@@ -14,6 +14,7 @@ from benchmarks import endurance, estimators, evidence, floor, growth, precision
 from benchmarks.arithmetic import arithmetic
 from benchmarks.peers.ours import Ours
 from benchmarks.setting import Setting, dense, zipf
+from tests.support.cli import forkserver
 
 QUICK = ["--blocks", "2", "--seconds", "0.01", "--documents", "60", "--vocabulary", "30", "--json"]
 SMALL = {
@@ -86,8 +87,17 @@ def test_none_is_left_out():
     assert {p.stem for p in folder.glob("*.py")} - NOT_RUN == set(SMALL)
 
 
+@pytest.fixture
+def quick_start(monkeypatch):
+    """Competitors begin as forks of a process that has imported the package, not each by importing it."""
+    context = forkserver()
+    monkeypatch.setattr("multiprocessing.get_context", lambda _: context)
+
+
 @pytest.mark.parametrize("name", SMALL)
-def test_runs_in_small(name, tmp_path):
+def test_runs_in_small(name, tmp_path, request):
+    if name != "steps":  # whose competitors are started as a user starts them
+        request.getfixturevalue("quick_start")
     rows = np.random.default_rng(0).poisson(0.5, (60, 30)) + np.eye(60, 30)
     scipy.sparse.save_npz(tmp_path / "x.npz", scipy.sparse.csr_matrix(rows))
     command, options = SMALL[name]
@@ -121,7 +131,7 @@ def test_tables_hold_whole_numbers(capsys, monkeypatch):
     assert capsys.readouterr().out.count("0.00012345") == 8
 
 
-def test_a_peer_that_cannot_run_is_left_out_with_a_line():
+def test_a_peer_that_cannot_run_is_left_out_with_a_line(quick_start):
     options = ["--setting", "d0e1S1", "--peers", "ours,floor", "--bits", "0", *QUICK]
     result = CliRunner().invoke(steps.main, options, catch_exceptions=False)
     assert "note: d0 e1 S1: ours left out: bits must be at least 1, got 0" in result.stderr

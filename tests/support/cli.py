@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -59,6 +60,13 @@ def call(*args: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
+def forkserver() -> ForkServerContext:
+    """Makes processes, forked from one that has imported the package already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ppl_vae.cli.main", "ppl_vae.runs.train", "matplotlib.figure"])
+    return context
+
+
 def start(*args: str, checkpoint_seconds: float | None = None) -> BaseProcess:
     """Begins a command in a process of its own, forked from one that has imported the package already.
 
@@ -68,9 +76,7 @@ def start(*args: str, checkpoint_seconds: float | None = None) -> BaseProcess:
         args: Of the command line.
         checkpoint_seconds: Between two checkpoints, instead of the trainer's own.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ppl_vae.cli.main", "ppl_vae.runs.train", "matplotlib.figure"])
-    process = context.Process(target=_run, args=(args, checkpoint_seconds))
+    process = forkserver().Process(target=_run, args=(args, checkpoint_seconds))
     process.start()
     return process
 
