@@ -135,6 +135,11 @@ def test_listing_corpora_imports_nothing_that_only_reading_needs() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_every_reader_has_a_line_in_the_docs() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+    assert [name for name in corpora() if f"`{name}`" not in page] == []
+
+
 def test_every_format_has_an_example() -> None:
     assert set(EXAMPLES) == set(FORMATS), "add an example of the format to EXAMPLES"
 
