@@ -54,7 +54,7 @@ class PackedCounts:
         entries = len(self.words)
         if self.offsets.ndim != 1 or len(self.offsets) < 1 or len(self.counts) != entries:
             raise ValueError(
-                f"packed counts need one count a word and at least one row pointer, got "
+                f"packed counts need one count per word and at least one row pointer, got "
                 f"{len(self.counts)} counts, {entries} words and offsets of shape "
                 f"{tuple(self.offsets.shape)}; build them with PackedCounts.from_csr"
             )
@@ -142,7 +142,7 @@ class PackedCounts:
         return self.words.device
 
     def to(self, device: torch.device | str) -> PackedCounts:
-        """The same batch on another device; the batch itself if it is there already."""
+        """The same batch on another device; the batch itself if it is on that device."""
         if self.device == torch.device(device):
             return self
         return PackedCounts(
@@ -150,7 +150,7 @@ class PackedCounts:
         )
 
     def __getitem__(self, index: slice | Tensor | np.ndarray | Sequence[int]) -> PackedCounts:
-        """The documents that ``index`` names, in its order: a slice, a mask or a list of positions."""
+        """The documents that ``index`` selects, in its order: a slice, a mask or a list of positions."""
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step == 1:
@@ -167,7 +167,7 @@ class PackedCounts:
         return self._part(offsets, entries, rows)
 
     def _part(self, offsets: Tensor, entries: slice | Tensor, rows: slice | Tensor) -> PackedCounts:
-        """Some documents, which know what the whole knows of each: it is computed once, not batch by batch."""
+        """Some documents, with their cached statistics: these are computed once for the whole, not for every batch."""
         part = PackedCounts(offsets, self.words[entries], self.counts[entries], self.vocabulary, check=False)
         part.lengths, part.log_coefficient = self.lengths[rows], self.log_coefficient[rows]
         return part
@@ -183,7 +183,7 @@ class PackedCounts:
         return torch.repeat_interleave(torch.arange(len(self), device=self.device), self.sizes)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sums one value an entry over each document: ``(..., entries)`` to ``(..., documents)``."""
+        """Sums one value per entry over each document: ``(..., entries)`` to ``(..., documents)``."""
         total = values.new_zeros(*values.shape[:-1], len(self))
         return total.index_add(-1, self.documents, values)
 

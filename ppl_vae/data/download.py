@@ -1,4 +1,4 @@
-"""The data folder, and how published files are downloaded into it: wholly or not at all."""
+"""The data folder, and downloads into it: whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def cache_folder(cache: Path | None = None) -> Path:
 
 @contextmanager
 def downloading(name: str, folder: Path, site: str, remedy: str) -> Iterator[Path]:
-    """A folder within the data folder to download into, gone afterwards with all that was not moved away.
+    """A temporary folder within the data folder to download into; what is not moved out of it is deleted.
 
-    There, files can be moved into place in one step once they are known to be good.
+    Files can be moved from it into place in one step once they are known to be good.
 
     Arguments:
-        name: Of the corpus, for messages.
+        name: Name of the corpus, for messages.
         folder: The data folder.
         site: Where the files come from, for messages.
         remedy: What to do by hand if they do not come.
 
     Raises:
-        ValueError: If the folder named by the user is not there, or whatever happens inside fails.
+        ValueError: If the folder that the user names does not exist, or the block fails.
     """
     if os.environ.get("PPL_VAE_DATA") and not folder.is_dir():
         raise ValueError(f"PPL_VAE_DATA names {folder}, which is no folder; make it, or name the one with the data")
@@ -58,6 +58,6 @@ def check_md5(name: str, content: bytes, published: str) -> None:
     Raises:
         ValueError: If they differ, with both.
     """
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != published:
-        raise ValueError(f"{name} as it was downloaded has the MD5 {found}, published is {published}")
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if digest != published:
+        raise ValueError(f"{name} as it was downloaded has the MD5 {digest}, published is {published}")

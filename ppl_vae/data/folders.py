@@ -1,4 +1,4 @@
-"""What the folders say that files of a corpus lie in: their splits and classes."""
+"""Splits and classes of files, read off the folders they lie in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def splits_and_labels(folder: Path, paths: list[Path]) -> tuple[list[SplitName],
     or without them, is its class.
 
     Arguments:
-        folder: Of the corpus.
+        folder: Folder of the corpus.
         paths: Files within it.
 
     Returns:

@@ -1,4 +1,4 @@
-"""From a name or a path to a corpus, by the readers that are found."""
+"""Loads a corpus by its name or path with the reader that recognises it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def load_corpus(
 ) -> Corpus:
     """Loads documents as word counts, or other data as tensors, in three splits.
 
-    The words kept are those that occur in the most documents of the full training split, ties by word id;
-    validation documents are training documents by origin, held out after that choice. Without a test split
-    of its own, a source gives a tenth of its data to the test, the same ones for every seed.
-    Documents without a word that was kept are dropped. ``notes`` of the result tells of all this.
+    The vocabulary is the words that occur in the most documents of the full training split, ties by word id;
+    validation documents are held out of the training documents after that choice. A source without a test split
+    gives a tenth of its data to the test, the same ones for every seed. Documents without a word of the vocabulary
+    are dropped. ``notes`` of the result lists all this.
 
     Arguments:
         name: A name of :func:`corpora` or the path of a file or folder. A name wins over a path: a folder called
@@ -121,8 +121,8 @@ def find_reader(name: str) -> Reader:
     if len(candidates) > 1:
         places = " and ".join(f"{reader.name} ({plugin.file})" for plugin, reader in candidates)
         raise ValueError(
-            f"{name!r} is read by {places}; leave one of them: of a reader of your own change the name, suffixes or "
-            "matches, or give its file the name of the one it replaces"
+            f"{name!r} is read by {places}; let only one of them match: change the name, suffixes or "
+            "matches of your own reader, or give its file the name of the one that it replaces"
         )
     if candidates:
         return candidates[0][1]

@@ -1,4 +1,4 @@
-"""A line of a user's words as a document of a corpus."""
+"""A query as a document of a corpus."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Query:
 
     Arguments:
         counts: One document.
-        known: Its words that the vocabulary has, each once, in the order of the text.
-        unknown: Those it has not.
+        known: Its words that are in the vocabulary, each once, in the order of the text.
+        unknown: Its words that are not.
     """
 
     counts: PackedCounts
@@ -45,18 +45,18 @@ def read_query(text: str, corpus: Corpus) -> Query:
         ([[1.0, 1.0]], ('of',))
     """
     if not isinstance(corpus.train.values, PackedCounts):
-        raise ValueError(f"{corpus.name} has no words to ask with; search takes a run of a text model")
+        raise ValueError(f"{corpus.name} has no words that a query could hold; search takes a run of a text model")
     position = {word: i for i, word in enumerate(corpus.vocabulary)}
     words: list[str] = []
     for piece in text.lower().split():
         words.extend([piece] if piece in position else corpus.word.findall(piece))
     known = [word for word in words if word in position]
     if not known:
-        there = ", ".join(dict.fromkeys(words)) or "no words"
+        given = ", ".join(dict.fromkeys(words)) or "no words"
         often = corpus.train.values.words.bincount(minlength=len(position)).argsort(descending=True, stable=True)
         common = ", ".join(corpus.vocabulary[word] for word in often[len(often) // 20 :][:3].tolist())
         raise ValueError(
-            f"the query ({there}) has none of the {len(position)} words that the corpus keeps; ask with words as "
+            f"the query ({given}) has none of the {len(position)} words that the corpus keeps; ask with words as "
             f"common as {common}"
         )
     from scipy.sparse import csr_matrix

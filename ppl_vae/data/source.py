@@ -1,4 +1,4 @@
-"""What every reader returns, whatever the format: counts or numbers as the source has them."""
+"""What every reader returns, whatever the format: counts or numbers as they are in the source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a source as read to a corpus: hold data out; of documents choose the words, and drop the empty ones."""
+"""Turns a source into a corpus: holds data out, chooses the vocabulary and drops empty documents."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _TEST_SEED = 20_240_229
 def prepare(name: str, source: Source, *, vocabulary: int = 10_000, validation: float = 0.1, seed: int = 0) -> Corpus:
     """Holds data out; of documents, cuts the vocabulary and drops empty ones.
 
-    The words kept are those in the most documents of the whole training split, ties by word id. The validation
-    documents are training documents by origin and are held out after that choice; test documents take no part in it.
+    The vocabulary is the words in the most documents of the whole training split, ties by word id. The validation
+    documents are held out of the training documents after that choice; test documents take no part in it.
 
     Arguments:
         name: What to call the corpus.
         source: One without a test split gives a tenth of its data, always the same ones, to the test.
-        vocabulary: How many words to keep at most.
+        vocabulary: Number of words kept, at most: those in most training documents.
         validation: The fraction of the training data to hold out; a source's own validation split wins over it.
         seed: Chooses the validation data, and nothing else.
 
@@ -132,18 +132,18 @@ def _choose_words(splits: Splits, vocabulary: int, notes: list[str]) -> NDArray[
     train = splits["train"].counts
     frequency = _document_frequency(splits["train"])
     known = int((frequency > 0).sum())
-    kept = np.sort(np.argsort(-frequency, kind="stable")[: min(vocabulary, known)])
+    columns = np.sort(np.argsort(-frequency, kind="stable")[: min(vocabulary, known)])
     for split in ("validation", "test"):
         if split in splits:
             unseen = int(((_document_frequency(splits[split]) > 0) & (frequency == 0)).sum())
             if unseen:
                 notes.append(f"{unseen:,} words of {split} never occur in training: dropped")
-    if len(kept) < known:
-        share = train[:, kept].sum() / train.sum()
-        notes.append(f"{len(kept):,} of {known:,} words kept, {share:.1%} of the training tokens")
+    if len(columns) < known:
+        share = train[:, columns].sum() / train.sum()
+        notes.append(f"{len(columns):,} of {known:,} words kept, {share:.1%} of the training tokens")
     elif known < vocabulary:
         notes.append(f"the training documents have only {known:,} words: all are kept")
-    return kept
+    return columns
 
 
 def _document_frequency(documents: SourceSplit) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Text files, compressed or not, whose every fault is a ``ValueError`` that names file, line and remedy."""
+"""Text files, compressed or not; every fault is a ``ValueError`` that names file, line and remedy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 __all__ = ["LARGEST_COUNT", "LARGEST_ID", "TextFile", "first_wrong", "plain_name"]
 
 LARGEST_COUNT = 2**24
-"""Counts are kept as 32-bit floats, which hold every whole number up to here."""
+"""Counts are stored as 32-bit floats, which hold every whole number up to this one."""
 
 LARGEST_ID = 2**31 - 1
 
@@ -117,7 +117,7 @@ class TextFile:
         return lines[:-1] if lines[-1] == "" else lines
 
     def names(self, what: str) -> tuple[str, ...]:
-        """One name a line.
+        """Names, one per line.
 
         Raises:
             ValueError: If a line is blank: the lines after it would take the wrong ids.
@@ -125,7 +125,7 @@ class TextFile:
         names = tuple(line.strip() for line in self.lines)
         if "" in names:
             line = names.index("") + 1
-            raise self.error(line, f"a blank line where a {what} should be", f"give one {what} a line")
+            raise self.error(line, f"a blank line where a {what} should be", f"give one {what} per line")
         return names
 
     def numbers(self, columns: int, layout: str, *, skip: int = 0) -> NDArray[np.float64]:
@@ -151,7 +151,7 @@ class TextFile:
         return table
 
     def _first_bad_line(self, columns: int, layout: str, skip: int) -> ValueError:
-        # Only a file that is already refused comes here: a search line by line would be slow for a good one.
+        # Called for a refused file alone: a search line by line would be slow for every file.
         for number, line in enumerate(self.lines[skip:], start=skip + 1):
             cells = line.split()
             if cells and not (len(cells) == columns and all(map(_is_number, cells))):

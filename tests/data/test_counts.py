@@ -105,7 +105,7 @@ def test_malformed_arrays_are_refused():
         PackedCounts(one, torch.tensor([3]), torch.ones(1), 3)
     with pytest.raises(ValueError, match="row pointers must rise from 0 to 1"):
         PackedCounts(torch.tensor([0, 2]), torch.tensor([0]), torch.ones(1), 3)
-    with pytest.raises(ValueError, match="one count a word"):
+    with pytest.raises(ValueError, match="one count per word"):
         PackedCounts(one, torch.tensor([0]), torch.ones(2), 3)
     with pytest.raises(ValueError, match="matrix of as many rows"):
         PackedCounts.from_dense([[1, 2]]) @ torch.ones(3, 1)

@@ -1,1 +1,1 @@
-"""Readers of named corpora and of formats: a file of this folder is one by being there."""
+"""Readers of named corpora and of file formats, one file each."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,9 @@ from ppl_vae.data.text_file import TextFile
 __all__ = ["READERS"]
 
 _WHOLE = 2**24
-"""Up to here 32-bit floats hold every whole number."""
+"""32-bit floats hold every whole number up to this one."""
+
+T = TypeVar("T")
 
 
 def holds_arrays(path: Path) -> bool:
@@ -93,15 +96,15 @@ def read_npz(path: Path, dequantise: bool = False) -> Source:
     return dequantised(source, str(path)) if dequantise else source
 
 
-def _loaded(where: str, load: Any, writer: str) -> Any:
+def _loaded(where: str, load: Callable[[], T], writer: str) -> T:
     try:
         return load()
     except Exception as error:
         # Damage shows in too many types to list (zip, zlib, header, shapes too large for any memory).
-        words = "; an array of Python objects is never unpickled" if "pickle" in str(error) else ""
+        reason = "; an array of Python objects is never unpickled" if "pickle" in str(error) else ""
         raise ValueError(
-            f"{where} is truncated or no array of numbers ({type(error).__name__}{words}); write an array of floats or "
-            f"integers with {writer}"
+            f"{where} is truncated or no array of numbers ({type(error).__name__}{reason}); write an array of floats "
+            f"or integers with {writer}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What a file of this folder declares: a named corpus, or a format of files or folders."""
+"""The declaration of a reader: of a named corpus, or of a format of files or folders."""
 
 from __future__ import annotations
 

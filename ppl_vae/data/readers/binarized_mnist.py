@@ -39,7 +39,7 @@ _SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 
 
 def read_binarized_mnist(cache: Path | None) -> Source:
-    """Reads the digits from the data folder, after downloading them if they are not there yet.
+    """Reads the digits from the data folder, after downloading them if they are missing.
 
     Each pixel of MNIST was drawn once, with its brightness as its chance of being on; all who report likelihoods on
     these 50,000, 10,000 and 10,000 images report them on the same bits.
@@ -53,7 +53,7 @@ def read_binarized_mnist(cache: Path | None) -> Source:
         Images ``(data, 28, 28)`` of zeros and ones, without labels.
 
     Raises:
-        ValueError: If a file is malformed, or if the files are neither there nor can be downloaded.
+        ValueError: If a file is malformed, or files are missing and cannot be downloaded.
     """
     folder = data_folder(cache)
     place = folder / _FOLDER

@@ -18,8 +18,8 @@ __all__ = ["READER"]
 def read_csr(path: Path) -> Source:
     """Reads a file of ``scipy.sparse.save_npz``, ``(documents, words)``; nothing is unpickled.
 
-    ``vocabulary.txt`` beside it, one word a line, names the columns, and ``labels.txt``, one label a line, the classes
-    of the documents.
+    ``vocabulary.txt`` beside it, one word per line, names the columns, and ``labels.txt``, one label per line, the
+    classes of the documents.
 
     Raises:
         ValueError: If the file is missing, truncated or no sparse matrix, if a count is negative, fractional or not
@@ -62,13 +62,13 @@ def _beside(path: Path, name: str, what: str, axis: str, size: int) -> tuple[str
         return None
     lines = TextFile.open(beside).names(what)
     if len(lines) != size:
-        raise ValueError(f"{beside} has {len(lines)} lines for {size} {axis} of {path.name}; give one {what} a line")
+        raise ValueError(f"{beside} has {len(lines)} lines for {size} {axis} of {path.name}; give one {what} per line")
     return lines
 
 
 READER = Reader(
     "FILE.npz",
-    "SciPy sparse counts, one row per document; vocabulary.txt and labels.txt beside it if there are any",
+    "SciPy sparse counts, one row per document; with vocabulary.txt and labels.txt beside it, if any",
     PackedCounts,
     read_csr,
     suffixes=(".npz",),

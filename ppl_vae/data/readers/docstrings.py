@@ -1,4 +1,4 @@
-"""The corpus that is always at hand: docstrings of the scientific packages that are installed."""
+"""Docstrings of the scientific packages that are installed: a corpus that needs no download."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["READER"]
 
 
 def load_cached(path: Path, key: str) -> Source | None:
-    """What was saved under ``key``; ``None`` if there is nothing, or nothing sound."""
+    """The source saved under ``key``; ``None`` if there is none or it is damaged."""
     from scipy.sparse import csr_matrix
 
     try:
@@ -119,10 +119,10 @@ def read_docstrings(cache: Path, packages: Sequence[str] = PACKAGES) -> Source:
 
     Left out are tests, docstrings of fewer than 20 words and exact repetitions. A package gives at most 1,500
     documents, so that none dominates: its files are read in an order that only their names decide until there are
-    enough. What was found is kept in ``cache`` under the packages' versions.
+    enough. The result is stored in ``cache`` under the packages' versions.
 
     Arguments:
-        cache: Folder for what was found. One that cannot be written costs a note and the time of the next search.
+        cache: Folder of the stored result. If it cannot be written, a note says so and the next call searches again.
         packages: Import names; those not installed are passed over.
 
     Raises:

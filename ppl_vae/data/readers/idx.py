@@ -45,7 +45,7 @@ def read_idx(path: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise:
 
     Raises:
         ValueError: If a file is missing, truncated or no IDX file of bytes, or has no images, or if there is not one
-            label an image.
+            label per image.
     """
     labels = _packed(path.with_name(path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")))
     splits: dict[SplitName, SourceSplit] = {

@@ -1,4 +1,4 @@
-"""A folder of images: one datum a file, one class a sub-folder, or the splits."""
+"""A folder of images: one datum per file, one class per sub-folder, or the splits."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def read_images(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequan
 
 
 def _bytes(paths: list[Path], size: int) -> NDArray[np.uint8]:
-    """All images as bytes, an eighth of what floats made one by one would hold at their most."""
+    """All images as bytes, which take an eighth of the memory that floats made one by one would."""
     grey = all(_opened(path, size, None).mode in ("1", "L") for path in paths)
     first: NDArray[np.uint8] | None = None
     for row, path in enumerate(paths):
@@ -109,7 +109,7 @@ def _opened(path: Path, size: int, mode: str | None) -> Image.Image:
 
 
 def _on_paper(image: Image.Image) -> Image.Image:
-    """With white where it is transparent, instead of whatever colour is hidden there."""
+    """The image on white: a transparent pixel has an arbitrary colour."""
     from PIL import Image
 
     if not image.has_transparency_data:

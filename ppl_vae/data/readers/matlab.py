@@ -33,11 +33,11 @@ def is_matlab_folder(folder: Path) -> bool:
 
 
 def read_matlab(path: Path) -> Source:
-    """Reads ``{train,test}.{data,label}`` and, where they are, the maps, the titles and the words.
+    """Reads ``{train,test}.{data,label}`` and, if present, the maps, the titles and the words.
 
     Arguments:
         path: A folder with the files, gzipped or not, or a ``.tgz`` of such a folder, which is read in place.
-            ``vocabulary.txt``, one word a line, may also lie beside the folder or the archive.
+            ``vocabulary.txt``, one word per line, may also lie beside the folder or the archive.
 
     Raises:
         ValueError: If a file is missing or malformed.
@@ -64,7 +64,7 @@ def read_matlab(path: Path) -> Source:
         if titles is not None and len(titles) != len(labels[split]):
             raise ValueError(
                 f"{files[f'{split}.docs'].where} has {len(titles)} titles for {len(labels[split])} documents; "
-                "give one title a document or remove the file"
+                "give one title per document or remove the file"
             )
         splits[split] = SourceSplit(counts[split], labels[split], titles)
     if names is None:

@@ -34,7 +34,7 @@ _PUBLISHED = {
 
 
 def read_mnist(cache: Path | None, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False) -> Source:
-    """Reads MNIST from the data folder, after downloading it if it is not there yet: 60,000 and 10,000 digits.
+    """Reads MNIST from the data folder, after downloading it if it is missing: 60,000 and 10,000 digits.
 
     Arguments:
         cache: The data folder, unless ``PPL_VAE_DATA`` names it. Taken are the IDX files, gzipped or not, of
@@ -47,7 +47,7 @@ def read_mnist(cache: Path | None, image_size: Annotated[int, Meta(ge=0)] = 0, d
         Images ``(data, 28, 28)`` with values in [0, 1], and their digits as labels.
 
     Raises:
-        ValueError: If a file is malformed, or if the files are neither there nor can be downloaded.
+        ValueError: If a file is malformed, or files are missing and cannot be downloaded.
     """
     folder = data_folder(cache)
     place = next((folder / name for name in _FOLDERS if is_idx_folder(folder / name)), None)

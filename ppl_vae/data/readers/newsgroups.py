@@ -1,4 +1,4 @@
-"""20 Newsgroups, sorted by date: found in the data folder, or downloaded into it once."""
+"""20 Newsgroups, sorted by date: from the data folder, or downloaded into it once."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _PUBLISHED_WORDS = 61_188
 
 
 def read_newsgroups(cache: Path | None) -> Source:
-    """Reads 20 Newsgroups from the data folder, after downloading it if it is not there yet.
+    """Reads 20 Newsgroups from the data folder, after downloading it if it is missing.
 
     Arguments:
         cache: The data folder, unless ``PPL_VAE_DATA`` names it. Taken are, in this order, ``20news_bydate_matlab/``,
             ``20news-bydate/matlab/`` and the archive ``20news-bydate-matlab.tgz``.
 
     Raises:
-        ValueError: If a file is malformed, or if the files are neither there nor can be downloaded.
+        ValueError: If a file is malformed, or files are missing and cannot be downloaded.
     """
     folder = data_folder(cache)
     for name in _FOLDERS:

@@ -1,4 +1,4 @@
-"""A folder of plain texts: one document a file, one class a sub-folder."""
+"""A folder of plain texts: one document per file, one class per sub-folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_folder(folder: Path) -> Source:
     paths = sorted(path for path in folder.rglob("*.txt") if path.is_file())
     if not paths:
         raise ValueError(
-            f"{folder} has no .txt files and no images; give a folder of texts, one document a file, or of images"
+            f"{folder} has no .txt files and no images; give a folder of texts, one document per file, or of images"
         )
     splits, labels = splits_and_labels(folder, paths)
     titles = ["/".join(path.relative_to(folder).parts) for path in paths]
