@@ -1,0 +1,152 @@
+"""What every result shares: table, JSON, values per datum, worst data, warnings and figure."""
+
+import json
+from dataclasses import dataclass, fields, replace
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from ppl_vae.diagnostics.comparison import Compared, Comparison
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.diagnostics.gap.ladder import Ladder, Rung
+from ppl_vae.evidence.bdmc import BDMC
+from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.results import Evidence, Result
+from ppl_vae.runs.summary import Split, Summary
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+CAUTION = "the chains have hardly moved"
+
+
+def evidence(data: int = 6) -> Evidence:
+    """A lower bound with errors, Pareto shapes and a note."""
+    elbo = -torch.arange(1.0, data + 1)
+    gap = torch.linspace(0.5, 2.0, data)
+    error, shape = torch.full((data,), 0.1), torch.zeros(data)
+    return Evidence(
+        Estimate(elbo, "30 draws", "unbiased", 30, error),
+        Estimate(elbo + gap, "importance, 30 draws", "lower", 30, error, shape, (CAUTION,)),
+        Estimate(gap, "importance, 30 draws", "lower", 30, error),
+        "no exact method serves",
+    )
+
+
+def results() -> dict[str, Result]:
+    """One of each kind, all on the same evidence."""
+    whole = evidence()
+    best = replace(whole.elbo, pointwise=whole.elbo.pointwise + 0.2, method="ascent", bound="lower")
+    gap = Gap(whole.evidence, best, whole.elbo, "independent latents", {"gain of the second round": whole.gap})
+    upper = replace(whole.evidence, pointwise=whole.evidence.pointwise + 1, bound="upper", k_hat=None)
+    runs = [Compared(name, f"text with {name}", "elbo", "m", whole, gap=gap) for name in ("a", "b")]
+    return {
+        "evidence": whole,
+        "gap": gap,
+        "bdmc": BDMC(replace(whole.evidence, k_hat=None), upper),
+        "ladder": Ladder(
+            whole.evidence, {"small": Rung(whole.elbo, best, "independent"), "large": Rung(best, None, "?")}
+        ),
+        "comparison": Comparison("test", tuple(runs)),
+        "split": Split(whole, replace(whole.gap, bound="exact"), replace(whole.gap, bound="exact"), saturated=-0.5),
+    }
+
+
+every = pytest.mark.parametrize("name", list(results()))
+
+
+@every
+def test_warnings_are_in_json_and_in_print(name):
+    result = results()[name]
+    assert any(CAUTION in line for line in result.warnings)
+    content = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert content["warnings"] == list(result.warnings)
+    assert len(set(result.warnings)) == len(result.warnings)
+    for line in result.warnings:
+        assert f"note: {line}" in str(result)
+
+
+@every
+def test_json_and_values_per_datum_hold_every_row(name):
+    result = results()[name]
+    content, values = result.to_json(), result.pointwise()
+    assert content["data"] == result.data == 6
+    for label, estimate in result.rows().items():
+        *group, key = label.split(": ")
+        key = key.replace(" ", "_").lower()
+        nested = content[group[0]] if group else content
+        assert nested[key]["mean"] == pytest.approx(estimate.pointwise.mean().item())
+        assert nested[key]["bound"] == estimate.bound
+        full = ".".join([*group, key])
+        assert torch.equal(values[full], estimate.pointwise)
+        assert (f"{full}_se" in values) == (estimate.pointwise_se is not None)
+        assert (f"{full}_k_hat" in values) == (estimate.k_hat is not None)
+
+
+@every
+def test_worst_data_are_numbered_by_the_split_of_which_they_are_a_sample(name):
+    result = results()[name]
+    if result.losses() is None:
+        assert "worst" not in result.to_json()
+        return
+    assert result.worst(2) == result.losses().argsort(descending=True)[:2].tolist() or name == "bdmc"
+    sample = torch.tensor([3, 5, 8, 13, 21, 34])
+    assert result.of_sample(sample).to_json()["worst"] == [int(sample[i]) for i in result.worst()]
+
+
+@pytest.mark.parametrize("name", ["evidence", "gap", "bdmc"])
+def test_blocks_join_to_the_whole(name):
+    whole = results()[name]
+
+    def cut(value, part):
+        if isinstance(value, dict):
+            return {key: cut(each, part) for key, each in value.items()}
+        if not isinstance(value, Estimate):
+            return value
+        parts = {n: getattr(value, n) for n in ("pointwise", "pointwise_se", "k_hat")}
+        return replace(value, **{n: None if v is None else v[part] for n, v in parts.items()})
+
+    def block(part):
+        return type(whole)(**{n: cut(getattr(whole, n), part) for n in [field.name for field in fields(whole)]})
+
+    joined = type(whole).join([block(slice(0, 2)), block(slice(2, 6))])
+    assert joined.to_json() == whole.to_json()
+    assert all(torch.equal(value, whole.pointwise()[key]) for key, value in joined.pointwise().items())
+
+
+@pytest.mark.parametrize("name", ["evidence", "gap", "bdmc", "ladder", "comparison"])
+def test_a_figure_has_a_title_and_labels_with_units(name):
+    result, figure = results()[name], Figure(layout="constrained")
+    result.draw(figure, "a pair")
+    assert figure.get_suptitle().startswith("a pair")
+    assert len(figure.axes) == len(result.panels)
+    assert all("nats" in axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes)
+
+
+def test_a_result_needs_its_rows_only():
+    @dataclass(frozen=True)
+    class Costs(Result):
+        cost: Estimate
+
+        def rows(self):
+            return {"Cost": self.cost}
+
+    costs = Costs(Estimate(torch.tensor([1.0, 3.0]), "by hand", "exact"))
+    assert "Cost" in str(costs) and "2.000" in str(costs) and "by hand: exact" in str(costs)
+    assert costs.to_json()["cost"]["mean"] == 2
+    assert (costs.data, costs.warnings, costs.worst()) == (2, (), [])
+    assert Costs.join([costs, costs]).data == 4
+
+
+def test_a_stored_estimate_is_read_back():
+    whole = evidence()
+    back = Estimate.stored(whole.to_json()["evidence"], whole.pointwise(), "evidence")
+    assert back.warnings == whole.evidence.warnings
+    assert (back.mean, back.se, back.bound) == (whole.evidence.mean, whole.evidence.se, whole.evidence.bound)
+
+
+def test_a_summary_has_the_warnings_of_its_splits():
+    split = results()["split"]
+    summary = Summary("r", "text", "elbo", "arm", 1, 1, {"test": split})
+    assert any(f"test: {CAUTION}" in line for line in summary.to_json()["warnings"])
+    assert f"note: test: {CAUTION}" in str(summary)
