@@ -7,6 +7,7 @@ from ppl_vae.models.toy_channel import ToyChannel
 from ppl_vae.data import load_corpus
 from ppl_vae.data.readers.channel import CHANNEL_LEVELS, channel_law
 from ppl_vae.diagnostics.information.rates import measure_rates, probe
+from ppl_vae.distributions.tables import mutual_information
 from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.log_weight import log_joint
@@ -42,7 +43,7 @@ def test_what_it_cannot_be_is_refused(options, words):
 @pytest.mark.parametrize("information", [0.1, 0.5])
 def test_the_law_has_its_information_and_a_logistic_posterior(information):
     law = torch.from_numpy(channel_law(information))
-    assert experiment.information(law) == pytest.approx(information, abs=1e-10)
+    assert mutual_information(law) == pytest.approx(information, abs=1e-10)
     slopes = (law[1] / law[0]).log().diff() / torch.from_numpy(CHANNEL_LEVELS).diff()
     torch.testing.assert_close(slopes, slopes[:1].expand_as(slopes))
     with pytest.raises(ValueError, match="between 0.01 and 0.61"):
