@@ -1,9 +1,9 @@
-"""Exact evidence by enumeration: seconds once the data are in memory, and how far float32 is from float64.
+"""Exact evidence by enumeration: time with the data in memory, and error of float32 against float64.
 
     python -m benchmarks.evidence --bits 16 --hidden 0
 
-Codes and documents meet in matrix products where the pair allows it; "by densities" is the general path, that of any
-pair. The reference in float64 goes the general path too, on a sample of the documents.
+Where the pair allows it, all log-densities are matrix products of codes and documents; "densities" is the general path
+for any pair. The reference in float64 takes the general path, on a sample of the documents.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ GENERAL = mock.patch.object(enumeration, "_by_products", lambda *args: None)
 @click.command()
 @click.option("--bits", default=16, show_default=True, type=POSITIVE)
 @click.option("--hidden", default=0, show_default=True, type=NATURAL, help="ReLU layers of the decoder.")
-@click.option("--general/--no-general", default=False, help="Also time the general path: ten times longer.")
 @click.option(
-    "--sample", default=100, show_default=True, type=POSITIVE, help="Documents that are compared with float64."
+    "--general/--no-general", default=False, help="Time the general path, too, which takes ten times as long."
+)
+@click.option(
+    "--sample", default=100, show_default=True, type=POSITIVE, help="Number of documents compared with float64."
 )
 @options
 def main(
@@ -51,7 +53,7 @@ def main(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Time the exact evidence of a corpus, alone and with the bound."""
+    """Time the exact evidence of a corpus, alone and with the ELBO."""
     if threads:
         torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(matmul_precision)
@@ -60,7 +62,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         x = read_corpus(keep_corpus(corpus, documents, vocabulary, Path(folder)))
     model, guide = Setting(hidden=hidden, bits=bits).pair(x)
-    # As large as training makes them: an untrained model's codes are all alike.
+    # Parameters as large as training makes them: under an untrained model all codes are alike.
     model.words.weight.data *= 3
     guide.encoder.weight.data *= 30
     sites, some = guide_sites(model, (x[:2],)), x[:: max(1, len(x) // sample)]
@@ -69,7 +71,7 @@ def main(
         for path in ("products", "densities")[: 1 + general]:
             for bound in (False, True):
                 with GENERAL if path == "densities" else nullcontext():
-                    found = enumeration.enumerate_states(model, guide if bound else None, some, sites)
+                    result = enumeration.enumerate_states(model, guide if bound else None, some, sites)
                     begun, busy = time.perf_counter(), time.process_time()
                     enumeration.enumerate_states(model, guide if bound else None, x, sites)
                     taken = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - busy}
@@ -77,9 +79,9 @@ def main(
                     exact = enumeration.enumerate_states(model.double(), guide.double() if bound else None, some, sites)
                 model.float(), guide.float()
                 pairs = (
-                    [(getattr(found, n).pointwise, getattr(exact, n).pointwise) for n in ("evidence", "elbo")]
+                    [(getattr(result, n).pointwise, getattr(exact, n).pointwise) for n in ("evidence", "elbo")]
                     if bound
-                    else [(found, exact)]
+                    else [(result, exact)]
                 )
                 error = max((one - other).abs().max().item() for one, other in pairs)
                 rows.append({"path": path, "bound": bound} | taken | {"largest_error": error})
@@ -87,9 +89,9 @@ def main(
     for column in ("by", "", "seconds", "CPU seconds", "largest error, nats"):
         table.add_column(column, justify="left" if column in ("by", "") else "right")
     for row in rows:
-        words = "evidence and bound" if row["bound"] else "evidence"
+        quantity = "evidence and ELBO" if row["bound"] else "evidence"
         table.add_row(
-            row["path"], words, f"{row['seconds']:.2f}", f"{row['cpu_seconds']:.2f}", f"{row['largest_error']:.1e}"
+            row["path"], quantity, f"{row['seconds']:.2f}", f"{row['cpu_seconds']:.2f}", f"{row['largest_error']:.1e}"
         )
     finish({"bits": bits, "hidden": hidden, "documents": len(x), "rows": rows}, [table], as_json, out)
 
