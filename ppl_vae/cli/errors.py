@@ -1,4 +1,4 @@
-"""What goes wrong at the command line, in words."""
+"""Errors at the command line: one line each, no traceback."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import torch
 
 import ppl_vae
-from ppl_vae.training.progress import log
-from ppl_vae.training.run_folder import Interrupted
 
-__all__ = ["on_termination", "words_for_errors"]
+__all__ = ["on_termination", "errors_in_one_line"]
 
 _terminated: list[int] = []
 
@@ -28,28 +25,31 @@ def on_termination(number: int, frame: object) -> None:
 
 
 class Refused(click.ClickException):
-    """An error the user can mend, in one line."""
+    """An error in one line."""
 
 
 @contextmanager
-def words_for_errors() -> Iterator[None]:
-    """Turns what goes wrong into a line; ``PPL_VAE_DEBUG=1`` shows the traceback too."""
+def errors_in_one_line() -> Iterator[None]:
+    """Shows an error as one line; with ``PPL_VAE_DEBUG=1`` the traceback, too."""
     try:
         yield
     except (click.exceptions.Exit, click.ClickException, click.Abort):
         raise
     except KeyboardInterrupt as error:
-        if isinstance(error, Interrupted):
-            log(f"stopped: what was done is saved, a training up to its last whole epoch; go on with {error}")
-        else:
-            log("stopped")
+        resume = str(error)  # of an interrupted run, the command that continues it
+        saved = (
+            f": what was done is saved, a training up to its last whole epoch; go on with {resume}" if resume else ""
+        )
+        click.echo(f"stopped{saved}", err=True)
         sys.exit(143 if _terminated else 130)
     except BrokenPipeError:
         sys.exit(141)
-    except torch.cuda.OutOfMemoryError as error:
-        said = str(error).partition(". ")[0]
-        raise Refused(f"the device's memory is full ({said}); take a smaller --batch-size, or --device cpu") from error
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which may not be imported
+            reason = str(error).partition(". ")[0]
+            raise Refused(
+                f"the device's memory is full ({reason}); take a smaller --batch-size, or --device cpu"
+            ) from error
         if os.environ.get("PPL_VAE_DEBUG"):
             traceback.print_exc()
         expected = isinstance(error, (ValueError, ArithmeticError))

@@ -11,7 +11,6 @@ from ppl_vae.cli.devices import device_option
 from ppl_vae.cli.measure import measuring
 from ppl_vae.cli.options import GroupedCommand, with_options
 from ppl_vae.cli.output import with_json
-from ppl_vae.cli.search import COMMANDS
 from ppl_vae.cli.train import check_alone, was_given
 from ppl_vae.plugins.options import Value, options_of
 from ppl_vae.runs.config import CorpusConfig
@@ -21,12 +20,10 @@ from ppl_vae.training.gan import Trained
 from ppl_vae.training.gan_settings import GanSettings
 from ppl_vae.training.run_folder import Run
 
-__all__ = ["COMMANDS"]
+__all__ = ["frechet", "generator"]
 
 
-@click.command(
-    cls=GroupedCommand, epilog="Example:  ppl-vae generator mnist --latents 10 --image-size 32 --out runs/generator"
-)
+@click.command(cls=GroupedCommand)
 @click.argument("corpus", required=False)
 @with_options([*options_of(GanSettings), *(option for option in reader_options() if option.name == "image_size")])
 @device_option
@@ -68,9 +65,6 @@ def generator(
     return train_generator(config, new_folder(out, "generator"))
 
 
-COMMANDS.append(generator)
-
-
 @measuring
 @click.option(
     "--against",
@@ -92,7 +86,7 @@ COMMANDS.append(generator)
     help="Inception's, never fetched.  [default: where torch keeps what it fetches]",
 )
 def frechet(folder: Path, split: str, count: int, **how: Any) -> Any:
-    """Measure the Frechet distance of images that a trained RUN's model draws, from data or from another run's.
+    """Measure the Frechet distance of images that a model draws.
 
     Beside it stands that of training images from those of the split (or of test images, with --split train), or of
     further draws of the other run: it is not 0 either. A figure means something only with its features: it is the FID

@@ -1,87 +1,133 @@
-"""The command line: ``ppl-vae list`` and ``experiment``, and the commands that train and that measure runs."""
+"""The command line: its commands by group, each imported when it is called."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import difflib
 import os
 import signal
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Never
 
 import click
 
 from ppl_vae import __version__
-from ppl_vae.cli.devices import device_option
-from ppl_vae.cli.errors import on_termination, words_for_errors
-from ppl_vae.cli.images import COMMANDS
-from ppl_vae.cli.output import with_json
-from ppl_vae.cli.train import train
-from ppl_vae.programs.loading import available
-from ppl_vae.training.process import prepare
+from ppl_vae.cli.errors import errors_in_one_line, on_termination
 
-__all__ = ["main"]
+__all__ = ["GROUPS", "Command", "main"]
 
 # GNU OpenMP reads it when torch is loaded. Its threads spin for milliseconds at the end of every parallel region, which
 # beside a busy neighbour makes a step ten times slower; some tens of microseconds cost nothing on an idle machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
-class Group(click.Group):
-    """A group under which no command ends in a traceback."""
+@dataclass(frozen=True)
+class Command:
+    """Where a command is, and an example of it.
 
-    def invoke(self, ctx: click.Context) -> Any:
-        with words_for_errors():
+    Arguments:
+        module: File of this folder, without its ending.
+        example: What to type, shown at the end of its help.
+        function: Name of its function.
+    """
+
+    module: str
+    example: str
+    function: str
+
+    def load(self) -> click.Command:
+        """Imports the command."""
+        command: click.Command = getattr(import_module(f"ppl_vae.cli.{self.module}"), self.function)
+        command.epilog = command.epilog or f"\b\nExample:\n  ppl-vae {self.example}"
+        return command
+
+    @property
+    def summary(self) -> str:
+        """First line of its docstring, read without importing it."""
+        tree = ast.parse((Path(__file__).parent / f"{self.module}.py").read_text())
+        functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == self.function]
+        return (ast.get_docstring(functions[0]) or "").splitlines()[0]
+
+
+def _commands(**commands: tuple[str, str]) -> dict[str, Command]:
+    return {name: Command(module, example, name) for name, (module, example) in commands.items()}
+
+
+GROUPS: dict[str, dict[str, Command]] = {
+    "Train and measure": {
+        "list": Command("catalogue", "list", "list_command"),
+        **_commands(
+            train=("train", "train models/text.py --guide linear_counts --bits 16 --epochs 30 --out runs/text"),
+            evidence=("measure", "evidence runs/text --method annealing --data 100"),
+            gap=("measure", "gap runs/text --ladder linear_counts,mean_field,full"),
+            tightness=("measure", "tightness runs/text --data 200"),
+            information=("measure", "information runs/text --split validation"),
+            curve=("measure", "curve runs/text --betas 4,2,1,0.5 --data 100"),
+            sandwich=("measure", "sandwich runs/text --data 100 --temperatures 1000"),
+        ),
+    },
+    "Compare and report": _commands(
+        compare=("measure", "compare runs/text runs/text-likelihood --split test"),
+        export=("measure", "export runs/text --draws 500"),
+    ),
+    "Search": _commands(
+        codes=("search", "codes runs/text --how median --out codes.npz"),
+        search=("search", "search runs/text gradient of a normal distribution --count 5"),
+        retrieval=("search", "retrieval runs/text --k 100"),
+    ),
+    "Images": _commands(
+        generator=("images", "generator mnist --latents 10 --image-size 32 --out runs/generator"),
+        frechet=("images", "frechet runs/images --images 5000"),
+    ),
+    "Experiments": _commands(experiment=("experiment", "experiment gmm --preset cpu --jobs 2")),
+}
+"""The commands by group."""
+
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+
+
+class Group(click.Group):
+    """A group whose commands are imported on demand, and never end in a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return COMMANDS[cmd_name].load() if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            self._refuse(ctx, args[0])
+        return super().resolve_command(ctx, args)
+
+    def _refuse(self, ctx: click.Context, name: str) -> Never:
+        near = difflib.get_close_matches(name, COMMANDS, n=3)
+        ctx.fail(f"No such command {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else "see --help"))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, command.summary) for name, command in commands.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        with errors_in_one_line():
             return super().invoke(ctx)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ppl-vae")
-def main() -> None:
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, as PPL_VAE_DEBUG=1 does.")
+def main(debug: bool) -> None:
     """Train variational autoencoders written in Pyro, and measure what their bounds hide.
 
     Begin with:  ppl-vae train models/text.py --guide linear_counts
     """
-    prepare()
+    if debug:
+        os.environ["PPL_VAE_DEBUG"] = "1"
     with contextlib.suppress(ValueError):  # only the main thread may
         signal.signal(signal.SIGTERM, on_termination)
-
-
-@main.command("list")
-@with_json
-def list_command() -> Any:
-    """Show models, guides, estimators and corpora, and which go together."""
-    from ppl_vae.runs.catalogue import Catalogue
-
-    (models, no_models), (guides, no_guides) = available("models"), available("guides")
-    return Catalogue.take(models, guides, no_models | no_guides)
-
-
-@main.command()
-@click.argument("name", required=False)
-@click.option("--preset", default="smoke", show_default=True, help="smoke (seconds), cpu (minutes) or paper (in full).")
-@click.option("--seeds", type=click.IntRange(min=1), help="Repetitions, instead of the preset's.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Cells computed at once, each on its share of the cores, by experiments with independent cells.",
-)
-@device_option
-@click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: runs/NAME-PRESET]")
-@with_json
-def experiment(name: str | None, preset: str, **how: Any) -> Any:
-    """Reproduce a table or figure of a paper, with what the paper could not measure.
-
-    NAME is an experiment, or a file of your own: Python with PRESETS and run(study, ...), or a .toml that describes a
-    sweep of trainings, as experiments/rate_distortion.toml does. Without it, all are listed. What is done is kept cell
-    by cell: the same command goes on after an interruption, and shows a finished report again.
-    Writes report.md, report.json, figures/ (PNG and PDF) and values/ (every raw number) into its folder.
-    """
-    from ppl_vae.studies.experiments import Experiments, run_experiment
-
-    return Experiments.take() if name is None else run_experiment(name, preset, **how)
-
-
-for _command in (train, *COMMANDS):
-    main.add_command(_command)

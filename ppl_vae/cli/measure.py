@@ -13,10 +13,7 @@ from click.core import ParameterSource
 from ppl_vae.cli.output import with_json
 from ppl_vae.plugins.discovery import available, find
 
-__all__ = ["COMMANDS", "measuring"]
-
-COMMANDS: list[click.Command] = []
-"""What :mod:`ppl_vae.cli.main` adds to its group."""
+__all__ = ["compare", "curve", "evidence", "export", "gap", "information", "measuring", "sandwich", "tightness"]
 
 
 SPLIT = click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
@@ -33,9 +30,7 @@ def measuring(function: Callable[..., Any], cls: type[click.Command] = click.Com
     )
     wrapped = SPLIT(sample(with_json(function)))
     wrapped = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))(wrapped)
-    command = click.command(function.__name__, cls=cls)(wrapped)
-    COMMANDS.append(command)
-    return command
+    return click.command(function.__name__, cls=cls)(wrapped)
 
 
 def annealing_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,7 +62,7 @@ def annealing_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--epochs", help="Of fitting each guide of the ladder, at most.  [default: as the run]")
 def gap(folder: Path, split: str, count: int, ladder: str | None, epochs: str | None, **how: Any) -> Any:
-    """Split the gap of a trained RUN into what the guide's family costs and what its amortisation.
+    """Split the gap into family gap and amortisation gap.
 
     \b
     enumeration   exact; discrete latents of at most 16 bits together
@@ -134,7 +129,7 @@ class EvidenceCommand(click.Command):
 )
 @annealing_options
 def evidence(folder: Path, split: str, count: int, method: str, draws: int | None, **options: Any) -> Any:
-    """Measure ELBO, evidence and gap of a trained RUN again, by another method or with more samples.
+    """Measure the evidence by another method or with more samples.
 
     A file evidence/NAME.py of the working folder adds a method of your own. Writes evidence-SPLIT-METHOD.json and the
     values of every datum into the run. After an interruption the same command resumes the measurement.
@@ -150,7 +145,7 @@ def evidence(folder: Path, split: str, count: int, method: str, draws: int | Non
 @click.option("--draws", default=16, show_default=True, type=click.IntRange(min=2), help="Chains a datum each way.")
 @annealing_options
 def sandwich(folder: Path, split: str, count: int, draws: int, **schedule: Any) -> Any:
-    """Bound the evidence of data drawn from a RUN's model from below and from above.
+    """Bound the evidence of simulated data from below and above.
 
     Simulated data come with an exact draw from their posterior, from which annealing can also go backwards: the
     truth lies between the two bounds. How far they are apart says how far annealing with these options can be trusted
@@ -172,7 +167,7 @@ def sandwich(folder: Path, split: str, count: int, draws: int, **schedule: Any) 
     help="Compare at most so many codes with all the data, where they are not enumerated.",
 )
 def information(folder: Path, split: str, count: int, draws: int, codes: int) -> Any:
-    """Measure rate, distortion and mutual information of a trained RUN, and which units of its code have collapsed.
+    """Measure rate, distortion, mutual information, active units.
 
     Writes information-SPLIT.json, the values of every datum and a figure into the run.
     """
@@ -191,7 +186,7 @@ def information(folder: Path, split: str, count: int, draws: int, codes: int) ->
 )
 @click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Of the guide, a datum.")
 def curve(folder: Path, split: str, count: int, betas: str, **how: Any) -> Any:
-    """Draw the rate-distortion curve of a trained RUN's decoder, and where its guide lies above it.
+    """Draw a decoder's rate-distortion curve and its guide above it.
 
     For each weight beta of the rate, the least D + beta R that any encoder can have with this prior and decoder:
     exactly where the code has at most 16 bits, else by one annealed run from the prior for all weights. How far the
@@ -223,7 +218,7 @@ def curve(folder: Path, split: str, count: int, betas: str, **how: Any) -> Any:
     help="Draws given which data are drawn from the model.",
 )
 def export(folder: Path, split: str, count: int, draws: int, predictive: int) -> Any:
-    """Write draws, weights, likelihoods and data of a trained RUN for ArviZ.
+    """Export draws, weights, likelihoods and data for ArviZ.
 
     Writes arviz-SPLIT.nc into the run, to be read with arviz.from_netcdf. The draws are those of the guide.
     """
@@ -237,7 +232,7 @@ def export(folder: Path, split: str, count: int, draws: int, predictive: int) ->
 @SPLIT
 @with_json
 def compare(folders: tuple[Path, ...], split: str) -> Any:
-    """Compare trained RUNs on the same data: ELBO, evidence, gap and its parts, and how far each is from the first.
+    """Compare ELBO, evidence and gap of trained runs.
 
     If one of them was trained with --objective likelihood, the approximation error of the others of its model is
     shown. What the runs were measured by before is read, what is missing is measured. Writes compare-SPLIT.json
@@ -248,9 +243,6 @@ def compare(folders: tuple[Path, ...], split: str) -> Any:
     return compare_runs(folders, split)
 
 
-COMMANDS.append(compare)
-
-
 @measuring
 @click.option(
     "--draws",
@@ -258,12 +250,12 @@ COMMANDS.append(compare)
     help="Draws a datum, where the states are too many.  [default: four a statistic, at least 100]",
 )
 def tightness(folder: Path, split: str, count: int, draws: int | None) -> Any:
-    """Test whether the gap of a trained RUN could ever be closed: is the posterior in the guide's family?
+    """Test whether the posterior lies in the guide's family.
 
-    It is if log p(x, z) is, for each datum, an affine function of the statistics of the family (z itself for bits,
-    z and its square for normals). If it is not, no network whatever mends it: take a wider family, such as the guide
-    "full", or a decoder nearer to affine. If it is, coefficients linear in x are enough, and a gap that remains is
-    the training's.
+    The gap could be closed only then. It does if log p(x, z) is, for each datum, an affine function of the
+    statistics of the family (z itself for bits, z and its square for normals). If it does not, no network closes
+    the gap: take a wider family, such as the guide "full", or a decoder nearer to affine. If it does, coefficients
+    linear in x are enough, and a gap that remains is the training's.
 
     "Share left" is what the best affine function leaves of the variance of log p(x, z) over z: of the guide, where the
     bound is made, and of the prior, everywhere. "Linear in x" gives all data one map from x to the coefficients.

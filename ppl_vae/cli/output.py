@@ -32,6 +32,9 @@ def with_json(function: Callable[P, Printed]) -> Callable[P, None]:
     )
     @wraps(function)
     def command(*args: P.args, **kwargs: P.kwargs) -> None:
+        from ppl_vae.training.process import prepare
+
+        prepare()
         as_json = kwargs.pop("as_json")
         with contextlib.redirect_stdout(sys.stderr):  # what users' own files print must not mix with the result
             result = function(*args, **kwargs)

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from ppl_vae.cli.errors import words_for_errors
+from ppl_vae.cli.errors import errors_in_one_line
 from ppl_vae.cli.options import GroupedCommand, click_option
 from ppl_vae.programs.loading import find
 from ppl_vae.runs.options import training_options
@@ -20,7 +20,7 @@ class PairCommand(GroupedCommand):
     """A command with the options of a training, among them the constructor arguments of its model and guide."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with words_for_errors():
+        with errors_in_one_line():
             prepare()
             model, guide = _named_pair(args)
             try:

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from ppl_vae.cli.measure import COMMANDS, measuring
+from ppl_vae.cli.measure import measuring
 from ppl_vae.cli.output import with_json
 
-__all__ = ["COMMANDS"]
+__all__ = ["codes", "retrieval", "search"]
 
 RUN = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 
@@ -33,8 +33,9 @@ RUN = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 )
 @with_json
 def codes(folder: Path, split: str, out: Path | None, how: Any) -> Any:
-    """Write the binary codes of a trained RUN's data, eight bits a byte, for NumPy, faiss, or a database.
+    """Write the binary codes of a run's data.
 
+    They are packed, eight bits per byte, for NumPy, faiss, or a database.
     The file holds SPLIT_codes, and SPLIT_labels, SPLIT_titles and label_names where the corpus has them.
     """
     from ppl_vae.runs.search import write_codes
@@ -48,7 +49,7 @@ def codes(folder: Path, split: str, out: Path | None, how: Any) -> Any:
 @click.option("--count", default=10, show_default=True, type=click.IntRange(min=1), help="Documents to show.")
 @with_json
 def search(folder: Path, query: tuple[str, ...], count: int) -> Any:
-    """Find the documents of a trained RUN whose codes are nearest to that of a QUERY.
+    """Find the documents whose codes are nearest to a query's.
 
     The words of the query are counted as those of the corpus, and the guide codes them like any document. Shown are the
     bits in which a document's code differs, and, by which equally near ones are ordered, the cosine of weighted words.
@@ -59,13 +60,10 @@ def search(folder: Path, query: tuple[str, ...], count: int) -> Any:
     return search_run(folder, " ".join(query), count)
 
 
-COMMANDS.extend([codes, search])
-
-
 @measuring
 @click.option("--k", default=100, show_default=True, type=click.IntRange(min=1), help="Documents each query retrieves.")
 def retrieval(folder: Path, split: str, count: int, k: int) -> Any:
-    """Measure how well the codes of a trained RUN retrieve documents of the same class: precision@k.
+    """Measure how well codes retrieve documents of one class.
 
     Queries are the documents of the split, and what is retrieved are the training documents (with the validation
     documents, if the queries are others), by Hamming distance. Equally near documents are in random order, and the

@@ -18,10 +18,7 @@ from ppl_vae.training.run_folder import Run
 __all__ = ["check_alone", "train", "was_given"]
 
 
-@click.command(
-    cls=PairCommand,
-    epilog="Example:  ppl-vae train models/text.py --guide linear_counts --bits 16 --epochs 30 --out runs/text",
-)
+@click.command(cls=PairCommand)
 @click.argument("model", required=False)
 @click.option("--guide", help="Name or file of the guide (ppl-vae list shows them).  [default: mean_field]")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-GUIDE-TIME]")

@@ -1,9 +1,8 @@
-"""What there is to choose from, and what goes with what."""
+"""Models, guides, estimators and corpora, and which of them go together."""
 
 from __future__ import annotations
 
 import inspect
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +14,12 @@ from ppl_vae.data import corpora
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.load import broken_readers
 from ppl_vae.estimators import Estimator
-from ppl_vae.objectives.choice import Auto, make_estimator, refusal
+from ppl_vae.objectives.choice import Auto, make_estimator
 from ppl_vae.plugins.discovery import available
-from ppl_vae.programs.loading import Definition, check_fit
-from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.loading import available as programs
+from ppl_vae.runs.compatibility import Compatibility
 
-__all__ = ["Catalogue"]
+__all__ = ["Catalogue", "working_estimators"]
 
 
 @dataclass(frozen=True)
@@ -34,54 +33,36 @@ class Catalogue:
     sections: dict[str, list[tuple[str, str, list[str]]]]
 
     @classmethod
-    def take(cls, models: list[Definition], guides: list[Definition], broken: dict[str, str]) -> Catalogue:
-        """Builds every pair on two small data, and asks it: what is listed was tried.
+    def take(cls, *, check: bool = False) -> Catalogue:
+        """Lists everything, those of the working folder included.
 
         Arguments:
-            models: To list.
-            guides: To list.
-            broken: Files that do not load, with the reason.
+            check: Whether every pair is built, and compared with what is declared of it.
+
+        Raises:
+            ValueError: If a pair is declared otherwise than it is.
         """
-        serves: dict[str, list[str]] = {guide.name: [] for guide in guides}
-        lines = {"auto": (inspect.getdoc(Auto) or "").split("\n")[0]}
-        estimators: dict[str, Estimator] = {"auto": Auto()}
-        for name, plugin in available("estimators").items():
-            try:
-                estimators[name] = make_estimator(name, control=False)
-            except ValueError as error:
-                broken[str(plugin.file)] = str(error)
-            else:
-                lines[name] = plugin.summary
-                estimators[name].most_bits = None  # the model's default length of a code says nothing of others
-        fits: dict[str, list[str]] = {name: [] for name in estimators}
-        rows = []
-        for model in models:
-            try:
-                built, example = _built(model)
-            except ValueError as error:
-                broken[str(model.file)] = str(error)
-                continue
-            partners = []
-            for guide in guides:
-                try:
-                    sites = guide_sites(guide.target(built, example), (example,))
-                except Exception:  # a pair that does not fit; a user's own code may fail in any way
-                    continue
-                partners.append(guide.name)
-                serves[guide.name].append(model.name)
-                for name, estimator in estimators.items():
-                    if guide.name not in fits[name] and refusal(estimator, sites) is None:
-                        fits[name].append(guide.name)
-            rows.append((model.name, model.summary, partners))
-        takers: dict[type, list[str]] = {PackedCounts: [], torch.Tensor: []}
-        for model in models:
-            takers[model.data].append(model.name)
+        (models, no_models), (guides, no_guides) = programs("models"), programs("guides")
+        broken = no_models | no_guides
+        estimators = working_estimators(broken)
+        declared = Compatibility.declared()
+        fits = Compatibility.of(models, guides, estimators, None if check else declared)
+        if check:
+            fits.check(declared)
+        broken |= fits.broken
+        lines = {name: plugin.summary for name, plugin in available("estimators").items()}
+        lines["auto"] = (inspect.getdoc(Auto) or "").split("\n")[0]
+        models = [model for model in models if model.name in fits.guides]
         sections = {
-            "models (with guides, all built by default)": rows,
-            "guides (with models)": [(g.name, g.summary, serves[g.name]) for g in guides],
-            "estimators (with guides)": [(n, line, fits[n]) for n, line in lines.items()],
+            "models (with guides, by their default options)": [
+                (m.name, m.summary, fits.guides[m.name]) for m in models
+            ],
+            "guides (with models)": [
+                (g.name, g.summary, [m.name for m in models if g.name in fits.guides[m.name]]) for g in guides
+            ],
+            "estimators (with guides)": [(name, lines[name], fits.estimators[name]) for name in estimators],
             "corpora (with models)": [
-                (reader.name, reader.line, takers[kind])
+                (reader.name, reader.line, [model.name for model in models if model.data is kind])
                 for kind in (PackedCounts, torch.Tensor)
                 for reader in corpora(kind).values()
             ],
@@ -111,26 +92,19 @@ class Catalogue:
         return captured.get().rstrip()
 
 
-SHAPES: tuple[tuple[int, ...], ...] = ((2,), (16,), (28, 28), (1, 28, 28))
-"""Of the data that models of tensors are tried on: a point, a vector, images without and with a channel."""
+def working_estimators(broken: dict[str, str], *, own: bool = True) -> dict[str, Estimator]:
+    """All estimators by name, without control variate, ``auto`` first.
 
-
-def _examples(model: Definition) -> list[Any]:
-    """Two small data, of each shape: a single one among zeros, which is real, binary and one-hot alike."""
-    if model.data is PackedCounts:
-        return [PackedCounts.from_dense([[1, 2], [1, 0]])]
-    return [torch.eye(2, math.prod(shape)).reshape(2, *shape) for shape in SHAPES]
-
-
-def _built(model: Definition) -> tuple[Any, Any]:
-    """A model with its default options, and the first example that it reads; a ValueError says why it reads none."""
-    reasons: dict[str, None] = {}
-    for example in _examples(model):
+    Arguments:
+        broken: Where files that do not load are added, with the reason.
+        own: Whether the working folder counts, too.
+    """
+    estimators: dict[str, Estimator] = {"auto": Auto()}
+    for name, plugin in available("estimators", own=own).items():
         try:
-            built = model.target(**model.facts(example))
-            check_fit(built, example)
-        except Exception as error:  # a user's own code may fail in any way
-            reasons[f"{type(error).__name__}: {error}"] = None
+            estimators[name] = make_estimator(name, control=False)
+        except ValueError as error:
+            broken[str(plugin.file)] = str(error)
         else:
-            return built, example
-    raise ValueError(" / ".join(reasons))
+            estimators[name].most_bits = None  # the model's default length of a code says nothing of others
+    return estimators

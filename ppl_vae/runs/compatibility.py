@@ -1,0 +1,151 @@
+"""Which models, guides and estimators go together: declared for those of this package, built for others.
+
+``compatibility.json`` declares it for the shipped files; ``python -m ppl_vae.runs.compatibility`` writes it. A file
+that it does not name is built with all others, so that nothing has to be declared for it to be listed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.estimators import Estimator
+from ppl_vae.objectives.choice import refusal
+from ppl_vae.programs.loading import Definition, check_fit
+from ppl_vae.programs.sites import guide_sites
+
+__all__ = ["Compatibility"]
+
+FILE = Path(__file__).with_suffix(".json")
+
+SHAPES: tuple[tuple[int, ...], ...] = ((2,), (16,), (28, 28), (1, 28, 28))
+"""Shapes of a datum that models of tensors are tried on: a point, a vector, images without and with a channel."""
+
+
+class Compatibility:
+    """Which guides each model goes with, and which guides each estimator serves.
+
+    Arguments:
+        guides: Guides by model.
+        estimators: Guides by estimator.
+        broken: Files of models that cannot be built, with the reason.
+    """
+
+    def __init__(
+        self,
+        guides: Mapping[str, list[str]],
+        estimators: Mapping[str, list[str]],
+        broken: Mapping[str, str] | None = None,
+    ) -> None:
+        self.guides, self.estimators, self.broken = guides, estimators, broken or {}
+
+    @classmethod
+    def declared(cls) -> Compatibility:
+        """That of the shipped files as the package declares it."""
+        content = json.loads(FILE.read_text())
+        return cls(content["guides"], content["estimators"])
+
+    @classmethod
+    def of(
+        cls,
+        models: Sequence[Definition],
+        guides: Sequence[Definition],
+        estimators: Mapping[str, Estimator],
+        declared: Compatibility | None = None,
+    ) -> Compatibility:
+        """Builds every pair that is not declared on two small data.
+
+        Arguments:
+            models: The models.
+            guides: The guides.
+            estimators: The estimators by name, without control variate.
+            declared: Pairs of shipped files that need not be built; None builds all.
+        """
+        known = declared or cls({}, {})
+        if not known.estimators.keys() >= estimators.keys():
+            known = cls({}, {})  # what an estimator of the user's own serves is seen on every pair
+        known_guides = {guide for partners in known.guides.values() for guide in partners}
+        partners: dict[str, list[str]] = {}
+        served: dict[str, list[str]] = {name: list(known.estimators.get(name, ())) for name in estimators}
+        broken: dict[str, str] = {}
+        for model in models:
+            partners[model.name], built = [], None
+            for guide in guides:
+                if model.shipped and guide.shipped and model.name in known.guides and guide.name in known_guides:
+                    if guide.name in known.guides[model.name]:
+                        partners[model.name].append(guide.name)
+                    continue
+                if built is None:
+                    try:
+                        built = _built(model)
+                    except ValueError as error:
+                        broken[str(model.file)] = str(error)
+                        del partners[model.name]
+                        break
+                try:
+                    sites = guide_sites(guide.target(*built), (built[1],))
+                except Exception:  # a pair that does not fit; a user's own code may fail in any way
+                    continue
+                partners[model.name].append(guide.name)
+                for name, estimator in estimators.items():
+                    if guide.name not in served[name] and refusal(estimator, sites) is None:
+                        served[name].append(guide.name)
+        order = {guide.name: place for place, guide in enumerate(guides)}
+        listed = {n: sorted((g for g in serves if g in order), key=order.__getitem__) for n, serves in served.items()}
+        return cls(partners, listed, broken)
+
+    def check(self, declared: Compatibility) -> None:
+        """Compares with what is declared.
+
+        Raises:
+            ValueError: Naming what is declared otherwise than it is, with the remedy.
+        """
+        faults = [
+            f"{name}: declared {', '.join(listed)}, found {', '.join(now.get(name, ['nothing']))}"
+            for now, before in ((self.guides, declared.guides), (self.estimators, declared.estimators))
+            for name, listed in before.items()
+            if now.get(name) != listed
+        ]
+        if faults:
+            raise ValueError(
+                f"{FILE.name} is out of date ({'; '.join(faults)}); write it again by python -m {__name__}"
+            )
+
+
+def _built(model: Definition) -> tuple[torch.nn.Module, Batch]:
+    """A model with its default options, and the first example that it reads; a ValueError says why it reads none."""
+    reasons: dict[str, None] = {}
+    for example in _examples(model):
+        try:
+            built: torch.nn.Module = model.target(**model.facts(example))
+            check_fit(built, example)
+        except Exception as error:  # a user's own code may fail in any way
+            reasons[f"{type(error).__name__}: {error}"] = None
+        else:
+            return built, example
+    raise ValueError(" / ".join(reasons))
+
+
+def _examples(model: Definition) -> list[Batch]:
+    """Two small data, of each shape: a single one among zeros, which is real, binary and one-hot alike."""
+    if model.data is PackedCounts:
+        return [PackedCounts.from_dense([[1, 2], [1, 0]])]
+    return [torch.eye(2, math.prod(shape)).reshape(2, *shape) for shape in SHAPES]
+
+
+def _write() -> None:
+    from ppl_vae.programs.loading import available
+    from ppl_vae.runs.catalogue import working_estimators
+
+    models, guides = ([d for d in available(kind)[0] if d.shipped] for kind in ("models", "guides"))
+    built = Compatibility.of(models, guides, working_estimators({}, own=False))
+    FILE.write_text(json.dumps({"guides": built.guides, "estimators": built.estimators}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    _write()
