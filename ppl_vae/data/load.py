@@ -154,7 +154,19 @@ def _declared(plugin: Plugin) -> tuple[Reader, ...]:
     for reader in declared:
         if not isinstance(reader, Reader):
             raise ValueError(f"{plugin.file} declares {reader!r}, which is no Reader; see ppl_vae.data.readers.base")
+        if not plugin.shipped:
+            _check_options(plugin, reader)
     return tuple(declared)
+
+
+def _check_options(plugin: Plugin, reader: Reader) -> None:
+    """Refuses a user's reader whose options cannot be read, which every command that lists options would meet."""
+    try:
+        required = [option.name for option in reader.options if option.required]
+    except (NameError, TypeError, StopIteration, ValueError) as error:
+        raise ValueError(f"{plugin.file}, reader {reader.name}: its options cannot be read ({error})") from error
+    if required:
+        raise ValueError(f"{plugin.file}, reader {reader.name}: give {', '.join(required)} a default")
 
 
 def _declares(file: Path) -> bool:

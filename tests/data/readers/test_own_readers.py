@@ -114,10 +114,14 @@ def test_what_does_not_load_is_named_and_hinders_no_other(place: Path) -> None:
     Path("readers/mine.py").write_text(LINES.replace("import PackedCounts", "import Nothing"))
     Path("readers/half.py").write_text("READER = (")
     Path("readers/wrong.py").write_text("READER = 'FILE.mine'")
+    Path("readers/bare.py").write_text(LINES.replace("skip: int = 0", "skip=0"))
+    Path("readers/needy.py").write_text(LINES.replace("skip: int = 0", "skip: int"))
     Path("readers/program.py").write_text("raise SystemExit('run')")  # declares nothing: not ours
-    assert set(broken_readers()) == {"readers/mine.py", "readers/half.py", "readers/wrong.py"}
+    assert set(broken_readers()) == {f"readers/{name}.py" for name in ("mine", "half", "wrong", "bare", "needy")}
     assert "ImportError: cannot import name 'Nothing'" in broken_readers()["readers/mine.py"]
     assert "declares 'FILE.mine', which is no Reader" in broken_readers()["readers/wrong.py"]
+    assert "options cannot be read (argument 'skip' of read_poems is annotated" in broken_readers()["readers/bare.py"]
+    assert "reader FILE.mine: give skip a default" in broken_readers()["readers/needy.py"]
     assert len(load_corpus("bars").train) == 9000
     with pytest.raises(ValueError, match=r"(?s)no reader recognises.*not loaded:.*readers/mine.py does not load"):
         load_corpus("poems.mine")
