@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
-        "seeds": 1, "noises": [1.0], "digits": False, "points": 500, "epochs": 10, "draws": 4, "tested": 40, "split": 0,
+        "seeds": 1, "noises": [1.0], "digits": False, "points": 200, "epochs": 3, "draws": 4, "tested": 40, "split": 0,
     },
     "cpu": {
         "seeds": 3, "noises": [0.5, 1.0, 2.0], "digits": True, "points": 10_000, "epochs": 50, "draws": 16,

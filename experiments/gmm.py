@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 1, "points": 4_000, "epochs": 20, "step": 0.4, "rate": 5e-3},
+    "smoke": {"seeds": 1, "points": 1_000, "epochs": 2, "step": 0.4, "rate": 5e-3},
     "cpu": {"seeds": 3, "points": 20_000, "epochs": 60, "step": 0.1, "rate": 1e-3},
     "paper": {"seeds": 10, "points": 100_000, "epochs": 100, "step": 0.05, "rate": 1e-3},
 }

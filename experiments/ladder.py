@@ -21,12 +21,14 @@ from torch import Tensor
 
 from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics.gap.ladder import ladder
+from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.loading import facts, find
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.grid import Grid
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
@@ -35,10 +37,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "seeds": 1,
         "bits": 3,
-        "data": 600,
-        "test": 100,
-        "epochs": 3,
-        "steps": 60,
+        "data": 200,
+        "test": 40,
+        "epochs": 1,
+        "steps": 20,
         "digits": "bars",
         "corpus": "docstrings",
         "vocabulary": 50,
@@ -128,7 +130,7 @@ def systems(bits: int, digits: str, corpus: str, vocabulary: int) -> dict[str, S
 def climb(
     study: Study, name: str, system: System, seed: int, data: int, test: int, epochs: int, steps: int
 ) -> dict[str, Tensor]:
-    """ELBO of each guide, of the best member of its family, and the evidence, a fresh datum each."""
+    """Returns the ELBO of each guide and of the best member of its family, and the evidence, on fresh data."""
     torch.manual_seed(seed)
     model, x = system.build()
     x = x.to(study.device)
@@ -165,22 +167,17 @@ def run(study: Study, *, seeds: int, data: int, test: int, epochs: int, steps: i
         what: ``bits`` of the codes; ``digits``, ``corpus`` and ``vocabulary`` of the data that models learn from.
     """
     every = systems(**what)
-    found = {
-        name: [
-            study.values(
-                f"{name}-{seed}",
-                lambda name=name, system=system, seed=seed: climb(study, name, system, seed, data, test, epochs, steps),
-            )
-            for seed in range(seeds)
-        ]
-        for name, system in every.items()
-    }
+
+    def cell(name: str, seed: int) -> dict[str, Tensor]:
+        return climb(study, name, every[name], seed, data, test, epochs, steps)
+
+    found = Grid(study, every, seeds).compute(cell)
     rows = []
     for name, system in every.items():
         for guide in system.guides:
             gaps = [(each["evidence"] - each[f"{guide}.elbo"]).mean().item() for each in found[name]]
-            best = [each for each in found[name] if f"{guide}.best" in each]
-            family = [(each["evidence"] - each[f"{guide}.best"]).mean().item() for each in best]
+            best = [each for each in found[name] if f"{guide}.best_of_family" in each]
+            family = [(each["evidence"] - each[f"{guide}.best_of_family"]).mean().item() for each in best]
             limit = sum(family) / len(family) if family else None
             rows.append(Row(guide, gaps, limit=limit, group=system.title, digits=4))
     study.figure("ladder", lambda figure: draw(figure, every, rows), (11, 6.5))
@@ -201,7 +198,7 @@ def claims(system: System, found: list[dict[str, Tensor]]) -> list[Claim]:
     ]
     best = [
         Claim.greater(name, step.tolist(), by=-RISE, over="data")
-        for name, each in steps("best").items()
+        for name, each in steps("best_of_family").items()
         for step in each
     ]
     return [Claim.every(f"{title}, as trained", trained), Claim.every(f"{title}, of the best members", best)]
@@ -217,13 +214,21 @@ def draw(figure: Any, every: dict[str, System], rows: list[Row]) -> None:
         gaps = [max(row.mean, floor) for row in own]
         errors = [0.0 if row.se != row.se else row.se for row in own]
         axes.errorbar(
-            places, gaps, errors, fmt="o", color="#0072B2", markersize=7, label="trained guide", capsize=3, zorder=3
+            places,
+            gaps,
+            errors,
+            fmt="o",
+            color=OKABE_ITO.blue,
+            markersize=7,
+            label="trained guide",
+            capsize=3,
+            zorder=3,
         )
         known = [(i, max(row.limit, floor)) for i, row in zip(places, own, strict=True) if row.limit is not None]
         axes.plot(
             *zip(*known, strict=True),
             "D",
-            color="#E69F00",
+            color=OKABE_ITO.orange,
             markeredgecolor="black",
             label="best member of the family; 0 at the lower edge",
         )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 1, "points": 1_000, "latents": [2, 5, 6], "digits": [], "epochs": 80},
+    "smoke": {"seeds": 1, "points": 200, "latents": [2, 6], "digits": [], "epochs": 5},
     "cpu": {"seeds": 2, "points": 10_000, "latents": [1, 3, 5, 6, 8], "digits": [2, 4, 8, 16], "epochs": 1_000},
     "paper": {
         "seeds": 10,

@@ -48,12 +48,12 @@ SHORTER: Recipes = {
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "seeds": 1,
-        "bits": (4,),
+        "bits": (2,),
         "hidden": (0,),
-        "recipes": dict.fromkeys(KINDS, dict.fromkeys(GUIDES, {"schedule": [(3, 1)]})),
+        "recipes": dict.fromkeys(KINDS, dict.fromkeys(GUIDES, {"schedule": [(1, 1)]})),
         "estimators": ("auto",),
         "corpus": "docstrings",
-        "vocabulary": 200,
+        "vocabulary": 50,
     },
     "cpu": {
         "seeds": 1,

@@ -28,10 +28,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 1, "bits": 3, "corpus": "docstrings", "vocabulary": 60, "epochs": 2, "refits": 1},
-    "cpu": {"seeds": 2, "bits": 8, "corpus": "20news", "vocabulary": 2_000, "epochs": 60, "refits": 60},
-    "paper": {"seeds": 5, "bits": 8, "corpus": "20news", "vocabulary": 10_000, "epochs": 300, "refits": 300},
-}
+    "smoke": {
+        "seeds": 1, "bits": 3, "corpus": "docstrings", "vocabulary": 60, "documents": 500, "epochs": 2, "refits": 1,
+    },
+    "cpu": {
+        "seeds": 2, "bits": 8, "corpus": "20news", "vocabulary": 2_000, "documents": 0, "epochs": 60, "refits": 60,
+    },
+    "paper": {
+        "seeds": 5, "bits": 8, "corpus": "20news", "vocabulary": 10_000, "documents": 0, "epochs": 300, "refits": 300,
+    },
+}  # fmt: skip
 PAIRS = {
     "tight pair, its posterior": ("text_rbm", "posterior"),
     "tight pair, linear guide": ("text_rbm", "linear_counts"),
@@ -41,11 +47,21 @@ REFITTED = ", refitted"
 
 
 def cell(
-    study: Study, name: str, seed: int, *, bits: int, corpus: str, vocabulary: int, epochs: int, refits: int
+    study: Study,
+    name: str,
+    seed: int,
+    *,
+    bits: int,
+    corpus: str,
+    vocabulary: int,
+    documents: int,
+    epochs: int,
+    refits: int,
 ) -> dict[str, Tensor]:
     """One pair trained on documents, and its guide refitted on documents drawn from the model, both measured."""
     data = load_corpus(corpus, vocabulary=vocabulary, seed=seed)
-    train, validation, test = (split.values.to(study.device) for split in data.splits.values())
+    splits = (split.values for split in data.splits.values())
+    train, validation, test = (x[: documents or len(x)].to(study.device) for x in splits)
     model_name, guide_name = PAIRS[name]
     model, guide = study.pair(model_name, guide_name, train, seed, bits=bits)
     settings = Settings(schedule=[(epochs, 1)], learning_rate=3e-3, decay="cosine", seed=seed)
@@ -74,7 +90,8 @@ def run(study: Study, *, seeds: int, **what: Any) -> Report:
     Arguments:
         study: Folder of the results.
         seeds: Number of repetitions, each with its own validation documents, parameters and draws.
-        what: ``bits``, ``corpus`` and its ``vocabulary``; ``epochs`` of training and ``refits``, those of refitting,
+        what: ``bits``, ``corpus`` and its ``vocabulary``; how many ``documents`` of each split are used, 0 for all;
+            ``epochs`` of training and ``refits``, those of refitting,
             counted in training documents.
     """
     cells = Grid(study, PAIRS, seeds).compute(partial(cell, study, **what))

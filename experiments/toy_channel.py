@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 1, "steps": 60, "data": 200},
+    "smoke": {"seeds": 1, "steps": 10, "data": 200},
     "cpu": {"seeds": 3, "steps": 2_000, "data": 400},
     "paper": {"seeds": 10, "steps": 10_000, "data": 10_000},
 }

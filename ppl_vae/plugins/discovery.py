@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -34,6 +35,8 @@ _PACKAGES: dict[Kind, str] = {
     "evidence": "ppl_vae.evidence.methods",
     "readers": "ppl_vae.data.readers",
 }
+_SUFFIXES: dict[Kind, tuple[str, ...]] = {"experiments": (".py", ".toml")}
+"""How file names of a kind end, if not with ``.py`` alone."""
 _NO_PLUGINS = ("__init__", "base")
 """File names that hold what the plugins of a folder share."""
 
@@ -70,7 +73,8 @@ class Plugin:
     @cached_property
     def summary(self) -> str:
         """First sentence of the docstring of its class, or of the file, read without running it."""
-        return summary_of(self.file)
+        # Classes of an experiment's file are its tools, not what it adds.
+        return summary_of(self.file, of_class=self.kind != "experiments")
 
     def load(self) -> ModuleType:
         """Runs the file, once a process, and returns its module.
@@ -106,23 +110,29 @@ class Plugin:
         return (named or classes)[0]
 
 
-def summary_of(file: Path) -> str:
+def summary_of(file: Path, of_class: bool = True) -> str:
     """First paragraph, in one line, of the docstring of a file's class, else of the file itself.
 
-    The class is the one named after the file, or the only public one.
+    The class is the one named after the file, or the only public one. A TOML file has a summary under ``about``.
+
+    Arguments:
+        file: Path of the file.
+        of_class: Whether the class comes first.
 
     Example:
         >>> summary_of(_shipped("guides")["mean_field"])
         'Independent latents whose parameters are an affine map of the data plus a deep network.'
     """
     try:
+        if file.suffix == ".toml":
+            return str(tomllib.loads(file.read_text()).get("about", ""))
         tree = ast.parse(file.read_text(), str(file))
     except (OSError, SyntaxError, ValueError):
         return ""
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     by_name = {node.name.lower(): node for node in classes}
     named = by_name.get(file.stem.replace("_", "").lower(), classes[0] if len(classes) == 1 else None)
-    text = (ast.get_docstring(named) if named else None) or ast.get_docstring(tree) or ""
+    text = (ast.get_docstring(named) if named and of_class else None) or ast.get_docstring(tree) or ""
     return " ".join(text.split("\n\n")[0].split())
 
 
@@ -133,15 +143,20 @@ def _shipped(kind: Kind) -> dict[str, Path]:
         folder = Path(module.__path__[0])
     else:
         folder = Path(ppl_vae.__file__).parent.joinpath(*parent.split(".")[1:], name)
-    return _files(folder)
+    return _files(kind, folder)
 
 
 def _own(kind: Kind) -> dict[str, Path]:
-    return _files(Path(kind))
+    return _files(kind, Path(kind))
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    return {file.stem: file for file in sorted(folder.glob("*.py")) if file.stem not in _NO_PLUGINS}
+def _files(kind: Kind, folder: Path) -> dict[str, Path]:
+    files = [file for suffix in _suffixes(kind) for file in sorted(folder.glob(f"*{suffix}"))]
+    return {file.stem: file for file in files if file.stem not in _NO_PLUGINS}
+
+
+def _suffixes(kind: Kind) -> tuple[str, ...]:
+    return _SUFFIXES.get(kind, (".py",))
 
 
 def available(kind: Kind, *, own: bool = True) -> dict[str, Plugin]:
@@ -163,26 +178,28 @@ def find(kind: Kind, name: str, *, own: bool = True, besides: Sequence[str] = ()
 
     Arguments:
         kind: Which folder.
-        name: Name, or path of a ``.py`` file.
+        name: Name, or path of a file.
         own: Whether the working folder counts, too.
         besides: Choices of the caller that are no plugins, for the message.
 
     Raises:
         ValueError: If there is none, listing the choices.
     """
-    path, plugins = Path(name), available(kind, own=own)
-    if path.suffix == ".py" and path.is_file():
+    path, plugins, suffixes = Path(name), available(kind, own=own), _suffixes(kind)
+    if path.suffix in suffixes and path.is_file():
         shipped = _shipped(kind).get(path.stem)
         return Plugin(kind, path, shipped is not None and path.resolve() == shipped.resolve())
-    if path.stem in plugins and path.suffix in ("", ".py") and path.parent in (Path("."), Path(kind)):
+    if path.stem in plugins and path.suffix in ("", *suffixes) and path.parent in (Path("."), Path(kind)):
         return plugins[path.stem]
     singular = Plugin(kind, path, False).singular
-    if path.suffix == ".py":
+    if path.suffix in suffixes:
         raise ValueError(
             f"there is no file {name} (working folder {Path.cwd()}), nor a shipped {singular} of that name"
         )
     choices = ", ".join((*besides, *plugins))
-    raise ValueError(f"there is no {singular} {name!r}; choose from {choices}, or give the path of a .py file")
+    raise ValueError(
+        f"there is no {singular} {name!r}; choose from {choices}, or give the path of a {' or '.join(suffixes)} file"
+    )
 
 
 def load_file(file: Path) -> ModuleType:
