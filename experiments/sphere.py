@@ -8,25 +8,31 @@ sharp threshold is R / sqrt(D), and below it the best radius and evidence are kn
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from math import exp, inf, lgamma, sqrt
-from typing import Any
+from math import inf, sqrt
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from ppl_vae.guides.full import Full
 from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.models.sphere import Sphere
-from scipy.optimize import minimize
 from torch import Tensor
 
+from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.grid import Grid, slug
 from ppl_vae.studies.report import Report, Row
+from ppl_vae.studies.sphere_guides import frames, normal_limit, normal_threshold
 from ppl_vae.studies.spheres import best_evidence, best_radius, log_density, threshold
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -61,26 +67,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 WEIGHTS, ELBO = "importance weights", "ELBO"
-COLOURS = {WEIGHTS: "#0072B2", ELBO: "#E69F00"}
+COLOURS = {WEIGHTS: OKABE_ITO.blue, ELBO: OKABE_ITO.orange}
 MARKERS = {"radius": "o", "network": "^"}
+Condition = tuple[int, str, str, str]
+"""Dimensions, where the noise lies, decoder, and way of training."""
 NEAR = 0.02
 """Share of the radius, and nats, that count as arrived."""
 KNOWN = [2, 3, 4, 10, 50, 200, 1000]
 """Dimensions in which what is exact is checked."""
 NORMAL = [2, 3, 10, 50]
 """Those in which the best normal guide is."""
-
-
-def frames(points: int, dimensions: int) -> Tensor:
-    """Points uniform on the unit sphere: orthogonal frames turned by chance, and their opposites.
-
-    Their mean is exactly zero and their covariance exactly that of the sphere, as in the large sample that the theorem
-    is about. Independent points would have directions of more variance than others, which a decoder may find above the
-    threshold.
-    """
-    turned = torch.linalg.qr(torch.randn(-(-points // (2 * dimensions)), dimensions, dimensions)).Q
-    found = torch.cat([turned, -turned]).flatten(0, 1)
-    return found[torch.randperm(len(found))]
 
 
 def scales(dimensions: int, shares: list[float]) -> dict[str, float]:
@@ -90,143 +86,67 @@ def scales(dimensions: int, shares: list[float]) -> dict[str, float]:
     return below | {"between": (sharp + paper) / 2, "above": 1.1 * paper}
 
 
-def normal_limit(sigma: float, dimensions: int) -> dict[str, float]:
-    r"""The highest ELBO of the decoder r z / |z| under normal guides, and its radius (R = 1).
-
-    The data and the prior look the same from every side, and so does the best guide: it has its mean at
-    :math:`m\,x/R`, the variance a along x and b across it. With C the mean cosine between z and x under it,
-
-    .. math:: -\frac D2 \log 2 \pi \sigma^2 - \frac{R^2 + r^2 - 2 r R\, C(m, a, b)}{2 \sigma^2}
-        - \mathrm{KL}(m, a, b)
-
-    is highest at r = R C; the other three are searched. With 1/|z| the integral of
-    :math:`2 \pi^{-1/2} e^{-t^2 |z|^2}` over t, C is one over a single number,
-
-    .. math:: C = \frac{2 m}{\sqrt \pi} \int_0^\infty
-        \frac{e^{-m^2 t^2 / (1 + 2 a t^2)}}{(1 + 2 a t^2)^{3/2} (1 + 2 b t^2)^{(D - 1)/2}}\, dt.
-
-    Returns:
-        ``radius``, ``elbo``, and the guide's ``mean``, ``along`` and ``across``.
-    """
-    angle, weight = np.polynomial.legendre.leggauss(200)
-    angle, weight = np.pi / 4 * (angle + 1), np.pi / 4 * weight
-    t2 = np.tan(angle) ** 2 / dimensions
-    weight = 2 / sqrt(np.pi * dimensions) * weight / np.cos(angle) ** 2
-
-    def cosine(m: float, a: float, b: float) -> float:
-        one, two = 1 + 2 * a * t2, 1 + 2 * b * t2
-        exponent = -(m**2) * t2 / one - 1.5 * np.log(one) - (dimensions - 1) / 2 * np.log(two)
-        return float(m * (weight * np.exp(exponent)).sum())
-
-    def loss(parameters: Any) -> float:
-        m, a, b = parameters[0], *np.exp(parameters[1:])
-        divergence = (m**2 + a - 1 - np.log(a) + (dimensions - 1) * (b - 1 - np.log(b))) / 2
-        return float(divergence - cosine(m, a, b) ** 2 / (2 * sigma**2))
-
-    # From the prior, a saddle point, and from guides more and more certain.
-    starts = [(share * sqrt(dimensions), -share, -share) for share in (0.01, 0.3, 0.6, 1.0)]
-    options = {"ftol": 1e-14, "gtol": 1e-8}
-    found = min(
-        (minimize(loss, start, method="L-BFGS-B", options=options) for start in starts),
-        key=lambda each: float(each.fun),
-    )
-    m, a, b = (float(found.x[0]), *np.exp(found.x[1:]).tolist()) if found.fun < -1e-9 else (0.0, 1.0, 1.0)
-    elbo = float(log_density(1.0, 0.0, sigma, dimensions)) - min(float(found.fun), 0.0)
-    return {"radius": abs(cosine(m, a, b)), "elbo": elbo, "mean": m, "along": a, "across": b}
-
-
-def normal_threshold(dimensions: int) -> float:
-    """Noise from which on r = 0 is a local maximum of the ELBO of r z / |z| under normal guides: R E|z| / D, for R = 1.
-
-    Near r = 0 a guide can follow only what is linear in z of z / |z|, whose share of the variance is (E|z|)^2 / D.
-    """
-    return sqrt(2) * exp(lgamma((dimensions + 1) / 2) - lgamma(dimensions / 2)) / dimensions
-
-
-def trained(
-    study: Study, name: str, decoder: Any, way: str, sigma: float, x: Tensor, settings: Settings, tested: int
-) -> dict[str, Tensor]:
+def cell(study: Study, sizes: Mapping[str, Any], condition: Condition, seed: int) -> dict[str, Tensor]:
     """A VAE with noise that stays as it is: the radius of its means, and its evidence on points it has not seen."""
-    dimensions = x.shape[1]
-    torch.manual_seed(settings.seed)
+    dimensions, place, decoder, way = condition
+    sigma, epochs, draws = scales(dimensions, sizes["shares"])[place], sizes["epochs"], sizes["draws"]
+    torch.manual_seed(seed)
+    x = frames(sizes["points"], dimensions).to(study.device)
+    first = epochs * 2 // 3
+    schedule = [(first, draws[0]), (epochs - first, draws[1])] if way == WEIGHTS else [(2 * epochs, 1)]
+    rate = (0.05 if dimensions <= 10 else 0.1) if decoder == "radius" else 0.02
+    settings = Settings(schedule, batch_size=sizes["batch"], learning_rate=rate, decay="cosine", seed=seed)
+    torch.manual_seed(seed)
     model = Sphere(decoder, sigma=str(sigma), shape=(dimensions,))
     # In many dimensions the posterior is nearly normal, with its mean linear in x and a variance that hardly varies.
     guide = Full(model, x[:2], layers=1, width=64) if dimensions < 10 else LinearCounts(model, x[:2])
-    first = guide.encoder if isinstance(guide, LinearCounts) else guide.encoder.linear
+    linear = guide.encoder if isinstance(guide, LinearCounts) else guide.encoder.linear
     with torch.no_grad():
         if isinstance(guide, LinearCounts):
             for parameter in guide.parameters():
                 parameter.mul_(0.01)
         if decoder == "radius":
             # It starts where z points at x, far from collapse; a network must find out by itself where z should point.
-            first.weight[:, :dimensions] = sqrt(dimensions) * torch.eye(dimensions)
-    study.train(name, model, guide, x, settings, objective=ImportanceWeightedELBO() if way == WEIGHTS else None)
+            linear.weight[:, :dimensions] = sqrt(dimensions) * torch.eye(dimensions)
+    objective = ImportanceWeightedELBO() if way == WEIGHTS else None
+    study.train(f"{slug(condition)}-{seed}", model, guide, x, settings, objective=objective)
     model, guide = model.cpu(), guide.cpu()
-    torch.manual_seed(settings.seed)
-    test = torch.nn.functional.normalize(torch.randn(tested, dimensions), dim=-1)
+    torch.manual_seed(seed)
+    test = torch.nn.functional.normalize(torch.randn(sizes["tested"], dimensions), dim=-1)
     with torch.no_grad():
         radii = model.mean(torch.randn(10_000, dimensions)).norm(dim=-1)
-    found = measure(model, guide, test, method="importance", draws=2_000)
-    values = found.pointwise()
+    values = measure(model, guide, test, method="importance", draws=2_000).pointwise()
     if decoder == "radius":
         exact = log_density(test.norm(dim=-1).double().numpy(), radii.mean().item(), sigma, dimensions)
         values |= {"weighed": values["evidence"], "evidence": torch.as_tensor(exact)}
     return values | {"radius": radii.mean(), "spread": radii.std()}
 
 
-def run(
-    study: Study,
-    *,
-    seeds: int,
-    dimensions: list[int],
-    shares: list[float],
-    points: int,
-    batch: int,
-    epochs: int,
-    draws: list[int],
-    tested: int,
-) -> Report:
+def run(study: Study, *, seeds: int, dimensions: list[int], **sizes: Any) -> Report:
     """The experiment.
 
     Arguments:
-        study: Where it is kept.
-        seeds: Repetitions of every training.
-        dimensions: Of the space, D.
-        shares: Noise below the threshold, in its units; one between the thresholds and one above both are added.
-        points: Training data.
-        batch: Of them a step.
-        epochs: Of each training; twice as many by the ELBO, whose steps are cheap.
-        draws: A datum and step, of the importance weights, in the first two thirds of the epochs and in the last.
-        tested: Points that the evidence is measured on.
+        study: Folder of the results.
+        seeds: Number of repetitions of every training.
+        dimensions: Dimensions D of the space.
+        sizes: ``shares``, noise below the threshold, in its units (one between the thresholds and one above both are
+            added); ``points`` of training data, in batches of ``batch``; ``epochs`` of each training, twice as many by
+            the ELBO, whose steps are cheap; ``draws`` of the importance weights per datum and step, in the first two
+            thirds of the epochs and in the last; ``tested`` points that the evidence is measured on.
     """
-    cells: dict[tuple[int, str], dict[str, Any]] = {}
-    for d in dimensions:
-        for place, sigma in scales(d, shares).items():
-            cell = cells[d, place] = {"sigma": sigma, "limit": normal_limit(sigma, d)}
-            for decoder in MARKERS:
-                for way in COLOURS:
-                    cell[decoder, way] = []
-                    for seed in range(seeds):
-                        torch.manual_seed(seed)
-                        x = frames(points, d).to(study.device)
-                        first = epochs * 2 // 3
-                        schedule = (
-                            [(first, draws[0]), (epochs - first, draws[1])] if way == WEIGHTS else [(2 * epochs, 1)]
-                        )
-                        rate = (0.05 if d <= 10 else 0.1) if decoder == "radius" else 0.02
-                        settings = Settings(schedule, batch_size=batch, learning_rate=rate, decay="cosine", seed=seed)
-                        name = f"{d}-{slug(place)}-{decoder}-{slug(way)}-{seed}"
-                        compute = partial(trained, study, name, decoder, way, sigma, x, settings, tested)
-                        cell[decoder, way].append(study.values(name, compute))
-    rows = [row for (d, place), cell in cells.items() for row in rows_of(d, place, cell)]
+    noise = {d: scales(d, sizes["shares"]) for d in dimensions}
+    conditions = [(d, p, decoder, way) for d in dimensions for p in noise[d] for decoder in MARKERS for way in COLOURS]
+    found = Grid(study, conditions, seeds).compute(partial(cell, study, sizes))
+    cells: dict[tuple[int, str], dict[str, Any]] = {
+        (d, place): {"sigma": sigma, "limit": normal_limit(sigma, d)}
+        | {(decoder, way): found[d, place, decoder, way] for decoder in MARKERS for way in COLOURS}
+        for d in dimensions
+        for place, sigma in noise[d].items()
+    }
+    rows = [row for (d, place), each in cells.items() for row in rows_of(d, place, each)]
     study.figure("heat", draw_heat, (11.0, 3.9))
     study.figure("radii", partial(draw_radii, cells=cells), (3.0 * len(dimensions) + 0.8, 6.2))
     return Report("Spheres under fixed noise (theorem 1)", rows, [*exact_claims(), *trained_claims(cells)], NOTES)
-
-
-def slug(words: str) -> str:
-    """As part of a file's name."""
-    return words.replace(" R/sqrt(D)", "").replace(" ", "-")
 
 
 NOTES = (
@@ -342,7 +262,7 @@ def trained_claims(cells: dict[tuple[int, str], dict[str, Any]]) -> list[Claim]:
     return claims
 
 
-def draw_heat(figure: Any) -> None:
+def draw_heat(figure: Figure) -> None:
     """Figure 2 of Berger and Sebag (2020) for three numbers of dimensions, with the best radius drawn on it."""
     panels = figure.subplots(1, 3)
     for axes, d in zip(panels, (2, 10, 50), strict=True):
@@ -360,7 +280,7 @@ def draw_heat(figure: Any) -> None:
         )
         inner = np.linspace(sqrt(d) * (1 + 1e-6), most, 80)
         curve = [best_radius(R, 1.0, d) for R in inner]
-        axes.plot([0, *inner], [0, *curve], color="#D55E00", linewidth=2, label="best radius r*")
+        axes.plot([0, *inner], [0, *curve], color=OKABE_ITO.vermilion, linewidth=2, label="best radius r*")
         axes.axvline(sqrt(d), color="white", linewidth=1.2, label=r"$\sqrt{D}$: sharp")
         axes.axvline(sqrt(d - 1), color="white", linewidth=1.2, linestyle=":", label=r"$\sqrt{D-1}$: theorem 1")
         axes.plot([0, most], [0, most], color="0.6", linewidth=0.8, linestyle="--", label="r = R")
@@ -372,7 +292,7 @@ def draw_heat(figure: Any) -> None:
     bar.set_label("log p(x) less that of the best r (nats)")
 
 
-def draw_radii(figure: Any, cells: dict[tuple[int, str], dict[str, Any]]) -> None:
+def draw_radii(figure: Figure, cells: dict[tuple[int, str], dict[str, Any]]) -> None:
     """Radius and lost evidence of trained VAEs against the noise, with what is exact."""
     spaces = list(dict.fromkeys(d for d, _ in cells))
     panels = figure.subplots(2, len(spaces), sharex="col", sharey="row", squeeze=False)

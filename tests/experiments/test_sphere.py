@@ -5,10 +5,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from ppl_vae.experiments.sphere import frames, normal_limit, normal_threshold, scales
+from ppl_vae.experiments.sphere import scales
 from ppl_vae.models.sphere import Sphere
 
 from ppl_vae.programs.log_weight import log_weight
+from ppl_vae.studies.sphere_guides import frames, normal_limit, normal_threshold
 from ppl_vae.studies.spheres import best_evidence, best_radius, log_density
 from tests.support.z_test import assert_mean
 
