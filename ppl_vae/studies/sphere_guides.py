@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from math import exp, lgamma, sqrt
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
@@ -55,8 +55,8 @@ def normal_limit(sigma: float, dimensions: int) -> dict[str, float]:
         exponent = -(m**2) * t2 / one - 1.5 * np.log(one) - (dimensions - 1) / 2 * np.log(two)
         return float(m * (weight * np.exp(exponent)).sum())
 
-    def loss(parameters: Any) -> float:
-        m, a, b = parameters[0], *np.exp(parameters[1:])
+    def loss(parameters: NDArray[np.float64]) -> float:
+        m, (a, b) = parameters[0], np.exp(parameters[1:])
         divergence = (m**2 + a - 1 - np.log(a) + (dimensions - 1) * (b - 1 - np.log(b))) / 2
         return float(divergence - cosine(m, a, b) ** 2 / (2 * sigma**2))
 
@@ -67,7 +67,9 @@ def normal_limit(sigma: float, dimensions: int) -> dict[str, float]:
         (minimize(loss, start, method="L-BFGS-B", options=options) for start in starts),
         key=lambda each: float(each.fun),
     )
-    m, a, b = (float(found.x[0]), *np.exp(found.x[1:]).tolist()) if found.fun < -1e-9 else (0.0, 1.0, 1.0)
+    m, a, b = 0.0, 1.0, 1.0
+    if found.fun < -1e-9:
+        m, (a, b) = float(found.x[0]), np.exp(found.x[1:]).tolist()
     elbo = float(log_density(1.0, 0.0, sigma, dimensions)) - min(float(found.fun), 0.0)
     return {"radius": abs(cosine(m, a, b)), "elbo": elbo, "mean": m, "along": a, "across": b}
 
