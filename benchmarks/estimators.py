@@ -54,7 +54,7 @@ def parse(spec: str) -> DiscreteELBO:
 
 
 def passes(objective: DiscreteELBO, bits: int) -> str:
-    """Evaluations of the likelihood a datum; flip differences are two products and no softmax."""
+    """Evaluations of the likelihood per datum; flip differences are two products and no softmax."""
     estimator = objective.estimator
     rows = 2**bits if estimator.exact else estimator.rows(objective.draws)
     once_more = estimator.without_control is not estimator
@@ -191,12 +191,12 @@ def noise(specs: list[str], repeats: int, epochs: int, x: Corpus, shape: dict[st
 
 
 def show_rows(title: str, columns: dict[str, Callable[[Any], str]], rows: list[dict[str, Any]]) -> None:
-    """Prints one table; columns make their words from a row."""
+    """Prints one table; each column formats a row."""
     table = Table(title=title)
     for column in columns:
         table.add_column(column, justify="left" if column == "estimator" else "right")
     for row in rows:
-        table.add_row(*(words(row) for words in columns.values()))
+        table.add_row(*(form(row) for form in columns.values()))
     show(table)
 
 

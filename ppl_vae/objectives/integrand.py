@@ -1,4 +1,4 @@
-"""What estimators read of a pair: log p(x, z) - log q(z | x) at the draws of one step, lazily."""
+"""The integrand of a pair, log p(x, z) - log q(z | x) at the draws of one step, computed as estimators read it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class PairRuns:
     Arguments:
         model: A Pyro program.
         guide: A Pyro program.
-        args: Of both.
-        kwargs: Of both.
+        args: Positional arguments of both.
+        kwargs: Keyword arguments of both.
         structure: Sites and plates of the pair.
     """
 
@@ -70,7 +70,7 @@ class PairIntegrand(Integrand):
         prior: Log-densities of the latents under the model by site.
         guided: Log-densities of the latents under the guide by site, those of discrete ones outside any graph.
         betas: Weights of the latents' log-densities by site.
-        weights: Of each draw in an average, ``(rows, *plates)``; None is their mean.
+        weights: Weight of each draw in an average, ``(rows, *plates)``; None is their mean.
         code: The bits drawn, where all discrete sites are bits that an estimator drew.
         knows_flip_differences: Whether one run of the model tells its flip differences.
     """

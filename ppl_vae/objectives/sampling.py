@@ -1,4 +1,4 @@
-"""Draws the discrete sites of a guide as an estimator wants them."""
+"""The discrete sites of a guide, drawn by an estimator."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["EstimatorDraws"]
 
 
 class EstimatorDraws(Messenger):
-    """Draws the discrete sites of a guide as an estimator wants them and keeps the codes.
+    """Handler that draws the discrete sites of a guide by an estimator and keeps the codes.
 
     Arguments:
-        estimator: Of the gradient.
-        sites: Of the guide.
+        estimator: Draws the bits, or lists their states.
+        sites: Sites of the guide.
         draws: Number of independent draws per datum.
         shared: Whether all data get the same codes, where the estimator lists them all.
 

@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from ppl_vae.estimators import Estimator
 from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.plugins.discovery import available, find
-from tests.support.cli import flat, invoke, json_of, succeed, summary
+from tests.support.cli import ROOT, flat, invoke, json_of, succeed, summary
 from tests.support.estimator_checks import CHECKS
 from tests.support.small_pairs import BitsOfPoints
 from tests.support.z_test import assert_mean
@@ -69,6 +72,21 @@ def test_the_name_is_that_of_the_file(name):
     kind = find("estimators", name, own=False).load_class(Estimator)
     assert kind().name == name
     assert make_estimator(name, control=False).name == name
+
+
+def test_names_are_found_without_torch_and_one_file_is_loaded():
+    code = """
+import sys
+from ppl_vae.plugins.discovery import available
+assert "arm" in available("estimators") and available("estimators")["arm"].summary
+assert "torch" not in sys.modules
+from ppl_vae.objectives.choice import make_estimator
+make_estimator("loo")
+print(*sorted(name for name in sys.modules if name.count(".") == 2 and name.startswith("ppl_vae.estimators.")))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["ppl_vae.estimators.base", "ppl_vae.estimators.loo"], done.stderr
 
 
 OWN = '''
