@@ -10,7 +10,7 @@ import click
 from ppl_vae.cli.devices import device_option
 from ppl_vae.cli.measure import measuring
 from ppl_vae.cli.options import GroupedCommand, with_options
-from ppl_vae.cli.output import with_json
+from ppl_vae.cli.output import Printed, with_json
 from ppl_vae.cli.train import check_alone, was_given
 from ppl_vae.plugins.options import Value, options_of
 from ppl_vae.runs.config import CorpusConfig
@@ -85,7 +85,7 @@ def generator(
     type=click.Path(path_type=Path),
     help="Inception's, never fetched.  [default: where torch keeps what it fetches]",
 )
-def frechet(folder: Path, split: str, count: int, **how: Any) -> Any:
+def frechet(folder: Path, split: str, count: int, **how: Any) -> Printed:
     """Measure the Frechet distance of images that a model draws.
 
     Beside it stands that of training images from those of the split (or of test images, with --split train), or of

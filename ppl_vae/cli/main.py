@@ -61,12 +61,12 @@ GROUPS: dict[str, dict[str, Command]] = {
         "list": Command("catalogue", "list", "list_command"),
         **_commands(
             train=("train", "train models/text.py --guide linear_counts --bits 16 --epochs 30 --out runs/text"),
-            evidence=("measure", "evidence runs/text --method annealing --data 100"),
+            evidence=("evidence", "evidence runs/text --method annealing --data 100"),
             gap=("measure", "gap runs/text --ladder linear_counts,mean_field,full"),
             tightness=("measure", "tightness runs/text --data 200"),
             information=("measure", "information runs/text --split validation"),
             curve=("measure", "curve runs/text --betas 4,2,1,0.5 --data 100"),
-            sandwich=("measure", "sandwich runs/text --data 100 --temperatures 1000"),
+            sandwich=("evidence", "sandwich runs/text --data 100 --temperatures 1000"),
         ),
     },
     "Compare and report": _commands(

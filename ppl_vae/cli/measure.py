@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from ppl_vae.cli.output import with_json
-from ppl_vae.plugins.discovery import available, find
+from ppl_vae.cli.output import Printed, with_json
 
-__all__ = ["compare", "curve", "evidence", "export", "gap", "information", "measuring", "sandwich", "tightness"]
+__all__ = ["compare", "curve", "export", "gap", "information", "measuring", "tightness"]
 
 
 SPLIT = click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
@@ -33,24 +30,6 @@ def measuring(function: Callable[..., Any], cls: type[click.Command] = click.Com
     return click.command(function.__name__, cls=cls)(wrapped)
 
 
-def annealing_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options of :class:`ppl_vae.evidence.ais.Schedule`."""
-    positive = click.IntRange(min=1)
-    for option in (
-        click.option("--temperatures", default=500, show_default=True, type=positive, help="Steps of annealing."),
-        click.option("--leapfrog-steps", default=5, show_default=True, type=positive, help="Leapfrog steps of a move."),
-        click.option(
-            "--start",
-            default="guide",
-            show_default=True,
-            type=click.Choice(["guide", "prior"]),
-            help="Where annealing starts.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
 @measuring
 @click.option("--method", default="auto", show_default=True, type=click.Choice(["auto", "enumeration", "ascent"]))
 @click.option("--steps", default=600, show_default=True, type=click.IntRange(min=4), help="Of the gradient ascent.")
@@ -61,7 +40,7 @@ def annealing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     "--ladder", metavar="GUIDE,...", help="Fit these guides to the run's model, kept as it is, and compare them."
 )
 @click.option("--epochs", help="Of fitting each guide of the ladder, at most.  [default: as the run]")
-def gap(folder: Path, split: str, count: int, ladder: str | None, epochs: str | None, **how: Any) -> Any:
+def gap(folder: Path, split: str, count: int, ladder: str | None, epochs: str | None, **how: Any) -> Printed:
     """Split the gap into family gap and amortisation gap.
 
     \b
@@ -86,77 +65,6 @@ def gap(folder: Path, split: str, count: int, ladder: str | None, epochs: str | 
     return measure_ladder(folder, split, count, [name.strip() for name in ladder.split(",")], epochs, **how)
 
 
-class EvidenceMethodName(click.ParamType[str]):
-    """``auto``, an evidence method by name, or the path of its file."""
-
-    name = "method"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return f"[auto|{'|'.join(available('evidence'))}|FILE.py]"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return (
-                value
-                if value == "auto"
-                else str(find("evidence", value, besides=["auto"]).file if "." in value else value)
-            )
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class EvidenceCommand(click.Command):
-    """A command whose help ends with the evidence methods, each with its summary."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Methods"):
-            formatter.write_dl([(name, method.summary) for name, method in available("evidence").items()])
-        super().format_epilog(ctx, formatter)
-
-
-@partial(measuring, cls=EvidenceCommand)
-@click.option(
-    "--method",
-    default="auto",
-    show_default=True,
-    type=EvidenceMethodName(),
-    help="auto takes the first exact method that applies, else importance, and says why.",
-)
-@click.option(
-    "--draws",
-    type=click.IntRange(min=2),
-    help="Samples per datum where needed, or annealing chains.  [default: 1000; annealing 16]",
-)
-@annealing_options
-def evidence(folder: Path, split: str, count: int, method: str, draws: int | None, **options: Any) -> Any:
-    """Measure the evidence by another method or with more samples.
-
-    A file evidence/NAME.py of the working folder adds a method of your own. Writes evidence-SPLIT-METHOD.json and the
-    values of every datum into the run. After an interruption the same command resumes the measurement.
-    """
-    from ppl_vae.runs.measure import measure_evidence
-
-    source = click.get_current_context().get_parameter_source
-    given = {name: value for name, value in options.items() if source(name) is not ParameterSource.DEFAULT}
-    return measure_evidence(folder, split, method, draws, count, **given)
-
-
-@measuring
-@click.option("--draws", default=16, show_default=True, type=click.IntRange(min=2), help="Chains a datum each way.")
-@annealing_options
-def sandwich(folder: Path, split: str, count: int, draws: int, **schedule: Any) -> Any:
-    """Bound the evidence of simulated data from below and above.
-
-    Simulated data come with an exact draw from their posterior, from which annealing can also go backwards: the
-    truth lies between the two bounds. How far they are apart says how far annealing with these options can be trusted
-    on real data. Simulated data have the shapes (documents: the lengths) of those of the split.
-    """
-    from ppl_vae.evidence.ais import Schedule
-    from ppl_vae.runs.measure import measure_sandwich
-
-    return measure_sandwich(folder, split, draws, count, Schedule(**schedule))
-
-
 @measuring
 @click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws a datum where needed.")
 @click.option(
@@ -166,7 +74,7 @@ def sandwich(folder: Path, split: str, count: int, draws: int, **schedule: Any) 
     type=click.IntRange(min=2),
     help="Compare at most so many codes with all the data, where they are not enumerated.",
 )
-def information(folder: Path, split: str, count: int, draws: int, codes: int) -> Any:
+def information(folder: Path, split: str, count: int, draws: int, codes: int) -> Printed:
     """Measure rate, distortion, mutual information, active units.
 
     Writes information-SPLIT.json, the values of every datum and a figure into the run.
@@ -185,7 +93,7 @@ def information(folder: Path, split: str, count: int, draws: int, codes: int) ->
     "--leapfrog-steps", default=5, show_default=True, type=click.IntRange(min=1), help="Leapfrog steps of a move."
 )
 @click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Of the guide, a datum.")
-def curve(folder: Path, split: str, count: int, betas: str, **how: Any) -> Any:
+def curve(folder: Path, split: str, count: int, betas: str, **how: Any) -> Printed:
     """Draw a decoder's rate-distortion curve and its guide above it.
 
     For each weight beta of the rate, the least D + beta R that any encoder can have with this prior and decoder:
@@ -217,7 +125,7 @@ def curve(folder: Path, split: str, count: int, betas: str, **how: Any) -> Any:
     type=click.IntRange(min=0),
     help="Draws given which data are drawn from the model.",
 )
-def export(folder: Path, split: str, count: int, draws: int, predictive: int) -> Any:
+def export(folder: Path, split: str, count: int, draws: int, predictive: int) -> Printed:
     """Export draws, weights, likelihoods and data for ArviZ.
 
     Writes arviz-SPLIT.nc into the run, to be read with arviz.from_netcdf. The draws are those of the guide.
@@ -231,7 +139,7 @@ def export(folder: Path, split: str, count: int, draws: int, predictive: int) ->
 @click.argument("folders", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @SPLIT
 @with_json
-def compare(folders: tuple[Path, ...], split: str) -> Any:
+def compare(folders: tuple[Path, ...], split: str) -> Printed:
     """Compare ELBO, evidence and gap of trained runs.
 
     If one of them was trained with --objective likelihood, the approximation error of the others of its model is
@@ -249,7 +157,7 @@ def compare(folders: tuple[Path, ...], split: str) -> Any:
     type=click.IntRange(min=2),
     help="Draws a datum, where the states are too many.  [default: four a statistic, at least 100]",
 )
-def tightness(folder: Path, split: str, count: int, draws: int | None) -> Any:
+def tightness(folder: Path, split: str, count: int, draws: int | None) -> Printed:
     """Test whether the posterior lies in the guide's family.
 
     The gap could be closed only then. It does if log p(x, z) is, for each datum, an affine function of the

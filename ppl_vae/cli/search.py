@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ppl_vae.cli.measure import measuring
-from ppl_vae.cli.output import with_json
+from ppl_vae.cli.output import Printed, with_json
 
 __all__ = ["codes", "retrieval", "search"]
 
@@ -32,7 +32,7 @@ RUN = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
     help="Each bit as it is more probable, by the side of its training median, or drawn.",
 )
 @with_json
-def codes(folder: Path, split: str, out: Path | None, how: Any) -> Any:
+def codes(folder: Path, split: str, out: Path | None, how: Any) -> Printed:
     """Write the binary codes of a run's data.
 
     They are packed, eight bits per byte, for NumPy, faiss, or a database.
@@ -48,7 +48,7 @@ def codes(folder: Path, split: str, out: Path | None, how: Any) -> Any:
 @click.argument("query", nargs=-1, required=True)
 @click.option("--count", default=10, show_default=True, type=click.IntRange(min=1), help="Documents to show.")
 @with_json
-def search(folder: Path, query: tuple[str, ...], count: int) -> Any:
+def search(folder: Path, query: tuple[str, ...], count: int) -> Printed:
     """Find the documents whose codes are nearest to a query's.
 
     The words of the query are counted as those of the corpus, and the guide codes them like any document. Shown are the
@@ -62,7 +62,7 @@ def search(folder: Path, query: tuple[str, ...], count: int) -> Any:
 
 @measuring
 @click.option("--k", default=100, show_default=True, type=click.IntRange(min=1), help="Documents each query retrieves.")
-def retrieval(folder: Path, split: str, count: int, k: int) -> Any:
+def retrieval(folder: Path, split: str, count: int, k: int) -> Printed:
     """Measure how well codes retrieve documents of one class.
 
     Queries are the documents of the split, and what is retrieved are the training documents (with the validation
