@@ -22,11 +22,12 @@ from torch import Tensor
 from ppl_vae.data import load_corpus
 from ppl_vae.data.images import bits_per_number
 from ppl_vae.diagnostics.images.scale_collapse import sharpness
-from ppl_vae.evidence.figures import tiled
+from ppl_vae.evidence.figures import OKABE_ITO, tiled
 from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.grid import Grid, slug
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.trainer import Settings
@@ -47,14 +48,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 SQUARED, SCALAR, BYTES_SCALAR, BYTES_VECTOR = "F, squared error", "LS", "LS, dequantised", "LV, dequantised"
-COLOURS = ("#0072B2", "#E69F00", "#D55E00")
+COLOURS = (OKABE_ITO.blue, OKABE_ITO.orange)
 PAPER = {"F": 0.06, "LV": 4.89}
 TWO_PI = math.log2(2 * math.pi) / 2
 """What the constant of a normal density takes from each number, in bits; the paper's eqs. 10 and 11 leave it out."""
 SHOWN = 8
 
 Cells = dict[str, list[dict[str, Tensor]]]
-"""What was found, by way of training and seed."""
+"""Measured tensors by way of training and seed."""
 
 
 def vector(floor: float) -> str:
@@ -159,13 +160,13 @@ def run(
         draws: A test image, of the importance weights.
     """
     sizes = {"data": data, "tested": tested, "latents": latents, "channels": channels, "blocks": blocks, "draws": draws}
-    shown: dict[str, list[dict[str, Tensor]]] = {}
-    for seed in range(seeds):
+    kinds = kinds_of(floors)
+
+    def cell(kind: str, seed: int) -> dict[str, Tensor]:
         settings = Settings([(epochs, 1)], batch_size=batch, learning_rate=1e-3, decay="cosine", seed=seed)
-        for kind, how in kinds_of(floors).items():
-            name = f"{kind.replace(',', '').replace(' ', '-')}-{seed}"
-            compute = partial(trained, study, name, how, corpus, settings, sizes)
-            shown.setdefault(kind, []).append(study.values(name, compute))
+        return trained(study, f"{slug(kind)}-{seed}", kinds[kind], corpus, settings, sizes)
+
+    shown = Grid(study, kinds, seeds).compute(cell)
     study.figure("sheet", partial(draw_sheet, shown=shown), (13.0, 0.62 * len(shown) + 1.4))
     study.figure("bits", partial(draw_bits, shown=shown, mnist=corpus == "mnist"), (12.0, 4.2))
     study.figure("where", partial(draw_where, shown=shown), (2.0 * len(shown) + 1.0, 2.8))
@@ -197,7 +198,7 @@ NOTES = (
 
 
 def bits(cells: list[dict[str, Tensor]], key: str = "elbo") -> list[float]:
-    """A log-density in bits per pixel, higher is better, a seed."""
+    """Returns a log-density in bits per pixel, higher is better, one per seed."""
     return [8 - bits_per_number(each[key].mean().item(), each["test"][0].numel()) for each in cells]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyro.distributions as dist
 import torch
+from numpy.typing import NDArray
 from ppl_vae.guides.residual import Residual
 from ppl_vae.models.manifold import Manifold
 from torch import Tensor
@@ -29,6 +30,7 @@ from ppl_vae.nn.observation_noise import read_trace
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.grid import Grid, slug
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.trainer import Settings
@@ -143,6 +145,11 @@ def searched(model: Manifold, guide: Residual, x: Tensor, draws: int, spacing: f
     return Estimate.join(found)
 
 
+def test_points(count: int, seed: int) -> NDArray[np.float64]:
+    """Test data of a seed, in the precision in which models see them."""
+    return curve_points(count, 1_000 + seed)[0].astype(np.float32).astype(np.float64)
+
+
 def trained(
     study: Study,
     name: str,
@@ -202,29 +209,27 @@ def run(
         tested: Test data.
         draws: Importance weights a datum.
     """
-    kinds = [f"F {sigma:g}" for sigma in fixed]
-    cells: Cells = {name: [] for name in (*kinds, LS, LV, AGAIN, REPLAY)}
-    truth = []
-    for seed in range(seeds):
-        x = Fresh(points, study.device)
-        test = torch.from_numpy(curve_points(tested, 1_000 + seed)[0]).float().to(study.device)
+    kinds = {f"F {sigma:g}": f"{sigma:g}" for sigma in fixed}
+    sigmas = {LS: "learned", **kinds, LV: "vector"}
+
+    def cell(kind: str, seed: int) -> dict[str, Tensor]:
+        test = torch.from_numpy(test_points(tested, seed)).float().to(study.device)
         settings = Settings([(epochs, 1)], batch_size=100, learning_rate=rate, decay="cosine", seed=seed)
+        if kind == AGAIN:
+            sigma = repr(cells[LS][seed]["sigma"][-1].item())
+        elif kind == REPLAY:
+            # From another start and with other points: else it would repeat LS step by step, which shows nothing.
+            settings = replace(settings, seed=seed + 1_000)
+            sigma = f"schedule:{study.folder / 'runs' / f'{LS}-{seed}'}"
+        else:
+            sigma = sigmas[kind]
+        x, name = Fresh(points, study.device), f"{slug(kind)}-{seed}"
+        return trained(study, name, sigma, x, test, settings, draws, blocks=blocks, width=width)
 
-        measured = partial(trained, x=x, test=test, settings=settings, draws=draws, blocks=blocks, width=width)
-
-        def cell(kind: str, sigma: str, seed: int = seed, measured: Any = measured) -> None:
-            name = f"{kind.replace(' ', '').replace('*', 'star')}-{seed}"
-            cells[kind].append(study.values(name, partial(measured, study, name, sigma)))
-
-        cell(LS, "learned")
-        for kind, sigma in zip(kinds, fixed, strict=True):
-            cell(kind, f"{sigma:g}")
-        cell(LV, "vector")
-        cell(AGAIN, repr(cells[LS][-1]["sigma"][-1].item()))
-        # From another start and with other points: else it would repeat LS step by step, which shows nothing.
-        measured = partial(measured, settings=replace(settings, seed=seed + 1_000))
-        cell(REPLAY, f"schedule:{study.folder / 'runs' / f'{LS}-{seed}'}", measured=measured)
-        truth.append(curve_log_density(test.cpu().double().numpy()).mean().item())
+    cells = Grid(study, sigmas, seeds).compute(cell)
+    cells |= Grid(study, (AGAIN, REPLAY), seeds).compute(cell)  # these need what LS learned
+    cells = {kind: cells[kind] for kind in (*kinds, LS, LV, AGAIN, REPLAY)}
+    truth = [curve_log_density(test_points(tested, seed)).mean().item() for seed in range(seeds)]
     limit = Row("", truth).mean
     rows = []
     for kind, found in cells.items():
@@ -255,7 +260,7 @@ def run(
         f"a lower bound in expectation; a run's standard error of it, over draws, is at most {max(errors):.3f}",
         "sigma of LV: the geometric mean over the last batch",
     )
-    return Report("Fixed and learned noise on a noisy curve", rows, claims(cells, kinds), notes)
+    return Report("Fixed and learned noise on a noisy curve", rows, claims(cells, list(kinds)), notes)
 
 
 def paired(cells: Cells, one: str, other: str, key: str) -> list[float]:
