@@ -128,20 +128,20 @@ class Comparison(Result):
 
     def optimum(self, run: Compared) -> Compared | None:
         """The run that stands for the likelihood optimum of a run's model; None if there is no such run."""
-        found = [r for r in self.runs if r.objective == "likelihood" and r.model == run.model]
-        if len(found) > 1 and any(r.train is None for r in found):
+        parts = [r for r in self.runs if r.objective == "likelihood" and r.model == run.model]
+        if len(parts) > 1 and any(r.train is None for r in parts):
             return None  # to choose by the split compared on would be to choose by the test
-        return max(found, key=lambda r: (r.train or r.measurement.evidence).mean, default=None)
+        return max(parts, key=lambda r: (r.train or r.measurement.evidence).mean, default=None)
 
     def approximation_errors(self, run: Compared) -> dict[str, Difference]:
         """The approximation error of a run by split; empty where its model was not trained on the likelihood."""
         best = self.optimum(run)
         if best is None:
             return {}
-        found = {}
+        values = {}
         if best.train is not None and run.train is not None:
-            found["train"] = Difference.of(best.train, run.train)
-        return found | {self.split: Difference.of(best.measurement.evidence, run.measurement.evidence)}
+            values["train"] = Difference.of(best.train, run.train)
+        return values | {self.split: Difference.of(best.measurement.evidence, run.measurement.evidence)}
 
     def differences(self, run: Compared) -> dict[str, Difference]:
         """Evidence and bound of a run minus those of the first."""

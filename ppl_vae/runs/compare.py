@@ -48,10 +48,10 @@ def compare_runs(folders: Sequence[Path], split: str) -> Comparison:
         if split == "train":
             raise ValueError("some of the runs were trained again on training and validation data: compare on test")
         notes.append("no comparison on training data: some runs were trained again on training and validation data")
-    found = [_compared(run, split, len(retrained) == 1) for run in runs]
+    parts = [_compared(run, split, len(retrained) == 1) for run in runs]
     if len({RunConfig.of(run).settings.seed for run in runs}) > 1:
         notes.append("the runs have different seeds, so their models began from different parameters")
-    result = Comparison(split, tuple(found), tuple(notes))
+    result = Comparison(split, tuple(parts), tuple(notes))
     runs[0].write_json(f"compare-{split}.json", result.to_json())
     size = (9.0, 1.9 + 0.6 * len(runs))
     save_figure(runs[0], f"compare-{split}", result, f"{len(runs)} runs on {split} data", size)

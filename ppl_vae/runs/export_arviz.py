@@ -75,7 +75,7 @@ def to_arviz(
         model: The generative model, with one observed site.
         guide: Its guide.
         x: The data; worked through in blocks. The draws x data x latents are held at once, and no more.
-        draws: Draws a datum.
+        draws: Draws per datum.
         predictive: Draws for which data are drawn from the model.
         positions: Where the data stand in a larger set, the coordinates of ``datum``; by default 0, 1, ...
         progress: Called with the number of (draw, datum) cells done: ``(draws + predictive) * len(x)`` in all.
@@ -88,7 +88,7 @@ def to_arviz(
         raise ValueError("there are no data to draw codes for; give at least one datum")
     if draws < 2 or not 0 <= predictive <= draws:
         raise ValueError(
-            f"take at least 2 draws a datum, got {draws}, and from 0 to as many predictive ones, got {predictive}"
+            f"take at least 2 draws per datum, got {draws}, and from 0 to as many predictive ones, got {predictive}"
         )
     with evaluating(model, guide):
         bits = {site.name for site in guide_sites(model, (x[:2],)) if site.kind == "bits"}
@@ -100,7 +100,7 @@ def to_arviz(
         taken = {"chain", "draw", "datum", "entry"} & (set(sites) - set(observed))
         if taken:
             raise ValueError(f"site {taken.pop()!r} has the name of a dimension of the file; rename it in the model")
-        kept = _Kept(draws, len(x), bits)
+        kept = _Arrays(draws, len(x), bits)
         for place, parts in in_blocks(model, guide, x, draws, progress):
             done = 0
             for terms in parts:
@@ -131,7 +131,7 @@ def _observed(model: Program, name: str, x: Batch) -> Tensor:
     return torch.cat(parts)
 
 
-class _Kept:
+class _Arrays:
     """What is filled block by block: arrays ``(draws, data, *event)``."""
 
     def __init__(self, draws: int, data: int, bits: set[str]) -> None:
@@ -141,11 +141,11 @@ class _Kept:
         self.k_hat = np.full(data, np.nan)
 
     def put(self, where: dict[str, Any], name: str, value: Any, rows: slice, place: slice) -> None:
-        found = value.cpu().numpy()
+        result = value.cpu().numpy()
         if name not in where:
-            kind = np.int8 if name in self.bits and where is self.values else found.dtype
-            where[name] = np.empty((*self.shape, *found.shape[2:]), np.float64 if where is self.densities else kind)
-        where[name][rows, place] = found
+            kind = np.int8 if name in self.bits and where is self.values else result.dtype
+            where[name] = np.empty((*self.shape, *result.shape[2:]), np.float64 if where is self.densities else kind)
+        where[name][rows, place] = result
 
     def judge(self, place: slice) -> None:
         differ = [(v[:, place] != v[:1, place]).reshape(*v[:, place].shape[:2], -1) for v in self.values.values()]
@@ -155,7 +155,7 @@ class _Kept:
         self.k_hat[place] = shape.numpy()
 
 
-def _assemble(kept: _Kept, name: str, x: Batch, drawn: list[Any], positions: Tensor | None) -> InferenceData:
+def _assemble(kept: _Arrays, name: str, x: Batch, drawn: list[Any], positions: Tensor | None) -> InferenceData:
     arviz, xarray = _libraries()
     draws, data = kept.shape
     where = np.arange(data) if positions is None else positions.cpu().numpy()
@@ -192,8 +192,8 @@ def _assemble(kept: _Kept, name: str, x: Batch, drawn: list[Any], positions: Ten
             together = np.stack([d.cpu().numpy() for d in drawn])[None]
             groups["posterior_predictive"] = dataset({name: together})
     attributes = {"inference_library": "ppl-vae", "inference_library_version": __version__, "notes": NOTES}
-    found: InferenceData = arviz.InferenceData(attrs=attributes, **groups)
-    return found
+    result: InferenceData = arviz.InferenceData(attrs=attributes, **groups)
+    return result
 
 
 def _triplets(batches: list[PackedCounts], where: Any) -> dict[str, Any]:
@@ -263,7 +263,7 @@ def export_arviz(folder: Path, split: str, draws: int, count: int = 0, predictiv
         fork_random_state(opened.config.settings.seed),
         pyro.validation_enabled(False),
     ):
-        found = to_arviz(
+        result = to_arviz(
             pair.model,
             pair.guide,
             x,
@@ -273,5 +273,7 @@ def export_arviz(folder: Path, split: str, draws: int, count: int = 0, predictiv
             progress=reporter.advance,
         )
         log(f"writing {path}")
-        save(found, path)
-    return Exported(path, len(x), draws, {name: [str(key) for key in found[name].data_vars] for name in found.groups()})
+        save(result, path)
+    return Exported(
+        path, len(x), draws, {name: [str(key) for key in result[name].data_vars] for name in result.groups()}
+    )

@@ -116,11 +116,11 @@ def measure_frechet(
     with Reporter("frechet", total) as reporter, fork_random_state(seed):
 
         def taken(batches: Iterable[Tensor], tick: Progress = reporter.advance) -> Moments:
-            found = Moments()
+            result = Moments()
             for batch in batches:
-                found.add(by(batch.to(x.device)))
+                result.add(by(batch.to(x.device)))
                 tick(len(batch))
-            return found
+            return result
 
         def drawn(run: TrainedRun) -> Moments:
             return taken(drawn_images(run.pair.model, run.tensor("train"), images, means=means, block=BLOCK))
@@ -137,7 +137,7 @@ def measure_frechet(
                 raise ValueError(f"{against} draws images of another shape, {tuple(other.splits['train'].shape[1:])}")
             first, second = drawn(other), drawn(other)
             reference, others = f"{kind} of {against}", f"others of {against}"
-    found = Frechet(
+    result = Frechet(
         frechet_distance(own, first),
         frechet_distance(second, first),
         by.name,
@@ -150,8 +150,8 @@ def measure_frechet(
     )
     # Runs of one name may lie in many folders, and one folder may be trained again.
     name = f"frechet-{split if other is None else f'{other.run.folder.resolve().name}-{other.pair.state[:8]}'}"
-    opened.run.write_json(f"{name}-{features}{'-means' if means else ''}.json", found.to_json())
-    return found
+    opened.run.write_json(f"{name}-{features}{'-means' if means else ''}.json", result.to_json())
+    return result
 
 
 def _classifier(opened: TrainedRun) -> Features:

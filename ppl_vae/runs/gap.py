@@ -53,9 +53,9 @@ def measure_gap(
                     done[start] = split_gap(pair.model, pair.guide, part, estimator=estimator, progress=tick, **options)
         return Gap.join([done[start] for start in range(0, len(x), BLOCK)])
 
-    _, found = measure_in_blocks(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
-    opened.name_worst("widest gaps", split, count, found.worst(3), found.losses())
-    return found
+    _, result = measure_in_blocks(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
+    opened.name_worst("widest gaps", split, count, result.worst(3), result.losses())
+    return result
 
 
 def measure_ladder(
@@ -89,7 +89,7 @@ def measure_ladder(
         raise
     guides = {fit.label: fit.pair.guide for fit in fits}
     how["estimator"] = make_estimator(opened.config.estimator, opened.config.use_control)
-    _, found = measure_and_save(
+    _, result = measure_and_save(
         opened,
         f"ladder-{split}",
         split,
@@ -97,7 +97,7 @@ def measure_ladder(
         lambda pair, x, tick: ladder(pair.model, guides, x, fits=tuple(remarks), progress=tick, **how),
         lambda pair, x: len(x) * len(guides),
     )
-    return found
+    return result
 
 
 class _Fit:

@@ -111,17 +111,17 @@ def save_figure(run: Run, name: str, result: Measurement, title: str, size: tupl
 def measure_tightness(folder: Path, split: str, draws: int | None = None, count: int = 0) -> Tightness:
     """Tests whether the posterior of one split of a run lies in the guide's family; names the worst data."""
     opened = open_run(folder)
-    _, found = measure_and_save(
+    _, result = measure_and_save(
         opened,
         f"tightness-{split}",
         split,
         count,
         lambda pair, x, tick: tightness(pair.model, pair.guide, x, draws=draws, progress=tick),
     )
-    if found.status == "outside":
-        left = found.affine["guide"].residual.sqrt()
-        opened.name_worst("furthest from affine, nats", split, count, found.worst(3), left)
-    return found
+    if result.status == "outside":
+        left = result.affine["guide"].residual.sqrt()
+        opened.name_worst("furthest from affine, nats", split, count, result.worst(3), left)
+    return result
 
 
 def measure_evidence(
@@ -138,7 +138,7 @@ def measure_evidence(
         options: Options of the method.
     """
     how: dict[str, Any] = {"method": method, "draws": draws, **options}
-    opened, found = measure_in_blocks(
+    opened, result = measure_in_blocks(
         folder,
         f"evidence-{split}-{Path(method).stem}",
         split,
@@ -148,14 +148,14 @@ def measure_evidence(
         lambda pair, x, done, tick: measure(pair.model, pair.guide, x, done=done, progress=tick, **how),
         lambda pair, x: plan(pair.model, x, **how).cells,
     )
-    opened.name_worst("widest gaps", split, count, found.worst(3), found.gap.pointwise)
-    return found
+    opened.name_worst("widest gaps", split, count, result.worst(3), result.gap.pointwise)
+    return result
 
 
 def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule: Schedule) -> BDMC:
     """Evidence from below and above of data drawn from a run's model, like those of one split in shape."""
     options: dict[str, Any] = {"draws": draws, "schedule": schedule}
-    _, found = measure_in_blocks(
+    _, result = measure_in_blocks(
         folder,
         f"sandwich-{split}",
         split,
@@ -165,7 +165,7 @@ def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule:
         lambda pair, x, done, tick: sandwich(pair.model, pair.guide, x, done=done, progress=tick, **options),
         lambda pair, x: sandwich_cells(x, draws, schedule),
     )
-    return found
+    return result
 
 
 def measure_curve(folder: Path | TrainedRun, split: str, count: int, **how: Any) -> Curve:
@@ -216,7 +216,7 @@ def measure_in_blocks(
 
 def measure_information(folder: Path | TrainedRun, split: str, draws: int, codes: int, count: int = 0) -> Information:
     """Measures what the code of a run knows of one split, and which of its units have collapsed."""
-    _, found = measure_and_save(
+    _, result = measure_and_save(
         folder,
         f"information-{split}",
         split,
@@ -229,4 +229,4 @@ def measure_information(folder: Path | TrainedRun, split: str, draws: int, codes
             "note: the pair has seen these data, so that the entropy of the population may be above the bound shown; "
             "take --split test"
         )
-    return found
+    return result

@@ -24,7 +24,7 @@ from ppl_vae.runs.measure import measure_and_save
 from ppl_vae.runs.open import TrainedRun, open_run
 from ppl_vae.training.progress import Reporter
 
-__all__ = ["Found", "Hit", "Written", "measure_retrieval", "search", "write_codes"]
+__all__ = ["Hit", "SearchResult", "Written", "measure_retrieval", "search", "write_codes"]
 
 How = Literal["mean-sign", "median", "sampled"]
 
@@ -136,7 +136,7 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a query found.
 
     Arguments:
@@ -184,7 +184,7 @@ class Found:
         return "\n".join(lines)
 
 
-def search(folder: Path, text: str, count: int = 10) -> Found:
+def search(folder: Path, text: str, count: int = 10) -> SearchResult:
     """The documents of a run nearest to a query by their codes; equally near ones by the cosine of weighted words.
 
     As Salakhutdinov and Hinton (2009) do it: the code finds a short list, the words put it in order.
@@ -219,7 +219,7 @@ def search(folder: Path, text: str, count: int = 10) -> Found:
     )
     sure = int(((asked[0].abs().sigmoid()) >= SURE).sum())
     cut = len(rows) < len(x) and hits[-1].distance == near[-1]
-    return Found(query.known, query.unknown, database.bits, sure, hits, len(x), cut)
+    return SearchResult(query.known, query.unknown, database.bits, sure, hits, len(x), cut)
 
 
 def _hit(opened: TrainedRun, place: int, distance: int, similarity: float, shared: tuple[str, ...]) -> Hit:
@@ -254,7 +254,7 @@ def measure_retrieval(folder: Path, split: str, k: int = 100, count: int = 0) ->
     opened.data(split)  # refuses a split that is not there
     rows = opened.subsample(split, count)
     database = PackedCounts.concatenate([opened.documents(name) for name in others])
-    _, found = measure_and_save(
+    _, result = measure_and_save(
         opened,
         f"retrieval-{split}",
         split,
@@ -272,4 +272,4 @@ def measure_retrieval(folder: Path, split: str, k: int = 100, count: int = 0) ->
         ),
         lambda pair, x: 2 * (len(x) + len(database)),
     )
-    return found
+    return result

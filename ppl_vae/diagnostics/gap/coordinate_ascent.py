@@ -51,10 +51,10 @@ def optimal_mean_field(
     always = [marginals(table.log_softmax(1), sizes), _mode(table, sizes), uniform]
     best, factors = torch.full_like(high[:, 0], -torch.inf), uniform
     for start in [*starts, *always]:
-        bound, found = _ascend(centred, sizes, [factor.to(table.dtype) for factor in start], sweeps, tolerance)
+        bound, result = _ascend(centred, sizes, [factor.to(table.dtype) for factor in start], sweeps, tolerance)
         better = bound > best
         best = torch.where(better, bound, best)
-        factors = [torch.where(better[:, None], new, old) for new, old in zip(found, factors, strict=True)]
+        factors = [torch.where(better[:, None], new, old) for new, old in zip(result, factors, strict=True)]
     return best + high[:, 0], factors
 
 
@@ -136,18 +136,18 @@ def best_structured(
 
 def marginals(posterior: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     """Log-marginals of each factor under joint log-probabilities ``(data, states)``."""
-    probability, found, left = posterior.exp(), [], 1
+    probability, result, left = posterior.exp(), [], 1
     for size in sizes:
-        found.append(probability.reshape(len(posterior), left, size, -1).sum((1, 3)).clamp(min=1e-30).log())
+        result.append(probability.reshape(len(posterior), left, size, -1).sum((1, 3)).clamp(min=1e-30).log())
         left *= size
-    return found
+    return result
 
 
 def _mode(joint: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     """Log-probabilities of factors that all but insist on the most probable state of each datum."""
-    found, index, stride = [], joint.argmax(1), joint.shape[1]
+    result, index, stride = [], joint.argmax(1), joint.shape[1]
     for size in sizes:
         stride //= size
         there = functional.one_hot(index // stride % size, size).to(joint)
-        found.append((there * 0.9 + 0.1 / size).log())
-    return found
+        result.append((there * 0.9 + 0.1 / size).log())
+    return result

@@ -59,13 +59,13 @@ def by_enumeration(
     """
     count = prod(site.states for site in sites)
     block = max(1, CELLS // count)
-    found = []
+    pieces = []
     for start in range(0, len(x), block):
         part = x[start : start + block]
-        found.append(_split(model, guide, part, sites, universal, coupled, steps))
+        pieces.append(_split(model, guide, part, sites, universal, coupled, steps))
         if progress:
             progress(len(part))
-    values = [torch.cat(parts) for parts in zip(*found, strict=True)]
+    values = [torch.cat(parts) for parts in zip(*pieces, strict=True)]
     words = f"enumeration of {count} states"
     evidence, elbo = Estimate(values[0], words, "exact"), Estimate(values[2], words, "exact")
     if universal:
@@ -136,7 +136,7 @@ def _climbed(
     with fork_random_state(0):  # the same data have the same best member
         starts = torch.stack([own, *(family.loosened(s, own.shape[1], k) for k, s in enumerate(independent))])
     (codes,) = states.codes(0, states.count, len(x), True).values()
-    block, found = max(1, ASCENT_CELLS // (len(starts) * states.count)), []
+    block, result = max(1, ASCENT_CELLS // (len(starts) * states.count)), []
 
     def log_q(free: Tensor) -> Tensor:
         (fn,) = family.make(free).values()
@@ -147,8 +147,8 @@ def _climbed(
         part = slice(start, start + block)
         before, after = best_structured(joint[part], log_q, starts[:, part], steps=steps)
         (best, other), chosen = after.topk(2, 0)
-        found.append((best, other, before.gather(0, chosen[:1])[0]))
-    best, other, before = (torch.cat(parts) for parts in zip(*found, strict=True))
+        result.append((best, other, before.gather(0, chosen[:1])[0]))
+    best, other, before = (torch.cat(parts) for parts in zip(*result, strict=True))
     return best, other, before
 
 
@@ -156,14 +156,14 @@ def _factors(guide: Program, x: Batch, sites: list[GuideSite], dtype: torch.dtyp
     """Log-probabilities of each factor of a factorised guide, in the order of the model's sites, ``(data, states)``."""
     with fork_random_state():
         drawn = latents(run(guide, (x,), {}, draws=1))
-    found = []
+    parts = []
     for site in sites:
         fn = drawn[site.name]["fn"]
         logits = exponential_family.bit_logits(fn)
         if logits is not None:
             both = torch.stack([-logits[0], logits[0]], -1).to(dtype)
-            found += list(functional.logsigmoid(both).unbind(1))
+            parts += list(functional.logsigmoid(both).unbind(1))
         else:
             support = fn.enumerate_support(expand=False)[:, 0]
-            found.append(fn.log_prob(support.expand(-1, *fn.shape()[1:])).T.to(dtype).log_softmax(1))
-    return found
+            parts.append(fn.log_prob(support.expand(-1, *fn.shape()[1:])).T.to(dtype).log_softmax(1))
+    return parts

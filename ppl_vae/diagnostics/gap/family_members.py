@@ -109,11 +109,11 @@ def members_of(guide: Program, x: Batch) -> VariationalFamily:
         raise ValueError(reason)
     if coupled is not None:
         return coupled
-    found = _drawn(guide, x[:2])[0]
-    families = {name: found[name].family for name in sorted(found)}
+    result = _drawn(guide, x[:2])[0]
+    families = {name: result[name].family for name in sorted(result)}
     alike = len(set(families.values())) == 1
     words = next(iter(families.values())) if alike else ", ".join(f"{n} {family}" for n, family in families.items())
-    own = list(found.values())
+    own = list(result.values())
 
     def numbers(data: Batch) -> Tensor:
         fns = _drawn(guide, data)[1]

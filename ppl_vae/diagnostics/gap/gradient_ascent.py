@@ -201,13 +201,13 @@ class _Climb:
         best = after[chosen, rows]
         method = f"ascent of {steps} steps from {len(self.starts)} start{'s' * (len(self.starts) > 1)}"
         value = self._value(best).elbo
-        found = Estimate(value.pointwise, method, "lower", value.draws, value.pointwise_se)
+        result = Estimate(value.pointwise, method, "lower", value.draws, value.pointwise_se)
         lead = None
         if len(self.starts) > 1:
             scores[0], scores[chosen, rows] = -torch.inf, -torch.inf
             lead = value.minus(self._value(after[scores.argmax(0), rows]).elbo)
         return Ascent(
-            found, self._value(best).evidence, value.minus(self._value(before[chosen, rows]).elbo), lead, best
+            result, self._value(best).evidence, value.minus(self._value(before[chosen, rows]).elbo), lead, best
         )
 
     def _value(self, free: Tensor) -> Evidence:

@@ -185,22 +185,22 @@ def ladder(
     """
     if not guides:
         raise ValueError("a ladder needs at least one guide")
-    found: dict[str, Gap | Evidence] = {}
+    values: dict[str, Gap | Evidence] = {}
     unknown = {}
     for name, guide in guides.items():
         try:
-            found[name] = split_gap(model, guide, x, draws=draws, most_bits=most_bits, progress=progress, **options)
+            values[name] = split_gap(model, guide, x, draws=draws, most_bits=most_bits, progress=progress, **options)
         except UnknownFamilyError as error:
-            found[name], unknown[name] = (
+            values[name], unknown[name] = (
                 measure(model, guide, x, draws=draws, most_bits=most_bits),
                 str(error).split(";")[0],
             )
             if progress:
                 progress(len(x))
-    evidences = [each.evidence for each in found.values()]
+    evidences = [each.evidence for each in values.values()]
     evidence = next((e for e in evidences if e.bound == "exact"), max(evidences, key=lambda e: e.mean))
     bests: dict[str, Estimate] = {}
-    for each in found.values():
+    for each in values.values():
         if isinstance(each, Gap):
             # Where every distribution is a member the posterior is, whichever guide its evidence came from.
             best = evidence if each.best is each.evidence else each.best
@@ -209,6 +209,6 @@ def ladder(
         name: Rung(each.elbo, bests[each.family], each.family)
         if isinstance(each, Gap)
         else Rung(each.elbo, None, unknown[name])
-        for name, each in found.items()
+        for name, each in values.items()
     }
     return Ladder(evidence, rungs, fits)

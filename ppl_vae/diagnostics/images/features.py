@@ -122,13 +122,13 @@ def classifier(
             _fit(parts, x, labels)
     network, head = parts["network"], parts["head"]
     assert isinstance(network, Discriminator) and isinstance(head, nn.Linear)
-    found = ClassifierFeatures(network, head, title, Checkpoint(parts.state_dict(), {}).digest)
+    result = ClassifierFeatures(network, head, title, Checkpoint(parts.state_dict(), {}).digest)
     if kept is not None:
-        return replace(found, accuracy=kept.state["accuracy"])
-    accuracy = None if test is None else (found.classes(test[0]) == test[1]).double().mean().item()
+        return replace(result, accuracy=kept.state["accuracy"])
+    accuracy = None if test is None else (result.classes(test[0]) == test[1]).double().mean().item()
     if file is not None:
         Checkpoint(parts.state_dict(), {"of": of, "accuracy": accuracy, "title": title}).write(file)
-    return replace(found, accuracy=accuracy)
+    return replace(result, accuracy=accuracy)
 
 
 def _fit(parts: nn.ModuleDict, x: Tensor, labels: Tensor) -> None:
@@ -182,10 +182,10 @@ def inception(weights: Path | None = None, device: str | torch.device = "cpu") -
             "(--weights), or compare by a classifier of labelled images (--features classifier)"
         )
     with open(file, "rb") as content:
-        found, wanted = hashlib.file_digest(content, "sha256").hexdigest(), INCEPTION[-12:-4]
-    if not found.startswith(wanted):
+        digest, wanted = hashlib.file_digest(content, "sha256").hexdigest(), INCEPTION[-12:-4]
+    if not digest.startswith(wanted):
         raise ValueError(
-            f"{file} has the SHA-256 {found[:12]}..., Inception's weights begin with {wanted}; get {INCEPTION}"
+            f"{file} has the SHA-256 {digest[:12]}..., Inception's weights begin with {wanted}; get {INCEPTION}"
         )
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3

@@ -136,5 +136,5 @@ def drawn_images(
             if len(seen) != 1:
                 raise ValueError(f"images can be drawn from a model with one observed site, this one has {len(seen)}")
             fn = seen[0]["fn"]
-            found: Tensor = (fn.mean if means else fn.sample()).reshape(places.shape)
-        yield found
+            result: Tensor = (fn.mean if means else fn.sample()).reshape(places.shape)
+        yield result

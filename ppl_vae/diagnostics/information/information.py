@@ -200,7 +200,7 @@ def information(
         model: The generative model.
         guide: Its guide.
         x: At least two data; worked through in blocks.
-        draws: Draws a datum, for the distortion.
+        draws: Draws per datum, for the distortion.
         codes: At most so many codes are compared with all the data, for the information: as many a datum, or one of
             each of a random part of the data.
         batch: Data a batch, for the lower bound that a contrastive training sees, at most log ``batch``.

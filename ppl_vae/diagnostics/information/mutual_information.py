@@ -85,7 +85,9 @@ def by_enumeration(
         if progress:
             progress(table.numel())
     whole = torch.logaddexp(highest, others)
-    found = torch.zeros(3, count, dtype=torch.float32 if whole.device.type == "mps" else torch.float64).to(whole.device)
+    result = torch.zeros(3, count, dtype=torch.float32 if whole.device.type == "mps" else torch.float64).to(
+        whole.device
+    )
     for part in parts:
         table = _table(guide, x[part], states, shared)
         probability = table.exp()
@@ -96,13 +98,13 @@ def by_enumeration(
             whole[:, None] + torch.log1p(-(table - whole[:, None]).exp().clamp(max=0.5)),
         )
         references = (whole[:, None] - math.log(count), here[:, None], without - math.log(count - 1))
-        for row, reference in zip(found, references, strict=True):
+        for row, reference in zip(result, references, strict=True):
             # A code that is never drawn adds nothing, however improbable.
             row[part] = torch.where(probability > 0, probability * (table - reference), 0).sum(0).to(row.dtype)
         if progress:
             progress(table.numel())
     words = f"enumeration of {states.count} states"
-    among, lower, upper = found
+    among, lower, upper = result
     return Mutual(
         Estimate(among, words, "exact"),
         Estimate(lower, words, "lower"),
@@ -174,7 +176,7 @@ def by_codes(
 
     def estimate(values: Tensor, bound: Bound) -> Estimate:
         each = values.reshape(chosen, draws)[order]
-        # One draw a datum cannot tell its own noise from the spread over the data: that of both is an upper bound.
+        # One draw per datum cannot tell its own noise from the spread over the data: that of both is an upper bound.
         spread = each.std(1) / draws**0.5 if draws > 1 else each.std().expand(chosen)
         return Estimate(each.mean(1), words, bound, draws, spread)
 

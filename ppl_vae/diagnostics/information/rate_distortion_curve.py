@@ -89,7 +89,7 @@ def rate_distortion_curve(
         x: The data.
         betas: Weights of the rate.
         method: ``"auto"`` lists up to 2^16 codes, else anneals.
-        chains: Annealed chains a datum.
+        chains: Annealed chains per datum.
         temperatures: Steps of annealing, besides those at the weights asked for.
         leapfrog_steps: Leapfrog steps of a Hamiltonian move.
         draws: Of the guide, a datum, where its own point needs them.
@@ -119,7 +119,7 @@ def rate_distortion_curve(
             )
         else:
             if chains < 2:
-                raise ValueError(f"annealing needs at least 2 chains a datum for an error, got {chains}")
+                raise ValueError(f"annealing needs at least 2 chains per datum for an error, got {chains}")
             values, count = _annealed(model, guide, x, schedule, chains, progress), chains
             words = f"annealing, {temperatures} temperatures, {chains} chains"
 
@@ -176,7 +176,7 @@ def _annealed(
     model: Program, guide: Program, x: Batch, schedule: Schedule, chains: int, progress: Progress | None
 ) -> dict[str, Tensor]:
     """The same by chains, with jackknife errors over them."""
-    found: dict[str, list[Tensor]] = {}
+    entries: dict[str, list[Tensor]] = {}
     seed = int(torch.randint(2**31, ()))
     for start in range(0, len(x), block := max(1, CHAINS // chains)):
         with fork_random_state(seed + start):
@@ -186,8 +186,8 @@ def _annealed(
             for name, value in _point(t, *seen[t]).items():
                 rows.setdefault(name, []).append(value)
         for name, values in rows.items():
-            found.setdefault(name, []).append(torch.stack(values))
-    return {name: torch.cat(parts, 1) for name, parts in found.items()}
+            entries.setdefault(name, []).append(torch.stack(values))
+    return {name: torch.cat(parts, 1) for name, parts in entries.items()}
 
 
 def _point(t: float, weight: Tensor, likelihood: Tensor) -> dict[str, Tensor]:

@@ -88,7 +88,7 @@ def measure_rates(
 ) -> Rates:
     """Rate, distortion and units of these data; networks are in evaluation mode already."""
     if known.states is None and draws < 2:
-        raise ValueError(f"the distortion needs at least 2 draws a datum, got {draws}; raise the draws")
+        raise ValueError(f"the distortion needs at least 2 draws per datum, got {draws}; raise the draws")
     precise = torch.float32 if x.device.type == "mps" else torch.float64
     count = len(x)
     kept = {name: torch.zeros(count, dtype=precise, device=x.device) for name in ("rate", "distortion", "elbo")}
@@ -136,13 +136,13 @@ def rate_and_distortion(
         guide: Its guide.
         x: The data.
         elbo: The bound of these data.
-        draws: Draws a datum, where they are needed.
+        draws: Draws per datum, where they are needed.
     """
     with evaluating(model, guide), fork_random_state():
         known = probe(model, guide, x, most_bits=10)
         if not known.closed:
-            found = measure_rates(model, guide, x, known, max(2, draws))
-            rate, distortion = found.rate, found.distortion
+            result = measure_rates(model, guide, x, known, max(2, draws))
+            rate, distortion = result.rate, result.distortion
         else:
             block = rows_at_once(x)
             parts = [independent_kl(model, guide, x[i : i + block])[0].sum(1) for i in range(0, len(x), block)]
@@ -251,9 +251,9 @@ def _draw(
             for name, value in rates.items():
                 sites[name] += value.sum().item() / draws / len(x)
             if not known.closed:
-                found = beside([as_numbers(fn, terms.values[name]) for name, fn in known.priors.items()])
-                found = found.to(kept["rate"])
-                numbers = [numbers[0] + found.sum(0), numbers[1] + found.square().sum(0)]
+                result = beside([as_numbers(fn, terms.values[name]) for name, fn in known.priors.items()])
+                result = result.to(kept["rate"])
+                numbers = [numbers[0] + result.sum(0), numbers[1] + result.square().sum(0)]
         for name, parts_of in sums.items():
             together = torch.cat(parts_of)
             kept[name][place] = together.mean(0)

@@ -78,7 +78,7 @@ def log_odds(model: Program, guide: Program, x: Batch, *, draws: int = 100, prog
         model: The generative model, which says which latents are bits.
         guide: Its guide.
         x: The data; worked through in blocks.
-        draws: Draws a datum over which probabilities are averaged, where a bit's probability depends on other draws;
+        draws: Draws per datum over which probabilities are averaged, where a bit's probability depends on other draws;
             else it is exact.
         progress: Called with the number of data done.
 
@@ -97,22 +97,22 @@ def log_odds(model: Program, guide: Program, x: Batch, *, draws: int = 100, prog
             name in free and isinstance(exponential_family.base(first[name]["fn"]), (Bernoulli, JointBits))
             for name in names
         )
-        found = []
+        pieces = []
         for sites in _blocks(guide, x, 1 if exact else draws, progress):
             parts = [_marginal(sites[name]) for name in names]
             odds = torch.cat(parts, -1)
-            found.append((odds[0] if exact else odds.sigmoid().mean(0).logit()).cpu())
-    return torch.cat(found)
+            pieces.append((odds[0] if exact else odds.sigmoid().mean(0).logit()).cpu())
+    return torch.cat(pieces)
 
 
 def draw_codes(model: Program, guide: Program, x: Batch, *, progress: Progress | None = None) -> Codes:
-    """One code a datum drawn from the guide; see :func:`log_odds`."""
+    """One code per datum drawn from the guide; see :func:`log_odds`."""
     names = _bit_sites(model, x)
     with evaluating(guide):
-        found = [
+        parts = [
             torch.cat([_flat(sites[name]) for name in names], -1)[0].cpu() for sites in _blocks(guide, x, 1, progress)
         ]
-    return Codes.pack(torch.cat(found))
+    return Codes.pack(torch.cat(parts))
 
 
 def _bit_sites(model: Program, x: Batch) -> list[str]:

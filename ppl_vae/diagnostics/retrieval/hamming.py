@@ -43,14 +43,14 @@ def distances(queries: Codes, database: Codes) -> NDArray[np.uint16]:
     """
     if queries.bits != database.bits:
         raise ValueError(f"queries have {queries.bits} bits but the database {database.bits}; code both by one guide")
-    found = np.zeros((len(queries), len(database)), dtype=np.uint16)
+    result = np.zeros((len(queries), len(database)), dtype=np.uint16)
     # numpy before 2.0 counts no bits
     wide = hasattr(np, "bitwise_count")
     left, right = (_words(codes) if wide else codes.packed.T for codes in (queries, database))
     for one, other in zip(left, right, strict=True):
         differ = one[:, None] ^ other
-        found += np.bitwise_count(differ) if wide else _ONES[differ]
-    return found
+        result += np.bitwise_count(differ) if wide else _ONES[differ]
+    return result
 
 
 def _words(codes: Codes) -> NDArray[np.uint64]:
@@ -106,8 +106,8 @@ def _by_faiss(queries: Codes, database: Codes, count: int) -> Neighbours:
     # Counting sort: equally near codes stay in the order of their indices, which a heap does not promise.
     index.use_heap = False
     index.add(np.ascontiguousarray(database.packed))
-    found, indices = index.search(np.ascontiguousarray(queries.packed), count)
-    return Neighbours(found.astype(np.int64), indices.astype(np.int64))
+    result, indices = index.search(np.ascontiguousarray(queries.packed), count)
+    return Neighbours(result.astype(np.int64), indices.astype(np.int64))
 
 
 def _by_numpy(queries: Codes, database: Codes, count: int) -> Neighbours:

@@ -177,35 +177,35 @@ def by_codes(queries: Codes, database: Codes, labels: Tensor, known: Tensor, k: 
     Raises:
         ValueError: If the database has fewer than k codes, or codes differ in length.
     """
-    found, hits = (np.zeros((len(queries), queries.bits + 1), dtype=np.int64) for _ in range(2))
+    sizes, hits = (np.zeros((len(queries), queries.bits + 1), dtype=np.int64) for _ in range(2))
     wanted, there = labels.cpu().numpy(), known.cpu().numpy()
     for rows, block in distance_blocks(queries, database):
-        size = (len(block), queries.bits + 1)
+        shape = (len(block), queries.bits + 1)
         # Queries side by side: one count of numbers for the whole block.
-        place = block + size[1] * np.arange(len(block))[:, None]
+        place = block + shape[1] * np.arange(len(block))[:, None]
         same = wanted[rows, None] == there
-        found[rows] = np.bincount(place.ravel(), minlength=size[0] * size[1]).reshape(size)
-        hits[rows] = np.bincount(place[same], minlength=size[0] * size[1]).reshape(size)
-    within = [torch.from_numpy(counts.sum(0).cumsum()) for counts in (found, hits)]
-    return Ranking(torch.from_numpy(precision_at(k, found, hits)), within[0], within[1], database.distinct)
+        sizes[rows] = np.bincount(place.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+        hits[rows] = np.bincount(place[same], minlength=shape[0] * shape[1]).reshape(shape)
+    within = [torch.from_numpy(counts.sum(0).cumsum()) for counts in (sizes, hits)]
+    return Ranking(torch.from_numpy(precision_at(k, sizes, hits)), within[0], within[1], database.distinct)
 
 
-def precision_at(k: int, found: NDArray[np.int64], hits: NDArray[np.int64]) -> NDArray[np.float64]:
+def precision_at(k: int, sizes: NDArray[np.int64], hits: NDArray[np.int64]) -> NDArray[np.float64]:
     """Expected share of hits among the first k when groups of ties come one after the other, each in random order.
 
     Arguments:
         k: At most as many as there are.
-        found: Size of each group, ``(queries, groups)``.
+        sizes: Number of documents in each group, ``(queries, groups)``.
         hits: Hits in each.
 
     Example:
         >>> precision_at(2, np.array([[1, 4]]), np.array([[1, 2]])).tolist()
         [0.75]
     """
-    if k < 1 or k > found.sum(1).min():
-        raise ValueError(f"the nearest {k} were asked for of {found.sum(1).min()} documents; choose a k up to that")
-    taken = np.clip(k - (found.cumsum(1) - found), 0, found)
-    precision: NDArray[np.float64] = (taken * hits / np.maximum(found, 1)).sum(1) / k
+    if k < 1 or k > sizes.sum(1).min():
+        raise ValueError(f"the nearest {k} were asked for of {sizes.sum(1).min()} documents; choose a k up to that")
+    taken = np.clip(k - (sizes.cumsum(1) - sizes), 0, sizes)
+    precision: NDArray[np.float64] = (taken * hits / np.maximum(sizes, 1)).sum(1) / k
     return precision
 
 

@@ -147,19 +147,19 @@ class AllStates:
         return self.states.values(torch.arange(start, stop, device=self.states.device))
 
     def _proposal(self, x: Batch) -> Tensor:
-        found = []
+        parts = []
         for start in range(0, self.states.count, 2**11):
-            found.append(log_proposal(self.guide, x, self.states.codes(start, start + 2**11, len(x), self.shared)))
-        return precise(torch.cat(found)).T.softmax(1)
+            parts.append(log_proposal(self.guide, x, self.states.codes(start, start + 2**11, len(x), self.shared)))
+        return precise(torch.cat(parts)).T.softmax(1)
 
     def tables(self, x: Batch) -> Iterator[tuple[Batch, dict[Proposal, Table]]]:
         block = max(1, CELLS // self.states.count)
         for begin in range(0, len(x), block):
-            part, found = x[begin : begin + block], []
+            part, result = x[begin : begin + block], []
             for start in range(0, self.states.count, 2**11):
                 codes = self.states.codes(start, start + 2**11, len(part), self.shared)
-                found.append(log_joint(self.model, part, codes))
-            joint = torch.cat(found).T
+                result.append(log_joint(self.model, part, codes))
+            joint = torch.cat(result).T
             weights: dict[Proposal, Tensor] = {"guide": self._proposal(part), "prior": self.prior}
             yield (
                 part,
@@ -185,7 +185,7 @@ class Samples:
 
     def __init__(self, model: Program, guide: Program, family: SufficientStatistics, draws: int) -> None:
         self.model, self.guide, self.family, self.draws = model, guide, family, draws
-        self.words = f"{draws} draws a datum"
+        self.words = f"{draws} draws per datum"
         self.saturated, self.fitted = family.universal, not family.universal
 
     def tables(self, x: Batch) -> Iterator[tuple[Batch, dict[Proposal, Table]]]:
@@ -195,7 +195,7 @@ class Samples:
         for begin in range(0, len(x), block):
             part = x[begin : begin + block]
             step = max(1, CELLS // (width * len(part)))
-            found: dict[Proposal, Table] = {}
+            entries: dict[Proposal, Table] = {}
             for law in PROPOSALS:
                 program = self.guide if law == "guide" else self.model
                 seen, joints, bases = [], [], []
@@ -209,8 +209,8 @@ class Samples:
                 uniform = precise(joints[0]).new_full((1, self.draws), 1 / self.draws)
                 statistics = torch.cat(seen, 1) if seen else None
                 joint, base = torch.cat(joints, 1), torch.cat(bases, 1)
-                found[law] = _table(statistics, joint, base, uniform, law, self.family.eps)
-            yield part, found
+                entries[law] = _table(statistics, joint, base, uniform, law, self.family.eps)
+            yield part, entries
 
     def pool(self, law: Proposal, x: Batch) -> Pool:
         count = max(2000, 20 * (self.family.count + 1))

@@ -98,8 +98,8 @@ class Unexplained:
     def to_json(self) -> dict[str, Any]:
         """The numbers over all data that can be judged."""
         numbers = ("share", "share_se", "deviation", "deviation_se", "tolerance")
-        found: dict[str, Any] = {name: finite(getattr(self, name)) for name in numbers}
-        return found | {"data": self.data, "varies": self.varies, "vanishes": self.vanishes}
+        values: dict[str, Any] = {name: finite(getattr(self, name)) for name in numbers}
+        return values | {"data": self.data, "varies": self.varies, "vanishes": self.vanishes}
 
     @classmethod
     def join(cls, parts: list[Unexplained]) -> Unexplained:
@@ -175,14 +175,14 @@ def regress(
     coefficients = _combine(white.turn, inner)
     left = left - (weights * left).sum(1, keepdim=True)
     leverage = weights * (1 + white.basis.square().sum(2)) if drawn else None
-    found = remaining(centred, left, weights, precision, leverage)
+    result = remaining(centred, left, weights, precision, leverage)
     if drawn:
         # On as many different points as coefficients any function is affine.
         direction = (statistics * torch.cos(torch.arange(statistics.shape[-1]).to(statistics))).sum(-1).sort(1).values
         steps = direction.diff(dim=1) > 1e-12 * direction.abs().amax(1, keepdim=True)
         known = (steps.sum(1) > white.rank).expand(len(values))
-        found = Unexplained(found.variance, found.residual, found.noise, precision, known)
-    return found, coefficients, left
+        result = Unexplained(result.variance, result.residual, result.noise, precision, known)
+    return result, coefficients, left
 
 
 def remaining(

@@ -98,7 +98,7 @@ def obstacle(model: Program, x: Batch, codes: dict[str, Tensor], eps: float) -> 
     size = total.abs()
     for name, nu in seen.items():
         if len(nu) != len(few):
-            return f"the observed site {name!r} has not one value a datum"
+            return f"the observed site {name!r} has not one value per datum"
         eta = _natural(given[name]["fn"])
         base = precise(exponential_family.log_base(sites[name]["fn"], sites[name]["value"]))
         total = total + base[:, None] + nu @ eta.T - _normaliser(given[name]["fn"])
@@ -150,10 +150,10 @@ def from_data(model: Program, x: Batch, coefficients: Callable[[], Tensor], why:
     seen = _flat(x)
     if len(x) < 2 * (seen.shape[1] + 2):
         raise ValueError(f"{why}, and {len(x)} data are too few to fit {seen.shape[1] + 1} numbers a coefficient")
-    found = coefficients()
+    result = coefficients()
     uniform = seen.new_full((1, len(x)), 1 / len(x))
-    _, weights, _ = regress(seen[None], found.T, uniform, seen.new_zeros(1), drawn=False)
-    bias = found.mean(0) - weights @ seen.mean(0)
+    _, weights, _ = regress(seen[None], result.T, uniform, seen.new_zeros(1), drawn=False)
+    bias = result.mean(0) - weights @ seen.mean(0)
     return LinearGuide(model, {WHOLE: weights.T}, bias, True, f"regressed on x over these {len(x)} data, as {why}")
 
 
@@ -164,12 +164,12 @@ def _flat(x: Batch) -> Tensor:
 
 def _statistics(sites: Sites) -> dict[str, Any]:
     """Of the observed sites of a run over data, ``(data, statistics of x)`` each."""
-    found = {}
+    values = {}
     for name, site in sites.items():
         if site["is_observed"]:
             nu = exponential_family.statistics(site["fn"], site["value"])
-            found[name] = nu if isinstance(nu, PackedCounts) else precise(nu)
-    return found
+            values[name] = nu if isinstance(nu, PackedCounts) else precise(nu)
+    return values
 
 
 def _natural(fn: Distribution) -> Tensor:

@@ -56,15 +56,15 @@ class SufficientStatistics:
 
     def statistics(self, values: dict[str, Tensor]) -> Tensor:
         """Those of all sites side by side, ``(draws, batch, statistics)``."""
-        found = [exponential_family.statistics(fn, values[name]) for name, fn in self.fns.items()]
-        return torch.cat([precise(part) for part in found], -1)
+        parts = [exponential_family.statistics(fn, values[name]) for name, fn in self.fns.items()]
+        return torch.cat([precise(part) for part in parts], -1)
 
     def log_base(self, values: dict[str, Tensor]) -> Tensor:
         """That of all sites together, ``(draws, batch)``, in nats."""
         if self.universal:
             return next(iter(values.values())).new_zeros(next(iter(values.values())).shape[:2])
-        found = [precise(exponential_family.log_base(fn, values[name])) for name, fn in self.fns.items()]
-        return reduce(torch.add, found)
+        parts = [precise(exponential_family.log_base(fn, values[name])) for name, fn in self.fns.items()]
+        return reduce(torch.add, parts)
 
 
 def decoded(model: Program, x: Batch, codes: dict[str, Tensor]) -> Sites:

@@ -100,12 +100,12 @@ def tightness(
             affine[law] = Unexplained.join([own for own, _ in parts])
             if spanned or guides:
                 linear[law] = Unexplained.join([shared for _, shared in parts if shared is not None])
-        found = Tightness(
+        result = Tightness(
             affine, linear, guides, why, source.saturated, family.words, family.count, source.words, None, ()
         )
-        if found.status == "outside" and enumerable:
-            found = replace(found, gap=split_gap(model, guide, x, most_bits=most_bits))
-        return replace(found, examples=_examples(source, x, affine["guide"]))
+        if result.status == "outside" and enumerable:
+            result = replace(result, gap=split_gap(model, guide, x, most_bits=most_bits))
+        return replace(result, examples=_examples(source, x, affine["guide"]))
 
 
 def _enough(draws: int | None, family: SufficientStatistics) -> int:
@@ -113,7 +113,9 @@ def _enough(draws: int | None, family: SufficientStatistics) -> int:
         return 100 if family.universal else max(100, 4 * (family.count + 1))
     least = 2 if family.universal else family.count + 3
     if draws < least:
-        raise ValueError(f"{family.count} statistics need at least {least} draws a datum, got {draws}; raise the draws")
+        raise ValueError(
+            f"{family.count} statistics need at least {least} draws per datum, got {draws}; raise the draws"
+        )
     return draws
 
 
@@ -127,8 +129,8 @@ def _linear_guides(
     if not source.fitted:
         return {}, wrong or "every function of the codes is affine in indicators of them", wrong is None
     if wrong is None:
-        found = {law: from_decoder(model, x, family, source.pool(law, x)) for law in PROPOSALS}
-        return found, found["guide"].words, False
+        values = {law: from_decoder(model, x, family, source.pool(law, x)) for law in PROPOSALS}
+        return values, values["guide"].words, False
 
     def coefficients() -> Tensor:
         pieces = (piece for _, tables in source.tables(x) for _, piece in tables["prior"].split())
@@ -160,7 +162,7 @@ def _measure(
     source: Source, x: Batch, guides: dict[Proposal, LinearGuide], spanned: bool, progress: Progress | None
 ) -> dict[Proposal, list[tuple[Unexplained, Unexplained | None]]]:
     """What own and shared coefficients leave, block by block."""
-    found: dict[Proposal, list[tuple[Unexplained, Unexplained | None]]] = {law: [] for law in PROPOSALS}
+    values: dict[Proposal, list[tuple[Unexplained, Unexplained | None]]] = {law: [] for law in PROPOSALS}
     for part, tables in source.tables(x):
         for law, table in tables.items():
             for where, piece in table.split():
@@ -173,10 +175,10 @@ def _measure(
                     precision = piece.precision + rounding
                     shared = remaining(piece.centred, left, piece.weights, precision, _alone(piece, source.drawn))
                     shared = replace(shared, known=own.known)
-                found[law].append((own, shared))
+                values[law].append((own, shared))
         if progress:
             progress(len(part))
-    return found
+    return values
 
 
 def _examples(source: Source, x: Batch, left: Unexplained) -> tuple[Example, ...]:
@@ -185,12 +187,12 @@ def _examples(source: Source, x: Batch, left: Unexplained) -> tuple[Example, ...
     if not len(rows) or not source.fitted:
         return ()
     order = rows[left.residual[rows].argsort()]
-    found = []
+    parts = []
     for name, row in (("typical", int(order[len(order) // 2])), ("worst", int(order[-1]))):
         (_, tables), *_ = source.tables(x[row : row + 1])
         table = tables["guide"]
         residual = _fit(table, source.drawn)[2][0]
         shown = table.weights[0].topk(min(POINTS, len(residual))).indices
         values = table.centred[0]
-        found.append(Example(row, name, values[shown], (values - residual)[shown], table.weights[0][shown]))
-    return tuple(found)
+        parts.append(Example(row, name, values[shown], (values - residual)[shown], table.weights[0][shown]))
+    return tuple(parts)

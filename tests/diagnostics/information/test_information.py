@@ -328,7 +328,7 @@ def test_misuse_is_named():
         information(pair.model, pair.guide, x[:1])
     with pytest.raises(ValueError, match="at least 2 data a batch, got 1"):
         information(pair.model, pair.guide, x, batch=1)
-    with pytest.raises(ValueError, match="at least 2 draws a datum, got 1; raise the draws"):
+    with pytest.raises(ValueError, match="at least 2 draws per datum, got 1; raise the draws"):
         information(pair.model, pair.guide, x, draws=1, most_bits=1)
     with pytest.raises(ValueError, match="name the guide's sites after the model's"):
         information(pair.model, lambda x: pair_of_another_name(x), x)

@@ -87,7 +87,7 @@ def test_progress_counts_what_was_promised(method):
         ({"betas": ()}, "weights of the rate are positive numbers"),
         ({"method": "quadrature"}, "unknown method 'quadrature'; choose from auto, enumeration, annealing"),
         ({"method": "enumeration"}, "enumeration is not possible: site 'z' is .*; use the method 'annealing'"),
-        ({"chains": 1}, "annealing needs at least 2 chains a datum"),
+        ({"chains": 1}, "annealing needs at least 2 chains per datum"),
     ],
 )
 def test_mistakes_are_named(how, words):

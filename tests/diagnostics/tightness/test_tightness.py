@@ -204,7 +204,7 @@ def test_enumeration_and_draws_agree_within_the_errors_stated():
     exact = tightness(model, guide, x)
     parts = [tightness(model, guide, x, draws=200, most_bits=1) for _ in range(40)]
     assert exact.method == "enumeration of 16 states"
-    assert (parts[0].method, parts[0].gap) == ("200 draws a datum", None)
+    assert (parts[0].method, parts[0].gap) == ("200 draws per datum", None)
     assert "its best affine function leaves" in parts[0].verdict
     for law in ("guide", "prior"):
         truth = exact.affine[law]
@@ -442,7 +442,7 @@ def test_what_cannot_be_tested_is_named():
     with pytest.raises(ValueError, match="site 'z' of the guide: Laplace is no exponential family"):
         tightness(model, guide, x)
     model, guide = linear_gaussian(torch.randn(2, 2), diagonal)
-    with pytest.raises(ValueError, match="4 statistics need at least 7 draws a datum, got 5; raise the draws"):
+    with pytest.raises(ValueError, match="4 statistics need at least 7 draws per datum, got 5; raise the draws"):
         tightness(model, guide, x, draws=5)
     with pytest.raises(ValueError, match="there are no data"):
         tightness(model, guide, x[:0])
