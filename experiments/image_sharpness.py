@@ -128,38 +128,19 @@ def trained(
     }
 
 
-def run(
-    study: Study,
-    *,
-    seeds: int,
-    corpus: str,
-    data: int,
-    epochs: int,
-    batch: int,
-    floors: list[float],
-    latents: int,
-    channels: int,
-    blocks: int,
-    tested: int,
-    draws: int,
-) -> Report:
+def run(study: Study, *, seeds: int, corpus: str, epochs: int, batch: int, floors: list[float], **sizes: int) -> Report:
     """The experiment.
 
     Arguments:
-        study: Where it is kept.
-        seeds: Repetitions.
+        study: Folder of the results.
+        seeds: Number of repetitions.
         corpus: Images: ``mnist``, an IDX file, or a folder of images.
-        data: Training images.
-        epochs: Of each training.
-        batch: Images a step.
-        floors: Under the sigma of each pixel, on data as they are; falling, 0 for none.
-        latents: Of the model.
-        channels: Of the networks' first layer.
-        blocks: Residual blocks of each.
-        tested: Test images.
-        draws: A test image, of the importance weights.
+        epochs: Epochs of each training.
+        batch: Images per step.
+        floors: Floors under the sigma of each pixel, on data as they are; falling, 0 for none.
+        sizes: ``data`` and ``tested``, numbers of training and test images; ``latents``, ``channels`` of the networks'
+            first layer and residual ``blocks`` of each; ``draws`` of the importance weights per test image.
     """
-    sizes = {"data": data, "tested": tested, "latents": latents, "channels": channels, "blocks": blocks, "draws": draws}
     kinds = kinds_of(floors)
 
     def cell(kind: str, seed: int) -> dict[str, Tensor]:
@@ -343,7 +324,7 @@ def draw_bits(figure: Any, shown: Cells, mnist: bool) -> None:
     course.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-LINES = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "0.5", "0.7")
+LINES = (*(OKABE_ITO[i] for i in (6, 3, 5, 2, 1, 4, 0, 7)), "0.5", "0.7")
 
 
 def draw_where(figure: Any, shown: Cells) -> None:

@@ -32,9 +32,9 @@ LONGEST = 300
 LONGER = {
     "experiments/gan_gaussian.py": 497,
     "experiments/hashing.py": 380,
-    "experiments/image_sharpness.py": 358,
-    "experiments/sharpness.py": 352,
-    "experiments/sphere.py": 424,
+    "experiments/image_sharpness.py": 340,
+    "experiments/sharpness.py": 357,
+    "experiments/sphere.py": 344,
     "ppl_vae/diagnostics/retrieval/retrieval.py": 301,
     "tests/diagnostics/information/test_information.py": 339,
     "tests/diagnostics/tightness/test_tightness.py": 480,
