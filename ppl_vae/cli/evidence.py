@@ -78,7 +78,9 @@ def evidence(folder: Path, split: str, count: int, method: str, draws: int | Non
 
 
 @measuring
-@click.option("--draws", default=16, show_default=True, type=click.IntRange(min=2), help="Chains a datum each way.")
+@click.option(
+    "--draws", default=16, show_default=True, type=click.IntRange(min=2), help="Chains per datum and direction."
+)
 @with_options(ANNEALING)
 def sandwich(folder: Path, split: str, count: int, draws: int, **schedule: Any) -> Printed:
     """Bound the evidence of simulated data from below and above.

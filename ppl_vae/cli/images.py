@@ -71,14 +71,16 @@ def generator(
     type=click.Path(path_type=Path),
     help="Compare with what this run's model draws.  [default: with the images of the split]",
 )
-@click.option("--images", default=10_000, show_default=True, type=click.IntRange(min=2), help="Each model draws.")
-@click.option("--means", is_flag=True, help="Of what models draw, the means of p(x | z), without noise.")
+@click.option(
+    "--images", default=10_000, show_default=True, type=click.IntRange(min=2), help="Images that each model draws."
+)
+@click.option("--means", is_flag=True, help="Compare the means of p(x | z) instead of samples.")
 @click.option(
     "--features",
     default="classifier",
     show_default=True,
     type=click.Choice(["classifier", "inception"]),
-    help="Of a classifier trained on the run's labelled images, or of Inception (the FID).",
+    help="Features of a classifier trained on the run's labelled images, or of Inception (the FID).",
 )
 @click.option(
     "--weights",

@@ -23,7 +23,7 @@ def measuring(function: Callable[..., Any], cls: type[click.Command] = click.Com
         "count",
         default=0,
         type=click.IntRange(min=0),
-        help="Measure a random sample of so many data.  [default: all]",
+        help="Number of data to measure, drawn at random.  [default: all]",
     )
     wrapped = SPLIT(sample(with_json(function)))
     wrapped = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))(wrapped)
@@ -32,14 +32,16 @@ def measuring(function: Callable[..., Any], cls: type[click.Command] = click.Com
 
 @measuring
 @click.option("--method", default="auto", show_default=True, type=click.Choice(["auto", "enumeration", "ascent"]))
-@click.option("--steps", default=600, show_default=True, type=click.IntRange(min=4), help="Of the gradient ascent.")
 @click.option(
-    "--draws", default=200, show_default=True, type=click.IntRange(min=2), help="Draws a datum where they are needed."
+    "--steps", default=600, show_default=True, type=click.IntRange(min=4), help="Steps of the gradient ascent."
+)
+@click.option(
+    "--draws", default=200, show_default=True, type=click.IntRange(min=2), help="Draws per datum where they are needed."
 )
 @click.option(
     "--ladder", metavar="GUIDE,...", help="Fit these guides to the run's model, kept as it is, and compare them."
 )
-@click.option("--epochs", help="Of fitting each guide of the ladder, at most.  [default: as the run]")
+@click.option("--epochs", help="Most epochs of fitting each guide of the ladder.  [default: as the run]")
 def gap(folder: Path, split: str, count: int, ladder: str | None, epochs: str | None, **how: Any) -> Printed:
     """Split the gap into family gap and amortisation gap.
 
@@ -66,7 +68,9 @@ def gap(folder: Path, split: str, count: int, ladder: str | None, epochs: str | 
 
 
 @measuring
-@click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws a datum where needed.")
+@click.option(
+    "--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws per datum where needed."
+)
 @click.option(
     "--codes",
     default=10_000,
@@ -87,12 +91,14 @@ def information(folder: Path, split: str, count: int, draws: int, codes: int) ->
 @measuring
 @click.option("--betas", default="8,4,2,1.5,1,0.7,0.5,0.25,0.125", show_default=True, help="Weights of the rate.")
 @click.option("--method", default="auto", show_default=True, type=click.Choice(["auto", "enumeration", "annealing"]))
-@click.option("--chains", default=16, show_default=True, type=click.IntRange(min=2), help="Annealed chains a datum.")
+@click.option("--chains", default=16, show_default=True, type=click.IntRange(min=2), help="Annealing chains per datum.")
 @click.option("--temperatures", default=500, show_default=True, type=click.IntRange(min=1), help="Steps of annealing.")
 @click.option(
     "--leapfrog-steps", default=5, show_default=True, type=click.IntRange(min=1), help="Leapfrog steps of a move."
 )
-@click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Of the guide, a datum.")
+@click.option(
+    "--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws of the guide per datum."
+)
 def curve(folder: Path, split: str, count: int, betas: str, **how: Any) -> Printed:
     """Draw a decoder's rate-distortion curve and its guide above it.
 
@@ -117,7 +123,7 @@ def curve(folder: Path, split: str, count: int, betas: str, **how: Any) -> Print
 
 
 @measuring
-@click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws a datum.")
+@click.option("--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws per datum.")
 @click.option(
     "--predictive",
     default=5,
@@ -155,7 +161,7 @@ def compare(folders: tuple[Path, ...], split: str) -> Printed:
 @click.option(
     "--draws",
     type=click.IntRange(min=2),
-    help="Draws a datum, where the states are too many.  [default: four a statistic, at least 100]",
+    help="Draws per datum, where the states are too many.  [default: four per statistic, at least 100]",
 )
 def tightness(folder: Path, split: str, count: int, draws: int | None) -> Printed:
     """Test whether the posterior lies in the guide's family.
@@ -167,7 +173,7 @@ def tightness(folder: Path, split: str, count: int, draws: int | None) -> Printe
 
     "Share left" is what the best affine function leaves of the variance of log p(x, z) over z: of the guide, where the
     bound is made, and of the prior, everywhere. "Linear in x" gives all data one map from x to the coefficients.
-    Needs no training; exact up to 16 bits, from draws beyond. The longest codes take a second a datum: a sample,
+    Needs no training; exact up to 16 bits, from draws beyond. The longest codes take a second per datum: a sample,
     --data 200, tells as much. Writes tightness-SPLIT.json, the values of every datum and a figure into the run.
     """
     from ppl_vae.runs.measure import measure_tightness
