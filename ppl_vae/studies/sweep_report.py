@@ -66,9 +66,17 @@ def report_of(study: Study, points: list[TrainedPair], title: str, failed: tuple
     return Report(title, rows, claims(points, paper), (*notes, *failed))
 
 
-def not_negative(text: str, margins: Sequence[tuple[float, float]]) -> Claim:
-    """The claim that every one of some numbers, each with its standard error, is at least zero, but for rounding."""
-    return Claim.every(text, [Claim.estimate(f"number {i + 1}", *pair, by=-1e-6) for i, pair in enumerate(margins)])
+def not_negative(text: str, margins: Sequence[tuple[float, float]], points: Sequence[TrainedPair] = ()) -> Claim:
+    """The claim that every one of some numbers, each with its standard error, is at least zero, but for rounding.
+
+    Arguments:
+        text: The claim.
+        margins: The numbers with their errors.
+        points: The run of each number, if each has one.
+    """
+    names = [f"{p.family}, {p.words}, seed {p.seed}" for p in points] or [f"case {i + 1}" for i in range(len(margins))]
+    cases = zip(names, margins, strict=True)
+    return Claim.every(text, [Claim.estimate(name, *pair, by=-1e-6) for name, pair in cases])
 
 
 def claims(points: Sequence[TrainedPair], paper: float | None = None) -> list[Claim]:
@@ -84,10 +92,12 @@ def claims(points: Sequence[TrainedPair], paper: float | None = None) -> list[Cl
         return high[first] - low[second], math.hypot(high[f"{first} se"], low[f"{second} se"])
 
     margins = [difference(p, p, "measured rate", "measured information") for p in points]
-    found = [not_negative("in every run I <= R", margins)]
+    found = [not_negative("in every run I <= R", margins, points)]
     if all("true entropy" in p.values for p in points):
         margins = [difference(p, p, "measured entropy", "true entropy") for p in points]
-        found.append(not_negative("in every run H - D <= I, with the true H and I's lesser upper bound", margins))
+        found.append(
+            not_negative("in every run H - D <= I, with the true H and I's lesser upper bound", margins, points)
+        )
     drawn = [p for p in points if "curve rate" in p.values]
     if drawn:
         margins = [
