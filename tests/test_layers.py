@@ -31,7 +31,6 @@ UPWARD: set[tuple[str, str]] = set()
 LONGEST = 300
 LONGER = {
     "experiments/gan_gaussian.py": 497,
-    "experiments/hashing.py": 380,
     "experiments/image_sharpness.py": 340,
     "experiments/sharpness.py": 357,
     "experiments/sphere.py": 344,
