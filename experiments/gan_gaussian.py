@@ -39,7 +39,7 @@ from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.gan import FILE, fit_generator
 from ppl_vae.training.gan_settings import GanSettings
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -115,7 +115,11 @@ class Truth:
         sizes, device = self.sizes, self.study.device
         settings = GanSettings(sizes["latents"], sizes["channels"], sizes["gan_epochs"], sizes["batch"], seed=self.seed)
         what = {"generator": json.loads(json.dumps(asdict(settings)))}
-        run = Run.open(self.folder) if (self.folder / "config.json").exists() else Run.create(self.folder, what)
+        run = (
+            RunFolder.open(self.folder)
+            if (self.folder / "config.json").exists()
+            else RunFolder.create(self.folder, what)
+        )
         train, test = images(sizes["corpus"], sizes["size"], sizes["data"])
         found = fit_generator(train["x"].to(device), run, settings)
         by = self.features()

@@ -1,12 +1,96 @@
-"""Variational autoencoders as Pyro models with guides, and what their bounds hide."""
+"""Trains variational autoencoders written in Pyro, and measures what their ELBO hides.
 
+    >>> import ppl_vae as pv
+    >>> run = pv.train("text", "linear_counts", bits=8, epochs=20)        # doctest: +SKIP
+    >>> print(run.summary)                                                # doctest: +SKIP
+    >>> print(pv.split_gap(run.model, run.guide, run.data["test"]))       # doctest: +SKIP
+
+Every name is loaded when it is first used: importing the package does not import PyTorch.
+
+- Train: ``train``, ``resume``, ``load_run``, ``Run``; objectives ``DiscreteELBO``, ``ImportanceWeightedELBO``,
+  ``SleepPhase``, ``RateCost``; gradient estimators in ``estimators``; ``AmortisedGuide``, the base of guides.
+- Data: ``load_corpus``, ``Corpus``, ``PackedCounts``.
+- Measure: ``measure`` (ELBO, evidence and gap), ``split_gap``, ``ladder``, ``tightness``, ``information``,
+  ``rate_distortion_curve``, ``sandwich``, ``compare``; beneath them ``log_weight`` and ``simulate``.
+"""
+
+from __future__ import annotations
+
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from ppl_vae import estimators as estimators
+    from ppl_vae.data.corpus import Corpus as Corpus
+    from ppl_vae.data.counts import PackedCounts as PackedCounts
+    from ppl_vae.data.load import load_corpus as load_corpus
+    from ppl_vae.diagnostics.gap.ladder import ladder as ladder
+    from ppl_vae.diagnostics.gap.split import split_gap as split_gap
+    from ppl_vae.diagnostics.information.information import information as information
+    from ppl_vae.diagnostics.information.rate_distortion_curve import rate_distortion_curve as rate_distortion_curve
+    from ppl_vae.diagnostics.tightness.tightness import tightness as tightness
+    from ppl_vae.evidence.bdmc import sandwich as sandwich
+    from ppl_vae.evidence.measure import measure as measure
+    from ppl_vae.objectives.elbo import DiscreteELBO as DiscreteELBO
+    from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO as ImportanceWeightedELBO
+    from ppl_vae.objectives.rate_cost import RateCost as RateCost
+    from ppl_vae.objectives.sleep_phase import SleepPhase as SleepPhase
+    from ppl_vae.programs.amortised import AmortisedGuide as AmortisedGuide
+    from ppl_vae.programs.log_weight import log_weight as log_weight
+    from ppl_vae.programs.simulate import simulate as simulate
+    from ppl_vae.runs.compare import compare_runs as compare
+    from ppl_vae.runs.open import Run as Run
+    from ppl_vae.runs.python import load_run as load_run
+    from ppl_vae.runs.python import resume as resume
+    from ppl_vae.runs.python import train as train
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "AmortisedGuide": "programs.amortised",
+    "Corpus": "data.corpus",
+    "DiscreteELBO": "objectives.elbo",
+    "ImportanceWeightedELBO": "objectives.importance_weighted",
+    "PackedCounts": "data.counts",
+    "RateCost": "objectives.rate_cost",
+    "Run": "runs.open",
+    "SleepPhase": "objectives.sleep_phase",
+    "compare": "runs.compare:compare_runs",
+    "estimators": "estimators:",
+    "information": "diagnostics.information.information",
+    "ladder": "diagnostics.gap.ladder",
+    "load_corpus": "data.load",
+    "load_run": "runs.python",
+    "log_weight": "programs.log_weight",
+    "measure": "evidence.measure",
+    "rate_distortion_curve": "diagnostics.information.rate_distortion_curve",
+    "resume": "runs.python",
+    "sandwich": "evidence.bdmc",
+    "simulate": "programs.simulate",
+    "split_gap": "diagnostics.gap.split",
+    "tightness": "diagnostics.tightness.tightness",
+    "train": "runs.python",
+}
+"""Module of each public name, and its name there after a colon where it has another."""
+
+__all__ = ["__version__", *_PLACES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(_PLACES)}")
+    place, colon, original = _PLACES[name].partition(":")
+    module = importlib.import_module(f"{__name__}.{place}")
+    value: object = module if colon and not original else getattr(module, original or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def _register_checkout_packages() -> None:

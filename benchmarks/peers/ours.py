@@ -13,7 +13,7 @@ from benchmarks.setting import Setting, layers_of
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.estimators.arm import ARM
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.trainer import Settings, Trainer
 
 
@@ -25,7 +25,7 @@ class Ours(Peer):
         model, guide = setting.pair(x)
         objective = self.objective(setting.draws)
         # The run's folder is first written to at the end of an epoch.
-        run = Run(Path(tempfile.gettempdir()))
+        run = RunFolder(Path(tempfile.gettempdir()))
         settings = Settings(schedule=[(1, setting.draws)], batch_size=setting.batch)
         self.trainer = Trainer(model, guide, objective, run, settings)
         decoder, encoder = layers_of(model, guide)

@@ -18,7 +18,7 @@ from ppl_vae.runs.devices import Device, resolve_device
 from ppl_vae.runs.options import absolute_corpus, new_folder, reader_options
 from ppl_vae.training.gan import Trained
 from ppl_vae.training.gan_settings import GanSettings
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 
 __all__ = ["frechet", "generator"]
 
@@ -54,7 +54,7 @@ def generator(
 
     if resume is not None:
         check_alone(ctx, "resume")
-        config = GeneratorConfig.of(Run.open(resume))
+        config = GeneratorConfig.of(RunFolder.open(resume))
         resolve_device(config.device)
         return train_generator(config, resume, resume=True)
     if corpus is None:

@@ -13,7 +13,7 @@ from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.devices import resolve_device
 from ppl_vae.runs.options import new_folder, run_config
 from ppl_vae.runs.summary import Summary
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 
 __all__ = ["check_alone", "train", "was_given"]
 
@@ -45,7 +45,7 @@ def train(
 
     if resume is not None:
         check_alone(ctx, "resume")
-        run = Run.open(resume)
+        run = RunFolder.open(resume)
         run.check_pair(f"go on with it by ppl-vae generator --resume {resume}")
         config = RunConfig.of(run)
         resolve_device(config.device)

@@ -13,7 +13,7 @@ from ppl_vae.data.corpus import Corpus, Data
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.source import Source, SourceSplit, SplitName
 
-__all__ = ["prepare"]
+__all__ = ["prepare", "split_positions"]
 
 _SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
@@ -123,9 +123,35 @@ def _hold_out_validation(splits: Splits, fraction: float, seed: int, what: str, 
 
 def _hold_out(data: SourceSplit, fraction: float, seed: int) -> tuple[SourceSplit, SourceSplit]:
     """The data that stay and a random fraction of at least one that is held out, both in their old order."""
-    size = max(1, round(fraction * len(data))) if len(data) else 0
-    order = np.random.default_rng(seed).permutation(len(data))
-    return data.take(np.sort(order[size:])), data.take(np.sort(order[:size]))
+    kept, held_out = _partition(len(data), fraction, seed)
+    return data.take(kept), data.take(held_out)
+
+
+def _partition(count: int, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    size = max(1, round(fraction * count)) if count else 0
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[size:]), np.sort(order[:size])
+
+
+def split_positions(count: int, validation: float, seed: int) -> dict[SplitName, NDArray[np.int64]]:
+    """Positions of the training, validation and test data among data without splits of their own.
+
+    Arguments:
+        count: Number of data.
+        validation: The fraction of the training data to hold out.
+        seed: Chooses the validation data; the test data are the same for every seed.
+
+    Raises:
+        ValueError: If an argument is out of range, or a split ends without data.
+    """
+    _check_arguments(1, validation, seed)
+    train, test = _partition(count, _TEST_FRACTION, _TEST_SEED)
+    rest, held_out = _partition(len(train), validation, seed) if validation else (np.arange(len(train)), train[:0])
+    positions: dict[SplitName, NDArray[np.int64]] = {"train": train[rest], "validation": train[held_out], "test": test}
+    for name, rows in positions.items():
+        if not len(rows) and (name != "validation" or validation > 0):
+            raise ValueError(f"of {count} data none is left for {name}; give more data or hold fewer out")
+    return positions
 
 
 def _choose_words(splits: Splits, vocabulary: int, notes: list[str]) -> NDArray[np.int64]:

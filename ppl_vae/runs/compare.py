@@ -21,9 +21,9 @@ from ppl_vae.plugins.discovery import available
 from ppl_vae.programs.types import Progress
 from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.measure import measure_and_save, measure_evidence, save_figure
-from ppl_vae.runs.open import open_run
+from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.pair import Pair
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 
 __all__ = ["compare_runs"]
 
@@ -31,34 +31,39 @@ CELLS = 2**27
 """Most (state, datum) cells for which a gap that was not split yet is split on the way: minutes."""
 
 
-def compare_runs(folders: Sequence[Path], split: str) -> Comparison:
+def compare_runs(runs: Sequence[Run | Path | str], split: str = "test") -> Comparison:
     """Compares runs on one split; the result goes into the first of them.
+
+    Arguments:
+        runs: Opened runs, or their folders.
+        split: Data to compare on.
 
     Raises:
         ValueError: If there are fewer than two runs, or their data differ, naming both.
     """
+    folders = [run.folder if isinstance(run, Run) else Path(run) for run in runs]
     if not 2 <= len(folders) <= MOST_RUNS:
         raise ValueError(f"a comparison takes 2 to {MOST_RUNS} runs, got {len(folders)}; name their folders")
-    runs = [Run.open(folder) for folder in folders]
-    for run in runs[1:]:
-        _check_same_data(runs[0], run)
-    retrained = {run.best_state()[0] for run in runs}
+    stored = [RunFolder.open(folder) for folder in folders]
+    for run in stored[1:]:
+        _check_same_data(stored[0], run)
+    retrained = {run.best_state()[0] for run in stored}
     notes = []
     if len(retrained) > 1:
         if split == "train":
             raise ValueError("some of the runs were trained again on training and validation data: compare on test")
         notes.append("no comparison on training data: some runs were trained again on training and validation data")
-    parts = [_compared(run, split, len(retrained) == 1) for run in runs]
-    if len({RunConfig.of(run).settings.seed for run in runs}) > 1:
+    parts = [_compared(run, split, len(retrained) == 1) for run in stored]
+    if len({RunConfig.of(run).settings.seed for run in stored}) > 1:
         notes.append("the runs have different seeds, so their models began from different parameters")
     result = Comparison(split, tuple(parts), tuple(notes))
-    runs[0].write_json(f"compare-{split}.json", result.to_json())
-    size = (9.0, 1.9 + 0.6 * len(runs))
-    save_figure(runs[0], f"compare-{split}", result, f"{len(runs)} runs on {split} data", size)
+    stored[0].write_json(f"compare-{split}.json", result.to_json())
+    size = (9.0, 1.9 + 0.6 * len(stored))
+    save_figure(stored[0], f"compare-{split}", result, f"{len(stored)} runs on {split} data", size)
     return result
 
 
-def _check_same_data(first: Run, other: Run) -> None:
+def _check_same_data(first: RunFolder, other: RunFolder) -> None:
     ours, theirs = RunConfig.of(first), RunConfig.of(other)
     if ours.fingerprint != theirs.fingerprint:
         raise ValueError(
@@ -67,13 +72,13 @@ def _check_same_data(first: Run, other: Run) -> None:
         )
 
 
-def _compared(run: Run, split: str, with_train: bool) -> Compared:
+def _compared(run: RunFolder, split: str, with_train: bool) -> Compared:
     summary, config = run.summary, RunConfig.of(run)
     measurement = _measurement(run, split)
     gap, notes = _gap(run, split, measurement)
     if summary is None or summary["splits"][split]["data"] != measurement.data:
         opened = open_run(run.folder)
-        x, pair = opened.data(split), opened.pair.description
+        x, pair = opened.split(split), opened.pair.description
         saturated = x.saturated.double().mean().item() if isinstance(x, PackedCounts) else None
         notes = notes if summary else ("not finished; its best state so far", *notes)
     else:
@@ -92,7 +97,7 @@ def _compared(run: Run, split: str, with_train: bool) -> Compared:
     )
 
 
-def _measurement(run: Run, split: str) -> Evidence:
+def _measurement(run: RunFolder, split: str) -> Evidence:
     """The best measurement of a split: exact, else the highest lower bound."""
     stored, summary = [], run.summary
     if summary is not None and split not in summary["splits"]:
@@ -111,7 +116,7 @@ def _measurement(run: Run, split: str) -> Evidence:
     return max(measurements, key=lambda m: (rank.get(m.evidence.bound, 0), m.evidence.mean))
 
 
-def _gap(run: Run, split: str, measurement: Evidence) -> tuple[Gap | None, tuple[str, ...]]:
+def _gap(run: RunFolder, split: str, measurement: Evidence) -> tuple[Gap | None, tuple[str, ...]]:
     """The parts of the gap, read or computed, or the reason why there are none."""
     if measurement.evidence.bound != "exact":
         return None, ()
@@ -131,7 +136,7 @@ def _gap(run: Run, split: str, measurement: Evidence) -> tuple[Gap | None, tuple
         return None, (f"its gap is not split: {error}",)
 
 
-def _stored(run: Run, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+def _stored(run: RunFolder, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """JSON and pointwise values of an earlier measurement of all data of a split in the best state of the run."""
     if not (run.folder / f"{name}.safetensors").exists():
         return None

@@ -14,16 +14,19 @@ from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.plugins.options import PluginChoice
 from ppl_vae.programs.loading import Definition
 from ppl_vae.runs.devices import Device
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["CorpusConfig", "OptionValue", "ProgramChoice", "RunConfig", "from_json", "to_json"]
+__all__ = ["OBJECT", "CorpusConfig", "OptionValue", "ProgramChoice", "RunConfig", "from_json", "to_json"]
 
 OptionValue = int | float | bool | str | None
 """What a constructor's option may be."""
+
+OBJECT = " (object)"
+"""Ends the names of models, guides and data that were objects of a Python program, which no file can bring back."""
 
 R = TypeVar("R", bound="DataclassInstance")
 
@@ -129,13 +132,18 @@ class RunConfig:
     versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, run: Run) -> RunConfig:
+    def of(cls, run: RunFolder) -> RunConfig:
         """The configuration of a run.
 
         Raises:
             ValueError: If its ``config.json`` has an unknown, missing or wrong entry, naming it.
         """
         return from_json(cls, run.config, run.folder / "config.json")
+
+    @property
+    def is_of_objects(self) -> bool:
+        """Whether model, guide and data were objects of a Python program."""
+        return self.corpus.name.endswith(OBJECT)
 
     @property
     def use_control(self) -> bool | None:

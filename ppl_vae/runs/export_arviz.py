@@ -256,7 +256,7 @@ def export_arviz(folder: Path, split: str, draws: int, count: int = 0, predictiv
     """Writes draws, weights, likelihoods and data of one split of a run for ArviZ, ``arviz-SPLIT.nc``."""
 
     opened = open_run(folder)
-    x, pair, path = opened.data(split, count), opened.pair, folder / f"arviz-{split}.nc"
+    x, pair, path = opened.split(split, count), opened.pair, folder / f"arviz-{split}.nc"
     predictive = min(predictive, draws)
     with (
         Reporter(path.name, len(x) * (draws + predictive)) as reporter,

@@ -15,7 +15,7 @@ from ppl_vae.diagnostics.images.frechet import Moments, drawn_images, frechet_di
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Progress
-from ppl_vae.runs.open import TrainedRun, open_run
+from ppl_vae.runs.open import Run, open_run
 from ppl_vae.training.progress import Reporter
 
 __all__ = ["Frechet", "measure_frechet"]
@@ -103,7 +103,7 @@ def measure_frechet(
         ValueError: If the data are no images, or have no labels to train a classifier by.
     """
     opened = open_run(folder)
-    x = opened.data(split, count)
+    x = opened.split(split, count)
     if not isinstance(x, Tensor) or pixels(x) is None:
         raise ValueError("the Frechet distance is one of images with values in [0, 1]; take a run of such data")
     if images < 2:
@@ -122,19 +122,19 @@ def measure_frechet(
                 tick(len(batch))
             return result
 
-        def drawn(run: TrainedRun) -> Moments:
+        def drawn(run: Run) -> Moments:
             return taken(drawn_images(run.pair.model, run.tensor("train"), images, means=means, block=BLOCK))
 
         own = drawn(opened)
         if other is None:
             beside = (
-                "train" if split != "train" else next(name for name in ("test", "validation") if name in opened.splits)
+                "train" if split != "train" else next(name for name in ("test", "validation") if name in opened.data)
             )
             first, second = (taken(part.split(BLOCK), lambda done: None) for part in (x, opened.tensor(beside, images)))
             reference, others = f"{split} images", f"{beside} images"
         else:
-            if other.splits["train"].shape[1:] != x.shape[1:]:
-                raise ValueError(f"{against} draws images of another shape, {tuple(other.splits['train'].shape[1:])}")
+            if other.data["train"].shape[1:] != x.shape[1:]:
+                raise ValueError(f"{against} draws images of another shape, {tuple(other.data['train'].shape[1:])}")
             first, second = drawn(other), drawn(other)
             reference, others = f"{kind} of {against}", f"others of {against}"
     result = Frechet(
@@ -154,7 +154,7 @@ def measure_frechet(
     return result
 
 
-def _classifier(opened: TrainedRun) -> Features:
+def _classifier(opened: Run) -> Features:
     corpus, x = opened.corpus, opened.tensor("train")
     labels, tested = opened.labels("train"), opened.labels("test")
     if labels is None:

@@ -20,11 +20,11 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Progress
 from ppl_vae.runs.config import ProgramChoice, to_json
 from ppl_vae.runs.measure import measure_and_save, measure_in_blocks
-from ppl_vae.runs.open import TrainedRun, open_run
+from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.resumable import BlockStore
 from ppl_vae.training.progress import log
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import parse_schedule
 from ppl_vae.training.trainer import Trainer
 
@@ -77,7 +77,7 @@ def measure_ladder(
             the model.
     """
     opened = open_run(folder)
-    opened.data(split, count)  # refused, if it must be, before hours of fitting
+    opened.split(split, count)  # refused, if it must be, before hours of fitting
     fits = [_Fit(opened, name, epochs) for name in names]
     labels = [fit.label for fit in fits]
     if len(set(labels)) < len(labels):
@@ -110,7 +110,7 @@ class _Fit:
         epochs: At most; None is as many as the run.
     """
 
-    def __init__(self, opened: TrainedRun, name: str, epochs: str | None) -> None:
+    def __init__(self, opened: Run, name: str, epochs: str | None) -> None:
         config = opened.config
         definition = find("guides", name)
         self.label = definition.name
@@ -132,11 +132,11 @@ class _Fit:
         self.objective, _, self.settings = make_objective(config, self.pair, settings, self.train[:2])
         self.run = self._folder(opened, {"guide": to_json(guide), "model": opened.pair.state})
 
-    def _folder(self, opened: TrainedRun, identity: dict[str, object]) -> Run:
+    def _folder(self, opened: Run, identity: dict[str, object]) -> RunFolder:
         folder = opened.run.folder / "ladder" / self.label
         if not (folder / "config.json").exists():
-            return Run.create(folder, identity)
-        run = Run.open(folder)
+            return RunFolder.create(folder, identity)
+        run = RunFolder.open(folder)
         if any(run.config.get(key) != value for key, value in identity.items()):
             raise ValueError(
                 f"{folder} belongs to another state of the run's model, or to another guide; delete it to fit again"

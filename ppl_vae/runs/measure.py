@@ -24,11 +24,11 @@ from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Progress
-from ppl_vae.runs.open import TrainedRun, open_run
+from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.resumable import BlockStore
 from ppl_vae.training.progress import Reporter, log
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,13 +60,13 @@ B = TypeVar("B", bound=Result)
 
 
 def measure_and_save(
-    where: Path | TrainedRun,
+    where: Path | Run,
     name: str,
     split: str,
     count: int,
     compute: Callable[[Pair, Batch, Progress], R],
     total: Callable[[Pair, Batch], int] = lambda pair, x: len(x),
-) -> tuple[TrainedRun, R]:
+) -> tuple[Run, R]:
     """Measures one split of a run and keeps table, pointwise values and figure in its folder.
 
     Arguments:
@@ -80,8 +80,8 @@ def measure_and_save(
     Raises:
         ValueError: If the run has no such data, or they cannot be measured so.
     """
-    opened = where if isinstance(where, TrainedRun) else open_run(where)
-    x, pair = opened.data(split, count), opened.pair
+    opened = where if isinstance(where, Run) else open_run(where)
+    x, pair = opened.split(split, count), opened.pair
     seed = opened.config.settings.seed
     with (
         Reporter(name, total(pair, x)) as reporter,
@@ -99,7 +99,9 @@ def measure_and_save(
     return opened, result
 
 
-def save_figure(run: Run, name: str, result: Measurement, title: str, size: tuple[float, float] = (9, 3.8)) -> None:
+def save_figure(
+    run: RunFolder, name: str, result: Measurement, title: str, size: tuple[float, float] = (9, 3.8)
+) -> None:
     """Draws a result into the folder of a run, unless some of its values are not finite."""
     values = (value for key, value in result.pointwise().items() if not key.endswith("k_hat"))
     if all(value.isfinite().all() for value in values):
@@ -168,7 +170,7 @@ def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule:
     return result
 
 
-def measure_curve(folder: Path | TrainedRun, split: str, count: int, **how: Any) -> Curve:
+def measure_curve(folder: Path | Run, split: str, count: int, **how: Any) -> Curve:
     """The rate-distortion curve of a run's decoder on one split, and how far above it the run's guide is."""
     steps_of = {name: value for name, value in how.items() if name != "draws"}
     return measure_and_save(
@@ -182,7 +184,7 @@ def measure_curve(folder: Path | TrainedRun, split: str, count: int, **how: Any)
 
 
 def measure_in_blocks(
-    where: Path | TrainedRun,
+    where: Path | Run,
     name: str,
     split: str,
     count: int,
@@ -190,7 +192,7 @@ def measure_in_blocks(
     kind: type[B],
     compute: Callable[[Pair, Batch, BlockStore[B], Progress], B],
     total: Callable[[Pair, Batch], int] = lambda pair, x: len(x),
-) -> tuple[TrainedRun, B]:
+) -> tuple[Run, B]:
     """As :func:`measure_and_save`; finished blocks are stored until all are finished.
 
     Arguments:
@@ -198,7 +200,7 @@ def measure_in_blocks(
         kind: The class of the result.
         compute: From the pair, the data, the finished blocks and a progress to the result.
     """
-    opened = where if isinstance(where, TrainedRun) else open_run(where)
+    opened = where if isinstance(where, Run) else open_run(where)
     blocks = BlockStore(opened.run.folder / "partial" / name, how | {"count": count, "state": opened.pair.state}, kind)
     if len(blocks):
         log(f"taking up {name}: {len(blocks)} blocks are measured already")
@@ -214,7 +216,7 @@ def measure_in_blocks(
     return opened, result
 
 
-def measure_information(folder: Path | TrainedRun, split: str, draws: int, codes: int, count: int = 0) -> Information:
+def measure_information(folder: Path | Run, split: str, draws: int, codes: int, count: int = 0) -> Information:
     """Measures what the code of a run knows of one split, and which of its units have collapsed."""
     _, result = measure_and_save(
         folder,

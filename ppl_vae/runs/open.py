@@ -6,63 +6,104 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ppl_vae.data import Corpus, Data
 from ppl_vae.data.counts import Batch, PackedCounts, concatenate
+from ppl_vae.data.memory import corpus_of
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import positions, subsample
-from ppl_vae.runs.config import RunConfig
+from ppl_vae.programs.types import Program
+from ppl_vae.runs.config import OBJECT, RunConfig
 from ppl_vae.runs.pair import Pair
+from ppl_vae.runs.summary import Summary
 from ppl_vae.training.progress import log
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 
-__all__ = ["TrainedRun", "open_run"]
+__all__ = ["Run", "open_run"]
 
 
 @dataclass
-class TrainedRun:
-    """A run, ready to be measured.
+class Run:
+    """A trained pair with its data, configuration and results.
 
     Arguments:
         run: Its folder.
         config: Its configuration, with the device it is measured on.
         pair: With the parameters of the best state.
-        splits: The data by name; after retraining, ``train`` holds the validation data too.
+        data: The data by split, on that device; after retraining, ``"train"`` holds the validation data too.
         corpus: Where they come from.
         state: Digest of the checkpoint that was read, by which measurements of it are known.
+
+    Example:
+        >>> run = load_run("runs/text-linear_counts")                     # doctest: +SKIP
+        >>> measure(run.model, run.guide, run.data["test"]).evidence      # doctest: +SKIP
     """
 
-    run: Run
+    run: RunFolder
     config: RunConfig
     pair: Pair
-    splits: dict[str, Batch]
+    data: dict[str, Batch]
     corpus: Corpus
     state: str
 
-    def data(self, split: str, count: int = 0) -> Batch:
-        """One split, or a random sample of it; a ValueError names the splits there are."""
-        if split not in self.splits:
-            raise ValueError(f"{self.run.folder} has no {split} data; choose from {', '.join(self.splits)}")
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.run.folder
+
+    @property
+    def model(self) -> nn.Module:
+        """The generative model, in its best state."""
+        return self.pair.model
+
+    @property
+    def guide(self) -> nn.Module:
+        """The guide, in its best state."""
+        return self.pair.guide
+
+    @property
+    def summary(self) -> Summary | None:
+        """The final table; None of a training that is not finished."""
+        return Summary.of(self.run)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The metrics of each epoch, in nats per datum: ``epoch``, ``train_elbo``, ``validation_elbo``, ..."""
+        return self.run.metrics("retrain-metrics" if self.run.checkpoint("retrain-best").exists() else "train-metrics")
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(x)} {name}" for name, x in self.data.items())
+        return f"Run({str(self.folder)!r}: {self.pair.description}; {self.corpus.name}, {sizes} data)"
+
+    def split(self, split: str, count: int = 0) -> Batch:
+        """One split, or a random sample of so many of its data.
+
+        Raises:
+            ValueError: If there is no such split, naming those there are.
+        """
+        if split not in self.data:
+            raise ValueError(f"{self.run.folder} has no {split} data; choose from {', '.join(self.data)}")
         rows = self.subsample(split, count)
-        return self.splits[split] if rows is None else self.splits[split][rows.to(self.splits[split].device)]
+        return self.data[split] if rows is None else self.data[split][rows.to(self.data[split].device)]
 
     def tensor(self, split: str, count: int = 0) -> torch.Tensor:
         """One split of tensors, or a random sample of it; a ValueError says so if the run's data are documents."""
-        x = self.data(split, count)
+        x = self.split(split, count)
         if not isinstance(x, torch.Tensor):
             raise ValueError(f"{self.run.folder} was trained on documents; give a run of tensors")
         return x
 
     def documents(self, split: str) -> PackedCounts:
         """One split of documents; a ValueError says so if the run's data are tensors."""
-        x = self.data(split)
+        x = self.split(split)
         if not isinstance(x, PackedCounts):
             raise ValueError(f"{self.run.folder} was trained on tensors; give a run of documents")
         return x
 
     def subsample(self, split: str, count: int) -> torch.Tensor | None:
         """Positions of a random sample of a split, the same every time, in ascending order; None is all of it."""
-        return subsample(len(self.splits[split]), count)
+        return subsample(len(self.data[split]), count)
 
     def titles(self, split: str) -> tuple[str, ...] | None:
         """A name for each datum of a split, in its order; None if the corpus has none."""
@@ -78,7 +119,7 @@ class TrainedRun:
 
     def corpus_splits(self, split: str) -> list[Data]:
         """The splits of the corpus whose data stand behind one of the run's."""
-        names = ["train", "validation"] if split == "train" and "validation" not in self.splits else [split]
+        names = ["train", "validation"] if split == "train" and "validation" not in self.data else [split]
         return [data for name, data in self.corpus.splits.items() if name in names]
 
     def name_worst(self, what: str, split: str, count: int, worst: list[int], values: torch.Tensor) -> None:
@@ -90,16 +131,29 @@ class TrainedRun:
         log(f"{what}: {', '.join(lines)}")
 
 
-def open_run(folder: Path) -> TrainedRun:
+def open_run(
+    folder: Path | str, model: Program | None = None, guide: Program | None = None, data: object = None
+) -> Run:
     """The pair of a run in its best state, and the data it was trained on.
+
+    Arguments:
+        folder: The folder of the run.
+        model: The model, of a run that was trained on objects of a Python program; left out of others.
+        guide: The guide, likewise.
+        data: The data, likewise, as :func:`~ppl_vae.runs.python.train` takes them.
 
     Raises:
         ValueError: If the folder is no run, has no checkpoint yet, or its data or files have changed.
     """
-    run = Run.open(folder)
+    run = RunFolder.open(Path(folder))
     run.check_pair("give the run of a model")
     config = RunConfig.of(run)
-    corpus = config.load_corpus()
+    if config.is_of_objects:
+        corpus, pair = _objects(config, run, model, guide, data)
+    else:
+        if not all(each is None for each in (model, guide, data)):
+            raise ValueError(f"{folder} knows its model, guide and data; leave them out")
+        corpus, pair = config.load_corpus(), None
     if config.device != "cpu" and not getattr(torch, config.device).is_available():
         log(f"note: this machine has no {config.device}, on which the run was trained: measuring on the cpu")
         config = replace(config, device="cpu")
@@ -110,6 +164,22 @@ def open_run(folder: Path) -> TrainedRun:
     name, state = run.best_state()
     if name == "retrain-best":
         splits["train"] = concatenate([splits["train"], splits.pop("validation")])
-    pair = Pair.from_config(config, splits["train"], from_checkpoint=True)
-    pair.state = Checkpoint.into(run.checkpoint(name), pair.model, pair.guide).digest
-    return TrainedRun(run, config, pair, {name: x for name, x in splits.items() if len(x)}, corpus, state)
+    pair = pair or Pair.from_config(config, splits["train"], from_checkpoint=True)
+    pair.state = Checkpoint.into(run.checkpoint(name), pair.model.to(device), pair.guide.to(device)).digest
+    return Run(run, config, pair, {name: x for name, x in splits.items() if len(x)}, corpus, state)
+
+
+def _objects(
+    config: RunConfig, run: RunFolder, model: Program | None, guide: Program | None, data: object
+) -> tuple[Corpus, Pair]:
+    """The corpus and the pair of a run of objects, from those objects."""
+    names = [choice.name.removesuffix(OBJECT) for choice in (config.model, config.guide)]
+    if not isinstance(model, nn.Module) or not isinstance(guide, nn.Module) or data is None:
+        raise ValueError(
+            f"{run.folder} was trained on objects of a Python program, {names[0]} and {names[1]}: load it by "
+            "load_run(folder, model, guide, data)"
+        )
+    corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
+    if corpus.fingerprint != config.fingerprint:
+        raise ValueError(f"the data given are not those that {run.folder} was trained on; give the same data")
+    return corpus, Pair(model, guide, f"{names[0]} with {names[1]}")

@@ -18,13 +18,13 @@ from ppl_vae.data.load import find_reader
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.plugins.options import Option, Value, checked, options_of
 from ppl_vae.programs.loading import Definition, find
-from ppl_vae.runs.config import CorpusConfig, ProgramChoice, RunConfig
+from ppl_vae.runs.config import OBJECT, CorpusConfig, ProgramChoice, RunConfig
 from ppl_vae.runs.devices import resolve_device
 from ppl_vae.training.progress import log
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings, parse_schedule
 
-__all__ = ["absolute_corpus", "new_folder", "reader_options", "run_config", "training_options"]
+__all__ = ["absolute_corpus", "new_folder", "object_config", "reader_options", "run_config", "training_options"]
 
 R = TypeVar("R")
 
@@ -93,7 +93,7 @@ def run_config(
     if programs[0].data is not PackedCounts and reader.pop("vocabulary", None) is not None:
         log(f"note: --vocabulary belongs to documents: {name} holds tensors, which have no words")
     if values["start"] is not None:
-        start = Run.open(Path(str(values["start"])))
+        start = RunFolder.open(Path(str(values["start"])))
         start.check_pair(f"begin with it by --generator {start.folder / 'generator.safetensors'} instead of --start")
         values["start"] = str(start.folder.resolve())
     # The importance-weighted bound of one draw is the ELBO.
@@ -114,6 +114,52 @@ def run_config(
     )
 
 
+def object_config(
+    definitions: tuple[Definition | None, Definition | None],
+    names: tuple[str, str],
+    corpus: str,
+    options: Mapping[str, Value],
+) -> tuple[RunConfig, dict[str, Value], dict[str, Value]]:
+    """The configuration of a training of objects of a Python program, and the options of model and guide.
+
+    Arguments:
+        definitions: Of model and guide, where they are given by name; None where they are objects.
+        names: Names of model and guide in the configuration.
+        corpus: The name of the data.
+        options: Those of :func:`training_options`, by name.
+
+    Raises:
+        ValueError: If an option is unknown, or a value is wrong, naming it; or if one needs names or files.
+    """
+    groups = training_options(*definitions)
+    known = [option for group in groups.values() for option in group]
+    if "epochs" in options:  # a number, or phases as text
+        options = {**options, "epochs": str(options["epochs"])}
+    given = checked(known, options, f"{names[0]} with {names[1]}")
+    if given.get("retrain") or given.get("corpus") is not None:
+        named = "retrain" if given.get("retrain") else "corpus"
+        raise ValueError(f"{named} needs a model, a guide and data given by name or file; leave it out")
+    _check_relevance(options, str(given.get("objective", "elbo")))
+    values = {option.name: given.get(option.name, option.default) for option in known}
+    own: list[dict[str, Value]] = [{}, {}]
+    for arguments, definition, prefix in zip(own, definitions, ("", GUIDE), strict=True):
+        for option in definition.options() if definition is not None else ():
+            arguments[option.name] = values.pop(prefix + option.name)
+    draws = given.get("draws") or (16 if values["objective"] == "likelihood" else 1)
+    choices = [ProgramChoice(name + OBJECT, "", arguments) for name, arguments in zip(names, own, strict=True)]
+    config = _record(
+        RunConfig,
+        values,
+        model=choices[0],
+        guide=choices[1],
+        corpus=_record(CorpusConfig, values, name=corpus + OBJECT, options={}),
+        settings=_record(Settings, values, schedule=parse_schedule(str(values["epochs"]), int(str(draws)))),
+        rate_cost=_record(RateCost, values),
+        device=resolve_device(values["device"]),  # type: ignore[arg-type]
+    )
+    return config, own[0], own[1]
+
+
 def training_options(model: Definition | None = None, guide: Definition | None = None) -> dict[str, list[Option]]:
     """The options of a training by the title of their group, those of the model and the guide first.
 
@@ -131,7 +177,7 @@ def training_options(model: Definition | None = None, guide: Definition | None =
         "Data": [corpus, *options_of(load_corpus, {"name", "seed", "cache"}), *reader_options()],
         "Objective": [record.pop("objective"), *options_of(RateCost), record.pop("estimator"), record.pop("control")],
         "Optimisation": [*own.values(), *settings.values(), retrain, start],
-        "Run": [seed, device, *record.values()],
+        "RunFolder": [seed, device, *record.values()],
     }
     groups: dict[str, list[Option]] = {}
     taken = {option.name for group in training.values() for option in group} | RESERVED
@@ -196,5 +242,5 @@ def new_folder(out: Path | None, name: str) -> Path:
         # Of two trainings begun in one second the later has a number behind its name.
         paths = map(Path, chain([path], (f"{path}-{number}" for number in count(2))))
         return next(path for path in paths if not path.exists())
-    Run.check_free(out)
+    RunFolder.check_free(out)
     return out

@@ -28,7 +28,7 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.runs.config import OptionValue, ProgramChoice, RunConfig
 from ppl_vae.training.progress import log
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 
 __all__ = ["Pair", "check_support", "make_objective"]
@@ -104,7 +104,7 @@ class Pair:
                 f"this training begins with the pair of {folder} (--start), which has gone; put it back, or start a "
                 "new run"
             )
-        run = Run.open(Path(folder))
+        run = RunFolder.open(Path(folder))
         path = run.checkpoint(run.best_state()[0])
         trained = Checkpoint.read(path)
         for name, part in self.model.named_modules():

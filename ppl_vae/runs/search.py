@@ -21,7 +21,7 @@ from ppl_vae.evidence.tables import text_table
 from ppl_vae.nn.checkpoint import atomic_write
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.measure import measure_and_save
-from ppl_vae.runs.open import TrainedRun, open_run
+from ppl_vae.runs.open import Run, open_run
 from ppl_vae.training.progress import Reporter
 
 __all__ = ["Hit", "SearchResult", "Written", "measure_retrieval", "search", "write_codes"]
@@ -75,7 +75,7 @@ def write_codes(folder: Path, split: str, out: Path | None, how: How) -> Written
         ValueError: If there is no such run or split, its model has no bits, or the file cannot be written.
     """
     opened = open_run(folder)
-    names = list(opened.splits) if split == "all" else [split]
+    names = list(opened.data) if split == "all" else [split]
     path = out or folder / "codes.npz"
     arrays: dict[str, Any] = {}
     sizes = {}
@@ -96,8 +96,8 @@ def write_codes(folder: Path, split: str, out: Path | None, how: How) -> Written
     return Written(path, bits, sizes)
 
 
-def _codes(opened: TrainedRun, split: str, how: How) -> Codes:
-    pair, x = opened.pair, opened.data(split)
+def _codes(opened: Run, split: str, how: How) -> Codes:
+    pair, x = opened.pair, opened.split(split)
     with (
         Reporter(f"codes of {split}", len(x)) as reporter,
         fork_random_state(opened.config.settings.seed),
@@ -108,7 +108,7 @@ def _codes(opened: TrainedRun, split: str, how: How) -> Codes:
         odds = log_odds(pair.model, pair.guide, x, progress=reporter.advance)
         if how == "mean-sign":
             return Codes.pack(odds > 0)
-        train = odds if split == "train" else log_odds(pair.model, pair.guide, opened.data("train"))
+        train = odds if split == "train" else log_odds(pair.model, pair.guide, opened.split("train"))
         return Codes.pack(odds > train.median(0).values)
 
 
@@ -199,7 +199,7 @@ def search(folder: Path, text: str, count: int = 10) -> SearchResult:
     """
     opened = open_run(folder)
     query = read_query(text, opened.corpus)
-    pair, x = opened.pair, PackedCounts.concatenate([opened.documents(split) for split in opened.splits])
+    pair, x = opened.pair, PackedCounts.concatenate([opened.documents(split) for split in opened.data])
     with fork_random_state(opened.config.settings.seed), pyro.validation_enabled(False):
         asked = log_odds(pair.model, pair.guide, query.counts.to(x.device))
         database = Codes.pack(log_odds(pair.model, pair.guide, x) > 0)
@@ -222,11 +222,11 @@ def search(folder: Path, text: str, count: int = 10) -> SearchResult:
     return SearchResult(query.known, query.unknown, database.bits, sure, hits, len(x), cut)
 
 
-def _hit(opened: TrainedRun, place: int, distance: int, similarity: float, shared: tuple[str, ...]) -> Hit:
+def _hit(opened: Run, place: int, distance: int, similarity: float, shared: tuple[str, ...]) -> Hit:
     """A document by its place among all splits one after the other."""
-    starts = np.cumsum([0, *(len(x) for x in opened.splits.values())])
+    starts = np.cumsum([0, *(len(x) for x in opened.data.values())])
     which = int(np.searchsorted(starts, place, side="right")) - 1
-    split, row = list(opened.splits)[which], place - int(starts[which])
+    split, row = list(opened.data)[which], place - int(starts[which])
     titles, labels = opened.titles(split), opened.labels(split)
     name = titles[row] if titles else f"{split} {row}"
     label = None if labels is None else opened.corpus.label_names[int(labels[row])]
@@ -244,14 +244,14 @@ def measure_retrieval(folder: Path, split: str, k: int = 100, count: int = 0) ->
         raise ValueError(
             "the training documents are those that are retrieved; ask with others, --split test or --split validation"
         )
-    others = [name for name in ("train", "validation") if name in opened.splits and name != split]
+    others = [name for name in ("train", "validation") if name in opened.data and name != split]
     labels, *known = (opened.labels(name) for name in (split, *others))
     if labels is None or any(each is None for each in known):
         raise ValueError(
             f"corpus {opened.corpus.name} has no labels, by which to tell whether what is retrieved is of the query's "
             "kind; give it labels (ppl-vae train --help names the forms of corpora), or use ppl-vae search"
         )
-    opened.data(split)  # refuses a split that is not there
+    opened.split(split)  # refuses a split that is not there
     rows = opened.subsample(split, count)
     database = PackedCounts.concatenate([opened.documents(name) for name in others])
     _, result = measure_and_save(

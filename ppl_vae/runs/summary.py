@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import OKABE_ITO, marker, whole
 from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.evidence.tables import text_table
+from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +76,7 @@ class Split(Result):
         return None if self.saturated is None else self.saturated - self.measurement.elbo.mean
 
     def facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = self.measurement.facts()
+        facts: dict[str, Any] = self.measurement.facts() | {"saturated": self.saturated, "pixels": self.pixels}
         if self.saturated is not None and self.deviance is not None:
             facts["deviance"] = finite(self.deviance)
             facts["deviance_se"] = finite(self.measurement.elbo.se)
@@ -83,6 +85,14 @@ class Split(Result):
             facts["bits_per_number"], facts["bits_per_number_se"] = finite(self.bits), finite(self.bits_se)
             facts["evidence_bits_per_number"] = finite(bits_per_number(self.measurement.evidence.mean, self.pixels))
         return facts
+
+    @classmethod
+    def stored(cls, content: Mapping[str, Any], values: Mapping[str, Tensor]) -> Split:
+        """The measurement whose JSON and pointwise values were stored."""
+        names = ("elbo", "evidence", "gap", "rate", "distortion")
+        elbo, evidence, gap, rate, distortion = (Estimate.stored(content[name], values, name) for name in names)
+        measurement = Evidence(elbo, evidence, gap, content["why"])
+        return cls(measurement, rate, distortion, content["saturated"], content["pixels"], sample=values.get("rows"))
 
 
 TRAINED = {
@@ -127,6 +137,22 @@ class Summary:
     splits: dict[str, Split]
     notes: tuple[str, ...] = field(default=())
     chosen_by: str = "elbo"
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Summary | None:
+        """The summary that a finished run ended with; None of one that is not finished."""
+        content = run.summary
+        if content is None:
+            return None
+        values = Checkpoint.read(run.folder / "pointwise.safetensors")
+        splits = {name: Split.stored(part, values.part(name)) for name, part in content["splits"].items()}
+        names = ("run", "pair", "objective", "estimator", "best_epoch", "epochs")
+        return cls(
+            **{name: content[name] for name in names},
+            splits=splits,
+            notes=tuple(content["notes"]),
+            chosen_by=content["chosen_by"] or "",
+        )
 
     def to_json(self) -> dict[str, Any]:
         names = ("run", "pair", "objective", "estimator", "best_epoch", "epochs")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyro
 import torch
 
+from ppl_vae.data.corpus import Corpus
 from ppl_vae.data.counts import Batch, concatenate
 from ppl_vae.data.images import pixels
 from ppl_vae.diagnostics.images.scale_collapse import sharpness
@@ -22,11 +23,11 @@ from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.pair import Pair, check_support, make_objective
 from ppl_vae.runs.summary import Split, Summary
 from ppl_vae.training.progress import Reporter, log
-from ppl_vae.training.run_folder import Interrupted, Run
+from ppl_vae.training.run_folder import Interrupted, RunFolder
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import NOTHING_TO_TRAIN, Trainer
 
-__all__ = ["train"]
+__all__ = ["train", "train_pair"]
 
 
 def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Summary:
@@ -41,17 +42,31 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Summary:
         The summary, which is also written into the folder.
     """
     corpus = config.load_corpus()
+    data = corpus.train.values.to(torch.device(config.device))
+    pair = _pair(config, data, resume and RunFolder(folder).checkpoint("train-last").exists())
+    return train_pair(config, folder, pair, corpus, resume=resume)
+
+
+def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, resume: bool = False) -> Summary:
+    """As :func:`train`, of a pair that is built already, on data that are loaded.
+
+    Arguments:
+        config: The configuration; ``retrain`` builds the pair afresh from it.
+        folder: The run folder.
+        pair: Model and guide, on the configuration's device.
+        corpus: The data.
+        resume: Whether the folder exists already.
+    """
     for note in corpus.notes:
         log(f"note: {note}")
     device = torch.device(config.device)
     splits: dict[str, Batch] = {str(name): data.values.to(device) for name, data in corpus.splits.items()}
-    pair = _pair(config, splits["train"], resume and Run(folder).checkpoint("train-last").exists())
     check_support(pair.model, splits)
     objective, method, settings = make_objective(config, pair, config.settings, splits["train"][:2])
     if not any(parameter.requires_grad for parameter in objective(pair.model, pair.guide).parameters()):
         raise ValueError(NOTHING_TO_TRAIN)
     config = replace(config, fingerprint=corpus.fingerprint)
-    run = Run.open(folder) if resume else Run.create(folder, to_json(config))
+    run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
     log(
         f"{pair.description}: {len(splits['train'])} training, {len(splits['validation'])} validation, "
         f"{len(splits['test'])} test data; gradient by {method}; run {folder}"
@@ -70,7 +85,7 @@ def _pair(config: RunConfig, data: Batch, resumed: bool) -> Pair:
 
 def _train_and_measure(
     config: RunConfig,
-    run: Run,
+    run: RunFolder,
     pair: Pair,
     objective: Objective,
     method: str,

@@ -10,7 +10,7 @@ from ppl_vae.runs.devices import Device
 from ppl_vae.training.gan import Trained, fit_generator
 from ppl_vae.training.gan_settings import GanSettings, check_images
 from ppl_vae.training.progress import log
-from ppl_vae.training.run_folder import Interrupted, Run
+from ppl_vae.training.run_folder import Interrupted, RunFolder
 
 __all__ = ["GeneratorConfig", "train_generator"]
 
@@ -34,7 +34,7 @@ class GeneratorConfig:
     versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, run: Run) -> GeneratorConfig:
+    def of(cls, run: RunFolder) -> GeneratorConfig:
         """The configuration of a run; a ValueError names an unknown, missing or wrong entry."""
         if "generator" not in run.config:
             raise ValueError(f"{run.folder} holds no training of a generator; give the run of one")
@@ -54,7 +54,7 @@ def train_generator(config: GeneratorConfig, folder: Path, *, resume: bool = Fal
         log(f"note: {note}")
     x = check_images(corpus.train.values, settings)
     config = replace(config, fingerprint=corpus.fingerprint)
-    run = Run.open(folder) if resume else Run.create(folder, to_json(config))
+    run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
     log(f"generator of {settings.latents} latents: {len(x)} images of {tuple(x.shape[1:])}; run {folder}")
     try:
         trained = fit_generator(x.to(config.device), run, settings)

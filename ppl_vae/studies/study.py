@@ -31,7 +31,7 @@ from ppl_vae.runs.config import RunConfig
 from ppl_vae.studies.report import Report
 from ppl_vae.training.process import prepare
 from ppl_vae.training.progress import log
-from ppl_vae.training.run_folder import Run, versions
+from ppl_vae.training.run_folder import RunFolder, versions
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
 
@@ -56,7 +56,7 @@ class Study:
     def __init__(self, folder: Path, what: dict[str, Any], device: str = "cpu", jobs: int = 1) -> None:
         # Whole: other processes compute cells for it, which may have been started elsewhere.
         self.folder, self.device, self.jobs = folder.resolve(), torch.device(device), jobs
-        self.run = Run(self.folder)
+        self.run = RunFolder(self.folder)
         if (folder / "experiment.json").exists():
             known = self.run.read_json("experiment.json")
             other = [key for key, value in json.loads(json.dumps(what)).items() if known.get(key) != value]
@@ -128,7 +128,7 @@ class Study:
         Raises:
             ValueError: If they differ, naming where.
         """
-        run = Run(self.folder / "runs" / name)
+        run = RunFolder(self.folder / "runs" / name)
         if not (run.folder / "config.json").exists():
             return
         if differences := RunConfig.of(run).differences(config):
@@ -148,7 +148,7 @@ class Study:
             ValueError: If the run was begun otherwise.
         """
         self.check(name, config)
-        run = Run(self.folder / "runs" / name)
+        run = RunFolder(self.folder / "runs" / name)
         if run.summary is None:
             begun = (run.folder / "config.json").exists()
             workflow.train(RunConfig.of(run) if begun else config, run.folder, resume=begun)
@@ -213,9 +213,9 @@ class Study:
         Returns:
             The trainer, for its ``rows``.
         """
-        run, what = Run(self.folder / "runs" / name), {"settings": json.loads(json.dumps(asdict(settings)))}
+        run, what = RunFolder(self.folder / "runs" / name), {"settings": json.loads(json.dumps(asdict(settings)))}
         if not (run.folder / "config.json").exists():
-            Run.create(run.folder, what)
+            RunFolder.create(run.folder, what)
         elif run.config["settings"] != what["settings"]:
             raise ValueError(f"{run.folder} was begun with other settings; choose another --out")
         model.to(self.device)

@@ -16,7 +16,7 @@ from ppl_vae.programs.log_weight import log_terms
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.measure import measure_curve, measure_information
-from ppl_vae.runs.open import TrainedRun, open_run
+from ppl_vae.runs.open import Run, open_run
 from ppl_vae.studies.study import Study
 
 __all__ = ["Measure", "measured_cell"]
@@ -96,13 +96,13 @@ def measured_cell(study: Study, name: str, config: RunConfig, measure: Measure) 
         values["true entropy se"] = (surprisal.std() / len(surprisal) ** 0.5).item()
     if measure.curve:
         values |= _curve(opened, measure)
-    examples = opened.data("test", SHEET)
+    examples = opened.split("test", SHEET)
     if isinstance(examples, Tensor) and examples.ndim in (3, 4) and image_shape(examples.shape[1:])[0] in (1, 3):
         values |= _sheet(opened, examples)
     return values
 
 
-def _curve(opened: TrainedRun, measure: Measure) -> dict[str, Tensor | float]:
+def _curve(opened: Run, measure: Measure) -> dict[str, Tensor | float]:
     """The decoder's own rate-distortion curve, and how far the guide lies above it."""
     curve = measure_curve(
         opened,
@@ -125,7 +125,7 @@ def _curve(opened: TrainedRun, measure: Measure) -> dict[str, Tensor | float]:
     return {key: torch.tensor(values, dtype=torch.float64) for key, values in columns.items()}
 
 
-def _sheet(opened: TrainedRun, x: Tensor) -> dict[str, Tensor | float]:
+def _sheet(opened: Run, x: Tensor) -> dict[str, Tensor | float]:
     """Images, what the pair makes of them, and images of its own."""
     model, guide = opened.pair.model, opened.pair.guide
     with evaluating(model, guide):

@@ -21,7 +21,7 @@ from ppl_vae.objectives.base import NonFiniteError
 from ppl_vae.programs.random_state import fork_random_state, random_states, set_random_states
 from ppl_vae.training.gan_settings import GanSettings, check_images
 from ppl_vae.training.progress import Reporter
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 
 __all__ = ["FILE", "Trained", "fit_generator"]
 
@@ -79,7 +79,7 @@ class _Gan:
         settings: How to train.
     """
 
-    def __init__(self, x: Tensor, run: Run, settings: GanSettings) -> None:
+    def __init__(self, x: Tensor, run: RunFolder, settings: GanSettings) -> None:
         self.x, self.run, self.settings, self.epoch = x, run, settings, 0
         torch.manual_seed(settings.seed)
         self.generator = Generator(settings.latents, x.shape[1:], settings.channels).to(x.device)
@@ -229,7 +229,7 @@ class _Gan:
         self.rows = self.run.metrics("train-metrics", self.epoch)
 
 
-def fit_generator(x: Tensor, run: Run, settings: GanSettings) -> Trained:
+def fit_generator(x: Tensor, run: RunFolder, settings: GanSettings) -> Trained:
     r"""Trains a generator, or takes up its training exactly where it was left.
 
     .. math:: \max_D \mathbb{E} \log D(x) + \mathbb{E} \log(1 - D(G(z))), \qquad \max_G \mathbb{E} \log D(G(z))

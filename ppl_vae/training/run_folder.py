@@ -12,14 +12,14 @@ from typing import Any
 
 from ppl_vae.nn.checkpoint import atomic_write
 
-__all__ = ["Interrupted", "Run"]
+__all__ = ["Interrupted", "RunFolder"]
 
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a request to terminate; its message is the command that resumes."""
 
 
-class Run:
+class RunFolder:
     """A run folder.
 
     Arguments:
@@ -44,7 +44,7 @@ class Run:
             raise ValueError(f"{folder} is a file, not a folder; choose another --out")
 
     @classmethod
-    def create(cls, folder: Path, config: dict[str, Any]) -> Run:
+    def create(cls, folder: Path, config: dict[str, Any]) -> RunFolder:
         """Makes a new folder with its configuration and the versions of its packages.
 
         Raises:
@@ -56,7 +56,7 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, folder: Path) -> Run:
+    def open(cls, folder: Path) -> RunFolder:
         """An existing run.
 
         Raises:

@@ -21,7 +21,7 @@ from ppl_vae.training.cuda_graph import GraphedGradients
 from ppl_vae.training.epoch_metrics import EpochMetrics
 from ppl_vae.training.hooks import FollowsEpochs, RecordsMetrics
 from ppl_vae.training.progress import Reporter
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 
 __all__ = ["Trainer"]
@@ -52,7 +52,7 @@ class Trainer:
         model: torch.nn.Module,
         guide: torch.nn.Module,
         objective: Objective,
-        run: Run,
+        run: RunFolder,
         settings: Settings,
         name: str = "train",
     ) -> None:

@@ -10,7 +10,7 @@ from ppl_vae.models.ppca import Ppca
 
 from ppl_vae.nn.observation_noise import ObservationNoise, read_trace
 from ppl_vae.programs.log_weight import log_joint
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from tests.support.cli import flat, invoke, succeed, summary
 
 TRAIN = ("train", "ppca", "--guide", "mean_field", "--guide-width", "16", "--epochs", "4", "--batch-size", "3000")
@@ -18,7 +18,7 @@ TRAIN += ("--learning-rate", "0.003", "--evidence-data", "20")
 
 
 def trace(run):
-    return [(row.get("sigma_start"), row.get("sigma")) for row in Run(Path(run)).metrics("train-metrics")]
+    return [(row.get("sigma_start"), row.get("sigma")) for row in RunFolder(Path(run)).metrics("train-metrics")]
 
 
 @pytest.mark.parametrize("sigma", ["0.3", "learned", "vector"])

@@ -14,7 +14,7 @@ from ppl_vae.programs.loading import find
 from ppl_vae.runs.config import CorpusConfig, ProgramChoice, RunConfig, from_json, to_json
 from ppl_vae.runs.options import run_config, training_options
 from ppl_vae.runs.pair import Pair
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 
 CONFIG = RunConfig(
@@ -30,7 +30,7 @@ CONFIG = RunConfig(
 
 
 def test_a_configuration_is_read_as_it_was_written(tmp_path):
-    run = Run.create(tmp_path / "r", to_json(CONFIG))
+    run = RunFolder.create(tmp_path / "r", to_json(CONFIG))
     assert replace(RunConfig.of(run), versions=CONFIG.versions) == CONFIG
     assert json.loads((tmp_path / "r/config.json").read_text())["settings"]["schedule"] == [[3, 1], [2, 4]]
     assert (CONFIG.use_control, CONFIG.objective_description) == (False, "D + 2 |R - 1.5|")

@@ -15,7 +15,7 @@ from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.runs import gap as gap_runs
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.pair import Pair, make_objective
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
 from tests.support.small_pairs import documents
@@ -110,7 +110,7 @@ def test_contradictions_end_in_a_line(options, words):
 
 def test_a_run_keeps_its_cost_but_other_guides_are_fitted_to_it_by_the_elbo(monkeypatch):
     trained("--beta", "3", epochs=1)
-    config = RunConfig.of(Run.open(Path("r")))
+    config = RunConfig.of(RunFolder.open(Path("r")))
     x = config.load_corpus().train.values[:4]
     pair, settings, seen = Pair.from_config(config, x), Settings(), []
     assert make_objective(config, pair, settings, x)[0].cost == RateCost(3.0)
@@ -133,7 +133,7 @@ def test_resumed_ends_as_if_never_interrupted(cost, tmp_path):
         torch.manual_seed(0)
         x, model = documents(40, 9), Text(9, bits=3)
         made = Trainer(
-            model, LinearCounts(model, x), DiscreteELBO("disarm", beta=cost), Run(tmp_path / folder), SETTINGS
+            model, LinearCounts(model, x), DiscreteELBO("disarm", beta=cost), RunFolder(tmp_path / folder), SETTINGS
         )
         return made, x
 
@@ -160,7 +160,7 @@ def test_patience_waits_for_the_end_of_annealing(tmp_path):
     x, model = documents(20, 9), Text(9, bits=3)
     settings = Settings([(9, 1)], learning_rate=1e-12, patience=2)
     objective = DiscreteELBO("enumerate", beta=RateCost(anneal="linear:4"))
-    trainer = Trainer(model, LinearCounts(model, x), objective, Run(tmp_path), settings)
+    trainer = Trainer(model, LinearCounts(model, x), objective, RunFolder(tmp_path), settings)
     trainer.keep_start(x)
     trainer.best += 1
     trainer.fit(x, x)

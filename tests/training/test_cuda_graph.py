@@ -9,7 +9,7 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.objectives.elbo import DiscreteELBO, NonFiniteError
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.training.cuda_graph import GraphedGradients, padded
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
 
@@ -50,7 +50,7 @@ def trainer(folder, x, capture=None, cost=1.0, **settings):
     model = Text(WORDS, bits=3, hidden=1, width=8)
     guide = LinearCounts(model, x)
     settings = Settings([(3, 1), (2, 2)], batch_size=8, learning_rate=0.05, **settings)
-    made = Trainer(model, guide, DiscreteELBO("disarm", beta=cost), Run(folder), settings)
+    made = Trainer(model, guide, DiscreteELBO("disarm", beta=cost), RunFolder(folder), settings)
     if capture is not None:
         made._graphed = GraphedGradients(made._set_gradients, (model, guide), capture=capture(made.parameters.values()))
     torch.manual_seed(1)
@@ -144,7 +144,7 @@ def test_graphs_on_cuda_train_as_single_operations_do(tmp_path, x, hidden):
         model = Text(WORDS, bits=3, hidden=hidden, width=8).cuda()
         guide = LinearCounts(model, x.to("cuda")).cuda()
         settings = Settings([(3, 1)], batch_size=8, learning_rate=0.05, capture=capture)
-        made = Trainer(model, guide, DiscreteELBO(), Run(tmp_path / str(capture)), settings)
+        made = Trainer(model, guide, DiscreteELBO(), RunFolder(tmp_path / str(capture)), settings)
         torch.manual_seed(1)
         rows.append(trained(made, x.to("cuda")))
         assert (made._graphed is not None) == capture

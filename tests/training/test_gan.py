@@ -19,7 +19,7 @@ from ppl_vae.objectives.base import NonFiniteError
 from ppl_vae.training import gan as generators
 from ppl_vae.training.gan import fit_generator
 from ppl_vae.training.gan_settings import GanSettings
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 
 SMALL = GanSettings(latents=3, channels=2, epochs=3, batch_size=10)
 
@@ -29,7 +29,7 @@ def images(count=45, shape=(8, 8)):
 
 
 def fitted(folder: Path, x=None, settings=SMALL):
-    return fit_generator(images() if x is None else x, Run.create(folder, {}), settings)
+    return fit_generator(images() if x is None else x, RunFolder.create(folder, {}), settings)
 
 
 def same(first: Path, second: Path) -> bool:
@@ -48,7 +48,7 @@ def test_it_leaves_what_a_model_loads_sheets_and_losses(tmp_path):
     torch.testing.assert_close(model.generator(z), found.generator(z))
     files = {path.name for path in (tmp_path / "r" / "figures").iterdir()}
     assert files == {"samples.png", "losses.png", *(f"samples-{epoch:04}.png" for epoch in (1, 2, 3))}
-    rows = Run(tmp_path / "r").metrics("train-metrics")
+    rows = RunFolder(tmp_path / "r").metrics("train-metrics")
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert all(0 < row["data_probability"] < 1 and row["generator_loss"] > 0 for row in rows)
 
@@ -80,10 +80,10 @@ def test_an_interrupted_training_ends_bit_for_bit_as_one_never_interrupted(tmp_p
         fitted(cut)
     assert Checkpoint.read(cut / "checkpoints" / "train-last.safetensors").state["epoch"] == 1
     monkeypatch.setattr(generators._Gan, "_step", steps)
-    fit_generator(images(), Run.open(cut), SMALL)
+    fit_generator(images(), RunFolder.open(cut), SMALL)
     for name in ("checkpoints/train-last.safetensors", "generator.safetensors"):
         assert same(whole / name, cut / name)
-    for one, two in zip(*(Run(each).metrics("train-metrics") for each in (whole, cut)), strict=True):
+    for one, two in zip(*(RunFolder(each).metrics("train-metrics") for each in (whole, cut)), strict=True):
         assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in two.items() if k != "seconds"}
 
 
@@ -93,10 +93,10 @@ def test_a_history_that_is_short_is_told(tmp_path):
     for lines in (1, 0):
         metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:lines]))
         with pytest.raises(ValueError, match=f"train-metrics.jsonl has {lines} of 3 epochs; restore it"):
-            fit_generator(images(), Run.open(tmp_path / "r"), SMALL)
+            fit_generator(images(), RunFolder.open(tmp_path / "r"), SMALL)
     metrics.unlink()
     with pytest.raises(ValueError, match="has 0 of 3 epochs"):
-        fit_generator(images(), Run.open(tmp_path / "r"), SMALL)
+        fit_generator(images(), RunFolder.open(tmp_path / "r"), SMALL)
 
 
 def test_colours_that_cannot_be_shown_are_refused(tmp_path):

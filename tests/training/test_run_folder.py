@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from ppl_vae.nn.checkpoint import Checkpoint, atomic_write, read_tensors
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
 
@@ -86,20 +86,20 @@ def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, call):
 
 
 def test_runs_are_made_once_and_found_again(tmp_path):
-    run = Run.create(tmp_path / "r", {"model": {"name": "text"}})
-    assert Run.open(tmp_path / "r").config["model"] == {"name": "text"}
+    run = RunFolder.create(tmp_path / "r", {"model": {"name": "text"}})
+    assert RunFolder.open(tmp_path / "r").config["model"] == {"name": "text"}
     assert "torch" in run.config["versions"]
     with pytest.raises(ValueError, match="holds a run already; continue it with --resume"):
-        Run.create(tmp_path / "r", {})
+        RunFolder.create(tmp_path / "r", {})
     with pytest.raises(ValueError, match="is not a run folder: it has no config.json"):
-        Run.open(tmp_path)
+        RunFolder.open(tmp_path)
     (tmp_path / "r" / "config.json").write_text('{"model"')
     with pytest.raises(ValueError, match="config.json cannot be read"):
-        Run.open(tmp_path / "r")
+        RunFolder.open(tmp_path / "r")
 
 
 def test_a_metrics_line_cut_short_is_left_out(tmp_path):
-    run = Run(tmp_path)
+    run = RunFolder(tmp_path)
     run.write_metrics([{"epoch": 1}, {"epoch": 2}])
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"epo')
@@ -122,7 +122,7 @@ def test_products_are_rounded_in_training_alone(tmp_path):
 
     model, x = Watched(), torch.randn(8, 3)
     guide = LinearCounts(model, x)
-    trainer = Trainer(model, guide, DiscreteELBO(), Run(tmp_path), Settings([(1, 1)], precision="bf16"))
+    trainer = Trainer(model, guide, DiscreteELBO(), RunFolder(tmp_path), Settings([(1, 1)], precision="bf16"))
     trainer.fit(x, x)
     assert seen == {True: "medium", False: "highest"}
     assert torch.get_float32_matmul_precision() == "highest"

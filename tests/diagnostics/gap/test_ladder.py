@@ -10,7 +10,7 @@ from ppl_vae.diagnostics.gap.ladder import ladder
 from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.training.run_folder import Run
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
 from tests.support.small_pairs import LinearGaussian, documents
@@ -103,7 +103,7 @@ def test_training_a_guide_leaves_a_frozen_model_as_it_was(tmp_path):
     seen = []
     model.register_forward_pre_hook(lambda module, args: seen.append(module.training))
     with frozen(model):
-        trainer = Trainer(model, guide, DiscreteELBO(), Run(tmp_path), Settings([(2, 1)], batch_size=10))
+        trainer = Trainer(model, guide, DiscreteELBO(), RunFolder(tmp_path), Settings([(2, 1)], batch_size=10))
         trainer.keep_start(x)
         start = trainer.best
         trainer.fit(x, x)
@@ -117,7 +117,9 @@ def test_a_finished_training_is_not_written_again(tmp_path):
     x, model = documents(20, 9), Text(9, bits=3)
 
     def trainer():
-        return Trainer(model, LinearCounts(model, x), DiscreteELBO(), Run(tmp_path), Settings([(2, 1)], batch_size=10))
+        return Trainer(
+            model, LinearCounts(model, x), DiscreteELBO(), RunFolder(tmp_path), Settings([(2, 1)], batch_size=10)
+        )
 
     trainer().fit(x, x)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -134,7 +136,7 @@ def test_a_start_that_is_never_beaten_is_the_best(tmp_path):
     before = [p.clone() for p in guide.parameters()]
     with frozen(model):
         settings = Settings([(50, 1)], learning_rate=10.0, patience=3)
-        trainer = Trainer(model, guide, DiscreteELBO(), Run(tmp_path), settings)
+        trainer = Trainer(model, guide, DiscreteELBO(), RunFolder(tmp_path), settings)
         trainer.keep_start(x)
         trainer.fit(x, x)
         trainer.restore_best()

@@ -1,0 +1,183 @@
+"""The public names, and training from Python."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import scipy.sparse
+import torch
+from pyro.nn import PyroModule, PyroParam
+
+import ppl_vae as pv
+
+
+class Line(PyroModule):
+    """Points on a line with noise."""
+
+    def __init__(self, shape=(2,)):
+        super().__init__()
+        self.out = torch.nn.Linear(1, shape[0])
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(self.out(z), 0.5).to_event(1), obs=x)
+
+
+class Reading(PyroModule):
+    """A normal guide with a linear mean."""
+
+    def __init__(self, model, x):
+        super().__init__()
+        self.mean = torch.nn.Linear(x.shape[1], 1)
+        self.log_scale = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(self.mean(x), self.log_scale.exp()).to_event(1))
+
+
+@pytest.fixture
+def points(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    z = np.random.default_rng(0).normal(size=(200, 1))
+    return (z @ [[2.0, -1.0]] + 0.5 * np.random.default_rng(1).normal(size=(200, 2))).astype(np.float32)
+
+
+def test_every_public_name_is_loaded_documented_and_listed():
+    for name in pv.__all__:
+        value = getattr(pv, name)
+        assert name in dir(pv)
+        assert name == "__version__" or value.__doc__, name
+        assert name == "__version__" or f"``{name}``" in pv.__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'mesure'; it has .*measure"):
+        pv.mesure  # noqa: B018
+
+
+def test_names_for_type_checkers_are_those_that_are_loaded():
+    source = Path(pv.__file__).read_text()
+    block = source[source.index("if TYPE_CHECKING:") : source.index("__version__ =")]
+    declared = {line.split(" as ")[1] for line in block.splitlines() if " as " in line}
+    assert declared | {"__version__"} == set(pv.__all__)
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, ppl_vae; assert 'torch' not in sys.modules; ppl_vae.PackedCounts; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_named_run_from_python_is_that_of_the_command_line(points):
+    from tests.support.cli import invoke
+
+    np.save("points.npy", points)
+    run = pv.train("ppca", "mean_field", "points.npy", latents=1, guide_width=8, epochs=2, out="a")
+    options = ["--corpus", "points.npy", "--latents", "1", "--guide-width", "8", "--epochs", "2", "--out", "b"]
+    shown = invoke("train", "ppca", "--guide", "mean_field", *options)
+    assert shown.exit_code == 0, shown.output
+    summaries = [json.loads(Path(f"{name}/summary.json").read_text()) for name in "ab"]
+    assert summaries[0]["splits"] == summaries[1]["splits"]
+    again = pv.load_run("b")
+    assert all(torch.equal(p, q) for p, q in zip(run.model.parameters(), again.model.parameters(), strict=True))
+    assert again.config.settings == run.config.settings
+    assert str(again.summary) == str(run.summary) and len(again.history) == 2
+    assert list(again.data) == ["train", "validation", "test"]
+    same = pv.compare([run, "b"], "test")
+    assert len({part.measurement.evidence.mean for part in same.runs}) == 1
+    evidence = pv.measure(again.model, again.guide, again.data["test"])
+    assert torch.allclose(evidence.evidence.pointwise, again.summary.splits["test"].measurement.evidence.pointwise)
+
+
+@pytest.mark.parametrize("kind", ["classes", "modules", "a class with a named guide"])
+def test_objects_are_trained_and_opened_again_with_them(points, kind):
+    torch.manual_seed(0)
+    model, guide = Line, Reading
+    if kind == "modules":
+        model = Line()
+        guide = Reading(model, torch.from_numpy(points[:2]))
+    elif kind == "a class with a named guide":
+        guide = "mean_field"
+    options = {"guide_width": 8} if guide == "mean_field" else {}
+    run = pv.train(model, guide, points, epochs=3, learning_rate=0.05, out="run", **options)
+    assert len(run.data["train"]) == 162 and len(run.history) == 3
+    elbo = run.summary.splits["test"].measurement.elbo.mean
+    assert run.history[0]["validation_elbo"] < run.history[-1]["validation_elbo"]
+
+    again = pv.load_run("run", run.model, run.guide, points)
+    assert again.summary.splits["test"].measurement.elbo.mean == pytest.approx(elbo)
+    with pytest.raises(ValueError, match="was trained on objects .*Line.*load_run"):
+        pv.load_run("run")
+    with pytest.raises(ValueError, match="not those that run was trained on"):
+        pv.load_run("run", run.model, run.guide, points + 1)
+
+
+def test_an_interrupted_training_of_objects_ends_as_if_never_interrupted(points, interrupt):
+    def pair():
+        torch.manual_seed(3)
+        model = Line()
+        return model, Reading(model, torch.from_numpy(points[:2]))
+
+    whole = pv.train(*pair(), points, epochs=4, out="whole")
+    interrupt(3)  # one step is an epoch
+    with pytest.raises(KeyboardInterrupt):
+        pv.train(*pair(), points, epochs=4, out="cut")
+    resumed = pv.resume("cut", *pair(), points)
+    for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_counts_keep_their_words_in_any_form(points):
+    counts = scipy.sparse.random(60, 12, 0.4, "csr", random_state=0, data_rvs=lambda n: np.ones(n))
+    packed = pv.PackedCounts.from_csr(counts)
+    fingerprints = set()
+    for data in (counts, packed):
+        run = pv.train("text", "linear_counts", data, bits=2, epochs=1, evidence_draws=2)
+        fingerprints.add(run.corpus.fingerprint)
+        assert run.data["train"].vocabulary == 12
+    assert len(fingerprints) == 1
+
+
+def test_modules_built_under_another_setting_are_refused(points):
+    model = Line()
+    pyro.settings.set(module_local_params=True)
+    with pytest.raises(ValueError, match="a Line was built before module_local_params was set to True; build"):
+        pv.train(model, Reading, points)
+
+
+def test_positive_parameters_of_pyro_stay_with_the_run(points):
+    class Scaled(Line):
+        def __init__(self, shape=(2,)):
+            super().__init__(shape)
+            self.scale = PyroParam(torch.tensor(0.5), dist.constraints.positive)
+
+        def forward(self, x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(self.out(z), self.scale).to_event(1), obs=x)
+
+    first = pv.train(Scaled, Reading, points, epochs=2, learning_rate=0.1, out="first")
+    second = pv.train(Scaled, Reading, points, epochs=30, learning_rate=0.1, out="second")
+    assert first.model.scale.item() != second.model.scale.item()
+    again = pv.load_run("first", Scaled(), Reading(None, torch.from_numpy(points[:2])), points)
+    assert again.model.scale.item() == first.model.scale.item() != 0.5
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda x: pv.train(Line, Reading), "needs its data: give a tensor"),
+        (lambda x: pv.train(Line, Reading, x, epoch=3), "Line with Reading has no epoch; did you mean epochs"),
+        (lambda x: pv.train(Line, Reading, x, retrain=True), "retrain needs a model, a guide and data given by name"),
+        (lambda x: pv.train(Line, Reading, [1, 2]), "data are a tensor, .* got list"),
+        (lambda x: pv.train(Line, Reading, x * np.nan), "400 values that are not finite"),
+        (lambda x: pv.train("no_model", "mean_field", "bars"), "there is no model 'no_model'"),
+        (lambda x: pv.train(len, Reading, x), "neither a name nor a file, a module or the class of one"),
+    ],
+)
+def test_wrong_arguments_are_named(points, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(points)
