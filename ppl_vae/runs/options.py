@@ -177,7 +177,7 @@ def training_options(model: Definition | None = None, guide: Definition | None =
         "Data": [corpus, *options_of(load_corpus, {"name", "seed", "cache"}), *reader_options()],
         "Objective": [record.pop("objective"), *options_of(RateCost), record.pop("estimator"), record.pop("control")],
         "Optimisation": [*own.values(), *settings.values(), retrain, start],
-        "RunFolder": [seed, device, *record.values()],
+        "Run": [seed, device, *record.values()],
     }
     groups: dict[str, list[Option]] = {}
     taken = {option.name for group in training.values() for option in group} | RESERVED
