@@ -27,7 +27,9 @@ __all__ = [
     "fit_title",
     "folded",
     "marker",
+    "show_lines",
     "show_sheet",
+    "show_sheets",
     "tiled",
     "whole",
 ]
@@ -204,3 +206,27 @@ def show_sheet(axes: Axes, images: Tensor, columns: int) -> None:
     axes.set(xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set_visible(False)
+
+
+def show_sheets(figure: Figure, sheets: Mapping[str, Tensor], columns: int, title: str) -> None:
+    """Draws sheets of images side by side by their titles."""
+    for axes, (name, images) in zip(figure.subplots(1, len(sheets)), sheets.items(), strict=True):
+        show_sheet(axes, images, columns)
+        axes.set_title(name)
+    figure.suptitle(title)
+
+
+def show_lines(figure: Figure, lines: Sequence[tuple[str, Tensor]], title: str) -> None:
+    """Draws lines of images, each with a name on its left.
+
+    Arguments:
+        figure: Where to draw.
+        lines: Name and images ``(count, ...)`` of each line, as many in all.
+        title: Title of the figure.
+    """
+    panels = figure.subplots(len(lines), 1, squeeze=False)[:, 0]
+    for axes, (name, images) in zip(panels, lines, strict=True):
+        show_sheet(axes, images, len(images))
+        axes.set_anchor("E")
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    figure.suptitle(title)

@@ -1,15 +1,26 @@
 import pytest
 import torch
-from ppl_vae.experiments.gan_gaussian import ASLEEP, FIXED, KEPT, LEARNED, WAYS, Found, claims_of, rows_of
+from ppl_vae.experiments.gan_gaussian import (
+    ASLEEP,
+    FIXED,
+    KEPT,
+    LEARNED,
+    WAYS,
+    Way,
+    claims_of,
+    rows_of,
+    with_bounds,
+)
 
 from ppl_vae.studies.claims import decide
+from ppl_vae.studies.grid import Cells
 
 LOWER = {ASLEEP: 100.0, KEPT: 100.0, FIXED: 60.0, LEARNED: 80.0}
 ELBO = {ASLEEP: -900.0, KEPT: -50.0, FIXED: 20.0, LEARNED: 50.0}
 
 
-def found(seeds: int = 3, width: float = 10.0) -> Found:
-    """What a study might have measured: of each seed two images annealed, of others the ELBO."""
+def measured(seeds: int = 3, width: float = 10.0) -> Cells[Way]:
+    """Measurements of a study: per seed two annealed images, and the ELBO of five others."""
     apart = torch.tensor([-1.0, 1.0])
     pairs = {
         (name, what): [
@@ -20,7 +31,7 @@ def found(seeds: int = 3, width: float = 10.0) -> Found:
                 "distance of means": torch.tensor(1.0),
                 "sigma": torch.tensor(0.05),
             }
-            # Only of pairs that were moved is there an evidence of their own.
+            # Only pairs that were moved have an evidence of their own.
             | ({"lower": LOWER[what] + seed + apart, "width": width + apart[:1]} if what in (FIXED, LEARNED) else {})
             for seed in range(seeds)
         ]
@@ -29,26 +40,26 @@ def found(seeds: int = 3, width: float = 10.0) -> Found:
     truth = [
         {"lower": 100.0 + seed + apart, "upper": 104.0 + seed + apart, "width": 4 + apart} for seed in range(seeds)
     ]
-    return Found(pairs, truth)
+    return with_bounds(pairs, truth)
 
 
 def answers(width: float = 10.0) -> dict[str, str]:
-    return {decision.claim.text: decision.answer for decision in decide(claims_of(found(10, width)))}
+    return {decision.claim.text: decision.answer for decision in decide(claims_of(measured(10, width)))}
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_gap_and_loss_are_of_the_images_that_were_annealed(way):
-    shown = found()
+def test_gap_and_loss_are_those_of_the_annealed_images(way):
+    cells = measured()
     what = way[1]
-    assert shown.gap(way).tolist() == [LOWER[what] - ELBO[what]] * 3
-    assert shown.lost(way).tolist() == [104 - LOWER[what]] * 3
-    quantities = {row.quantity: row.mean for row in rows_of(way, shown, paper=False)}
+    assert cells.means(way, "gap") == [LOWER[what] - ELBO[what]] * 3
+    assert cells.means(way, "lost") == [104 - LOWER[what]] * 3
+    quantities = {row.quantity: row.mean for row in rows_of(way, cells, comparable=False)}
     assert quantities["ELBO"] == ELBO[what] + 8
     assert quantities["gap, at least"] == LOWER[what] - ELBO[what]
     assert ("likelihood lost, eq. (4), at most" in quantities) == (what in (FIXED, LEARNED))
 
 
-def test_a_loss_within_the_width_of_the_bounds_is_none():
+def test_a_loss_within_the_width_of_the_bounds_does_not_count():
     lost = [text for text in answers() if "likelihood is lost" in text]
     assert len(lost) == 2
     assert [answers(10.0)[text] for text in lost] == ["held", "held"]
@@ -57,7 +68,7 @@ def test_a_loss_within_the_width_of_the_bounds_is_none():
 
 
 def test_claims_can_go_either_way():
-    shown = answers()
-    assert shown[f"the Frechet distance worsens from {ASLEEP} to {FIXED}"] == "held"
-    assert shown[f"the Frechet distance worsens from {FIXED} to {LEARNED}"] == "did not hold"
-    assert shown[f"{FIXED}: under a guide of low rank the Frechet distance rises less"] == "undecided"
+    result = answers()
+    assert result[f"the Frechet distance worsens from {ASLEEP} to {FIXED}"] == "held"
+    assert result[f"the Frechet distance worsens from {FIXED} to {LEARNED}"] == "did not hold"
+    assert result[f"{FIXED}: under a guide of low rank the Frechet distance rises less"] == "undecided"

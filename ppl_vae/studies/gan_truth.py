@@ -1,0 +1,183 @@
+"""The generator of a GAN as the true model of its own images: trained once per seed, then drawn from and compared with.
+
+Schlesinger, Shekhovtsov and Flach (2021, section 4.2) train a decoder that is right from the start; here is that
+decoder, with what all trainings of a seed share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.data import load_corpus
+from ppl_vae.diagnostics.images.features import Features, classifier, inception
+from ppl_vae.diagnostics.images.frechet import Moments, drawn_images, frechet_distance
+from ppl_vae.programs.loading import find
+from ppl_vae.programs.simulate import simulate
+from ppl_vae.studies.study import Study
+from ppl_vae.training.gan import FILE, fit_generator
+from ppl_vae.training.gan_settings import GanSettings
+from ppl_vae.training.run_folder import RunFolder
+
+__all__ = ["GanTruth", "LabelledImages", "labelled_images"]
+
+BLOCK = 500
+"""Images whose features are computed at once."""
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images of a corpus with their classes; those of a folder without classes have no labels."""
+
+    x: Tensor
+    labels: Tensor | None
+
+
+@lru_cache(maxsize=1)  # those of the paper's size take minutes to read
+def labelled_images(corpus: str, size: int, count: int) -> tuple[LabelledImages, LabelledImages]:
+    """Returns training and test images.
+
+    Arguments:
+        corpus: Name of a corpus of images, ``bars`` (doubled in size), or ``celeba``, a folder in the data folder.
+        size: Height and width.
+        count: Number of training images.
+    """
+    where = Path(os.environ.get("PPL_VAE_DATA", ".")) / corpus
+    options: dict[str, Any] = {} if corpus == "bars" else {"image_size": size}
+    data = load_corpus(str(where) if corpus == "celeba" else corpus, validation=0, **options)
+
+    def images(values: Any, labels: Tensor | None) -> LabelledImages:
+        if corpus == "bars":
+            values = values.unflatten(1, (4, 4)).repeat_interleave(2, 1).repeat_interleave(2, 2)
+        return LabelledImages(values, None if labels is None else labels[: len(values)])
+
+    return images(data.train.values[:count], data.train.labels), images(data.test.values, data.test.labels)
+
+
+@dataclass(frozen=True)
+class GanTruth:
+    """A generator with a little noise as the truth, and the images drawn from it.
+
+    Arguments:
+        study: Folder of the results.
+        corpus: Name of the images the generator learns from, as of :func:`labelled_images`.
+        size: Height and width of an image.
+        data: Number of training images.
+        settings: Training of the generator; its seed is that of everything drawn from it.
+        sigma: Scale of the noise.
+        by: Features that Frechet distances compare.
+    """
+
+    study: Study
+    corpus: str
+    size: int
+    data: int
+    settings: GanSettings
+    sigma: float
+    by: Literal["classifier", "inception"]
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the generator's training."""
+        return self.study.folder / "runs" / f"generator-{self.settings.seed}"
+
+    @property
+    def images(self) -> tuple[LabelledImages, LabelledImages]:
+        """Training and test images."""
+        return labelled_images(self.corpus, self.size, self.data)
+
+    def trained(self, sampled: int, shown: int) -> dict[str, Tensor]:
+        """Trains the generator, or what is left of its training, and compares its images with those it learned from.
+
+        Arguments:
+            sampled: Number of images to compare.
+            shown: Number of test images and of means of the truth to return.
+        """
+        config = {"generator": json.loads(json.dumps(asdict(self.settings)))}
+        begun = (self.folder / "config.json").exists()
+        run = RunFolder.open(self.folder) if begun else RunFolder.create(self.folder, config)
+        train, test = self.images
+        device = self.study.device
+        rows = fit_generator(train.x.to(device), run, self.settings).rows
+        model = self.model()
+        data, drawn = self.moments(test.x), self.drawn(model, sampled)
+        again = self.moments(train.x[:sampled])
+        with torch.no_grad():
+            means = model.decode(torch.randn(shown, self.settings.latents, device=device))[0]
+        return {
+            "from test images": torch.tensor(frechet_distance(drawn, data)),
+            "training from test images": torch.tensor(frechet_distance(again, data)),
+            "test images": test.x[:shown],
+            "means of the truth": means,
+            "losses": torch.tensor([[row["generator_loss"], row["discriminator_loss"]] for row in rows]),
+        }
+
+    @cached_property
+    def features(self) -> Features:
+        """Features of images: Inception's, or those of a classifier, which is trained once."""
+        device = self.study.device
+        if self.by == "inception":
+            return inception(device=device)
+        (x, labels), (test, test_labels) = ((part.x, part.labels) for part in self.images)
+        if labels is None or test_labels is None:
+            raise ValueError(f"{self.corpus} has no labels to train a classifier by; compare images by inception")
+        title = {"mnist": "MNIST"}.get(self.corpus, self.corpus)
+        file = self.study.folder / "classifier.safetensors"
+        return classifier(x.to(device), labels.to(device), title, file, (test.to(device), test_labels.to(device)))
+
+    def moments(self, images: Iterable[Tensor] | Tensor) -> Moments:
+        """Returns the moments of the features of images, given in blocks or as one tensor."""
+        features = self.features
+        blocks = images.split(BLOCK) if isinstance(images, Tensor) else images
+        return Moments(features(block.to(self.study.device)) for block in blocks)
+
+    def drawn(self, model: nn.Module, count: int, means: bool = False) -> Moments:
+        """Returns the moments of the features of so many images that a model draws, or of their means."""
+        return self.moments(drawn_images(model, self.batch(1), count, means=means, block=BLOCK))
+
+    def model(self, sigma: str | None = None) -> Any:
+        """Returns the true model; with sigma ``"learned"`` its noise is a parameter, which starts at the truth."""
+        options = self.options(sigma)
+        model = find("models", "gan_gaussian", own=False).target(shape=tuple(self.images[0].x.shape[1:]), **options)
+        return model.to(self.study.device)
+
+    def options(self, sigma: str | None = None) -> dict[str, object]:
+        """Options of ``gan_gaussian`` that make it the truth."""
+        return {
+            "latents": self.settings.latents,
+            "channels": self.settings.channels,
+            "generator": str(self.folder / FILE),
+            "sigma": sigma or str(self.sigma),
+            "scale": self.sigma,
+        }
+
+    def pair(self, guide: str, **options: object) -> tuple[Any, Any]:
+        """Returns the true model, frozen, and an untrained guide with the discriminator's convolutions.
+
+        Arguments:
+            guide: Name of a guide of images.
+            options: Further options of its constructor.
+        """
+        options |= {"network": "discriminator", "channels": self.settings.channels}
+        x, seed = self.batch(2), self.settings.seed
+        model, new = self.study.pair("gan_gaussian", guide, x, seed, guide_options=options, **self.options())
+        return model.requires_grad_(False), new
+
+    def batch(self, count: int) -> Tensor:
+        """Returns a batch of so many images, of which only the shape counts, in the memory of one."""
+        shape = self.images[0].x.shape[1:]
+        return torch.zeros(1, *shape, device=self.study.device).expand(count, *shape)
+
+    def draw(self, count: int, stream: int) -> tuple[Tensor, Tensor]:
+        """Returns latents and images drawn from the truth; another stream gives others."""
+        torch.manual_seed(1_000 * self.settings.seed + stream)
+        latents, x = simulate(self.model(), self.batch(count))
+        return latents["z"], x
