@@ -166,15 +166,16 @@ def compare(folders: tuple[Path, ...], split: str) -> Printed:
 def tightness(folder: Path, split: str, count: int, draws: int | None) -> Printed:
     """Test whether the posterior lies in the guide's family.
 
-    The gap could be closed only then. It does if log p(x, z) is, for each datum, an affine function of the
-    statistics of the family (z itself for bits, z and its square for normals). If it does not, no network closes
-    the gap: take a wider family, such as the guide "full", or a decoder nearer to affine. If it does, coefficients
-    linear in x are enough, and a gap that remains is the training's.
+    Only then can the gap be closed. The posterior is in the family if log p(x, z) is, for each datum, an affine
+    function of the family's statistics (z itself for bits, z and its square for normals). If it is not, no network
+    closes the gap: take a wider family, such as the guide "full", or a decoder nearer to affine. If it is, coefficients
+    linear in x are enough, and a gap that remains is due to training.
 
-    "Share left" is what the best affine function leaves of the variance of log p(x, z) over z: of the guide, where the
-    bound is made, and of the prior, everywhere. "Linear in x" gives all data one map from x to the coefficients.
-    Needs no training; exact up to 16 bits, from draws beyond. The longest codes take a second per datum: a sample,
-    --data 200, tells as much. Writes tightness-SPLIT.json, the values of every datum and a figure into the run.
+    "Unexplained share" is the share of the variance of log p(x, z) over z that the best affine function does not
+    explain, for z of the guide (where the bound is computed) and of the prior (everywhere). Coefficients "linear in x"
+    are one map from x for all data. Needs no training; exact up to 16 bits, from draws beyond. The longest codes take
+    a second per datum: take a sample, --data 200. Writes tightness-SPLIT.json, the values per datum and a figure into
+    the run.
     """
     from ppl_vae.runs.measure import measure_tightness
 

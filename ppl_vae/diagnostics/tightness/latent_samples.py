@@ -49,12 +49,12 @@ ROUNDING = 32
 
 @dataclass(frozen=True)
 class Table:
-    r"""One block of data under one law of z.
+    r"""One block of data at z from one proposal.
 
     Arguments:
         statistics: :math:`\psi(z)`, ``(data or 1, z, statistics)``; None where they span everything.
         values: :math:`\log p(x, z) - \log h'(z)`, ``(data, z)``, in nats.
-        weights: Of each z, ``(data or 1, z)``.
+        weights: Weight of each z, ``(data or 1, z)``.
         precision: Residual standard deviations up to which may be rounding, ``(data,)``, in nats.
         eps: Relative rounding error of the model's numbers.
     """
@@ -67,22 +67,22 @@ class Table:
 
     @property
     def centred(self) -> Tensor:
-        """The values less their mean, ``(data, z)``."""
+        """The values minus their mean, ``(data, z)``."""
         return self.values - (self.weights * self.values).sum(1, keepdim=True)
 
     def split(self) -> Iterator[tuple[slice, Table]]:
-        """Parts small enough to be fitted, with the data they hold."""
+        """Parts small enough to be fitted, each with the slice of the data it holds."""
         width = 1 if self.statistics is None else self.statistics.shape[-1]
         step = max(1, FITTED // (self.values.shape[1] * width))
 
-        def part(values: Tensor, where: slice) -> Tensor:
-            return values if len(values) == 1 else values[where]
+        def part(values: Tensor, rows: slice) -> Tensor:
+            return values if len(values) == 1 else values[rows]
 
         for start in range(0, len(self.values), step):
-            where = slice(start, start + step)
-            statistics = None if self.statistics is None else part(self.statistics, where)
-            values, precision = self.values[where], self.precision[where]
-            yield where, Table(statistics, values, part(self.weights, where), precision, self.eps)
+            rows = slice(start, start + step)
+            statistics = None if self.statistics is None else part(self.statistics, rows)
+            values, precision = self.values[rows], self.precision[rows]
+            yield rows, Table(statistics, values, part(self.weights, rows), precision, self.eps)
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ class Pool:
     """Codes shared by all data.
 
     Arguments:
-        values: From the first and the last but one to the latents by site, ``(codes, 1, *event)``.
-        statistics: ``(1, codes, statistics)``.
-        weights: ``(1, codes)``.
+        values: Function from a start and an end index to these latents by site, ``(codes, 1, *event)``.
+        statistics: Sufficient statistics of each code, ``(1, codes, statistics)``.
+        weights: Weight of each code, ``(1, codes)``.
     """
 
     values: Callable[[int, int], dict[str, Tensor]]
@@ -101,22 +101,23 @@ class Pool:
 
 
 class Source(Protocol):
-    """Where the latents come from.
+    """A set of latents at which log-densities are compared.
 
-    ``saturated``: whether the family holds every distribution of them; ``fitted``: whether tables have statistics.
+    ``drawn``: whether they are random draws; ``saturated``: whether the family holds every distribution of them;
+    ``fitted``: whether tables have statistics; ``description``: what the latents are.
     """
 
     drawn: bool
     saturated: bool
     fitted: bool
-    words: str
+    description: str
 
     def tables(self, x: Batch) -> Iterator[tuple[Batch, dict[Proposal, Table]]]:
-        """Blocks of the data with the tables of every law."""
+        """Blocks of the data with the table of each proposal."""
         ...
 
-    def pool(self, law: Proposal, x: Batch) -> Pool:
-        """Codes of a law, that of the guide averaged over the data."""
+    def pool(self, proposal: Proposal, x: Batch) -> Pool:
+        """Codes from a proposal; the guide is averaged over the data."""
         ...
 
 
@@ -131,7 +132,7 @@ class AllStates:
         self.model, self.guide, self.family = model, guide, family
         self.states = States(sites, model, x[:3])
         self.shared = self.states.shared(partial(log_joint, model), partial(log_proposal, guide))
-        self.words = f"enumeration of {self.states.count} states"
+        self.description = f"enumeration of {self.states.count} states"
         count = self.states.count
         # As many minimal statistics as states less one span every function of them.
         self.saturated = family.count + 1 >= count
@@ -164,15 +165,15 @@ class AllStates:
             yield (
                 part,
                 {
-                    law: _table(self.statistics, joint, self.base, weights[law], law, self.family.eps)
-                    for law in PROPOSALS
+                    proposal: _table(self.statistics, joint, self.base, weights[proposal], proposal, self.family.eps)
+                    for proposal in PROPOSALS
                 },
             )
 
-    def pool(self, law: Proposal, x: Batch) -> Pool:
+    def pool(self, proposal: Proposal, x: Batch) -> Pool:
         assert self.statistics is not None
         weights, block = self.prior, max(1, CELLS // self.states.count)
-        if law == "guide":
+        if proposal == "guide":
             sums = [self._proposal(x[start : start + block]).sum(0) for start in range(0, len(x), block)]
             weights = torch.stack(sums).sum(0)[None] / len(x)
         return Pool(self._codes, self.statistics, weights)
@@ -185,7 +186,7 @@ class Samples:
 
     def __init__(self, model: Program, guide: Program, family: SufficientStatistics, draws: int) -> None:
         self.model, self.guide, self.family, self.draws = model, guide, family, draws
-        self.words = f"{draws} draws per datum"
+        self.description = f"{draws} draws per datum"
         self.saturated, self.fitted = family.universal, not family.universal
 
     def tables(self, x: Batch) -> Iterator[tuple[Batch, dict[Proposal, Table]]]:
@@ -196,41 +197,44 @@ class Samples:
             part = x[begin : begin + block]
             step = max(1, CELLS // (width * len(part)))
             entries: dict[Proposal, Table] = {}
-            for law in PROPOSALS:
-                program = self.guide if law == "guide" else self.model
-                seen, joints, bases = [], [], []
+            for proposal in PROPOSALS:
+                program = self.guide if proposal == "guide" else self.model
+                statistics_parts, joints, bases = [], [], []
                 for done in range(0, self.draws, step):
                     sites = latents(run(program, (part,), {}, draws=min(step, self.draws - done)))
                     values = {name: site["value"] for name, site in sites.items()}
                     joints.append(log_joint(self.model, part, values).T)
                     bases.append(precise(self.family.log_base(values)).T)
                     if not self.saturated:
-                        seen.append(self.family.statistics(values).transpose(0, 1))
+                        statistics_parts.append(self.family.statistics(values).transpose(0, 1))
                 uniform = precise(joints[0]).new_full((1, self.draws), 1 / self.draws)
-                statistics = torch.cat(seen, 1) if seen else None
+                statistics = torch.cat(statistics_parts, 1) if statistics_parts else None
                 joint, base = torch.cat(joints, 1), torch.cat(bases, 1)
-                entries[law] = _table(statistics, joint, base, uniform, law, self.family.eps)
+                entries[proposal] = _table(statistics, joint, base, uniform, proposal, self.family.eps)
             yield part, entries
 
-    def pool(self, law: Proposal, x: Batch) -> Pool:
+    def pool(self, proposal: Proposal, x: Batch) -> Pool:
         count = max(2000, 20 * (self.family.count + 1))
         program, data, draws = self.model, x[:1], count
-        if law == "guide":
+        if proposal == "guide":
             program, data, draws = self.guide, x[torch.randint(len(x), (count,), device=x.device)], 1
         sites = latents(run(program, (data,), {}, draws=draws))
         values = {
-            name: site["value"].transpose(0, 1) if law == "guide" else site["value"] for name, site in sites.items()
+            name: site["value"].transpose(0, 1) if proposal == "guide" else site["value"]
+            for name, site in sites.items()
         }
         statistics = self.family.statistics(values)[None, :, 0]
         uniform = statistics.new_full((1, count), 1 / count)
         return Pool(lambda start, stop: {n: v[start:stop] for n, v in values.items()}, statistics, uniform)
 
 
-def _table(statistics: Tensor | None, joint: Tensor, base: Tensor, weights: Tensor, law: Proposal, eps: float) -> Table:
+def _table(
+    statistics: Tensor | None, joint: Tensor, base: Tensor, weights: Tensor, proposal: Proposal, eps: float
+) -> Table:
     counted = joint.isfinite() | (weights == 0)
     if not counted.all():
         raise ValueError(
-            f"log p(x, z) is not finite for {int((~counted).any(1).sum())} data at z that the {law} draws; a "
+            f"log p(x, z) is not finite for {int((~counted).any(1).sum())} data at z from the {proposal}; a "
             "posterior is in a guide's family only where both are positive everywhere"
         )
     values = torch.where(joint.isfinite(), precise(joint), 0)

@@ -1,4 +1,4 @@
-"""Least squares of functions on the statistics of a family: what an affine function leaves unexplained."""
+"""Least squares on the statistics of a family: the variance that an affine function leaves unexplained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.evidence.estimate import finite
 
-__all__ = ["Unexplained", "Whitened", "regress", "remaining", "whiten"]
+__all__ = ["Unexplained", "Whitened", "regress", "unexplained_variance", "whiten"]
 
 COLLINEAR = 1e-12
 """Eigenvalue of a correlation matrix below which its direction is rounding."""
@@ -19,11 +19,11 @@ COLLINEAR = 1e-12
 
 @dataclass(frozen=True)
 class Unexplained:
-    """What a fit leaves of the variance of one function a datum.
+    """Variance of one function per datum, and the part of it that a fit does not explain.
 
     Arguments:
-        variance: Of the function over z, ``(data,)``, in squared nats.
-        residual: Of what the fit leaves of it, ``(data,)``.
+        variance: Variance of the function over z, ``(data,)``, in squared nats.
+        residual: Variance of the residuals of the fit, ``(data,)``.
         noise: Monte Carlo variance of ``residual``, its covariance with ``variance``, and the variance of
             ``variance``, ``(data, 3)``; zero for exact weights.
         precision: Smallest residual standard deviation that is more than rounding, ``(data,)``, in nats.
@@ -38,14 +38,14 @@ class Unexplained:
 
     @property
     def data(self) -> int:
-        """How many data can be judged."""
+        """Number of data that can be judged."""
         return int(self.known.sum())
 
     def _means(self) -> tuple[float, float, list[float]]:
         """Means of residual and variance over the data, and the errors of those means, squared, as in ``noise``."""
-        kept = self.known
-        means = [values[kept].mean().item() for values in (self.residual, self.variance)]
-        return means[0], means[1], (self.noise[kept].sum(0) / max(1, self.data) ** 2).tolist()
+        known = self.known
+        means = [values[known].mean().item() for values in (self.residual, self.variance)]
+        return means[0], means[1], (self.noise[known].sum(0) / max(1, self.data) ** 2).tolist()
 
     @property
     def tolerance(self) -> float:
@@ -59,11 +59,11 @@ class Unexplained:
 
     @property
     def vanishes(self) -> bool:
-        """Whether what is left is rounding: a function that is affine leaves nothing, whatever the draws."""
+        """Whether the residual is rounding: an affine function has no residual, whatever the draws."""
         return self.data > 0 and self._roundings(self.residual) <= 1
 
     def _roundings(self, variance: Tensor) -> float:
-        """Mean over the data of a variance in units of each datum's own rounding: a huge datum hides no others."""
+        """Mean over the data of a variance in units of each datum's rounding: a huge datum hides no others."""
         tiny = torch.finfo(variance.dtype).tiny
         return (variance / self.precision.square().clamp(min=tiny))[self.known].mean().item()
 
@@ -96,26 +96,27 @@ class Unexplained:
         return torch.where(varies, self.residual / self.variance.clamp(min=torch.finfo(self.variance.dtype).tiny), 0)
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers over all data that can be judged."""
+        """Returns the numbers over all data that can be judged."""
         numbers = ("share", "share_se", "deviation", "deviation_se", "tolerance")
         values: dict[str, Any] = {name: finite(getattr(self, name)) for name in numbers}
         return values | {"data": self.data, "varies": self.varies, "vanishes": self.vanishes}
 
     @classmethod
     def join(cls, parts: list[Unexplained]) -> Unexplained:
-        """That of all data from those of consecutive blocks."""
+        """Returns the result of all data from those of consecutive blocks."""
         return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 @dataclass(frozen=True)
 class Whitened:
-    """Statistics turned into uncorrelated directions of unit variance; those without variance are dropped.
+    """Statistics transformed into uncorrelated directions of unit variance; those without variance are dropped.
 
     Arguments:
-        centre: Their means, ``(data or 1, statistics)``.
-        turn: From centred statistics to directions, ``(data or 1, statistics, statistics)``; zero for dropped ones.
+        centre: Means of the statistics, ``(data or 1, statistics)``.
+        turn: Matrix from centred statistics to directions, ``(data or 1, statistics, statistics)``; zero for dropped
+            ones.
         basis: The directions at each z, ``(data or 1, z, statistics)``.
-        rank: How many are kept, ``(data or 1,)``.
+        rank: Number of directions with variance, ``(data or 1,)``.
     """
 
     centre: Tensor
@@ -125,98 +126,102 @@ class Whitened:
 
 
 def whiten(statistics: Tensor, weights: Tensor) -> Whitened:
-    """Uncorrelated directions of statistics, by eigenvectors of their correlations with a tolerance.
+    """Returns uncorrelated directions of statistics, by eigenvectors of their correlations with a tolerance.
 
     Arguments:
-        statistics: ``(data or 1, z, statistics)``.
-        weights: Of each z, adding up to 1, ``(data or 1, z)``.
+        statistics: Sufficient statistics of each z, ``(data or 1, z, statistics)``.
+        weights: Weight of each z, adding up to 1, ``(data or 1, z)``.
     """
     centre = _mean(statistics, weights)
     basis, turn = statistics - centre[:, None], None
-    for first in (True, False):  # the second turn mends what rounding of nearly collinear statistics spoils
+    for first in (True, False):  # the second pass corrects rounding of nearly collinear statistics
         basis = basis - _mean(basis, weights)[:, None]
         moments = (basis * weights[..., None]).mT @ basis
         scale = moments.diagonal(dim1=1, dim2=2).sqrt()
         least = 16 * torch.finfo(basis.dtype).eps * statistics.abs().amax(1) if first else 0.5
         inverse = torch.where(scale > least, 1 / scale, 0)
         values, vectors = torch.linalg.eigh(inverse[:, :, None] * moments * inverse[:, None])
-        kept = values > COLLINEAR * values[:, -1:].clamp(min=1e-300)
-        step = inverse[:, :, None] * vectors * torch.where(kept, values, 1).rsqrt()[:, None] * kept[:, None]
+        retained = values > COLLINEAR * values[:, -1:].clamp(min=1e-300)
+        step = inverse[:, :, None] * vectors * torch.where(retained, values, 1).rsqrt()[:, None] * retained[:, None]
         basis, turn = basis @ step, step if turn is None else turn @ step
     assert turn is not None
-    return Whitened(centre, turn, basis, kept.sum(1))
+    return Whitened(centre, turn, basis, retained.sum(1))
 
 
 def regress(
     statistics: Tensor, values: Tensor, weights: Tensor, precision: Tensor, *, drawn: bool
 ) -> tuple[Unexplained, Tensor, Tensor]:
-    r"""The best affine function of the statistics for each datum, by weighted least squares.
+    r"""Fits the best affine function of the statistics for each datum, by weighted least squares.
 
     .. math:: \min_{g_i, b_i} \sum_z w_i(z) \bigl(y_i(z) - \langle \psi(z), g_i \rangle - b_i\bigr)^2
 
     Arguments:
-        statistics: ``(data or 1, z, statistics)``.
+        statistics: Sufficient statistics of each z, ``(data or 1, z, statistics)``.
         values: y, ``(data, z)``, in nats.
-        weights: Adding up to 1, ``(data or 1, z)``.
-        precision: As in :class:`Unexplained`.
+        weights: Weight w of each z, adding up to 1, ``(data or 1, z)``.
+        precision: Smallest residual standard deviation that is more than rounding, ``(data,)``, in nats.
         drawn: Whether the z are independent draws, equally weighted: variances then are corrected for what was fitted
             to the same draws, and have errors.
 
     Returns:
-        What is left; the coefficients g, ``(data, statistics)``; the residual at each z, ``(data, z)``.
+        The unexplained variance; the coefficients g, ``(data, statistics)``; the residual at each z, ``(data, z)``.
     """
     white = whiten(statistics, weights)
     centred = values - (weights * values).sum(1, keepdim=True)
-    inner, left = torch.zeros_like(values[:, :1]), centred
-    for _ in range(2):  # the second time for what rounding of the first left
-        step = _product(weights * left, white.basis)
-        left = left - _combine(white.basis, step)
+    inner, residuals = torch.zeros_like(values[:, :1]), centred
+    for _ in range(2):  # the second pass corrects the rounding of the first
+        step = _product(weights * residuals, white.basis)
+        residuals = residuals - _combine(white.basis, step)
         inner = inner + step
     coefficients = _combine(white.turn, inner)
-    left = left - (weights * left).sum(1, keepdim=True)
+    residuals = residuals - (weights * residuals).sum(1, keepdim=True)
     leverage = weights * (1 + white.basis.square().sum(2)) if drawn else None
-    result = remaining(centred, left, weights, precision, leverage)
+    result = unexplained_variance(centred, residuals, weights, precision, leverage)
     if drawn:
         # On as many different points as coefficients any function is affine.
         direction = (statistics * torch.cos(torch.arange(statistics.shape[-1]).to(statistics))).sum(-1).sort(1).values
         steps = direction.diff(dim=1) > 1e-12 * direction.abs().amax(1, keepdim=True)
         known = (steps.sum(1) > white.rank).expand(len(values))
         result = Unexplained(result.variance, result.residual, result.noise, precision, known)
-    return result, coefficients, left
+    return result, coefficients, residuals
 
 
-def remaining(
-    centred: Tensor, left: Tensor, weights: Tensor, precision: Tensor, leverage: Tensor | None
+def unexplained_variance(
+    centred: Tensor, residuals: Tensor, weights: Tensor, precision: Tensor, leverage: Tensor | None
 ) -> Unexplained:
-    r"""What residuals amount to; see :func:`regress`.
+    r"""Returns the variance that a fit leaves unexplained, from its residuals; see :func:`regress`.
 
-    A fit follows the draws it was made from. Squares of its residuals are therefore divided by one less the leverage
-    of their draw (MacKinnon and White 1985, HC2), which to first order is right whatever function is fitted; degrees of
-    freedom are not, as functions far from affine are furthest where the leverage is largest.
+    A fit follows the draws it was made from. Squares of its residuals are therefore divided by one minus the
+    leverage of their draw (MacKinnon and White 1985, HC2), which to first order is right whatever function is fitted;
+    degrees of freedom are not, as functions far from affine are furthest where the leverage is largest.
 
     Arguments:
-        centred: The function less its mean over z, ``(data, z)``.
-        left: The residuals, less their mean over z, ``(data, z)``.
-        leverage: Of each draw on the fit, ``(data or 1, z)``; None if z are not draws.
+        centred: The function minus its mean over z, ``(data, z)``.
+        residuals: Residuals of the fit, minus their mean over z, ``(data, z)``.
+        leverage: Leverage of each draw on the fit, ``(data or 1, z)``; None if z are not draws.
     """
     known = torch.ones_like(centred[:, 0], dtype=torch.bool)
     precision, noise = precision.expand(len(centred)), centred.new_zeros(len(centred), 3)
-    whole, rest = centred.square(), left.square()
+    squares, squared_residuals = centred.square(), residuals.square()
     if leverage is not None:
         draws = centred.shape[1]
-        # A draw of leverage 1 is met exactly, and tells nothing.
-        rest = rest / (1 - leverage).clamp(min=1e-6)
-        whole = whole * (draws / max(1, draws - 1))
-    variance, residual = (weights * whole).sum(1), (weights * rest).sum(1)
+        # A draw of leverage 1 is fitted exactly, and says nothing.
+        squared_residuals = squared_residuals / (1 - leverage).clamp(min=1e-6)
+        squares = squares * (draws / max(1, draws - 1))
+    variance, residual = (weights * squares).sum(1), (weights * squared_residuals).sum(1)
     if leverage is not None:
-        of_rest, of_whole = rest - residual[:, None], whole - variance[:, None]
-        pairs = ((of_rest, of_rest), (of_rest, of_whole), (of_whole, of_whole))
+        of_residual, of_variance = squared_residuals - residual[:, None], squares - variance[:, None]
+        pairs = (
+            (of_residual, of_residual),
+            (of_residual, of_variance),
+            (of_variance, of_variance),
+        )
         noise = torch.stack([(a * b).mean(1) for a, b in pairs], 1) / draws
     return Unexplained(variance, residual, noise, precision, known)
 
 
 def _mean(statistics: Tensor, weights: Tensor) -> Tensor:
-    """``(data or 1, statistics)``."""
+    """Weighted means of statistics over z, ``(data or 1, statistics)``."""
     if len(statistics) == 1:
         return weights @ statistics[0]
     return (weights[:, None] @ statistics)[:, 0]

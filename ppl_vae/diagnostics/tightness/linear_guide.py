@@ -37,51 +37,54 @@ class LinearGuide:
     r"""Natural parameters :math:`g(x) = W^\top \nu(x) + v` (Schlesinger, Shekhovtsov and Flach 2021, eq. 17).
 
     Arguments:
-        model: Whose observation is read.
-        weights: W by observed site, ``(statistics of x, statistics of z)``.
+        model: Model whose observation is read.
+        weights: W of each observed site, ``(statistics of x, statistics of z)``.
         bias: v, ``(statistics of z,)``.
         whole: Whether x is read as it is, not through the statistics of its family.
-        words: Where it comes from.
+        origin: How the guide was obtained.
     """
 
     model: Program
     weights: dict[str, Tensor]
     bias: Tensor
     whole: bool
-    words: str
+    origin: str
 
-    def left(self, x: Batch, statistics: Tensor, centred: Tensor, weights: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """What this guide's coefficients leave of a function at each z, and how much of it may be rounding.
+    def residuals(
+        self, x: Batch, statistics: Tensor, centred: Tensor, weights: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        """Residuals of a function at each z under this guide's coefficients, and how much of them may be rounding.
 
         Arguments:
-            statistics: ``(data or 1, z, statistics)``.
-            centred: The function less its mean, ``(data, z)``, in nats.
-            weights: Of each z, ``(data or 1, z)``.
+            x: The data.
+            statistics: Sufficient statistics of each z, ``(data or 1, z, statistics)``.
+            centred: The function minus its mean, ``(data, z)``, in nats.
+            weights: Weight of each z, ``(data or 1, z)``.
             eps: Relative rounding error of the model.
 
         Returns:
             ``(data, z)``, of mean zero, and ``(data,)``, in nats.
         """
-        seen = {WHOLE: _flat(x)} if self.whole else _statistics(run(self.model, (x,), {}, draws=1))
+        observed = {WHOLE: _flat(x)} if self.whole else _statistics(run(self.model, (x,), {}, draws=1))
         natural, size = self.bias.expand(len(x), -1), self.bias.abs().expand(len(x), -1)
         for name, weight in self.weights.items():
-            nu = seen[name]
+            nu = observed[name]
             natural = natural + nu @ weight
             size = size + (nu if isinstance(nu, PackedCounts) else nu.abs()) @ weight.abs()
-        moved = statistics - statistics.mean(1, keepdim=True)
-        explained = natural @ moved[0].T if len(moved) == 1 else (moved @ natural[..., None])[..., 0]
-        left = centred - explained
-        spread = (weights[:, None] @ moved.square())[:, 0].sqrt()
-        return left - (weights * left).sum(1, keepdim=True), ROUNDING * eps * (size * spread).sum(1)
+        shifted = statistics - statistics.mean(1, keepdim=True)
+        explained = natural @ shifted[0].T if len(shifted) == 1 else (shifted @ natural[..., None])[..., 0]
+        residuals = centred - explained
+        spread = (weights[:, None] @ shifted.square())[:, 0].sqrt()
+        return residuals - (weights * residuals).sum(1, keepdim=True), ROUNDING * eps * (size * spread).sum(1)
 
 
 def obstacle(model: Program, x: Batch, codes: dict[str, Tensor], eps: float) -> str | None:
-    r"""Why the observation is no known exponential family given z alone; None if it is.
+    r"""Returns why the observation is no known exponential family given z alone; None if it is.
 
     Arguments:
         model: The model.
         x: The data.
-        codes: A few latents by site, ``(codes, 1, *event)``.
+        codes: Values of a few latent codes by site, ``(codes, 1, *event)``.
         eps: Relative rounding error of the model.
     """
     few = x[:3]
@@ -93,10 +96,10 @@ def obstacle(model: Program, x: Batch, codes: dict[str, Tensor], eps: float) -> 
             return (
                 f"the statistics of the observed site {name!r}, {exponential_family.family(site['fn'])}, are not known"
             )
-    given, seen = decoded(model, x, codes), _statistics(Sites(sites))
+    given, observed = decoded(model, x, codes), _statistics(Sites(sites))
     total = log_prior(given).T
     size = total.abs()
-    for name, nu in seen.items():
+    for name, nu in observed.items():
         if len(nu) != len(few):
             return f"the observed site {name!r} has not one value per datum"
         eta = _natural(given[name]["fn"])
@@ -114,7 +117,7 @@ def from_decoder(model: Program, x: Batch, family: SufficientStatistics, pool: P
 
     Natural parameters :math:`\eta(z)` of the observation, and :math:`a(z) = \log p(z) - A(\eta(z)) - \log h'(z)`, are
     fitted by affine functions of :math:`\psi(z)`, as theorem 1 asks of a tight pair (Schlesinger, Shekhovtsov and
-    Flach 2021, eq. 7 and 10). The observed statistics never meet the data here.
+    Flach 2021, eq. 7 and 10). The data are not used.
     """
     white = whiten(pool.statistics, pool.weights)
     basis = white.basis[0] * pool.weights[0, :, None]
@@ -136,24 +139,26 @@ def from_decoder(model: Program, x: Batch, family: SufficientStatistics, pool: P
 
 
 def from_data(model: Program, x: Batch, coefficients: Callable[[], Tensor], why: str) -> LinearGuide:
-    """Regresses the coefficients that each datum would have on x.
+    """Returns the guide by regression of the best coefficients of each datum on x.
 
     Arguments:
-        coefficients: Called for them, ``(data, statistics of z)``, where they can be used.
-        why: The observation's own statistics cannot be used.
+        model: The model.
+        x: The data.
+        coefficients: Returns the coefficients, ``(data, statistics of z)``; called only if a regression is possible.
+        why: Why the statistics of the observation cannot be used.
 
     Raises:
         ValueError: If the data are documents, or fewer than twice the coefficients, saying so.
     """
     if isinstance(x, PackedCounts):
-        raise ValueError(f"{why}, and documents of {x.vocabulary} words have no dense coordinates to take instead")
-    seen = _flat(x)
-    if len(x) < 2 * (seen.shape[1] + 2):
-        raise ValueError(f"{why}, and {len(x)} data are too few to fit {seen.shape[1] + 1} numbers a coefficient")
+        raise ValueError(f"{why}, and documents of {x.vocabulary} words have no dense coordinates to use instead")
+    observed = _flat(x)
+    if len(x) < 2 * (observed.shape[1] + 2):
+        raise ValueError(f"{why}, and {len(x)} data are too few to fit {observed.shape[1] + 1} numbers per coefficient")
     result = coefficients()
-    uniform = seen.new_full((1, len(x)), 1 / len(x))
-    _, weights, _ = regress(seen[None], result.T, uniform, seen.new_zeros(1), drawn=False)
-    bias = result.mean(0) - weights @ seen.mean(0)
+    uniform = observed.new_full((1, len(x)), 1 / len(x))
+    _, weights, _ = regress(observed[None], result.T, uniform, observed.new_zeros(1), drawn=False)
+    bias = result.mean(0) - weights @ observed.mean(0)
     return LinearGuide(model, {WHOLE: weights.T}, bias, True, f"regressed on x over these {len(x)} data, as {why}")
 
 
@@ -163,7 +168,7 @@ def _flat(x: Batch) -> Tensor:
 
 
 def _statistics(sites: Sites) -> dict[str, Any]:
-    """Of the observed sites of a run over data, ``(data, statistics of x)`` each."""
+    """Statistics of the observed sites of a run over data, ``(data, statistics of x)`` each."""
     values = {}
     for name, site in sites.items():
         if site["is_observed"]:

@@ -1,4 +1,4 @@
-"""The coordinates in which a posterior is held against a guide's family: its sufficient statistics."""
+"""Sufficient statistics of a guide's family: the coordinates in which a posterior is compared with it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ __all__ = ["SufficientStatistics", "decoded", "log_prior", "precise"]
 
 
 class SufficientStatistics:
-    r"""What all members of a guide's family have in common, and ``eps``, the rounding of the latents' numbers.
+    r"""Sufficient statistics and base measure of a guide's family.
+
+    ``count`` is the number of statistics, ``description`` names the family, ``universal`` says whether it holds every
+    distribution of the latents, and ``eps`` is the relative rounding error of the latents.
 
     Arguments:
         guide: The guide.
         model: Its model.
-        x: A few data.
+        x: A few data points.
 
     Raises:
         ValueError: If the sites depend on each other, or the statistics of one are not known, naming it.
@@ -44,7 +47,10 @@ class SufficientStatistics:
             raise ValueError(f"the family of a guide whose sites {names} depend on each other is not known")
         self.universal = len(self.fns) == 1 and isinstance(next(iter(self.fns.values())), UNIVERSAL)
         if self.universal:
-            self.count, self.words = 2 ** next(iter(self.fns.values())).event_shape.numel() - 1, "any distribution"
+            self.count, self.description = (
+                2 ** next(iter(self.fns.values())).event_shape.numel() - 1,
+                "any distribution",
+            )
             return
         for name, fn in self.fns.items():
             try:
@@ -52,15 +58,15 @@ class SufficientStatistics:
             except ValueError as error:
                 raise ValueError(f"site {name!r} of the guide: {error}") from error
         self.count = sum(exponential_family.natural(fn).shape[-1] for fn in self.fns.values())
-        self.words = " and ".join(sorted({exponential_family.family(fn) for fn in self.fns.values()}))
+        self.description = " and ".join(sorted({exponential_family.family(fn) for fn in self.fns.values()}))
 
     def statistics(self, values: dict[str, Tensor]) -> Tensor:
-        """Those of all sites side by side, ``(draws, batch, statistics)``."""
+        """Returns the statistics of all sites side by side, ``(draws, batch, statistics)``."""
         parts = [exponential_family.statistics(fn, values[name]) for name, fn in self.fns.items()]
         return torch.cat([precise(part) for part in parts], -1)
 
     def log_base(self, values: dict[str, Tensor]) -> Tensor:
-        """That of all sites together, ``(draws, batch)``, in nats."""
+        """Returns the log base measure of all sites together, ``(draws, batch)``, in nats."""
         if self.universal:
             return next(iter(values.values())).new_zeros(next(iter(values.values())).shape[:2])
         parts = [precise(exponential_family.log_base(fn, values[name])) for name, fn in self.fns.items()]
@@ -68,15 +74,15 @@ class SufficientStatistics:
 
 
 def decoded(model: Program, x: Batch, codes: dict[str, Tensor]) -> Sites:
-    """The sites of a model given codes ``(codes, 1, *event)``, for one datum: what depends on the code alone."""
+    """Returns the sites of a model given codes ``(codes, 1, *event)`` and one datum."""
     return run(model, (x[:1],), {}, draws=len(next(iter(codes.values()))), handler=SubstituteLatents(codes))
 
 
 def log_prior(sites: Sites) -> Tensor:
-    """log p(z) of a run given codes, ``(codes, 1)``, in nats."""
+    """Returns log p(z) of a run given codes, ``(codes, 1)``, in nats."""
     return precise(reduce(torch.add, map(log_prob, latents(sites).values())))
 
 
 def precise(values: Tensor) -> Tensor:
-    """In float64, where the device has it."""
+    """Returns the values in float64, where the device has it."""
     return values if values.device.type == "mps" else values.double()  # mps has no float64

@@ -1,4 +1,4 @@
-"""The test of theorem 1 on any pair: is log p(x, z), for each x, affine in the statistics of the guide's family?"""
+"""A test of theorem 1 on any pair: is log p(x, z), for each x, affine in the statistics of the guide's family?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ppl_vae.data.counts import Batch
 from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.diagnostics.tightness.latent_samples import PROPOSALS, AllStates, Proposal, Samples, Source, Table
-from ppl_vae.diagnostics.tightness.least_squares import Unexplained, regress, remaining
+from ppl_vae.diagnostics.tightness.least_squares import Unexplained, regress, unexplained_variance
 from ppl_vae.diagnostics.tightness.linear_guide import LinearGuide, from_data, from_decoder, obstacle
 from ppl_vae.diagnostics.tightness.sufficient_statistics import SufficientStatistics
 from ppl_vae.diagnostics.tightness.verdict import Example, Tightness
@@ -24,10 +24,10 @@ from ppl_vae.programs.types import Program, Progress
 __all__ = ["tightness"]
 
 FEW = 63
-"""Most statistics of a family that spans everything that are looked at one by one."""
+"""Largest number of statistics of a saturated family that are fitted one by one."""
 
 POINTS = 2000
-"""Most points of an example."""
+"""Largest number of points of an example."""
 
 
 def tightness(
@@ -49,19 +49,19 @@ def tightness(
     :math:`\nu`, tightness for all x forces :math:`g(x) = W^\top \nu(x) + v`: no guide but a linear one is needed, and
     no network can mend what it misses (Schlesinger, Shekhovtsov and Flach 2021, theorem 1 and corollary 1).
 
-    The left side is regressed on :math:`\psi(z)` for each datum, over z of the guide and of the prior. An affine
-    function leaves nothing but rounding, whatever the z, so the verdict compares what is left with the rounding of the
-    model's numbers; the Monte Carlo errors tell how large a remainder is.
+    The left side is regressed on :math:`\psi(z)` for each datum, over z of the guide and of the prior. The
+    residual of an affine function is rounding, whatever the z, so the verdict compares the residual with the rounding
+    of the model's numbers; the Monte Carlo errors say how accurately a residual is known.
 
     Arguments:
         model: The generative model.
         guide: A guide whose latents are independent members of known exponential families, or one site that can be
-            any distribution of the codes. Its parameters only say where z is looked at.
+            any distribution of the codes. Its parameters only say at which z the densities are compared.
         x: The data; worked through in blocks.
-        draws: A datum, from guide and prior each, where the states are too many; None takes four a statistic, at least
-            100.
-        most_bits: Longest code to enumerate; then everything is exact.
-        progress: Called with the number of data done since the last call.
+        draws: Number of draws per datum, from guide and prior each, where the states are too many; None takes four per
+            statistic, at least 100.
+        most_bits: Length of the longest code to enumerate; then everything is exact.
+        progress: Called with the number of data completed since the last call.
 
     Returns:
         A :class:`Tightness`, in nats.
@@ -96,12 +96,21 @@ def tightness(
         guides, why, spanned = _linear_guides(model, x, family, source)
         affine: dict[Proposal, Unexplained] = {}
         linear: dict[Proposal, Unexplained] = {}
-        for law, parts in _measure(source, x, guides, spanned, progress).items():
-            affine[law] = Unexplained.join([own for own, _ in parts])
+        for proposal, parts in _measure(source, x, guides, spanned, progress).items():
+            affine[proposal] = Unexplained.join([per_datum for per_datum, _ in parts])
             if spanned or guides:
-                linear[law] = Unexplained.join([shared for _, shared in parts if shared is not None])
+                linear[proposal] = Unexplained.join([shared for _, shared in parts if shared is not None])
         result = Tightness(
-            affine, linear, guides, why, source.saturated, family.words, family.count, source.words, None, ()
+            affine,
+            linear,
+            guides,
+            why,
+            source.saturated,
+            family.description,
+            family.count,
+            source.description,
+            None,
+            (),
         )
         if result.status == "outside" and enumerable:
             result = replace(result, gap=split_gap(model, guide, x, most_bits=most_bits))
@@ -122,15 +131,15 @@ def _enough(draws: int | None, family: SufficientStatistics) -> int:
 def _linear_guides(
     model: Program, x: Batch, family: SufficientStatistics, source: Source
 ) -> tuple[dict[Proposal, LinearGuide], str, bool]:
-    """The best linear guide at z of each law, where it comes from or why there is none, and whether all are linear."""
+    """The best linear guide for z of each proposal, its origin or why there is none, and whether all are linear."""
     with fork_random_state():
         codes = {name: site["value"] for name, site in latents(run(model, (x[:1],), {}, draws=4)).items()}
     wrong = obstacle(model, x, codes, family.eps)
     if not source.fitted:
         return {}, wrong or "every function of the codes is affine in indicators of them", wrong is None
     if wrong is None:
-        values = {law: from_decoder(model, x, family, source.pool(law, x)) for law in PROPOSALS}
-        return values, values["guide"].words, False
+        values = {proposal: from_decoder(model, x, family, source.pool(proposal, x)) for proposal in PROPOSALS}
+        return values, values["guide"].origin, False
 
     def coefficients() -> Tensor:
         pieces = (piece for _, tables in source.tables(x) for _, piece in tables["prior"].split())
@@ -140,20 +149,20 @@ def _linear_guides(
         shared = from_data(model, x, coefficients, wrong)
     except ValueError as error:
         return {}, str(error), False
-    return dict.fromkeys(PROPOSALS, shared), shared.words, False
+    return dict.fromkeys(PROPOSALS, shared), shared.origin, False
 
 
 def _fit(table: Table, drawn: bool) -> tuple[Unexplained, Tensor, Tensor]:
-    """What each datum's own best affine function leaves, its coefficients, and the residuals."""
+    """The variance unexplained by the best affine function of each datum, its coefficients, and the residuals."""
     if table.statistics is not None:
         return regress(table.statistics, table.values, table.weights, table.precision, drawn=drawn)
-    left = remaining(
-        table.centred, torch.zeros_like(table.values), table.weights, table.precision, _alone(table, drawn)
+    unexplained = unexplained_variance(
+        table.centred, torch.zeros_like(table.values), table.weights, table.precision, _mean_leverage(table, drawn)
     )
-    return left, table.values[:, :0], torch.zeros_like(table.values)
+    return unexplained, table.values[:, :0], torch.zeros_like(table.values)
 
 
-def _alone(table: Table, drawn: bool) -> Tensor | None:
+def _mean_leverage(table: Table, drawn: bool) -> Tensor | None:
     """Leverage of draws of which only the mean is taken."""
     return table.weights if drawn else None
 
@@ -161,32 +170,34 @@ def _alone(table: Table, drawn: bool) -> Tensor | None:
 def _measure(
     source: Source, x: Batch, guides: dict[Proposal, LinearGuide], spanned: bool, progress: Progress | None
 ) -> dict[Proposal, list[tuple[Unexplained, Unexplained | None]]]:
-    """What own and shared coefficients leave, block by block."""
-    values: dict[Proposal, list[tuple[Unexplained, Unexplained | None]]] = {law: [] for law in PROPOSALS}
+    """The variance unexplained by coefficients per datum and by shared ones, block by block."""
+    values: dict[Proposal, list[tuple[Unexplained, Unexplained | None]]] = {proposal: [] for proposal in PROPOSALS}
     for part, tables in source.tables(x):
-        for law, table in tables.items():
-            for where, piece in table.split():
-                own, _, _ = _fit(piece, source.drawn)
-                shared = own if spanned else None
-                if law in guides:
+        for proposal, table in tables.items():
+            for rows, piece in table.split():
+                per_datum, _, _ = _fit(piece, source.drawn)
+                shared = per_datum if spanned else None
+                if proposal in guides:
                     assert piece.statistics is not None
-                    seen = (piece.statistics, piece.centred, piece.weights, piece.eps)
-                    left, rounding = guides[law].left(part[where], *seen)
+                    function = (piece.statistics, piece.centred, piece.weights, piece.eps)
+                    residuals, rounding = guides[proposal].residuals(part[rows], *function)
                     precision = piece.precision + rounding
-                    shared = remaining(piece.centred, left, piece.weights, precision, _alone(piece, source.drawn))
-                    shared = replace(shared, known=own.known)
-                values[law].append((own, shared))
+                    shared = unexplained_variance(
+                        piece.centred, residuals, piece.weights, precision, _mean_leverage(piece, source.drawn)
+                    )
+                    shared = replace(shared, known=per_datum.known)
+                values[proposal].append((per_datum, shared))
         if progress:
             progress(len(part))
     return values
 
 
-def _examples(source: Source, x: Batch, left: Unexplained) -> tuple[Example, ...]:
+def _examples(source: Source, x: Batch, unexplained: Unexplained) -> tuple[Example, ...]:
     """The datum of median residual at z of the guide, and that of the largest."""
-    rows = left.known.nonzero()[:, 0]
+    rows = unexplained.known.nonzero()[:, 0]
     if not len(rows) or not source.fitted:
         return ()
-    order = rows[left.residual[rows].argsort()]
+    order = rows[unexplained.residual[rows].argsort()]
     parts = []
     for name, row in (("typical", int(order[len(order) // 2])), ("worst", int(order[-1]))):
         (_, tables), *_ = source.tables(x[row : row + 1])

@@ -35,11 +35,11 @@ class Example:
     """One datum's log p(x, z) - log h'(z) beside its best affine fit, at z of the guide.
 
     Arguments:
-        datum: Its position.
-        name: Why it is shown.
-        values: Less their mean, ``(z,)``, in nats.
-        fitted: ``(z,)``, in nats.
-        weights: ``(z,)``.
+        datum: Position of the datum.
+        name: Reason for which it is shown.
+        values: Values minus their mean, ``(z,)``, in nats.
+        fitted: Values of the affine fit, ``(z,)``, in nats.
+        weights: Weight of each z, ``(z,)``.
     """
 
     datum: int
@@ -55,16 +55,16 @@ class Tightness(Result):
     :func:`ppl_vae.diagnostics.tightness.tightness`.
 
     Arguments:
-        affine: What the best affine function of :math:`\psi(z)` leaves of log p(x, z) - log h'(z), each datum with its
-            own coefficients, by law of z.
-        linear: What coefficients that are affine in the observation leave; empty where they could not be had.
+        affine: Variance of log p(x, z) - log h'(z) that the best affine function of :math:`\psi(z)` for each datum
+            leaves unexplained, by the proposal of z.
+        linear: Variance that coefficients affine in the observation leave unexplained; empty where there are none.
         guides: The linear guides of ``linear``.
-        why: Where they come from, or why there are none.
-        saturated: Whether the family holds every distribution of the latents, so that nothing can be left.
-        family: Of the guide, in words.
-        count: Of its statistics.
-        method: How z were found, in words.
-        gap: The gap of every datum split, where the posterior is outside and the states can be enumerated.
+        why: How the linear guides were obtained, or why there are none.
+        saturated: Whether the family holds every distribution of the latents, so that nothing can be unexplained.
+        family: Name of the guide's family.
+        count: Number of its statistics.
+        method: How the z were chosen, in words.
+        gap: The gap of each datum split, where the posterior is outside and the states can be enumerated.
         examples: A typical datum and the worst.
     """
 
@@ -87,33 +87,31 @@ class Tightness(Result):
 
     @property
     def status(self) -> Status:
-        """The verdict as one of five words; see :attr:`verdict`."""
-        if not self.saturated and not any(left.data for left in self.affine.values()):
+        """The verdict in short; see :attr:`verdict`."""
+        if not self.saturated and not any(fit.data for fit in self.affine.values()):
             return "not known"
-        if not (self.saturated or all(left.vanishes for left in self.affine.values() if left.data)):
+        if not (self.saturated or all(fit.vanishes for fit in self.affine.values() if fit.data)):
             return "outside"
-        judged = [left for left in self.linear.values() if left.data]
+        judged = [fit for fit in self.linear.values() if fit.data]
         if not judged:
             return "in the family"
-        return "tight" if all(left.vanishes for left in judged) else "not linear"
+        return "tight" if all(fit.vanishes for fit in judged) else "not linear"
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """The verdict as a sentence."""
         if self.status == "tight":
             return "the posterior is in the family and a linear guide reaches it"
         if self.status == "not linear":
-            lost = ", ".join(
-                f"{_figure(left)} nats at z of the {law}" for law, left in self.linear.items() if left.data
-            )
-            return f"the posterior is in the family, but no linear guide reaches it: the best leaves {lost}"
+            lost = _residuals(self.linear)
+            return f"the posterior is in the family, but no linear guide reaches it: the best leaves {lost} unexplained"
         if self.status == "not known":
-            return "nothing is known: the draws are too few different codes to judge any datum by"
+            return "not known: the draws hold too few different codes to judge any datum"
         if self.status == "in the family":
             return f"the posterior is in the family; whether a linear guide reaches it is not known: {self.why}"
-        lost = ", ".join(f"{_figure(left)} nats at z of the {law}" for law, left in self.affine.items() if left.data)
+        lost = _residuals(self.affine)
         if self.gap is None:
-            return f"the posterior is outside the family: its best affine function leaves {lost}"
+            return f"the posterior is outside the family: its best affine function leaves {lost} unexplained"
         return (
             f"the posterior is outside the family, by {self.gap.family_gap.mean:.3g} nats per datum (the best member "
             "that coordinate ascent found; the true loss is no larger)"
@@ -127,40 +125,40 @@ class Tightness(Result):
         return {} if self.gap is None else {"family gap": self.gap.family_gap}
 
     def remarks(self) -> Iterator[str]:
-        for law, left in self.affine.items():
-            unknown = len(left.known) - left.data
+        for proposal, fit in self.affine.items():
+            unknown = len(fit.known) - fit.data
             if unknown:
                 yield (
-                    f"at z of the {law} the draws of {unknown} of {len(left.known)} data are too few different codes "
-                    "to judge by; these data are left out"
+                    f"at z of the {proposal} the draws of {unknown} of {len(fit.known)} data hold too few different "
+                    "codes to judge them; these data are left out"
                 )
-            if left.data and not left.varies:
-                yield f"log p(x, z) does not vary over z of the {law}: nothing is to be explained"
+            if fit.data and not fit.varies:
+                yield f"log p(x, z) does not vary over z of the {proposal}: there is nothing to explain"
         if self.status == "outside" and self._hardly():
-            yield "what is left is little more than rounding: repeat the test with the pair in float64"
+            yield "the residual is little more than rounding: repeat the test with the pair in float64"
 
     def _hardly(self) -> bool:
-        """Whether what is left is so near to rounding that float32 may have made it."""
-        return all(left.deviation < 100 * left.tolerance for left in self.affine.values() if left.data)
+        """Whether the residual is so near to rounding that it may come from float32."""
+        return all(fit.deviation < 100 * fit.tolerance for fit in self.affine.values() if fit.data)
 
     def losses(self) -> Tensor:
         return self.affine["guide"].residual
 
     def pointwise(self) -> dict[str, Tensor]:
-        """Residual standard deviations in nats and shares of every datum, by law of z; zero where not known."""
+        """Residual standard deviations in nats and unexplained shares by proposal; zero where not known."""
         values = super().pointwise()
-        for law, left in self.affine.items():
-            values[f"{law}_residual"], values[f"{law}_share"] = left.residual.sqrt() * left.known, left.shares()
-            values[f"{law}_known"] = left.known
-        for law, left in self.linear.items():
-            values[f"{law}_linear_residual"] = left.residual.sqrt() * left.known
-            values[f"{law}_linear_share"] = left.shares()
+        for proposal, fit in self.affine.items():
+            values[f"{proposal}_residual"], values[f"{proposal}_share"] = fit.residual.sqrt() * fit.known, fit.shares()
+            values[f"{proposal}_known"] = fit.known
+        for proposal, fit in self.linear.items():
+            values[f"{proposal}_linear_residual"] = fit.residual.sqrt() * fit.known
+            values[f"{proposal}_linear_share"] = fit.shares()
         return values
 
     def facts(self) -> dict[str, Any]:
         fits: dict[str, Any] = {
-            law: {"affine": left.to_json(), "linear": self.linear[law].to_json() if law in self.linear else None}
-            for law, left in self.affine.items()
+            name: {"affine": fit.to_json(), "linear": self.linear[name].to_json() if name in self.linear else None}
+            for name, fit in self.affine.items()
         }
         return {
             "status": self.status,
@@ -174,14 +172,14 @@ class Tightness(Result):
 
     def table(self) -> str:
         rows = [
-            (law, coefficients, *_cells(fits[law]))
-            for law in self.affine
-            for coefficients, fits in (("a datum's own", self.affine), ("linear in x", self.linear))
-            if law in fits
+            (proposal, coefficients, *_cells(fits[proposal]))
+            for proposal in self.affine
+            for coefficients, fits in (("per datum", self.affine), ("linear in x", self.linear))
+            if proposal in fits
         ]
         table = text_table(
             f"log p(x, z) as an affine function of z: {self.data} data; family: {self.family}",
-            ("z of the", "coefficients", "share left", "left, nats", "rounding, nats"),
+            ("z of the", "coefficients", "unexplained share", "unexplained, nats", "rounding, nats"),
             rows,
             left=("z of the", "coefficients"),
             caption=f"{self.count} statistics; {self.method}; linear: {self.why}",
@@ -190,16 +188,18 @@ class Tightness(Result):
 
     def draw_panels(self, *axes: Axes) -> None:
         """The residuals of all data, and two data whose log-density is plotted against its best affine fit."""
-        spread, fit = axes
-        known = {law: left for law, left in self.affine.items() if left.data}
-        values = {law: left.residual[left.known].sqrt().clamp(min=1e-17).cpu() for law, left in known.items()}
-        rounding = {law: left.precision[left.known].median().item() for law, left in known.items()}
+        spread, scatter = axes
+        known = {proposal: fit for proposal, fit in self.affine.items() if fit.data}
+        values = {proposal: fit.residual[fit.known].sqrt().clamp(min=1e-17).cpu() for proposal, fit in known.items()}
+        rounding = {proposal: fit.precision[fit.known].median().item() for proposal, fit in known.items()}
         ends = [*(v.amin().item() for v in values.values()), *(v.amax().item() for v in values.values())]
         bins = torch.logspace(log10(min(ends)) - 0.1, log10(max(ends)) + 0.1, 41).tolist()
-        for law in known:
-            spread.hist(values[law].numpy(), bins=bins, color=COLOURS[law], alpha=0.6, label=f"z of the {law}")
-            spread.axvline(rounding[law], color=COLOURS[law], ls=":")
-        spread.set(xscale="log", xlabel="left by the best affine fit, nats (dotted: rounding)", ylabel="data")
+        for proposal in known:
+            spread.hist(
+                values[proposal].numpy(), bins=bins, color=COLOURS[proposal], alpha=0.6, label=f"z of the {proposal}"
+            )
+            spread.axvline(rounding[proposal], color=COLOURS[proposal], ls=":")
+        spread.set(xscale="log", xlabel="residual of the best affine fit, nats (dotted: rounding)", ylabel="data")
         spread.set(title="Residual of each datum")
         bars_of_counts(spread)
         colours = (OKABE_ITO.green, OKABE_ITO.vermilion)
@@ -208,26 +208,30 @@ class Tightness(Result):
             shown = size > 0.04  # a millionth of the most probable
             label = f"{example.name}: datum {example.datum}"
             points = (part[shown].cpu().numpy() for part in (example.fitted, example.values, size))
-            fit.scatter(*points, marker=marker, color=colour, alpha=0.5, linewidths=0, label=label)
+            scatter.scatter(*points, marker=marker, color=colour, alpha=0.5, linewidths=0, label=label)
         if self.examples:
-            fit.axline((0, 0), slope=1, color="0.5", lw=0.8, zorder=0)
-            fit.legend(frameon=False)
-        fit.set(
+            scatter.axline((0, 0), slope=1, color="0.5", lw=0.8, zorder=0)
+            scatter.legend(frameon=False)
+        scatter.set(
             xlabel="best affine fit, nats",
             ylabel="log p(x, z) - log h'(z), nats",
-            title="z of the guide, less the mean",
+            title="z of the guide, minus the mean",
         )
 
 
-def _figure(left: Unexplained) -> str:
-    return f"{left.deviation:.3g}{f' +- {left.deviation_se:.2g}' if left.deviation_se else ''}"
+def _residuals(fits: Mapping[Proposal, Unexplained]) -> str:
+    return ", ".join(f"{_figure(fit)} nats at z of the {proposal}" for proposal, fit in fits.items() if fit.data)
 
 
-def _cells(left: Unexplained) -> tuple[str, str, str]:
-    if not left.data:
+def _figure(fit: Unexplained) -> str:
+    return f"{fit.deviation:.3g}{f' +- {fit.deviation_se:.2g}' if fit.deviation_se else ''}"
+
+
+def _cells(fit: Unexplained) -> tuple[str, str, str]:
+    if not fit.data:
         return "not known", "not known", "not known"
-    if left.vanishes:
-        share = "none" if left.varies else "nothing varies"
-        return share, f"{left.deviation:.1e}", f"{left.tolerance:.1e}"
-    error = f" +- {left.share_se:.1g}" if left.share_se else ""
-    return f"{left.share:.4g}{error}", _figure(left), f"{left.tolerance:.1e}"
+    if fit.vanishes:
+        share = "none" if fit.varies else "nothing varies"
+        return share, f"{fit.deviation:.1e}", f"{fit.tolerance:.1e}"
+    error = f" +- {fit.share_se:.1g}" if fit.share_se else ""
+    return f"{fit.share:.4g}{error}", _figure(fit), f"{fit.tolerance:.1e}"

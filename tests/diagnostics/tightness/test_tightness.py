@@ -283,7 +283,7 @@ def test_in_the_family_but_beyond_linear_guides():
     assert "the statistics of the observed site 'x', StudentT, are not known" in found.why
     few = tightness(model, guide, torch.randn(5))
     assert few.status == "in the family"
-    assert "5 data are too few to fit 2 numbers a coefficient" in few.verdict
+    assert "5 data are too few to fit 2 numbers per coefficient" in few.verdict
 
 
 def test_a_linear_guide_is_found_by_regression_where_the_observation_is_hidden():
@@ -419,7 +419,7 @@ def test_results_print_and_draw():
     x, (model, guide) = tight_text([5] * 8 + [40] * 8)
     found = tightness(model, guide, x)
     text = str(found)
-    for word in ("a datum's own", "linear in x", "share left", "nats per datum"):
+    for word in ("per datum", "linear in x", "unexplained share", "nats per datum"):
         assert word in text
     assert found.worst(2)[0] == int(found.affine["guide"].residual.argmax())
     assert {example.name for example in found.examples} == {"typical", "worst"}
