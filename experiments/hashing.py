@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data import load_corpus
-from ppl_vae.diagnostics.retrieval.retrieval import Ranking, draw_curves
+from ppl_vae.diagnostics.retrieval.ranking import Ranking, draw_curves
 from ppl_vae.diagnostics.retrieval.task import RetrievalTask, ranking_from
 from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.studies.claims import Claim

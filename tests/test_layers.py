@@ -33,7 +33,6 @@ LONGER = {
     "experiments/image_sharpness.py": 340,
     "experiments/sharpness.py": 357,
     "experiments/sphere.py": 344,
-    "ppl_vae/diagnostics/retrieval/retrieval.py": 301,
     "tests/diagnostics/information/test_information.py": 339,
     "tests/diagnostics/tightness/test_tightness.py": 480,
     "tests/guides/test_battery.py": 394,

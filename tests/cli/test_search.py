@@ -109,7 +109,7 @@ def test_mistakes_are_answered_in_words(folder):
         (("search", "r", "!!"), "the query (no words) has none"),
         (("search", "nowhere", "apple"), "nowhere is not a run folder"),
         (("retrieval", "r", "--split", "train"), "ask with others, --split test"),
-        (("retrieval", "r", "--k", "5000"), "the nearest 5000 of 270 documents were asked for"),
+        (("retrieval", "r", "--k", "5000"), "the 5000 nearest of 270 documents cannot be retrieved"),
         (("codes", "r", "--split", "all", "--out", "topics.csv/x.npz"), "cannot write"),
     ):
         result = invoke(*args)

@@ -1,4 +1,4 @@
-"""What each latent number tells about the data: its KL divergence from the prior and whether it is active."""
+"""Units of the latent code: the KL divergence of each from the prior, and whether it is active."""
 
 from __future__ import annotations
 
@@ -33,18 +33,19 @@ STATES = ("categorical", "one-hot categorical")
 
 @dataclass(frozen=True)
 class Units:
-    r"""The numbers a latent code consists of.
+    r"""The scalar latents, or units, of a code.
 
     A unit is active if its posterior mean moves with the data,
     :math:`\mathrm{Var}_x(\mathbb{E}_{q(z \mid x)} z_j) > 0.01` (Burda, Grosse and Salakhutdinov 2016, section 5.2).
-    The mean of a bit is its probability; a categorical has a probability a state, of which the most variable counts.
+    The mean of a bit is its probability; a categorical has one probability per state, of which the most variable
+    counts.
 
     Arguments:
-        names: ``site[index]`` of each unit.
-        variance: Of the posterior mean over the data, ``(units,)``.
+        names: Name of each unit, ``site[index]``.
+        variance: Variance of the posterior mean of each unit over the data, ``(units,)``.
         kl: Mean over the data of the divergence of each unit from its prior in nats, ``(units,)``, where the guide
             and the prior are independent over units; else None.
-        sites: The same of each site, where draws or enumeration give it.
+        sites: Mean divergence of each site from its prior in nats, where draws or enumeration estimate it.
     """
 
     names: list[str]
@@ -74,14 +75,14 @@ class Units:
         }
 
     def __str__(self) -> str:
-        words = f"active units: {int(self.active.sum())} of {len(self.names)}"
+        summary = f"active units: {int(self.active.sum())} of {len(self.names)}"
         if not self.collapsed:
-            return words
+            return summary
         more = len(self.collapsed) - 8
-        return f"{words}; collapsed: {', '.join(self.collapsed[:8])}" + (f" and {more} more" if more > 0 else "")
+        return f"{summary}; collapsed: {', '.join(self.collapsed[:8])}" + (f" and {more} more" if more > 0 else "")
 
     def draw(self, axes: Axes) -> None:
-        """Bars of each unit's divergence, or of its variance where no divergence belongs to single units."""
+        """Draws bars of each unit's divergence, or of its variance where single units have no divergence."""
         values = self.variance if self.kl is None else self.kl
         order = values.argsort(descending=True)
         colours = [OKABE_ITO.blue if active else OKABE_ITO.orange for active in self.active[order].tolist()]
@@ -106,7 +107,7 @@ class Units:
 
 
 def unit_names(prior: dict[str, Distribution]) -> list[str]:
-    """A name for each number of the latents drawn from these distributions, in order."""
+    """Returns a name for each unit of the latents drawn from these distributions, in order."""
     names = []
     for name, fn in prior.items():
         shape = _unit_shape(fn)
@@ -115,22 +116,22 @@ def unit_names(prior: dict[str, Distribution]) -> list[str]:
 
 
 def analytic(prior: dict[str, Site], drawn: dict[str, Site], sites: list[GuideSite], guided: list[GuideSite]) -> bool:
-    """Whether every latent is independent of the others under prior and guide, of one known family, and unscaled."""
+    """Returns whether all latents are independent under prior and guide, of one known family, and unscaled."""
     known = ("Bernoulli", "normal", *STATES)
-    alone = all(site.independent for site in (*sites, *guided))
+    independent = all(site.independent for site in (*sites, *guided))
     plain = all(site["scale"] == 1 and site["mask"] is None for site in (*prior.values(), *drawn.values()))
     families = [(exponential_family.family(prior[n]["fn"]), exponential_family.family(drawn[n]["fn"])) for n in prior]
-    return alone and plain and all(p == q and p in known for p, q in families)
+    return independent and plain and all(p == q and p in known for p, q in families)
 
 
 def independent_kl(model: Program, guide: Program, x: Batch) -> tuple[Tensor, Tensor]:
-    r"""Divergence from the prior and posterior mean of each unit of each datum, in closed form.
+    r"""Returns the divergence from the prior and the posterior mean of each unit of each datum, in closed form.
 
     .. math:: \mathrm{KL}(q(z_j \mid x_i) \,\|\, p(z_j)), \qquad \mathbb{E}_{q(z_j \mid x_i)} z_j
 
     Arguments:
         model: A model for which :func:`analytic` holds.
-        guide: Its guide.
+        guide: The guide.
         x: A batch.
 
     Returns:
@@ -151,7 +152,7 @@ def independent_kl(model: Program, guide: Program, x: Batch) -> tuple[Tensor, Te
 
 
 def as_numbers(fn: Distribution, value: Tensor) -> Tensor:
-    """Values ``(draws, batch, *event)`` as numbers ``(draws, batch, units, states)``: an indicator a state."""
+    """Returns values ``(draws, batch, *event)`` as ``(draws, batch, units, states)``, one indicator per state."""
     shape, kind = _unit_shape(fn), exponential_family.family(fn)
     if kind == "categorical":
         value = functional.one_hot(value.long(), exponential_family.base(fn).logits.shape[-1])
@@ -159,7 +160,7 @@ def as_numbers(fn: Distribution, value: Tensor) -> Tensor:
 
 
 def beside(parts: list[Tensor]) -> Tensor:
-    """Units of several sites, ``(..., units, states)``, side by side; states that are not there are zero."""
+    """Concatenates the units of several sites, ``(..., units, states)``; missing states are padded with zeros."""
     states = max(part.shape[-1] for part in parts)
     return torch.cat([functional.pad(part, (0, states - part.shape[-1])) for part in parts], -2)
 
@@ -173,6 +174,6 @@ def _mean(q: Distribution) -> Tensor:
 
 
 def _unit_shape(fn: Distribution) -> torch.Size:
-    """Shape of one datum's units: of a one-hot vector the whole is one."""
+    """Shape of one datum's units: a one-hot vector is one unit."""
     one_hot = exponential_family.family(fn) == "one-hot categorical"
     return torch.Size(fn.event_shape[:-1] if one_hot else fn.event_shape)

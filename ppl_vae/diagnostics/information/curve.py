@@ -25,12 +25,12 @@ class Curve(Result):
 
     Arguments:
         betas: Weights of the rate.
-        rate: Rate of the best encoder at each of them.
-        distortion: Its distortion.
-        cost: D + beta R there, the least that any encoder can have.
+        rate: Rate of the best encoder at each beta.
+        distortion: Distortion of the best encoder at each beta.
+        cost: Smallest D + beta R of any encoder at each beta.
         guide_rate: Rate of the guide.
         guide_distortion: Distortion of the guide.
-        guide_elbo: Minus both.
+        guide_elbo: ELBO of the guide, minus the sum of both.
     """
 
     betas: tuple[float, ...]
@@ -44,13 +44,13 @@ class Curve(Result):
     panels: ClassVar[tuple[float, ...]] = (1, 1)
 
     def excess(self) -> list[Estimate]:
-        """D + beta R of the guide above the least, at each of the betas."""
+        """Returns D + beta R of the guide minus the smallest possible, at each beta."""
         rate, distortion = self.guide_rate, self.guide_distortion
         errors = [e.pointwise_se for e in (rate, distortion, self.guide_elbo)]
         r, d, both = (torch.zeros_like(rate.pointwise) if e is None else e.square() for e in errors)
         excess = []
         for beta, cost in zip(self.betas, self.cost, strict=True):
-            # The guide's D and R come from the same draws: how they vary together shows in their sum.
+            # D and R of the guide come from the same draws: the variance of their sum gives their covariance.
             variance = d + beta**2 * r + beta * (both - d - r)
             guide_cost = replace(
                 distortion,
@@ -61,7 +61,7 @@ class Curve(Result):
         return excess
 
     def columns(self) -> dict[str, Sequence[Estimate]]:
-        """The estimates at each beta by name."""
+        """Returns the estimates at each beta by name."""
         return {"rate": self.rate, "distortion": self.distortion, "cost": self.cost, "excess": self.excess()}
 
     def rows(self) -> dict[str, Estimate]:
@@ -83,7 +83,7 @@ class Curve(Result):
         rows.append(("guide", self.guide_rate.figure, self.guide_distortion.figure, "", ""))
         return text_table(
             f"rate-distortion curve of the decoder: nats per datum over {self.data} data",
-            ("beta", "rate R", "distortion D", "least D + beta R", "excess of the guide"),
+            ("beta", "rate R", "distortion D", "smallest D + beta R", "excess of the guide"),
             rows,
             caption=f"curve: {self.cost[0].method}; guide: {self.guide_distortion.method}",
         )

@@ -1,4 +1,4 @@
-"""What a code knows of its datum: rate, distortion, mutual information, and the units that hold nothing."""
+"""Information in the code: rate, distortion, mutual information, and collapsed units."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 __all__ = ["Information", "information", "steps"]
 
 WITHIN = 4.0
-"""Standard errors by which two numbers may be in the wrong order by chance."""
+"""Number of standard errors by which two numbers may be in the wrong order by chance."""
 
 
 @dataclass(frozen=True)
 class Information(Result):
-    r"""How much of the data goes through the code, in nats per datum.
+    r"""Rate, distortion and mutual information of data and code, in nats per datum.
 
     .. math:: R = \mathbb{E}_x \mathrm{KL}(q(z \mid x) \,\|\, p(z)), \qquad
         D = -\mathbb{E}_x \mathbb{E}_{q(z \mid x)} \log p(x \mid z), \qquad H - D \le I(x; z) \le R
 
     (Alemi, Poole, Fischer, Dillon, Saurous and Murphy 2018, section 2.) The ELBO is -R - D. The rate exceeds the
-    information by :math:`\mathrm{KL}(\bar q \,\|\, p)`, by which the aggregate posterior of the data misses the prior.
+    information by :math:`\mathrm{KL}(\bar q \,\|\, p)`, the divergence of the aggregate posterior from the prior.
 
     Arguments:
         rates: Rate, distortion and ELBO of each datum, and the units of the code.
-        mutual: Mutual information by the aggregate posterior of these data, and its bounds.
+        mutual: Mutual information under the aggregate posterior of these data, and its bounds.
         one_prior: Whether p(z) is the same for all data; else R - I is no divergence.
     """
 
@@ -55,44 +55,44 @@ class Information(Result):
 
     @property
     def units(self) -> Units:
-        """The numbers of the code."""
+        """Units of the code."""
         return self.rates.units
 
     @property
-    def most(self) -> float:
-        """log N: no more can be seen of N data."""
+    def log_data(self) -> float:
+        """log N, the largest information among N data."""
         return math.log(len(self.rates.rate.pointwise))
 
     @property
     def mismatch(self) -> Estimate:
-        r""":math:`\mathrm{KL}(\bar q \,\|\, p) = R - I`, one number for all the data."""
+        r"""The divergence :math:`\mathrm{KL}(\bar q \,\|\, p) = R - I`, one number for all data."""
         return _difference(self.rates.rate, self.mutual.among)
 
     @property
     def entropy(self) -> Estimate:
-        r"""An upper bound of the entropy of the population that the data come from, if the pair never saw them.
+        r"""An upper bound on the entropy of the population of the data, if the pair was not trained on them.
 
-        :math:`H \le D + I \le D + \min(I_{\text{leave one out}}, R)`; the first is the negative ELBO under the prior
-        that the other data's aggregate makes.
+        :math:`H \le D + I \le D + \min(I_{\text{leave one out}}, R)`; the first is the negative ELBO with the
+        aggregate posterior of the other data as prior.
         """
         if self.rates.rate.mean <= self.mutual.upper.mean:
             # Rate and distortion may come from the same draws: the error of their sum is the ELBO's.
-            value, error, words = -self.rates.elbo.mean, self.rates.elbo.se, "rate"
+            value, error, method = -self.rates.elbo.mean, self.rates.elbo.se, "rate"
         else:
             sum_ = _difference(self.rates.distortion, self.mutual.upper, 1)
-            value, error, words = sum_.mean, sum_.se, self.mutual.upper.method
+            value, error, method = sum_.mean, sum_.se, self.mutual.upper.method
         single = torch.tensor([value, error], dtype=torch.float64)
-        return Estimate(single[:1], words, "upper", 0, single[1:] if error else None)
+        return Estimate(single[:1], method, "upper", 0, single[1:] if error else None)
 
     @property
     def chain(self) -> dict[str, bool]:
-        """Whether the numbers are in the order that the theory says, but for Monte Carlo error."""
-        among, most = self.mutual.among, Estimate(torch.tensor([self.most]), "log N", "exact")
+        """Whether the numbers are in the order of the theory, up to Monte Carlo error."""
+        among, log_data = self.mutual.among, Estimate(torch.tensor([self.log_data]), "log N", "exact")
         pairs = {
             "batches <= I": (self.mutual.lower, among),
             "I <= leave one out": (among, self.mutual.upper),
             "I <= R": (among, self.rates.rate),
-            "I <= log N": (among, most),
+            "I <= log N": (among, log_data),
         }
         return {name: _ordered(low, high) for name, (low, high) in pairs.items()}
 
@@ -101,12 +101,12 @@ class Information(Result):
             if not held:
                 yield f"{name} does not hold within its error: is p(z) the same for all data?"
         if not self.one_prior:
-            yield "p(z) differs between the data: R - I, the divergence from one prior, is left out"
+            yield "p(z) differs between the data: R - I, the divergence from one prior, is omitted"
         among = self.mutual.among.mean
-        if among > self.most - 1:
+        if among > self.log_data - 1:
             yield (
-                f"the information among these data, {among:.2f}, is near the most that {self.data} "
-                f"data can show, log N = {self.most:.2f}: that of the population lies between it and "
+                f"the information among these data, {among:.2f}, is near the largest that {self.data} "
+                f"data can have, log N = {self.log_data:.2f}: that of the population lies between it and "
                 f"{min(self.mutual.upper.mean, self.rates.rate.mean):.2f}; take more data"
             )
 
@@ -124,17 +124,17 @@ class Information(Result):
         }
 
     def facts(self) -> dict[str, Any]:
-        return {"log_data": self.most, "batch": self.mutual.batch, "chain": self.chain, **self.units.to_json()}
+        return {"log_data": self.log_data, "batch": self.mutual.batch, "chain": self.chain, **self.units.to_json()}
 
     def pointwise(self) -> dict[str, Tensor]:
-        """As of every result, less the numbers that no single datum has; and means over the data for each unit."""
+        """The values of all estimates that have one per datum, and means over the data for each unit."""
         single = ("marginal_mismatch", "entropy_of_the_data")
         values = {name: value for name, value in super().pointwise().items() if not name.startswith(single)}
         units = {"information_rows": self.mutual.rows, "unit_variance": self.units.variance, "unit_kl": self.units.kl}
         return values | {name: value for name, value in units.items() if value is not None}
 
     def title(self) -> str:
-        return f"nats per datum over {self.data} data, which can show an information of log N = {self.most:.3f}"
+        return f"nats per datum over {self.data} data, whose information is at most log N = {self.log_data:.3f}"
 
     def caption(self) -> str:
         broken = [name for name, held in self.chain.items() if not held]
@@ -161,9 +161,11 @@ class Information(Result):
             shown = min(estimate.mean, edge)
             right.barh(name, shown, color=colour, xerr=estimate.se or None)
             right.annotate(f" {sign}{estimate.mean:.2f}", (min(shown + estimate.se, 0.8 * edge), name), va="center")
-        if self.most < edge:
-            right.axvline(self.most, color="0.3", linestyle=":")
-        right.set(xlabel=f"nats per datum (log N = {self.most:.2f})", xlim=(0, edge), title="Information in the code")
+        if self.log_data < edge:
+            right.axvline(self.log_data, color="0.3", linestyle=":")
+        right.set(
+            xlabel=f"nats per datum (log N = {self.log_data:.2f})", xlim=(0, edge), title="Information in the code"
+        )
         right.invert_yaxis()
 
     def draw(self, figure: Figure, title: str) -> None:
@@ -182,16 +184,16 @@ def information(
     most_bits: int = 16,
     progress: Progress | None = None,
 ) -> Information:
-    r"""Rate, distortion and mutual information of data and code, and which units of the code have collapsed.
+    r"""Returns rate, distortion and mutual information of data and code, and the units that have collapsed.
 
     The mutual information is that of the aggregate posterior of these N data,
 
     .. math:: I(x; z) = \frac1N \sum_i \mathbb{E}_{q(z \mid x_i)} \Bigl[\log q(z \mid x_i) - \log \bar q(z)\Bigr],
         \qquad \bar q(z) = \frac1N \sum_j q(z \mid x_j) ,
 
-    at most log N. Over the population that the data were drawn from it is a lower bound, and the same with
-    :math:`\bar q` over all data but the i-th an upper one (Poole, Ozair, van den Oord, Alemi and Tucker 2019,
-    section 2).
+    at most log N. It is a lower bound on the information of the population that the data were drawn from; with
+    :math:`\bar q` over all data except the i-th it is an upper bound (Poole, Ozair, van den Oord, Alemi and Tucker
+    2019, section 2).
 
     Codes of few states are enumerated, and everything is exact. Otherwise the distortion, and the rate unless it has a
     closed form, come from draws, and each code's density is compared with those of all the data, in blocks.
@@ -200,22 +202,24 @@ def information(
         model: The generative model.
         guide: Its guide.
         x: At least two data; worked through in blocks.
-        draws: Draws per datum, for the distortion.
-        codes: At most so many codes are compared with all the data, for the information: as many a datum, or one of
-            each of a random part of the data.
-        batch: Data a batch, for the lower bound that a contrastive training sees, at most log ``batch``.
-        most_bits: Longest code to enumerate.
-        progress: Called with the number of cells (datum and code) done since the last call, of :func:`steps` in all.
+        draws: Number of draws per datum, for the distortion.
+        codes: Maximum number of codes compared with all data, for the information: equally many per datum, or one
+            each for a random part of the data.
+        batch: Number of data per batch of the InfoNCE lower bound, which is at most log ``batch``.
+        most_bits: Length of the longest code to enumerate.
+        progress: Called with the number of (datum, code) cells completed since the last call, of :func:`steps` in
+            total.
 
     Returns:
         An :class:`Information`, in nats per datum.
 
     Raises:
-        ValueError: For fewer than two data, draws or data a batch, or a guide that does not draw the model's latents.
+        ValueError: For fewer than two data, draws, codes or data per batch, or a guide that does not draw the model's
+            latents.
     """
-    for name, value in (("data", len(x)), ("data a batch", batch), ("codes", codes)):
+    for name, value in (("data", len(x)), ("data per batch", batch), ("codes", codes)):
         if value < 2:
-            raise ValueError(f"information is measured with at least 2 {name}, got {value}; take more")
+            raise ValueError(f"information needs at least 2 {name}, got {value}; take more")
     with evaluating(model, guide):
         known = probe(model, guide, x, most_bits)
         rates = measure_rates(model, guide, x, known, draws, progress)
@@ -229,7 +233,7 @@ def information(
 def steps(
     model: Program, guide: Program, x: Batch, *, draws: int = 100, codes: int = 10_000, most_bits: int = 16
 ) -> int:
-    """How many cells :func:`information` will report to its progress."""
+    """Returns the number of cells that :func:`information` reports to its progress."""
     with evaluating(model, guide):
         known = probe(model, guide, x, most_bits)
     count = len(x)
@@ -242,9 +246,9 @@ def _difference(first: Estimate, second: Estimate, sign: int = -1) -> Estimate:
     """Difference, or sum, of two means as one number."""
     value, error = first.mean + sign * second.mean, math.hypot(first.se, second.se)
     exact = first.bound == second.bound == "exact"
-    words = first.method if first.method == second.method else f"{first.method}; {second.method}"
+    method = first.method if first.method == second.method else f"{first.method}; {second.method}"
     single = torch.tensor([value, error], dtype=torch.float64)
-    return Estimate(single[:1], words, "exact" if exact else "unbiased", 0, None if exact else single[1:])
+    return Estimate(single[:1], method, "exact" if exact else "unbiased", 0, None if exact else single[1:])
 
 
 def _ordered(low: Estimate, high: Estimate) -> bool:

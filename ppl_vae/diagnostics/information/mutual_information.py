@@ -29,18 +29,18 @@ CELLS = 2**22
 class Mutual:
     r"""Mutual information of data and code, and bounds on it.
 
-    The data stand for themselves, each with probability 1 / N, in ``among``, which cannot exceed log N. They stand for
-    the population they were drawn from in the bounds: of that population's information ``among`` is, in expectation, a
-    lower bound and ``upper`` an upper one.
+    ``among`` is the information of the data themselves, each with probability 1 / N, which cannot exceed log N. Of the
+    information of the population that they were drawn from it is, in expectation, a lower bound, and ``upper`` an upper
+    bound.
 
     Arguments:
         among: :math:`\mathbb{E} \log q(z \mid x) - \log \bar q(z)`, with :math:`\bar q` the mean of the guide's
             densities over all N data.
-        lower: The same with the mean over batches of ``batch`` data, at most log ``batch``: the bound a training by
-            InfoNCE sees (Poole et al. 2019, with the conditional known).
+        lower: The same with the mean over batches of ``batch`` data, at most log ``batch``: the InfoNCE bound (Poole et
+            al. 2019, with the conditional known).
         upper: The same with the mean over all data but the code's own (the leave-one-out bound of Poole et al. 2019).
-        batch: Data a batch.
-        rows: Positions of the data whose codes were used; None is all.
+        batch: Number of data per batch.
+        rows: Positions of the data whose codes were used; None for all.
     """
 
     among: Estimate
@@ -51,36 +51,36 @@ class Mutual:
 
 
 def groups(count: int, batch: int, device: torch.device) -> tuple[Tensor, ...]:
-    """A random partition of so many data into batches of at most ``batch``, all but equal in size."""
+    """Returns a random partition of ``count`` positions into batches of at most ``batch``, of nearly equal size."""
     return torch.randperm(count, device=device).tensor_split(math.ceil(count / batch))
 
 
 def by_enumeration(
     guide: Program, x: Batch, states: States, batch: int = 128, progress: Progress | None = None
 ) -> Mutual:
-    """Mutual information by sums over all states of the code, exact but for the choice of batches.
+    """Returns the mutual information by sums over all states of the code, exact except for the choice of batches.
 
     Two passes over the data, in batches: the first gathers the aggregate of each state, the second compares.
 
     Arguments:
         guide: The guide, in evaluation mode.
         x: At least two data.
-        states: Of the code.
-        batch: Data a batch.
-        progress: Called with the number of (state, datum) cells done.
+        states: Joint states of the code.
+        batch: Number of data per batch.
+        progress: Called with the number of (state, datum) cells completed since the last call.
     """
     count, shared = len(x), states.shared(partial(log_proposal, guide))
     parts = groups(count, batch, states.device)
     # The aggregate without a datum would cancel if taken as a difference where that datum is nearly all of it. So the
-    # largest density of each state is kept apart from the sum of the others.
+    # largest density of each state is stored apart from the sum of the others.
     highest = torch.full((states.count,), -torch.inf, device=states.device)
     owner, others = torch.zeros_like(highest, dtype=torch.long), highest
     for part in parts:
         table = _table(guide, x[part], states, shared)
-        high, where = table.max(1)
-        rest = table.scatter(1, where[:, None], -torch.inf).logsumexp(1)
+        high, largest = table.max(1)
+        rest = table.scatter(1, largest[:, None], -torch.inf).logsumexp(1)
         others = torch.logaddexp(torch.logaddexp(others, rest), torch.minimum(highest.to(high), high))
-        owner = torch.where(high > highest, part[where], owner)
+        owner = torch.where(high > highest, part[largest], owner)
         highest = torch.maximum(highest.to(high), high)
         if progress:
             progress(table.numel())
@@ -91,24 +91,24 @@ def by_enumeration(
     for part in parts:
         table = _table(guide, x[part], states, shared)
         probability = table.exp()
-        here = table.logsumexp(1) - math.log(len(part))
+        batch_mean = table.logsumexp(1) - math.log(len(part))
         without = torch.where(
             owner[:, None] == part,
             others[:, None],
             whole[:, None] + torch.log1p(-(table - whole[:, None]).exp().clamp(max=0.5)),
         )
-        references = (whole[:, None] - math.log(count), here[:, None], without - math.log(count - 1))
+        references = (whole[:, None] - math.log(count), batch_mean[:, None], without - math.log(count - 1))
         for row, reference in zip(result, references, strict=True):
             # A code that is never drawn adds nothing, however improbable.
             row[part] = torch.where(probability > 0, probability * (table - reference), 0).sum(0).to(row.dtype)
         if progress:
             progress(table.numel())
-    words = f"enumeration of {states.count} states"
+    method = f"enumeration of {states.count} states"
     among, lower, upper = result
     return Mutual(
-        Estimate(among, words, "exact"),
-        Estimate(lower, words, "lower"),
-        Estimate(upper, words, "upper"),
+        Estimate(among, method, "exact"),
+        Estimate(lower, method, "lower"),
+        Estimate(upper, method, "upper"),
         max(map(len, parts)),
     )
 
@@ -124,21 +124,21 @@ def _table(guide: Program, x: Batch, states: States, shared: bool) -> Tensor:
 
 
 def by_enumeration_steps(count: int, states: int) -> int:
-    """How many cells :func:`by_enumeration` will report."""
+    """Returns the number of cells that :func:`by_enumeration` reports."""
     return 2 * count * states
 
 
 def by_codes(
     guide: Program, x: Batch, codes: int = 10_000, batch: int = 128, progress: Progress | None = None
 ) -> Mutual:
-    """Mutual information from codes drawn from the guide, each compared with the densities of all the data.
+    """Returns the mutual information from codes drawn from the guide, each compared with the densities of all data.
 
     Arguments:
         guide: The guide, in evaluation mode.
         x: At least two data.
-        codes: At most so many codes: as many a datum for all the data, or one each for a random part of them.
-        batch: Data a batch of the lower bound.
-        progress: Called with the number of (code, datum) cells done.
+        codes: Maximum number of codes: equally many per datum, or one each for a random part of the data.
+        batch: Number of data per batch of the lower bound.
+        progress: Called with the number of (code, datum) cells completed since the last call.
     """
     count = len(x)
     with fork_random_state():
@@ -150,7 +150,7 @@ def by_codes(
     rows = torch.randperm(count, device=device)[:chosen]
     parts = rows.tensor_split(math.ceil(chosen / batch))
     values: dict[str, list[Tensor]] = {name: [] for name in few}
-    own, lower = [], []
+    own_density, lower = [], []
     for part in parts:
         drawn = latents(run(guide, (x[part],), {}, draws=draws))
         # From draws of each datum to one list of codes, the draws of a datum side by side.
@@ -160,32 +160,32 @@ def by_codes(
             some = {name: value[start : start + block] for name, value in flat.items()}
             table = _against(guide, x[part], some, shared)
             mine = torch.arange(start, start + len(table), device=device) // draws
-            own.append(table.gather(1, mine[:, None])[:, 0])
-            lower.append(own[-1] - table.logsumexp(1) + math.log(len(part)))
+            own_density.append(table.gather(1, mine[:, None])[:, 0])
+            lower.append(own_density[-1] - table.logsumexp(1) + math.log(len(part)))
         for name, value in flat.items():
             values[name].append(value)
     together = {name: torch.cat(value) for name, value in values.items()}
     others = _of_others(guide, x, together, rows.repeat_interleave(draws), shared, cells, progress)
-    q = torch.cat(own)
+    q = torch.cat(own_density)
     among = q - torch.logaddexp(others, q) + math.log(count)
     upper = q - others + math.log(count - 1)
-    kept = None if chosen == count else rows
-    order = rows.argsort() if kept is None else torch.arange(chosen, device=device)
-    who = "all" if kept is None else f"{chosen} of {count}"
-    words = f"{draws} draw{'s' * (draws > 1)} of {who} data"
+    sampled_rows = None if chosen == count else rows
+    order = rows.argsort() if sampled_rows is None else torch.arange(chosen, device=device)
+    sample = "all" if sampled_rows is None else f"{chosen} of {count}"
+    method = f"{draws} draw{'s' * (draws > 1)} of {sample} data"
 
     def estimate(values: Tensor, bound: Bound) -> Estimate:
         each = values.reshape(chosen, draws)[order]
         # One draw per datum cannot tell its own noise from the spread over the data: that of both is an upper bound.
         spread = each.std(1) / draws**0.5 if draws > 1 else each.std().expand(chosen)
-        return Estimate(each.mean(1), words, bound, draws, spread)
+        return Estimate(each.mean(1), method, bound, draws, spread)
 
     return Mutual(
         estimate(among, "unbiased"),
         estimate(torch.cat(lower), "lower"),
         estimate(upper, "upper"),
         max(map(len, parts)),
-        kept,
+        sampled_rows,
     )
 
 
@@ -198,7 +198,7 @@ def _of_others(
     cells: int,
     progress: Progress | None,
 ) -> Tensor:
-    """Log of the summed densities of each code under all data but its own, ``(codes,)``."""
+    """Log of the summed densities of each code under all data except its own, ``(codes,)``."""
     # Few data and many codes at once: the guide's network reads a datum once for each block of codes.
     columns = max(1, min(math.isqrt(cells) // 4, len(x)))
     step = max(1, cells // columns)
@@ -218,7 +218,7 @@ def _of_others(
 
 
 def _against(guide: Program, x: Batch, values: dict[str, Tensor], shared: bool) -> Tensor:
-    """Log-density of each code under the guide at each datum, ``(codes, data)``, precise."""
+    """Log-density of each code under the guide at each datum, ``(codes, data)``, in float64 where available."""
     codes = {name: value[:, None] for name, value in values.items()}
     if not shared:
         codes = {name: c.expand(len(c), len(x), *c.shape[2:]).clone() for name, c in codes.items()}
@@ -227,5 +227,5 @@ def _against(guide: Program, x: Batch, values: dict[str, Tensor], shared: bool) 
 
 
 def _width(fn: FirstRow, shared: bool) -> int:
-    """Numbers held for each code and datum; one matrix product scores independent bits that the data share."""
+    """Numbers held per code and datum; shared independent bits are scored by one matrix product."""
     return 1 if shared and exponential_family.bit_logits(fn.fn) is not None else prod(fn.shape()[1:])

@@ -1,4 +1,4 @@
-"""The rate-distortion curve of a decoder: what the best encoder could do with it at every price of a nat of rate."""
+"""The rate-distortion curve of a decoder: rate and distortion of the best encoder at each weight of the rate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["BETAS", "curve_cells", "rate_distortion_curve"]
 CurveMethod = Literal["auto", "enumeration", "annealing"]
 
 BETAS = (8.0, 4.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.25, 0.125)
-"""Weights of the rate at which the curve is met by default."""
+"""Default weights of the rate."""
 
 
 def curve_cells(
@@ -41,7 +41,7 @@ def curve_cells(
     temperatures: int = 500,
     leapfrog_steps: int = 5,
 ) -> int:
-    """Steps that the progress of :func:`rate_distortion_curve` adds up to; arguments as there."""
+    """Returns the number of cells that :func:`rate_distortion_curve` reports, for the same arguments."""
     with evaluating(model):
         sites = guide_sites(model, (x[:2],))
     if _enumerates(sites, method):
@@ -73,31 +73,31 @@ def rate_distortion_curve(
     draws: int = 100,
     progress: Progress | None = None,
 ) -> Curve:
-    r"""What the best encoder could do with a prior and a decoder, at several weights of the rate.
+    r"""Returns rate and distortion of the best encoder for a prior and a decoder, at several weights of the rate.
 
     .. math:: \min_q D + \beta R = -\beta \log Z_t, \qquad Z_t = \mathbb{E}_{p(z)}\, p(x \mid z)^t, \quad t = 1 / \beta
 
     is reached by :math:`q_t(z \mid x) \propto p(z)\, p(x \mid z)^t`, whose rate is :math:`-t D - \log Z_t` (Alemi et
-    al. 2018, section 3). All of them lie on the way that annealed importance sampling takes from the prior, so that one
-    annealed run gives the whole curve (Huang, Makhzani, Cao and Grosse 2020); where codes can be listed it is
-    exact. Any guide's point lies above the curve, and by how much at each weight is what the guide loses there; at
-    weight one that is the gap.
+    al. 2018, section 3). All of them lie on the path of annealed importance sampling from the prior, so that one
+    annealed run gives the whole curve (Huang, Makhzani, Cao and Grosse 2020); where codes can be enumerated it is
+    exact. The point of a guide lies above the curve; its excess at each weight is the loss of the guide there, at
+    weight one the gap.
 
     Arguments:
         model: The model.
         guide: Its guide.
         x: The data.
         betas: Weights of the rate.
-        method: ``"auto"`` lists up to 2^16 codes, else anneals.
-        chains: Annealed chains per datum.
-        temperatures: Steps of annealing, besides those at the weights asked for.
-        leapfrog_steps: Leapfrog steps of a Hamiltonian move.
-        draws: Of the guide, a datum, where its own point needs them.
-        progress: Called with the number of cells done.
+        method: ``"auto"`` enumerates up to 2^16 codes, else anneals.
+        chains: Number of annealed chains per datum.
+        temperatures: Number of temperatures, in addition to those of the given weights.
+        leapfrog_steps: Number of leapfrog steps per Hamiltonian move.
+        draws: Number of draws from the guide per datum, where its own point needs them.
+        progress: Called with the number of cells completed since the last call.
 
     Returns:
-        The curve; errors are over the chains. -log Z is an upper bound in expectation where it is annealed, rate and
-        distortion by themselves are neither above nor below.
+        The curve, with errors over the chains. Where it is annealed, -log Z is an upper bound in expectation, but rate
+        and distortion are no bounds.
 
     Raises:
         ValueError: If a weight is not a positive number, or the method cannot serve the latents.
@@ -110,23 +110,23 @@ def rate_distortion_curve(
     schedule = _schedule(betas, temperatures, leapfrog_steps)
     with evaluating(model, guide):
         sites = guide_sites(model, (x[:2],))
-        own = measure_rates(model, guide, x, probe(model, guide, x), draws)
+        guide_rates = measure_rates(model, guide, x, probe(model, guide, x), draws)
         if _enumerates(sites, method):
             states, count = States(sites, model, x[:3]), 0
-            values, words = (
-                _listed(model, states, x, schedule.through, progress),
+            values, method_description = (
+                _enumerated(model, states, x, schedule.through, progress),
                 f"enumeration of {states.count} states",
             )
         else:
             if chains < 2:
                 raise ValueError(f"annealing needs at least 2 chains per datum for an error, got {chains}")
             values, count = _annealed(model, guide, x, schedule, chains, progress), chains
-            words = f"annealing, {temperatures} temperatures, {chains} chains"
+            method_description = f"annealing, {temperatures} temperatures, {chains} chains"
 
     def estimates(name: str, bound: Bound) -> tuple[Estimate, ...]:
         errors = values.get(f"{name}_se", [None] * len(betas))  # exact values have none
         return tuple(
-            Estimate(value, words, "exact" if error is None else bound, count, error)
+            Estimate(value, method_description, "exact" if error is None else bound, count, error)
             for value, error in zip(values[name], errors, strict=True)
         )
 
@@ -135,13 +135,13 @@ def rate_distortion_curve(
         estimates("rate", "approximate"),
         estimates("distortion", "approximate"),
         estimates("cost", "upper"),
-        own.rate,
-        own.distortion,
-        own.elbo,
+        guide_rates.rate,
+        guide_rates.distortion,
+        guide_rates.elbo,
     )
 
 
-def _listed(
+def _enumerated(
     model: Program, states: States, x: Batch, heats: tuple[float, ...], progress: Progress | None
 ) -> dict[str, Tensor]:
     """Sums over all codes, a block of codes and of data at a time, ``(heats, data)`` each."""
@@ -158,12 +158,12 @@ def _listed(
             likelihood, prior = log_parts(model, part, states.codes(first, first + block, len(part), shared))
             likelihood = likelihood.double()
             joint = reduce(torch.add, prior.values()).double() + t[..., None] * likelihood
-            here = joint.logsumexp(1)
-            share = (joint - here[:, None]).exp()
-            # A code that cannot have made the datum has no part in the mean, and neither has a block of such codes.
+            log_z_block = joint.logsumexp(1)
+            share = (joint - log_z_block[:, None]).exp()
+            # Codes that cannot generate the datum have no part in the mean, and neither has a block of such codes.
             of_block = torch.where(share > 0, share * likelihood, 0).sum(1)
-            new = torch.logaddexp(log_z, here)
-            mean = mean * (log_z - new).exp() + of_block * (here - new).exp()
+            new = torch.logaddexp(log_z, log_z_block)
+            mean = mean * (log_z - new).exp() + of_block * (log_z_block - new).exp()
             log_z = new
             if progress:
                 progress(likelihood.numel())
@@ -175,15 +175,15 @@ def _listed(
 def _annealed(
     model: Program, guide: Program, x: Batch, schedule: Schedule, chains: int, progress: Progress | None
 ) -> dict[str, Tensor]:
-    """The same by chains, with jackknife errors over them."""
+    """Estimates of the same from annealed chains, with jackknife errors over the chains."""
     entries: dict[str, list[Tensor]] = {}
     seed = int(torch.randint(2**31, ()))
     for start in range(0, len(x), block := max(1, CHAINS // chains)):
         with fork_random_state(seed + start):
-            seen = AIS(model, guide, x[start : start + block], schedule).along(chains, progress)
+            path = AIS(model, guide, x[start : start + block], schedule).along(chains, progress)
         rows: dict[str, list[Tensor]] = {}
         for t in schedule.through:
-            for name, value in _point(t, *seen[t]).items():
+            for name, value in _point(t, *path[t]).items():
                 rows.setdefault(name, []).append(value)
         for name, values in rows.items():
             entries.setdefault(name, []).append(torch.stack(values))
@@ -193,15 +193,15 @@ def _annealed(
 def _point(t: float, weight: Tensor, likelihood: Tensor) -> dict[str, Tensor]:
     """Rate, distortion and cost at one inverse temperature from weighted chains, with jackknife errors."""
     chains, values = len(weight), {}
-    # All chains first, then all but one of them. Their own sums: what is left when a chain with most of the mass is
-    # subtracted from the sum of all would be rounding.
+    # All chains first, then all except one. Each subset is summed anew: subtracting a chain with most of the mass from
+    # the sum of all would leave rounding.
     out = torch.eye(chains + 1, chains, dtype=torch.bool, device=weight.device).roll(1, 0)[..., None]
-    left = torch.where(out, -torch.inf, weight)
-    log_z = left.logsumexp(1) - (~out).sum(1).to(weight).log()
-    share = (left - left.amax(1, keepdim=True)).softmax(1)
+    weights = torch.where(out, -torch.inf, weight)
+    log_z = weights.logsumexp(1) - (~out).sum(1).to(weight).log()
+    share = (weights - weights.amax(1, keepdim=True)).softmax(1)
     mean = torch.where(share > 0, share * likelihood, 0).sum(1)
-    for name, all_of in (("rate", t * mean - log_z), ("distortion", -mean), ("cost", -log_z / t)):
-        rest = all_of[1:]
-        values[name] = all_of[0]
+    for name, subsets in (("rate", t * mean - log_z), ("distortion", -mean), ("cost", -log_z / t)):
+        rest = subsets[1:]
+        values[name] = subsets[0]
         values[f"{name}_se"] = ((rest - rest.mean(0)).square().sum(0) * (chains - 1) / chains).sqrt()
     return values

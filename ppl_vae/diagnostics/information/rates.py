@@ -30,13 +30,13 @@ CELLS = 2**22
 
 @dataclass(frozen=True)
 class Rates:
-    """Rate and distortion.
+    """Rate, distortion and ELBO of each datum.
 
     Arguments:
         rate: Divergence of the guide from the prior.
         distortion: Expected negative log-likelihood.
-        elbo: Minus both.
-        units: Of the code.
+        elbo: The ELBO, minus the sum of both.
+        units: Units of the code.
     """
 
     rate: Estimate
@@ -47,12 +47,12 @@ class Rates:
 
 @dataclass(frozen=True)
 class Probed:
-    """What a pair allows.
+    """How rate and distortion of a pair can be computed.
 
     Arguments:
-        states: Of its code, where they can be enumerated under model and guide.
+        states: Joint states of its code, where they can be enumerated under model and guide; else None.
         closed: Whether the rate has a closed form, unit by unit.
-        names: Of the units.
+        names: Names of the units.
         priors: Distributions of the latents under the model, by site.
     """
 
@@ -63,7 +63,7 @@ class Probed:
 
 
 def probe(model: Program, guide: Program, x: Batch, most_bits: int = 16) -> Probed:
-    """Reads off a few data what a pair allows; networks are in evaluation mode already.
+    """Finds out on a few data how rate and distortion can be computed; networks are in evaluation mode already.
 
     Raises:
         ValueError: If the guide does not draw the model's latents.
@@ -86,57 +86,55 @@ def probe(model: Program, guide: Program, x: Batch, most_bits: int = 16) -> Prob
 def measure_rates(
     model: Program, guide: Program, x: Batch, known: Probed, draws: int, progress: Progress | None = None
 ) -> Rates:
-    """Rate, distortion and units of these data; networks are in evaluation mode already."""
+    """Returns rate, distortion and units of these data; networks are in evaluation mode already."""
     if known.states is None and draws < 2:
         raise ValueError(f"the distortion needs at least 2 draws per datum, got {draws}; raise the draws")
-    precise = torch.float32 if x.device.type == "mps" else torch.float64
     count = len(x)
-    kept = {name: torch.zeros(count, dtype=precise, device=x.device) for name in ("rate", "distortion", "elbo")}
-    errors = {name: torch.zeros_like(value) for name, value in kept.items()}
-    sites = {name: 0.0 for name in known.priors}
-    moved, kl = _Spread(), torch.zeros(len(known.names), dtype=precise, device=x.device)
     if known.states is not None:
-        _enumerate(model, guide, x, known, kept, sites, moved, progress)
+        sums = _enumerate(model, guide, x, known, progress)
     else:
-        _draw(model, guide, x, known, draws, kept, errors, sites, moved, progress)
+        sums = _draw(model, guide, x, known, draws, progress)
+    values, errors = sums.values, sums.errors
+    precise = values["rate"].dtype
+    kl = torch.zeros(len(known.names), dtype=precise, device=x.device)
     if known.closed:
         for start in range(0, count, block := rows_at_once(x)):
             part = slice(start, start + block)
             divergence, means = independent_kl(model, guide, x[part])
-            kept["rate"][part], errors["rate"][part] = divergence.to(precise).sum(1), 0
+            values["rate"][part], errors["rate"][part] = divergence.to(precise).sum(1), 0
             kl += divergence.to(precise).sum(0) / count
-            moved.add(means.to(precise))
-        kept["elbo"], errors["elbo"] = -kept["rate"] - kept["distortion"], errors["distortion"]
+            sums.spread.add(means.to(precise))
+        values["elbo"], errors["elbo"] = -values["rate"] - values["distortion"], errors["distortion"]
     method = f"{draws} draws" if known.states is None else f"enumeration of {known.states.count} states"
 
     def estimate(name: str, method: str, exact: bool) -> Estimate:
         if exact:
-            return Estimate(kept[name], method, "exact")
-        return Estimate(kept[name], method, "unbiased", draws, errors[name])
+            return Estimate(values[name], method, "exact")
+        return Estimate(values[name], method, "unbiased", draws, errors[name])
 
     exact = known.states is not None
     return Rates(
         estimate("rate", "closed form" if known.closed else method, exact or known.closed),
         estimate("distortion", method, exact),
         estimate("elbo", method, exact),
-        Units(known.names, moved.variance(), kl if known.closed else None, {} if known.closed else sites),
+        Units(known.names, sums.spread.variance(), kl if known.closed else None, {} if known.closed else sums.sites),
     )
 
 
 def rate_and_distortion(
     model: Program, guide: Program, x: Batch, elbo: Estimate, draws: int
 ) -> tuple[Estimate, Estimate]:
-    """What a bound that was measured is made of.
+    """Returns the rate and distortion that add up to minus a measured bound.
 
-    Where the rate has a closed form the distortion is the rest of the bound, with its error; else both are measured
-    anew, by enumeration up to 10 bits and from draws beyond.
+    Where the rate has a closed form, the distortion is the remainder of the bound, with its error; else both are
+    measured again, by enumeration up to 10 bits and from draws beyond.
 
     Arguments:
         model: The model.
         guide: Its guide.
         x: The data.
-        elbo: The bound of these data.
-        draws: Draws per datum, where they are needed.
+        elbo: The measured bound of these data.
+        draws: Number of draws per datum, where they are needed.
     """
     with evaluating(model, guide), fork_random_state():
         known = probe(model, guide, x, most_bits=10)
@@ -164,7 +162,7 @@ class _Spread:
         self.shift: Tensor | None = None
 
     def add(self, means: Tensor, noise: Tensor | float = 0.0) -> None:
-        """Takes in means ``(data, units, states)`` and the variances of their errors."""
+        """Adds means ``(data, units, states)`` and the variances of their errors."""
         self.shift = means[0] if self.shift is None else self.shift
         centred = means - self.shift
         self.count += len(means)
@@ -173,31 +171,35 @@ class _Spread:
         self.noise = self.noise + (noise.sum(0) if isinstance(noise, Tensor) else noise)
 
     def variance(self) -> Tensor:
-        """``(units,)``; of a categorical that of its most variable state."""
+        """Returns the variance, ``(units,)``; for a categorical that of its most variable state."""
         spread = torch.as_tensor(self.squares - self.total**2 / self.count)
         variance: Tensor = (spread - self.noise * (self.count - 1) / self.count) / (self.count - 1)
         return variance.clamp(min=0).amax(-1)
 
 
-def _enumerate(
-    model: Program,
-    guide: Program,
-    x: Batch,
-    known: Probed,
-    kept: dict[str, Tensor],
-    sites: dict[str, float],
-    moved: _Spread,
-    progress: Progress | None,
-) -> None:
-    states = known.states
+class _Sums:
+    """Rate, distortion and ELBO of each datum with their errors, mean rates of the sites, and spread of the means."""
+
+    def __init__(self, known: Probed, x: Batch) -> None:
+        dtype = torch.float32 if x.device.type == "mps" else torch.float64
+        names = ("rate", "distortion", "elbo")
+        self.values = {name: torch.zeros(len(x), dtype=dtype, device=x.device) for name in names}
+        self.errors = {name: torch.zeros_like(value) for name, value in self.values.items()}
+        self.sites = {name: 0.0 for name in known.priors}
+        self.spread = _Spread()
+
+
+def _enumerate(model: Program, guide: Program, x: Batch, known: Probed, progress: Progress | None) -> _Sums:
+    states, sums = known.states, _Sums(known, x)
     assert states is not None
+    values, sites = sums.values, sums.sites
     shared = states.shared(partial(log_joint, model), partial(log_proposal, guide))
     width = 1 if isinstance(x, PackedCounts) else x[0].numel()
     for start in range(0, len(x), size := data_block(x)):
         part = x[start : start + size]
         place = slice(start, start + len(part))
         block = max(1, min(2**11, CELLS // (len(part) * width)))
-        mass: Tensor = torch.zeros_like(kept["rate"][place])
+        mass: Tensor = torch.zeros_like(values["rate"][place])
         rates, means = dict.fromkeys(sites, torch.zeros_like(mass)), torch.zeros_like(mass)[:, None, None]
         for first in range(0, states.count, block):
             codes = states.codes(first, first + block, len(part), shared)
@@ -205,7 +207,7 @@ def _enumerate(
             proposal = log_proposals(guide, part, codes)
             probability = reduce(torch.add, proposal.values()).to(mass).exp()
             mass += probability.sum(0)
-            kept["distortion"][place] -= _expected(probability, likelihood)
+            values["distortion"][place] -= _expected(probability, likelihood)
             for name in sites:
                 rates[name] = rates[name] + _expected(probability, proposal[name].to(mass) - prior[name])
             if not known.closed:
@@ -213,13 +215,14 @@ def _enumerate(
                 means = means + torch.einsum("sb,suk->buk", probability, numbers.to(mass))
             if progress:
                 progress(likelihood.numel())
-        kept["distortion"][place] /= mass
-        kept["rate"][place] = reduce(torch.add, rates.values()) / mass
+        values["distortion"][place] /= mass
+        values["rate"][place] = reduce(torch.add, rates.values()) / mass
         for name, value in rates.items():
             sites[name] += (value / mass).sum().item() / len(x)
         if not known.closed:
-            moved.add(means / mass[:, None, None])
-    kept["elbo"] = -kept["rate"] - kept["distortion"]
+            sums.spread.add(means / mass[:, None, None])
+    values["elbo"] = -values["rate"] - values["distortion"]
+    return sums
 
 
 def _expected(probability: Tensor, value: Tensor) -> Tensor:
@@ -227,37 +230,28 @@ def _expected(probability: Tensor, value: Tensor) -> Tensor:
     return torch.where(probability > 0, probability * value, 0).sum(0)
 
 
-def _draw(
-    model: Program,
-    guide: Program,
-    x: Batch,
-    known: Probed,
-    draws: int,
-    kept: dict[str, Tensor],
-    errors: dict[str, Tensor],
-    sites: dict[str, float],
-    moved: _Spread,
-    progress: Progress | None,
-) -> None:
+def _draw(model: Program, guide: Program, x: Batch, known: Probed, draws: int, progress: Progress | None) -> _Sums:
+    sums = _Sums(known, x)
+    sites, like = sums.sites, sums.values["rate"]
     for place, parts in in_blocks(model, guide, x, draws, progress):
-        sums: dict[str, list[Tensor]] = {}
+        blocks: dict[str, list[Tensor]] = {}
         numbers = [torch.zeros(()), torch.zeros(())]
         for terms in parts:
-            rates = {name: terms.proposal[name].to(kept["rate"]) - terms.prior[name] for name in sites}
-            values = {"rate": reduce(torch.add, rates.values()), "distortion": -terms.likelihood.to(kept["rate"])}
+            rates = {name: terms.proposal[name].to(like) - terms.prior[name] for name in sites}
+            values = {"rate": reduce(torch.add, rates.values()), "distortion": -terms.likelihood.to(like)}
             values["elbo"] = -values["rate"] - values["distortion"]
             for name, value in values.items():
-                sums.setdefault(name, []).append(value)
+                blocks.setdefault(name, []).append(value)
             for name, value in rates.items():
                 sites[name] += value.sum().item() / draws / len(x)
             if not known.closed:
-                result = beside([as_numbers(fn, terms.values[name]) for name, fn in known.priors.items()])
-                result = result.to(kept["rate"])
-                numbers = [numbers[0] + result.sum(0), numbers[1] + result.square().sum(0)]
-        for name, parts_of in sums.items():
-            together = torch.cat(parts_of)
-            kept[name][place] = together.mean(0)
-            errors[name][place] = together.std(0) / draws**0.5
+                units = beside([as_numbers(fn, terms.values[name]) for name, fn in known.priors.items()]).to(like)
+                numbers = [numbers[0] + units.sum(0), numbers[1] + units.square().sum(0)]
+        for name, block in blocks.items():
+            together = torch.cat(block)
+            sums.values[name][place] = together.mean(0)
+            sums.errors[name][place] = together.std(0) / draws**0.5
         if not known.closed:
             mean = numbers[0] / draws
-            moved.add(mean, (numbers[1] / draws - mean.square()) / (draws - 1))
+            sums.spread.add(mean, (numbers[1] / draws - mean.square()) / (draws - 1))
+    return sums

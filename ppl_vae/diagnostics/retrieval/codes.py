@@ -23,16 +23,16 @@ from ppl_vae.programs.types import Program, Progress
 __all__ = ["Codes", "draw_codes", "log_odds"]
 
 ROWS = 4096
-"""Codes drawn at once."""
+"""Number of codes drawn at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """Binary codes, eight bits a byte.
+    """Binary codes, packed eight bits per byte.
 
     Arguments:
-        packed: ``(data, bytes)``, uint8: the first bit is the highest of the first byte, as ``numpy.packbits`` has it,
-            and what is left of the last byte is zero.
+        packed: The bytes, ``(data, bytes)``, uint8: the first bit is the highest of the first byte, as in
+            ``numpy.packbits``, and the last byte is padded with zeros.
         bits: Length of a code.
 
     Example:
@@ -45,12 +45,12 @@ class Codes:
 
     @classmethod
     def pack(cls, bits: Tensor | ArrayLike) -> Codes:
-        """Codes ``(data, bits)`` of zeros and ones, or of truths."""
+        """Packs codes ``(data, bits)`` of zeros and ones, or of truth values."""
         table = np.asarray(bits.cpu() if isinstance(bits, Tensor) else bits).astype(bool)
         return cls(np.packbits(table, axis=1), table.shape[1])
 
     def unpack(self) -> NDArray[np.uint8]:
-        """Zeros and ones, ``(data, bits)``."""
+        """Returns the bits as zeros and ones, ``(data, bits)``."""
         return np.unpackbits(self.packed, axis=1, count=self.bits)
 
     def __len__(self) -> int:
@@ -61,26 +61,26 @@ class Codes:
 
     @property
     def distinct(self) -> int:
-        """How many different codes there are."""
+        """Number of distinct codes."""
         return len(np.unique(self.packed, axis=0))
 
 
 def log_odds(model: Program, guide: Program, x: Batch, *, draws: int = 100, progress: Progress | None = None) -> Tensor:
-    r"""Log-odds of every bit of the code of every datum under the guide.
+    r"""Returns the log-odds of each bit of the code of each datum under the guide.
 
     .. math:: \log \frac{q(z_j = 1 \mid x)}{q(z_j = 0 \mid x)}
 
-    Where they are positive the bit is more probably one: these signs are the codes of semantic hashing (Salakhutdinov
+    Where they are positive a bit is more probably one: these signs are the codes of semantic hashing (Salakhutdinov
     and Hinton 2009; Chaidaroon and Fang 2017 take the sides of their medians over the training data).
-    Latents that are no bits are left out; several sites of bits lie side by side in the order the model draws them.
+    Latents other than bits are ignored; several sites of bits lie side by side in the order the model draws them.
 
     Arguments:
         model: The generative model, which says which latents are bits.
         guide: Its guide.
         x: The data; worked through in blocks.
-        draws: Draws per datum over which probabilities are averaged, where a bit's probability depends on other draws;
-            else it is exact.
-        progress: Called with the number of data done.
+        draws: Number of draws per datum over which probabilities are averaged, where a bit's probability depends on
+            other draws; else it is exact.
+        progress: Called with the number of data completed since the last call.
 
     Returns:
         ``(data, bits)``, on the CPU.
@@ -106,7 +106,7 @@ def log_odds(model: Program, guide: Program, x: Batch, *, draws: int = 100, prog
 
 
 def draw_codes(model: Program, guide: Program, x: Batch, *, progress: Progress | None = None) -> Codes:
-    """One code per datum drawn from the guide; see :func:`log_odds`."""
+    """Returns one code per datum, drawn from the guide; see :func:`log_odds`."""
     names = _bit_sites(model, x)
     with evaluating(guide):
         parts = [
@@ -117,14 +117,16 @@ def draw_codes(model: Program, guide: Program, x: Batch, *, progress: Progress |
 
 def _bit_sites(model: Program, x: Batch) -> list[str]:
     if len(x) == 0:
-        raise ValueError("there are no data to code; give at least one datum")
+        raise ValueError("there are no data to encode; give at least one datum")
     with evaluating(model), fork_random_state():
         drawn = latents(run(model, (x[:1],), {}, draws=1))
     inner = {name: exponential_family.base(site["fn"]) for name, site in drawn.items()}
     names = [name for name, fn in inner.items() if isinstance(fn, (Bernoulli, BitsDistribution))]
     if not names:
-        there = ", ".join(f"{name!r} ({exponential_family.family(fn)})" for name, fn in inner.items())
-        raise ValueError(f"binary codes need latent bits, but the model has {there}; take a model with Bernoulli sites")
+        latent_sites = ", ".join(f"{name!r} ({exponential_family.family(fn)})" for name, fn in inner.items())
+        raise ValueError(
+            f"binary codes need latent bits, but the model has {latent_sites}; take a model with Bernoulli sites"
+        )
     return names
 
 
@@ -138,7 +140,7 @@ def _blocks(guide: Program, x: Batch, draws: int, progress: Progress | None) -> 
 
 
 def _marginal(site: Site) -> Tensor:
-    """Log-odds of a site's bits given what else was drawn, ``(draws, batch, bits)``; infinite where only drawn."""
+    """Log-odds of a site's bits given the other draws, ``(draws, batch, bits)``; infinite where only drawn."""
     logits = exponential_family.bit_logits(site["fn"])
     if logits is not None:
         return logits
@@ -152,6 +154,6 @@ def _marginal(site: Site) -> Tensor:
 
 
 def _flat(site: Site) -> Tensor:
-    """A site's values as ``(draws, batch, bits)``."""
+    """Values of a site as ``(draws, batch, bits)``."""
     value: Tensor = site["value"]
     return value.reshape(*value.shape[:2], -1)

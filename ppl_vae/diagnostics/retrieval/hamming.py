@@ -1,4 +1,4 @@
-"""Neighbours of binary codes: by faiss where it is installed, else by NumPy, and the same ones."""
+"""Nearest neighbours of binary codes, by faiss where it is installed, else by NumPy, with the same result."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ppl_vae.diagnostics.retrieval.codes import Codes
 __all__ = ["Neighbours", "distance_blocks", "distances", "nearest"]
 
 CELLS = 2**22
-"""Distances held at once."""
+"""Largest number of distances held at once."""
 
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
 
 
 class Neighbours(NamedTuple):
-    """The nearest codes of each query, nearest first, equally near ones by their index.
+    """The nearest codes of each query, nearest first, ties by index.
 
     Arguments:
-        distances: Numbers of bits that differ, ``(queries, count)``.
-        indices: Of the codes, ``(queries, count)``.
+        distances: Hamming distances, ``(queries, count)``.
+        indices: Positions in the database, ``(queries, count)``.
     """
 
     distances: NDArray[np.int64]
@@ -32,7 +32,7 @@ class Neighbours(NamedTuple):
 
 
 def distances(queries: Codes, database: Codes) -> NDArray[np.uint16]:
-    """Hamming distances of all pairs, ``(queries, data)``.
+    """Returns the Hamming distances of all pairs, ``(queries, data)``.
 
     Raises:
         ValueError: If the codes differ in length.
@@ -42,7 +42,7 @@ def distances(queries: Codes, database: Codes) -> NDArray[np.uint16]:
         [[0, 2]]
     """
     if queries.bits != database.bits:
-        raise ValueError(f"queries have {queries.bits} bits but the database {database.bits}; code both by one guide")
+        raise ValueError(f"queries have {queries.bits} bits but the database {database.bits}; encode both by one guide")
     result = np.zeros((len(queries), len(database)), dtype=np.uint16)
     # numpy before 2.0 counts no bits
     wide = hasattr(np, "bitwise_count")
@@ -61,7 +61,7 @@ def _words(codes: Codes) -> NDArray[np.uint64]:
 
 
 def distance_blocks(queries: Codes, database: Codes) -> Iterator[tuple[slice, NDArray[np.uint16]]]:
-    """As :func:`distances`, for one block of queries after the other."""
+    """Yields slices of the queries, each with its :func:`distances`."""
     step = max(1, CELLS // max(1, len(database)))
     for start in range(0, len(queries), step):
         rows = slice(start, min(start + step, len(queries)))
@@ -71,31 +71,34 @@ def distance_blocks(queries: Codes, database: Codes) -> Iterator[tuple[slice, ND
 def nearest(
     queries: Codes, database: Codes, count: int, *, backend: Literal["auto", "faiss", "numpy"] = "auto"
 ) -> Neighbours:
-    """The nearest codes of a database, by exhaustive search.
+    """Returns the nearest codes of a database, by exhaustive search.
 
     Arguments:
-        queries: What to look for.
-        database: Where.
-        count: How many neighbours of each query; all there are if there are fewer.
-        backend: faiss is an extra, ``pip install 'ppl-vae[search]'``; ``"auto"`` takes it where it is installed.
+        queries: Codes of the queries.
+        database: Codes to search.
+        count: Number of neighbours of each query, at most the size of the database.
+        backend: Library to use; faiss is an extra, ``pip install 'ppl-vae[search]'``; ``"auto"`` uses it where it is
+            installed.
 
     Raises:
         ValueError: If the codes differ in length, the database is empty, the count is not positive, or faiss is named
             but not installed.
 
     Example:
-        >>> found = nearest(Codes.pack([[1, 1]]), Codes.pack([[0, 0], [0, 1], [1, 0]]), 2)
-        >>> found.indices.tolist(), found.distances.tolist()
+        >>> neighbours = nearest(Codes.pack([[1, 1]]), Codes.pack([[0, 0], [0, 1], [1, 0]]), 2)
+        >>> neighbours.indices.tolist(), neighbours.distances.tolist()
         ([[1, 2]], [[1, 1]])
     """
     if queries.bits != database.bits:
-        raise ValueError(f"queries have {queries.bits} bits but the database {database.bits}; code both by one guide")
+        raise ValueError(f"queries have {queries.bits} bits but the database {database.bits}; encode both by one guide")
     if count < 1 or not len(database):
-        raise ValueError(f"asked for {count} neighbours among {len(database)} codes; both must be at least 1")
-    there = importlib.util.find_spec("faiss") is not None
-    if backend == "faiss" and not there:
+        raise ValueError(
+            f"{count} neighbours among {len(database)} codes cannot be found; both numbers must be at least 1"
+        )
+    installed = importlib.util.find_spec("faiss") is not None
+    if backend == "faiss" and not installed:
         raise ValueError("faiss is not installed; pip install 'ppl-vae[search]', or take the backend numpy")
-    by_faiss = backend == "faiss" or (backend == "auto" and there)
+    by_faiss = backend == "faiss" or (backend == "auto" and installed)
     return (_by_faiss if by_faiss else _by_numpy)(queries, database, min(count, len(database)))
 
 
@@ -103,7 +106,7 @@ def _by_faiss(queries: Codes, database: Codes, count: int) -> Neighbours:
     import faiss
 
     index = faiss.IndexBinaryFlat(8 * database.packed.shape[1])
-    # Counting sort: equally near codes stay in the order of their indices, which a heap does not promise.
+    # Counting sort: equally near codes stay in the order of their indices, which a heap does not guarantee.
     index.use_heap = False
     index.add(np.ascontiguousarray(database.packed))
     result, indices = index.search(np.ascontiguousarray(queries.packed), count)
@@ -113,7 +116,7 @@ def _by_faiss(queries: Codes, database: Codes, count: int) -> Neighbours:
 def _by_numpy(queries: Codes, database: Codes, count: int) -> Neighbours:
     keys = np.empty((len(queries), count), dtype=np.int64)
     for rows, block in distance_blocks(queries, database):
-        # One number a code that orders by distance, then by index.
+        # One number per code that orders by distance, then by index.
         order = block.astype(np.int64) * len(database) + np.arange(len(database))
         keys[rows] = np.sort(np.partition(order, count - 1, axis=1)[:, :count], axis=1)
     return Neighbours(*np.divmod(keys, len(database)))

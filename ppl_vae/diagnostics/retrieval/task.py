@@ -10,7 +10,8 @@ from torch import Tensor
 from ppl_vae.data.corpus import Corpus
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.diagnostics.retrieval.codes import Codes
-from ppl_vae.diagnostics.retrieval.retrieval import Ranking, by_codes, by_scores, retrieval
+from ppl_vae.diagnostics.retrieval.ranking import Ranking, by_codes, by_scores
+from ppl_vae.diagnostics.retrieval.retrieval import retrieval
 from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
 from ppl_vae.programs.types import Program
 
@@ -48,37 +49,37 @@ class RetrievalTask:
             self.x[name], labels[name] = split.values[chosen].to(device), split.labels[chosen]
         self.queries = self.x["test"]
         self.database = PackedCounts.concatenate([self.x["train"], self.x["validation"]])
-        self.labels, self.known = labels["test"], torch.cat([labels["train"], labels["validation"]])
+        self.labels, self.database_labels = labels["test"], torch.cat([labels["train"], labels["validation"]])
 
     def codes(self, model: Program, guide: Program) -> dict[str, Tensor]:
-        """Returns what codes of a pair retrieve, by each way to read them, as :func:`tensors_of` has it."""
-        result = retrieval(model, guide, self.queries, self.database, self.labels, self.known, k=self.k)
+        """Returns the rankings by the codes of a pair, as the tensors of :func:`tensors_of`."""
+        result = retrieval(model, guide, self.queries, self.database, self.labels, self.database_labels, k=self.k)
         return tensors_of(result.rankings)
 
     def random(self, bits: int) -> dict[str, Tensor]:
-        """Returns what random codes retrieve."""
+        """Returns the ranking by random codes."""
         queries, database = (Codes.pack(torch.rand(len(x), bits) > 0.5) for x in (self.queries, self.database))
-        return tensors_of({"mean-sign": by_codes(queries, database, self.labels, self.known, self.k)})
+        return tensors_of({"mean-sign": by_codes(queries, database, self.labels, self.database_labels, self.k)})
 
     def cosine(self) -> dict[str, Tensor]:
-        """Returns what the cosine of words weighted by rarity retrieves."""
+        """Returns the ranking by the cosine of words weighted by rarity."""
         scores = TfIdf(self.database).similarities(self.queries)
-        return tensors_of({"tf-idf": by_scores(scores, self.labels, self.known, self.k)})
+        return tensors_of({"tf-idf": by_scores(scores, self.labels, self.database_labels, self.k)})
 
     @property
     def chance(self) -> float:
         """Mean share of a query's class in the database."""
-        shares = torch.bincount(self.known).double() / len(self.known)
+        shares = torch.bincount(self.database_labels).double() / len(self.database_labels)
         return shares[self.labels].mean().item()
 
 
 def tensors_of(rankings: Mapping[str, Ranking]) -> dict[str, Tensor]:
-    """Returns the parts of rankings by names such as ``"mean-sign.precision"``."""
-    names = ("precision", "found", "hits")
+    """Returns the tensors of rankings by names such as ``"mean-sign.precision"``."""
+    names = ("precision", "retrieved", "hits")
     parts = {f"{name}.{part}": getattr(ranking, part) for name, ranking in rankings.items() for part in names}
     return {name: part for name, part in parts.items() if part is not None}
 
 
 def ranking_from(tensors: Mapping[str, Tensor], name: str) -> Ranking:
-    """Returns a ranking from its parts, which :func:`tensors_of` has named."""
-    return Ranking(tensors[f"{name}.precision"], tensors.get(f"{name}.found"), tensors.get(f"{name}.hits"))
+    """Returns a ranking from the tensors of :func:`tensors_of`."""
+    return Ranking(tensors[f"{name}.precision"], tensors.get(f"{name}.retrieved"), tensors.get(f"{name}.hits"))

@@ -1,4 +1,4 @@
-"""Documents as weighted words: the baseline that codes of documents are held against."""
+"""Documents as weighted words: the baseline for codes of documents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ppl_vae.data.counts import PackedCounts
 __all__ = ["TfIdf"]
 
 CELLS = 2**22
-"""Similarities held at once."""
+"""Largest number of similarities held at once."""
 
 
 class TfIdf:
@@ -21,11 +21,11 @@ class TfIdf:
 
     .. math:: w_k(x) = x_k \log(N / n_k)
 
-    for a word that occurs in n of the N documents of a database (Salton and Buckley 1988). A document that has only
-    words that all documents have is similar to none.
+    for a word that occurs in n of the N documents of a database (Salton and Buckley 1988). A document of
+    words that all documents contain has similarity zero to all.
 
     Arguments:
-        database: The documents to compare with.
+        database: Documents to compare with.
 
     Example:
         >>> database = PackedCounts.from_dense([[1, 2, 0], [1, 0, 3]])
@@ -39,13 +39,13 @@ class TfIdf:
         self.database = self.weigh(database)
 
     def weigh(self, x: PackedCounts) -> csr_matrix:
-        """Weighted words, each document of length one, ``(documents, vocabulary)``."""
+        """Returns the weighted words, each document of length one, ``(documents, vocabulary)``."""
         weighted = csr_matrix(x.to_csr().astype(np.float64) @ diags(self.rarity))
         lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
         return csr_matrix(diags(1 / np.where(lengths > 0, lengths, 1)) @ weighted)
 
     def similarities(self, x: PackedCounts) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        """Cosines with the documents of the database, ``(documents of the block, database)``, block by block."""
+        """Yields slices of the documents, each with its cosines with the database, ``(documents, database)``."""
         step = max(1, CELLS // max(1, self.database.shape[0]))
         queries, database = self.weigh(x), self.database.T.tocsr()
         for start in range(0, len(x), step):

@@ -195,7 +195,7 @@ def test_a_guide_that_tells_all_data_apart_reaches_log_n(most_bits):
     assert found.rates.rate.mean == pytest.approx(4 * math.log(2))
     assert found.mismatch.mean == pytest.approx(0, abs=1e-9)
     assert found.entropy.mean == pytest.approx(found.rates.distortion.mean + found.rates.rate.mean)
-    assert "near the most that 16 data can show, log N = 2.77" in found.warnings[0]
+    assert "near the largest that 16 data can have, log N = 2.77" in found.warnings[0]
 
 
 def test_units_of_every_family():
@@ -326,7 +326,7 @@ def test_misuse_is_named():
     pair, x = BitsOfPoints(2), torch.randn(4, 3)
     with pytest.raises(ValueError, match="at least 2 data, got 1; take more"):
         information(pair.model, pair.guide, x[:1])
-    with pytest.raises(ValueError, match="at least 2 data a batch, got 1"):
+    with pytest.raises(ValueError, match="at least 2 data per batch, got 1"):
         information(pair.model, pair.guide, x, batch=1)
     with pytest.raises(ValueError, match="at least 2 draws per datum, got 1; raise the draws"):
         information(pair.model, pair.guide, x, draws=1, most_bits=1)

@@ -100,5 +100,5 @@ def test_models_without_bits_and_empty_data_are_refused():
     with pytest.raises(ValueError, match=r"binary codes need latent bits, but the model has 'z' \(normal\)"):
         log_odds(pair.model, pair.guide, torch.randn(3, 4))
     bits = BitsOfPoints(2)
-    with pytest.raises(ValueError, match="no data to code"):
+    with pytest.raises(ValueError, match="no data to encode"):
         draw_codes(bits.model, bits.guide, torch.randn(0, 3))

@@ -54,11 +54,11 @@ def test_there_are_never_more_neighbours_than_codes(backend):
 
 
 def test_mistakes_are_answered_in_words(monkeypatch):
-    with pytest.raises(ValueError, match="queries have 8 bits but the database 9; code both by one guide"):
+    with pytest.raises(ValueError, match="queries have 8 bits but the database 9; encode both by one guide"):
         distances(random_codes(2, 8), random_codes(2, 9))
     with pytest.raises(ValueError, match="queries have 8 bits but the database 16"):
         nearest(random_codes(2, 8), random_codes(2, 16), 1)
-    with pytest.raises(ValueError, match="asked for 0 neighbours among 2 codes"):
+    with pytest.raises(ValueError, match="0 neighbours among 2 codes cannot be found"):
         nearest(random_codes(2, 8), random_codes(2, 8), 0)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"faiss is not installed; pip install 'ppl-vae\[search\]'"):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_vae.diagnostics.retrieval import hamming, retrieval, tfidf
+from ppl_vae.diagnostics.retrieval import hamming, ranking, retrieval, tfidf
 from ppl_vae.diagnostics.retrieval.codes import Codes
-from ppl_vae.diagnostics.retrieval.retrieval import by_codes, by_scores, expected_distances, precision_at
+from ppl_vae.diagnostics.retrieval.ranking import by_codes, by_scores, expected_distances, precision_at
 from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
 from tests.support.small_pairs import BitsOfPoints, documents
 from tests.support.z_test import assert_mean
@@ -31,16 +31,16 @@ def test_codes_and_scores_rank_alike_in_blocks(monkeypatch):
     rng = np.random.default_rng(0)
     queries, database = (Codes.pack(rng.random((count, 6)) > 0.5) for count in (30, 80))
     labels, known = torch.randint(3, (30,)), torch.randint(3, (80,))
-    ranking = by_codes(queries, database, labels, known, 12)
+    by_distance = by_codes(queries, database, labels, known, 12)
     scores = -hamming.distances(queries, database).astype(float)
     other = by_scores([(slice(0, 10), scores[:10]), (slice(10, 30), scores[10:])], labels, known, 12)
-    assert torch.allclose(ranking.precision, other.precision)
+    assert torch.allclose(by_distance.precision, other.precision)
     same = labels[:, None] == known
-    for radius, (recall, precision) in enumerate(zip(*ranking.curve.values(), strict=True)):
+    for radius, (recall, precision) in enumerate(zip(*by_distance.curve.values(), strict=True)):
         within = torch.from_numpy(-scores <= radius)
         assert recall == pytest.approx((within & same).sum().item() / same.sum().item())
         assert precision == pytest.approx((within & same).sum().item() / within.sum().item())
-    assert ranking.distinct == database.distinct
+    assert by_distance.distinct == database.distinct
 
 
 def test_codes_that_are_all_the_same_retrieve_as_chance():
@@ -50,7 +50,7 @@ def test_codes_that_are_all_the_same_retrieve_as_chance():
 
 
 def test_expected_distances_are_those_of_drawn_codes(monkeypatch):
-    monkeypatch.setattr(retrieval, "CELLS", 12)
+    monkeypatch.setattr(ranking, "CELLS", 12)
     odds, database = torch.randn(4, 5), Codes.pack(np.random.default_rng(0).random((6, 5)) > 0.5)
     expected = torch.from_numpy(np.concatenate([block for _, block in expected_distances(odds, database)]))
     draws = torch.bernoulli(odds.sigmoid().expand(4000, -1, -1))
@@ -74,7 +74,7 @@ def test_a_pair_whose_bits_are_the_class_retrieves_it():
     x = torch.tensor([[1.0, 1, 1], [1, -1, 1], [-1, 1, -1]]).repeat(20, 1) + 0.1 * torch.randn(60, 3)
     labels = torch.arange(3).repeat(20)
     found = retrieval.retrieval(pair.model, pair.guide, x[:15], x[15:], labels[:15], labels[15:], k=10)
-    means = {name: ranking.mean for name, ranking in found.rankings.items()}
+    means = {name: each.mean for name, each in found.rankings.items()}
     assert means.pop("chance") == pytest.approx(1 / 3)
     assert means["mean-sign"] == means["sampled"] == means["asymmetric"] == 1
     assert "tf-idf" not in means
@@ -82,5 +82,5 @@ def test_a_pair_whose_bits_are_the_class_retrieves_it():
     assert found.rankings["mean-sign"].distinct == 3
     assert set(found.pointwise()) == {"mean_sign", "median", "sampled", "asymmetric", "chance"}
     assert "precision@10 of 15 queries among 45" in str(found)
-    with pytest.raises(ValueError, match="the nearest 100 of 45 documents were asked for; choose k between 1"):
+    with pytest.raises(ValueError, match="the 100 nearest of 45 documents cannot be retrieved; choose k from 1 to 45"):
         retrieval.retrieval(pair.model, pair.guide, x[:15], x[15:], labels[:15], labels[15:])

@@ -5,7 +5,7 @@ import torch
 
 from ppl_vae.data.corpus import Corpus, Data
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.diagnostics.retrieval.retrieval import Ranking
+from ppl_vae.diagnostics.retrieval.ranking import Ranking
 from ppl_vae.diagnostics.retrieval.task import RetrievalTask, ranking_from, tensors_of
 
 SIZES = {"train": 40, "validation": 10, "test": 20}
@@ -24,7 +24,7 @@ def corpus(labels: bool = True) -> Corpus:
 def test_database_holds_training_and_validation_documents():
     task = RetrievalTask(corpus(), 0, 5, torch.device("cpu"))
     assert len(task.queries) == len(task.labels) == 20
-    assert len(task.database) == len(task.known) == 50
+    assert len(task.database) == len(task.database_labels) == 50
     assert task.chance == pytest.approx(0.5)
 
 
@@ -46,7 +46,9 @@ def test_cosine_finds_the_class_that_words_tell_and_random_codes_do_not():
 def test_tensors_keep_a_ranking():
     ranking = Ranking(torch.rand(3), torch.arange(4), torch.arange(4))
     result = ranking_from(tensors_of({"a": ranking, "b": Ranking(torch.rand(2))}), "a")
-    assert all(torch.equal(getattr(result, name), getattr(ranking, name)) for name in ("precision", "found", "hits"))
+    assert all(
+        torch.equal(getattr(result, name), getattr(ranking, name)) for name in ("precision", "retrieved", "hits")
+    )
     assert set(tensors_of({"b": Ranking(torch.rand(2))})) == {"b.precision"}
 
 
