@@ -33,7 +33,7 @@ def test_code_of_the_page_runs(page, capsys, tmp_path, monkeypatch):
         assert names["elbo"].mean() < names["evidence"].mean()
         assert names["loo"].loo_i.shape == (40,)
     elif page == "docs/information.md":
-        assert names["found"].units.collapsed == ["z[2]"]
+        assert names["result"].units.collapsed == ["z[2]"]
     elif page == "docs/estimators.md":
         assert_mean(names["samples"], names["estimate"](names["Enumerate"](), names["f"], names["logits"]))
     elif page == "docs/likelihood.md":
