@@ -31,7 +31,6 @@ UPWARD: set[tuple[str, str]] = set()
 LONGEST = 300
 LONGER = {
     "experiments/image_sharpness.py": 340,
-    "experiments/sharpness.py": 357,
     "experiments/sphere.py": 344,
     "tests/diagnostics/information/test_information.py": 339,
     "tests/diagnostics/tightness/test_tightness.py": 480,
