@@ -1,4 +1,4 @@
-"""Runs side by side: what their bounds, their models and their guides differ by on the same data."""
+"""Comparison of runs on the same data: differences of their bounds, models and guides."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Compared:
     """One of the runs that are compared.
 
     Arguments:
-        name: Its folder.
-        pair: Model and guide in words.
-        objective: What was maximised, ``"elbo"`` or ``"likelihood"``.
-        model: Anything that is the same for two runs exactly if their models differ only by their parameters.
-        measurement: Bound, evidence and gap of the data compared on.
-        train: The evidence of the training data; None where those of the runs are not the same.
-        gap: The gap's parts, where they are known.
+        name: Folder of the run.
+        pair: Description of model and guide.
+        objective: The training objective, ``"elbo"`` or ``"likelihood"``.
+        model: Identity of the model up to its parameters: equal for two runs of the same model.
+        measurement: Bound, evidence and gap of the compared data.
+        train: The evidence of the training data; None where the runs have different ones.
+        gap: The parts of the gap, where they are known.
         saturated: Mean log-likelihood of documents under their own word frequencies; None for other data.
         notes: Remarks on its measurement.
     """
@@ -55,9 +55,9 @@ class Difference:
     """A mean difference of two numbers of the same data, in nats per datum.
 
     Arguments:
-        pointwise: One difference a datum, ``(data,)``.
-        sign: How the number stands to the true one: ``""`` exact or unbiased, ``">="`` below it, ``"<="`` above it,
-            ``"~"`` not known: a difference of two bounds, or of what is only close.
+        pointwise: One difference per datum, ``(data,)``.
+        sign: Relation of the number to the true one: ``""`` exact or unbiased, ``">="`` the true one is at least this,
+            ``"<="`` at most this, ``"~"`` not known: a difference of two bounds or of approximations.
     """
 
     pointwise: Tensor
@@ -65,7 +65,7 @@ class Difference:
 
     @classmethod
     def of(cls, one: Estimate, other: Estimate) -> Difference:
-        """What the first has more than the second."""
+        """Returns the first estimate minus the second."""
         signs = {"lower": ">=", "upper": "<=", "between": "~", "approximate": "~"}
         sign = signs.get(difference(one.bound, other.bound), "")
         return cls(one.pointwise.double().cpu() - other.pointwise.double().cpu(), sign)
@@ -76,7 +76,7 @@ class Difference:
 
     @property
     def se(self) -> float:
-        """Standard error over the data; the noise of the draws, where there were any, is a part of it."""
+        """Standard error over the data; it includes the noise of the draws, if any."""
         return float(self.pointwise.std() / len(self.pointwise) ** 0.5) if len(self.pointwise) > 1 else math.nan
 
     def to_json(self) -> dict[str, Any]:
@@ -98,12 +98,12 @@ class Comparison(Result):
     likelihood that explains the training data best.
 
     Arguments:
-        split: The data compared on, in words.
-        runs: At least one; differences are from the first.
+        split: Name of the compared split.
+        runs: At least one run; differences are from the first.
         notes: Remarks on the comparison.
 
     Raises:
-        ValueError: If the runs were not measured on as many data, naming both.
+        ValueError: If the runs were measured on different numbers of data, naming both.
     """
 
     split: str
@@ -123,18 +123,18 @@ class Comparison(Result):
                 )
 
     def labelled(self) -> dict[str, Compared]:
-        """The runs by letter."""
+        """Returns the runs by letter."""
         return dict(zip(ascii_uppercase, self.runs, strict=False))
 
     def optimum(self, run: Compared) -> Compared | None:
-        """The run that stands for the likelihood optimum of a run's model; None if there is no such run."""
+        """Returns the run taken as the likelihood optimum of a run's model; None if there is none."""
         parts = [r for r in self.runs if r.objective == "likelihood" and r.model == run.model]
         if len(parts) > 1 and any(r.train is None for r in parts):
-            return None  # to choose by the split compared on would be to choose by the test
+            return None  # choosing by the compared split would be choosing by the test data
         return max(parts, key=lambda r: (r.train or r.measurement.evidence).mean, default=None)
 
     def approximation_errors(self, run: Compared) -> dict[str, Difference]:
-        """The approximation error of a run by split; empty where its model was not trained on the likelihood."""
+        """Returns the approximation error of a run by split; empty if its model was not trained on the likelihood."""
         best = self.optimum(run)
         if best is None:
             return {}
@@ -144,7 +144,7 @@ class Comparison(Result):
         return values | {self.split: Difference.of(best.measurement.evidence, run.measurement.evidence)}
 
     def differences(self, run: Compared) -> dict[str, Difference]:
-        """Evidence and bound of a run minus those of the first."""
+        """Returns evidence and bound of a run minus those of the first."""
         first = self.runs[0].measurement
         return {
             "evidence": Difference.of(run.measurement.evidence, first.evidence),
@@ -183,7 +183,7 @@ class Comparison(Result):
         if any(self.approximation_errors(run) for run in self.runs):
             lines.append(
                 "approximation error: evidence of the same model trained on the likelihood, minus the run's own; a "
-                "negative value on training data means that training has not found the optimum, on others that the "
+                "negative value on training data means that training has not found the optimum, on other data that the "
                 "optimum overfits"
             )
         return tuple(lines)
@@ -220,7 +220,7 @@ class Comparison(Result):
         return text_table("+- is the standard error of the mean difference over the data", columns, lines)
 
     def draw_panels(self, *axes: Axes) -> None:
-        """A bar per run from its ELBO up to its evidence, divided into the parts of the gap where they are known."""
+        """Draws a bar per run from its ELBO up to its evidence, divided into the parts of the gap where known."""
         (bars,) = axes
         optima = {r.name: r.measurement.evidence.mean for r in map(self.optimum, self.runs) if r is not None}
         if len(optima) == 1:

@@ -1,4 +1,4 @@
-"""The best member of a family for each datum, its bound summed exactly over enumerated states."""
+"""The best member of a family for each datum, with bounds summed exactly over enumerated states."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def optimal_mean_field(
     already updated are summed out as it goes.
 
     Arguments:
-        table: log p(x, z) of all joint states, the last factor fastest, ``(data, states)``.
-        sizes: States of each factor; their product is ``states``.
-        starts: Where to begin beside the marginals of the posterior, its mode, and the uniform distribution: for each
-            start the log-probabilities of every factor, ``(data, size)``.
-        sweeps: At most so many a start.
-        tolerance: In nats; a start ends when no datum gains more in a sweep.
+        table: log p(x, z) of all joint states, the last factor varying fastest, ``(data, states)``.
+        sizes: Number of states of each factor; their product is ``states``.
+        starts: Starting points in addition to the marginals of the posterior, its mode, and the uniform distribution:
+            for each the log-probabilities of every factor, ``(data, size)``.
+        sweeps: Maximum number of sweeps per start.
+        tolerance: Gain of a sweep, in nats, below which an ascent ends if it holds for all data.
 
     Returns:
-        The best bound of each datum over the starts in nats, ``(data,)``, and its factors' log-probabilities.
+        The best bound of each datum over the starts in nats, ``(data,)``, and the log-probabilities of its factors.
 
     Example:
         >>> table = torch.tensor([[0.5, 0.125, 0.25, 0.125]]).log()  # two bits
@@ -46,7 +46,7 @@ def optimal_mean_field(
     """
     high = table.amax(1, keepdim=True)
     centred = (table - high).clamp(min=-1e30)  # a state of probability zero must not make 0 * -inf
-    # On data that lie symmetrically the first and the last begin on a saddle; the mode breaks the tie.
+    # On symmetric data the marginals and the uniform distribution are saddle points; the mode breaks the symmetry.
     uniform = [high.new_zeros(len(table), size).log_softmax(1) for size in sizes]
     always = [marginals(table.log_softmax(1), sizes), _mode(table, sizes), uniform]
     best, factors = torch.full_like(high[:, 0], -torch.inf), uniform
@@ -63,7 +63,7 @@ def _ascend(
 ) -> tuple[Tensor, list[Tensor]]:
     last = torch.full_like(table[:, 0], -torch.inf)
     for _ in range(sweeps):
-        # Joint probabilities of all factors after each one, as they were before this sweep.
+        # Joint probabilities of all factors after each one, before this sweep.
         after = [torch.ones_like(table[:, :1])]
         for factor in factors[:0:-1]:
             after.append((factor.exp()[:, :, None] * after[-1][:, None, :]).flatten(1))
@@ -90,20 +90,20 @@ def best_structured(
     rate: float = 0.1,
     finer: float = 0.2,
 ) -> tuple[Tensor, Tensor]:
-    r"""Maximises the ELBO of each datum over the numbers that a distribution of its codes is made from.
+    r"""Maximises the ELBO of each datum over the parameters of a distribution of its codes.
 
     .. math:: \max_\lambda\ \sum_z q_\lambda(z) \bigl(\log p(x, z) - \log q_\lambda(z)\bigr)
 
-    Adam ascends along exact gradients, in two rounds of half the steps, the second finer. Each bound on the way is that
-    of a member, so the highest is kept.
+    Adam ascends along exact gradients, in two rounds of half the steps, the second finer. Each bound on the
+    path is that of a member of the family, so the highest is returned.
 
     Arguments:
         table: log p(x, z) of all joint states, ``(data, states)``.
-        log_q: From numbers ``(starts, data, numbers)`` to log-probabilities ``(states, starts, data)``.
-        starts: Where to begin, ``(starts, data, numbers)``.
-        steps: Of each ascent.
-        rate: Adam's, in the first round.
-        finer: How much smaller it is in the second.
+        log_q: Function from parameters ``(starts, data, numbers)`` to log-probabilities ``(states, starts, data)``.
+        starts: Starting points, ``(starts, data, numbers)``.
+        steps: Number of steps of each ascent.
+        rate: Learning rate of Adam in the first round.
+        finer: Ratio of the learning rate in the second round to that in the first.
 
     Returns:
         The highest bound of each start in nats, ``(starts, data)``, after the first round and after both.
@@ -135,19 +135,19 @@ def best_structured(
 
 
 def marginals(posterior: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """Log-marginals of each factor under joint log-probabilities ``(data, states)``."""
-    probability, result, left = posterior.exp(), [], 1
+    """Returns the log-marginals of each factor under joint log-probabilities ``(data, states)``."""
+    probability, result, before = posterior.exp(), [], 1
     for size in sizes:
-        result.append(probability.reshape(len(posterior), left, size, -1).sum((1, 3)).clamp(min=1e-30).log())
-        left *= size
+        result.append(probability.reshape(len(posterior), before, size, -1).sum((1, 3)).clamp(min=1e-30).log())
+        before *= size
     return result
 
 
 def _mode(joint: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """Log-probabilities of factors that all but insist on the most probable state of each datum."""
+    """Log-probabilities of factors that put at least 0.9 on the most probable state of each datum."""
     result, index, stride = [], joint.argmax(1), joint.shape[1]
     for size in sizes:
         stride //= size
-        there = functional.one_hot(index // stride % size, size).to(joint)
-        result.append((there * 0.9 + 0.1 / size).log())
+        mode = functional.one_hot(index // stride % size, size).to(joint)
+        result.append((mode * 0.9 + 0.1 / size).log())
     return result

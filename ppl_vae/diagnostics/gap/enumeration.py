@@ -29,7 +29,7 @@ CELLS = 2**24
 """Largest number of (datum, state) cells held at once: 128 MB in float64."""
 
 SEARCHED = 2**12
-"""Most states over which the bound of a member that does not factorise is summed at every step of an ascent."""
+"""Largest number of states over which the bound of a structured member is summed at each step of an ascent."""
 
 ASCENT_CELLS = 2**20
 """Largest number of (state, start, datum) cells of such a step."""
@@ -45,17 +45,17 @@ def by_enumeration(
     steps: int,
     progress: Progress | None,
 ) -> Gap:
-    """The gap of each datum split exactly, but for the search for the best member.
+    """Returns the gap of each datum, split exactly except for the search for the best member.
 
     Arguments:
         model: The generative model.
         guide: Its guide.
         x: The data; worked through in blocks.
-        sites: How the model draws its latents.
+        sites: The latent sites of the model.
         universal: Whether the guide's family holds every distribution of the codes.
-        coupled: The family, if it is neither that nor factorises.
-        steps: Of the ascents in it.
-        progress: Called with the number of data done since the last call.
+        coupled: The family, if it is neither universal nor factorised; else None.
+        steps: Number of steps of each ascent in that family.
+        progress: Called with the number of data completed since the last call.
     """
     count = prod(site.states for site in sites)
     block = max(1, CELLS // count)
@@ -66,15 +66,15 @@ def by_enumeration(
         if progress:
             progress(len(part))
     values = [torch.cat(parts) for parts in zip(*pieces, strict=True)]
-    words = f"enumeration of {count} states"
-    evidence, elbo = Estimate(values[0], words, "exact"), Estimate(values[2], words, "exact")
+    exact = f"enumeration of {count} states"
+    evidence, elbo = Estimate(values[0], exact, "exact"), Estimate(values[2], exact, "exact")
     if universal:
         return Gap(evidence, evidence, elbo, ANY)
     if coupled is None:
         return Gap(evidence, Estimate(values[1], "coordinate ascent", "lower"), elbo, "independent latents")
     method = f"ascent of {steps} steps along exact gradients"
     best, before, other = (Estimate(bound, method, "lower") for bound in (values[1], *values[3:]))
-    return Gap(evidence, best, elbo, coupled.words, {GAINED: best.minus(before), LEAD: best.minus(other)})
+    return Gap(evidence, best, elbo, coupled.name, {GAINED: best.minus(before), LEAD: best.minus(other)})
 
 
 def _split(
@@ -88,7 +88,7 @@ def _split(
 ) -> tuple[Tensor, ...]:
     """Evidence, bound of the family's best member, and bound of the guide, ``(data,)`` each.
 
-    Of a coupled family also what the best start had reached half-way, and what the best other start reached.
+    For a coupled family also the bound of the best start half-way, and the bound of the second-best start.
     """
     states = States(sites, model, x[:3])
     shared = states.shared(partial(log_joint, model), partial(log_proposal, guide))
@@ -106,15 +106,15 @@ def _split(
     if universal:
         return evidence, evidence, elbo
     if coupled is None:
-        own = _factors(guide, x, sites, precise)
-        sizes = [factor.shape[1] for factor in own]
+        guide_factors = _factors(guide, x, sites, precise)
+        sizes = [factor.shape[1] for factor in guide_factors]
     else:  # of bits, all of them
         sizes = [2] * sum(latent.size for latent in coupled.latents)
-        own = marginals(proposal, sizes)
-    best, factors = optimal_mean_field(joint, sizes, [own])
+        guide_factors = marginals(proposal, sizes)
+    best, factors = optimal_mean_field(joint, sizes, [guide_factors])
     more: tuple[Tensor, ...] = ()
     if coupled is not None:
-        reached, other, before = _climbed(coupled, states, x, joint, factors, steps)
+        reached, other, before = _ascend(coupled, states, x, joint, factors, steps)
         # Independent latents are among the members, and so is the guide.
         least = torch.maximum(best, elbo)
         best, more = torch.maximum(reached, least), (torch.maximum(before, least), torch.maximum(other, least))
@@ -122,19 +122,24 @@ def _split(
     return evidence, torch.maximum(best, elbo).clamp(max=evidence), elbo, *(m.clamp(max=evidence) for m in more)
 
 
-def _climbed(
+def _ascend(
     family: VariationalFamily, states: States, x: Batch, joint: Tensor, factors: list[Tensor], steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Bounds of the best start, of the best other one, and of the best one half-way, ``(data,)`` each.
+    """Bounds of the best start, of the second-best start, and of the best start half-way, ``(data,)`` each.
 
-    Ascents begin at the guide's own output, twice, and at the best independent member, three times, with couplings
-    loosened by chance in all but the first.
+    Ascents begin at the guide's own output, twice, and at the best independent member, three times, with
+    random couplings in all but the first.
     """
-    own = family.own(x).to(joint)
+    guide_parameters = family.guide_parameters(x).to(joint)
     base = torch.cat([(f[:, 1:] - f[:, :1]).clamp(-8, 8) for f in factors], 1)
-    independent = [own[:, : base.shape[1]], base, base, base]
+    independent = [guide_parameters[:, : base.shape[1]], base, base, base]
     with fork_random_state(0):  # the same data have the same best member
-        starts = torch.stack([own, *(family.loosened(s, own.shape[1], k) for k, s in enumerate(independent))])
+        starts = torch.stack(
+            [
+                guide_parameters,
+                *(family.with_couplings(s, guide_parameters.shape[1], k) for k, s in enumerate(independent)),
+            ]
+        )
     (codes,) = states.codes(0, states.count, len(x), True).values()
     block, result = max(1, ASCENT_CELLS // (len(starts) * states.count)), []
 

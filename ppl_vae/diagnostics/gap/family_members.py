@@ -1,4 +1,4 @@
-"""The members of a guide's family: what they are made from, and where a search for the best begins."""
+"""The members of a guide's family: their parameters, and starting points of a search for the best member."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from ppl_vae.programs.types import Program
 __all__ = ["PerDatumGuide", "VariationalFamily", "members_of", "structured", "unknown_family"]
 
 FAMILIES = ("Bernoulli", "categorical", "one-hot categorical", "normal", "multivariate normal")
-"""Of sites that are independent of each other, whatever program draws them."""
+"""Families of independent sites whose members can be searched, for any guide."""
 
 LOOSE = (0.1, 0.5, 2.0)
-"""How far from zero the couplings of one start after the other are."""
+"""Standard deviations of the random couplings, one start after the other."""
 
 
 class PerDatumGuide(nn.Module):
-    """A guide without a network: each datum has numbers of its own.
+    """A guide without a network: each datum has its own parameters.
 
     Arguments:
-        members: Makes distributions by site from them.
-        free: The numbers, ``(data, numbers)``.
+        members: Function from parameters to distributions by site.
+        free: The parameters, ``(data, numbers)``.
     """
 
     def __init__(self, members: Callable[[Tensor], dict[str, Distribution]], free: Tensor) -> None:
@@ -52,21 +52,21 @@ class VariationalFamily:
     """A guide's family.
 
     Arguments:
-        words: What it is called.
-        latents: What its independent members draw; their parameters come first among a member's numbers.
-        make: Distributions by site from numbers ``(..., numbers)``.
-        own: The numbers of the guide's own members, ``(data, numbers)``, from the data.
+        name: Name of the family.
+        latents: Latents of its independent members, whose parameters come first among those of a member.
+        make: Function from parameters ``(..., numbers)`` to distributions by site.
+        guide_parameters: Function from data to the parameters of the guide's own members, ``(data, numbers)``.
     """
 
-    words: str
+    name: str
     latents: list[Latent]
     make: Callable[[Tensor], dict[str, Distribution]]
-    own: Callable[[Batch], Tensor]
+    guide_parameters: Callable[[Batch], Tensor]
 
-    def loosened(self, start: Tensor, numbers: int, which: int) -> Tensor:
-        """Independent members' parameters ``(data, parameters)`` with couplings by chance, ``(data, numbers)``.
+    def with_couplings(self, start: Tensor, numbers: int, which: int) -> Tensor:
+        """Adds random couplings to parameters of independent members, ``(data, parameters)``: ``(data, numbers)``.
 
-        At zero the bound may have no slope in them.
+        At zero the bound may have no gradient with respect to couplings.
         """
         more = start.new_empty(len(start), numbers - start.shape[-1]).normal_()
         return torch.cat([start, LOOSE[which % len(LOOSE)] * more], -1)
@@ -74,18 +74,18 @@ class VariationalFamily:
     def from_prior(self, drawn: dict[str, Tensor], numbers: int, which: int) -> Tensor:
         """Start number ``which``, ``(data, numbers)``, with the moments of prior draws ``(draws, data, *event)``."""
         start = torch.cat([_moments(latent, drawn[latent.name], which) for latent in self.latents], -1)
-        return self.loosened(start, numbers, which)
+        return self.with_couplings(start, numbers, which)
 
 
 def structured(guide: Program) -> VariationalFamily | None:
-    """The family of a guide of this package that couples latents by numbers alone; None for all others."""
+    """Returns the family of an amortised guide with couplings given by parameters; None for other guides."""
     if isinstance(guide, AmortisedGuide) and guide.family is not None:
         return VariationalFamily(guide.family, guide.latents, guide.members, guide.encoder)
     return None
 
 
 def unknown_family(guide: Program, x: Batch) -> str | None:
-    """Why the members of a guide's family cannot be gone through, naming the site; None if they can."""
+    """Returns why the members of a guide's family cannot be searched, naming the site; None if they can."""
     if structured(guide) is not None:
         return None
     sites = guide_sites(guide, (x[:2],))
@@ -99,7 +99,7 @@ def unknown_family(guide: Program, x: Batch) -> str | None:
 
 
 def members_of(guide: Program, x: Batch) -> VariationalFamily:
-    """A guide's family.
+    """Returns a guide's family.
 
     Raises:
         ValueError: If it is not known, naming the site.
@@ -112,18 +112,22 @@ def members_of(guide: Program, x: Batch) -> VariationalFamily:
     result = _drawn(guide, x[:2])[0]
     families = {name: result[name].family for name in sorted(result)}
     alike = len(set(families.values())) == 1
-    words = next(iter(families.values())) if alike else ", ".join(f"{n} {family}" for n, family in families.items())
-    own = list(result.values())
+    description = (
+        next(iter(families.values())) if alike else ", ".join(f"{n} {family}" for n, family in families.items())
+    )
+    latents_of_guide = list(result.values())
 
     def numbers(data: Batch) -> Tensor:
         fns = _drawn(guide, data)[1]
-        return torch.cat([parameters_of(latent, fns[latent.name])[0] for latent in own], -1)
+        return torch.cat([parameters_of(latent, fns[latent.name])[0] for latent in latents_of_guide], -1)
 
-    return VariationalFamily(f"independent latents, {words}", own, partial(independents, own), numbers)
+    return VariationalFamily(
+        f"independent latents, {description}", latents_of_guide, partial(independents, latents_of_guide), numbers
+    )
 
 
 def _drawn(guide: Program, x: Batch) -> tuple[dict[str, Latent], dict[str, Distribution]]:
-    """What a guide draws, and from which distributions, by site."""
+    """Latents of a guide and their distributions, by site."""
     with fork_random_state(), evaluating(guide):
         fns = {name: site["fn"] for name, site in latents(run(guide, (x,), {}, draws=1)).items()}
     return {name: Latent.of(name, fn) for name, fn in fns.items()}, fns
@@ -132,7 +136,7 @@ def _drawn(guide: Program, x: Batch) -> tuple[dict[str, Latent], dict[str, Distr
 def _moments(latent: Latent, drawn: Tensor, which: int) -> Tensor:
     """Parameters ``(data, parameters)`` with the moments of prior draws ``(draws, data, *event)``.
 
-    After the first, which is the prior itself, half-way to one draw: mean half-way, deviation half as wide.
+    The first start is the prior itself; the others are half-way to one draw, with half the deviation.
     """
     if latent.family == "categorical":
         drawn = functional.one_hot(drawn.long(), latent.states).to(torch.get_default_dtype())

@@ -27,8 +27,8 @@ class Gap(Result):
 
     .. math:: \log p(x) = \mathrm{ELBO} + \text{amortisation gap} + \text{family gap}
 
-    (Cremer, Li and Duvenaud 2018, section 3.1.) The family gap is what the best member of the guide's family loses,
-    chosen for this datum alone; the amortisation gap is what the guide's network loses against that member.
+    (Cremer, Li and Duvenaud 2018, section 3.1.) The family gap is the loss of the best member of the guide's
+    family, chosen for this datum alone; the amortisation gap is the loss of the guide's network against that member.
 
     Arguments:
         evidence: log p(x).
@@ -46,12 +46,12 @@ class Gap(Result):
 
     @property
     def family_gap(self) -> Estimate:
-        """Evidence minus best member: too wide by what the best member found falls short of the best there is."""
+        """Evidence minus best member; an upper bound if the search missed the best member."""
         return replace(self.evidence.minus(self.best), method="evidence less best of family")
 
     @property
     def amortisation_gap(self) -> Estimate:
-        """Best member minus guide: too narrow by as much."""
+        """Best member minus guide; a lower bound if the search missed the best member."""
         return replace(self.best.minus(self.elbo), method="best of family less ELBO")
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class Gap(Result):
             object.__setattr__(self, "best", self.evidence)
 
     def normalised(self, error: float) -> Gap:
-        """The same for a model whose log-normaliser has this standard error, which all three share."""
+        """Returns the same for a model whose log-normaliser has this standard error, which all three share."""
         evidence, best, elbo = (each.normalised(error) for each in (self.evidence, self.best, self.elbo))
         return replace(self, evidence=evidence, best=best, elbo=elbo)
 
@@ -75,11 +75,11 @@ class Gap(Result):
 
     def remarks(self) -> Iterator[str]:
         for name, gap, remedy in (
-            ("family", self.family_gap, "the evidence lies too low: measure it with more draws, or by annealing"),
+            ("family", self.family_gap, "the evidence is too low: measure it with more draws, or by annealing"),
             ("amortisation", self.amortisation_gap, "the best member was not found: take more steps"),
         ):
             if gap.mean < -3 * gap.se - 1e-6:
-                yield f"the {name} gap came out negative, which no true one is; {remedy}"
+                yield f"the {name} gap is negative, which is impossible without error; {remedy}"
 
     def facts(self) -> dict[str, Any]:
         return {"family": self.family}

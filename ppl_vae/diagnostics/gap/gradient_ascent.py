@@ -24,12 +24,12 @@ from ppl_vae.programs.types import Program, Progress
 __all__ = ["Ascent", "optimal_member"]
 
 FINER = 0.2
-"""How much smaller the rate of the second round is."""
+"""Ratio of the learning rate in the second round to that in the first."""
 
 PRIOR_DRAWS = 32
 
 DATA = 2**9
-"""Most data that ascend together."""
+"""Largest number of data that ascend together."""
 
 GAINED, LEAD = "gain of the second round", "lead over other starts"
 """The estimates by which the optimisation error is judged."""
@@ -40,12 +40,12 @@ class Ascent:
     """The best member of a family found for each datum.
 
     Arguments:
-        best: Its ELBO from fresh draws, a lower bound of the best member's.
-        evidence: log p(x) by importance weights from other draws of it.
-        gain: What the second round of its ascent gained over the first: the order of what a third one would.
-        lead: By how much it is above the best ascent from another start: near zero where starts agree, large where
-            there are many maxima, the best of which may have been missed. None with a single start.
-        free: What it is made from, ``(data, numbers)``; of independent sites their parameters, as the guide draws them.
+        best: ELBO of the member from fresh draws, a lower bound on that of the best member.
+        evidence: log p(x) by importance weights from other draws of the member.
+        gain: Gain of the second round of the ascent over the first, of the order of what a third would gain.
+        lead: Lead over the best ascent from another start: near zero where starts agree, large where there are many
+            maxima, the best of which may have been missed. None with a single start.
+        free: Parameters of the member, ``(data, numbers)``.
     """
 
     best: Estimate
@@ -56,12 +56,12 @@ class Ascent:
 
     @property
     def optimisation(self) -> dict[str, Estimate]:
-        """What there is to judge the optimisation error by."""
+        """Estimates of the optimisation error by name."""
         return {GAINED: self.gain} | ({} if self.lead is None else {LEAD: self.lead})
 
     @classmethod
     def join(cls, parts: list[Ascent]) -> Ascent:
-        """The ascent of all data from those of consecutive blocks."""
+        """Returns the ascent of all data from those of consecutive blocks."""
         best, evidence, gain = (Estimate.join([getattr(p, n) for p in parts]) for n in ("best", "evidence", "gain"))
         leads = [part.lead for part in parts if part.lead is not None]
         return cls(best, evidence, gain, Estimate.join(leads) if leads else None, torch.cat([p.free for p in parts]))
@@ -86,23 +86,22 @@ def optimal_member(
 
     (Cremer, Li and Duvenaud 2018, section 3.1.) Adam ascends from several starts at once: the guide's own output, the
     prior's marginals, then points half-way between those and single draws of the prior. It does so in two rounds of
-    half the steps, the second at a fifth of the rate; the mean over the last half of a round's iterates is where it
-    ends (Polyak and Juditsky 1992). For each datum the best end is chosen on one set of draws and valued on another,
-    so that the choice does not flatter it; the guide's own output, left as it is, may be chosen too.
+    half the steps, the second at a fifth of the rate; a round ends at the mean over its last half of
+    iterates (Polyak and Juditsky 1992). For each datum the best end is chosen on one set of draws and valued on
+    another, so that the choice does not bias the value; the unchanged output of the guide may be chosen too.
 
     Arguments:
         model: The generative model.
         guide: Its guide; its sites are independent of each other and Bernoulli, categorical, normal or multivariate
-            normal, or it is one of this package whose members are made from numbers alone (``tree``, ``mixture``,
-            ``low_rank``).
+            normal, or it is an amortised guide of a structured family (``tree``, ``mixture``, ``low_rank``).
         x: The data; worked through in blocks.
-        steps: Of each ascent, an even number.
-        draws: A datum, for choosing and again for each value returned.
-        restarts: How many starts.
-        rate: Adam's, in the first round.
-        step_draws: A datum and step.
-        estimator: Of the gradient through discrete sites; another where it does not fit.
-        progress: Called with the number of (datum, step) cells done since the last call.
+        steps: Number of steps of each ascent, even.
+        draws: Number of draws per datum, for the choice and again for each returned value.
+        restarts: Number of starts.
+        rate: Learning rate of Adam in the first round.
+        step_draws: Number of draws per datum and step.
+        estimator: Gradient estimator for discrete sites; replaced where it does not fit.
+        progress: Called with the number of (datum, step) cells completed since the last call.
 
     Returns:
         An :class:`Ascent`, in nats per datum.
@@ -119,8 +118,8 @@ def optimal_member(
         >>> def guide(x):
         ...     with pyro.plate("data", len(x)):
         ...         pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
-        >>> found = optimal_member(model, guide, torch.tensor([2.0]), restarts=1)
-        >>> abs(found.best.mean + 2.27) < 0.05  # the evidence: the posterior is normal
+        >>> ascent = optimal_member(model, guide, torch.tensor([2.0]), restarts=1)
+        >>> abs(ascent.best.mean + 2.27) < 0.05  # the evidence: the posterior is normal
         True
     """
     for name, value, least in (("steps", steps, 4), ("draws", draws, 2), ("restarts", restarts, 1)):
@@ -132,21 +131,21 @@ def optimal_member(
         raise ValueError(f"there are at most {PRIOR_DRAWS} restarts, got {restarts}")
     family = members_of(guide, x)
     estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
-    tick = progress or (lambda cells: None)
+    report = progress or (lambda cells: None)
     parts = []
     width = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
-    block = max(1, min(DATA, CELLS // width // 8))  # what log_weights takes in one piece
+    block = max(1, min(DATA, CELLS // width // 8))  # the block size of log_weights
     for start in range(0, len(x), block):
         part = x[start : start + block]
-        climb = _Climb(model, guide, family, part, restarts, draws)
+        ascent = _BlockAscent(model, guide, family, part, restarts, draws)
         with evaluation_mode(model), frozen(model):
-            climb.ascend(steps, rate, step_draws, estimator, tick)
+            ascent.ascend(steps, rate, step_draws, estimator, report)
         with evaluating(model):
-            parts.append(climb.result(steps))
+            parts.append(ascent.result(steps))
     return Ascent.join(parts)
 
 
-class _Climb:
+class _BlockAscent:
     """The ascents of one block of data."""
 
     def __init__(
@@ -156,10 +155,10 @@ class _Climb:
         with evaluating(model, guide):
             prior = latents(run(model, (x,), {}, draws=PRIOR_DRAWS))
             check_cover(prior, latents(run(guide, (x[:1],), {}, draws=1)))
-            self.own = family.own(x)
+            self.guide_parameters = family.guide_parameters(x)
             drawn = {name: site["value"] for name, site in prior.items()}
-            others = [family.from_prior(drawn, self.own.shape[-1], k) for k in range(restarts - 1)]
-        self.starts = torch.stack([self.own, *(start.to(self.own) for start in others)])
+            others = [family.from_prior(drawn, self.guide_parameters.shape[-1], k) for k in range(restarts - 1)]
+        self.starts = torch.stack([self.guide_parameters, *(start.to(self.guide_parameters) for start in others)])
         self.rounds: list[Tensor] = []
 
     def ascend(
@@ -168,36 +167,36 @@ class _Climb:
         rate: float,
         step_draws: int,
         estimator: Estimator,
-        tick: Progress,
+        progress: Progress,
     ) -> None:
-        """Two rounds, the second from where the first ended and finer; the mean of its last iterates ends each."""
+        """Runs two rounds of ascent, the second finer; each ends at the mean of its last iterates."""
         count, data = self.starts.shape[:2]
         free = PerDatumGuide(self.family.make, self.starts.flatten(0, 1))
-        x = self.x[torch.arange(data, device=self.own.device).repeat(count)]
+        x = self.x[torch.arange(data, device=self.guide_parameters.device).repeat(count)]
         estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)), self.model, x)
-        # Without antithetic pairs and control variate a gradient is so much noisier.
+        # Without antithetic pairs and control variate the gradient is noisier.
         enough = step_draws if estimator.factorised else 4 * step_draws
         objective = DiscreteELBO(estimator, draws=max(enough, estimator.least_draws))
         half = steps // 2  # of each round
         for fineness in (1, FINER):
             optimizer = torch.optim.Adam([free.free], lr=fineness * rate)
-            mean, kept = torch.zeros_like(self.starts), half - half // 2
+            mean, averaged = torch.zeros_like(self.starts), half - half // 2
             for step in range(half):
                 with torch.enable_grad():
                     loss = objective.differentiable_loss(self.model, free, x)
-                    # Not backward: parameters of a model that is no module must keep the gradients they have.
+                    # Not backward: parameters of a model that is no module must keep their gradients.
                     (free.free.grad,) = torch.autograd.grad(loss, [free.free])
                 optimizer.step()
-                if step >= half - kept:
-                    mean += free.free.detach().view_as(mean) / kept
-                tick(data)
+                if step >= half - averaged:
+                    mean += free.free.detach().view_as(mean) / averaged
+                progress(data)
             free.free.data.copy_(mean.flatten(0, 1))
             self.rounds.append(mean)
 
     def result(self, steps: int) -> Ascent:
-        before, after = (torch.cat([self.own[None], ends]) for ends in self.rounds)
+        before, after = (torch.cat([self.guide_parameters[None], ends]) for ends in self.rounds)
         scores = torch.stack([self._value(free).elbo.pointwise for free in after])
-        chosen, rows = scores.argmax(0), torch.arange(len(self.own), device=self.own.device)
+        chosen, rows = scores.argmax(0), torch.arange(len(self.guide_parameters), device=self.guide_parameters.device)
         best = after[chosen, rows]
         method = f"ascent of {steps} steps from {len(self.starts)} start{'s' * (len(self.starts) > 1)}"
         value = self._value(best).elbo
@@ -211,6 +210,6 @@ class _Climb:
         )
 
     def _value(self, free: Tensor) -> Evidence:
-        """Of members with these parameters, ``(data, parameters)``, each time from fresh draws."""
+        """Evidence and ELBO of members with these parameters, ``(data, numbers)``, from fresh draws."""
         pieces = log_weights(self.model, PerDatumGuide(self.family.make, free), self.x, self.draws)
         return Evidence.join([from_log_weights(w, distinct) for w, distinct in pieces])

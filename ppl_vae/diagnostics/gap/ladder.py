@@ -31,9 +31,9 @@ class Rung:
     """One guide of a ladder.
 
     Arguments:
-        elbo: Its ELBO.
-        best: The ELBO of the best member of its family; None where the family is not known.
-        family: The family, in words, or why it is not known.
+        elbo: ELBO of the guide.
+        best: ELBO of the best member of its family; None where the family is not known.
+        family: Name of the family, or why it is not known.
     """
 
     elbo: Estimate
@@ -46,8 +46,8 @@ class Ladder(Result):
     """The ELBOs of one model under guides of growing families, and its evidence.
 
     Arguments:
-        evidence: log p(x), the same for all.
-        rungs: By name of the guide, from the smallest family up.
+        evidence: log p(x), the same for all guides.
+        rungs: The rungs by name of the guide, from the smallest family up.
         fits: Remarks on how the guides were fitted.
     """
 
@@ -58,12 +58,12 @@ class Ladder(Result):
     panels: ClassVar[tuple[float, ...]] = (1,)
 
     def steps(self) -> dict[str, Estimate]:
-        """The gain of each guide over the one below it, and of the evidence over the last."""
+        """Returns the gain of each guide over the one below it, and of the evidence over the last."""
         elbos = {name: rung.elbo for name, rung in self.rungs.items()} | {"evidence": self.evidence}
         return {name: high.minus(low) for (_, low), (name, high) in pairwise(elbos.items())}
 
     def gaps(self, name: str) -> tuple[Estimate, Estimate] | None:
-        """Amortisation gap and family gap of a guide; None where its family is not known."""
+        """Returns amortisation gap and family gap of a guide; None where its family is not known."""
         rung = self.rungs[name]
         if rung.best is None:
             return None
@@ -85,7 +85,7 @@ class Ladder(Result):
             if step.mean < -3 * max(step.se, 0.0 if math.isnan(step.data_se) else step.data_se) - 1e-6:
                 yield (
                     f"the ELBO falls from {below} to {name} by {-step.mean:.3f} +- {step.data_se:.2g} nats: where the "
-                    f"family of {name} contains that of {below}, this is a matter of training, not of the family"
+                    f"family of {name} contains that of {below}, this is due to training, not to the family"
                 )
         for name, rung in self.rungs.items():
             if rung.best is None:
@@ -119,7 +119,7 @@ class Ladder(Result):
         return text_table(title, ("guide", *columns), lines, left=("guide",), caption=caption, width=126)
 
     def draw_panels(self, *axes: Axes) -> None:
-        """A staircase from the ELBO of the smallest family up to the evidence."""
+        """Draws a staircase from the ELBO of the smallest family up to the evidence."""
         (stairs,) = axes
         levels = {name: rung.elbo.mean for name, rung in self.rungs.items()} | {"evidence": self.evidence.mean}
         heights, steps = list(levels.values()), self.steps()
@@ -169,13 +169,13 @@ def ladder(
 
     Arguments:
         model: The generative model.
-        guides: By name, from the smallest family up.
+        guides: Guides by name, from the smallest family up.
         x: The data.
-        draws: A datum, where they are needed.
-        most_bits: Longest code to enumerate.
+        draws: Number of draws per datum, where they are needed.
+        most_bits: Length of the longest code to enumerate.
         fits: Remarks on how the guides were fitted.
-        progress: Called with the number of data done since the last call, each counted once a guide.
-        options: Others of :func:`~ppl_vae.diagnostics.gap.split.split_gap`.
+        progress: Called with the number of data completed since the last call, counted once per guide.
+        options: Other options of :func:`~ppl_vae.diagnostics.gap.split.split_gap`.
 
     Returns:
         A :class:`Ladder`, in nats per datum.

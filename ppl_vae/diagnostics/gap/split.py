@@ -30,7 +30,7 @@ SPLITS: tuple[SplitMethod, ...] = get_args(SplitMethod)
 
 
 class UnknownFamilyError(ValueError):
-    """The guide is a member of no family that could be searched for its best."""
+    """The guide's family is not known, so that its best member cannot be searched for."""
 
 
 def split_gap(
@@ -47,20 +47,20 @@ def split_gap(
     measurement: Evidence | None = None,
     progress: Progress | None = None,
 ) -> Gap:
-    r"""Splits the gap of each datum into what the guide's family costs and what its amortisation.
+    r"""Splits the gap of each datum into family gap and amortisation gap.
 
     - ``"enumeration"``: exact sums over all states of discrete latents; of independent latents the best member by exact
       coordinate ascent from several starts, of trees and mixtures up to 4,096 states by ascent along exact gradients;
     - ``"ascent"``: the best member by gradient ascent
     (:func:`~ppl_vae.diagnostics.gap.gradient_ascent.optimal_member`), for
-      independent sites that are Bernoulli, categorical, normal or multivariate normal, and for guides of this package
-      whose members are made from numbers alone; evidence and ELBO by
+      independent sites that are Bernoulli, categorical, normal or multivariate normal, and for amortised
+      guides of a structured family; evidence and ELBO by
       :func:`~ppl_vae.evidence.measure.measure`. Where that only bounds the evidence from below,
-      importance weights of the best members replace it if they raise its mean, as they do where the guide proposes
-      badly.
+      importance weights of the best members replace it if they raise its mean, as they do where the guide is a poor
+      proposal.
 
-    A best member found is a lower bound of the best, so the family gap is from above. Of evidence from below the
-    family gap is from below: where both are so, neither.
+    The ELBO of the member found is a lower bound on that of the best, so the family gap is an upper bound; with a lower
+    bound on the evidence it is a lower bound, and where both hold it is neither.
 
     Arguments:
         model: The generative model.
@@ -68,13 +68,13 @@ def split_gap(
             distribution of the codes.
         x: The data; worked through in blocks.
         method: ``"auto"`` enumerates where it can.
-        most_bits: Longest code to enumerate.
-        steps: Of a gradient ascent.
-        draws: A datum, for evidence, ELBO and best member, where they are sampled.
-        restarts: Starts of the gradient ascent.
-        estimator: Of its gradient through discrete sites.
-        measurement: Of these data, for the gradient ascent; by default they are measured here.
-        progress: Called with the number of data done since the last call.
+        most_bits: Length of the longest code to enumerate.
+        steps: Number of steps of a gradient ascent.
+        draws: Number of draws per datum, for evidence, ELBO and best member, where they are sampled.
+        restarts: Number of starts of the gradient ascent.
+        estimator: Gradient estimator of the ascent for discrete sites.
+        measurement: Evidence and ELBO of these data, for the gradient ascent; by default they are measured.
+        progress: Called with the number of data completed since the last call.
 
     Returns:
         A :class:`Gap`.
@@ -129,7 +129,7 @@ def split_gap(
     evidence = measured.evidence
     if evidence.bound == "lower" and ascent.evidence.mean > evidence.mean:
         evidence = replace(ascent.evidence, method=f"{ascent.evidence.method} from the best members")
-    gap = Gap(evidence, ascent.best, measured.elbo, members_of(guide, x).words, ascent.optimisation)
+    gap = Gap(evidence, ascent.best, measured.elbo, members_of(guide, x).name, ascent.optimisation)
     return gap.normalised(error)
 
 
@@ -139,9 +139,9 @@ def _in_data(progress: Progress | None, steps: int) -> Progress | None:
         return None
     cells = 0
 
-    def tick(more: int) -> None:
+    def report(more: int) -> None:
         nonlocal cells
         before, cells = cells // steps, cells + more
         progress(cells // steps - before)
 
-    return tick
+    return report

@@ -1,4 +1,4 @@
-"""Networks whose features images are compared by: a small classifier of the same images, or Inception."""
+"""Features by which images are compared: those of a small classifier of the same images, or of Inception."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ EPOCHS, BATCH, RATE = 4, 128, 2e-3
 INCEPTION = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 )
-"""Where Inception's weights for the FID are published; the last digits of the name begin the file's SHA-256."""
+"""URL of Inception's weights for the FID; the last digits of the name begin the file's SHA-256."""
 
 
 class Features(Protocol):
-    """Images in [0, 1], ``(batch, *shape)``, to vectors ``(batch, features)``, with a name to tell figures by."""
+    """A function from images in [0, 1], ``(batch, *shape)``, to vectors ``(batch, features)``, with a name."""
 
     @property
     def name(self) -> str: ...
@@ -45,11 +45,11 @@ class ClassifierFeatures:
     """The last hidden layer of a classifier.
 
     Arguments:
-        network: From images to the layer before its rectifier.
-        head: From the layer to logits of the classes.
-        title: Of the images it was trained on.
-        state: Digest of its tensors, since figures by two trainings cannot be compared.
-        accuracy: Share of test images that it classifies right; None if none were there.
+        network: Network from images to the layer before its rectifier.
+        head: Map from the layer to logits of the classes.
+        title: Name of the images it was trained on.
+        state: Digest of its tensors, since distances by two trainings cannot be compared.
+        accuracy: Share of test images that it classifies correctly; None without test images.
     """
 
     network: Discriminator
@@ -60,7 +60,7 @@ class ClassifierFeatures:
 
     @property
     def name(self) -> str:
-        """What figures are named by."""
+        """Name of the features."""
         return f"{self.title} classifier {self.state[:8]}, {self.head.in_features} features"
 
     @torch.no_grad()
@@ -70,7 +70,7 @@ class ClassifierFeatures:
 
     @torch.no_grad()
     def classes(self, x: Tensor) -> Tensor:
-        """The most probable class of each image, ``(batch,)``."""
+        """Returns the most probable class of each image, ``(batch,)``."""
         return torch.cat([self.head(self(part)).argmax(-1) for part in x.split(1_000)])
 
 
@@ -87,13 +87,13 @@ def classifier(
     Arguments:
         x: Images in [0, 1].
         labels: Class ids, ``(data,)``.
-        title: Of the images, by which all figures are named.
-        file: Where it is kept; None keeps it nowhere.
-        test: Images and labels that it was not trained on, and is tested on once it is trained.
-        seed: Of its weights and the order of images.
+        title: Name of the images.
+        file: File of the classifier; None if it is not stored.
+        test: Other images and their labels, on which the trained classifier is tested.
+        seed: Seed of its weights and of the order of the images.
 
     Raises:
-        ValueError: If there is not one label an image, or only one class, or the file holds another classifier.
+        ValueError: If there is not one label per image, or only one class, or the file holds another classifier.
     """
     count = int(labels.max()) + 1 if len(labels) else 0
     if len(labels) != len(x) or count < 2:
@@ -104,7 +104,7 @@ def classifier(
     with fork_random_state(seed):
         parts = nn.ModuleDict({"network": Discriminator(x[:2], UNITS, CHANNELS), "head": nn.Linear(UNITS, count)})
         parts.to(x.device)
-        of = {
+        identity = {
             "data": len(x),
             "shape": list(x.shape[1:]),
             "classes": count,
@@ -112,22 +112,24 @@ def classifier(
             # Exact, so that the number of threads does not change it; in blocks, since it takes twice the memory.
             "sum": sum(int((255 * part).round().long().sum()) for part in x.split(1_000)),
         }
-        kept = None
+        stored = None
         if file is not None and file.exists():
-            kept = Checkpoint.read(file, "delete that file, and the classifier is trained anew; the model is not in it")
-            if kept.state.get("of") != of:
+            stored = Checkpoint.read(
+                file, "delete that file, and the classifier is trained anew; the model is not in it"
+            )
+            if stored.state.get("of") != identity:
                 raise ValueError(f"{file} holds a classifier of other images; delete it to train one of these")
-            fill(parts, kept.tensors, str(file), "classifier", "delete it to train one anew")
+            fill(parts, stored.tensors, str(file), "classifier", "delete it to train one anew")
         else:
             _fit(parts, x, labels)
     network, head = parts["network"], parts["head"]
     assert isinstance(network, Discriminator) and isinstance(head, nn.Linear)
     result = ClassifierFeatures(network, head, title, Checkpoint(parts.state_dict(), {}).digest)
-    if kept is not None:
-        return replace(result, accuracy=kept.state["accuracy"])
+    if stored is not None:
+        return replace(result, accuracy=stored.state["accuracy"])
     accuracy = None if test is None else (result.classes(test[0]) == test[1]).double().mean().item()
     if file is not None:
-        Checkpoint(parts.state_dict(), {"of": of, "accuracy": accuracy, "title": title}).write(file)
+        Checkpoint(parts.state_dict(), {"of": identity, "accuracy": accuracy, "title": title}).write(file)
     return replace(result, accuracy=accuracy)
 
 
@@ -135,23 +137,24 @@ def _fit(parts: nn.ModuleDict, x: Tensor, labels: Tensor) -> None:
     network, head = parts["network"], parts["head"]
     batches = -(-len(x) // BATCH)
     optimizer = torch.optim.Adam(parts.parameters(), RATE, fused=True)
-    course = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * batches)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * batches)
     with Reporter("classifier", EPOCHS * batches) as reporter:
         for _ in range(EPOCHS):
             for rows in torch.randperm(len(x)).to(x.device).split(BATCH):
                 optimizer.zero_grad(set_to_none=True)
                 nn.functional.cross_entropy(head(network(x[rows]).relu()), labels[rows]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                course.step()
+                scheduler.step()
                 reporter.advance(1)
 
 
 @dataclass(frozen=True)
 class InceptionFeatures:
-    """The last pooling layer of Inception as the FID has it (Heusel et al. 2017); images are cut to bytes.
+    """The last pooling layer of Inception as in the FID (Heusel et al. 2017); images are rounded to bytes.
 
     Arguments:
-        network: Of torch-fidelity.
+        network: Network of torch-fidelity.
+        name: Name of the features.
     """
 
     network: Any
@@ -166,19 +169,19 @@ class InceptionFeatures:
 
 
 def inception(weights: Path | None = None, device: str | torch.device = "cpu") -> InceptionFeatures:
-    """Inception with the weights of the FID, which are never fetched.
+    """Returns Inception with the weights of the FID, which are never downloaded.
 
     Arguments:
-        weights: Their file; by default where torch keeps what it fetches.
-        device: Where to compute.
+        weights: File of the weights; by default in torch's folder of downloads.
+        device: Device of the network.
 
     Raises:
-        ValueError: If torch-fidelity is not installed, or the file is missing or another, with what to do.
+        ValueError: If torch-fidelity is not installed, or the file is missing or another, with the remedy.
     """
     file = weights or Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION.rpartition("/")[2]
     if not file.is_file():
         raise ValueError(
-            f"Inception's weights are not at {file}, and are not fetched unasked; get {INCEPTION} and name the file "
+            f"Inception's weights are not at {file}, and are never downloaded; get {INCEPTION} and name the file "
             "(--weights), or compare by a classifier of labelled images (--features classifier)"
         )
     with open(file, "rb") as content:
@@ -192,7 +195,7 @@ def inception(weights: Path | None = None, device: str | torch.device = "cpu") -
     except ImportError as error:
         raise ValueError(f"Inception needs torch-fidelity ({error}): pip install 'ppl-vae[fid]'") from error
     tensors = torch.load(file, map_location="cpu", weights_only=True)
-    # It would unpickle whatever the file holds; it is handed the tensors instead.
+    # It would unpickle the file; it is given the tensors instead.
     with mock.patch.object(torch, "load", lambda *args, **kwargs: tensors):
         network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(file))
     log(f"features by {file}")

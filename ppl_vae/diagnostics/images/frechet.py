@@ -1,4 +1,4 @@
-"""How far apart two sets of images are, by the first two moments of their features."""
+"""The Frechet distance between two sets of images, by the first two moments of their features."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["Moments", "drawn_images", "frechet_distance"]
 
 
 class Moments:
-    r"""Mean and covariance of vectors that come in batches, any number of them, in double precision.
+    r"""Mean and covariance of vectors that come in batches, in double precision.
 
     Batches are merged by their own means (Chan, Golub and LeVeque 1983, eq. 2.1), so that nothing cancels.
 
     Arguments:
-        batches: Of vectors ``(batch, features)``.
+        batches: Batches of vectors, ``(batch, features)``.
 
     Example:
         >>> x = torch.tensor([[1.0, 2.0], [3.0, 5.0], [8.0, 0.0]])
-        >>> found = Moments([x[:1], x[1:]])
-        >>> found.count, found.mean.tolist()
+        >>> moments = Moments([x[:1], x[1:]])
+        >>> moments.count, moments.mean.tolist()
         (3, [4.0, 2.3333333333333335])
-        >>> torch.allclose(found.covariance, x.double().T.cov())
+        >>> torch.allclose(moments.covariance, x.double().T.cov())
         True
     """
 
@@ -39,7 +39,7 @@ class Moments:
             self.add(batch)
 
     def add(self, vectors: Tensor) -> None:
-        """Takes in another batch, ``(batch, features)``.
+        """Adds a batch, ``(batch, features)``.
 
         Raises:
             ValueError: If a number is not finite.
@@ -48,7 +48,7 @@ class Moments:
             return
         vectors = vectors.detach().cpu().double()
         if not vectors.isfinite().all():
-            raise ValueError("features of images must be finite numbers; look at the images for what is not")
+            raise ValueError("features of images must be finite numbers; check the images for values that are not")
         count, mean = len(vectors), vectors.mean(0)
         scatter = (vectors - mean).T @ (vectors - mean)
         if self._mean is None or self._scatter is None:
@@ -61,14 +61,14 @@ class Moments:
 
     @property
     def mean(self) -> Tensor:
-        """``(features,)``."""
+        """Mean, ``(features,)``."""
         self._check(1)
         assert self._mean is not None
         return self._mean
 
     @property
     def covariance(self) -> Tensor:
-        """``(features, features)``, unbiased."""
+        """Unbiased covariance, ``(features, features)``."""
         self._check(2)
         assert self._scatter is not None
         return self._scatter / (self.count - 1)
@@ -79,15 +79,15 @@ class Moments:
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
-    r"""The squared Frechet distance between the normal distributions with these moments.
+    r"""Returns the squared Frechet distance between the normal distributions with these moments.
 
     .. math:: |m_1 - m_2|^2 + \mathrm{tr}\bigl(C_1 + C_2 - 2 (C_1^{1/2} C_2\, C_1^{1/2})^{1/2}\bigr)
 
-    (Dowson and Landau 1982, eq. 4; of features of the Inception network the FID of Heusel et al. 2017, eq. 6.) Of two
-    sets from one law it is above 0, and the more so the fewer they are: compare with that, not with 0.
+    (Dowson and Landau 1982, eq. 4; of features of the Inception network the FID of Heusel et al. 2017, eq. 6.) Between
+    two samples of one distribution it is above 0, by more for smaller samples: compare with that value, not with 0.
 
     Raises:
-        ValueError: If there are fewer than two vectors, or the features are not as many.
+        ValueError: If there are fewer than two vectors, or the numbers of features differ.
 
     Example:
         >>> one = Moments([torch.tensor([[-1.0], [1.0]])])
@@ -113,28 +113,30 @@ def _root(matrix: Tensor) -> Tensor:
 def drawn_images(
     model: Program, like: Tensor, count: int, *, means: bool = False, block: int = 500
 ) -> Iterator[Tensor]:
-    """Images that a model draws, in blocks.
+    """Yields images that a model draws, in blocks.
 
     Arguments:
-        model: A model that keeps the contract, with one observed site of images.
-        like: A datum at least, of which only shape and device are used.
-        count: How many.
-        means: Whether the means of p(x given z) are wanted, without its noise.
-        block: How many at once.
+        model: A model with one observed site of images.
+        like: At least one datum, of which only shape and device are used.
+        count: Number of images.
+        means: Whether to return the means of p(x | z) instead of samples.
+        block: Number of images per block.
 
-    Returns:
-        Batches ``(block, *shape)``.
+    Yields:
+        Images, ``(block, *shape)``.
 
     Raises:
         ValueError: If the model has no observed site or several.
     """
     for start in range(0, count, block):
-        places = like[:1].expand(min(block, count - start), *like.shape[1:])
+        placeholders = like[:1].expand(min(block, count - start), *like.shape[1:])
         with evaluating(model):
-            sites = run(model, (places,), {}, draws=1)
-            seen = [site for name, site in sites.items() if name not in latents(sites)]
-            if len(seen) != 1:
-                raise ValueError(f"images can be drawn from a model with one observed site, this one has {len(seen)}")
-            fn = seen[0]["fn"]
-            result: Tensor = (fn.mean if means else fn.sample()).reshape(places.shape)
+            sites = run(model, (placeholders,), {}, draws=1)
+            observed = [site for name, site in sites.items() if name not in latents(sites)]
+            if len(observed) != 1:
+                raise ValueError(
+                    f"images can be drawn from a model with one observed site, this one has {len(observed)}"
+                )
+            fn = observed[0]["fn"]
+            result: Tensor = (fn.mean if means else fn.sample()).reshape(placeholders.shape)
         yield result

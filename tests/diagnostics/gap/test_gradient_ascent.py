@@ -223,8 +223,8 @@ def test_the_direction_of_a_difference_follows_from_both():
 
 def test_negative_gaps_are_remarked_on():
     low, high = (Estimate(torch.full((3,), v), "x", "lower") for v in (-5.0, -4.0))
-    assert "the family gap came out negative" in Gap(low, high, low, "f").warnings[0]
-    assert "the amortisation gap came out negative" in Gap(high, low, high, "f").warnings[0]
+    assert "the family gap is negative" in Gap(low, high, low, "f").warnings[0]
+    assert "the amortisation gap is negative" in Gap(high, low, high, "f").warnings[0]
 
 
 def test_what_has_no_known_family_is_named():

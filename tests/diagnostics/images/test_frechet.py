@@ -170,7 +170,7 @@ def test_inception_reads_bytes_in_colour_and_unpickles_nothing(tmp_path, monkeyp
     monkeypatch.undo()
     with pytest.raises(ValueError, match="has the SHA-256 .* Inception's weights begin with 6726825d"):
         inception(file)
-    with pytest.raises(ValueError, match="are not fetched unasked; get https://.*--features classifier"):
+    with pytest.raises(ValueError, match="are never downloaded; get https://.*--features classifier"):
         inception(tmp_path / "missing")
 
 
