@@ -15,7 +15,7 @@ def text_table(
     *,
     left: Collection[str] = ("",),
     caption: str = "",
-    width: int = 110,
+    width: int | None = 110,
     min_width: int = 0,
     boxed: bool = True,
 ) -> str:
@@ -27,7 +27,7 @@ def text_table(
         rows: The cells of each row.
         left: Heads of the columns that are aligned to the left; the others are numbers.
         caption: The text below it.
-        width: Largest width in characters.
+        width: Largest width in characters; None for that of the terminal.
         min_width: Smallest width in characters.
         boxed: Whether lines are drawn around the cells; if not, the title is aligned to the left.
 

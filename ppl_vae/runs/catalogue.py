@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from ppl_vae.data import corpora
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.load import broken_readers
 from ppl_vae.estimators import Estimator
+from ppl_vae.evidence.tables import text_table
 from ppl_vae.objectives.choice import Auto, make_estimator
 from ppl_vae.plugins.discovery import available
 from ppl_vae.programs.loading import available as programs
@@ -24,10 +23,10 @@ __all__ = ["Catalogue", "working_estimators"]
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Models, guides, estimators and corpora by name, each with a line and what it goes with.
+    """Models, guides, estimators and corpora by name, each with its summary and compatible partners.
 
     Arguments:
-        sections: By title, rows of name, line and companions.
+        sections: Rows of name, summary and partners by title of the section.
     """
 
     sections: dict[str, list[tuple[str, str, list[str]]]]
@@ -37,10 +36,10 @@ class Catalogue:
         """Lists everything, those of the working folder included.
 
         Arguments:
-            check: Whether every pair is built, and compared with what is declared of it.
+            check: Whether to build every pair and compare it with the declaration in ``compatibility.json``.
 
         Raises:
-            ValueError: If a pair is declared otherwise than it is.
+            ValueError: If a declaration is wrong.
         """
         (models, no_models), (guides, no_guides) = programs("models"), programs("guides")
         broken = no_models | no_guides
@@ -79,25 +78,27 @@ class Catalogue:
         }
 
     def __str__(self) -> str:
-        console = Console()
-        with console.capture() as captured:
-            for title, rows in self.sections.items():
-                table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
-                for column in ("name", "what it is", "goes with"):
-                    table.add_column(column, overflow="fold")
-                for name, summary, partners in rows:
-                    table.add_row(name, summary, ", ".join(partners))
-                console.print(table)
-                console.print()
-        return captured.get().rstrip()
+        columns = ("name", "description", "goes with")
+        tables = (
+            text_table(
+                title,
+                columns,
+                [(name, summary, ", ".join(partners)) for name, summary, partners in rows],
+                left=columns,
+                width=None,
+                boxed=False,
+            )
+            for title, rows in self.sections.items()
+        )
+        return "\n\n".join(tables)
 
 
 def working_estimators(broken: dict[str, str], *, own: bool = True) -> dict[str, Estimator]:
-    """All estimators by name, without control variate, ``auto`` first.
+    """Returns all estimators by name, without control variate, ``auto`` first.
 
     Arguments:
-        broken: Where files that do not load are added, with the reason.
-        own: Whether the working folder counts, too.
+        broken: Dictionary to which files that do not load are added, with the reason.
+        own: Whether to include those of the working folder.
     """
     estimators: dict[str, Estimator] = {"auto": Auto()}
     for name, plugin in available("estimators", own=own).items():

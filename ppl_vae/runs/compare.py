@@ -1,4 +1,4 @@
-"""Several runs taken up again, to be compared: what they have been measured by is read, what is missing is measured."""
+"""Comparison of trained runs: stored measurements are read, missing ones are made."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ppl_vae.training.run_folder import RunFolder
 __all__ = ["compare_runs"]
 
 CELLS = 2**27
-"""Most (state, datum) cells for which a gap that was not split yet is split on the way: minutes."""
+"""Largest number of (state, datum) cells for which a comparison splits a gap itself, within minutes."""
 
 
 def compare_runs(runs: Sequence[Run | Path | str], split: str = "test") -> Comparison:
-    """Compares runs on one split; the result goes into the first of them.
+    """Compares runs on one split, and writes the result into the folder of the first.
 
     Arguments:
         runs: Opened runs, or their folders.
@@ -51,8 +51,10 @@ def compare_runs(runs: Sequence[Run | Path | str], split: str = "test") -> Compa
     notes = []
     if len(retrained) > 1:
         if split == "train":
-            raise ValueError("some of the runs were trained again on training and validation data: compare on test")
-        notes.append("no comparison on training data: some runs were trained again on training and validation data")
+            raise ValueError(
+                "some of the runs were retrained on training and validation data; compare on test data (--split test)"
+            )
+        notes.append("not compared on training data: some runs were retrained on training and validation data")
     parts = [_compared(run, split, len(retrained) == 1) for run in stored]
     if len({RunConfig.of(run).settings.seed for run in stored}) > 1:
         notes.append("the runs have different seeds, so their models began from different parameters")
@@ -67,7 +69,7 @@ def _check_same_data(first: RunFolder, other: RunFolder) -> None:
     ours, theirs = RunConfig.of(first), RunConfig.of(other)
     if ours.fingerprint != theirs.fingerprint:
         raise ValueError(
-            f"{first.folder} and {other.folder} were trained on different data, or split otherwise ({ours.corpus}; "
+            f"{first.folder} and {other.folder} were trained on different data or splits ({ours.corpus}; "
             f"{theirs.corpus}): train them with the same --corpus, --vocabulary, --validation and --seed"
         )
 
@@ -80,7 +82,7 @@ def _compared(run: RunFolder, split: str, with_train: bool) -> Compared:
         opened = open_run(run.folder)
         x, pair = opened.split(split), opened.pair.description
         saturated = x.saturated.double().mean().item() if isinstance(x, PackedCounts) else None
-        notes = notes if summary else ("not finished; its best state so far", *notes)
+        notes = notes if summary else ("training is not finished; measured in its best state so far", *notes)
     else:
         content, pair = summary["splits"][split], summary["pair"]
         saturated = content["deviance"] + content["elbo"]["mean"] if content.get("deviance") is not None else None
@@ -125,19 +127,19 @@ def _gap(run: RunFolder, split: str, measurement: Evidence) -> tuple[Gap | None,
         estimates = _estimates(*stored, evidence="evidence", best="best_of_family", elbo="elbo")
         return Gap(**estimates, family=stored[0]["family"]), ()
 
-    def split_soon(pair: Pair, x: Batch, tick: Progress) -> Gap:
+    def split_if_fast(pair: Pair, x: Batch, progress: Progress) -> Gap:
         if plan(pair.model, x, method="enumeration").cells > CELLS:
-            raise ValueError(f"it takes a while; run ppl-vae gap {run.folder} --split {split} first")
-        return split_gap(pair.model, pair.guide, x, progress=tick)
+            raise ValueError(f"splitting it takes minutes; run ppl-vae gap {run.folder} --split {split} first")
+        return split_gap(pair.model, pair.guide, x, progress=progress)
 
     try:
-        return measure_and_save(run.folder, f"gap-{split}", split, 0, split_soon)[1], ()
+        return measure_and_save(run.folder, f"gap-{split}", split, 0, split_if_fast)[1], ()
     except ValueError as error:
         return None, (f"its gap is not split: {error}",)
 
 
 def _stored(run: RunFolder, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """JSON and pointwise values of an earlier measurement of all data of a split in the best state of the run."""
+    """JSON and pointwise values of a stored measurement of all data of a split in the best state of the run."""
     if not (run.folder / f"{name}.safetensors").exists():
         return None
     stored = Checkpoint.read(run.folder / f"{name}.safetensors", "delete that file, and it is measured again")
@@ -147,5 +149,5 @@ def _stored(run: RunFolder, name: str) -> tuple[dict[str, Any], dict[str, Tensor
 
 
 def _estimates(content: dict[str, Any], values: dict[str, Tensor], **names: str) -> dict[str, Any]:
-    """Estimates of a stored result as arguments of its class, which are called by other names than in JSON."""
+    """Estimates of a stored result by argument of its class, each with its name in JSON."""
     return {field: Estimate.stored(content[name], values, name) for field, name in names.items()}

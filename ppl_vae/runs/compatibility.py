@@ -1,7 +1,7 @@
 """Which models, guides and estimators go together: declared for those of this package, built for others.
 
-``compatibility.json`` declares it for the shipped files; ``python -m ppl_vae.runs.compatibility`` writes it. A file
-that it does not name is built with all others, so that nothing has to be declared for it to be listed.
+``compatibility.json`` declares it for the shipped files; ``python -m ppl_vae.runs.compatibility`` writes it. Other
+files are built with all partners, and need no declaration.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHAPES: tuple[tuple[int, ...], ...] = ((2,), (16,), (28, 28), (1, 28, 28))
 
 
 class Compatibility:
-    """Which guides each model goes with, and which guides each estimator serves.
+    """Which guides fit each model, and which guides each estimator supports.
 
     Arguments:
         guides: Guides by model.
@@ -46,7 +46,7 @@ class Compatibility:
 
     @classmethod
     def declared(cls) -> Compatibility:
-        """That of the shipped files as the package declares it."""
+        """Returns the declared compatibility of the shipped files."""
         content = json.loads(FILE.read_text())
         return cls(content["guides"], content["estimators"])
 
@@ -58,7 +58,7 @@ class Compatibility:
         estimators: Mapping[str, Estimator],
         declared: Compatibility | None = None,
     ) -> Compatibility:
-        """Builds every pair that is not declared on two small data.
+        """Builds every pair that is not declared, on two small data points.
 
         Arguments:
             models: The models.
@@ -68,10 +68,10 @@ class Compatibility:
         """
         known = declared or cls({}, {})
         if not known.estimators.keys() >= estimators.keys():
-            known = cls({}, {})  # what an estimator of the user's own serves is seen on every pair
+            known = cls({}, {})  # which guides a user's estimator supports is found out on every pair
         known_guides = {guide for partners in known.guides.values() for guide in partners}
         partners: dict[str, list[str]] = {}
-        served: dict[str, list[str]] = {name: list(known.estimators.get(name, ())) for name in estimators}
+        supported: dict[str, list[str]] = {name: list(known.estimators.get(name, ())) for name in estimators}
         broken: dict[str, str] = {}
         for model in models:
             partners[model.name], built = [], None
@@ -93,17 +93,17 @@ class Compatibility:
                     continue
                 partners[model.name].append(guide.name)
                 for name, estimator in estimators.items():
-                    if guide.name not in served[name] and refusal(estimator, sites) is None:
-                        served[name].append(guide.name)
+                    if guide.name not in supported[name] and refusal(estimator, sites) is None:
+                        supported[name].append(guide.name)
         order = {guide.name: place for place, guide in enumerate(guides)}
-        listed = {n: sorted((g for g in serves if g in order), key=order.__getitem__) for n, serves in served.items()}
+        listed = {n: sorted((g for g in names if g in order), key=order.__getitem__) for n, names in supported.items()}
         return cls(partners, listed, broken)
 
     def check(self, declared: Compatibility) -> None:
-        """Compares with what is declared.
+        """Compares with the declaration.
 
         Raises:
-            ValueError: Naming what is declared otherwise than it is, with the remedy.
+            ValueError: Naming the differences, with the remedy.
         """
         faults = [
             f"{name}: declared {', '.join(listed)}, found {', '.join(now.get(name, ['nothing']))}"
@@ -118,7 +118,7 @@ class Compatibility:
 
 
 def _built(model: Definition) -> tuple[torch.nn.Module, Batch]:
-    """A model with its default options, and the first example that it reads; a ValueError says why it reads none."""
+    """A model with its default options and the first example that it accepts; a ValueError says why there is none."""
     reasons: dict[str, None] = {}
     for example in _examples(model):
         try:
@@ -132,7 +132,7 @@ def _built(model: Definition) -> tuple[torch.nn.Module, Batch]:
 
 
 def _examples(model: Definition) -> list[Batch]:
-    """Two small data, of each shape: a single one among zeros, which is real, binary and one-hot alike."""
+    """Two small data points of each shape: one-hot vectors, which are real, binary and one-hot at once."""
     if model.data is PackedCounts:
         return [PackedCounts.from_dense([[1, 2], [1, 0]])]
     return [torch.eye(2, math.prod(shape)).reshape(2, *shape) for shape in SHAPES]

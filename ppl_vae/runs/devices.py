@@ -12,10 +12,10 @@ Device = Literal["cpu", "cuda", "mps"]
 
 
 def resolve_device(name: str) -> Device:
-    """The device of a name; ``"auto"`` is CUDA where there is one, else the CPU.
+    """Returns the device of a name; ``"auto"`` is CUDA where available, else the CPU.
 
     Raises:
-        ValueError: If this machine does not have it.
+        ValueError: If this machine has no such device.
 
     Example:
         >>> resolve_device("cpu")

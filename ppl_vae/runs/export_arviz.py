@@ -1,4 +1,4 @@
-"""Draws, weights and likelihoods of a pair as ArviZ sees them."""
+"""Draws, weights and likelihoods of a pair as ArviZ data."""
 
 from __future__ import annotations
 
@@ -52,33 +52,34 @@ def to_arviz(
     positions: Tensor | None = None,
     progress: Progress | None = None,
 ) -> InferenceData:
-    r"""Everything ArviZ can use of a pair: draws, pointwise likelihoods, weights, data and predictive data.
+    r"""Returns draws, pointwise likelihoods, weights, data and predictive data of a pair for ArviZ.
 
     Groups, with dimensions (chain, draw, datum, ...) and one chain:
 
-    - ``posterior``: draws of every latent from the guide; bits as small integers.
+    - ``posterior``: draws of each latent from the guide; bits as small integers.
     - ``log_likelihood``: :math:`\log p(x_i \mid z_{si})` of the whole datum.
     - ``sample_stats``: ``log_weight``, ``log_joint`` and ``log_proposal``; and of each datum ``k_hat``, the Pareto
-      shape of its largest weights (minus infinity where they are constant, not a number where it cannot be known).
+      shape of its largest weights (minus infinity where they are constant, NaN where it cannot be estimated).
     - ``observed_data``: tensors as they are; documents as triplets, the variables ``document``, ``word`` and ``count``
       of the dimension ``entry``, never dense.
     - ``posterior_predictive``: data drawn given the first ``predictive`` draws; documents as quadruples with ``draw``.
 
     ``az.loo`` of this object leaves a datum out together with its latents, so the predictive density it estimates is
     the datum's evidence :math:`p(x_i)`, by a smoothed harmonic mean,
-    :math:`1 / p(x) = \mathbb{E}_{p(z \mid x)}\, 1 / p(x \mid z)`. That holds for draws of the posterior; those of a
-    guide make it wrong by as much as they are not, and its own k-hat, of other weights, does not show it. Take the
+    :math:`1 / p(x) = \mathbb{E}_{p(z \mid x)}\, 1 / p(x \mid z)`. That holds for draws of the posterior; draws
+    of a guide bias it, and its own k-hat, of other weights, does not show the bias. Take the
     evidence from ``log_weight`` instead (:func:`ppl_vae.evidence.measure.measure`), and ``az.loo`` to see which
     data the model finds surprising given their codes.
 
     Arguments:
         model: The generative model, with one observed site.
         guide: Its guide.
-        x: The data; worked through in blocks. The draws x data x latents are held at once, and no more.
-        draws: Draws per datum.
-        predictive: Draws for which data are drawn from the model.
-        positions: Where the data stand in a larger set, the coordinates of ``datum``; by default 0, 1, ...
-        progress: Called with the number of (draw, datum) cells done: ``(draws + predictive) * len(x)`` in all.
+        x: The data; worked through in blocks. Draws x data x latents are held at once.
+        draws: Number of draws per datum.
+        predictive: Number of draws for which data are drawn from the model.
+        positions: Positions of the data in a larger set, the coordinates of ``datum``; by default 0, 1, ...
+        progress: Called with the number of (draw, datum) cells completed since the last call,
+            ``(draws + predictive) * len(x)`` in total.
 
     Raises:
         ValueError: If there are no data, or fewer than 2 draws, or more predictive draws than draws, or the model has
@@ -88,7 +89,7 @@ def to_arviz(
         raise ValueError("there are no data to draw codes for; give at least one datum")
     if draws < 2 or not 0 <= predictive <= draws:
         raise ValueError(
-            f"take at least 2 draws per datum, got {draws}, and from 0 to as many predictive ones, got {predictive}"
+            f"take at least 2 draws per datum, got {draws}, and from 0 to {draws} predictive ones, got {predictive}"
         )
     with evaluating(model, guide):
         bits = {site.name for site in guide_sites(model, (x[:2],)) if site.kind == "bits"}
@@ -100,30 +101,30 @@ def to_arviz(
         taken = {"chain", "draw", "datum", "entry"} & (set(sites) - set(observed))
         if taken:
             raise ValueError(f"site {taken.pop()!r} has the name of a dimension of the file; rename it in the model")
-        kept = _Arrays(draws, len(x), bits)
+        arrays = _Arrays(draws, len(x), bits)
         for place, parts in in_blocks(model, guide, x, draws, progress):
             done = 0
             for terms in parts:
                 rows = slice(done, done := done + len(terms.likelihood))
                 for name, value in terms.values.items():
-                    kept.put(kept.values, name, value, rows, place)
-                kept.put(kept.densities, "log_likelihood", terms.likelihood, rows, place)
-                kept.put(kept.densities, "log_weight", terms.weight, rows, place)
-                kept.put(kept.densities, "log_proposal", sum(terms.proposal.values()), rows, place)
-                kept.put(kept.densities, "log_joint", sum(terms.prior.values()) + terms.likelihood, rows, place)
-            kept.judge(place)
+                    arrays.put(arrays.values, name, value, rows, place)
+                arrays.put(arrays.densities, "log_likelihood", terms.likelihood, rows, place)
+                arrays.put(arrays.densities, "log_weight", terms.weight, rows, place)
+                arrays.put(arrays.densities, "log_proposal", sum(terms.proposal.values()), rows, place)
+                arrays.put(arrays.densities, "log_joint", sum(terms.prior.values()) + terms.likelihood, rows, place)
+            arrays.estimate_k_hat(place)
         drawn = []
         for draw in range(predictive):
-            codes = {n: torch.from_numpy(v[draw]).to(sites[n]["value"]) for n, v in kept.values.items()}
+            codes = {n: torch.from_numpy(v[draw]).to(sites[n]["value"]) for n, v in arrays.values.items()}
             drawn.append(simulate(model, x, codes)[1])
             if progress:
                 progress(len(x))
-    seen = x if isinstance(x, PackedCounts) else _observed(model, observed[0], x)
-    return _assemble(kept, observed[0], seen, drawn, positions)
+    observations = x if isinstance(x, PackedCounts) else _observed(model, observed[0], x)
+    return _assemble(arrays, observed[0], observations, drawn, positions)
 
 
 def _observed(model: Program, name: str, x: Batch) -> Tensor:
-    """The values of the observed site, which a model may have made from its data."""
+    """Values of the observed site, which may be a function of the data."""
     parts = []
     with evaluating(model), fork_random_state():
         for start in range(0, len(x), 256):
@@ -132,7 +133,7 @@ def _observed(model: Program, name: str, x: Batch) -> Tensor:
 
 
 class _Arrays:
-    """What is filled block by block: arrays ``(draws, data, *event)``."""
+    """Arrays ``(draws, data, *event)`` that are filled block by block."""
 
     def __init__(self, draws: int, data: int, bits: set[str]) -> None:
         self.shape, self.bits = (draws, data), bits
@@ -140,14 +141,14 @@ class _Arrays:
         self.densities: dict[str, Any] = {}
         self.k_hat = np.full(data, np.nan)
 
-    def put(self, where: dict[str, Any], name: str, value: Any, rows: slice, place: slice) -> None:
+    def put(self, arrays: dict[str, Any], name: str, value: Any, rows: slice, place: slice) -> None:
         result = value.cpu().numpy()
-        if name not in where:
-            kind = np.int8 if name in self.bits and where is self.values else result.dtype
-            where[name] = np.empty((*self.shape, *result.shape[2:]), np.float64 if where is self.densities else kind)
-        where[name][rows, place] = result
+        if name not in arrays:
+            kind = np.int8 if name in self.bits and arrays is self.values else result.dtype
+            arrays[name] = np.empty((*self.shape, *result.shape[2:]), np.float64 if arrays is self.densities else kind)
+        arrays[name][rows, place] = result
 
-    def judge(self, place: slice) -> None:
+    def estimate_k_hat(self, place: slice) -> None:
         differ = [(v[:, place] != v[:1, place]).reshape(*v[:, place].shape[:2], -1) for v in self.values.values()]
         distinct = torch.from_numpy(np.any([d.any((0, 2)) for d in differ], axis=0))
         shape = from_log_weights(torch.from_numpy(self.densities["log_weight"][:, place]), distinct).evidence.k_hat
@@ -155,35 +156,37 @@ class _Arrays:
         self.k_hat[place] = shape.numpy()
 
 
-def _assemble(kept: _Arrays, name: str, x: Batch, drawn: list[Any], positions: Tensor | None) -> InferenceData:
+def _assemble(arrays: _Arrays, name: str, x: Batch, drawn: list[Any], positions: Tensor | None) -> InferenceData:
     arviz, xarray = _libraries()
-    draws, data = kept.shape
-    where = np.arange(data) if positions is None else positions.cpu().numpy()
-    coordinates: dict[str, Any] = {"chain": [0], "draw": np.arange(draws), "datum": where}
+    draws, data = arrays.shape
+    data_positions = np.arange(data) if positions is None else positions.cpu().numpy()
+    coordinates: dict[str, Any] = {"chain": [0], "draw": np.arange(draws), "datum": data_positions}
 
-    def dataset(arrays: dict[str, Any], lead: tuple[str, ...] = ("chain", "draw", "datum"), **attributes: Any) -> Any:
+    def dataset(
+        variables_by_name: dict[str, Any], lead: tuple[str, ...] = ("chain", "draw", "datum"), **attributes: Any
+    ) -> Any:
         variables = {
             key: ((*lead, *(f"{key}_dim_{i}" for i in range(value.ndim - len(lead)))), value)
-            for key, value in arrays.items()
+            for key, value in variables_by_name.items()
         }
         used = {key: value for key, value in coordinates.items() if key in lead}
-        if "draw" in used and arrays:
-            used["draw"] = used["draw"][: next(iter(arrays.values())).shape[1]]
+        if "draw" in used and variables_by_name:
+            used["draw"] = used["draw"][: next(iter(variables_by_name.values())).shape[1]]
         return xarray.Dataset(variables, used, attributes)
 
-    statistics = dataset({key: kept.densities[key][None] for key in ("log_weight", "log_joint", "log_proposal")})
-    statistics["k_hat"] = ("datum", kept.k_hat)
+    statistics = dataset({key: arrays.densities[key][None] for key in ("log_weight", "log_joint", "log_proposal")})
+    statistics["k_hat"] = ("datum", arrays.k_hat)
     statistics["k_hat"].attrs["limit"] = k_hat_limit(draws)
     groups = {
-        "posterior": dataset({key: value[None] for key, value in kept.values.items()}, drawn_from="the guide"),
-        "log_likelihood": dataset({name: kept.densities["log_likelihood"][None]}),
+        "posterior": dataset({key: value[None] for key, value in arrays.values.items()}, drawn_from="the guide"),
+        "log_likelihood": dataset({name: arrays.densities["log_likelihood"][None]}),
         "sample_stats": statistics,
     }
     if isinstance(x, PackedCounts):
         size = {"documents": data, "vocabulary": x.vocabulary}
-        groups["observed_data"] = dataset(_triplets([x], where), ("entry",), **size)
+        groups["observed_data"] = dataset(_triplets([x], data_positions), ("entry",), **size)
         if drawn:
-            predicted = _triplets(drawn, where)
+            predicted = _triplets(drawn, data_positions)
             predicted["draw"] = np.repeat(np.arange(len(drawn)), [len(d.words) for d in drawn])
             groups["posterior_predictive"] = dataset(predicted, ("entry",), **size)
     else:
@@ -196,9 +199,9 @@ def _assemble(kept: _Arrays, name: str, x: Batch, drawn: list[Any], positions: T
     return result
 
 
-def _triplets(batches: list[PackedCounts], where: Any) -> dict[str, Any]:
+def _triplets(batches: list[PackedCounts], data_positions: Any) -> dict[str, Any]:
     parts = {
-        "document": [where[b.documents.cpu().numpy()] for b in batches],
+        "document": [data_positions[b.documents.cpu().numpy()] for b in batches],
         "word": [b.words.cpu().numpy() for b in batches],
         "count": [b.counts.cpu().numpy().astype(np.int32) for b in batches],
     }
@@ -207,7 +210,7 @@ def _triplets(batches: list[PackedCounts], where: Any) -> dict[str, Any]:
 
 def _libraries() -> tuple[Any, Any]:
     with warnings.catch_warnings():
-        # On import ArviZ announces its next version, which is no concern of whoever runs a command here.
+        # On import ArviZ announces its next version, which does not concern the user of a command.
         warnings.simplefilter("ignore", FutureWarning)
         import arviz
         import xarray
@@ -221,7 +224,7 @@ def save(data: InferenceData, path: Path | str) -> None:
         ValueError: If it cannot be written (a full disk, say), naming it; the old one is kept.
     """
     _, xarray = _libraries()
-    # HDF5 can crash the process when it meets a full disk; bytes in memory cannot.
+    # HDF5 can crash the process on a full disk; bytes in memory cannot.
     tree = xarray.DataTree.from_dict({"/": xarray.Dataset(attrs=data.attrs)} | {n: data[n] for n in data.groups()})
     packed = {f"/{name}": {key: {"zlib": True} for key in data[name].data_vars} for name in data.groups()}
     atomic_write(Path(path), tree.to_netcdf(engine="h5netcdf", encoding=packed))
@@ -232,9 +235,9 @@ class Exported:
     """A file for another program.
 
     Arguments:
-        file: Its path.
-        data: How many.
-        draws: A datum.
+        file: Path of the file.
+        data: Number of data.
+        draws: Number of draws per datum.
         groups: Variables by group.
     """
 

@@ -1,4 +1,4 @@
-"""The Frechet distance between what trained runs draw, and from their data."""
+"""The Frechet distance of images that trained runs draw, from their data or from each other."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ BLOCK = 500
 
 @dataclass(frozen=True)
 class Frechet:
-    """A Frechet distance, with that of other images from the same reference for a measure.
+    """A Frechet distance, with that between two samples of the reference as a scale.
 
     Arguments:
-        distance: Between the images of a run and the reference.
-        same: Between the reference and others of its kind: another split, or further draws of the same model.
-        features: What they are features of, in words.
-        images: Of the run, in words.
-        reference: In words.
-        others: In words.
-        count: Images of the run, of the reference, and of the others.
-        width: How many features.
-        accuracy: Share of test images that the classifier classifies right; None if none were there, or of Inception.
+        distance: Distance between the images of a run and the reference.
+        same: Distance between the reference and others of its kind: another split, or further draws of the same model.
+        features: Name of the features.
+        images: Description of the run's images.
+        reference: Description of the reference.
+        others: Description of the others.
+        count: Number of images of the run, of the reference, and of the others.
+        width: Number of features.
+        accuracy: Share of test images that the classifier classifies correctly; None for Inception or without them.
     """
 
     distance: float
@@ -51,12 +51,12 @@ class Frechet:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must know before believing the numbers."""
+        """Reasons not to take the numbers at face value."""
         if (fewest := min(self.count)) > self.width:
             return []
         return [
-            f"{fewest} images have no covariance of full rank of {self.width} features: the figure means little; "
-            "take more images than features"
+            f"{fewest} images give no covariance of full rank for {self.width} features, so that the distance means "
+            "little; take more images than features"
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -68,9 +68,9 @@ class Frechet:
             (f"{count} {self.images}", f"{first} {self.reference}", f"{self.distance:.4g}"),
             (f"{second} {self.others}", f"{first} {self.reference}", f"{self.same:.4g}"),
         ]
-        caption = "lower is nearer, and never 0; the second line is the scale to compare with"
+        caption = "lower is nearer, and never 0; compare with the second line"
         if self.accuracy is not None:
-            caption += f"; the classifier is right on {self.accuracy:.1%} of test images"
+            caption += f"; the classifier is correct on {self.accuracy:.1%} of test images"
         title, columns = f"Frechet distance ({self.features})", ("between", "and", "distance")
         table = text_table(title, columns, rows, left=columns[:2], caption=caption, width=100, min_width=70)
         return "\n".join([table, *(f"note: {line}" for line in self.warnings)])
@@ -87,66 +87,69 @@ def measure_frechet(
     features: Literal["classifier", "inception"] = "classifier",
     weights: Path | None = None,
 ) -> Frechet:
-    """Compares what a run's model draws with its data, or with what another run's model draws.
+    """Returns the Frechet distance of a model's images from its data, or from those of another run's model.
 
     Arguments:
-        folder: Of the run.
-        split: Of the data that are the reference, where no other run is.
-        count: A random sample of so many of them; 0 for all.
-        against: The folder of another run, whose model's images are the reference.
-        images: How many each model draws.
-        means: Whether means of p(x given z) are compared, without noise, where a model draws.
-        features: Of a classifier, trained on the run's labelled training images and kept in its folder, or Inception.
-        weights: Inception's.
+        folder: Folder of the run.
+        split: Split of the reference images, where there is no other run.
+        count: Size of a random sample of the split; 0 for all.
+        against: Folder of another run, whose model's images are the reference.
+        images: Number of images that each model draws.
+        means: Whether to compare means of p(x | z) instead of samples.
+        features: Features of a classifier, which is trained on the run's labelled training images and stored in its
+            folder, or of Inception.
+        weights: File of Inception's weights.
 
     Raises:
-        ValueError: If the data are no images, or have no labels to train a classifier by.
+        ValueError: If the data are no images, or have no labels to train a classifier on.
     """
     opened = open_run(folder)
     x = opened.split(split, count)
     if not isinstance(x, Tensor) or pixels(x) is None:
-        raise ValueError("the Frechet distance is one of images with values in [0, 1]; take a run of such data")
+        raise ValueError("the Frechet distance compares images with values in [0, 1]; take a run of such data")
     if images < 2:
         raise ValueError(f"moments need at least 2 images, got {images}; raise --images")
-    by = inception(weights, x.device) if features == "inception" else _classifier(opened)
+    network = inception(weights, x.device) if features == "inception" else _classifier(opened)
     other = None if against is None else open_run(against)
     seed = opened.config.settings.seed
     kind = "means of p(x | z)" if means else "samples"
     total = images if other is None else 3 * images
     with Reporter("frechet", total) as reporter, fork_random_state(seed):
 
-        def taken(batches: Iterable[Tensor], tick: Progress = reporter.advance) -> Moments:
+        def moments_of(batches: Iterable[Tensor], progress: Progress = reporter.advance) -> Moments:
             result = Moments()
             for batch in batches:
-                result.add(by(batch.to(x.device)))
-                tick(len(batch))
+                result.add(network(batch.to(x.device)))
+                progress(len(batch))
             return result
 
         def drawn(run: Run) -> Moments:
-            return taken(drawn_images(run.pair.model, run.tensor("train"), images, means=means, block=BLOCK))
+            return moments_of(drawn_images(run.pair.model, run.tensor("train"), images, means=means, block=BLOCK))
 
-        own = drawn(opened)
+        moments = drawn(opened)
         if other is None:
-            beside = (
+            other_split = (
                 "train" if split != "train" else next(name for name in ("test", "validation") if name in opened.data)
             )
-            first, second = (taken(part.split(BLOCK), lambda done: None) for part in (x, opened.tensor(beside, images)))
-            reference, others = f"{split} images", f"{beside} images"
+            first, second = (
+                moments_of(part.split(BLOCK), lambda done: None) for part in (x, opened.tensor(other_split, images))
+            )
+            reference, others = f"{split} images", f"{other_split} images"
         else:
             if other.data["train"].shape[1:] != x.shape[1:]:
                 raise ValueError(f"{against} draws images of another shape, {tuple(other.data['train'].shape[1:])}")
             first, second = drawn(other), drawn(other)
             reference, others = f"{kind} of {against}", f"others of {against}"
     result = Frechet(
-        frechet_distance(own, first),
+        frechet_distance(moments, first),
         frechet_distance(second, first),
-        by.name,
+        network.name,
         f"{kind} of {folder}",
         reference,
         others,
-        (own.count, first.count, second.count),
-        len(own.mean),
-        by.accuracy if isinstance(by, ClassifierFeatures) else None,
+        (moments.count, first.count, second.count),
+        len(moments.mean),
+        network.accuracy if isinstance(network, ClassifierFeatures) else None,
     )
     # Runs of one name may lie in many folders, and one folder may be trained again.
     name = f"frechet-{split if other is None else f'{other.run.folder.resolve().name}-{other.pair.state[:8]}'}"
@@ -159,7 +162,7 @@ def _classifier(opened: Run) -> Features:
     labels, tested = opened.labels("train"), opened.labels("test")
     if labels is None:
         raise ValueError(
-            f"the images of {corpus.name} have no labels to train a classifier by; put them in folders by class, or "
+            f"the images of {corpus.name} have no labels to train a classifier on; put them in folders by class, or "
             "take Inception (--features inception)"
         )
     test = None if tested is None else (opened.tensor("test"), tested.to(x.device))

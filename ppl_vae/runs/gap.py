@@ -1,4 +1,4 @@
-"""The gap of a run: split, and under a ladder of other guides fitted to its model, which is kept as it is."""
+"""The gap of a run: split, and under a ladder of guides fitted to its fixed model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ppl_vae.training.trainer import Trainer
 __all__ = ["measure_gap", "measure_ladder"]
 
 BLOCK = 512
-"""Data whose gap is split, and kept, together."""
+"""Number of data whose gap is split and stored together."""
 
 
 def measure_gap(
@@ -59,18 +59,18 @@ def measure_gap(
 
 
 def measure_ladder(
-    folder: Path, split: str, count: int, names: list[str], epochs: str | None = None, **how: Any
+    folder: Path, split: str, count: int, names: list[str], epochs: str | None = None, **options: Any
 ) -> Ladder:
-    """Fits the guides named to the model of a run and measures them on one split.
+    """Fits guides to the model of a run and measures them on one split.
 
     Arguments:
-        folder: Of the run; the fits are kept in ``ladder/`` inside it.
-        split: Of the data.
-        count: Measure a random sample of so many data; 0 for all.
+        folder: Folder of the run; the fits are stored in ``ladder/`` inside it.
+        split: Name of the split.
+        count: Size of a random sample of the data; 0 for all.
         names: Names or files of guides, from the smallest family up.
-        epochs: Of fitting, in the notation of :func:`~ppl_vae.training.settings.parse_schedule`; those of the run by
-            default.
-        how: Options of :func:`~ppl_vae.diagnostics.gap.split.split_gap`.
+        epochs: Epochs of fitting, in the notation of :func:`~ppl_vae.training.settings.parse_schedule`; by default
+            those of the run.
+        options: Options of :func:`~ppl_vae.diagnostics.gap.split.split_gap`.
 
     Raises:
         ValueError: If there is no such guide, it does not fit the model, or an earlier fit belongs to another state of
@@ -85,16 +85,16 @@ def measure_ladder(
     try:
         remarks = [line for fit in fits if (line := fit.fit())]
     except KeyboardInterrupt:
-        log("what was fitted is kept; the same command goes on from there")
+        log("the fits are stored; the same command continues")
         raise
     guides = {fit.label: fit.pair.guide for fit in fits}
-    how["estimator"] = make_estimator(opened.config.estimator, opened.config.use_control)
+    options["estimator"] = make_estimator(opened.config.estimator, opened.config.use_control)
     _, result = measure_and_save(
         opened,
         f"ladder-{split}",
         split,
         count,
-        lambda pair, x, tick: ladder(pair.model, guides, x, fits=tuple(remarks), progress=tick, **how),
+        lambda pair, x, tick: ladder(pair.model, guides, x, fits=tuple(remarks), progress=tick, **options),
         lambda pair, x: len(x) * len(guides),
     )
     return result
@@ -105,29 +105,29 @@ class _Fit:
 
     Arguments:
         opened: The run.
-        name: Of the guide, or its file. The run's own starts from its trained state, with its options; others start
-            afresh, with their defaults.
-        epochs: At most; None is as many as the run.
+        name: Name of the guide, or its file. The run's own guide starts from its trained state, with its options;
+            others start from initial parameters, with their default options.
+        epochs: Maximum number of epochs; None for that of the run.
     """
 
     def __init__(self, opened: Run, name: str, epochs: str | None) -> None:
         config = opened.config
         definition = find("guides", name)
         self.label = definition.name
-        self.own = definition.file.resolve() == find("guides", config.guide.name).file.resolve()
-        guide = config.guide if self.own else ProgramChoice.of(definition)
+        self.is_own = definition.file.resolve() == find("guides", config.guide.name).file.resolve()
+        guide = config.guide if self.is_own else ProgramChoice.of(definition)
         # The guide learns by the ELBO, whatever the run was trained on.
         config = replace(config, guide=guide, objective="elbo", rate_cost=RateCost())
         settings = config.settings
         if epochs is not None:
             settings = replace(settings, schedule=parse_schedule(epochs, settings.schedule[-1][1]))
-        # Also after retraining on both: what a guide learns must still be judged on data kept from it.
+        # Also after retraining on both splits: a guide must be judged on data that it was not trained on.
         corpus = opened.corpus
         self.train, validation = (data.values.to(config.device) for data in (corpus.train, corpus.validation))
         self.validation = validation if len(validation) else None
         self.pair = Pair.from_config(config, self.train, from_checkpoint=True)
         self.pair.model.load_state_dict(opened.pair.model.state_dict())
-        if self.own:
+        if self.is_own:
             self.pair.guide.load_state_dict(opened.pair.guide.state_dict())
         self.objective, _, self.settings = make_objective(config, self.pair, settings, self.train[:2])
         self.run = self._folder(opened, {"guide": to_json(guide), "model": opened.pair.state})
@@ -144,16 +144,16 @@ class _Fit:
         return run
 
     def fit(self) -> str | None:
-        """Fits the guide, or what is left of it to do; a line where more epochs would have helped."""
-        log(f"fitting {self.label} to {len(self.train)} data, the model kept as it is; {self.run.folder}")
+        """Fits the guide, or resumes its fit; returns a remark if more epochs would help, else None."""
+        log(f"fitting {self.label} to {len(self.train)} data, the model fixed; {self.run.folder}")
         with frozen(self.pair.model), fork_random_state(self.settings.seed):
             trainer = Trainer(self.pair.model, self.pair.guide, self.objective, self.run, self.settings)
             if not trainer.resume():
                 torch.manual_seed(self.settings.seed)
-                if self.own and self.validation is not None:
+                if self.is_own and self.validation is not None:
                     trainer.keep_start(self.validation)
             trainer.fit(self.train, self.validation)
             trainer.restore_best()
         if self.validation is not None and trainer.best_epoch == trainer.epoch > 0:
-            return f"{self.label} was still getting better in its last epoch, {trainer.epoch}: raise --epochs"
+            return f"{self.label} was still improving in its last epoch, {trainer.epoch}: raise --epochs"
         return None

@@ -1,4 +1,4 @@
-"""What a command measures of a trained run, and what it leaves in its folder."""
+"""Measurements of trained runs, stored in their folders."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ __all__ = [
 
 
 class Measurement(Protocol):
-    """What a measurement gives: a table by ``str``, numbers for JSON, values per datum, and a figure."""
+    """The result of a measurement: a table by ``str``, numbers for JSON, values per datum, and a figure."""
 
     def to_json(self) -> dict[str, Any]: ...
 
@@ -60,27 +60,27 @@ B = TypeVar("B", bound=Result)
 
 
 def measure_and_save(
-    where: Path | Run,
+    source: Path | Run,
     name: str,
     split: str,
     count: int,
     compute: Callable[[Pair, Batch, Progress], R],
     total: Callable[[Pair, Batch], int] = lambda pair, x: len(x),
 ) -> tuple[Run, R]:
-    """Measures one split of a run and keeps table, pointwise values and figure in its folder.
+    """Measures one split of a run and writes JSON, values per datum and a figure into its folder.
 
     Arguments:
-        where: The folder of the run, or the run opened.
-        name: Of the files, and of the bar while it lasts.
-        split: Of the data.
-        count: Measure a random sample of so many data; 0 for all.
-        compute: From the pair, the data and a progress to the result.
-        total: How many steps the progress will be told of.
+        source: Folder of the run, or the opened run.
+        name: Name of the files and of the progress bar.
+        split: Name of the split.
+        count: Size of a random sample of the data; 0 for all.
+        compute: Function from the pair, the data and a progress callback to the result.
+        total: Function from the pair and the data to the number of steps that the progress counts.
 
     Raises:
-        ValueError: If the run has no such data, or they cannot be measured so.
+        ValueError: If the run has no such split, or it cannot be measured this way.
     """
-    opened = where if isinstance(where, Run) else open_run(where)
+    opened = source if isinstance(source, Run) else open_run(source)
     x, pair = opened.split(split, count), opened.pair
     seed = opened.config.settings.seed
     with (
@@ -121,41 +121,41 @@ def measure_tightness(folder: Path, split: str, draws: int | None = None, count:
         lambda pair, x, tick: tightness(pair.model, pair.guide, x, draws=draws, progress=tick),
     )
     if result.status == "outside":
-        left = result.affine["guide"].residual.sqrt()
-        opened.name_worst("furthest from affine, nats", split, count, result.worst(3), left)
+        residuals = result.affine["guide"].residual.sqrt()
+        opened.name_worst("furthest from affine, nats", split, count, result.worst(3), residuals)
     return result
 
 
 def measure_evidence(
     folder: Path, split: str, method: str, draws: int | None, count: int = 0, **options: OptionValue
 ) -> Evidence:
-    """Measures ELBO, evidence and gap of one split of a run again, resuming what an interruption left.
+    """Measures ELBO, evidence and gap of one split of a run again, resuming an interrupted measurement.
 
     Arguments:
         folder: The folder of the run.
         split: Name of the split.
         method: Name of the evidence method, or path of its file.
-        draws: Samples per datum; None for as many as the method usually takes.
+        draws: Number of samples per datum; None for the default of the method.
         count: Size of a random sample of the data; 0 for all.
         options: Options of the method.
     """
-    how: dict[str, Any] = {"method": method, "draws": draws, **options}
+    settings: dict[str, Any] = {"method": method, "draws": draws, **options}
     opened, result = measure_in_blocks(
         folder,
         f"evidence-{split}-{Path(method).stem}",
         split,
         count,
-        how,
+        settings,
         Evidence,
-        lambda pair, x, done, tick: measure(pair.model, pair.guide, x, done=done, progress=tick, **how),
-        lambda pair, x: plan(pair.model, x, **how).cells,
+        lambda pair, x, done, tick: measure(pair.model, pair.guide, x, done=done, progress=tick, **settings),
+        lambda pair, x: plan(pair.model, x, **settings).cells,
     )
     opened.name_worst("widest gaps", split, count, result.worst(3), result.gap.pointwise)
     return result
 
 
 def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule: Schedule) -> BDMC:
-    """Evidence from below and above of data drawn from a run's model, like those of one split in shape."""
+    """Bounds the evidence of data simulated from a run's model, with the shapes of one split, from below and above."""
     options: dict[str, Any] = {"draws": draws, "schedule": schedule}
     _, result = measure_in_blocks(
         folder,
@@ -170,54 +170,56 @@ def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule:
     return result
 
 
-def measure_curve(folder: Path | Run, split: str, count: int, **how: Any) -> Curve:
-    """The rate-distortion curve of a run's decoder on one split, and how far above it the run's guide is."""
-    steps_of = {name: value for name, value in how.items() if name != "draws"}
+def measure_curve(folder: Path | Run, split: str, count: int, **options: Any) -> Curve:
+    """Measures the rate-distortion curve of a run's decoder on one split, and the excess of its guide."""
+    curve_options = {name: value for name, value in options.items() if name != "draws"}
     return measure_and_save(
         folder,
         f"curve-{split}",
         split,
         count,
-        lambda pair, x, tick: rate_distortion_curve(pair.model, pair.guide, x, **how, progress=tick),
-        lambda pair, x: curve_cells(pair.model, x, **steps_of),
+        lambda pair, x, tick: rate_distortion_curve(pair.model, pair.guide, x, **options, progress=tick),
+        lambda pair, x: curve_cells(pair.model, x, **curve_options),
     )[1]
 
 
 def measure_in_blocks(
-    where: Path | Run,
+    source: Path | Run,
     name: str,
     split: str,
     count: int,
-    how: dict[str, Any],
+    settings: dict[str, Any],
     kind: type[B],
     compute: Callable[[Pair, Batch, BlockStore[B], Progress], B],
     total: Callable[[Pair, Batch], int] = lambda pair, x: len(x),
 ) -> tuple[Run, B]:
-    """As :func:`measure_and_save`; finished blocks are stored until all are finished.
+    """As :func:`measure_and_save`, but stores finished blocks until the measurement is complete.
 
     Arguments:
-        how: All that the result depends on besides the data and the state of the pair, as JSON holds it.
-        kind: The class of the result.
-        compute: From the pair, the data, the finished blocks and a progress to the result.
+        settings: All that the result depends on besides the data and the state of the pair, as JSON holds it.
+        kind: Class of the result.
+        compute: Function from the pair, the data, the finished blocks and a progress callback to the result.
     """
-    opened = where if isinstance(where, Run) else open_run(where)
-    blocks = BlockStore(opened.run.folder / "partial" / name, how | {"count": count, "state": opened.pair.state}, kind)
+    opened = source if isinstance(source, Run) else open_run(source)
+    blocks = BlockStore(
+        opened.run.folder / "partial" / name, settings | {"count": count, "state": opened.pair.state}, kind
+    )
     if len(blocks):
-        log(f"taking up {name}: {len(blocks)} blocks are measured already")
+        log(f"resuming {name}: {len(blocks)} blocks are measured already")
     try:
         _, result = measure_and_save(
             opened, name, split, count, lambda pair, x, tick: compute(pair, x, blocks, tick), total
         )
     except KeyboardInterrupt:
         if len(blocks):
-            log(f"{len(blocks)} measured blocks are kept; the same command goes on from there")
+            log(f"{len(blocks)} measured blocks are stored; the same command continues")
         raise
     blocks.delete()
     return opened, result
 
 
 def measure_information(folder: Path | Run, split: str, draws: int, codes: int, count: int = 0) -> Information:
-    """Measures what the code of a run knows of one split, and which of its units have collapsed."""
+    """Measures rate, distortion and mutual information of a run on one split, and its collapsed units."""
     _, result = measure_and_save(
         folder,
         f"information-{split}",
@@ -228,7 +230,7 @@ def measure_information(folder: Path | Run, split: str, draws: int, codes: int, 
     )
     if split != "test":
         log(
-            "note: the pair has seen these data, so that the entropy of the population may be above the bound shown; "
-            "take --split test"
+            "note: the pair may have been trained on these data, and the entropy of the population may be above the "
+            "bound; take --split test"
         )
     return result

@@ -1,4 +1,4 @@
-"""From a run's configuration to its model, guide and objective."""
+"""Model, guide and objective of a run, built from its configuration."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SUPPORTS = (
     (constraints.nonnegative_integer, "whole numbers from 0"),
     (constraints.unit_interval, "numbers from 0 to 1"),
 )
-"""Supports of families that data may miss, with a name each."""
+"""Supports of families that data may violate, each with a description."""
 
 
 @dataclass
@@ -48,8 +48,8 @@ class Pair:
     Arguments:
         model: The model.
         guide: The guide.
-        description: Their names and options.
-        state: Digest of the parameters they were given, if any.
+        description: Names and options of both.
+        state: Digest of the parameters that were loaded; empty if none were.
     """
 
     model: nn.Module
@@ -66,13 +66,14 @@ class Pair:
         Arguments:
             config: The configuration.
             data: The training data.
-            start: Folder of a run whose trained parameters the pair takes.
-            from_checkpoint: Whether the caller restores a checkpoint afterwards: files of tensors that options name
-                may then be gone.
+            start: Folder of a run with whose trained parameters the pair starts.
+            from_checkpoint: Whether the caller restores a checkpoint afterwards: files of tensors named by options may
+                then be missing.
 
         Raises:
-            ValueError: If a file has changed, an option is wrong, or the model does not take this kind of data, or the
-                guide not this model; if the run to start from is gone, untrained, or of a pair with other tensors.
+            ValueError: If a file has changed, an option is wrong, the model does not take this kind of data, or the
+                guide does not fit the model; if the run to start from is missing, untrained, or of a pair with other
+                tensors.
         """
         (model, model_options), (guide, guide_options) = (
             _choice("models", config.model),
@@ -101,7 +102,7 @@ class Pair:
     def _start_from(self, folder: str) -> None:
         if not Path(folder).exists():
             raise ValueError(
-                f"this training begins with the pair of {folder} (--start), which has gone; put it back, or start a "
+                f"this training begins with the pair of {folder} (--start), which is missing; restore it, or start a "
                 "new run"
             )
         run = RunFolder.open(Path(folder))
@@ -116,7 +117,7 @@ class Pair:
 
 
 def _choice(kind: Kind, choice: ProgramChoice) -> tuple[Definition, dict[str, OptionValue]]:
-    """A definition, unless a user's own file has changed since the run began, and its options, checked."""
+    """A definition and its checked options; refuses a user's file that has changed since the run began."""
     definition = find(kind, choice.name)
     if not definition.shipped and choice.sha256 != definition.sha256:
         raise ValueError(f"{definition.file} has changed since the run began; restore it, or start a new run")
@@ -127,7 +128,7 @@ def _choice(kind: Kind, choice: ProgramChoice) -> tuple[Definition, dict[str, Op
 
 
 def _is_missing_file(option: OptionValue) -> bool:
-    """Whether an option is a file of tensors that is gone."""
+    """Whether an option is a file of tensors that is missing."""
     return isinstance(option, str) and option.endswith(".safetensors") and not Path(option).exists()
 
 
@@ -140,10 +141,10 @@ def _build(definition: Definition, args: tuple[object, ...], options: Mapping[st
 
 
 def check_support(model: nn.Module, splits: Mapping[str, Batch]) -> None:
-    """Checks that the model can produce the data, where it observes tensors of bits, counts or shares.
+    """Checks that tensors of data lie in the support of the model's observed sites.
 
     Raises:
-        ValueError: If not, naming the site, a value and the remedy: a density of such data is no likelihood.
+        ValueError: If not, naming the site, a value and the remedy.
     """
     with evaluating(model), fork_random_state():
         sites = run_program(model, (splits["train"][:2],), {}, draws=1)
@@ -162,22 +163,22 @@ def check_support(model: nn.Module, splits: Mapping[str, Batch]) -> None:
 
 
 def make_objective(config: RunConfig, pair: Pair, settings: Settings, x: Batch) -> tuple[Objective, str, Settings]:
-    """The objective of a run.
+    """Returns the objective of a run.
 
     Arguments:
         config: The configuration.
-        pair: Its pair.
-        settings: How it is trained.
-        x: Some data.
+        pair: The pair.
+        settings: Settings of the training.
+        x: A few data points.
 
     Returns:
-        The objective, how its gradient is estimated, and the settings, with as many draws as the estimator needs.
+        The objective, the name of its gradient estimator, and the settings, with enough draws for the estimator.
     """
     fewest = min(draws for _, draws in settings.schedule)
     if config.objective == "sleep":
         if any(isinstance(part, VampPrior) for part in pair.model.modules()):
             raise ValueError(
-                "the sleep phase trains the guide alone, but the prior of this model is made of the guide; take "
+                "the sleep phase trains the guide alone, but the prior of this model depends on the guide; take "
                 "another prior or objective"
             )
         return SleepPhase(), "pairs drawn from the model", settings
@@ -194,6 +195,6 @@ def make_objective(config: RunConfig, pair: Pair, settings: Settings, x: Batch) 
     if fewest < estimator.least_draws:
         schedule = [(epochs, max(draws, estimator.least_draws)) for epochs, draws in settings.schedule]
         settings = replace(settings, schedule=schedule)
-        log(f"note: {estimator.name} needs {estimator.least_draws} draws per datum: using as many")
+        log(f"note: {estimator.name} needs {estimator.least_draws} draws per datum, which are taken")
     method = estimator.name if any(site.discrete for site in sites) else "reparameterised draws"
     return DiscreteELBO(estimator, beta=config.rate_cost), method, settings

@@ -27,15 +27,15 @@ class BlockStore(MutableMapping[int, R]):
 
     Arguments:
         folder: The folder of the measurement; blocks of another state of the pair are deleted.
-        how: All that the measurement depends on, as JSON holds it, including the ``"state"`` of the pair.
-        kind: The class of the result, a dataclass of estimates, dictionaries of them, and what JSON holds.
+        settings: All that the measurement depends on, as JSON holds it, including the ``"state"`` of the pair.
+        kind: Class of the result, a dataclass of estimates, dictionaries of estimates, and JSON values.
     """
 
-    def __init__(self, folder: Path, how: dict[str, Any], kind: type[R]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], kind: type[R]) -> None:
         self.folder = folder
         self.kind: Callable[..., R] = kind
-        digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()
-        state = str(how.get("state", ""))[:16]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        state = str(settings.get("state", ""))[:16]
         self.blocks = folder / f"{state}-{digest[:16]}"
         for other in folder.glob("*"):
             if not other.name.startswith(f"{state}-"):
@@ -77,7 +77,7 @@ class BlockStore(MutableMapping[int, R]):
 
 
 def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """A field as JSON holds it; the tensors of its estimates go into the dictionary."""
+    """Returns a field as JSON holds it, and adds the tensors of its estimates to the dictionary."""
     if isinstance(value, dict):
         return {key: _packed(part, f"{name}/{key}", tensors) for key, part in value.items()}
     if not isinstance(value, Estimate):

@@ -1,4 +1,4 @@
-"""Runs whose codes are written out, searched, and judged by what they retrieve."""
+"""Codes of trained runs: written to a file, searched, and their retrieval measured."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from ppl_vae.training.progress import Reporter
 
 __all__ = ["Hit", "SearchResult", "Written", "measure_retrieval", "search", "write_codes"]
 
-How = Literal["mean-sign", "median", "sampled"]
+CodeRule = Literal["mean-sign", "median", "sampled"]
 
 SHORTLIST = 1000
-"""Documents nearest by code, among which equally near ones are put in order by their words."""
+"""Number of documents nearest by code among which ties are ordered by their words."""
 
 SURE = 0.9
 """Probability from which a bit counts as decided."""
@@ -40,9 +40,9 @@ class Written:
     """A file of codes.
 
     Arguments:
-        file: Its path.
+        file: Path of the file.
         bits: Length of a code.
-        data: How many, by split.
+        data: Number of codes by split.
     """
 
     file: Path
@@ -62,14 +62,15 @@ class Written:
         )
 
 
-def write_codes(folder: Path, split: str, out: Path | None, how: How) -> Written:
+def write_codes(folder: Path, split: str, out: Path | None, rule: CodeRule) -> Written:
     """Writes the codes of a run's data as packed bits, into an ``.npz`` that needs no unpickling.
 
     Arguments:
-        folder: Of the run.
-        split: One of its splits, or ``"all"``.
-        out: The file; by default ``codes.npz`` in the run.
-        how: See :func:`~ppl_vae.diagnostics.retrieval.retrieval.retrieval`; medians are over the training data.
+        folder: Folder of the run.
+        split: Name of one of its splits, or ``"all"``.
+        out: Path of the file; by default ``codes.npz`` in the run.
+        rule: How bits are read off the guide, as in :func:`~ppl_vae.diagnostics.retrieval.retrieval.retrieval`;
+            medians are over the training data.
 
     Raises:
         ValueError: If there is no such run or split, its model has no bits, or the file cannot be written.
@@ -81,7 +82,7 @@ def write_codes(folder: Path, split: str, out: Path | None, how: How) -> Written
     sizes = {}
     bits = 0
     for name in names:
-        codes = _codes(opened, name, how)
+        codes = _codes(opened, name, rule)
         arrays[f"{name}_codes"], sizes[name], bits = codes.packed, len(codes), codes.bits
         labels, titles = opened.labels(name), opened.titles(name)
         if labels is not None:
@@ -96,17 +97,17 @@ def write_codes(folder: Path, split: str, out: Path | None, how: How) -> Written
     return Written(path, bits, sizes)
 
 
-def _codes(opened: Run, split: str, how: How) -> Codes:
+def _codes(opened: Run, split: str, rule: CodeRule) -> Codes:
     pair, x = opened.pair, opened.split(split)
     with (
         Reporter(f"codes of {split}", len(x)) as reporter,
         fork_random_state(opened.config.settings.seed),
         pyro.validation_enabled(False),
     ):
-        if how == "sampled":
+        if rule == "sampled":
             return draw_codes(pair.model, pair.guide, x, progress=reporter.advance)
         odds = log_odds(pair.model, pair.guide, x, progress=reporter.advance)
-        if how == "mean-sign":
+        if rule == "mean-sign":
             return Codes.pack(odds > 0)
         train = odds if split == "train" else log_odds(pair.model, pair.guide, opened.split("train"))
         return Codes.pack(odds > train.median(0).values)
@@ -114,13 +115,13 @@ def _codes(opened: Run, split: str, how: How) -> Codes:
 
 @dataclass(frozen=True)
 class Hit:
-    """A document that was found.
+    """A document of a search result.
 
     Arguments:
-        name: Its title, or its split and row.
-        split: Of the run.
-        row: In that split.
-        distance: Bits by which its code differs from that of the query.
+        name: Title of the document, or its split and row.
+        split: Name of its split.
+        row: Position in the split.
+        distance: Hamming distance of its code from that of the query.
         similarity: Cosine with the query by weighted words.
         label: Name of its class; None if the corpus has none.
         shared: Words it has in common with the query, rarest first.
@@ -137,15 +138,15 @@ class Hit:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a query found.
+    """The documents nearest to a query.
 
     Arguments:
-        query: Its words that are in the vocabulary.
-        unknown: Those that are not.
+        query: Words of the query that are in the vocabulary.
+        unknown: Words of the query that are not.
         bits: Length of a code.
-        sure: Bits of the query's code that have a probability of at least 0.9.
-        hits: Nearest first.
-        documents: How many were searched.
+        sure: Number of bits of the query's code with a probability of at least 0.9.
+        hits: The documents, nearest first.
+        documents: Number of documents searched.
         cut: Whether more documents than the shortlist holds are as near as the last one shown.
     """
 
@@ -185,14 +186,14 @@ class SearchResult:
 
 
 def search(folder: Path, text: str, count: int = 10) -> SearchResult:
-    """The documents of a run nearest to a query by their codes; equally near ones by the cosine of weighted words.
+    """Finds the documents of a run nearest to a query by their codes, ties by the cosine of weighted words.
 
-    As Salakhutdinov and Hinton (2009) do it: the code finds a short list, the words put it in order.
+    As in Salakhutdinov and Hinton (2009): the code selects a short list, the words order it.
 
     Arguments:
-        folder: Of the run; all of its splits are searched.
+        folder: Folder of the run, all splits of which are searched.
         text: The query.
-        count: How many documents to give.
+        count: Number of documents to return.
 
     Raises:
         ValueError: If no word of the query is in the vocabulary, or the run's model has no bits.
@@ -201,29 +202,29 @@ def search(folder: Path, text: str, count: int = 10) -> SearchResult:
     query = read_query(text, opened.corpus)
     pair, x = opened.pair, PackedCounts.concatenate([opened.documents(split) for split in opened.data])
     with fork_random_state(opened.config.settings.seed), pyro.validation_enabled(False):
-        asked = log_odds(pair.model, pair.guide, query.counts.to(x.device))
+        query_odds = log_odds(pair.model, pair.guide, query.counts.to(x.device))
         database = Codes.pack(log_odds(pair.model, pair.guide, x) > 0)
-    neighbours = nearest(Codes.pack(asked > 0), database, max(count, SHORTLIST))
+    neighbours = nearest(Codes.pack(query_odds > 0), database, max(count, SHORTLIST))
     near, rows = neighbours.distances[0], neighbours.indices[0]
     weights = TfIdf(x)
     counts = x[torch.from_numpy(rows)].to_csr()
     similarity = (weights.weigh(PackedCounts.from_csr(counts)) @ weights.weigh(query.counts).T).toarray()[:, 0]
     order = np.lexsort((rows, -similarity, near))[:count]
-    words = np.unique(query.counts.words.numpy())
-    words = words[np.argsort(-weights.rarity[words], kind="stable")]
-    has = counts[order][:, words].toarray() > 0
-    names = [opened.corpus.vocabulary[word] for word in words]
+    query_words = np.unique(query.counts.words.numpy())
+    query_words = query_words[np.argsort(-weights.rarity[query_words], kind="stable")]
+    has = counts[order][:, query_words].toarray() > 0
+    names = [opened.corpus.vocabulary[word] for word in query_words]
     hits = tuple(
-        _hit(opened, int(rows[i]), int(near[i]), float(similarity[i]), tuple(np.array(names)[own].tolist()))
-        for i, own in zip(order, has, strict=True)
+        _hit(opened, int(rows[i]), int(near[i]), float(similarity[i]), tuple(np.array(names)[shared].tolist()))
+        for i, shared in zip(order, has, strict=True)
     )
-    sure = int(((asked[0].abs().sigmoid()) >= SURE).sum())
+    sure = int(((query_odds[0].abs().sigmoid()) >= SURE).sum())
     cut = len(rows) < len(x) and hits[-1].distance == near[-1]
     return SearchResult(query.known, query.unknown, database.bits, sure, hits, len(x), cut)
 
 
 def _hit(opened: Run, place: int, distance: int, similarity: float, shared: tuple[str, ...]) -> Hit:
-    """A document by its place among all splits one after the other."""
+    """A document by its position among the concatenated splits."""
     starts = np.cumsum([0, *(len(x) for x in opened.data.values())])
     which = int(np.searchsorted(starts, place, side="right")) - 1
     split, row = list(opened.data)[which], place - int(starts[which])
@@ -234,7 +235,7 @@ def _hit(opened: Run, place: int, distance: int, similarity: float, shared: tupl
 
 
 def measure_retrieval(folder: Path, split: str, k: int = 100, count: int = 0) -> Retrieval:
-    """Precision@k of a run's codes, documents of one split against all those before it: see :func:`retrieval`.
+    """Measures the precision@k of a run's codes; queries are one split, the database the splits before it.
 
     Raises:
         ValueError: If the corpus has no labels, the split is that of training, or the run's model has no bits.
@@ -242,16 +243,16 @@ def measure_retrieval(folder: Path, split: str, k: int = 100, count: int = 0) ->
     opened = open_run(folder)
     if split == "train":
         raise ValueError(
-            "the training documents are those that are retrieved; ask with others, --split test or --split validation"
+            "the training documents are the database; take queries of another split, --split test or --split validation"
         )
     others = [name for name in ("train", "validation") if name in opened.data and name != split]
     labels, *known = (opened.labels(name) for name in (split, *others))
     if labels is None or any(each is None for each in known):
         raise ValueError(
-            f"corpus {opened.corpus.name} has no labels, by which to tell whether what is retrieved is of the query's "
-            "kind; give it labels (ppl-vae train --help names the forms of corpora), or use ppl-vae search"
+            f"corpus {opened.corpus.name} has no labels, by which retrieved documents are judged; "
+            "give it labels (ppl-vae train --help names the forms of corpora), or use ppl-vae search"
         )
-    opened.split(split)  # refuses a split that is not there
+    opened.split(split)  # an error if the split does not exist
     rows = opened.subsample(split, count)
     database = PackedCounts.concatenate([opened.documents(name) for name in others])
     _, result = measure_and_save(

@@ -100,7 +100,7 @@ TRAINED = {
     "likelihood": " trained on the likelihood",
     "sleep": ", the guide trained on pairs that the model drew",
 }
-"""How the title of the table names an objective; others are named as they are."""
+"""How the title of the table names an objective; other names are used unchanged."""
 
 SELECTION = {
     "elbo": "the ELBO of validation data chose the epoch",
@@ -109,7 +109,7 @@ SELECTION = {
 """How the caption names the validation metric that chose the epoch."""
 
 CURVES = {"evidence": "evidence", "conditional": "log q(z given x) of drawn pairs", "elbo": "ELBO"}
-"""The metrics whose course is drawn, the first that there is."""
+"""Metrics that may be drawn over the epochs; the first available one is."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class Summary:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Those of each split, and where the ELBO is not minus the sum of rate and distortion."""
+        """Warnings of each split, and where the ELBO is not minus the sum of rate and distortion."""
         lines = [f"{name}: {line}" for name, split in self.splits.items() for line in split.warnings]
         sums = [
             f"{split.imbalance:+.3g} ({name})"
@@ -227,8 +227,8 @@ class Summary:
         """Draws the course of training, and the gap of each split.
 
         Arguments:
-            figure: Where to draw.
-            rows: The metrics of the epochs.
+            figure: The figure.
+            rows: Metrics by epoch.
         """
         course, gaps = figure.subplots(1, 2, width_ratios=[3, 2])
         epochs = [row["epoch"] for row in rows]

@@ -20,11 +20,11 @@ class GeneratorConfig:
     """All that determines the training of a generator.
 
     Arguments:
-        generator: How to train.
+        generator: Settings of the training.
         corpus: The images.
-        device: Where to compute.
+        device: Device of the training.
         fingerprint: Digest of the data.
-        versions: Versions of the packages that the run began with.
+        versions: Package versions at the start of the run.
     """
 
     generator: GanSettings
@@ -37,7 +37,7 @@ class GeneratorConfig:
     def of(cls, run: RunFolder) -> GeneratorConfig:
         """The configuration of a run; a ValueError names an unknown, missing or wrong entry."""
         if "generator" not in run.config:
-            raise ValueError(f"{run.folder} holds no training of a generator; give the run of one")
+            raise ValueError(f"{run.folder} holds no training of a generator; give the folder of one")
         return from_json(cls, run.config, run.folder / "config.json")
 
 
@@ -47,7 +47,7 @@ def train_generator(config: GeneratorConfig, folder: Path, *, resume: bool = Fal
     Arguments:
         config: The configuration.
         folder: The run folder.
-        resume: Whether it exists already.
+        resume: Whether to continue an existing run.
     """
     settings, corpus = config.generator, config.corpus.load(config.fingerprint)
     for note in corpus.notes:

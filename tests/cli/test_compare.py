@@ -64,7 +64,7 @@ def test_runs_are_compared_from_what_was_measured_before(trained, monkeypatch):
 def test_unfinished_runs_are_measured_for_a_comparison(trained):
     Path("bound/summary.json").unlink()
     content = json_of("compare", "best", "bound")
-    assert any("B: not finished" in line for line in content["warnings"])
+    assert any("B: training is not finished" in line for line in content["warnings"])
     assert content["B"]["deviance"] is not None
     assert Path("bound/evidence-test-auto.safetensors").exists()
     assert Path("bound/evidence-train-auto.safetensors").exists()
@@ -79,10 +79,10 @@ def test_runs_that_cannot_be_compared_are_named(trained):
         assert "Traceback" not in result.output
         return flat(result.output)
 
-    assert "bound and fewer were trained on different data, or split otherwise" in refused("bound", "fewer")
+    assert "bound and fewer were trained on different data or splits" in refused("bound", "fewer")
     assert "vocabulary 30" in refused("bound", "fewer")
     assert "a comparison takes 2 to 26 runs, got 1" in refused("bound")
     assert "is not a run folder" in refused("bound", "nowhere")
     assert "compare on test" in refused("bound", "again", "--split", "train")
-    assert "no comparison on training data" in refused("bound", "again")
+    assert "not compared on training data" in refused("bound", "again")
     assert "again has no validation data" in refused("again", "bound", "--split", "validation")

@@ -39,7 +39,7 @@ def test_a_gap_is_taken_up_after_an_interruption(trained, monkeypatch):
         patched.setattr(gap_runs, "split_gap", second_time_stops)
         stopped = invoke("gap", "r", *options)
     assert stopped.exit_code == 130
-    assert "1 measured blocks are kept" in stopped.stderr
+    assert "1 measured blocks are stored" in stopped.stderr
     assert json_of("gap", "r", *options) == whole
     assert not Path("r/partial/gap-test").exists()
 

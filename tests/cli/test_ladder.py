@@ -37,7 +37,7 @@ def test_an_interrupted_ladder_is_taken_up(trained, interrupt):
     interrupt(45)  # nine steps an epoch: in the second guide
     stopped = invoke(*LADDER, "3")
     assert stopped.exit_code == 130
-    assert "the same command goes on from there" in stopped.output
+    assert "the same command continues" in stopped.output
     assert Path("r/ladder/linear_counts").exists()
     succeed(*LADDER, "3")
     assert Path("r/ladder-test.json").read_text() == Path("whole/ladder-test.json").read_text()

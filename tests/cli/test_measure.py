@@ -51,9 +51,9 @@ def test_evidence_by_annealing_agrees_and_is_taken_up_after_an_interruption(trai
         patched.setattr(AIS, "forward", second_time_stops)
         stopped = invoke(*command)
     assert stopped.exit_code == 130
-    assert "1 measured blocks are kept; the same command goes on from there" in stopped.stderr
+    assert "1 measured blocks are stored; the same command continues" in stopped.stderr
     again = succeed(*command)
-    assert "taking up evidence-test-annealing: 1 blocks are measured already" in again.stderr
+    assert "resuming evidence-test-annealing: 1 blocks are measured already" in again.stderr
     assert json.loads(again.stdout) == whole
     assert not Path("r/partial/evidence-test-annealing").exists()
 

@@ -108,7 +108,7 @@ def test_mistakes_are_answered_in_words(folder):
         ),
         (("search", "r", "!!"), "the query (no words) has none"),
         (("search", "nowhere", "apple"), "nowhere is not a run folder"),
-        (("retrieval", "r", "--split", "train"), "ask with others, --split test"),
+        (("retrieval", "r", "--split", "train"), "take queries of another split, --split test"),
         (("retrieval", "r", "--k", "5000"), "the 5000 nearest of 270 documents cannot be retrieved"),
         (("codes", "r", "--split", "all", "--out", "topics.csv/x.npz"), "cannot write"),
     ):

@@ -146,7 +146,7 @@ def test_a_run_begins_where_another_ended_and_only_the_guide_learns(tmp_path, mo
         assert again.exit_code == 0, again.output
     shutil.rmtree("b/checkpoints")
     told = " ".join(CliRunner().invoke(main, ["train", "--resume", "b"]).output.split())
-    assert "begins with the pair of" in told and "which has gone; put it back, or start a new run" in told
+    assert "begins with the pair of" in told and "which is missing; restore it, or start a new run" in told
 
 
 def test_what_cannot_be_a_start_is_told(tmp_path, monkeypatch):

@@ -161,10 +161,10 @@ def test_runs_are_compared(folder, model):
     assert all(content[run]["deviance"] is None for run in "AB")
     assert "deviance" not in invoke("compare", "a", "b").output
     Path("a/summary.json").unlink()
-    assert any("A: not finished" in line for line in done("compare", "a", "b")["warnings"])
+    assert any("A: training is not finished" in line for line in done("compare", "a", "b")["warnings"])
     done(*PAIRS[model], "--seed", "1", "--out", "c")
     told = words("compare", "b", "c")
-    assert "were trained on different data, or split otherwise" in told
+    assert "were trained on different data or splits" in told
     assert "vocabulary 10000" not in told
 
 

@@ -172,13 +172,13 @@ def test_from_images_to_a_generator_to_a_model_to_its_frechet_distance(folder):
     content = json.loads(found.stdout)
     assert re.fullmatch("images classifier [0-9a-f]{8}, 64 features", content["features"])
     assert content["distance"] > 0 and content["count"] == [30, 4, 30] and content["width"] == 64
-    assert content["warnings"][0].startswith("4 images have no covariance of full rank of 64 features")
+    assert content["warnings"][0].startswith("4 images give no covariance of full rank for 64 features")
     assert 0 <= content["accuracy"] <= 1
     assert json.loads(Path("s/frechet-test-classifier.json").read_text()) == content
     table = invoke("frechet", "j", "--against", "s", "--images", "20", "--means")
     assert table.exit_code == 0, table.output
     assert "Frechet distance (images classifier " in table.stdout
-    assert "% of test images" in table.stdout and "note: 20 images have no covariance" in table.stdout
+    assert "% of test images" in table.stdout and "note: 20 images give no covariance" in table.stdout
     assert len(list(Path("j").glob("frechet-s-????????-classifier-means.json"))) == 1
 
 
@@ -221,7 +221,7 @@ def test_faults_are_told(folder):
     )
     point = ("train", "ppca", "--corpus", "gaussians", "--epochs", "1", "--evidence-draws", "5", "--out", "p")
     assert invoke(*point, "--device", "cpu").exit_code == 0
-    assert "is one of images" in words("frechet", "p")
+    assert "compares images" in words("frechet", "p")
     assert invoke(*VAE, "--out", "v").exit_code == 0
     assert "weights are not at" in words("frechet", "v", "--features", "inception", "--weights", "none.pth")
     assert "--weights are those of Inception" in words("frechet", "v", "--weights", "none.pth")
@@ -233,4 +233,4 @@ def test_faults_are_told(folder):
     for name in "ab":
         Path("images", name).rmdir()
     assert invoke(*VAE, "--out", "w").exit_code == 0
-    assert "have no labels to train a classifier by" in words("frechet", "w")
+    assert "have no labels to train a classifier on" in words("frechet", "w")
