@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cloudpickle import register_pickle_by_value
-from rich.console import Console
-from rich.table import Table
 
+from ppl_vae.evidence.tables import text_table
 from ppl_vae.plugins.discovery import available, find
 from ppl_vae.studies.report import Report
 from ppl_vae.studies.study import Study
@@ -22,7 +21,7 @@ from ppl_vae.training.run_folder import Interrupted
 
 __all__ = ["Experiment", "Experiments", "find_experiment", "run_experiment"]
 
-SMOKE = "preset smoke cuts its trainings short: its numbers of trained pairs are no results; take --preset cpu"
+SMOKE = "preset smoke cuts trainings short, and its numbers of trained pairs are no results; take --preset cpu"
 
 
 @dataclass(frozen=True)
@@ -34,10 +33,10 @@ class Experiment:
 
     Arguments:
         file: Path of the file, whose name is that of the experiment.
-        summary: One sentence.
-        presets: Settings by name.
-        run: From a study and settings to a report.
-        sweep: What a TOML file describes.
+        summary: Summary in one sentence.
+        presets: Settings by name of the preset.
+        run: Function from a study and settings to a report.
+        sweep: The sweep of a TOML file; None for a Python file.
     """
 
     file: Path
@@ -56,7 +55,7 @@ class Experiments:
     """The summaries of all experiments, by name.
 
     Arguments:
-        lines: The first paragraph of each file's docstring.
+        lines: First paragraph of each file's docstring, by name.
     """
 
     lines: dict[str, str]
@@ -70,15 +69,9 @@ class Experiments:
         return self.lines
 
     def __str__(self) -> str:
-        table = Table(title="ppl-vae experiment NAME", title_justify="left", box=None, padding=(0, 2))
-        for column in ("name", "what it shows"):
-            table.add_column(column, overflow="fold")
-        for row in self.lines.items():
-            table.add_row(*row)
-        console = Console()
-        with console.capture() as captured:
-            console.print(table)
-        return captured.get().rstrip()
+        columns = ("name", "summary")
+        title = "ppl-vae experiment NAME"
+        return text_table(title, columns, list(self.lines.items()), left=columns, width=None, boxed=False)
 
 
 def find_experiment(name: str) -> Experiment:
@@ -127,21 +120,21 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
         )
     settings = dict(experiment.presets[preset])
     if seeds is not None and "seeds" not in settings:
-        raise ValueError(f"experiment {experiment.name} draws nothing, so it takes no --seeds")
+        raise ValueError(f"experiment {experiment.name} has no random numbers, so it takes no --seeds")
     settings |= {} if seeds is None else {"seeds": seeds}
     folder = out or Path("runs") / f"{experiment.name}-{preset}"
-    what: dict[str, Any] = {"experiment": experiment.name, "preset": preset, "device": device}
+    identity: dict[str, Any] = {"experiment": experiment.name, "preset": preset, "device": device}
     if experiment.sweep is None:
-        # More seeds go on from those there are; values of another version of the file are not reused.
-        kept = {k: v for k, v in settings.items() if k != "seeds"}
-        what |= {"settings": kept, "source": hashlib.sha256(experiment.file.read_bytes()).hexdigest()[:16]}
+        # More seeds continue the stored ones; values of another version of the file are not reused.
+        fixed = {k: v for k, v in settings.items() if k != "seeds"}
+        identity |= {"settings": fixed, "source": hashlib.sha256(experiment.file.read_bytes()).hexdigest()[:16]}
     else:
         # A sweep checks each of its cells before anything is written, and may be given more of them.
         cells = replace(experiment.sweep.presets[preset], seeds=settings["seeds"])
         settings = {"preset": cells, "configs": experiment.sweep.configs(cells, device)}
-    study = Study(folder, what, device, jobs)
+    study = Study(folder, identity, device, jobs)
     log(f"{experiment.name}, preset {preset}, in {folder}")
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
         report: Report = experiment.run(study, **settings)
     except KeyboardInterrupt as error:
@@ -153,5 +146,5 @@ def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, 
     if preset == "smoke":
         report = replace(report, notes=(*report.notes, SMOKE))
     study.finish(report)
-    log(f"{time.monotonic() - begun:.0f} s; table, values and figures are in {folder}")
+    log(f"{time.monotonic() - started:.0f} s; table, values and figures are in {folder}")
     return report

@@ -67,7 +67,7 @@ class Grid(Generic[Condition]):
             cell: Computes tensors by name from a condition and a seed; it must be a function other processes can load.
 
         Raises:
-            ValueError: Naming the cells that failed, once all others are kept.
+            ValueError: Naming the cells that failed, once all others are stored.
         """
         names = {(c, seed): f"{slug(c)}-{seed}" for seed in range(self.seeds) for c in self.conditions}
         values = self.study.together({name: partial(cell, *place) for place, name in names.items()})

@@ -1,4 +1,4 @@
-"""The plane of rate and distortion: its points, their hull, and four regimes."""
+"""The plane of rate and distortion: trained pairs as points, their hull, and four regimes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ REGIMES = {
     "syntactic encoder": (1 / 2, "R from H/2 to 3 H/4"),
     "auto-encoder": (3 / 4, "R from 3 H/4"),
 }
-"""The four regimes of Alemi et al. (2018, section 4.2), which names them by examples: from which share of the entropy
-the rate is, and that in words. Where a bound is tight, D = H - R says the same of the distortion."""
+"""The four regimes of Alemi et al. (2018, section 4.2), which names them by examples: the smallest share of the entropy
+that the rate has, and the rule in words. Where a bound is tight, D = H - R gives the same rule for the distortion."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class TrainedPair:
     """A trained pair on the plane.
 
     Arguments:
-        family: Of models and guides.
-        at: Where on the grid of the sweep.
-        beta: The weight of the rate it was trained at.
-        seed: Of its training.
-        values: What was measured of it, as :func:`ppl_vae.studies.sweep_cell.measured_cell` gives it.
+        family: Name of the family of models and guides.
+        at: Values of the sweep's grid by option.
+        beta: Weight of the rate in training.
+        seed: Seed of the training.
+        values: Measured values, as :func:`ppl_vae.studies.sweep_cell.measured_cell` returns them.
     """
 
     family: str
@@ -55,63 +55,61 @@ class TrainedPair:
 
     @property
     def bound(self) -> float:
-        """-ELBO, an upper bound of the entropy of the data."""
+        """The negative ELBO, an upper bound on the entropy of the data."""
         return -self["elbo"]
 
     @property
-    def words(self) -> str:
-        """Where on the grid, in words."""
+    def description(self) -> str:
+        """The grid values as text."""
         return ", ".join(
             f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in self.at.items()
         )
 
 
 def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The lower left of the convex hull of points (R, D), from the lowest rate to the lowest distortion.
+    """Returns the lower left part of the convex hull of points (R, D), from the lowest rate to the lowest distortion.
 
-    Mixing encoders and decoders of two points, by a coin that both know, reaches every point between them.
+    Mixing the encoders and decoders of two points, by a shared coin, reaches every point between them.
 
     Example:
         >>> hull([(0, 4), (1, 3), (1, 1), (2, 0.9), (3, 0), (4, 2)])
         [(0, 4), (1, 1), (3, 0)]
     """
-    found: list[tuple[float, float]] = []
+    corners: list[tuple[float, float]] = []
     for r, d in sorted(points):
-        if found and d >= found[-1][1]:
+        if corners and d >= corners[-1][1]:
             continue
-        while len(found) > 1:
-            (r0, d0), (r1, d1) = found[-2:]
+        while len(corners) > 1:
+            (r0, d0), (r1, d1) = corners[-2:]
             if (r1 - r0) * (d - d0) > (r - r0) * (d1 - d0):
                 break
-            found.pop()
-        found.append((r, d))
-    return found
+            corners.pop()
+        corners.append((r, d))
+    return corners
 
 
 def regimes(points: Sequence[TrainedPair], entropy: float) -> dict[str, TrainedPair]:
-    """Of each regime that has a run the one with the best bound, by the rules of :data:`REGIMES`.
+    """Returns the run with the best bound in each regime of :data:`REGIMES` that has a run.
 
     Arguments:
         points: All runs.
-        entropy: The best bound on it, H, positive.
+        entropy: The best bound H on the entropy, positive.
     """
 
     def regime(point: TrainedPair) -> str:
         return [name for name, (share, _) in REGIMES.items() if max(point.rate, 0.0) >= share * entropy][-1]
 
-    found: dict[str, TrainedPair] = {}
+    best: dict[str, TrainedPair] = {}
     for point in sorted(points, key=lambda point: point.bound):
-        found.setdefault(regime(point), point)
-    return {name: found[name] for name in REGIMES if name in found}
+        best.setdefault(regime(point), point)
+    return {name: best[name] for name in REGIMES if name in best}
 
-
-"""Colour-blind-safe (Okabe and Ito), one a family."""
 
 MARKERS = "osD^vP*X<>ph"
 
 
 def styles(points: Sequence[TrainedPair]) -> dict[str, dict[str, Any]]:
-    """A colour and a marker for each family."""
+    """Returns a colour and a marker for each family."""
     families = dict.fromkeys(point.family for point in points)
     looks = zip(itertools.cycle(OKABE_ITO), itertools.cycle(MARKERS), strict=False)
     return {
@@ -120,18 +118,20 @@ def styles(points: Sequence[TrainedPair]) -> dict[str, dict[str, Any]]:
 
 
 def draw_plane(figure: Any, points: list[TrainedPair], entropy: float, title: str) -> None:
-    """Every run, the hull of all and lines of one ELBO; and how far above the best bound each run is."""
+    """Draws all runs, their hull and lines of equal ELBO, and the excess of each run over the best bound."""
     plane, above = figure.subplots(1, 2)
     rates, distortions = [p.rate for p in points], [p.distortion for p in points]
     low, high, wide = min(distortions), max(distortions), max(*rates, 1e-3)
     tall = max(high - low, 1e-3)
     for family, look in styles(points).items():
-        own = [p for p in points if p.family == family]
-        plane.plot([p.rate for p in own], [p.distortion for p in own], linestyle="", markersize=5, label=family, **look)
-        above.plot([p.rate for p in own], [p.bound - entropy for p in own], linestyle="", markersize=5, **look)
-        for p in own:
-            words = next(iter(p.at.values()), "") if len(p.at) == 1 else p.words
-            above.annotate(str(words), (p.rate, p.bound - entropy), (4, 2), textcoords="offset points", fontsize=6)
+        members = [p for p in points if p.family == family]
+        plane.plot(
+            [p.rate for p in members], [p.distortion for p in members], linestyle="", markersize=5, label=family, **look
+        )
+        above.plot([p.rate for p in members], [p.bound - entropy for p in members], linestyle="", markersize=5, **look)
+        for p in members:
+            label = next(iter(p.at.values()), "") if len(p.at) == 1 else p.description
+            above.annotate(str(label), (p.rate, p.bound - entropy), (4, 2), textcoords="offset points", fontsize=6)
     corner = hull(list(zip(rates, distortions, strict=True)))
     plane.plot(*zip(*corner, strict=True), color="0.3", linewidth=1, zorder=1, label="convex hull of all")
     across = (-0.03 * wide, 1.1 * wide)
@@ -141,7 +141,7 @@ def draw_plane(figure: Any, points: list[TrainedPair], entropy: float, title: st
         plane.plot(across, [level - r for r in across], color="0.75", linewidth=0.7, linestyle="--", zorder=0)
     plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)", xlim=across)
     plane.set_ylim(low - 0.05 * tall, high + 0.08 * tall)
-    plane.set_title(f"grey: D + R below the best bound on H, {entropy:.1f}; dashed: one ELBO", fontsize=9)
+    plane.set_title(f"grey: D + R below the best bound on H, {entropy:.1f}; dashed: equal ELBO", fontsize=9)
     plane.legend(frameon=False, fontsize=7, loc="upper right")
     above.axhline(0, color="0.6", linewidth=0.8)
     above.set_yscale("symlog", linthresh=1)
@@ -151,16 +151,16 @@ def draw_plane(figure: Any, points: list[TrainedPair], entropy: float, title: st
 
 
 def draw_curves(figure: Any, points: list[TrainedPair]) -> None:
-    """The curves of decoders with their guides' points, and what each guide loses at its own weight of the rate."""
+    """Draws the curves of decoders with their guides, and the loss of each guide at its weight of the rate."""
     plane, loss = figure.subplots(1, 2)
     for family, look in styles(points).items():
-        own = sorted((p for p in points if p.family == family), key=lambda p: abs(p.beta - 1))
-        first = own[0]
+        members = sorted((p for p in points if p.family == family), key=lambda p: abs(p.beta - 1))
+        first = members[0]
         curve = [first.values[f"curve {key}"].tolist() for key in ("rate", "distortion")]
-        plane.plot(*curve, color=look["color"], linewidth=1, label=f"{family}, {first.words}")
+        plane.plot(*curve, color=look["color"], linewidth=1, label=f"{family}, {first.description}")
         plane.plot(*first.values["curve guide"].tolist(), markersize=6, **look)
         losses = []
-        for p in own:
+        for p in members:
             betas = p.values["curve beta"]
             place = int((betas.log() - log(p.beta or 1e-3)).abs().argmin())
             losses.append(
@@ -176,12 +176,12 @@ def draw_curves(figure: Any, points: list[TrainedPair]) -> None:
     plane.set_title("lines: the best encoders of a trained decoder; markers: its guide", fontsize=9)
     plane.legend(frameon=False, fontsize=7)
     loss.axhline(0, color="0.6", linewidth=0.8)
-    loss.set(xlabel="rate R of the guide (nats)", ylabel=r"its D + $\beta$ R above the least (nats)")
-    loss.set_title("every run, at the weight nearest the one it was trained at", fontsize=9)
+    loss.set(xlabel="rate R of the guide (nats)", ylabel=r"its D + $\beta$ R above the smallest (nats)")
+    loss.set_title("every run, at the weight nearest to that of its training", fontsize=9)
 
 
 def draw_sheet(figure: Any, picked: Mapping[str, TrainedPair]) -> None:
-    """Test data, and of one run a regime what it makes of them and what it draws itself."""
+    """Draws test data, and of one run per regime its reconstructions and samples."""
     panels = figure.subplots(1 + len(picked), 2, squeeze=False)
     for axes in panels.flat:
         axes.axis("off")
@@ -191,6 +191,6 @@ def draw_sheet(figure: Any, picked: Mapping[str, TrainedPair]) -> None:
     for line, (name, point) in zip(panels[1:], picked.items(), strict=True):
         for axes, key in zip(line, ("reconstructions", "samples"), strict=True):
             show_sheet(axes, point.values[key], len(images))
-        words = f"{name}: {point.family}, {point.words}; R {point.rate:.1f}, D {point.distortion:.1f}"
-        line[0].set_title(f"{words}\ndrawn from p(x | z), z from the guide", fontsize=7)
+        title = f"{name}: {point.family}, {point.description}; R {point.rate:.1f}, D {point.distortion:.1f}"
+        line[0].set_title(f"{title}\ndrawn from p(x | z), z from the guide", fontsize=7)
         line[1].set_title("drawn from p(x | z), z from the prior", fontsize=7)

@@ -1,4 +1,4 @@
-"""The report of an experiment: measured numbers beside a paper's or a theory's, and what became of its claims."""
+"""The report of an experiment: measured numbers beside those of a paper or theory, and its decided claims."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Row:
     """A quantity measured once per seed.
 
     Arguments:
-        quantity: Its name.
+        quantity: Name of the quantity.
         values: The measured values, one per seed.
-        paper: The value that the paper prints; None if it prints none.
-        limit: The value that theory or exact computation predicts; None if that is not known.
+        paper: The value in the paper; None if it has none.
+        limit: The value by theory or exact computation; None if it is not known.
         unit: Unit of all values.
-        group: Heading under which the table gathers rows.
+        group: Heading of the row's group in the table.
         digits: Number of decimals to print.
     """
 
@@ -90,7 +90,7 @@ class Report:
         title: Title of the experiment.
         rows: Rows of the table.
         claims: All claims of the experiment, which are decided together.
-        notes: What a reader must know before believing the numbers.
+        notes: Reasons for caution.
         level: Probability with which the report may call any false claim held, and any true one not.
     """
 
@@ -111,9 +111,9 @@ class Report:
         if not self.claims:
             return ""
         tested = sum(not claim.is_exact for claim in self.claims)
-        how = f"one-sided tests, p-values adjusted by Holm's procedure over the {tested} claims that are tested"
+        how = f"one-sided tests, p-values adjusted by Holm's procedure over the {tested} tested claims"
         return (
-            f"level {self.level:.1%} for the whole report: {how if tested else 'every claim is exact, none is tested'}"
+            f"level {self.level:.1%} for the whole report: {how if tested else 'all claims are exact, none is tested'}"
         )
 
     def __getitem__(self, quantity: str) -> Row:

@@ -1,4 +1,4 @@
-"""The folder of an experiment: trainings and values kept cell by cell, figures, and the report."""
+"""The folder of an experiment: trainings, values stored cell by cell, figures, and the report."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ Compute = Callable[[], Mapping[str, Tensor | float]]
 
 
 class Study:
-    """The folder that keeps what an experiment has computed, so that a killed one resumes.
+    """The folder that stores the results of an experiment, so that an interrupted one resumes.
 
     Arguments:
-        folder: Created if missing.
-        what: Everything that the results depend on, as JSON holds it: the experiment, its preset and settings.
+        folder: Folder of the experiment, created if missing.
+        identity: Everything that the results depend on, as JSON holds it: the experiment, its preset and settings.
         device: Device to compute on.
         jobs: Number of cells computed at once.
 
@@ -53,23 +53,23 @@ class Study:
         ValueError: If the folder holds another experiment, or this one with other settings, naming them.
     """
 
-    def __init__(self, folder: Path, what: dict[str, Any], device: str = "cpu", jobs: int = 1) -> None:
-        # Whole: other processes compute cells for it, which may have been started elsewhere.
+    def __init__(self, folder: Path, identity: dict[str, Any], device: str = "cpu", jobs: int = 1) -> None:
+        # Absolute: other processes compute cells for it, with other working folders perhaps.
         self.folder, self.device, self.jobs = folder.resolve(), torch.device(device), jobs
         self.run = RunFolder(self.folder)
         if (folder / "experiment.json").exists():
-            known = self.run.read_json("experiment.json")
-            other = [key for key, value in json.loads(json.dumps(what)).items() if known.get(key) != value]
-            if other:
-                was = ", ".join(f"{key} {known.get(key)!r} is now {what[key]!r}" for key in other)
-                raise ValueError(f"{folder} holds an experiment begun otherwise ({was}); choose another --out")
+            stored = self.run.read_json("experiment.json")
+            changed = [key for key, value in json.loads(json.dumps(identity)).items() if stored.get(key) != value]
+            if changed:
+                changes = ", ".join(f"{key} {stored.get(key)!r} is now {identity[key]!r}" for key in changed)
+                raise ValueError(f"{folder} holds an experiment with other settings ({changes}); choose another --out")
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ValueError(f"{folder} is there and holds no experiment; choose another --out")
+            raise ValueError(f"{folder} exists and holds no experiment; choose another --out")
         else:
-            self.run.write_json("experiment.json", what | {"versions": versions()})
+            self.run.write_json("experiment.json", identity | {"versions": versions()})
 
     def values(self, name: str, compute: Compute) -> dict[str, Tensor]:
-        """Returns tensors by name, computed now unless they are kept under this name; numbers become float64.
+        """Returns tensors by name, computed unless they are stored under this name; numbers become float64.
 
         The random state depends on the name alone, not on what was computed before.
         """
@@ -91,12 +91,12 @@ class Study:
         """Like :meth:`values` for many independent cells; each job has its share of the cores.
 
         Raises:
-            ValueError: Naming the cells that failed, once all others are kept.
+            ValueError: Naming the cells that failed, once all others are stored.
         """
         done, failed = self.attempted(cells)
         if failed:
             raise ValueError(
-                f"{len(failed)} of {len(cells)} cells failed, the others are kept: "
+                f"{len(failed)} of {len(cells)} cells failed, the others are stored: "
                 + "; ".join(f"{name}: {reason}" for name, reason in failed.items())
             )
         return done
@@ -112,49 +112,49 @@ class Study:
                 with parallel_config(backend="loky", inner_max_num_threads=share):
                     results = Parallel(n_jobs=self.jobs)(delayed(_in_worker)(attempt) for attempt in attempts)
             except TerminatedWorkerError:
-                reason = "a process was killed, perhaps for want of memory; the same command goes on with fewer --jobs"
+                reason = "a process was killed, perhaps for lack of memory; repeat the command with fewer --jobs"
                 results = [attempt() if self._path(attempt.args[1]).exists() else reason for attempt in attempts]
         named = dict(zip(cells, results, strict=True))
         failed = {name: reason for name, reason in named.items() if isinstance(reason, str)}
         return {name: values for name, values in named.items() if not isinstance(values, str)}, failed
 
     def _path(self, name: str) -> Path:
-        """Returns the file that keeps the values of this name."""
+        """Returns the file of the values of this name."""
         return self.folder / "values" / f"{name}.safetensors"
 
     def check(self, name: str, config: RunConfig) -> None:
-        """Compares the configuration of a run that was begun with what is asked of it now.
+        """Compares the configuration of an existing run with a given one.
 
         Raises:
-            ValueError: If they differ, naming where.
+            ValueError: If they differ, naming the entries.
         """
         run = RunFolder(self.folder / "runs" / name)
         if not (run.folder / "config.json").exists():
             return
         if differences := RunConfig.of(run).differences(config):
             raise ValueError(
-                f"{run.folder} was begun otherwise ({'; '.join(differences)}); choose another --out, or remove that "
-                "folder"
+                f"{run.folder} was started with another configuration ({'; '.join(differences)}); choose another "
+                "--out, or remove that folder"
             )
 
     def finished(self, name: str, config: RunConfig) -> dict[str, Any]:
-        """The summary of a run as ``ppl-vae train`` makes it, begun, taken up, or finished before.
+        """Returns the summary of a run of ``ppl-vae train``, which is started or resumed unless it is finished.
 
         Arguments:
-            name: Of the run below the study's folder.
-            config: Its configuration.
+            name: Name of the run below the study's folder.
+            config: Configuration of the run.
 
         Raises:
-            ValueError: If the run was begun otherwise.
+            ValueError: If the run was started with another configuration.
         """
         self.check(name, config)
         run = RunFolder(self.folder / "runs" / name)
         if run.summary is None:
-            begun = (run.folder / "config.json").exists()
-            workflow.train(RunConfig.of(run) if begun else config, run.folder, resume=begun)
-        found = run.summary
-        assert found is not None
-        return found
+            started = (run.folder / "config.json").exists()
+            workflow.train(RunConfig.of(run) if started else config, run.folder, resume=started)
+        summary = run.summary
+        assert summary is not None
+        return summary
 
     def pair(
         self,
@@ -208,16 +208,16 @@ class Study:
             settings: How to train.
             validation: Data that choose the best epoch; without them the last state counts.
             objective: By default the ELBO.
-            estimator: Gradient estimator of the ELBO; another is taken where it does not fit.
+            estimator: Gradient estimator of the ELBO; replaced where it does not fit.
 
         Returns:
             The trainer, for its ``rows``.
         """
-        run, what = RunFolder(self.folder / "runs" / name), {"settings": json.loads(json.dumps(asdict(settings)))}
+        run, identity = RunFolder(self.folder / "runs" / name), {"settings": json.loads(json.dumps(asdict(settings)))}
         if not (run.folder / "config.json").exists():
-            RunFolder.create(run.folder, what)
-        elif run.config["settings"] != what["settings"]:
-            raise ValueError(f"{run.folder} was begun with other settings; choose another --out")
+            RunFolder.create(run.folder, identity)
+        elif run.config["settings"] != identity["settings"]:
+            raise ValueError(f"{run.folder} was started with other settings; choose another --out")
         model.to(self.device)
         guide.to(self.device)
         if objective is None:
@@ -244,16 +244,16 @@ class Study:
         atomic_write(self.folder / "report.md", f"{report.markdown()}\n{figures}".encode())
 
 
-def digest(what: Any) -> str:
+def digest(identity: Any) -> str:
     """Returns eight hexadecimal digits that tell settings apart, which JSON can hold."""
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _attempt(study: Study, name: str, compute: Compute) -> dict[str, Tensor] | str:
     """Returns the values of a cell, or the reason why it failed."""
     try:
         return study.values(name, compute)
-    except Exception as error:  # one cell's fault, of whatever kind, must not cost the others
+    except Exception as error:  # an error of any kind in one cell must not stop the others
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         log(f"{name} failed: {reason}")
         return reason

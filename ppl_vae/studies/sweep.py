@@ -3,7 +3,7 @@
 A file has
 
 - ``about``, a sentence, and ``title``;
-- ``seeds``, how many;
+- ``seeds``, their number;
 - ``[train]``, options of :func:`~ppl_vae.runs.options.run_config` by name, and ``model`` and ``guide``;
 - ``[families.NAME]``, options that make one family of models and guides;
 - ``[grid]``, options with a list of values each: every combination of them is a cell of every family;
@@ -48,10 +48,10 @@ class SweepCell:
     """One combination of a family and the values of the grid.
 
     Arguments:
-        family: Its family.
-        at: Its values of the grid by option.
-        options: All its options of :func:`~ppl_vae.runs.options.run_config`.
-        measure: How it is measured.
+        family: Name of the family.
+        at: Values of the grid by option.
+        options: All options of :func:`~ppl_vae.runs.options.run_config`.
+        measure: Options of the measurements.
     """
 
     family: str
@@ -61,12 +61,12 @@ class SweepCell:
 
     @property
     def name(self) -> str:
-        """Its name, of which files are made."""
+        """Name of the cell and of its files."""
         return re.sub(r"[^\w.=-]+", "-", " ".join([self.family, *(f"{k} {v}" for k, v in self.at.items())]))
 
     @classmethod
     def from_table(cls, family: str, table: Table, shared: Table, measure: Table, at: Table) -> SweepCell:
-        """A cell as a file describes it.
+        """Returns a cell from the tables of a file.
 
         Arguments:
             family: Name of the family.
@@ -78,14 +78,14 @@ class SweepCell:
         Raises:
             ValueError: If an entry is unknown or has a wrong type, naming its table.
         """
-        own = dict(table)
-        measures = _merged(measure, _table(own.pop("measure", {}), f"families.{family}.measure"))
+        family_table = dict(table)
+        measures = _merged(measure, _table(family_table.pop("measure", {}), f"families.{family}.measure"))
         grid = _options(at, "grid")
-        options = _options(shared, "train") | _options(own, f"families.{family}") | grid
+        options = _options(shared, "train") | _options(family_table, f"families.{family}") | grid
         return cls(family, grid, options, Measure.from_table(measures))
 
     def config(self, seed: int, device: str) -> RunConfig:
-        """The configuration of its training; a ValueError names a wrong option."""
+        """Returns the configuration of its training; a ValueError names a wrong option."""
         options = dict(self.options) | {"seed": seed, "device": device}
         if "model" not in options:
             raise ValueError("model is missing; name one, such as text, in [train] or its family")
@@ -200,18 +200,18 @@ class Sweep:
         """Trains and measures every cell, names those that fail, and draws the plane.
 
         Arguments:
-            study: Where all is kept.
+            study: Folder of the results.
             preset: The cells.
             configs: The configurations of their trainings.
 
         Raises:
-            ValueError: If a cell was begun with other options, or none could be measured.
+            ValueError: If a cell was started with other options, or none could be measured.
         """
         computations, points = {}, {}
         for cell, seed in product(preset.cells, range(preset.seeds)):
             name = f"{cell.name}-{seed}"
             study.check(name, configs[name])
-            # Measured otherwise, it is measured again; its training is kept.
+            # With other options of measurement it is measured again, but not trained again.
             key = f"{name}-{digest(asdict(cell.measure))}"
             computations[key] = partial(measured_cell, study, name, configs[name], cell.measure)
             points[key] = partial(TrainedPair, cell.family, cell.at, configs[name].rate_cost.beta, seed)
@@ -236,7 +236,7 @@ def _options(table: Table, name: str) -> dict[str, Value]:
     for key, value in table.items():
         option = key.replace("-", "_")
         if option in RESERVED or option in options:
-            reason = "a sweep sets it itself, or cannot use it" if option in RESERVED else "it is given twice"
+            reason = "a sweep sets it itself or cannot use it" if option in RESERVED else "it is given twice"
             raise ValueError(f"[{name}] has {key}: {reason}; leave it out")
         if not isinstance(value, (str, int, float)):
             raise ValueError(f"[{name}] has {key} = {value!r}; give one value")
@@ -245,7 +245,7 @@ def _options(table: Table, name: str) -> dict[str, Value]:
 
 
 def _merged(first: Table, second: Table) -> dict[str, object]:
-    """Tables in tables: where both have an entry, the second counts."""
+    """Merges nested tables; where both have an entry, the second wins."""
     merged = dict(first)
     for key, value in second.items():
         before = merged.get(key)

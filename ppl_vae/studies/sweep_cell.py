@@ -1,4 +1,4 @@
-"""One cell of a sweep: a training, and what is measured of it on test data."""
+"""One cell of a sweep: a training and its measurements on test data."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from ppl_vae.studies.study import Study
 __all__ = ["Measure", "measured_cell"]
 
 SHEET = 8
-"""Images of each kind that are stored for each cell."""
+"""Number of images of each kind stored for each cell."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How a cell is measured, besides the final table of its training.
+    """Options of the measurements of a cell, besides the final table of its training.
 
     Arguments:
         data: Number of test data for the information.
-        draws: Draws of the guide per datum.
-        codes: Most codes that are compared with all the data.
-        curve: Number of test data for the decoder's own rate-distortion curve; 0 is no curve.
+        draws: Number of draws from the guide per datum.
+        codes: Maximum number of codes compared with all data.
+        curve: Number of test data for the decoder's own rate-distortion curve; 0 for no curve.
         curve_betas: Weights of the rate on that curve.
-        chains: Annealed chains per datum, where codes cannot be enumerated.
-        temperatures: Temperatures of annealing.
+        chains: Number of annealed chains per datum, where codes cannot be enumerated.
+        temperatures: Number of temperatures of annealing.
 
     Raises:
-        ValueError: If a number is no number, or out of range.
+        ValueError: If a value has the wrong type or is out of range.
     """
 
     data: int = 1000
@@ -72,7 +72,7 @@ class Measure:
 
 
 def measured_cell(study: Study, name: str, config: RunConfig, measure: Measure) -> dict[str, Tensor | float]:
-    """Trains a cell and measures it on test data: numbers by name, and their standard errors as ``"NAME se"``.
+    """Trains a cell and measures it on test data; returns numbers by name, with standard errors as ``"NAME se"``.
 
     Raises:
         ValueError: If its final table is not finite.
@@ -83,7 +83,7 @@ def measured_cell(study: Study, name: str, config: RunConfig, measure: Measure) 
     values: dict[str, Tensor | float] = {}
     for key in ("rate", "distortion", "elbo", "evidence"):
         if test[key]["mean"] is None:
-            raise ValueError(f"its final {key} is not finite; train it otherwise")
+            raise ValueError(f"its final {key} is not finite; change its training options")
         values[key], values[f"{key} se"] = test[key]["mean"], test[key]["se"] or 0.0
     rows = measure_information(opened, "test", measure.draws, measure.codes, measure.data).rows()
     for row, key in (("rate", "rate"), ("information", "information"), ("entropy of the data", "entropy")):
@@ -103,7 +103,7 @@ def measured_cell(study: Study, name: str, config: RunConfig, measure: Measure) 
 
 
 def _curve(opened: Run, measure: Measure) -> dict[str, Tensor | float]:
-    """The decoder's own rate-distortion curve, and how far the guide lies above it."""
+    """The rate-distortion curve of the decoder, and the excess of the guide above it."""
     curve = measure_curve(
         opened,
         "test",
@@ -126,7 +126,7 @@ def _curve(opened: Run, measure: Measure) -> dict[str, Tensor | float]:
 
 
 def _sheet(opened: Run, x: Tensor) -> dict[str, Tensor | float]:
-    """Images, what the pair makes of them, and images of its own."""
+    """Images, their reconstructions by the pair, and samples of the model."""
     model, guide = opened.pair.model, opened.pair.guide
     with evaluating(model, guide):
         codes = {k: v[0] for k, v in log_terms(model, guide, x).values.items()}

@@ -1,4 +1,4 @@
-"""What a sweep says of the plane of rate and distortion: table, what must hold, figures."""
+"""The report of a sweep on the plane of rate and distortion: table, claims and figures."""
 
 from __future__ import annotations
 
@@ -15,76 +15,81 @@ from ppl_vae.studies.study import Study
 __all__ = ["claims", "report_of"]
 
 PUBLISHED = {"binarized_mnist": 80.2}
-"""The best bound on the entropy that the paper reached, by corpus, in nats."""
+"""The best bound on the entropy in the paper, by corpus, in nats."""
 
 
 def report_of(study: Study, points: list[TrainedPair], title: str, failed: tuple[str, ...], corpus: str = "") -> Report:
-    """Table, claims and figures of a sweep.
+    """Returns table and claims of a sweep, and draws its figures.
 
     Arguments:
-        study: Where the figures go.
-        points: What was measured.
-        title: Of the sweep.
+        study: Folder of the figures.
+        points: The measured pairs.
+        title: Title of the sweep.
         failed: A line for each cell that failed.
-        corpus: That all have in common, if they do.
+        corpus: Name of the corpus if all cells have the same; else empty.
     """
     best = max(points, key=lambda point: point["evidence"])
     entropy, paper = -best["evidence"], PUBLISHED.get(corpus)
     smallest = min(points, key=lambda point: point.bound)
     least = min(point["measured entropy"] for point in points)
-    law = points[0]["true entropy"] if "true entropy" in points[0].values else None
+    true_entropy = points[0]["true entropy"] if "true entropy" in points[0].values else None
     rows = [
         Row("best negative ELBO", [smallest.bound], paper, digits=2),
         Row("best negative evidence, H below", [entropy], digits=2),
-        Row("least D + I, I by its lesser upper bound, of the data measured", [least], limit=law, digits=2),
+        Row(
+            "smallest D + I, I by its smaller upper bound, of the measured data", [least], limit=true_entropy, digits=2
+        ),
     ]
     groups: dict[tuple[str, str], list[TrainedPair]] = {}
     for point in points:
-        groups.setdefault((point.family, point.words), []).append(point)
+        groups.setdefault((point.family, point.description), []).append(point)
     quantities = {"rate": "R", "distortion": "D", "elbo": "ELBO", "evidence": "evidence", "measured information": "I"}
-    for (family, words), cells in groups.items():
+    for (family, description), cells in groups.items():
         for key, name in quantities.items():
-            rows.append(Row(f"{words}: {name}", [cell[key] for cell in cells], group=family, digits=2))
+            rows.append(Row(f"{description}: {name}", [cell[key] for cell in cells], group=family, digits=2))
     drawn = [point for point in points if "curve rate" in point.values]
     study.figure("plane", partial(draw_plane, points=points, entropy=entropy, title=title), (10.5, 5.2))
     if drawn:
         study.figure("curves", partial(draw_curves, points=drawn), (10.5, 4.4))
     notes = [
-        f"all bounds on the entropy are of test data; H is by {best.family}, {best.words}; se, if any, is over seeds",
-        "I is that of the data measured, and at most the log of their number",
+        f"all bounds on the entropy are of test data; H is that of {best.family}, {best.description}; "
+        "se, if any, is over seeds",
+        "I is the information of the measured data, at most the log of their number",
     ]
     if drawn and any(point.values["lost se"].any() for point in drawn):
-        notes.append("an annealed curve lies above the true one on average: a guide may seem to lose too little")
+        notes.append("an annealed curve lies above the true one on average: the loss of a guide may be underestimated")
     if entropy > 0 and all("images" in point.values for point in points):
         picked = regimes(points, entropy)
         study.figure("regimes", partial(draw_sheet, picked=picked), (9, 0.3 + 1.15 * (1 + len(picked))))
         missing = [f"{name} ({rule})" for name, (_, rule) in REGIMES.items() if name not in picked]
         notes.append(
-            "regimes: " + "; ".join(f"{n} ({REGIMES[n][1]}): {p.family}, {p.words}" for n, p in picked.items())
+            "regimes: " + "; ".join(f"{n} ({REGIMES[n][1]}): {p.family}, {p.description}" for n, p in picked.items())
         )
         notes += [f"no run is in the regime {', '.join(missing)}"] if missing else []
     return Report(title, rows, claims(points, paper), (*notes, *failed))
 
 
 def not_negative(text: str, margins: Sequence[tuple[float, float]], points: Sequence[TrainedPair] = ()) -> Claim:
-    """The claim that every one of some numbers, each with its standard error, is at least zero, but for rounding.
+    """Returns the claim that all numbers are at least zero, up to rounding.
 
     Arguments:
         text: The claim.
-        margins: The numbers with their errors.
+        margins: Each number with its standard error.
         points: The run of each number, if each has one.
     """
-    names = [f"{p.family}, {p.words}, seed {p.seed}" for p in points] or [f"case {i + 1}" for i in range(len(margins))]
+    names = [f"{p.family}, {p.description}, seed {p.seed}" for p in points] or [
+        f"case {i + 1}" for i in range(len(margins))
+    ]
     cases = zip(names, margins, strict=True)
     return Claim.every(text, [Claim.estimate(name, *pair, by=-1e-6) for name, pair in cases])
 
 
 def claims(points: Sequence[TrainedPair], paper: float | None = None) -> list[Claim]:
-    """What theory says of every run, and what the paper found.
+    """Returns the claims of theory on every run, and that of the paper.
 
     Arguments:
         points: All runs.
-        paper: The best bound on the entropy that it reached.
+        paper: The best bound on the entropy in the paper.
     """
 
     def difference(high: TrainedPair, low: TrainedPair, *keys: str) -> tuple[float, float]:
@@ -92,25 +97,25 @@ def claims(points: Sequence[TrainedPair], paper: float | None = None) -> list[Cl
         return high[first] - low[second], math.hypot(high[f"{first} se"], low[f"{second} se"])
 
     margins = [difference(p, p, "measured rate", "measured information") for p in points]
-    found = [not_negative("in every run I <= R", margins, points)]
+    claimed = [not_negative("in every run I <= R", margins, points)]
     if all("true entropy" in p.values for p in points):
         margins = [difference(p, p, "measured entropy", "true entropy") for p in points]
-        found.append(
-            not_negative("in every run H - D <= I, with the true H and I's lesser upper bound", margins, points)
+        claimed.append(
+            not_negative("in every run H - D <= I, with the true H and the smaller upper bound of I", margins, points)
         )
     drawn = [p for p in points if "curve rate" in p.values]
     if drawn:
         margins = [
             pair for p in drawn for pair in zip(p.values["lost"].tolist(), p.values["lost se"].tolist(), strict=True)
         ]
-        found.append(not_negative("the guide is nowhere below the curve of its decoder", margins))
+        claimed.append(not_negative("the guide is nowhere below the curve of its decoder", margins))
     lines: dict[str, list[TrainedPair]] = {}
     for p in sorted(points, key=lambda p: p.beta):
         lines.setdefault(str((p.family, p.seed, {k: v for k, v in p.at.items() if k != "beta"})), []).append(p)
     steps = [difference(*pair, "rate") for line in lines.values() for pair in itertools.pairwise(line)]
     if steps:
-        found.append(not_negative("a heavier weight never raises the rate", steps))
+        claimed.append(not_negative("a larger weight never raises the rate", steps))
     if paper is not None:
-        reached = [Claim.estimate(f"{p.family}, {p.words}", paper - p.bound, p["elbo se"]) for p in points]
-        found.append(Claim.some(f"the best bound reaches the paper's {paper:g}", reached))
-    return found
+        reached = [Claim.estimate(f"{p.family}, {p.description}", paper - p.bound, p["elbo se"]) for p in points]
+        claimed.append(Claim.some(f"the best bound reaches the paper's {paper:g}", reached))
+    return claimed

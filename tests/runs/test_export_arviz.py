@@ -205,9 +205,7 @@ def test_misuse_is_named():
 
     with pytest.raises(ValueError, match="no data to draw codes for"):
         to_arviz(pair.model, pair.guide, x[:0])
-    with pytest.raises(
-        ValueError, match="at least 2 draws per datum, got 1, and from 0 to 1 predictive ones, got 5"
-    ):
+    with pytest.raises(ValueError, match="at least 2 draws per datum, got 1, and from 0 to 1 predictive ones, got 5"):
         to_arviz(pair.model, pair.guide, x, draws=1)
     with pytest.raises(ValueError, match=r"one observed site can be exported, but this one has \['x', 'y'\]"):
         to_arviz(twice, pair.guide, x)

@@ -64,7 +64,7 @@ def test_cells_are_computed_together_and_one_that_fails_spoils_none(tmp_path, jo
     def wrong():
         raise ValueError("no such thing")
 
-    with pytest.raises(ValueError, match=r"1 of 3 cells failed, the others are kept: c: no such thing"):
+    with pytest.raises(ValueError, match=r"1 of 3 cells failed, the others are stored: c: no such thing"):
         study.together({"c": wrong, "d": lambda: {"x": 2.0}, "a": wrong})
     assert study.values("d", wrong) == {"x": torch.tensor(2.0)}
 
@@ -106,7 +106,7 @@ def test_values_are_computed_once_and_do_not_depend_on_what_came_before(tmp_path
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     Study(tmp_path / "s", {"experiment": "e", "preset": "smoke"})
-    with pytest.raises(ValueError, match="begun otherwise .preset 'smoke' is now 'cpu'.; choose another --out"):
+    with pytest.raises(ValueError, match="other settings .preset 'smoke' is now 'cpu'.; choose another --out"):
         Study(tmp_path / "s", {"experiment": "e", "preset": "cpu"})
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("years of work")
@@ -147,7 +147,7 @@ def test_a_training_cut_off_goes_on_to_the_same_end(tmp_path, monkeypatch):
     cut.train("t", again, half, x, settings)
     for (name, one), other in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
-    with pytest.raises(ValueError, match="begun with other settings"):
+    with pytest.raises(ValueError, match="started with other settings"):
         cut.train("t", again, half, x, Settings(schedule=[(5, 1)], batch_size=10))
 
 

@@ -151,7 +151,9 @@ def test_a_sweep_may_grow_and_be_measured_otherwise_but_not_change(folder, monke
     grown = small.replace("[4]", "[4, 1.0]").replace("data = 40", "data = 30")
     assert len(run_experiment(str(written(grown)), "cpu", folder / "out", 1, "cpu").rows) == 13
     assert Path("out/runs/whole-beta-4-0/summary.json").stat().st_mtime_ns == begun
-    with pytest.raises(ValueError, match=r"4-0 was begun otherwise \(settings.batch_size was 500 and is now 400\)"):
+    with pytest.raises(
+        ValueError, match=r"4-0 was started with another configuration \(settings.batch_size was 500 and is now 400\)"
+    ):
         run_experiment(str(written(grown.replace("500", "400"))), "cpu", folder / "out", 1, "cpu")
 
 
@@ -159,9 +161,9 @@ def test_a_sweep_trains_measures_and_says_what_held(folder):
     report = run_experiment(str(written(WHOLE)), "cpu", folder / "out", 1, "cpu")
     assert [decision.claim.text for decision in report.decisions] == [
         "in every run I <= R",
-        "in every run H - D <= I, with the true H and I's lesser upper bound",
+        "in every run H - D <= I, with the true H and the smaller upper bound of I",
         "the guide is nowhere below the curve of its decoder",
-        "a heavier weight never raises the rate",
+        "a larger weight never raises the rate",
     ]
     assert all(decision.answer != "did not hold" for decision in report.decisions)
     assert report.decisions[3].answer == "held"
@@ -230,7 +232,7 @@ def test_rates_are_compared_along_the_weight_alone_and_within_their_errors():
     def line(*rates, **more):
         return [informed(r, 90, beta, information=0.0, **more) for r, beta in zip(rates, (0.3, 1.0, 2.0), strict=False)]
 
-    claim = "a heavier weight never raises the rate"
+    claim = "a larger weight never raises the rate"
     assert [verdicts(line(5.0, 3.0, last))[claim] for last in (1.0, 3.1, 4.0)] == [HELD, UNDECIDED, NOT]
     assert verdicts([*line(5.0, 3.0, bits=1), *line(9.0, 8.0, bits=2)])[claim] == HELD
 
