@@ -9,32 +9,33 @@ data that do.
 
 from __future__ import annotations
 
-import itertools
 import math
 from functools import partial
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import torch
-from ppl_vae.guides.convolutional import Convolutional
-from ppl_vae.models.image import Image
 from torch import Tensor
 
 from ppl_vae.data import load_corpus
 from ppl_vae.data.images import bits_per_number
 from ppl_vae.diagnostics.images.scale_collapse import sharpness
-from ppl_vae.evidence.figures import OKABE_ITO, tiled
+from ppl_vae.evidence.figures import OKABE_ITO, show_sheet, whole
 from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
-from ppl_vae.studies.grid import Grid, slug
+from ppl_vae.studies.grid import Cells, Grid, slug
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
-from ppl_vae.training.trainer import Settings
+from ppl_vae.training.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
-        "seeds": 1, "corpus": "bars", "data": 300, "epochs": 2, "batch": 100, "floors": [1e-2, 0.0], "latents": 4,
+        "seeds": 1, "corpus": "bars", "data": 100, "epochs": 2, "batch": 50, "floors": [1e-2, 0.0], "latents": 4,
         "channels": 2, "blocks": 1, "tested": 20, "draws": 20,
     },
     "cpu": {
@@ -48,23 +49,28 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 SQUARED, SCALAR, BYTES_SCALAR, BYTES_VECTOR = "F, squared error", "LS", "LS, dequantised", "LV, dequantised"
-COLOURS = (OKABE_ITO.blue, OKABE_ITO.orange)
 PAPER = {"F": 0.06, "LV": 4.89}
 TWO_PI = math.log2(2 * math.pi) / 2
 """What the constant of a normal density takes from each number, in bits; the paper's eqs. 10 and 11 leave it out."""
 SHOWN = 8
-
-Cells = dict[str, list[dict[str, Tensor]]]
-"""Measured tensors by way of training and seed."""
+SHEETS = {
+    "reconstructions": "reconstructions",
+    "means": "means of p(x | z), z from the prior",
+    "samples": "samples of p(x | z), same z",
+}
+LOWEST = -2.0
+"""Where the axis of bits begins."""
+Condition = tuple[str, float, bool]
+"""The sigma of the model, its floor, and whether the data are dequantised."""
 
 
 def vector(floor: float) -> str:
-    """The name of a sigma for each pixel with this floor."""
+    """Name of the condition of a sigma for each pixel with this floor."""
     return f"LV, floor {floor:g}" if floor else "LV, no floor"
 
 
-def kinds_of(floors: list[float]) -> dict[str, tuple[str, float, bool]]:
-    """Each way of training: sigma, its floor, and whether the data are dequantised."""
+def conditions_of(floors: list[float]) -> dict[str, Condition]:
+    """Conditions by name."""
     return {
         SQUARED: (str(2**-0.5), 0.0, False),
         SCALAR: ("learned", 0.0, False),
@@ -76,8 +82,8 @@ def kinds_of(floors: list[float]) -> dict[str, tuple[str, float, bool]]:
 
 def data_of(corpus: str, data: int, tested: int, dequantise: bool) -> tuple[Tensor, Tensor]:
     """Training and test images; bars get a margin, so that they have constant pixels as digits do."""
-    found = load_corpus(corpus, validation=0, **({} if corpus == "bars" else {"dequantise": dequantise}))
-    x, test = found.train.values[:data], found.test.values[:tested]
+    images = load_corpus(corpus, validation=0, **({} if corpus == "bars" else {"dequantise": dequantise}))
+    x, test = images.train.values[:data], images.test.values[:tested]
     if corpus == "bars":
         x, test = (torch.nn.functional.pad(part.unflatten(1, (4, 4)), (1, 1, 1, 1)) for part in (x, test))
         if dequantise:
@@ -86,41 +92,39 @@ def data_of(corpus: str, data: int, tested: int, dequantise: bool) -> tuple[Tens
     return x, test
 
 
-def trained(
-    study: Study, name: str, kind: tuple[str, float, bool], corpus: str, settings: Settings, sizes: dict[str, int]
+def cell(
+    study: Study, conditions: dict[str, Condition], corpus: str, sizes: dict[str, int], name: str, seed: int
 ) -> dict[str, Tensor]:
-    """A pair trained in one of the ways, measured on test data in nats, and what it draws."""
-    sigma, floor, dequantise = kind
+    """A pair trained under one condition, measured on test data in nats, and what it draws."""
+    sigma, floor, dequantise = conditions[name]
     x, test = (part.to(study.device) for part in data_of(corpus, sizes["data"], sizes["tested"], dequantise))
-    torch.manual_seed(settings.seed)
-    shape = tuple(x.shape[1:])
-    model = Image(sizes["latents"], sizes["channels"], sizes["blocks"], sigma, scale=0.3, floor=floor, shape=shape)
-    guide = Convolutional(model, x[:2], sizes["channels"], sizes["blocks"])
-    trainer = study.train(name, model, guide, x, settings)
-    found, seen = (
-        measure(model, guide, part, method="importance", draws=sizes["draws"]) for part in (test, x[: len(test)])
-    )
+    networks = {key: sizes[key] for key in ("channels", "blocks")}
+    options = {"latents": sizes["latents"], "sigma": sigma, "scale": 0.3, "floor": floor, **networks}
+    model, guide = study.pair("image", "convolutional", x, seed, guide_options=networks, **options)
+    settings = Settings([(sizes["epochs"], 1)], sizes["batch"], learning_rate=1e-3, decay="cosine", seed=seed)
+    rows = study.train(f"{slug(name)}-{seed}", model, guide, x, settings).rows
+    part = x[: len(test)]
+    result, seen = (measure(model, guide, each, method="importance", draws=sizes["draws"]) for each in (test, part))
     sharp = sharpness(model, x)
-    assert sharp is not None and found.evidence.k_hat is not None
+    assert sharp is not None and result.evidence.k_hat is not None
     with evaluating(model, guide), torch.no_grad():
-        codes = guide.members(guide.encoder(test[:SHOWN]))["z"].mean
-        again, _ = model.decode(codes)
+        again, _ = model.decode(guide.members(guide.encoder(test[:SHOWN]))["z"].mean)
         z, drawn = simulate(model, test[:SHOWN])
         means, _ = model.decode(z["z"])
-        part = x[: len(test)]
-        law = torch.distributions.Normal(*model.decode(guide.members(guide.encoder(part))["z"].sample()))
-        density = law.log_prob(part) / math.log(2)
-    return found.pointwise() | {
-        "k_hat": found.evidence.k_hat,
+        likelihood = torch.distributions.Normal(*model.decode(guide.members(guide.encoder(part))["z"].sample()))
+        density = likelihood.log_prob(part) / math.log(2)
+    zero = (256 * part).floor() == 0
+    return result.pointwise() | {
+        "high k-hat": (result.evidence.k_hat > 0.7).double(),
         "train": seen.elbo.pointwise,
         "density": density.mean(0),
-        "of zeros": torch.where((256 * part).floor() == 0, density, 0.0).mean(),
-        "zeros": ((256 * part).floor() == 0).double().mean(),
+        "of zeros": torch.where(zero, density, 0.0).mean(),
+        "zeros": zero.double().mean(),
         "least": torch.tensor(sharp.least),
         "constants": torch.tensor(sharp.constants),
         "constant bits": torch.tensor(sharp.bits),
         "diverges": torch.tensor(sharp.diverges),
-        "curve": torch.tensor([row["train_elbo"] for row in trainer.rows]),
+        "curve": torch.tensor([row["train_elbo"] for row in rows]),
         "test": test[:SHOWN],
         "reconstructions": again,
         "means": means,
@@ -128,195 +132,153 @@ def trained(
     }
 
 
-def run(study: Study, *, seeds: int, corpus: str, epochs: int, batch: int, floors: list[float], **sizes: int) -> Report:
+def run(study: Study, *, seeds: int, corpus: str, floors: list[float], **sizes: int) -> Report:
     """The experiment.
 
     Arguments:
         study: Folder of the results.
         seeds: Number of repetitions.
         corpus: Images: ``mnist``, an IDX file, or a folder of images.
-        epochs: Epochs of each training.
-        batch: Images per step.
         floors: Floors under the sigma of each pixel, on data as they are; falling, 0 for none.
-        sizes: ``data`` and ``tested``, numbers of training and test images; ``latents``, ``channels`` of the networks'
-            first layer and residual ``blocks`` of each; ``draws`` of the importance weights per test image.
+        sizes: ``data`` and ``tested``, numbers of training and test images; ``epochs`` of each training in batches of
+            ``batch``; ``latents``, ``channels`` of the networks' first layer and residual ``blocks`` of each; ``draws``
+            of the importance weights per test image.
     """
-    kinds = kinds_of(floors)
-
-    def cell(kind: str, seed: int) -> dict[str, Tensor]:
-        settings = Settings([(epochs, 1)], batch_size=batch, learning_rate=1e-3, decay="cosine", seed=seed)
-        return trained(study, f"{slug(kind)}-{seed}", kinds[kind], corpus, settings, sizes)
-
-    shown = Grid(study, kinds, seeds).compute(cell)
-    study.figure("sheet", partial(draw_sheet, shown=shown), (13.0, 0.62 * len(shown) + 1.4))
-    study.figure("bits", partial(draw_bits, shown=shown, mnist=corpus == "mnist"), (12.0, 4.2))
-    study.figure("where", partial(draw_where, shown=shown), (2.0 * len(shown) + 1.0, 2.8))
-    rows = [row for kind, cells in shown.items() for row in rows_of(kind, cells, corpus == "mnist")]
-    return Report(
-        "Gaussian image models and their sharpness", rows, claims_of(shown, floors, corpus == "mnist"), notes_of(shown)
-    )
+    conditions, mnist = conditions_of(floors), corpus == "mnist"
+    cells = Grid(study, conditions, seeds).compute(partial(cell, study, conditions, corpus, sizes))
+    study.figure("sheet", partial(draw_sheet, cells=cells), (13.0, 0.62 * len(cells) + 1.4))
+    study.figure("bits", partial(draw_bits, cells=cells, mnist=mnist), (12.0, 4.2))
+    study.figure("where", partial(draw_where, cells=cells), (2.0 * len(cells) + 1.0, 2.8))
+    rows = [row for name in cells for row in rows_of(name, cells, mnist)]
+    title = "Gaussian image models and their sharpness"
+    return Report(title, rows, claims_of(cells, floors, mnist), notes_of(cells))
 
 
-def notes_of(shown: Cells) -> tuple[str, ...]:
+def notes_of(cells: Cells[str]) -> tuple[str, ...]:
     """What a reader must know before believing the figures."""
-    first = shown[SQUARED][0]
+    first = cells[SQUARED][0]
     constants, numbers = int(first["constants"]), first["test"][0].numel()
     tenfold = constants / numbers * math.log2(10)
     return (
         f"{constants} of {numbers} pixels are constant in the training data: a tenth of their sigma is "
         f"{tenfold:.2f} bits per pixel, whatever the model",
-        *NOTES,
+        "bits per pixel is the log-density of pixels scaled to [0, 1], higher is better; the length of a code for the "
+        "bytes is 8 less it, and has a meaning for dequantised data alone",
+        "the paper's eqs. 10 and 11 leave out log 2 pi, 1.33 bits per pixel: its figures stand beside ours without it; "
+        "how its pixels are scaled, and whether it measured training or test data, it does not say",
+        "evidence: importance weights, a lower bound; where k-hat is above 0.7 it is a loose one",
     )
 
 
-NOTES = (
-    "bits per pixel is the log-density of pixels scaled to [0, 1], higher is better; the length of a code for the "
-    "bytes is 8 less it, and has a meaning for dequantised data alone",
-    "the paper's eqs. 10 and 11 leave out log 2 pi, 1.33 bits per pixel: its figures stand beside ours without it; how "
-    "its pixels are scaled, and whether it measured training or test data, it does not say",
-    "evidence: importance weights, a lower bound; where k-hat is above 0.7 it is a loose one",
-)
-
-
-def bits(cells: list[dict[str, Tensor]], key: str = "elbo") -> list[float]:
+def bits(cells: Cells[str], name: str, key: str = "elbo") -> list[float]:
     """Returns a log-density in bits per pixel, higher is better, one per seed."""
-    return [8 - bits_per_number(each[key].mean().item(), each["test"][0].numel()) for each in cells]
+    numbers = cells[name][0]["test"][0].numel()
+    return [8 - bits_per_number(mean, numbers) for mean in cells.means(name, key)]
 
 
-def rows_of(kind: str, cells: list[dict[str, Tensor]], mnist: bool) -> list[Row]:
-    """What was measured of one way of training."""
-    paper = PAPER["F"] if kind == SQUARED else PAPER["LV"] if kind == vector(0) else None
-    dequantised = kind in (BYTES_SCALAR, BYTES_VECTOR)
-
-    def length(quantity: str, values: list[float], paper: float | None = None) -> Row:
-        return Row(quantity, values, paper if mnist else None, unit="bits/pixel", group=kind)
-
-    rows = [
-        length("ELBO", bits(cells)),
-        length("ELBO without log 2 pi", [b + TWO_PI for b in bits(cells)], paper),
-        length("ELBO of training data", bits(cells, "train")),
-        length("evidence, at least", bits(cells, "evidence")),
-        Row("ELBO", [each["elbo"].mean().item() for each in cells], group=kind, digits=1),
-        Row("gap, at least", [each["gap"].mean().item() for each in cells], group=kind, digits=2),
+def rows_of(name: str, cells: Cells[str], mnist: bool) -> list[Row]:
+    """The rows of one condition."""
+    paper = {SQUARED: PAPER["F"], vector(0): PAPER["LV"]}.get(name) if mnist else None
+    dequantised = name in (BYTES_SCALAR, BYTES_VECTOR)
+    elbo, means = bits(cells, name), partial(cells.means, name)
+    row = partial(Row, group=name)
+    length = partial(row, unit="bits/pixel")
+    return [
+        length("ELBO", elbo),
+        length("ELBO without log 2 pi", [b + TWO_PI for b in elbo], paper),
+        length("ELBO of training data", bits(cells, name, "train")),
+        length("evidence, at least", bits(cells, name, "evidence")),
+        row("ELBO", means("elbo"), digits=1),
+        row("gap, at least", means("gap"), digits=2),
+        *([length("code for the bytes, at most", [8 - b for b in elbo])] if dequantised else []),
+        row("data with k-hat above 0.7", means("high k-hat"), unit="share"),
+        row("smallest sigma", means("least"), unit="", digits=7),
+        length("density of the training data's zeros", means("of zeros")),
+        *([] if dequantised else [length("of constant pixels", means("constant bits"))]),
     ]
-    if dequantised:
-        rows.append(length("code for the bytes, at most", [8 - b for b in bits(cells)]))
-    high = [(each["k_hat"] > 0.7).double().mean().item() for each in cells]
-    rows.append(Row("data with k-hat above 0.7", high, unit="share", group=kind))
-    rows.append(Row("smallest sigma", [each["least"].item() for each in cells], unit="", group=kind, digits=7))
-    rows.append(length("density of the training data's zeros", [each["of zeros"].item() for each in cells]))
-    if not dequantised:
-        rows.append(length("of constant pixels", [each["constant bits"].item() for each in cells]))
-    return rows
 
 
-def claims_of(shown: Cells, floors: list[float], mnist: bool) -> list[Claim]:
+def claims_of(cells: Cells[str], floors: list[float], mnist: bool) -> list[Claim]:
     """What theory and the paper lead to expect."""
 
     def more(one: str, other: str, key: str = "elbo") -> list[float]:
-        return [a - b for a, b in zip(bits(shown[one], key), bits(shown[other], key), strict=True)]
-
-    def detected(kind: str) -> list[float]:
-        return [float(each["diverges"]) for each in shown[kind]]
+        return [a - b for a, b in zip(bits(cells, one, key), bits(cells, other, key), strict=True)]
 
     lowest = vector(floors[-1])
-    lengths = [8 - b for kind in (BYTES_SCALAR, BYTES_VECTOR) for b in bits(shown[kind])]
-    zeros = [
-        each["of zeros"].item() - b / 2 for each, b in zip(shown[lowest], bits(shown[lowest], "train"), strict=True)
-    ]
-    rises = [
-        Claim.greater(f"{low}, not {high}", more(low, high, "train"))
-        for high, low in itertools.pairwise(vector(floor) for floor in floors)
-    ]
+    least, zero = max(cells.means(lowest, "least")), cells[lowest][0]["zeros"].item()
+    lengths = [8 - b for name in (BYTES_SCALAR, BYTES_VECTOR) for b in bits(cells, name)]
+    zeros = [z - b / 2 for z, b in zip(cells.means(lowest, "of zeros"), bits(cells, lowest, "train"), strict=True)]
+    falling = pairwise(map(vector, floors))
+    rises = [Claim.greater(f"{low}, not {high}", more(low, high, "train")) for high, low in falling]
+    silent = [Claim.below(name, cells.means(name, "diverges"), 0.5) for name in (SQUARED, BYTES_SCALAR, BYTES_VECTOR)]
+    detected = "the divergence is detected at the lowest floor"
+    half = "at the lowest floor more than half of the density, in bits, is that of exact zeros"
+    vectors = "one for each pixel exceeds one for all where the comparison has a meaning, on dequantised test data"
+    coded = "dequantised, every code is longer than nothing"
     claims = [
         Claim.every("on training data the ELBO with a sigma for each pixel rises as its floor falls", rises),
-        Claim.greater(
-            "the divergence is detected at the lowest floor",
-            detected(lowest),
-            by=0.5,
-            figures=f"smallest sigma {max(each['least'].item() for each in shown[lowest]):.2g}",
-        ),
-        Claim.every(
-            "it is not reported of squared error nor of dequantised data",
-            [Claim.below(kind, detected(kind), 0.5) for kind in (SQUARED, BYTES_SCALAR, BYTES_VECTOR)],
-        ),
-        Claim.greater(
-            "at the lowest floor more than half of the density, in bits, is that of exact zeros",
-            zeros,
-            figures=f"bits above half; the zeros are {shown[lowest][0]['zeros'].item():.0%} of the numbers",
-        ),
+        Claim.greater(detected, cells.means(lowest, "diverges"), by=0.5, figures=f"smallest sigma {least:.2g}"),
+        Claim.every("it is not reported of squared error nor of dequantised data", silent),
+        Claim.greater(half, zeros, figures=f"bits above half; the zeros are {zero:.0%} of the numbers"),
         Claim.greater("a learned sigma exceeds squared error, in bits per pixel", more(SCALAR, SQUARED)),
-        Claim.greater(
-            "one for each pixel exceeds one for all where the comparison has a meaning, on dequantised test data",
-            more(BYTES_VECTOR, BYTES_SCALAR),
-        ),
-        Claim.exact(
-            "dequantised, every code is longer than nothing", min(lengths) > 0, f"from {min(lengths):.2f} bits"
-        ),
+        Claim.greater(vectors, more(BYTES_VECTOR, BYTES_SCALAR)),
+        Claim.exact(coded, min(lengths) > 0, f"from {min(lengths):.2f} bits"),
     ]
     if mnist:
-        ours = {vector(floor): [b + TWO_PI for b in bits(shown[vector(floor)], "train")] for floor in floors}
+        ours = {name: [b + TWO_PI for b in bits(cells, name, "train")] for name in map(vector, floors)}
         sides = [
-            Claim.some("below", [Claim.below(kind, values, PAPER["LV"]) for kind, values in ours.items()]),
-            Claim.some("above", [Claim.greater(kind, values, PAPER["LV"]) for kind, values in ours.items()]),
+            Claim.some("below", [Claim.below(name, values, PAPER["LV"]) for name, values in ours.items()]),
+            Claim.some("above", [Claim.greater(name, values, PAPER["LV"]) for name, values in ours.items()]),
         ]
         claims.append(Claim.every("the choice of the floor alone carries the bound across the paper's 4.89", sides))
     return claims
 
 
-def draw_sheet(figure: Any, shown: Cells) -> None:
-    """Test data, and below them each way of training a line: reconstructions, means and samples of the prior."""
-    panels = figure.subplots(1 + len(shown), 3, squeeze=False)
-    for axes in panels.flat:
-        axes.set(xticks=[], yticks=[])
-    lines = {"": shown[SQUARED][0]} | {kind: cells[0] for kind, cells in shown.items()}
-    for line, (kind, found) in zip(panels, lines.items(), strict=True):
-        for axes, key in zip(line, ("reconstructions", "means", "samples") if kind else ("test",), strict=False):
-            axes.imshow(tiled(found[key], len(found[key])).numpy(), cmap="gray", vmin=0, vmax=1)
-        trained, tested = (in_words(bits([found], key)[0]) for key in ("train", "elbo"))
-        words = f"{kind}\n{trained} bits/pixel\n(test {tested})" if kind else "test data"
-        line[0].set_ylabel(words, rotation=0, ha="right", va="center", fontsize=9)
+def draw_sheet(figure: Figure, cells: Cells[str]) -> None:
+    """Test data, and below them a line per condition: reconstructions, means and samples of the prior."""
+    panels = figure.subplots(1 + len(cells), 3, squeeze=False)
+    show_sheet(panels[0, 0], cells[SQUARED][0]["test"], SHOWN)
+    panels[0, 0].set_ylabel("test data", rotation=0, ha="right", va="center", fontsize=9)
+    for line, name in zip(panels[1:], cells, strict=True):
+        for axes, key in zip(line, SHEETS, strict=True):
+            show_sheet(axes, cells[name][0][key], SHOWN)
+        trained, tested = (shown(bits(cells, name, key)[0]) for key in ("train", "elbo"))
+        label = f"{name}\n{trained} bits/pixel\n(test {tested})"
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
     for axes in panels[0, 1:]:
         axes.axis("off")
-    for axes, words in zip(
-        panels[1],
-        ("reconstructions", "means of p(x | z), z from the prior", "samples of p(x | z), same z"),
-        strict=True,
-    ):
-        axes.set_title(words, fontsize=9)
+    for axes, title in zip(panels[1], SHEETS.values(), strict=True):
+        axes.set_title(title, fontsize=9)
 
 
-def in_words(value: float) -> str:
+def shown(value: float) -> str:
     """A number that may be far off."""
     return f"{value:.2f}" if abs(value) < 100 else f"{value:.0e}"
 
 
-LOWEST = -2.0
-"""Where the axis of bits begins."""
-
-
-def draw_bits(figure: Any, shown: Cells, mnist: bool) -> None:
-    """The ELBO of each way of training, on training and test data, and its course in training."""
+def draw_bits(figure: Figure, cells: Cells[str], mnist: bool) -> None:
+    """The ELBO of each condition, on training and test data, and its course in training."""
     bars, course = figure.subplots(1, 2, width_ratios=[3, 2])
-    for place, cells in enumerate(shown.values()):
-        for key, colour, shift in (("train", COLOURS[0], -0.18), ("elbo", COLOURS[1], 0.18)):
-            values = bits(cells, key)
-            mean = sum(values) / len(values)
-            label = {"train": "training data", "elbo": "test data"}[key] if place == 0 else None
-            bars.barh(place + shift, max(mean, LOWEST), color=colour, height=0.34, label=label)
-            bars.plot(values, [place + shift] * len(values), "k.", markersize=4)
-            if mean < LOWEST:
-                bars.annotate(f" {in_words(mean)}", (0, place + shift), va="center", fontsize=8)
-    bars.set_yticks(range(len(shown)), shown)
+    splits = (("train", "training data", OKABE_ITO.blue, -0.18), ("elbo", "test data", OKABE_ITO.orange, 0.18))
+    for key, label, colour, shift in splits:
+        rows = [Row(name, bits(cells, name, key)) for name in cells]
+        places = [place + shift for place in range(len(rows))]
+        bars.barh(places, [max(row.mean, LOWEST) for row in rows], color=colour, height=0.34, label=label)
+        for place, row in zip(places, rows, strict=True):
+            bars.plot(row.values, [place] * len(row.values), "k.", markersize=4)
+            if row.mean < LOWEST:
+                bars.annotate(f" {shown(row.mean)}", (0, place), va="center", fontsize=8)
+    bars.set_yticks(range(len(cells)), list(cells))
     bars.invert_yaxis()
     bars.axvline(8, color="black", linewidth=1, label="8: limit for dequantised bytes")
     bars.set(xlim=(LOWEST, 9), xlabel="ELBO (bits per pixel, higher is better)")
-    styles = {kind: ("--" if "dequantised" in kind else "-") for kind in shown}
-    for (kind, cells), colour in zip(shown.items(), LINES, strict=False):
-        numbers = cells[0]["test"][0].numel()
-        curve = torch.stack([each["curve"] for each in cells]).double().mean(0) / (numbers * math.log(2))
-        course.plot(range(1, len(curve) + 1), curve.numpy(), styles[kind], color=colour, label=kind)
+    for name, colour in zip(cells, (*OKABE_ITO, "0.5", "0.7"), strict=False):
+        numbers = cells[name][0]["test"][0].numel()
+        curve = torch.stack([each["curve"] for each in cells[name]]).double().mean(0) / (numbers * math.log(2))
+        line = "--" if "dequantised" in name else "-"
+        course.plot(range(1, len(curve) + 1), curve.numpy(), line, color=colour, label=name)
     course.set(xlabel="epoch", ylabel="training ELBO (bits per pixel)", ylim=(LOWEST, None))
+    whole(course.xaxis)
     if mnist:
         for draw in (bars.axvline, course.axhline):
             draw(PAPER["LV"] - TWO_PI, color="0.5", linestyle="--", label="paper's LV, 4.89 less log 2 pi")
@@ -324,17 +286,14 @@ def draw_bits(figure: Any, shown: Cells, mnist: bool) -> None:
     course.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-LINES = (*(OKABE_ITO[i] for i in (6, 3, 5, 2, 1, 4, 0, 7)), "0.5", "0.7")
-
-
-def draw_where(figure: Any, shown: Cells) -> None:
+def draw_where(figure: Figure, cells: Cells[str]) -> None:
     """Where in an image the density comes from."""
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    maps = {kind: torch.stack([each["density"] for each in cells]).mean(0) for kind, cells in shown.items()}
+    panels = figure.subplots(1, len(cells), squeeze=False)[0]
+    maps = {name: torch.stack([each["density"] for each in cells[name]]).mean(0) for name in cells}
     most = max(each.max().item() for each in maps.values())
-    for axes, (kind, found) in zip(panels, maps.items(), strict=True):
-        flat = found if found.ndim == 2 else found.mean(0)
+    for axes, (name, density) in zip(panels, maps.items(), strict=True):
+        flat = density if density.ndim == 2 else density.mean(0)
         image = axes.imshow(flat.numpy(), cmap="PuOr", vmin=-most, vmax=most)
         axes.set(xticks=[], yticks=[])
-        axes.set_title(f"{kind}\nmean {found.mean():.2f}", fontsize=9)
+        axes.set_title(f"{name}\nmean {density.mean():.2f}", fontsize=9)
     figure.colorbar(image, ax=list(panels), label="log-density of a pixel (bits)", shrink=0.8)
