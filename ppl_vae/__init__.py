@@ -12,6 +12,7 @@ Every name is loaded when it is first used: importing the package does not impor
 - Data: ``load_corpus``, ``Corpus``, ``PackedCounts``.
 - Measure: ``measure`` (ELBO, evidence and gap), ``split_gap``, ``ladder``, ``tightness``, ``information``,
   ``rate_distortion_curve``, ``sandwich``, ``compare``; beneath them ``log_weight`` and ``simulate``.
+- In a model: ``regulariser``, around factors that belong to the training objective alone.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ppl_vae.objectives.rate_cost import RateCost as RateCost
     from ppl_vae.objectives.sleep_phase import SleepPhase as SleepPhase
     from ppl_vae.programs.amortised import AmortisedGuide as AmortisedGuide
+    from ppl_vae.programs.densities import regulariser as regulariser
     from ppl_vae.programs.log_weight import log_weight as log_weight
     from ppl_vae.programs.simulate import simulate as simulate
     from ppl_vae.runs.compare import compare_runs as compare
@@ -67,6 +69,7 @@ _PLACES = {
     "log_weight": "programs.log_weight",
     "measure": "evidence.measure",
     "rate_distortion_curve": "diagnostics.information.rate_distortion_curve",
+    "regulariser": "programs.densities",
     "resume": "runs.python",
     "sandwich": "evidence.bdmc",
     "simulate": "programs.simulate",

@@ -19,10 +19,12 @@ from ppl_vae.evidence.plan import OptionValue, Plan, obstacle_of, plan
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
+from ppl_vae.programs.densities import scaled_sites
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.states import obstacle
+from ppl_vae.programs.support import check_deterministic, check_support
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["measure", "normaliser_error", "quick_evidence"]
@@ -67,6 +69,9 @@ def measure(
     """
     done = {} if done is None else done
     tick = progress or (lambda cells: None)
+    if len(x):
+        check_deterministic(model, x)
+        check_support(model, x)
     how = plan(model, x, draws=draws, method=method, **options)
     seed = int(torch.randint(2**31, ()))
     parts = []
@@ -81,6 +86,15 @@ def measure(
                     done[start] = _measure_block(how, model, guide, part, tick, how.cells * len(part) // len(x))
             parts.append(done[start])
         joined = replace(Evidence.join(parts), why=how.why)
+        with fork_random_state():
+            scaled = scaled_sites(run(model, (x[:1],), {}, draws=1))
+        if scaled:
+            note = (
+                f"the log-density of {', '.join(scaled)} is scaled in the model (poutine.scale, or a plate of "
+                "subsamples); it is measured without the scale"
+            )
+            evidence, elbo = (replace(e, notes=(*e.notes, note)) for e in (joined.evidence, joined.elbo))
+            joined = replace(joined, evidence=evidence, elbo=elbo)
         return how.method.conclude(model, guide, x, joined).normalised(normaliser_error(model, x))
 
 

@@ -42,16 +42,27 @@ def evaluating(*programs: object) -> Iterator[None]:
 
 @contextmanager
 def evaluation_mode(*programs: object) -> Iterator[None]:
-    """Networks use running statistics without changing them, and no dropout; undone afterwards."""
-    modules = [module for owner in _owners(programs) for module in owner.modules()]
-    modes = [m.training for m in modules]
-    for module in modules:
-        module.training = False
+    """Networks use running statistics without changing them, and no dropout; undone afterwards.
+
+    Besides the modules of the programs, every module that is called inside is, however a function reaches it.
+    """
+    modes: dict[torch.nn.Module, bool] = {}
+
+    def evaluate(module: torch.nn.Module, args: object = None) -> None:
+        if module.training:
+            modes[module] = True
+            module.training = False
+
+    for owner in _owners(programs):
+        for module in owner.modules():
+            evaluate(module)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(evaluate)
     try:
         yield
     finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
+        hook.remove()
+        for module in modes:
+            module.training = True
 
 
 @contextmanager

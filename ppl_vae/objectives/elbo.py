@@ -110,7 +110,14 @@ class DiscreteELBO(RateDistortionObjective):
         self, model: Program, families: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
         def score(values: Mapping[str, Tensor]) -> Tensor:
-            scored = run(model, args, kwargs, draws=len(next(iter(values.values()))), handler=SubstituteLatents(values))
+            scored = run(
+                model,
+                args,
+                kwargs,
+                draws=len(next(iter(values.values()))),
+                handler=SubstituteLatents(values),
+                training=True,
+            )
             return self._structure.sum(scored)[0]
 
         with evaluating(model):

@@ -62,13 +62,13 @@ def knows_flip_differences(
     """Whether :func:`known_flip_differences` serves a model of one plate for the bits that a guide draws."""
     bits = [site.name for site in sites if site.kind == "bits"]
     with evaluating(model), fork_random_state():
-        scored = run(model, args, dict(kwargs), draws=2)
+        scored = run(model, args, dict(kwargs), draws=2, training=True)
         drawn = latents(scored)
         frames = [[f.name for f in site["cond_indep_stack"] if f.name != DRAWS] for site in scored.values()]
         if not bits or not set(bits) <= set(drawn) or any(len(names) != 1 for names in frames):
             return False
         values = {name: site["value"] for name, site in drawn.items()} | scored.indices
-        scored = run(model, args, dict(kwargs), draws=2, handler=SubstituteLatents(values))
+        scored = run(model, args, dict(kwargs), draws=2, handler=SubstituteLatents(values), training=True)
         if not all(site.independent for site in guide_sites(model, args, dict(kwargs))):
             return False
         return known_flip_differences(scored, bits) is not None

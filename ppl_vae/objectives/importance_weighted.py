@@ -100,8 +100,9 @@ class ImportanceWeightedELBO(Objective):
             return
         few = x[:3]
         with evaluating(model, guide), fork_random_state():
-            drawn = run(guide, (few,), {}, draws=1)
-            check_cover(run(model, (few,), {}, draws=1, handler=SubstituteLatents(drawn.values_of_latents())), drawn)
+            drawn = run(guide, (few,), {}, draws=1, training=True)
+            fixed = SubstituteLatents(drawn.values_of_latents())
+            check_cover(run(model, (few,), {}, draws=1, handler=fixed, training=True), drawn)
             self._discrete = {site.name for site in guide_sites(guide, (few,)) if site.discrete}
             sites = guide_sites(model, (few,))
             self._states = None if obstacle(sites, self.most_bits) else States(sites, model, few)
@@ -133,7 +134,7 @@ class ImportanceWeightedELBO(Objective):
         assert self._states is not None
         codes = self._states.codes(0, self._states.count, len(x), self._shared)
         scored, proposed = (
-            run(program, (x,), {}, draws=self._states.count, handler=SubstituteLatents(codes))
+            run(program, (x,), {}, draws=self._states.count, handler=SubstituteLatents(codes), training=True)
             for program in (model, guide)
         )
         joint, log_q = self._total(scored, "model"), self._total(proposed, "guide")
@@ -145,9 +146,9 @@ class ImportanceWeightedELBO(Objective):
 
     def _drawn(self, model: Program, guide: Program, x: Batch, start: int) -> tuple[Tensor, Tensor]:
         """The importance-weighted bound of each datum, and a surrogate with its gradient."""
-        proposed = run(guide, (x,), {}, draws=self.draws)
+        proposed = run(guide, (x,), {}, draws=self.draws, training=True)
         fixed = SubstituteLatents(proposed.values_of_latents())
-        scored = run(model, (x,), {}, draws=self.draws, handler=fixed)
+        scored = run(model, (x,), {}, draws=self.draws, handler=fixed, training=True)
         log_q = self._total({n: s for n, s in proposed.items() if n in self._discrete}, "guide")
         pathwise = self._total({n: s for n, s in proposed.items() if n not in self._discrete}, "guide")
         weights = self._total(scored, "model") - pathwise - log_q

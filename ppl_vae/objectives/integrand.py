@@ -54,7 +54,9 @@ class PairRuns:
         return self._run(self.guide, handler, draws)
 
     def _run(self, program: Program, handler: Messenger, draws: int) -> Sites:
-        return run(program, self.args, self.kwargs, draws=draws, plates=self.structure.plates, handler=handler)
+        return run(
+            program, self.args, self.kwargs, draws=draws, plates=self.structure.plates, handler=handler, training=True
+        )
 
 
 @dataclass(eq=False)

@@ -125,7 +125,7 @@ class AmortisedGuide(PyroModule):
         who = type(self).__name__
         _check_reads(who, self.reads, x)
         with evaluating(model), fork_random_state(), probing_shapes():
-            sites = run(model, (x,), {}, draws=1)
+            sites = run(model, (x,), {}, draws=1, training=True)
         self.latents: list[Latent] = []
         for name, site in sites.items():
             frames = [(f.name, f.dim) for f in site["cond_indep_stack"] if f.dim > -2 and f.name[0] != "_"]

@@ -15,6 +15,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
+from ppl_vae.programs.densities import InOrder, Site, is_density, is_deterministic, unscaled
 from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
 
 DRAWS = "_draws"
 """Name of the plate around a program whose dimension counts samples."""
-
-Site = dict[str, Any]
 
 
 class Sites(dict[str, Site]):
@@ -90,8 +89,12 @@ def run(
     draws: int,
     plates: int = 1,
     handler: Messenger | None = None,
+    training: bool = False,
 ) -> Sites:
     """Runs a model or guide for many samples at once and returns its sample sites by name.
+
+    What is measured is a density per datum: scales are taken off, subsampling plates take the batch in its order, and
+    what is no density is refused. Objectives keep Pyro's meaning of all of these.
 
     Arguments:
         program: A model or guide.
@@ -100,13 +103,20 @@ def run(
         draws: Size of the dimension added to the left of the program's plates.
         plates: Number of dimensions of the program's plates.
         handler: A messenger applied outside the program's plates.
+        training: Whether the sites are those of an objective, scaled and with factors as the program has them.
+
+    Raises:
+        ValueError: Unless training, if a site is no density or hides a latent behind a mask, naming it.
     """
     plate = pyro.plate(DRAWS, draws, dim=-plates - 1)
-    with LocalParameters(), poutine.trace() as tracer, handler or Messenger(), plate:
+    order = Messenger() if training else InOrder(len(args[0]) if args and hasattr(args[0], "__len__") else None)
+    with LocalParameters(), poutine.trace() as tracer, order, handler or Messenger(), plate:
         program(*args, **kwargs)
     sites = {name: site for name, site in tracer.trace.nodes.items() if site["type"] == "sample"}
     indices = {name: site["value"] for name, site in sites.items() if poutine.util.site_is_subsample(site)}
-    drawn = {name: site for name, site in sites.items() if name not in indices}
+    drawn = {name: site for name, site in sites.items() if name not in indices and not is_deterministic(site)}
+    if not training:
+        drawn = {name: unscaled(site) for name, site in drawn.items() if is_density(site)}
     return Sites(drawn, {name: value for name, value in indices.items() if name != DRAWS})
 
 

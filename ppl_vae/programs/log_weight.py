@@ -29,7 +29,9 @@ def log_joint(model: Program, x: Batch, values: Mapping[str, Tensor]) -> Tensor:
         ``(draws, batch)``, in nats, with all constants.
     """
     draws = len(next(iter(values.values())))
-    return total(run(model, (x,), {}, draws=draws, handler=SubstituteLatents(values)), "model")
+    joint = total(run(model, (x,), {}, draws=draws, handler=SubstituteLatents(values)), "model")
+    _check_rows(joint, x)
+    return joint
 
 
 def log_proposal(guide: Program, x: Batch, values: Mapping[str, Tensor]) -> Tensor:
@@ -101,8 +103,11 @@ def log_terms(model: Program, guide: Program, x: Batch, draws: int = 1) -> Terms
     proposed = run(guide, (x,), {}, draws=draws)
     scored = run(model, (x,), {}, draws=draws, handler=SubstituteLatents(proposed.values_of_latents()))
     check_cover(scored, proposed)
+    likelihood, prior = _parts(scored)
+    _check_rows(likelihood, x)
     return Terms(
-        *_parts(scored),
+        likelihood,
+        prior,
         scores(proposed, "guide"),
         {name: site["value"] for name, site in proposed.items()},
     )
@@ -112,6 +117,15 @@ def log_parts(model: Program, x: Batch, values: Mapping[str, Tensor]) -> tuple[T
     """The parts of :func:`log_joint`: log p(x given z), ``(draws, batch)``, and log p(z) by site."""
     draws = len(next(iter(values.values())))
     return _parts(run(model, (x,), {}, draws=draws, handler=SubstituteLatents(values)))
+
+
+def _check_rows(log_density: Tensor, x: Batch) -> None:
+    """Refuses a model that scores another number of data than there are."""
+    if log_density.ndim and log_density.shape[-1] not in (1, len(x)):
+        raise ValueError(
+            f"the model scores {log_density.shape[-1]} data, but the batch has {len(x)}: write "
+            'pyro.plate("data", len(x)), or subsample_size=len(x) if the plate has the size of the whole data set'
+        )
 
 
 def _parts(scored: Mapping[str, Site]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import torch
 from pyro import poutine
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluating, evaluation_mode
+from ppl_vae.programs.densities import InOrder
 from ppl_vae.programs.handlers import LocalParameters, Site, check_cover, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
@@ -52,18 +52,19 @@ class GuideSite:
         return 2**self.size if self.kind == "bits" else self.size
 
 
-class _Probe(Messenger):
+class _Probe(InOrder):
     """Gives discrete sites values that differ between rows, which shows the sites that depend on them.
 
     Row 0 holds zeros or the first state, row 1 ones or the last state, the others random values.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(None)
         self.depends: dict[str, bool] = {}
         self.before: list[Tensor] = []
 
     def _pyro_sample(self, msg: Site) -> None:
+        super()._pyro_sample(msg)
         fn = msg["fn"]
         if msg["is_observed"] or poutine.util.site_is_subsample(msg):
             return
@@ -94,7 +95,7 @@ def guide_sites(
     """How a guide samples each latent, from one run that leaves the random state unchanged."""
     sites, probe = [], _Probe()
     with fork_random_state(), evaluation_mode(guide), torch.enable_grad():
-        traced = latents(run(guide, args, kwargs or {}, draws=4, plates=plates, handler=probe))
+        traced = latents(run(guide, args, kwargs or {}, draws=4, plates=plates, handler=probe, training=True))
     for name, site in traced.items():
         fn = site["fn"]
         frames = tuple((f.name, f.dim) for f in site["cond_indep_stack"] if f.dim > -plates - 1)

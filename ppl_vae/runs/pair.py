@@ -8,12 +8,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.distributions import constraints
 
 from ppl_vae.data.counts import Batch, PackedCounts
-from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.checkpoint import Checkpoint
-from ppl_vae.nn.modes import evaluating
 from ppl_vae.nn.observation_noise import ObservationNoise
 from ppl_vae.nn.priors import VampPrior
 from ppl_vae.objectives.base import Objective
@@ -22,23 +19,14 @@ from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.objectives.sleep_phase import SleepPhase
 from ppl_vae.plugins.options import checked
-from ppl_vae.programs.handlers import run as run_program
 from ppl_vae.programs.loading import Definition, Kind, check_fit, find
-from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.runs.config import OptionValue, ProgramChoice, RunConfig
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 
-__all__ = ["Pair", "check_support", "make_objective"]
-
-SUPPORTS = (
-    (constraints.boolean, "zeros and ones"),
-    (constraints.nonnegative_integer, "whole numbers from 0"),
-    (constraints.unit_interval, "numbers from 0 to 1"),
-)
-"""Supports of families that data may violate, each with a description."""
+__all__ = ["Pair", "make_objective"]
 
 
 @dataclass
@@ -138,28 +126,6 @@ def _build(definition: Definition, args: tuple[object, ...], options: Mapping[st
     except TypeError as error:
         raise ValueError(f"{definition.file}: {definition.target.__name__} cannot be built: {error}") from error
     return built
-
-
-def check_support(model: nn.Module, splits: Mapping[str, Batch]) -> None:
-    """Checks that tensors of data lie in the support of the model's observed sites.
-
-    Raises:
-        ValueError: If not, naming the site, a value and the remedy.
-    """
-    with evaluating(model), fork_random_state():
-        sites = run_program(model, (splits["train"][:2],), {}, draws=1)
-    for name, site in sites.items():
-        base = exponential_family.base(site["fn"])
-        expected = next((numbers for support, numbers in SUPPORTS if base.support is support), None)
-        if not site["is_observed"] or expected is None:
-            continue
-        for split, x in splits.items():
-            wrong = x[~base.support.check(x)] if isinstance(x, torch.Tensor) else torch.empty(0)
-            if len(wrong):
-                raise ValueError(
-                    f"site {name!r} is {type(base).__name__} and takes {expected}, but the {split} data have "
-                    f"{wrong[0].item():g}; take data of that kind, or a model of numbers"
-                )
 
 
 def make_objective(config: RunConfig, pair: Pair, settings: Settings, x: Batch) -> tuple[Objective, str, Settings]:

@@ -19,8 +19,9 @@ from ppl_vae.evidence.plan import plan
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.objectives.base import Objective
 from ppl_vae.programs.random_state import fork_random_state, subsample
+from ppl_vae.programs.support import check_support
 from ppl_vae.runs.config import RunConfig, to_json
-from ppl_vae.runs.pair import Pair, check_support, make_objective
+from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.summary import Split, Summary
 from ppl_vae.training.progress import Reporter, log
 from ppl_vae.training.run_folder import Interrupted, RunFolder
@@ -61,7 +62,9 @@ def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, r
         log(f"note: {note}")
     device = torch.device(config.device)
     splits: dict[str, Batch] = {str(name): data.values.to(device) for name, data in corpus.splits.items()}
-    check_support(pair.model, splits)
+    for name, x in splits.items():
+        if len(x):
+            check_support(pair.model, x, name)
     objective, method, settings = make_objective(config, pair, config.settings, splits["train"][:2])
     if not any(parameter.requires_grad for parameter in objective(pair.model, pair.guide).parameters()):
         raise ValueError(NOTHING_TO_TRAIN)

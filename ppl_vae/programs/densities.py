@@ -1,0 +1,103 @@
+"""Sites of a program as densities per datum: what a measurement takes off, leaves out or refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+
+__all__ = ["InOrder", "Site", "is_density", "is_deterministic", "regulariser", "scaled_sites", "unscaled"]
+
+Site = dict[str, Any]
+
+_REGULARISER = "ppl_vae_regulariser"
+
+
+class InOrder(Messenger):
+    """Subsampling plates take their data in order: row i of a site belongs to row i of the batch.
+
+    Arguments:
+        batch: Number of data; None where it is not known.
+    """
+
+    def __init__(self, batch: int | None) -> None:
+        super().__init__()
+        self.batch = batch
+
+    def _pyro_sample(self, msg: Site) -> None:
+        if not poutine.util.site_is_subsample(msg):
+            return
+        size, taken = msg["fn"].size, msg["fn"].subsample_size
+        if taken is None or taken == size:
+            return
+        if self.batch is not None and taken != self.batch:
+            raise ValueError(
+                f"plate {msg['name']!r} takes {taken} of {size} rows, but the batch has {self.batch}: write "
+                "subsample_size=len(x), so that every datum of a batch is measured"
+            )
+        msg["value"] = torch.arange(taken)
+
+
+@contextmanager
+def regulariser() -> Iterator[None]:
+    """Factors inside are terms of the training objective; measurements leave them out.
+
+    Example:
+        >>> import pyro, torch
+        >>> def model(x):
+        ...     with regulariser():
+        ...         pyro.factor("weight_decay", torch.tensor(-0.1))
+    """
+    with poutine.infer_config(config_fn=lambda site: {_REGULARISER: True}):
+        yield
+
+
+def is_deterministic(site: Site) -> bool:
+    """Whether a site is a ``pyro.deterministic`` statement: neither a latent nor an observation."""
+    return bool(site["infer"].get("_deterministic"))
+
+
+def is_density(site: Site) -> bool:
+    """Whether a site has a density; a factor declared a :func:`regulariser` has none and is left out.
+
+    Raises:
+        ValueError: If the site is another factor, or a latent that is masked, naming it and the remedy.
+    """
+    if isinstance(site["fn"], dist.Unit):
+        if site["infer"].get(_REGULARISER):
+            return False
+        raise ValueError(
+            f"site {site['name']!r} is a pyro.factor: its term is no density, so that ELBO and evidence of this "
+            "program are not defined; observe a distribution instead, or, if it is a term of the training objective "
+            "only, put it inside `with pv.regulariser():`, and measurements leave it out"
+        )
+    if not site["is_observed"] and not _covers_all(site["mask"]):
+        raise ValueError(
+            f"latent site {site['name']!r} is masked, so that its value is free where the mask is off and the ELBO has "
+            "no bound; mask the observation instead (for missing data: poutine.mask around the observed site, with any "
+            "finite value where data are missing)"
+        )
+    return True
+
+
+def _covers_all(mask: object) -> bool:
+    return mask is None or mask is True or (isinstance(mask, torch.Tensor) and bool(mask.all()))
+
+
+def unscaled(site: Site) -> Site:
+    """The site without the scale of ``poutine.scale`` or of a plate of subsamples."""
+    return site if _is_one(site["scale"]) else {**site, "scale": 1.0, "was_scaled": True}
+
+
+def scaled_sites(sites: Mapping[str, Site]) -> list[str]:
+    """Names of the sites of a measurement whose scale was taken off."""
+    return [name for name, site in sites.items() if site.get("was_scaled")]
+
+
+def _is_one(scale: object) -> bool:
+    return bool((scale == 1).all()) if isinstance(scale, torch.Tensor) else scale == 1

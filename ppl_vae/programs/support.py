@@ -1,0 +1,126 @@
+"""Checks that a model can have produced the data, and that its density is a function of data and latents."""
+
+from __future__ import annotations
+
+import torch
+from pyro.distributions import MaskedDistribution
+from pyro.distributions.torch_distribution import ExpandedDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from ppl_vae.data.counts import Batch
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.blocks import data_block
+from ppl_vae.programs.densities import Site
+from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
+from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.types import Program
+
+__all__ = ["check_deterministic", "check_support"]
+
+_SUPPORTS = {
+    "_Boolean": "zeros and ones",
+    "_IntegerGreaterThan": "whole numbers",
+    "_IntegerInterval": "whole numbers of an interval",
+    "_GreaterThan": "positive numbers",
+    "_GreaterThanEq": "numbers from 0",
+    "_Interval": "numbers of an interval",
+    "_HalfOpenInterval": "numbers of an interval",
+    "_Simplex": "positive numbers that sum to 1",
+    "_OneHot": "one-hot vectors",
+    "_Real": "finite numbers",
+}
+"""Supports by the name of their constraint, as a user knows them."""
+
+
+def check_support(model: Program, x: Batch, name: str = "given") -> None:
+    """Checks that every observed value lies in the support of its site, for all data.
+
+    A density outside the support is no likelihood: a Bernoulli "log-probability" of 0.3 is a number, but not one of
+    data. Values that a mask leaves out may be NaN.
+
+    Arguments:
+        model: The model.
+        x: All data.
+        name: The data's name in an error, such as ``"train"``.
+
+    Raises:
+        ValueError: If not, naming the site, the first datum, its value and the support.
+    """
+    with evaluating(model), fork_random_state():
+        observed = _observed(model, x[:2])
+        if not observed:
+            raise ValueError("the model observes nothing; give its observation obs=x")
+        if not any(isinstance(site["value"], Tensor) for site in observed.values()):
+            return  # packed counts are checked when they are made
+        step = data_block(x)
+        for start in range(0, len(x), step):
+            for site in _observed(model, x[start : start + step]).values():
+                if isinstance(site["value"], Tensor) and hasattr(site["fn"], "support"):
+                    _check_site(site, start, name)
+
+
+def _observed(model: Program, x: Batch) -> dict[str, Site]:
+    sites = run(model, (x,), {}, draws=1)
+    drawn = latents(sites)
+    return {name: site for name, site in sites.items() if name not in drawn}
+
+
+def _check_site(site: Site, start: int, name: str) -> None:
+    fn, value = site["fn"], site["value"]
+    base, is_masked = fn, site["mask"] is not None
+    while isinstance(base, (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution)):
+        is_masked |= isinstance(base, MaskedDistribution)
+        base = base.base_dist
+    inside = base.support.check(value)  # of one element, or of one vector where the support is of vectors
+    if is_masked:
+        missing = value.isnan()
+        inside = inside | (missing.any(-1) if missing.ndim > inside.ndim else missing)
+    if inside.all():
+        return
+    vectors = base.support.event_dim
+    rows = inside.flatten(inside.ndim - (fn.event_dim - vectors)).all(-1) if fn.event_dim > vectors else inside
+    datum = int((~rows).nonzero()[0][-1])
+    elements = value.select(value.ndim - fn.event_dim - 1, datum)
+    wrong = elements if vectors else elements[~_inside(base, elements)]
+    shown = (
+        f"{wrong.flatten()[0].item():g}" if not vectors else str([round(v, 4) for v in wrong.flatten()[:6].tolist()])
+    )
+    raise ValueError(
+        f"site {site['name']!r} is {type(base).__name__} and takes {_words(base.support)}, but the {name} data have "
+        f"{shown} in datum {start + datum}; take data of that kind, or another distribution"
+    )
+
+
+def _inside(base: torch.distributions.Distribution, elements: Tensor) -> Tensor:
+    """Whether the elements of one datum lie in the support of its distribution, or of that of the first datum."""
+    inside: Tensor = base.support.check(elements)  # type: ignore[union-attr]
+    while inside.ndim > elements.ndim:
+        inside = inside[0]
+    return inside
+
+
+def _words(support: object) -> str:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    kind = type(support).__name__
+    return _SUPPORTS.get(kind, f"values of {support}")
+
+
+def check_deterministic(model: Program, x: Batch) -> None:
+    """Checks that log p(x, z) is the same number whenever it is computed.
+
+    Raises:
+        ValueError: If it changes from call to call: the program is random beside its sample sites.
+    """
+    with evaluating(model), fork_random_state():
+        values = run(model, (x[:2],), {}, draws=2).values_of_latents()
+        runs = [run(model, (x[:2],), {}, draws=2, handler=SubstituteLatents(values)) for _ in range(2)]
+    for name, first in runs[0].items():
+        one, other = log_prob(first), log_prob(runs[1][name])
+        if not torch.equal(one.nan_to_num(), other.nan_to_num()):
+            raise ValueError(
+                f"the density of site {name!r} changes from call to call, although data and latents are the same: the "
+                "model draws random numbers outside its sample sites (torch.nn.functional.dropout outside a module?); "
+                "use modules, which are put into evaluation mode, or sample sites"
+            )
