@@ -76,12 +76,20 @@ def is_density(site: Site) -> bool:
             "program are not defined; observe a distribution instead, or, if it is a term of the training objective "
             "only, put it inside `with pv.regulariser():`, and measurements leave it out"
         )
-    if not site["is_observed"] and not _covers_all(site["mask"]):
+    if not site["is_observed"] and not (_covers_all(site["mask"]) and _is_unmasked(site["fn"])):
         raise ValueError(
             f"latent site {site['name']!r} is masked, so that its value is free where the mask is off and the ELBO has "
             "no bound; mask the observation instead (for missing data: poutine.mask around the observed site, with any "
             "finite value where data are missing)"
         )
+    return True
+
+
+def _is_unmasked(fn: object) -> bool:
+    while fn is not None:
+        if isinstance(fn, dist.MaskedDistribution) and not _covers_all(fn._mask):
+            return False
+        fn = getattr(fn, "base_dist", None)
     return True
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 from pyro.distributions import MaskedDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
@@ -72,29 +74,40 @@ def _check_site(site: Site, start: int, name: str) -> None:
     while isinstance(base, (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution)):
         is_masked |= isinstance(base, MaskedDistribution)
         base = base.base_dist
-    inside = base.support.check(value)  # of one element, or of one vector where the support is of vectors
+    support = _fixed_support(base)
+    if support is None:
+        return
+    inside = support.check(value)  # of one element, or of one vector where the support is of vectors
     if is_masked:
         missing = value.isnan()
         inside = inside | (missing.any(-1) if missing.ndim > inside.ndim else missing)
     if inside.all():
         return
-    vectors = base.support.event_dim
+    vectors = support.event_dim
     rows = inside.flatten(inside.ndim - (fn.event_dim - vectors)).all(-1) if fn.event_dim > vectors else inside
     datum = int((~rows).nonzero()[0][-1])
     elements = value.select(value.ndim - fn.event_dim - 1, datum)
-    wrong = elements if vectors else elements[~_inside(base, elements)]
+    wrong = elements if vectors else elements[~_inside(support, elements)]
     shown = (
         f"{wrong.flatten()[0].item():g}" if not vectors else str([round(v, 4) for v in wrong.flatten()[:6].tolist()])
     )
     raise ValueError(
-        f"site {site['name']!r} is {type(base).__name__} and takes {_words(base.support)}, but the {name} data have "
+        f"site {site['name']!r} is {type(base).__name__} and takes {_words(support)}, but the {name} data have "
         f"{shown} in datum {start + datum}; take data of that kind, or another distribution"
     )
 
 
-def _inside(base: torch.distributions.Distribution, elements: Tensor) -> Tensor:
-    """Whether the elements of one datum lie in the support of its distribution, or of that of the first datum."""
-    inside: Tensor = base.support.check(elements)  # type: ignore[union-attr]
+def _fixed_support(base: torch.distributions.Distribution) -> constraints.Constraint | None:
+    """The support as far as it is the same whatever the parameters are, which may depend on the latents."""
+    support = base.support
+    if not isinstance(inspect.getattr_static(type(base), "support", None), constraints.dependent_property):
+        return support
+    return constraints.nonnegative_integer if support is not None and support.is_discrete else None
+
+
+def _inside(support: constraints.Constraint, elements: Tensor) -> Tensor:
+    """Whether the elements of one datum lie in the support."""
+    inside: Tensor = support.check(elements)
     while inside.ndim > elements.ndim:
         inside = inside[0]
     return inside

@@ -102,6 +102,7 @@ def test_annealing_refuses_latents_it_cannot_move():
     def model(x):
         with pyro.plate("data", len(x)):
             pyro.sample("k", dist.Categorical(torch.ones(3)))
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
 
     with pytest.raises(ValueError, match="site 'k' is categorical; latents must be continuous, or bits"):
         measure(model, model, torch.zeros(2), method="annealing")

@@ -55,7 +55,7 @@ def test_masked_latents_are_not_enumerated_as_if_unmasked():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(2)).to_event(1).mask(x > 0))
 
-    with pytest.raises(ValueError, match="site 'z' is MaskedDistribution"):
+    with pytest.raises(ValueError, match="latent site 'z' is masked"):
         measure(masked, masked, torch.randn(4), method="enumeration")
 
 
