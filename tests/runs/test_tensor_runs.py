@@ -194,7 +194,7 @@ def test_data_that_the_model_cannot_have_made_are_refused(folder):
     data[100] = 0.5
     np.savez("grey.npz", train=data, test=data[:2])
     told = words("train", "bits.py", "--corpus", "grey.npz")
-    assert "site 'x' is Bernoulli and takes zeros and ones, but the train data have 0.5; take data of that kind" in told
+    assert "site 'x' is Bernoulli and takes zeros and ones, but the train data have 0.5 in datum" in told
     assert not Path("runs").exists()
 
 

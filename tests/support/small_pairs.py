@@ -9,7 +9,9 @@ import pyro.distributions as dist
 import torch
 from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.models.text import Text
+from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
+from torch.distributions import constraints
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.programs.amortised import AmortisedGuide
@@ -118,3 +120,23 @@ class LinearGaussian:
         """Latents and data drawn from the model."""
         z = torch.randn(count, len(self.map))
         return z, z @ self.map + self.offset + self.noise * torch.randn(count, len(self.offset))
+
+
+class Term(TorchDistribution):
+    """A distribution with a given log-density, whatever the value."""
+
+    support = constraints.real
+    arg_constraints = {}
+
+    def __init__(self, log_density):
+        self.log_density = log_density
+        super().__init__(log_density.shape, validate_args=False)
+
+    def expand(self, batch_shape, _instance=None):
+        return Term(self.log_density.expand(batch_shape))
+
+    def sample(self, sample_shape=()):
+        return self.log_density.new_zeros(self._extended_shape(sample_shape))
+
+    def log_prob(self, value):
+        return self.log_density
