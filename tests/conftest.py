@@ -26,6 +26,12 @@ def clean_state() -> Iterator[None]:
     torch.set_default_dtype(kind)
 
 
+@pytest.fixture(autouse=True)
+def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn in full, but with few pixels: no test looks at them."""
+    monkeypatch.setattr("ppl_vae.training.run_folder.RESOLUTION", 30)
+
+
 @pytest.fixture
 def float64() -> None:
     """Formulas are tested in float64."""

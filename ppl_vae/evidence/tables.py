@@ -33,7 +33,7 @@ def text_table(
 
     Example:
         >>> print(text_table("nats per datum", ("", "mean"), [("ELBO", "-12.3")]))
-        nats per datum
+         nats per datum
         ┏━━━━━━┳━━━━━━━┓
         ┃      ┃  mean ┃
         ┡━━━━━━╇━━━━━━━┩

@@ -14,6 +14,9 @@ from ppl_vae.nn.checkpoint import atomic_write
 
 __all__ = ["Interrupted", "RunFolder"]
 
+RESOLUTION = 160
+"""Dots per inch of figures."""
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a request to terminate; its message is the command that resumes."""
@@ -160,7 +163,7 @@ class RunFolder:
         for kind in kinds:
             content = io.BytesIO()
             # The layout forgets the titles of panels of fixed aspect; the page grows by what would be cut off.
-            figure.savefig(content, format=kind, dpi=160, bbox_inches="tight", pad_inches=0.05)
+            figure.savefig(content, format=kind, dpi=RESOLUTION, bbox_inches="tight", pad_inches=0.05)
             atomic_write(self.folder / "figures" / f"{name}.{kind}", content.getvalue())
 
 

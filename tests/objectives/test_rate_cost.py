@@ -1,6 +1,7 @@
 """Every cost of the rate with every estimator, against sums over codes written without the objective."""
 
 import math
+from copy import copy
 
 import pyro
 import pyro.distributions as dist
@@ -14,7 +15,7 @@ from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.programs.log_weight import log_parts, log_proposals
-from tests.support.small_pairs import BitsOfPoints, LinearGaussian, documents
+from tests.support.small_pairs import BitsOfPoints, LinearGaussian, copies_of, documents
 from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -51,8 +52,16 @@ class TwoSites:
 
     def guide(self, x):
         with pyro.plate("data", len(x)):
-            pyro.sample("y", dist.Bernoulli(logits=x @ self.first).to_event(1))
-            pyro.sample("z", dist.Bernoulli(logits=x @ self.second).to_event(1))
+            first, second = ((x[:, None] @ w).squeeze(-2) for w in (self.first, self.second))
+            pyro.sample("y", dist.Bernoulli(logits=first).to_event(1))
+            pyro.sample("z", dist.Bernoulli(logits=second).to_event(1))
+
+    def gradients(self, objective, x, count):
+        """Independent estimates ``(count, parameters)``: of one batch of copies, which have parameters of their own."""
+        pair = copy(self)
+        leaves, (pair.prior, pair.first, pair.second) = copies_of(self.parameters, count, len(x))
+        loss = objective.differentiable_loss(pair.model, pair.guide, x.repeat(count, 1))
+        return torch.cat([g.flatten(1) for g in torch.autograd.grad(loss, leaves)], -1)
 
 
 def parts(model, guide, x, sizes):
@@ -118,7 +127,7 @@ def test_every_estimator_has_the_gradient_of_a_beta_elbo(name, control, beta):
     expected = gradient(distortion + beta * sum(rates.values()), pair.parameters)
     cost = RateCost(beta) if beta > 0 else RateCost(-beta, rate=50.0)
     objective = DiscreteELBO(make_estimator(name, control), draws=2, beta=cost)
-    assert_mean(torch.stack([own_gradient(objective, pair, x) for _ in range(200)]), expected)
+    assert_mean(pair.gradients(objective, x, 2000), expected)
 
 
 @pytest.mark.parametrize("estimator", ["local", "enumerate", "auto", "disarm"])
