@@ -66,6 +66,7 @@ def test_coarse_annealing_leaves_a_wide_sandwich():
 def test_blocks_are_taken_up(monkeypatch, tmp_path):
     monkeypatch.setattr("ppl_vae.evidence.bdmc.CHAINS", 40)
     model, guide, x = pairs("gaussian")
+    x = x[:30]  # three blocks
     options = {"draws": 4, "schedule": Schedule(temperatures=3)}
     torch.manual_seed(3)
     whole = sandwich(model, guide, x, **options)

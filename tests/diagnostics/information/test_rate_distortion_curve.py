@@ -29,7 +29,7 @@ def analytic(pair, x, beta):
 def test_the_curve_of_a_linear_gaussian_model_is_the_analytic_one():
     pair = LinearGaussian(2, 4)
     _, x = pair.simulate(30)
-    curve = rate_distortion_curve(pair.model, pair.guide, x, betas=BETAS, chains=128, temperatures=100)
+    curve = rate_distortion_curve(pair.model, pair.guide, x, betas=BETAS, chains=64, temperatures=50)
     for i, beta in enumerate(BETAS):
         rate, distortion = analytic(pair, x, beta)
         for found, expected in ((curve.rate[i], rate), (curve.distortion[i], distortion)):
@@ -56,7 +56,7 @@ def test_listed_codes_give_the_curve_exactly_and_annealing_finds_it():
     rates = torch.stack([e.pointwise for e in exact.rate])
     assert (rates.diff(dim=0) > 0).all()
     walked = rate_distortion_curve(
-        pair.model, pair.guide, x, betas=BETAS, method="annealing", chains=200, temperatures=100
+        pair.model, pair.guide, x, betas=BETAS, method="annealing", chains=100, temperatures=50
     )
     for found, right in zip(walked.rate + walked.distortion, exact.rate + exact.distortion, strict=True):
         assert (found.pointwise - right.pointwise).abs().mean() < 5 * found.pointwise_se.mean() + 1e-3
