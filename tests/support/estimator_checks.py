@@ -29,7 +29,7 @@ def expectation_gradient(f: Function, logits: Tensor) -> Tensor:
     return torch.autograd.grad((probabilities * f(states)).sum(), logits)[0]
 
 
-def check_mean(estimator: Estimator, f: Function, logits: Tensor, draws: int, samples: int = 1000) -> None:
+def check_mean(estimator: Estimator, f: Function, logits: Tensor, draws: int, samples: int = 4000) -> None:
     """The mean gradient is the enumerated one; an exact estimator gives it every time."""
     expected = expectation_gradient(f, logits)
     if estimator.exact:
@@ -46,7 +46,7 @@ def check_curved_function(estimator: Estimator, bits: int, draws: int) -> None:
 
 def check_linear_function(estimator: Estimator, bits: int, draws: int) -> None:
     slope = torch.randn(bits)
-    check_mean(estimator, lambda z: z @ slope, 2 * torch.randn(3, bits), draws, 300)
+    check_mean(estimator, lambda z: z @ slope, 2 * torch.randn(3, bits), draws, 1200)
 
 
 def check_constant_function(estimator: Estimator, bits: int, draws: int) -> None:
@@ -58,7 +58,7 @@ def check_constant_function(estimator: Estimator, bits: int, draws: int) -> None
 def check_batch_dimensions(estimator: Estimator, bits: int, draws: int) -> None:
     """Any number of them, each datum with draws of its own."""
     for shape in ((), (2, 3), (2, 1, 2)):
-        check_mean(estimator, curved(bits), torch.randn(*shape, bits), draws, 200)
+        check_mean(estimator, curved(bits), torch.randn(*shape, bits), draws, 1000 if shape else 200)
 
 
 def check_draws(estimator: Estimator, bits: int, draws: int) -> None:
