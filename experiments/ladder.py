@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ppl_vae.models.gmm import Gmm
@@ -32,6 +33,9 @@ from ppl_vae.studies.grid import Grid
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -87,10 +91,10 @@ class System:
     """A model and the guides that go with it.
 
     Arguments:
-        title: In words.
-        guides: By name, in the order in which they are drawn.
-        build: Makes the model and an example of its data.
-        learns: Whether the model is trained on the likelihood of real data, which ``build`` gives.
+        title: Title of its rows and its panel.
+        guides: Names of the guides, in the order of the figure.
+        build: Builds the model, and returns it with its data.
+        learns: Whether the model is trained on the likelihood of those data.
     """
 
     title: str
@@ -150,47 +154,46 @@ def climb(
             torch.manual_seed(seed)
             guides[guide] = find("guides", guide, own=False).target(model, fit[:2], width=128)
             study.train(f"{name}-{guide}-{seed}", model, guides[guide], fit, settings)
-    found = ladder(model, guides, fresh, draws=1_000, steps=steps)
-    return found.pointwise()
+    return ladder(model, guides, fresh, draws=1_000, steps=steps).pointwise()
 
 
-def run(study: Study, *, seeds: int, data: int, test: int, epochs: int, steps: int, **what: Any) -> Report:
+def run(study: Study, *, seeds: int, data: int, test: int, epochs: int, steps: int, **sizes: Any) -> Report:
     """The experiment.
 
     Arguments:
-        study: Where it is kept.
-        seeds: Repetitions, each with a model, guides and data of its own.
-        data: Drawn from each model to fit guides to.
-        test: Drawn to measure them.
-        epochs: Of each training.
-        steps: Of the search for the best member of a family.
-        what: ``bits`` of the codes; ``digits``, ``corpus`` and ``vocabulary`` of the data that models learn from.
+        study: Folder of the results.
+        seeds: Number of repetitions, each with its own model, guides and data.
+        data: Number of data drawn from each model to fit guides to.
+        test: Number of data drawn to measure them.
+        epochs: Epochs of each training.
+        steps: Steps of the search for the best member of a family.
+        sizes: ``bits`` of the codes; ``digits``, ``corpus`` and ``vocabulary`` of the data that models are trained on.
     """
-    every = systems(**what)
+    models = systems(**sizes)
 
     def cell(name: str, seed: int) -> dict[str, Tensor]:
-        return climb(study, name, every[name], seed, data, test, epochs, steps)
+        return climb(study, name, models[name], seed, data, test, epochs, steps)
 
-    found = Grid(study, every, seeds).compute(cell)
+    cells = Grid(study, models, seeds).compute(cell)
     rows = []
-    for name, system in every.items():
+    for name, system in models.items():
         for guide in system.guides:
-            gaps = [(each["evidence"] - each[f"{guide}.elbo"]).mean().item() for each in found[name]]
-            best = [each for each in found[name] if f"{guide}.best_of_family" in each]
+            gaps = [(each["evidence"] - each[f"{guide}.elbo"]).mean().item() for each in cells[name]]
+            best = [each for each in cells[name] if f"{guide}.best_of_family" in each]
             family = [(each["evidence"] - each[f"{guide}.best_of_family"]).mean().item() for each in best]
             limit = sum(family) / len(family) if family else None
             rows.append(Row(guide, gaps, limit=limit, group=system.title, digits=4))
-    study.figure("ladder", lambda figure: draw(figure, every, rows), (11, 6.5))
+    study.figure("ladder", partial(draw, models=models, rows=rows), (11, 6.5))
     title = "The gap of trained guides, and (limit) of the best member of their family for each datum"
-    return Report(title, rows, [claim for name in every for claim in claims(every[name], found[name])])
+    return Report(title, rows, [claim for name in models for claim in claims(models[name], cells[name])])
 
 
-def claims(system: System, found: list[dict[str, Tensor]]) -> list[Claim]:
+def claims(system: System, cells: list[dict[str, Tensor]]) -> list[Claim]:
     """Gaps do not rise along any chain of nested families: of trained guides over seeds, of best members over data."""
 
-    def steps(what: str) -> dict[str, list[Tensor]]:
-        pairs = {p for chain in NESTED for p in pairwise(name for name in chain if f"{name}.{what}" in found[0])}
-        return {f"{a} to {b}": [each[f"{b}.{what}"] - each[f"{a}.{what}"] for each in found] for a, b in sorted(pairs)}
+    def steps(key: str) -> dict[str, list[Tensor]]:
+        pairs = {p for chain in NESTED for p in pairwise(name for name in chain if f"{name}.{key}" in cells[0])}
+        return {f"{a} to {b}": [cell[f"{b}.{key}"] - cell[f"{a}.{key}"] for cell in cells] for a, b in sorted(pairs)}
 
     title = f"{system.title}: gaps do not rise by more than {RISE:g} nats as the family grows"
     trained = [
@@ -204,40 +207,25 @@ def claims(system: System, found: list[dict[str, Tensor]]) -> list[Claim]:
     return [Claim.every(f"{title}, as trained", trained), Claim.every(f"{title}, of the best members", best)]
 
 
-def draw(figure: Any, every: dict[str, System], rows: list[Row]) -> None:
-    """A panel a model: gap of the trained guide and of the best member, against the family."""
+def draw(figure: Figure, models: dict[str, System], rows: list[Row]) -> None:
+    """A panel per model: gap of the trained guide and of the best member, against the family."""
     panels = figure.subplots(2, 2).flat
     floor = 1e-5
-    for axes, system in zip(panels, every.values(), strict=True):
-        own = [row for row in rows if row.group == system.title]
-        places = list(range(len(own)))
-        gaps = [max(row.mean, floor) for row in own]
-        errors = [0.0 if row.se != row.se else row.se for row in own]
-        axes.errorbar(
-            places,
-            gaps,
-            errors,
-            fmt="o",
-            color=OKABE_ITO.blue,
-            markersize=7,
-            label="trained guide",
-            capsize=3,
-            zorder=3,
-        )
-        known = [(i, max(row.limit, floor)) for i, row in zip(places, own, strict=True) if row.limit is not None]
-        axes.plot(
-            *zip(*known, strict=True),
-            "D",
-            color=OKABE_ITO.orange,
-            markeredgecolor="black",
-            label="best member of the family; 0 at the lower edge",
-        )
-        for i, gap in zip(places, gaps, strict=True):
-            axes.annotate(f"{own[i].mean:.3g}", (i, gap), (9, 4), textcoords="offset points", fontsize=8)
+    for axes, system in zip(panels, models.values(), strict=True):
+        shown = [row for row in rows if row.group == system.title]
+        places = list(range(len(shown)))
+        gaps = [max(row.mean, floor) for row in shown]
+        style = {"color": OKABE_ITO.blue, "markersize": 7, "capsize": 3, "zorder": 3}
+        axes.errorbar(places, gaps, [row.se for row in shown], fmt="o", label="trained guide", **style)
+        best = {place: max(row.limit, floor) for place, row in zip(places, shown, strict=True) if row.limit is not None}
+        style = {"color": OKABE_ITO.orange, "markeredgecolor": "black"}
+        axes.plot(best.keys(), best.values(), "D", label="best member of the family; 0 at the lower edge", **style)
+        for place, gap, row in zip(places, gaps, shown, strict=True):
+            axes.annotate(f"{row.mean:.3g}", (place, gap), (9, 4), textcoords="offset points", fontsize=8)
         axes.set_yscale("log")
         axes.set_ylim(floor / 2, 5 * max(gaps))
-        axes.set_xlim(-0.5, len(own) - 0.2)
-        axes.set_xticks(places, [row.quantity.replace("_", " ") for row in own])
+        axes.set_xlim(-0.5, len(shown) - 0.2)
+        axes.set_xticks(places, [row.quantity.replace("_", " ") for row in shown])
         axes.set_title(system.title, fontsize=10)
         axes.set_ylabel("gap (nats per datum)")
         axes.grid(axis="y", color="0.9")

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from ppl_vae.models.rbm import Rbm
 from torch import Tensor
-from torch.nn import functional
 
 from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.evidence.figures import OKABE_ITO
+from ppl_vae.evidence.figures import OKABE_ITO, diverging, draw_gap_bars, show_sheet
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.grid import Cells, Grid, slug
-from ppl_vae.studies.report import GAP_ROWS, Report, Row, gap_rows
+from ppl_vae.studies.report import GAP_ROWS, Report, Row, gap_levels, gap_rows
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
 
@@ -115,7 +114,7 @@ def run(study: Study, *, seeds: int, **what: Any) -> Report:
         rows.append(Row("distance from a Boltzmann machine", cells.means(name, "distance"), group=name))
         rows.append(Row("its share", cells.means(name, "share"), group=name, unit=""))
     images = load_corpus(what["corpus"], validation=0.0).test.values[:SHOWN]
-    study.figure("rbm", partial(draw, found={name: cells[name][0] for name in PAIRS}, data=images), (12, 8.5))
+    study.figure("rbm", partial(draw, cells=cells, rows=rows, data=images), (14, 8.5))
     return Report(f"Bernoulli pairs of {what['corpus']}, {what['bits']} bits", rows, claims(cells), NOTES)
 
 
@@ -162,37 +161,30 @@ def claims(cells: Cells[str]) -> list[Claim]:
     return claims
 
 
-def draw(figure: Figure, found: dict[str, dict[str, Tensor]], data: Tensor) -> None:
-    """Draws and weights of each pair as images, and its evidence and bound."""
-    left, right = figure.subfigures(1, 2, width_ratios=[4, 5])
+def draw(figure: Figure, cells: Cells[str], rows: list[Row], data: Tensor) -> None:
+    """Draws and weights of each pair as images, its evidence and ELBO, and its distance from a Boltzmann machine."""
+    left, right = figure.subfigures(1, 2, width_ratios=[5, 7])
     side = int(data.shape[1] ** 0.5)
-    rows = {"data": (data, None)} | {name: (each["samples"], each["weights"]) for name, each in found.items()}
-    panels = left.subplots(len(rows), 2, width_ratios=[1, 1])
-    for (samples, weights), name, (first, second) in zip(rows.values(), rows, panels, strict=True):
-        for axes, images, colours in ((first, samples, "gray_r"), (second, weights, "PuOr")):
-            axes.set_axis_off()
-            if images is not None:
-                strip = functional.pad(images.reshape(-1, side, side), (0, 1))
-                high = float(images.abs().max())
-                low = 0.0 if colours == "gray_r" else -high
-                axes.imshow(strip.transpose(0, 1).reshape(side, -1).numpy(), cmap=colours, vmin=low, vmax=high)
-        first.set_title(f"{name}: draws" if name != "data" else "test data", fontsize=8, loc="left")
-        if weights is not None:
-            second.set_title("weights of its bits", fontsize=8, loc="left")
-    axes, distances = right.subplots(1, 2, sharey=True, width_ratios=[3, 2])
-    for place, each in enumerate(found.values()):
-        evidence, bound = each["test evidence"].mean().item(), each["test ELBO"].mean().item()
-        axes.plot([bound, evidence], [place, place], color="0.6", zorder=1)
-        axes.plot(evidence, place, "o", color=OKABE_ITO.blue, label=None if place else "evidence")
-        axes.plot(bound, place, "D", color=OKABE_ITO.orange, label=None if place else "ELBO")
-        axes.annotate(f"gap {evidence - bound:.3f}", (evidence, place), (4, 6), textcoords="offset points", fontsize=8)
-    axes.set_yticks(range(len(found)), list(found))
-    axes.margins(x=0.3)
-    axes.invert_yaxis()
-    axes.set_xlabel("nats per test datum")
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.3, -0.08), ncols=2)
-    distances.barh(range(len(found)), [each["distance"].item() for each in found.values()], 0.5, color=OKABE_ITO.green)
-    distances.set_xlabel("distance from a\nBoltzmann machine, nats")
+    panels = left.subplots(1 + len(PAIRS), 2)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    show_sheet(panels[0, 0], 1 - data.reshape(-1, side, side), SHOWN)
+    panels[0, 0].set_title("test data", fontsize=8, loc="left")
+    for (samples, weights), name in zip(panels[1:], PAIRS, strict=True):
+        cell = cells[name][0]
+        show_sheet(samples, 1 - cell["samples"].reshape(-1, side, side), SHOWN)
+        samples.set_title(f"{name}: draws", fontsize=8, loc="left")
+        show_sheet(weights, diverging(cell["weights"].reshape(-1, side, side)), len(cell["weights"]))
+        weights.set_title("weights of its bits", fontsize=8, loc="left")
+    gaps, distances = right.subplots(1, 2, sharey=True, width_ratios=[5, 2])
+    draw_gap_bars(gaps, gap_levels(rows))
+    gaps.set_xlabel("nats per test datum")
+    gaps.locator_params(axis="x", nbins=5)
+    for place, name in enumerate(PAIRS):
+        values = cells.means(name, "distance")
+        distances.barh(place, sum(values) / len(values), 0.6, color=OKABE_ITO.green)
+        distances.plot(values, [place] * len(values), "k.", markersize=4)
+    distances.set_xlabel("distance from a Boltzmann\nmachine (nats; dots: seeds)")
     figure.suptitle(
         "Of Bernoulli pairs only a Boltzmann machine is tight: what each learned, and how far it is from one"
     )

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise, product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ppl_vae.evidence.figures import draw_gap_bars
 from ppl_vae.programs.loading import find
 from ppl_vae.runs.config import CorpusConfig, ProgramChoice, RunConfig
 from ppl_vae.runs.gap import measure_gap
@@ -20,6 +21,9 @@ from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GUIDES = {"linear_counts": "e1", "deep_frequencies": "e2", "linear_frequencies": "e3"}
 PAPER: dict[str, Any] = {"schedule": [(1000, 1), (500, 10)]}
@@ -38,8 +42,8 @@ def shorter(epochs: tuple[int, int, int], rates: tuple[float, float, float], pat
     }
 
 
-# A deep guide takes small steps, or its bits saturate. Under few bits it is long until anything is learned by heart;
-# hidden layers have learned the training documents some epochs after they fit best.
+# A deep guide takes small steps, or its bits saturate. Codes of few bits overfit late; decoders with
+# hidden layers overfit within a few epochs.
 SHORTER: Recipes = {
     KINDS[0]: shorter((100, 160, 50), (3e-3, 1e-3, 1e-2), 15),
     KINDS[1]: shorter((50, 100, 50), (3e-3, 1e-3, 1e-2), 15),
@@ -94,7 +98,7 @@ SAMPLE = 100
 
 
 def printed(split: str, bits: int, hidden: int, guide: str) -> float | None:
-    """The paper's figure of a cell; None where it has none."""
+    """The deviance that the paper prints for a cell; None where it prints none."""
     row = PRINTED[split].get(bits)
     return None if row is None or hidden > 2 else float(row[3 * hidden + list(GUIDES).index(guide)])
 
@@ -117,24 +121,21 @@ def config(bits: int, hidden: int, guide: str, estimator: str, seed: int, **what
 
 
 def cell(study: Study, name: str, bits: int, chosen: RunConfig) -> dict[str, float]:
-    """Figures of one cell: deviance, evidence and the parts of the gap, by split."""
+    """Numbers of one cell: deviance, evidence and the parts of the gap, by split."""
     summary = study.finished(name, chosen)
-    few = bits <= 16
-    found = {"epoch": float(summary["best_epoch"])}
+    values = {"epoch": float(summary["best_epoch"])}
     for split in ("train", "test"):
-        figures = summary["splits"][split]
-        found |= {f"{split} {key}": figures[key]["mean"] for key in ("elbo", "evidence", "gap")}
-        found[f"{split} deviance"] = figures["deviance"]
-        gap = measure_gap(study.folder / "runs" / name, split, 0 if few else SAMPLE)
-        found[f"{split} family gap"], found[f"{split} amortisation gap"] = (
-            gap.family_gap.mean,
-            gap.amortisation_gap.mean,
-        )
-    return found
+        numbers = summary["splits"][split]
+        values |= {f"{split} {key}": numbers[key]["mean"] for key in ("elbo", "evidence", "gap")}
+        values[f"{split} deviance"] = numbers["deviance"]
+        gap = measure_gap(study.folder / "runs" / name, split, 0 if bits <= 16 else SAMPLE)
+        values[f"{split} family gap"] = gap.family_gap.mean
+        values[f"{split} amortisation gap"] = gap.amortisation_gap.mean
+    return values
 
 
 def name_of(seed: int, bits: int, hidden: int, guide: str, estimator: str) -> str:
-    """Of a cell, below the study's folder."""
+    """Name of a cell's run below the study's folder."""
     return f"{estimator}-{bits}-{hidden}-{guide}-{seed}"
 
 
@@ -150,19 +151,19 @@ def run(
     """The experiment.
 
     Arguments:
-        study: Where it is kept.
-        seeds: Repetitions, each with validation documents of its own.
+        study: Folder of the results.
+        seeds: Number of repetitions, each with its own validation documents.
         bits: Lengths of the code.
         hidden: Numbers of hidden layers of the decoder.
-        estimators: ``"arm"`` goes through the schedule whole, as the paper; others stop early and train again.
+        estimators: ``"arm"`` trains by the paper's whole schedule; others stop early, and train again on all documents.
         what: ``corpus``, its ``vocabulary``, and ``recipes``: how each guide is trained under each kind of decoder,
-            as :class:`~ppl_vae.training.settings.Settings` has it.
+            with the arguments of :class:`~ppl_vae.training.settings.Settings`.
     """
     what["device"] = study.device.type
     comparable = what["corpus"] == "20news" and what["vocabulary"] == 10_000
     rows: list[Row] = []
     grid = list(product(bits, hidden, GUIDES, estimators))
-    # The longest cells first: with several jobs they would else be waited for at the end.
+    # The longest cells go first: with several jobs they would otherwise end last.
     cells = {
         name_of(seed, *where): partial(cell, study, name_of(seed, *where), where[0], config(*where, seed, **what))
         for seed in range(seeds)
@@ -170,12 +171,12 @@ def run(
     }
     values = study.together(cells)
     for length, layers, guide, estimator in grid:
-        found = [values[name_of(seed, length, layers, guide, estimator)] for seed in range(seeds)]
+        repeated = [values[name_of(seed, length, layers, guide, estimator)] for seed in range(seeds)]
         group = f"{length} bits, {layers} hidden, {GUIDES[guide]} {guide}, {estimator}"
         for split, key in product(("test", "train"), ("deviance", "evidence", "gap", "family gap", "amortisation gap")):
-            own = [each[f"{split} {key}"].item() for each in found]
+            means = [each[f"{split} {key}"].item() for each in repeated]
             paper = printed(split, length, layers, guide) if key == "deviance" and comparable else None
-            rows.append(Row(f"{split} {key}", own, paper, group=group, digits=2))
+            rows.append(Row(f"{split} {key}", means, paper, group=group, digits=2))
     study.figure("table-2", partial(draw, rows=rows), (10, 0.5 * len(rows) / 10 + 2.5))
     notes = (
         "deviance: saturated log-likelihood minus ELBO, lower is better, the scale of the paper's table",
@@ -188,20 +189,20 @@ def run(
 
 
 def claims(rows: list[Row]) -> list[Claim]:
-    """What can be said of the cells that the paper has, too, and of the order of the guides."""
-    found = []
+    """Claims about the cells that the paper prints, the order of the guides, and the parts of the gap."""
+    tested = []
     for guide in GUIDES:
         cells = [row for row in rows if guide in row.group and row.quantity == "test deviance" and row.paper]
         if cells:
             below = [Claim.below(row.group, row.values, row.paper or 0.0) for row in cells]
-            found.append(Claim.every(f"{guide}: test deviance below the paper's in every cell", below))
+            tested.append(Claim.every(f"{guide}: test deviance below the paper's in every cell", below))
     order = {guide: [r for r in rows if guide in r.group and r.quantity == "test deviance"] for guide in GUIDES}
     better = [
         Claim.greater(f"{one.group}, not {other.group}", less(other, one))
         for cells in zip(*order.values(), strict=True)
         for one, other in pairwise(cells)
     ]
-    found.append(Claim.every("e1 is better than e2, and e2 than e3, in every cell", better))
+    tested.append(Claim.every("e1 is better than e2, and e2 than e3, in every cell", better))
     exact = [row for row in rows if int(row.group.split()[0]) <= 16]
     families, networks = (
         [row for row in exact if row.quantity == f"test {part} gap"] for part in ("family", "amortisation")
@@ -209,8 +210,8 @@ def claims(rows: list[Row]) -> list[Claim]:
     if exact:
         smaller = [Claim.greater(f.group, less(n, f)) for f, n in zip(families, networks, strict=True)]
         claim = "where it is exact, what the family costs is less than half of the gap on test documents"
-        found.append(Claim.every(claim, smaller))
-    return found
+        tested.append(Claim.every(claim, smaller))
+    return tested
 
 
 def less(one: Row, other: Row) -> list[float]:
@@ -218,26 +219,24 @@ def less(one: Row, other: Row) -> list[float]:
     return [a - b for a, b in zip(one.values, other.values, strict=True)]
 
 
-def draw(figure: Any, rows: list[Row]) -> None:
-    """A bar a cell from the saturated model down to the bound: deviance of the evidence, then the parts of the gap."""
+def draw(figure: Figure, rows: list[Row]) -> None:
+    """A bar per cell from its ELBO up to its evidence, both less the saturated log-likelihood: minus the deviances."""
     axes = figure.subplots()
-    groups = list(dict.fromkeys(row.group for row in rows))
-    colours = {"test family gap": "#E69F00", "test amortisation gap": "#56B4E9"}
-    for place, group in enumerate(groups):
-        own = {row.quantity: row for row in rows if row.group == group}
-        left = own["test deviance"].mean - own["test gap"].mean
-        axes.barh(place, left, color="0.8", label="deviance of the evidence" if not place else None)
-        parts = {name: max(own[name].mean, 0.0) for name in colours}
-        for name, colour in colours.items():
-            # Those of a sample are of another gap than all documents have: their shares are shown.
-            width = own["test gap"].mean * parts[name] / (sum(parts.values()) or 1.0)
-            axes.barh(place, width, left=left, color=colour, label=name.removeprefix("test ") if not place else None)
-            left += width
-        if own["test deviance"].paper:
-            axes.plot(own["test deviance"].paper, place, "kd", label="paper, NELBO" if not place else None)
-    axes.set_yticks(range(len(groups)), groups, fontsize=8)
-    axes.invert_yaxis()
-    low = min(row.mean for row in rows if row.quantity == "test deviance")
-    axes.set(xlim=(0.9 * low, None), xlabel="test deviance (nats per document, lower is better)")
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4)
-    figure.suptitle("What the NELBO of Table 2 is made of")
+    groups: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        groups.setdefault(row.group, {})[row.quantity.removeprefix("test ")] = row
+    bars = {}
+    for group, cell in groups.items():
+        deviance, gap, parts = cell["deviance"], cell["gap"], [cell["family gap"], cell["amortisation gap"]]
+        evidence = [lost - value for value, lost in zip(deviance.values, gap.values, strict=True)]
+        bars[group] = {"ELBO": Row("", [-value for value in deviance.values]), "evidence": Row("", evidence)}
+        # A sample of documents has another gap than all of them: its parts are drawn as shares.
+        sizes = [max(part.mean, 0.0) for part in parts]
+        for part, size in zip(("family gap", "amortisation gap"), sizes, strict=True):
+            bars[group][part] = Row("", [gap.mean * size / (sum(sizes) or 1.0)])
+        if deviance.paper:
+            bars[group]["paper"] = Row("", [-deviance.paper])
+    draw_gap_bars(axes, bars)
+    axes.set_xlabel("minus deviance (nats per test document; 0: saturated model)")
+    axes.tick_params(axis="y", labelsize=8)
+    figure.suptitle("What the NELBO of Table 2 is made of: the gap, and what the evidence lacks")

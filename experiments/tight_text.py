@@ -15,12 +15,12 @@ from torch import Tensor
 
 from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics.gap.split import split_gap
-from ppl_vae.evidence.figures import OKABE_ITO
+from ppl_vae.evidence.figures import draw_gap_bars
 from ppl_vae.nn.modes import frozen
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.grid import Grid, slug
-from ppl_vae.studies.report import GAP_ROWS, Report, Row, gap_rows
+from ppl_vae.studies.report import GAP_ROWS, Report, Row, gap_levels, gap_rows
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
 
@@ -74,7 +74,7 @@ def cell(
 
     values = measured(name)
     if guide_name != "posterior":
-        # Documents drawn from the model are as many as one likes: no guide can overfit them.
+        # The model draws any number of documents: no guide overfits them.
         several = train[torch.arange(5 * len(train)) % len(train)]
         _, drawn = simulate(model, several)
         settings = Settings(schedule=[(max(1, refits // 5), 1)], learning_rate=1e-2, decay="cosine", seed=seed)
@@ -90,9 +90,8 @@ def run(study: Study, *, seeds: int, **what: Any) -> Report:
     Arguments:
         study: Folder of the results.
         seeds: Number of repetitions, each with its own validation documents, parameters and draws.
-        what: ``bits``, ``corpus`` and its ``vocabulary``; how many ``documents`` of each split are used, 0 for all;
-            ``epochs`` of training and ``refits``, those of refitting,
-            counted in training documents.
+        what: ``bits``, ``corpus`` and its ``vocabulary``; the number of ``documents`` of each split, 0 for all;
+            ``epochs`` of training, and ``refits``, those of refitting, counted in training documents.
     """
     cells = Grid(study, PAIRS, seeds).compute(partial(cell, study, **what))
     pairs = {name: name for name in PAIRS}
@@ -109,14 +108,14 @@ def run(study: Study, *, seeds: int, **what: Any) -> Report:
         for split in ("test", "train")
         for part in GAP_ROWS
     ]
-    study.figure("tight-text", partial(draw, rows=rows), (9, 4))
+    study.figure("tight-text", partial(draw, rows=rows), (10, 4.8))
     title = f"Tight and fair-bit text pairs, {what['bits']} bits, {what['corpus']}, {what['vocabulary']:,} words"
     return Report(title, rows, claims(rows), NOTES)
 
 
 NOTES = (
-    "refitted: the model as trained, the guide trained on, on documents drawn from the model of the lengths of the "
-    "training documents; what is left of its gap is not for want of data",
+    "refitted: the model as trained; its guide is trained further, on documents drawn from the model, as long as the "
+    "training documents. The gap that is left is not due to too few data",
 )
 
 
@@ -148,23 +147,5 @@ def claims(rows: list[Row]) -> list[Claim]:
 
 def draw(figure: Figure, rows: list[Row]) -> None:
     """Evidence and the parts of the gap below it, on test documents."""
-    axes = figure.subplots()
-    names = list(dict.fromkeys(row.group for row in rows))
-    value = {(row.group, row.quantity): row for row in rows}
-    for place, name in enumerate(names):
-        left = value[name, "test ELBO"].mean
-        axes.plot(left, place, "D", color=OKABE_ITO.black, markersize=5, label=None if place else "ELBO")
-        for part, colour in (("amortisation gap", OKABE_ITO.sky_blue), ("family gap", OKABE_ITO.orange)):
-            width = max(value[name, f"test {part}"].mean, 0.0)
-            axes.barh(place, width, left=left, color=colour, height=0.5, label=None if place else part)
-            left += width
-        axes.plot(left, place, "o", color=OKABE_ITO.blue, label=None if place else "evidence")
-        axes.annotate(f"gap {value[name, 'test gap'].mean:.3f}", (left, place), (6, -3), textcoords="offset points")
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    low = min(value[name, "test ELBO"].mean for name in names)
-    high = max(value[name, "test evidence"].mean for name in names)
-    axes.set_xlim(low - 0.1 * (high - low), high + 0.2 * (high - low))
-    axes.set_xlabel("nats per test document")
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.15), ncols=4)
-    figure.suptitle("Evidence and bound of the pair that can be tight, and of the one with fair bits")
+    draw_gap_bars(figure.subplots(), gap_levels(rows))
+    figure.suptitle("Evidence and ELBO on test documents: the pair that can be tight, and the one with fair bits")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,14 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-    from ppl_vae.evidence.estimate import Estimate
-
 __all__ = [
     "OKABE_ITO",
     "PART_COLOURS",
+    "MeanWithError",
     "apart",
     "bars_of_counts",
+    "diverging",
     "draw_gap_bars",
+    "draw_seeds",
     "draw_spread",
     "fit_title",
     "folded",
@@ -64,6 +66,25 @@ FEW = 12
 
 LETTER = 0.56
 """Width of a letter of matplotlib's own font, in parts of its size."""
+
+
+class MeanWithError(Protocol):
+    """A mean with its standard error: over draws, of an estimate, or over seeds, of a row of a report."""
+
+    @property
+    def mean(self) -> float: ...
+
+    @property
+    def se(self) -> float:
+        """Zero if the mean is exact, NaN if the error is unknown."""
+
+    @property
+    def sign(self) -> str:
+        """The sign of the direction in which the mean is off, before the mean."""
+
+    @property
+    def figure(self) -> str:
+        """The mean with its direction and error, as in a table."""
 
 
 def folded(words: str, inches: float, size: float = 12.0) -> str:
@@ -111,7 +132,7 @@ def bars_of_counts(axes: Axes) -> None:
     axes.legend(loc="upper right", facecolor="white", edgecolor="none", framealpha=1)
 
 
-def draw_gap_bars(axes: Axes, bars: Mapping[str, Mapping[str, Estimate]]) -> None:
+def draw_gap_bars(axes: Axes, bars: Mapping[str, Mapping[str, MeanWithError]]) -> None:
     """A bar per pair from its ELBO (diamond) up to its evidence (dot), in the colours of the gap's parts.
 
     Both ends have their direction, value and standard error; with a single bar the legend below the figure shows those
@@ -119,36 +140,58 @@ def draw_gap_bars(axes: Axes, bars: Mapping[str, Mapping[str, Estimate]]) -> Non
 
     Arguments:
         axes: Where to draw; the layout of the figure is constrained.
-        bars: Estimates by name for each label: ``"ELBO"``, ``"evidence"``, and ``"family gap"`` with
-            ``"amortisation gap"`` or, undivided, ``"gap"``.
+        bars: Means by name for each label: ``"ELBO"``, ``"evidence"``, and ``"family gap"`` with
+            ``"amortisation gap"`` or, undivided, ``"gap"``; and, where a paper has printed its ELBO, ``"paper"``.
     """
-    ends = [estimates[name].mean for estimates in bars.values() for name in ("ELBO", "evidence")]
+    ends = [means[name].mean for means in bars.values() for name in ("ELBO", "evidence", "paper") if name in means]
     low, span = min(ends), max(ends) - min(ends) or 1.0
-    for place, estimates in enumerate(bars.values()):
-        left = estimates["ELBO"].mean
-        for name in [part for part in ("amortisation gap", "family gap") if part in estimates] or ["gap"]:
-            part = estimates[name]
+    digits = min(max(2, 2 - math.floor(math.log10(span))), 6)
+    for place, means in enumerate(bars.values()):
+        left = means["ELBO"].mean
+        for name in [part for part in ("amortisation gap", "family gap") if part in means] or ["gap"]:
+            part = means[name]
             label = f"{name}: {part.figure}" if len(bars) == 1 else name
             axes.barh(place, part.mean, left=left, color=PART_COLOURS[name], height=0.6, zorder=2, label=label)
             left += part.mean
         for name, mark, side, align in (("ELBO", "D", -1, "right"), ("evidence", "o", 1, "left")):
-            end = estimates[name]
-            axes.errorbar(end.mean, place, xerr=end.se or None, fmt=mark, color="black", capsize=3, label=name)
+            end = means[name]
+            error = end.se if end.se > 0 else 0.0
+            axes.errorbar(end.mean, place, xerr=error or None, fmt=mark, color="black", capsize=3, label=name)
             text = axes.annotate(
-                f"{end.sign}{end.mean:.2f}",
-                (end.mean + side * end.se, place),
+                f"{end.sign}{end.mean:.{digits}f}",
+                (end.mean + side * error, place),
                 (7 * side, 0),
                 textcoords="offset points",
                 ha=align,
                 va="center",
             )
             text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
+        if "paper" in means:
+            style = {"color": OKABE_ITO.vermilion, "markersize": 7, "zorder": 3}
+            axes.plot(means["paper"].mean, place - 0.4, "v", label="the paper's ELBO", **style)
     axes.set_yticks(range(len(bars)) if any(bars) else [], list(bars) if any(bars) else [])
-    axes.set_ylim(len(bars) - 0.2 - 0.4 * (len(bars) > 1), -0.8 + 0.4 * (len(bars) > 1))
+    axes.set_ylim(len(bars) - 0.2 - 0.4 * (len(bars) > 1), -0.8 + 0.2 * (len(bars) > 1))
     axes.set(xlim=(low - 0.35 * span, low + 1.35 * span), xlabel="nats per datum: from ELBO to evidence")
     handles, labels = axes.get_legend_handles_labels()
     entries: dict[str, Any] = dict(zip(labels, handles, strict=True))
     axes.figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=4, frameon=False)
+
+
+def draw_seeds(
+    axes: Axes, values: Mapping[float, Sequence[float]], colour: str, marker: str = "o", **style: Any
+) -> None:
+    """A hollow marker per seed.
+
+    Arguments:
+        axes: Where to draw.
+        values: One value per seed, by the number they are drawn over.
+        colour: Colour of all markers.
+        marker: Their shape, as matplotlib names it.
+        style: Further arguments of ``axes.plot``, such as ``label``.
+    """
+    x = [place for place, each in values.items() for _ in each]
+    y = [value for each in values.values() for value in each]
+    axes.plot(x, y, color=colour, marker=marker, linestyle="", fillstyle="none", **style)
 
 
 def draw_spread(axes: Axes, values: Mapping[str, Tensor], xlabel: str) -> None:
@@ -230,3 +273,22 @@ def show_lines(figure: Figure, lines: Sequence[tuple[str, Tensor]], title: str) 
         axes.set_anchor("E")
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     figure.suptitle(title)
+
+
+def diverging(images: Tensor) -> Tensor:
+    """Colours of images with values of either sign: zero is white, orange negative, purple positive.
+
+    Arguments:
+        images: ``(count, height, width)``.
+
+    Returns:
+        ``(count, 3, height, width)``.
+
+    Example:
+        >>> diverging(torch.tensor([[[-2.0, 0.0]]])).round(decimals=1)[0, :, 0].T.tolist()
+        [[0.5, 0.20000000298023224, 0.0], [1.0, 1.0, 1.0]]
+    """
+    from matplotlib import colormaps
+
+    scaled = 0.5 + images.detach().cpu() / (2 * images.abs().max().item() or 1.0)
+    return torch.from_numpy(colormaps["PuOr"](scaled.numpy())[..., :3]).float().movedim(-1, 1)

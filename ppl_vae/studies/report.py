@@ -17,7 +17,7 @@ from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.estimate import finite
 from ppl_vae.studies.claims import LEVEL, Claim, Decision, decide
 
-__all__ = ["GAP_ROWS", "Report", "Row", "gap_rows"]
+__all__ = ["GAP_ROWS", "Report", "Row", "gap_levels", "gap_rows"]
 
 GAP_ROWS = ("ELBO", "evidence", "gap", "family gap", "amortisation gap")
 """The rows of a table that splits a gap."""
@@ -57,6 +57,17 @@ class Row:
             return math.nan
         squares = math.fsum((value - self.mean) ** 2 for value in self.values)
         return math.sqrt(squares / (len(self.values) - 1) / len(self.values))
+
+    @property
+    def sign(self) -> str:
+        """Empty: a mean over seeds is off in no known direction."""
+        return ""
+
+    @property
+    def figure(self) -> str:
+        """The mean with its error."""
+        value, error, *_ = self.cells()
+        return f"{value} +- {error}" if error else value
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -134,9 +145,9 @@ class Report:
         lines = [f"# {self.title}", ""]
         if self.claims:
             lines += [f"{self.rule[0].upper()}{self.rule[1:]}.", "", *(f"- {line}" for line in self.decisions), ""]
-        table = self.columns()
-        rows = [list(table), ["---"] * len(table), *zip(*table.values(), strict=True)]
-        lines += [f"| {' | '.join(cells)} |" for cells in rows]
+        if table := self.columns():
+            rows = [list(table), ["---"] * len(table), *zip(*table.values(), strict=True)]
+            lines += [f"| {' | '.join(cells)} |" for cells in rows]
         return "\n".join([*lines, "", *(f"Note: {note}.\n" for note in self.notes)]) + "\n"
 
     def columns(self) -> dict[str, list[str]]:
@@ -146,12 +157,17 @@ class Report:
             "unit": [row.unit for row in self.rows],
         }
         if not self.rows:
-            return columns
+            return {}
         numbers = zip(*(row.cells() for row in self.rows), strict=True)
         columns |= dict(zip(("ours", "se", "limit", "paper", "difference"), map(list, numbers), strict=True))
         return {name: cells for name, cells in columns.items() if any(cells)}
 
     def __str__(self) -> str:
+        table = self._table() if self.rows else f"{self.title}\n"
+        claims = "".join(f"{decision}\n" for decision in self.decisions) + (f"{self.rule}\n" if self.claims else "")
+        return table + claims + "".join(f"note: {note}\n" for note in self.notes)
+
+    def _table(self) -> str:
         table = Table(title=self.title)
         columns = self.columns()
         for name in columns:
@@ -170,11 +186,28 @@ class Report:
         console = Console(width=118)
         with console.capture() as captured:
             console.print(table)
-        claims = "".join(f"{decision}\n" for decision in self.decisions) + (f"{self.rule}\n" if self.claims else "")
-        return captured.get() + claims + "".join(f"note: {note}\n" for note in self.notes)
+        return captured.get()
 
 
 def gap_rows(gap: Gap) -> dict[str, Tensor]:
     """Returns evidence, ELBO and the parts of the gap between them by the names of :data:`GAP_ROWS`, pointwise."""
     rows = (gap.elbo, gap.evidence, gap.evidence.minus(gap.elbo), gap.family_gap, gap.amortisation_gap)
     return {name: row.pointwise for name, row in zip(GAP_ROWS, rows, strict=True)}
+
+
+def gap_levels(rows: Sequence[Row], split: str = "test") -> dict[str, dict[str, Row]]:
+    """Returns the rows of :data:`GAP_ROWS` of each group by name, as :func:`draw_gap_bars` takes them.
+
+    Arguments:
+        rows: Rows of a table, of which those of a gap are called ``"SPLIT ELBO"`` and so on.
+        split: The split to draw.
+
+    Returns:
+        Rows by name, by the group with its gap below it.
+    """
+    groups: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        name = row.quantity.removeprefix(f"{split} ")
+        if row.quantity != name and name in GAP_ROWS:
+            groups.setdefault(row.group, {})[name] = row
+    return {f"{group}\ngap {levels['gap'].figure}": levels for group, levels in groups.items()}

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ppl_vae.evidence.figures import apart, bars_of_counts, fit_title, whole
+from ppl_vae.evidence.figures import apart, bars_of_counts, draw_seeds, fit_title, whole
 
 PAIR = (
     "image with convolutional (latents=32, channels=16, blocks=4, generator=/a/path/with/many/folders/g.safetensors, "
@@ -65,3 +65,11 @@ def test_labels_that_would_collide_are_left_out():
     _, axes, _ = drawn()
     axes.plot([0, 0.01, 0.02, 1], [0, 0, 1, 0])
     assert apart(axes, [(0, 0), (0.01, 0), (0.02, 1), (1, 0)]) == [0, 2, 3]
+
+
+def test_each_seed_has_a_hollow_marker():
+    _, axes, _ = drawn()
+    draw_seeds(axes, {0.5: [1.0, 2.0], 3: [4.0]}, "red", "^", label="ours")
+    (line,) = axes.lines
+    assert line.get_xydata().tolist() == [[0.5, 1.0], [0.5, 2.0], [3, 4.0]]
+    assert (line.get_marker(), line.get_fillstyle(), line.get_linestyle()) == ("^", "none", "None")

@@ -5,14 +5,16 @@ import pyro
 import pytest
 import torch
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 from ppl_vae.guides.mean_field import MeanField
 from ppl_vae.guides.posterior import Posterior
 from ppl_vae.models.gmm import Gmm
 
 from ppl_vae.cli.main import main
+from ppl_vae.evidence.figures import draw_gap_bars
 from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.experiments import find_experiment, run_experiment
-from ppl_vae.studies.report import Report, Row
+from ppl_vae.studies.report import Report, Row, gap_levels
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
 
@@ -52,6 +54,34 @@ def test_a_report_shows_only_columns_that_say_something():
     assert report["b"].limit == 2.0
     assert "did not hold: b is two (1.9; exact)" in str(report)
     assert "| g: a | nats | 1.000 |  |" in report.markdown()
+
+
+def test_a_report_without_rows_shows_its_claims():
+    report = Report("T", [], [Claim.exact("b is two", False, "1.9")], ["none was measured"])
+    assert str(report).startswith("T\ndid not hold: b is two (1.9; exact)\n")
+    assert str(report).endswith("note: none was measured\n")
+    assert report.columns() == {} and "|" not in report.markdown()
+    assert str(Report("T", [])) == "T\n"
+
+
+def test_gap_bars_are_drawn_from_rows_with_errors_over_seeds():
+    values = {"ELBO": [-3.0, -3.4], "evidence": [-2.0, -2.2], "gap": [1.0, 1.2]}
+    values |= {"family gap": [0.4, 0.6], "amortisation gap": [0.6, 0.6]}
+    rows = [Row(f"test {name}", each, group="pair") for name, each in values.items()]
+    others = [Row("train ELBO", [0.0], group="pair"), Row("curvature", [0.3], group="pair")]
+    levels = gap_levels([*rows, *others, *(Row(row.quantity, row.values[:1], group="one seed") for row in rows)])
+    assert {name: list(each) for name, each in levels.items()} == {
+        "pair\ngap 1.100 +- 0.1": list(values),
+        "one seed\ngap 1.000": list(values),
+    }
+    figure = Figure(layout="constrained")
+    axes = figure.subplots()
+    draw_gap_bars(axes, levels)
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(levels)
+    assert [text.get_text() for text in axes.texts] == ["-3.20", "-2.10", "-3.00", "-2.00"]
+    assert [text.xy[0] for text in axes.texts] == pytest.approx([-3.4, -2.0, -3.0, -2.0])  # clear of the error
+    ends = [bar.get_x() + bar.get_width() for bar in axes.patches]
+    assert ends == pytest.approx([-2.6, -2.1, -2.4, -2.0])
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
