@@ -1,16 +1,17 @@
 """Points on a sphere under noise of a fixed scale: from R / sqrt(D) on, the best decoder knows nothing of the sphere.
 
-Theorem 1 of Berger and Sebag (2020) says that a VAE whose noise sigma is at least R / sqrt(D - 1) must fail to find the
-(D - 1)-sphere its data lie on. The best law of the means can be had exactly for every D
-(:mod:`ppl_vae.studies.spheres`): the
-sharp threshold is R / sqrt(D), and below it the best radius and evidence are known; trained VAEs are held against them.
+Theorem 1 of Berger and Sebag (2020) says that a VAE whose noise sigma is at least R / sqrt(D - 1) fails to find the
+(D - 1)-sphere its data lie on. The best distribution of the means is known exactly for every D
+(:mod:`ppl_vae.studies.spheres`): the sharp threshold is R / sqrt(D), and below it the best radius and evidence are
+known. Trained VAEs are compared with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from math import inf, sqrt
+from itertools import product
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,14 +21,15 @@ from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.models.sphere import Sphere
 from torch import Tensor
 
-from ppl_vae.evidence.figures import OKABE_ITO
+from ppl_vae.evidence.figures import OKABE_ITO, draw_seeds
 from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.grid import Grid, slug
 from ppl_vae.studies.report import Report, Row
-from ppl_vae.studies.sphere_guides import frames, normal_limit, normal_threshold
-from ppl_vae.studies.spheres import best_evidence, best_radius, log_density, threshold
+from ppl_vae.studies.sphere_guides import frames, normal_limit
+from ppl_vae.studies.sphere_limits import draw_density, exact_claims, scales
+from ppl_vae.studies.spheres import best_evidence, best_radius, log_density
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
 
@@ -36,36 +38,18 @@ if TYPE_CHECKING:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
-        "seeds": 1,
-        "dimensions": [3],
-        "shares": [0.5],
-        "points": 100,
-        "batch": 50,
-        "epochs": 2,
-        "draws": [4, 8],
+        "seeds": 1, "dimensions": [3], "shares": [0.5], "points": 100, "batch": 50, "epochs": 2, "draws": [4, 8],
         "tested": 20,
     },
     "cpu": {
-        "seeds": 2,
-        "dimensions": [2, 3, 10, 50],
-        "shares": [0.5, 0.9],
-        "points": 10_000,
-        "batch": 250,
-        "epochs": 12,
-        "draws": [16, 64],
-        "tested": 500,
+        "seeds": 2, "dimensions": [2, 3, 10, 50], "shares": [0.5, 0.9], "points": 10_000, "batch": 250, "epochs": 12,
+        "draws": [16, 64], "tested": 500,
     },
     "paper": {
-        "seeds": 10,
-        "dimensions": [2, 3, 10, 50],
-        "shares": [0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98],
-        "points": 20_000,
-        "batch": 500,
-        "epochs": 60,
-        "draws": [64, 256],
-        "tested": 2_000,
+        "seeds": 10, "dimensions": [2, 3, 10, 50], "shares": [0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98],
+        "points": 20_000, "batch": 500, "epochs": 60, "draws": [64, 256], "tested": 2_000,
     },
-}
+}  # fmt: skip
 WEIGHTS, ELBO = "importance weights", "ELBO"
 COLOURS = {WEIGHTS: OKABE_ITO.blue, ELBO: OKABE_ITO.orange}
 MARKERS = {"radius": "o", "network": "^"}
@@ -73,21 +57,10 @@ Condition = tuple[int, str, str, str]
 """Dimensions, where the noise lies, decoder, and way of training."""
 NEAR = 0.02
 """Share of the radius, and nats, that count as arrived."""
-KNOWN = [2, 3, 4, 10, 50, 200, 1000]
-"""Dimensions in which what is exact is checked."""
-NORMAL = [2, 3, 10, 50]
-"""Those in which the best normal guide is."""
-
-
-def scales(dimensions: int, shares: list[float]) -> dict[str, float]:
-    """Sigma by where it lies: below the threshold, between it and the paper's, and above both (R = 1)."""
-    sharp, paper = threshold(1.0, dimensions), 1 / sqrt(dimensions - 1)
-    below = {f"{share:g} R/sqrt(D)": share * sharp for share in shares}
-    return below | {"between": (sharp + paper) / 2, "above": 1.1 * paper}
 
 
 def cell(study: Study, sizes: Mapping[str, Any], condition: Condition, seed: int) -> dict[str, Tensor]:
-    """A VAE with noise that stays as it is: the radius of its means, and its evidence on points it has not seen."""
+    """A VAE with fixed noise: the radius of its means, and its evidence on test points."""
     dimensions, place, decoder, way = condition
     sigma, epochs, draws = scales(dimensions, sizes["shares"])[place], sizes["epochs"], sizes["draws"]
     torch.manual_seed(seed)
@@ -106,7 +79,7 @@ def cell(study: Study, sizes: Mapping[str, Any], condition: Condition, seed: int
             for parameter in guide.parameters():
                 parameter.mul_(0.01)
         if decoder == "radius":
-            # It starts where z points at x, far from collapse; a network must find out by itself where z should point.
+            # It starts where z points at x, far from collapse; a network has to learn where z points.
             linear.weight[:, :dimensions] = sqrt(dimensions) * torch.eye(dimensions)
     objective = ImportanceWeightedELBO() if way == WEIGHTS else None
     study.train(f"{slug(condition)}-{seed}", model, guide, x, settings, objective=objective)
@@ -129,22 +102,22 @@ def run(study: Study, *, seeds: int, dimensions: list[int], **sizes: Any) -> Rep
         study: Folder of the results.
         seeds: Number of repetitions of every training.
         dimensions: Dimensions D of the space.
-        sizes: ``shares``, noise below the threshold, in its units (one between the thresholds and one above both are
-            added); ``points`` of training data, in batches of ``batch``; ``epochs`` of each training, twice as many by
-            the ELBO, whose steps are cheap; ``draws`` of the importance weights per datum and step, in the first two
-            thirds of the epochs and in the last; ``tested`` points that the evidence is measured on.
+        sizes: ``shares`` of the threshold, the noise below it (one between the thresholds and one above both are
+            added); number of training ``points``, and of those in a ``batch``; ``epochs`` of each training, twice as
+            many by the ELBO, whose steps are cheap; number of ``draws`` per datum and step of the importance weights,
+            in the first two thirds of the epochs and in the last; number of test points, ``tested``.
     """
     noise = {d: scales(d, sizes["shares"]) for d in dimensions}
     conditions = [(d, p, decoder, way) for d in dimensions for p in noise[d] for decoder in MARKERS for way in COLOURS]
-    found = Grid(study, conditions, seeds).compute(partial(cell, study, sizes))
+    trained = Grid(study, conditions, seeds).compute(partial(cell, study, sizes))
     cells: dict[tuple[int, str], dict[str, Any]] = {
         (d, place): {"sigma": sigma, "limit": normal_limit(sigma, d)}
-        | {(decoder, way): found[d, place, decoder, way] for decoder in MARKERS for way in COLOURS}
+        | {(decoder, way): trained[d, place, decoder, way] for decoder in MARKERS for way in COLOURS}
         for d in dimensions
         for place, sigma in noise[d].items()
     }
     rows = [row for (d, place), each in cells.items() for row in rows_of(d, place, each)]
-    study.figure("heat", draw_heat, (11.0, 3.9))
+    study.figure("heat", draw_density, (11.0, 3.9))
     study.figure("radii", partial(draw_radii, cells=cells), (3.0 * len(dimensions) + 0.8, 6.2))
     return Report("Spheres under fixed noise (theorem 1)", rows, [*exact_claims(), *trained_claims(cells)], NOTES)
 
@@ -163,82 +136,25 @@ NOTES = (
 def rows_of(d: int, place: str, cell: dict[str, Any]) -> list[Row]:
     """What was measured in one space with one noise."""
     sigma, rows = cell["sigma"], []
-    for decoder in MARKERS:
-        for way in COLOURS:
-            group, found = f"D = {d}, sigma {place} = {sigma:.4f}, {decoder}, {way}", cell[decoder, way]
-            bound = cell["limit"]["elbo"] if decoder == "radius" else None
-            rows += [
-                Row(
-                    "radius",
-                    [each["radius"].item() for each in found],
-                    limit=best_radius(1.0, sigma, d),
-                    unit="R",
-                    group=group,
-                    digits=4,
-                ),
-                Row(
-                    "evidence",
-                    [each["evidence"].mean().item() for each in found],
-                    limit=best_evidence(1.0, sigma, d),
-                    group=group,
-                    digits=4,
-                ),
-                Row("ELBO", [each["elbo"].mean().item() for each in found], limit=bound, group=group, digits=4),
-            ]
+    radius, evidence = best_radius(1.0, sigma, d), best_evidence(1.0, sigma, d)
+    for decoder, way in product(MARKERS, COLOURS):
+        group = f"D = {d}, sigma {place} = {sigma:.4f}, {decoder}, {way}"
+        bound = cell["limit"]["elbo"] if decoder == "radius" else None
+        quantities = {"radius": (radius, "R"), "evidence": (evidence, "nats"), "ELBO": (bound, "nats")}
+        for name, (limit, unit) in quantities.items():
+            values = [each[name.lower()].mean().item() for each in cell[decoder, way]]
+            rows.append(Row(name, values, limit=limit, unit=unit, group=group, digits=4))
     return rows
 
 
-def exact_claims() -> list[Claim]:
-    """What is known without training."""
-    sharp = all(
-        best_radius(1.0, threshold(1.0, d) * (1 - 1e-6), d) > 0 == best_radius(1.0, threshold(1.0, d) * (1 + 1e-6), d)
-        for d in KNOWN
-    )
-    worst, gained = 0.0, inf
-    for d in KNOWN:
-        radii = np.linspace(0, 1.2, 2_401)
-        for sigma in scales(d, [0.3, 0.7, 0.95]).values():
-            by_search = radii[np.argmax(log_density(1.0, radii, sigma, d))]
-            worst = max(worst, abs(by_search - best_radius(1.0, sigma, d)))
-        lost = log_density(1.0, np.linspace(0.01, 1.2, 120), scales(d, [])["between"], d) - log_density(
-            1.0, 0.0, scales(d, [])["between"], d
-        )
-        gained = min(gained, float(-lost.max()))
-    early = {d: normal_limit((normal_threshold(d) + threshold(1.0, d)) / 2, d)["radius"] for d in NORMAL}
-    middle = ", ".join(f"{(normal_threshold(d) * sqrt(d) + 1) / 2:.3f}" for d in NORMAL)
-    words = f"D from {KNOWN[0]} to {KNOWN[-1]}"
-    return [
-        Claim.exact(
-            "in the limit the means collapse at sigma = R/sqrt(D), and not before",
-            sharp,
-            f"{words}, one part in a million to either side",
-        ),
-        Claim.exact(
-            "in the limit they have collapsed between R/sqrt(D) and the paper's R/sqrt(D - 1)",
-            bool(gained > 0),
-            f"{words}: any radius loses",
-        ),
-        Claim.exact(
-            "in the limit the best radius is that found by search",
-            bool(worst < 5.1e-4),
-            f"{words}: at most {worst:.1g} apart, half a step of the search",
-        ),
-        Claim.exact(
-            "in the limit the ELBO of normal guides collapses before the likelihood does, for the decoder r z / |z|",
-            not any(early.values()),
-            f"for D = {', '.join(map(str, NORMAL))} it has at sigma = {middle} R/sqrt(D)",
-        ),
-    ]
-
-
 def trained_claims(cells: dict[tuple[int, str], dict[str, Any]]) -> list[Claim]:
-    """How near trained VAEs came."""
+    """How near trained VAEs come to what is exact."""
     claims = []
     for d in dict.fromkeys(d for d, _ in cells):
-        here = {place: cell for (at, place), cell in cells.items() if at == d}
+        space = {place: cell for (dimensions, place), cell in cells.items() if dimensions == d}
         for decoder in MARKERS:
             near, left, short = list[Claim](), list[Claim](), list[Claim]()
-            for place, cell in here.items():
+            for place, cell in space.items():
                 best, top = best_radius(1.0, cell["sigma"], d), best_evidence(1.0, cell["sigma"], d)
                 radii = [each["radius"].item() for each in cell[decoder, WEIGHTS]]
                 if best:
@@ -255,41 +171,11 @@ def trained_claims(cells: dict[tuple[int, str], dict[str, Any]]) -> list[Claim]:
             ]
         apart = [
             Claim.within(place, [each["radius"].item() for each in cell["radius", ELBO]], NEAR, cell["limit"]["radius"])
-            for place, cell in here.items()
+            for place, cell in space.items()
         ]
         title = f"D = {d}, radius, {ELBO}"
         claims.append(Claim.every(f"{title}: the radius is within 0.02 R of the best under a normal guide", apart))
     return claims
-
-
-def draw_heat(figure: Figure) -> None:
-    """Figure 2 of Berger and Sebag (2020) for three numbers of dimensions, with the best radius drawn on it."""
-    panels = figure.subplots(1, 3)
-    for axes, d in zip(panels, (2, 10, 50), strict=True):
-        most = 2.5 * sqrt(d)
-        ends = np.linspace(0, most, 400)
-        density = log_density(ends[None, :], ends[:, None], 1.0, d)
-        shown = axes.imshow(
-            density - density.max(0),
-            origin="lower",
-            extent=(0, most, 0, most),
-            vmin=-3,
-            vmax=0,
-            cmap="cividis",
-            interpolation="bilinear",
-        )
-        inner = np.linspace(sqrt(d) * (1 + 1e-6), most, 80)
-        curve = [best_radius(R, 1.0, d) for R in inner]
-        axes.plot([0, *inner], [0, *curve], color=OKABE_ITO.vermilion, linewidth=2, label="best radius r*")
-        axes.axvline(sqrt(d), color="white", linewidth=1.2, label=r"$\sqrt{D}$: sharp")
-        axes.axvline(sqrt(d - 1), color="white", linewidth=1.2, linestyle=":", label=r"$\sqrt{D-1}$: theorem 1")
-        axes.plot([0, most], [0, most], color="0.6", linewidth=0.8, linestyle="--", label="r = R")
-        axes.set(xlabel=r"$R/\sigma$", ylabel=r"$r/\sigma$", title=f"D = {d}")
-    legend = panels[0].legend(loc="upper left", fontsize=8, facecolor="0.25", framealpha=0.9)
-    for text in legend.get_texts():
-        text.set_color("white")
-    bar = figure.colorbar(shown, ax=panels, shrink=0.85)
-    bar.set_label("log p(x) less that of the best r (nats)")
 
 
 def draw_radii(figure: Figure, cells: dict[tuple[int, str], dict[str, Any]]) -> None:
@@ -297,9 +183,9 @@ def draw_radii(figure: Figure, cells: dict[tuple[int, str], dict[str, Any]]) -> 
     spaces = list(dict.fromkeys(d for d, _ in cells))
     panels = figure.subplots(2, len(spaces), sharex="col", sharey="row", squeeze=False)
     for (above, below), d in zip(panels.T, spaces, strict=True):
-        here = [cell for (at, _), cell in cells.items() if at == d]
-        most = 1.08 * max(cell["sigma"] for cell in here) * sqrt(d)
-        shares = np.linspace(min(cell["sigma"] for cell in here) * sqrt(d) - 0.05, most, 200)
+        space = [cell for (dimensions, _), cell in cells.items() if dimensions == d]
+        most = 1.08 * max(cell["sigma"] for cell in space) * sqrt(d)
+        shares = np.linspace(min(cell["sigma"] for cell in space) * sqrt(d) - 0.05, most, 200)
         above.plot(shares, [best_radius(1.0, share / sqrt(d), d) for share in shares], color="black", label="exact r*")
         coarse = shares[::4]
         above.plot(
@@ -312,22 +198,15 @@ def draw_radii(figure: Figure, cells: dict[tuple[int, str], dict[str, Any]]) -> 
         tops = [best_evidence(1.0, share / sqrt(d), d) for share in shares]
         flat = [float(log_density(1.0, 0.0, share / sqrt(d), d)) for share in shares]
         below.plot(shares, np.array(tops) - flat, color="0.6", linestyle=":", label="lost by collapse (r = 0)")
-        for decoder, marker in MARKERS.items():
-            for way, colour in COLOURS.items():
-                style = {"color": colour, "marker": marker, "linestyle": "", "fillstyle": "none"}
-                where = [cell["sigma"] * sqrt(d) for cell in here for _ in cell[decoder, way]]
-                above.plot(
-                    where,
-                    [each["radius"] for cell in here for each in cell[decoder, way]],
-                    label=f"{decoder}, {way}",
-                    **style,
-                )
-                lost = [
-                    best_evidence(1.0, cell["sigma"], d) - each["evidence"].mean().item()
-                    for cell in here
-                    for each in cell[decoder, way]
-                ]
-                below.plot(where, lost, **style)
+        for (decoder, marker), (way, colour) in product(MARKERS.items(), COLOURS.items()):
+            trained = {cell["sigma"]: cell[decoder, way] for cell in space}
+            radii = {sigma * sqrt(d): [each["radius"].item() for each in seeds] for sigma, seeds in trained.items()}
+            lost = {
+                sigma * sqrt(d): [best_evidence(1.0, sigma, d) - each["evidence"].mean().item() for each in seeds]
+                for sigma, seeds in trained.items()
+            }
+            draw_seeds(above, radii, colour, marker, label=f"{decoder}, {way}")
+            draw_seeds(below, lost, colour, marker)
         for axes in (above, below):
             axes.axvline(1, color="0.5", linewidth=0.9)
             axes.axvline(sqrt(d / (d - 1)), color="0.5", linewidth=0.9, linestyle=":")

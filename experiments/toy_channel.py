@@ -20,11 +20,12 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from ppl_vae.data.readers.channel import CHANNEL_LEVELS, channel_law
-from ppl_vae.distributions.tables import entropy, mutual_information
-from ppl_vae.evidence.figures import OKABE_ITO, whole
+from ppl_vae.distributions.tables import entropy
+from ppl_vae.evidence.figures import OKABE_ITO, draw_seeds, whole
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.coded_tables import exact, optimal_codes
 from ppl_vae.studies.grid import Cells, Grid, slug
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
@@ -48,11 +49,11 @@ ENCODERS = {"affine": "affine in the level", "table": "free table"}
 COLOURS = dict(zip(COSTS, (OKABE_ITO.blue, OKABE_ITO.orange, OKABE_ITO.green), strict=True))
 
 
-class MLP(PyroModule):
-    """A guide whose logits are affine in the level, or free.
+class LevelGuide(PyroModule):
+    """A guide whose logits are affine in the level, or a free table.
 
     Arguments:
-        states: Of the latent.
+        states: Number of states of the latent.
         kind: ``"affine"`` or ``"table"``.
     """
 
@@ -68,69 +69,19 @@ class MLP(PyroModule):
             pyro.sample("z", dist.Categorical(logits=logits))
 
 
-def exact(law: Tensor, encoder: Tensor, marginal: Tensor, decoder: Tensor) -> dict[str, float]:
-    r"""All that there is to know of tables under the true process :math:`p^*(z^*, x)`, exactly.
-
-    The states of z are gathered by the bit they more probably come from; "distance" is the total variation between
-    :math:`p^*(z^*, x)` and what the model draws, :math:`\sum_{z \in c} m(z)\, d(x \mid z)`.
-
-    Arguments:
-        law: ``(2, levels)``.
-        encoder: e(z given x), ``(levels, states)``.
-        marginal: m(z), ``(states,)``.
-        decoder: d(x given z), ``(states, levels)``.
-    """
-    data = law.sum(0)
-    joint = data[:, None] * encoder
-    rate = torch.where(joint > 0, joint * (encoder / marginal).clamp(min=1e-300).log(), 0).sum().item()
-    distortion = -torch.where(joint > 0, joint * decoder.T.clamp(min=1e-300).log(), 0).sum().item()
-    sent = law @ encoder
-    gathered = torch.nn.functional.one_hot(sent.argmax(0), 2).to(law)
-    drawn = gathered.T @ (marginal[:, None] * decoder)
-    return {
-        "rate": rate,
-        "distortion": distortion,
-        "ELBO": -rate - distortion,
-        "I(x; z)": mutual_information(joint),
-        "I(z; true bit)": mutual_information(sent),
-        "distance": 0.5 * (drawn - law).abs().sum().item(),
-    }
-
-
-def ideal(law: Tensor, encoder: Tensor) -> dict[str, float]:
-    """The same of an encoder with the marginal and the decoder that are best for it."""
-    joint = law.sum(0)[:, None] * encoder
-    marginal = joint.sum(0)
-    return exact(law, encoder, marginal, (joint / marginal.clamp(min=1e-300)).T)
-
-
-def limits(law: Tensor) -> dict[str, dict[str, float]]:
-    """Four codes that are all optimal for the ELBO: nothing, the true process, an erasure of as many nats, all."""
-    data = law.sum(0)
-    levels = len(data)
-    kept = INFORMATION / entropy(data)
-    erased = torch.cat([kept * torch.eye(levels).to(law), (1 - kept) * torch.ones(levels, 1).to(law)], 1)
-    return {
-        "nothing": ideal(law, torch.ones(levels, 1).to(law)),
-        "true process": ideal(law, (law / data).T),
-        "erasure": ideal(law, erased),
-        "all": ideal(law, torch.eye(levels).to(law)),
-    }
-
-
 def sample(law: Tensor, count: int) -> Tensor:
-    """About so many levels, one-hot, in the proportions of the true process, rounded."""
-    often = (count * law.sum(0)).round().long()
-    return torch.eye(law.shape[1]).repeat_interleave(often, 0)
+    """Returns about ``count`` levels, one-hot, in the proportions of the true process, rounded."""
+    counts = (count * law.sum(0)).round().long()
+    return torch.eye(law.shape[1]).repeat_interleave(counts, 0)
 
 
 def cell(study: Study, steps: int, data: int, condition: tuple[str, str], seed: int) -> dict[str, Tensor]:
-    """The tables that a training ends with, the rate on its way, and all that there is to know of them."""
+    """The tables after a training, their exact values, and the rate after each step."""
     kind, cost = condition
     law = torch.from_numpy(channel_law(INFORMATION))
     x = sample(law, data).to(study.device)
     torch.manual_seed(seed)
-    model, guide = ToyChannel(), MLP(30, kind)
+    model, guide = ToyChannel(), LevelGuide(30, kind)
     settings = Settings([(steps, 1)], batch_size=len(x), learning_rate=0.02, seed=seed)
     objective = DiscreteELBO("enumerate", beta=COSTS[cost])
     rows = study.train(f"{slug(condition)}-{seed}", model, guide, x, settings, objective=objective).rows
@@ -151,11 +102,11 @@ def run(study: Study, *, seeds: int, steps: int, data: int) -> Report:
     Arguments:
         study: Folder of the results.
         seeds: Number of repetitions, each from other tables.
-        steps: Steps of each training, each with all data.
-        data: About how many data, in the proportions of the true process.
+        steps: Number of steps of each training, each with all data.
+        data: Number of data, but for rounding, in the proportions of the true process.
     """
     law = torch.from_numpy(channel_law(INFORMATION))
-    known = limits(law)
+    known = optimal_codes(law, INFORMATION)
     cells = Grid(study, product(ENCODERS, COSTS), seeds).compute(partial(cell, study, steps, data))
     rows = []
     for kind, cost in cells:
@@ -178,11 +129,10 @@ NOTES = (
 
 
 def claims(known: dict[str, dict[str, float]], cells: Cells[tuple[str, str]]) -> list[Claim]:
-    """What is tested: of the four codes, and of the trained tables."""
+    """Claims about the four optimal codes, and about the trained tables."""
     elbos = [code["ELBO"] for code in known.values()]
     aims = {name: code["distortion"] + abs(code["rate"] - INFORMATION) for name, code in known.items()}
     twice = {name: code["distortion"] + 2 * abs(code["rate"] - INFORMATION) for name, code in known.items()}
-
     shown = ", ".join(f"{name} {code['rate']:.3f}" for name, code in known.items())
     elbo, *aiming = COSTS
     tested = [
@@ -217,7 +167,7 @@ def claims(known: dict[str, dict[str, float]], cells: Cells[tuple[str, str]]) ->
 
 
 def draw_tables(figure: Figure, law: Tensor, cells: Cells[tuple[str, str]]) -> None:
-    """Data, code, encoder and decoder of the truth and of three trainings, one a column."""
+    """Data, code, encoder and decoder of the truth and of three trainings, one per column."""
     elbo, _, least = COSTS
     data = law.sum(0)
     shown = {
@@ -252,10 +202,6 @@ def draw_tables(figure: Figure, law: Tensor, cells: Cells[tuple[str, str]]) -> N
             axes.set(xlabel="states z in use, by mean level")
             whole(axes.xaxis)
             figure.colorbar(image, ax=axes, label=name if column == len(shown) - 1 else "")
-        for axes, label in zip(
-            panels[:, 0], ("probability of a level", "probability of a state", "x", "x"), strict=True
-        ):
-            axes.set(ylabel=label)
         top.set(xlabel="level x", ylim=(0, 1.6 * data.max().item()))
         code.set(xlabel="states z in use, by mean level")
         whole(code.xaxis)
@@ -281,10 +227,9 @@ def draw_plane(figure: Figure, law: Tensor, known: dict[str, dict[str, float]], 
         if name != "erasure":
             plane.annotate(name, (code["rate"], code["distortion"]), (6, 4), textcoords="offset points", fontsize=8)
     for kind, cost in cells:
-        style = {"color": COLOURS[cost], "marker": "o" if kind == "affine" else "s"}
         rates, distortions = (cells.means((kind, cost), key) for key in ("rate", "distortion"))
-        label = f"{cost}, {'affine' if kind == 'affine' else 'table'}"
-        plane.plot(rates, distortions, linestyle="", fillstyle="none", label=label, **style)
+        points = {rate: [distortion] for rate, distortion in zip(rates, distortions, strict=True)}
+        draw_seeds(plane, points, COLOURS[cost], "o" if kind == "affine" else "s", label=f"{cost}, {kind}")
         for each in cells[kind, cost]:
             line = "-" if kind == "affine" else ":"
             course.plot(each["rates"].tolist(), line, color=COLOURS[cost], linewidth=1)

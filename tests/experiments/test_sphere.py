@@ -5,7 +5,6 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from ppl_vae.experiments.sphere import scales
 from ppl_vae.models.sphere import Sphere
 
 from ppl_vae.programs.log_weight import log_weight
@@ -71,8 +70,3 @@ def test_the_bound_of_normal_guides_collapses_first():
         between = (early + sharp) / 2
         assert normal_limit(between, dimensions)["radius"] == 0 < best_radius(1.0, between, dimensions)
     assert normal_threshold(2) == pytest.approx(math.sqrt(math.pi / 2) / 2)
-
-
-def test_the_noise_lies_on_all_sides_of_both_thresholds():
-    found = scales(3, [0.5])
-    assert found["0.5 R/sqrt(D)"] < 3**-0.5 < found["between"] < 2**-0.5 < found["above"]
