@@ -1,10 +1,10 @@
 """A Gaussian VAE on a curved surface: does ELBO training straighten the decoder, and what does that cost?
 
 Example 1 of Schlesinger, Shekhovtsov and Flach (2021) says that a diagonal guide is tight under a linear decoder alone,
-and that ELBO training pulls the decoder there. Decoders with hidden layers learn a surface that is known, with more and
-less noise around it, and digits: by the ELBO of a diagonal guide, from scratch and from where the likelihood led; by
-that of a guide with full covariance; and by importance weights, the likelihood as nearly as can be. Two latent
-dimensions make the evidence of surfaces exact, and the surface itself says what is lost.
+and that ELBO training pulls the decoder there. Decoders with hidden layers learn a known surface with more and less
+noise around it, and digits: by the ELBO of a diagonal guide, from scratch and from the end of a training by importance
+weights; by the ELBO of a guide with full covariance; and by importance weights, a tight bound on the likelihood. With
+two latent dimensions the evidence of surfaces is exact, and the true surface says what is lost.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ppl_vae.models.ppca import Ppca
 from torch import Tensor
 
 from ppl_vae.data import load_corpus
-from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import split_gap
-from ppl_vae.evidence.figures import OKABE_ITO
+from ppl_vae.evidence.figures import OKABE_ITO, draw_seeds
 from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
-from ppl_vae.studies.grid import Grid, slug
-from ppl_vae.studies.report import Report, Row
+from ppl_vae.studies.curved_surface import CurvedSurface, curvature, mesh
+from ppl_vae.studies.grid import Cells, Grid, slug
+from ppl_vae.studies.report import Report, Row, gap_rows
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
 
@@ -51,84 +51,43 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 WEIGHTS, ELBO, FROM_THERE, FULL = "importance weights", "ELBO", "ELBO from there", "ELBO, full covariance"
-COLOURS = {
-    WEIGHTS: OKABE_ITO.blue,
-    ELBO: OKABE_ITO.vermilion,
-    FROM_THERE: OKABE_ITO.purple,
-    FULL: OKABE_ITO.orange,
-}
-"""Ways of training; the third begins where the first ended."""
+COLOURS = {WEIGHTS: OKABE_ITO.blue, ELBO: OKABE_ITO.vermilion, FROM_THERE: OKABE_ITO.purple, FULL: OKABE_ITO.orange}
+"""Ways of training; the third starts from the end of the first."""
 LIMIT = "reference"
-"""What is known without training."""
+"""The condition without training: the true surface, and the best linear decoder."""
 DIGITS = "digits, 8 x 8"
-Kinds = Mapping[str, list[dict[str, Tensor]]]
-"""Cells of one surface by way of training, one per seed."""
-
-
-class Curved(Ppca):
-    r"""The surface :math:`\mu(z) = (z_1, z_2, (z_1^2 - 1) / 2, z_1 z_2 / \sqrt2, (z_2^2 - 1) / 2)` with noise.
-
-    Its parts are uncorrelated; the first two have variance 1, the others 1/2, and these are uncorrelated with z: three
-    sevenths of the variance are out of a linear decoder's reach.
-    """
-
-    def __init__(self, noise: float) -> None:
-        super().__init__(2, scale=noise, shape=(5,))
-
-    def mean(self, z: Tensor) -> Tensor:
-        one, two = z.unbind(-1)
-        return torch.stack([one, two, (one**2 - 1) / 2, one * two / 2**0.5, (two**2 - 1) / 2], -1)
-
-
-def curvature(model: Ppca) -> Tensor:
-    """Share of the variance of the mean of x, under the prior, that no linear function of z explains."""
-    z = torch.randn(50_000, model.latents, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        mean = model.mean(z.to(model.linear.bias)).cpu().double()
-    mean, z = mean - mean.mean(0), torch.cat([z, torch.ones(len(z), 1)], 1).double()
-    left = mean - z @ torch.linalg.lstsq(z, mean).solution
-    return left.square().sum() / mean.square().sum()
-
-
-def sheet(model: Ppca) -> Tensor:
-    """Circles and spokes of the plane of latents as the decoder places them, ``(lines, points, *shape)``."""
-    turn = torch.linspace(0, 2 * torch.pi, 97)
-    circles = torch.stack([turn.cos(), turn.sin()], -1)
-    rings = torch.tensor([0.5, 1.0, 1.5, 2.0])[:, None, None] * circles
-    spokes = circles[:-1:12, None] * torch.linspace(0, 2, 97)[:, None]
-    with torch.no_grad():
-        return model.mean(torch.cat([rings, spokes]).to(model.linear.bias))
+PARTS = ("family gap", "amortisation gap")
 
 
 def data_of(study: Study, noise: float | None, seed: int, points: int, tested: int) -> tuple[Tensor, Tensor]:
-    """Training and test data: draws of the surface, or digits where there is no noise to draw with."""
+    """Returns training and test data: draws around the surface, or digits if no noise is given."""
     if noise is None:
         corpus = load_corpus("mnist8", validation=0)
         x, test = corpus.train.values[:points].flatten(1), corpus.test.values[: tested // 5].flatten(1)
-        # One number for all pixels: no gap or difference of likelihoods changes, but training is easier.
+        # One scale for all pixels changes no gap and no difference of likelihoods, and training is easier.
         centre = x.mean(0)
         scale = (x - centre).std()
         return tuple(((part - centre) / scale).to(study.device) for part in (x, test))  # type: ignore[return-value]
     torch.manual_seed(seed)
-    truth = Curved(noise).to(study.device)
+    truth = CurvedSurface(noise).to(study.device)
     _, x = simulate(truth, torch.zeros(points + tested, 5, device=study.device))
     return x[:points], x[points:]
 
 
 def reference(noise: float | None, x: Tensor, test: Tensor) -> dict[str, Tensor]:
-    """What the test data are worth under the best linear decoder, and under the truth where it is known."""
+    """Evidence of the test data under the best linear decoder, and under the true surface where there is one."""
     line = Ppca.maximum_likelihood(x.cpu().double(), 2).marginal()
-    found = {"linear": line.log_prob(test.cpu().double()), "x": x[:300]}
+    values = {"linear": line.log_prob(test.cpu().double()), "x": x[:300]}
     if noise is not None:
-        truth = Curved(noise).to(x.device)
+        truth = CurvedSurface(noise).to(x.device)
         any_guide = MeanField(truth, x[:2], layers=1, width=2).to(x.device)
         exact = measure(truth, any_guide, test, method="quadrature").evidence
-        found |= {"evidence": exact.pointwise, "curvature": curvature(truth), "sheet": sheet(truth)}
-    return found
+        values |= {"evidence": exact.pointwise, "curvature": curvature(truth), "sheet": mesh(truth)}
+    return values
 
 
 def cell(study: Study, sizes: Mapping[str, Any], condition: tuple[str, str], seed: int) -> Mapping[str, Tensor]:
-    """A decoder with hidden layers, trained in one of the ways, and measured on the test data; or what is known."""
+    """A decoder with hidden layers, trained in one of the ways and measured on the test data; or the reference."""
     name, kind = condition
     noise = None if name == DIGITS else float(name.removeprefix("noise "))
     x, test = data_of(study, noise, seed, sizes["points"], sizes["tested"])
@@ -144,25 +103,19 @@ def cell(study: Study, sizes: Mapping[str, Any], condition: tuple[str, str], see
     if kind != WEIGHTS:
         one = replace(settings, schedule=[(settings.epochs, 1)])
         study.train(f"{slug(condition)}-{seed}", model, guide, x, one)
-    values = {"curvature": curvature(model), "sheet": sheet(model), "sigma": model.log_scale.exp()}
+    values = {"curvature": curvature(model), "sheet": mesh(model), "sigma": model.log_scale.exp()}
     if noise is not None:
-        found = measure(model, guide, test, method="quadrature")
-        values |= found.pointwise() | {"exact": torch.tensor(found.evidence.bound == "exact")}
+        evidence = measure(model, guide, test, method="quadrature")
+        values |= evidence.pointwise() | {"exact": torch.tensor(evidence.evidence.bound == "exact")}
         if split := sizes["split"]:
-            values |= parts_of(split_gap(model, guide, test[:split], method="ascent", steps=300, draws=100, restarts=2))
+            parts = gap_rows(split_gap(model, guide, test[:split], method="ascent", steps=300, draws=100, restarts=2))
+            values |= {part: parts[part] for part in PARTS}
         return values
-    # So narrow are the posteriors of digits that a grid fine enough would take hours.
+    # Posteriors of digits are so narrow that quadrature would take hours.
     weighed = measure(model, guide, test, method="importance", draws=5_000)
-    parts = split_gap(model, guide, test, steps=300, draws=500, restarts=2, measurement=weighed)
-    evidence, k_hat = parts.evidence.pointwise, parts.evidence.k_hat
-    assert k_hat is not None
-    values |= {"evidence": evidence, "elbo": parts.elbo.pointwise, "gap": evidence - parts.elbo.pointwise}
-    return values | parts_of(parts) | {"k_hat": k_hat}
-
-
-def parts_of(split: Gap) -> dict[str, Tensor]:
-    """Both parts of the gap, pointwise."""
-    return {"family gap": split.family_gap.pointwise, "amortisation gap": split.amortisation_gap.pointwise}
+    gap = split_gap(model, guide, test, steps=300, draws=500, restarts=2, measurement=weighed)
+    assert gap.evidence.k_hat is not None
+    return values | {name.lower(): row for name, row in gap_rows(gap).items()} | {"k_hat": gap.evidence.k_hat}
 
 
 def run(study: Study, *, seeds: int, noises: list[float], digits: bool, **sizes: Any) -> Report:
@@ -171,18 +124,18 @@ def run(study: Study, *, seeds: int, noises: list[float], digits: bool, **sizes:
     Arguments:
         study: Folder of the results.
         seeds: Number of repetitions, each with its own draws of the surface.
-        noises: Standard deviations around the surface.
-        digits: Whether MNIST pooled to 8 x 8 is learned, too.
-        sizes: ``points`` of training data; ``epochs`` of each training; ``draws`` of the importance weights per datum
-            and step; ``tested`` data of each surface, and a fifth as many of digits; ``split``, how many of them the
-            gap is split on (0 leaves that out).
+        noises: Standard deviations of the noise around the surface.
+        digits: Whether to train on MNIST pooled to 8 x 8, too.
+        sizes: Number of training ``points``; ``epochs`` of each training; number of ``draws`` per datum and step of
+            the importance weights; number of test data of each surface, ``tested``, a fifth as many of digits; and
+            ``split``, the number of those whose gap is split (0 leaves that out).
     """
     problems = [*(f"noise {noise:g}" for noise in noises), *([DIGITS] if digits else [])]
     compute = partial(cell, study, sizes)
-    # What begins where the importance weights ended waits for them.
+    # Trainings of the second grid may start from the end of one of the first.
     cells = Grid(study, product(problems, (LIMIT, WEIGHTS)), seeds).compute(compute)
     cells |= Grid(study, product(problems, (ELBO, FROM_THERE, FULL)), seeds).compute(compute)
-    shown = {name: {kind: cells[name, kind] for kind in (LIMIT, *COLOURS)} for name in problems}
+    shown = {name: Cells({kind: cells[name, kind] for kind in (LIMIT, *COLOURS)}) for name in problems}
     rows = [row for name, of_name in shown.items() for row in rows_of(name, of_name)]
     claims = [claim for name, of_name in shown.items() for claim in claims_of(name, of_name)]
     study.figure("curvature", partial(draw_curvature, shown=shown), (11.0, 4.0))
@@ -200,44 +153,36 @@ NOTES = (
 )
 
 
-def above(cells: Kinds, kind: str, key: str = "evidence") -> list[float]:
+def above(cells: Cells[str], kind: str, key: str = "evidence") -> list[float]:
     """Test evidence, or another value, less that of the best linear decoder, one per seed."""
-    return [
-        (found[key] - limit["linear"]).mean().item() for found, limit in zip(cells[kind], cells[LIMIT], strict=True)
-    ]
+    pairs = zip(cells[kind], cells[LIMIT], strict=True)
+    return [(cell[key] - limit["linear"]).mean().item() for cell, limit in pairs]
 
 
-def rows_of(name: str, cells: Kinds) -> list[Row]:
+def rows_of(name: str, cells: Cells[str]) -> list[Row]:
     """What was measured on one surface."""
-    known = "evidence" in cells[LIMIT][0]
-    rows, best = list[Row](), above(cells, LIMIT) if known else []
-    ideal = Row("", best).mean if known else None
-    bent = cells[LIMIT][0]["curvature"].item() if known else None
+    reference, rows = cells[LIMIT][0], list[Row]()
+    truth = Row("", above(cells, LIMIT)).mean if "evidence" in reference else None
+    bent = reference["curvature"].item() if "curvature" in reference else None
     for kind in COLOURS:
-        found, group = cells[kind], f"{name}, {kind}"
+        group = f"{name}, {kind}"
         rows += [
-            Row("evidence above the best line", above(cells, kind), limit=ideal, group=group),
-            Row("ELBO above it", above(cells, kind, "elbo"), limit=ideal, group=group),
-            Row("gap", [each["gap"].mean().item() for each in found], limit=0.0, group=group),
-            *(
-                Row(part, [each[part].mean().item() for each in found], group=group)
-                for part in ("family gap", "amortisation gap")
-                if part in found[0]
-            ),
-            Row("curvature", [each["curvature"].item() for each in found], limit=bent, unit="share", group=group),
+            Row("evidence above the best line", above(cells, kind), limit=truth, group=group),
+            Row("ELBO above it", above(cells, kind, "elbo"), limit=truth, group=group),
+            Row("gap", cells.means(kind, "gap"), limit=0.0, group=group),
+            *(Row(part, cells.means(kind, part), group=group) for part in PARTS if part in cells[kind][0]),
+            Row("curvature", cells.means(kind, "curvature"), limit=bent, unit="share", group=group),
         ]
     return rows
 
 
-def claims_of(name: str, cells: Kinds) -> list[Claim]:
+def claims_of(name: str, cells: Cells[str]) -> list[Claim]:
     """What example 1 leads to expect, tested by differences within a seed."""
     claims = []
     for kind in (ELBO, FROM_THERE):
-        pairs = list(zip(cells[WEIGHTS], cells[kind], strict=True))
         for words, key in (("straighter", "curvature"), ("of lower likelihood", "evidence")):
-            lost = [(one[key] - other[key]).mean().item() for one, other in pairs]
             text = f"{name}, {kind}: the decoder is {words} than by importance weights"
-            claims.append(Claim.greater(text, lost))
+            claims.append(Claim.greater(text, cells.differences(WEIGHTS, kind, key)))
     found = [each for kind in COLOURS for each in cells[kind]]
     if name != DIGITS:
         exact = all(bool(each["exact"]) for each in found)
@@ -247,38 +192,37 @@ def claims_of(name: str, cells: Kinds) -> list[Claim]:
     return [*claims, Claim.every(text, [Claim.below(kind, share, 0.05) for kind, share in shares.items()])]
 
 
-def draw_curvature(figure: Figure, shown: dict[str, Kinds]) -> None:
+def draw_curvature(figure: Figure, shown: dict[str, Cells[str]]) -> None:
     """Curvature, evidence lost and gap by surface and way of training."""
     bends, losses, gaps = figure.subplots(1, 3)
     for axes in (losses, gaps):
-        axes.set_yscale("symlog", linthresh=0.01)  # before there are points, or the limits leave some of them out
+        axes.set_yscale("symlog", linthresh=0.01)  # before the points, or its limits leave some of them out
     for place, cells in enumerate(shown.values()):
         truth = cells[LIMIT][0].get("curvature")
         if truth is not None:
             bends.plot([place - 0.4, place + 0.4], [truth, truth], color="black", linestyle=":")
-        # What cannot be known of digits is measured from the training that climbs the likelihood.
+        # The truth of digits is unknown: the training by importance weights stands in for it.
         highest = above(cells, LIMIT if truth is not None else WEIGHTS)
         for index, (kind, colour) in enumerate(COLOURS.items()):
-            where = [place + 0.16 * (index - 1.5)] * len(cells[kind])
-            style = {"color": colour, "marker": "o", "linestyle": "", "fillstyle": "none"}
-            words = kind if place == 0 else None
-            bends.plot(where, [each["curvature"].item() for each in cells[kind]], label=words, **style)
-            losses.plot(where, [b - a for a, b in zip(above(cells, kind), highest, strict=True)], **style)
-            gaps.plot(where, [each["gap"].mean().item() for each in cells[kind]], **style)
+            x, label = place + 0.16 * (index - 1.5), kind if place == 0 else None
+            lost = [high - value for value, high in zip(above(cells, kind), highest, strict=True)]
+            draw_seeds(bends, {x: cells.means(kind, "curvature")}, colour, label=label)
+            draw_seeds(losses, {x: lost}, colour)
+            draw_seeds(gaps, {x: cells.means(kind, "gap")}, colour)
     for axes, title, label in (
         (bends, "Curvature of the decoder (dotted: truth)", "share of variance not linear in z"),
         (losses, "Evidence lost against truth\n(digits: against importance weights)", "nats per datum"),
         (gaps, "Gap", "nats per datum"),
     ):
         axes.set_xticks(range(len(shown)), shown)
-        axes.set(ylabel=label)
+        axes.set(xlim=(-0.5, len(shown) - 0.5), ylabel=label)
         axes.set_title(title, fontsize=9)
         axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     figure.legend(loc="outside upper center", ncols=len(COLOURS), frameon=False, fontsize=9)
 
 
-def draw_sheets(figure: Figure, shown: dict[str, Kinds]) -> None:
-    """The surfaces, truth and learned, seen along the direction in which a parabola shows; and some of the data."""
+def draw_sheets(figure: Figure, shown: dict[str, Cells[str]]) -> None:
+    """The surfaces, true and learned, in the plane in which the true one is a parabola; and some of the data."""
     surfaces = {name: cells for name, cells in shown.items() if "sheet" in cells[LIMIT][0]}
     panels = figure.subplots(len(surfaces), 1 + len(COLOURS), sharex="row", sharey="row", squeeze=False)
     for row, (line, (name, cells)) in enumerate(zip(panels, surfaces.items(), strict=True)):

@@ -1,8 +1,8 @@
 """Four Gaussians and a factorised guide: what the ELBO does to a model that was right.
 
 Reproduces section 4.1 and figure 2 of Schlesinger, Shekhovtsov and Flach (2021). A guide is trained under the fixed
-truth, then both together; every figure is an integral over the plane, so it has no sampling error. Beside each stands
-its limit for infinitely many data and a guide of unlimited capacity: what is left is due to the family, and the
+truth, then both together; every number is an integral over the plane, without sampling error. Beside each is its limit
+for infinitely many data and a guide of unlimited capacity: the gap of the limit is due to the family, and the
 difference between the two to training. Then the same four Gaussians on a square, once with neighbours that differ in
 one bit and once with neighbours that differ in two: theorem 1 made visible.
 """
@@ -20,18 +20,17 @@ from ppl_vae.models.gmm import Gmm
 from torch import Tensor
 
 from ppl_vae.diagnostics.gap.split import split_gap
-from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.grid import Grid
 from ppl_vae.studies.plane import Plane, code_probabilities, elbo_optimum, joint_table
+from ppl_vae.studies.plane_figures import draw_codes, draw_density, draw_simplex
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -48,11 +47,10 @@ PAPER = {
 FOUR = "four"
 SQUARES = {"natural_square": "natural order", "gray_square": "Gray order"}
 """Conditions: the paper's four Gaussians, and those on a square, by how their codes are placed."""
-CODES = {"00": OKABE_ITO.blue, "01": OKABE_ITO.orange, "10": OKABE_ITO.green, "11": OKABE_ITO.purple}
 
 
 def limits(truth: Gmm, plane: Plane) -> dict[str, Tensor]:
-    """What infinitely many data and a guide of unlimited capacity would give."""
+    """The pointwise values for infinitely many data and a guide of unlimited capacity."""
     guide = MeanField(truth, plane.points[:2], layers=1, width=2).to(plane.points.device)
     with torch.no_grad():
         family = split_gap(truth, guide, plane.points).best.pointwise
@@ -127,11 +125,11 @@ def run(study: Study, *, seeds: int, **sizes: Any) -> Report:
     rows = []
     for name, paper in PAPER.items():
         ideal = (weights * limit[name]).sum().item()
-        values = [(weights * found[name]).sum().item() for found in ours] if name in ours[0] else [ideal]
+        values = [(weights * cell[name]).sum().item() for cell in ours] if name in ours[0] else [ideal]
         rows.append(Row(name, values, paper, ideal, group="four Gaussians"))
     best, harmed = rows[0], rows[3]
     error = [best.mean - value for value in harmed.values]
-    full = [(weights * found["gap, full guide"]).sum().item() for found in ours]
+    full = [(weights * cell["gap, full guide"]).sum().item() for cell in ours]
     rows += [
         Row("approximation error, eq. (4)", error, 0.03, best.mean - (harmed.limit or 0), group="four Gaussians"),
         Row("gap of the full guide, truth fixed", full, limit=0.0, group="four Gaussians"),
@@ -141,8 +139,8 @@ def run(study: Study, *, seeds: int, **sizes: Any) -> Report:
         gaps = [(each["weights"] * each["gap"]).sum().item() for each in cells[condition]]
         rows.append(Row(f"gap, {name}", gaps, limit=family, group="square of side 2"))
     corners = {condition: cells[condition][0] for condition in SQUARES}
-    study.figure("figure-2", lambda figure: draw_panels(figure, plane, truth, ours[0], rows), (10.5, 7.6))
-    study.figure("squares", lambda figure: draw_squares(figure, sizes["step"], corners, rows[-2:]), (10.5, 6.4))
+    study.figure("figure-2", lambda figure: draw_panels(figure, plane, truth, ours[0], rows), (10.5, 8.4))
+    study.figure("squares", lambda figure: draw_squares(figure, sizes["step"], corners, rows[-2:]), (10.5, 7.0))
     return Report("Four Gaussians with a binary code (Schlesinger et al. 2021, section 4.1)", rows, claims(rows), NOTES)
 
 
@@ -176,25 +174,6 @@ NATURAL = 0.117
 """Gap on the square in natural order, in nats."""
 
 
-def mixed(probabilities: Tensor) -> Tensor:
-    """Colours of codes mixed by their probabilities, ``(data, 3)``."""
-    from matplotlib.colors import to_rgb
-
-    palette = torch.tensor([to_rgb(colour) for colour in CODES.values()], dtype=torch.float64)
-    return (probabilities.cpu().double() @ palette).clamp(0, 1)
-
-
-def show(axes: Axes, plane: Plane, probabilities: Tensor, centres: Tensor, title: str) -> None:
-    """An image of the plane, with the centres on it."""
-    image = mixed(probabilities).reshape(*plane.shape, 3).transpose(0, 1)
-    axes.imshow(image.numpy(), origin="lower", extent=plane.extent, interpolation="nearest")
-    for centre, code in zip(centres.cpu().tolist(), CODES, strict=True):
-        axes.plot(*centre, "o", color="black", markersize=4)
-        axes.annotate(code, centre, (4, 3), textcoords="offset points", fontsize=8)
-    axes.set_title(title, fontsize=9)
-    axes.set(xticks=[], yticks=[], xlim=(-4.5, 4.5), ylim=(-5.5, 5.5))
-
-
 def decided(probabilities: Tensor) -> Tensor:
     """All probability on the most probable code."""
     return torch.nn.functional.one_hot(probabilities.argmax(1), 4)
@@ -221,53 +200,26 @@ def draw_panels(figure: Figure, plane: Plane, truth: Gmm, ours: dict[str, Tensor
         ),
     ]
     for axes, (probabilities, centres, title) in zip(places, images, strict=True):
-        show(axes, plane, probabilities, centres, title)
+        draw_codes(axes, plane, probabilities, centres, title)
     draw_simplex(figure.add_subplot(grid[5], projection="3d"))
     figure.suptitle("Training by the ELBO moves the centres until the posterior all but factorises", fontsize=11)
-
-
-def draw_simplex(axes: Axes) -> None:
-    """All distributions of two bits as a tetrahedron, and the factorised ones as a surface in it."""
-    corners = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
-    side = torch.linspace(0, 1, 25)
-    first, second = torch.meshgrid(side, side, indexing="ij")
-    parts = torch.stack([(1 - first) * (1 - second), (1 - first) * second, first * (1 - second), first * second], -1)
-    surface = parts @ corners
-    colours = mixed(parts.reshape(-1, 4)).reshape(25, 25, 3)
-    axes.computed_zorder = False  # edges are seen through the surface
-    axes.plot_surface(*surface.unbind(-1), facecolors=colours.numpy(), shade=False, rcount=25, ccount=25)
-    for i in range(4):
-        for j in range(i):
-            both = i + j == 3  # 00-11 and 01-10 flip both bits
-            ends = corners[[i, j]].T
-            axes.plot(*ends, color="black", linewidth=1, linestyle=":" if both else "-")
-    for corner, code in zip(corners.tolist(), CODES, strict=True):
-        axes.text(*(1.15 * part for part in corner), code, ha="center", fontsize=9)
-    axes.set_title(
-        "(f) all distributions of two bits, factorised ones\nas a surface; dotted edges flip both bits", fontsize=9
-    )
-    axes.set_axis_off()
-    axes.view_init(22, 60)
 
 
 def draw_squares(figure: Figure, step: float, corners: dict[str, dict[str, Tensor]], rows: list[Row]) -> None:
     """Both placements: the posterior, and where the gap is."""
     panels = figure.subplots(2, 3)
-    top = max(float((found["weights"] * found["family"]).max()) for found in corners.values()) / step**2
-    for axes, (condition, found), row in zip(panels, corners.items(), rows, strict=True):
+    top = max(float((cell["weights"] * cell["family"]).max()) for cell in corners.values()) / step**2
+    for axes, (condition, cell), row in zip(panels, corners.items(), rows, strict=True):
         truth = Gmm(centres=condition)
         plane = Plane(truth, step)
-        show(axes[0], plane, found["posterior"], truth.centres, f"{SQUARES[condition]}: posterior")
-        for place, key, gap, words in (
+        draw_codes(axes[0], plane, cell["posterior"], truth.centres, f"{SQUARES[condition]}: posterior")
+        for panel, key, gap, name in (
             (axes[1], "family", row.limit, "best factorised posterior"),
             (axes[2], "gap", row.mean, "trained guide"),
         ):
-            density = (found["weights"] * found[key]).reshape(plane.shape).T / step**2
-            image = place.imshow(
-                density.clamp(min=0).numpy(), origin="lower", extent=plane.extent, cmap="cividis", vmin=0, vmax=top
-            )
-            place.set(xticks=[], yticks=[], xlim=(-4.5, 4.5), ylim=(-4.5, 4.5))
-            place.set_title(f"{words}: gap {abs(gap or 0):.4f} nats", fontsize=9)
-        axes[0].set(ylim=(-4.5, 4.5))
+            title = f"{name}: gap {abs(gap or 0):.4f} nats"
+            image = draw_density(panel, plane, cell["weights"] * cell[key] / step**2, top, title)
+        for panel in axes:
+            panel.set(ylim=(-4.5, 4.5))
         figure.colorbar(image, ax=axes[2], label="p(x) x gap at x\n(nats per unit area)")
     figure.suptitle("The same square: with neighbours one bit apart a factorised guide is tight", fontsize=11)
