@@ -22,13 +22,14 @@ from ppl_vae.models.ppca import Ppca
 from torch import Tensor
 
 from ppl_vae.data import load_corpus
+from ppl_vae.data.scaling import scaled
 from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.evidence.figures import OKABE_ITO, draw_seeds
 from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
-from ppl_vae.studies.curved_surface import CurvedSurface, curvature, mesh
+from ppl_vae.studies.curvature import curvature, mesh
 from ppl_vae.studies.grid import Cells, Grid, slug
 from ppl_vae.studies.report import Report, Row, gap_rows
 from ppl_vae.studies.study import Study
@@ -59,15 +60,30 @@ DIGITS = "digits, 8 x 8"
 PARTS = ("family gap", "amortisation gap")
 
 
+class CurvedSurface(Ppca):
+    r"""The surface :math:`\mu(z) = (z_1, z_2, (z_1^2 - 1) / 2, z_1 z_2 / \sqrt2, (z_2^2 - 1) / 2)` with noise.
+
+    Its coordinates are uncorrelated under the prior of z. The first two have variance 1; the other three have variance
+    1/2 and are uncorrelated with z, so that no linear decoder explains three sevenths of the variance.
+
+    Arguments:
+        noise: Standard deviation of the noise.
+    """
+
+    def __init__(self, noise: float) -> None:
+        super().__init__(2, scale=noise, shape=(5,))
+
+    def mean(self, z: Tensor) -> Tensor:
+        one, two = z.unbind(-1)
+        return torch.stack([one, two, (one**2 - 1) / 2, one * two / 2**0.5, (two**2 - 1) / 2], -1)
+
+
 def data_of(study: Study, noise: float | None, seed: int, points: int, tested: int) -> tuple[Tensor, Tensor]:
     """Returns training and test data: draws around the surface, or digits if no noise is given."""
     if noise is None:
         corpus = load_corpus("mnist8", validation=0)
-        x, test = corpus.train.values[:points].flatten(1), corpus.test.values[: tested // 5].flatten(1)
-        # One scale for all pixels changes no gap and no difference of likelihoods, and training is easier.
-        centre = x.mean(0)
-        scale = (x - centre).std()
-        return tuple(((part - centre) / scale).to(study.device) for part in (x, test))  # type: ignore[return-value]
+        train, test = scaled(corpus.train.values[:points].flatten(1), corpus.test.values[: tested // 5].flatten(1))
+        return train.to(study.device), test.to(study.device)
     torch.manual_seed(seed)
     truth = CurvedSurface(noise).to(study.device)
     _, x = simulate(truth, torch.zeros(points + tested, 5, device=study.device))
@@ -98,11 +114,10 @@ def cell(study: Study, sizes: Mapping[str, Any], condition: tuple[str, str], see
     model = Ppca(2, hidden=2, shape=tuple(x.shape[1:]))
     guide = (Full if kind == FULL else MeanField)(model, x[:2], layers=2, width=64)
     if kind in (WEIGHTS, FROM_THERE):
-        objective = ImportanceWeightedELBO()
-        study.train(f"{slug((name, WEIGHTS))}-{seed}", model, guide, x, settings, objective=objective)
+        study.train(f"{slug((name, WEIGHTS))}-{seed}", model, guide, x, settings, objective=ImportanceWeightedELBO())
     if kind != WEIGHTS:
-        one = replace(settings, schedule=[(settings.epochs, 1)])
-        study.train(f"{slug(condition)}-{seed}", model, guide, x, one)
+        settings = replace(settings, schedule=[(settings.epochs, 1)])
+        study.train(f"{slug(condition)}-{seed}", model, guide, x, settings)
     values = {"curvature": curvature(model), "sheet": mesh(model), "sigma": model.log_scale.exp()}
     if noise is not None:
         evidence = measure(model, guide, test, method="quadrature")
@@ -131,10 +146,9 @@ def run(study: Study, *, seeds: int, noises: list[float], digits: bool, **sizes:
             ``split``, the number of those whose gap is split (0 leaves that out).
     """
     problems = [*(f"noise {noise:g}" for noise in noises), *([DIGITS] if digits else [])]
-    compute = partial(cell, study, sizes)
     # Trainings of the second grid may start from the end of one of the first.
-    cells = Grid(study, product(problems, (LIMIT, WEIGHTS)), seeds).compute(compute)
-    cells |= Grid(study, product(problems, (ELBO, FROM_THERE, FULL)), seeds).compute(compute)
+    cells = Grid(study, product(problems, (LIMIT, WEIGHTS)), seeds).compute(partial(cell, study, sizes))
+    cells |= Grid(study, product(problems, (ELBO, FROM_THERE, FULL)), seeds).compute(partial(cell, study, sizes))
     shown = {name: Cells({kind: cells[name, kind] for kind in (LIMIT, *COLOURS)}) for name in problems}
     rows = [row for name, of_name in shown.items() for row in rows_of(name, of_name)]
     claims = [claim for name, of_name in shown.items() for claim in claims_of(name, of_name)]
@@ -144,12 +158,12 @@ def run(study: Study, *, seeds: int, noises: list[float], digits: bool, **sizes:
 
 
 NOTES = (
-    "limit: the truth. Evidence is that of test data, counted from that of the best linear decoder: of surfaces exact, "
+    "limit: the truth. Evidence is that of test data, less that of the best linear decoder: of surfaces exact, "
     "by quadrature; of digits a lower bound, by 5,000 importance weights, or 500 of the best member for each datum",
     "curvature: share of the variance of the mean of x under the prior that no linear function of z explains. It is a "
     "property of the decoder, not of p(x) alone: two decoders of one p(x) may differ in it",
     "family and amortisation gap: by gradient ascent for each datum, of surfaces on the first test data only",
-    "importance weights climb a bound, too: what they lose is that bound's, the network's and training's",
+    "importance weights maximise a bound, too: the evidence they lose is due to that bound, the network and training",
 )
 
 
@@ -183,9 +197,8 @@ def claims_of(name: str, cells: Cells[str]) -> list[Claim]:
         for words, key in (("straighter", "curvature"), ("of lower likelihood", "evidence")):
             text = f"{name}, {kind}: the decoder is {words} than by importance weights"
             claims.append(Claim.greater(text, cells.differences(WEIGHTS, kind, key)))
-    found = [each for kind in COLOURS for each in cells[kind]]
     if name != DIGITS:
-        exact = all(bool(each["exact"]) for each in found)
+        exact = all(bool(cell["exact"]) for kind in COLOURS for cell in cells[kind])
         return [*claims, Claim.exact(f"{name}: quadrature is exact to 0.0001", exact, "checked datum by datum")]
     text = f"{name}: the weights of at least 95 data in 100 can be trusted, with a k-hat up to 0.7"
     shares = {kind: [(each["k_hat"] > 0.7).double().mean().item() for each in cells[kind]] for kind in COLOURS}
@@ -198,11 +211,11 @@ def draw_curvature(figure: Figure, shown: dict[str, Cells[str]]) -> None:
     for axes in (losses, gaps):
         axes.set_yscale("symlog", linthresh=0.01)  # before the points, or its limits leave some of them out
     for place, cells in enumerate(shown.values()):
-        truth = cells[LIMIT][0].get("curvature")
-        if truth is not None:
-            bends.plot([place - 0.4, place + 0.4], [truth, truth], color="black", linestyle=":")
+        has_truth = "curvature" in cells[LIMIT][0]
+        if has_truth:
+            bends.hlines(cells.means(LIMIT, "curvature")[0], place - 0.4, place + 0.4, "black", ":")
         # The truth of digits is unknown: the training by importance weights stands in for it.
-        highest = above(cells, LIMIT if truth is not None else WEIGHTS)
+        highest = above(cells, LIMIT if has_truth else WEIGHTS)
         for index, (kind, colour) in enumerate(COLOURS.items()):
             x, label = place + 0.16 * (index - 1.5), kind if place == 0 else None
             lost = [high - value for value, high in zip(above(cells, kind), highest, strict=True)]
@@ -233,8 +246,6 @@ def draw_sheets(figure: Figure, shown: dict[str, Cells[str]]) -> None:
                 axes.plot(points[:, 0], points[:, 2], color=COLOURS.get(kind, "black"), linewidth=0.7)
             if row == 0:
                 axes.set_title("truth" if kind == LIMIT else kind, fontsize=9)
-            axes.set(xlim=(-4, 4), ylim=(-2.5, 4))
+            axes.set(xlim=(-4, 4), ylim=(-2.5, 4), xlabel="$x_1$")
         line[0].set_ylabel(f"{name}\n$x_3$", fontsize=9)
-    for axes in panels[-1]:
-        axes.set_xlabel("$x_1$")
     figure.suptitle("Means of x for latents within two standard deviations", fontsize=11)

@@ -17,6 +17,7 @@ from ppl_vae.models.ppca import Ppca
 from torch import Tensor
 
 from ppl_vae.data import load_corpus
+from ppl_vae.data.scaling import scaled
 from ppl_vae.diagnostics.information.active_units import ACTIVE
 from ppl_vae.diagnostics.information.rates import measure_rates, probe
 from ppl_vae.evidence.figures import OKABE_ITO, whole
@@ -49,17 +50,11 @@ NEAR = 0.01
 SYNTHETIC, DIGITS = "5 in 20 dimensions", "digits, 8 x 8"
 
 
-def scaled(x: Tensor) -> Tensor:
-    """Data centred, and divided by one number: no gap or difference of likelihoods changes, but training is easier."""
-    x = x - x.mean(0)
-    return x / x.std()
-
-
 def synthetic(points: int) -> Tensor:
     """Data of five true dimensions among twenty."""
     torch.manual_seed(0)
     axes = torch.linalg.qr(torch.randn(20, 5)).Q * torch.tensor(SPREADS)
-    return scaled(torch.randn(points, 5) @ axes.T + 0.5 * torch.randn(points, 20))
+    return scaled(torch.randn(points, 5) @ axes.T + 0.5 * torch.randn(points, 20))[0]
 
 
 def family_gap(model: Ppca, x: Tensor) -> Tensor:
@@ -117,7 +112,7 @@ def run(study: Study, *, seeds: int, points: int, latents: list[int], digits: li
     """
     data, sizes = {SYNTHETIC: synthetic(points)}, {SYNTHETIC: latents}
     if digits:
-        data[DIGITS] = scaled(load_corpus("mnist8", validation=0).train.values[:points].flatten(1))
+        (data[DIGITS],) = scaled(load_corpus("mnist8", validation=0).train.values[:points].flatten(1))
         sizes[DIGITS] = digits
     conditions = [(name, size) for name in data for size in sizes[name]]
     cells = Grid(study, conditions, seeds).compute(partial(cell, study, data, epochs))

@@ -167,8 +167,7 @@ def draw_gap_bars(axes: Axes, bars: Mapping[str, Mapping[str, MeanWithError]]) -
             )
             text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
         if "paper" in means:
-            style = {"color": OKABE_ITO.vermilion, "markersize": 7, "zorder": 3}
-            axes.plot(means["paper"].mean, place - 0.4, "v", label="the paper's ELBO", **style)
+            axes.plot(means["paper"].mean, place - 0.4, "v", color=OKABE_ITO.vermilion, label="the paper's ELBO")
     axes.set_yticks(range(len(bars)) if any(bars) else [], list(bars) if any(bars) else [])
     axes.set_ylim(len(bars) - 0.2 - 0.4 * (len(bars) > 1), -0.8 + 0.2 * (len(bars) > 1))
     axes.set(xlim=(low - 0.35 * span, low + 1.35 * span), xlabel="nats per datum: from ELBO to evidence")

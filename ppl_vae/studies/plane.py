@@ -27,7 +27,8 @@ class Plane:
         low, high = truth.centres.amin(0) - 6, truth.centres.amax(0) + 6
         sides = [torch.arange(a, b, step) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
         self.shape = tuple(len(side) for side in sides)
-        self.extent = [side[end].item() for side in sides for end in (0, -1)]
+        left, right, bottom, top = (float(side[end]) for side in sides for end in (0, -1))
+        self.extent = (left, right, bottom, top)
         self.points = torch.cartesian_prod(*sides).to(truth.centres)
         self.log_density = joint_table(truth, self.points).logsumexp(1)
         self.weights = self.log_density.exp() * step**2

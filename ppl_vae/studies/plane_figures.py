@@ -13,7 +13,6 @@ from ppl_vae.studies.plane import Plane
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
-    from mpl_toolkits.mplot3d import Axes3D
 
 __all__ = ["CODES", "draw_codes", "draw_density", "draw_simplex", "mixed"]
 
@@ -63,8 +62,8 @@ def label_plane(axes: Axes) -> None:
     axes.set(xlim=(-4.5, 4.5), ylim=(-5.5, 5.5), xticks=ticks, yticks=ticks, xlabel="$x_1$", ylabel="$x_2$")
 
 
-def draw_simplex(axes: Axes3D) -> None:
-    """All distributions of two bits as a tetrahedron, and the factorised ones as a surface in it."""
+def draw_simplex(axes: Any) -> None:
+    """Draws all distributions of two bits as a tetrahedron in 3D axes, and the factorised ones as a surface in it."""
     corners = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
     side = torch.linspace(0, 1, 25)
     first, second = torch.meshgrid(side, side, indexing="ij")

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from ppl_vae.experiments.curved import CurvedSurface
 from ppl_vae.models.ppca import Ppca
 
-from ppl_vae.studies.curved_surface import CurvedSurface, curvature, mesh
+from ppl_vae.studies.curvature import curvature, mesh
 from tests.support.z_test import assert_mean
 
 

@@ -1,0 +1,37 @@
+"""How curved the surface is on which a decoder places the means of the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["curvature", "mesh"]
+
+
+def curvature(model: Any) -> Tensor:
+    """Returns the share of the variance of the mean of x, under the prior, that no linear function of z explains.
+
+    Arguments:
+        model: A model with ``latents`` standard normal latents, and the ``mean`` of x given them. 50,000 draws are
+            taken from its prior, always the same.
+    """
+    z = torch.randn(50_000, model.latents, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mean = model.mean(z.to(next(model.parameters()))).cpu().double()
+    mean, z = mean - mean.mean(0), torch.cat([z, torch.ones(len(z), 1)], 1).double()
+    left = mean - z @ torch.linalg.lstsq(z, mean).solution
+    share: Tensor = left.square().sum() / mean.square().sum()
+    return share
+
+
+def mesh(model: Any) -> Tensor:
+    """Returns the means of x on circles and spokes of the plane of two latents, ``(lines, points, *shape)``."""
+    turn = torch.linspace(0, 2 * torch.pi, 97)
+    circles = torch.stack([turn.cos(), turn.sin()], -1)
+    rings = torch.tensor([0.5, 1.0, 1.5, 2.0])[:, None, None] * circles
+    spokes = circles[:-1:12, None] * torch.linspace(0, 2, 97)[:, None]
+    with torch.no_grad():
+        lines: Tensor = model.mean(torch.cat([rings, spokes]).to(next(model.parameters())))
+    return lines
