@@ -10,13 +10,13 @@ __all__ = ["list_command"]
 
 
 @click.command("list")
-@click.option("--check", is_flag=True, help="Build every pair, and compare with what is declared.")
+@click.option("--check", is_flag=True, help="Build every pair and compare it with the declaration.")
 @with_json
 def list_command(check: bool) -> Printed:
     """List models, guides, estimators and corpora.
 
-    Beside each stands what it goes with. Pairs of files of your own are built to find out; for those of this package it
-    is declared in compatibility.json, which --check compares with every pair as it is built now.
+    Each is listed with the models or guides that fit it. For the files of this package these are declared in
+    compatibility.json, which --check compares with every pair built anew; pairs with your own files are built.
     """
     from ppl_vae.runs.catalogue import Catalogue
 

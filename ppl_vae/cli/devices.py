@@ -22,5 +22,5 @@ device_option = click.option(
     show_default=True,
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     callback=_device,
-    help="Where to compute; auto is CUDA where there is one.",
+    help="Device to compute on; auto is CUDA where available.",
 )

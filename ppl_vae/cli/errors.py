@@ -38,7 +38,9 @@ def errors_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt as error:
         resume = str(error)  # of an interrupted run, the command that continues it
         saved = (
-            f": what was done is saved, a training up to its last whole epoch; go on with {resume}" if resume else ""
+            f": what is finished is saved, a training up to its last whole epoch; continue with {resume}"
+            if resume
+            else ""
         )
         click.echo(f"stopped{saved}", err=True)
         sys.exit(143 if _terminated else 130)
@@ -53,14 +55,14 @@ def errors_in_one_line() -> Iterator[None]:
         if os.environ.get("PPL_VAE_DEBUG"):
             traceback.print_exc()
         expected = isinstance(error, (ValueError, ArithmeticError))
-        text = str(error) if expected else f"{type(error).__name__}: {error}{_where(error)}"
+        text = str(error) if expected else f"{type(error).__name__}: {error}{_origin(error)}"
         raise Refused(text or type(error).__name__) from error
 
 
-def _where(error: BaseException) -> str:
-    """The line of a user's own model or guide an unforeseen error came from, else how to see more."""
+def _origin(error: BaseException) -> str:
+    """The line of the user's file in which an unexpected error arose, and how to see its traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-    own = [f for f in frames if not f.filename.startswith(str(Path(ppl_vae.__file__).parent))]
-    own = [f for f in own if Path(f.filename).suffix == ".py"]
-    place = f" (at {own[-1].filename}, line {own[-1].lineno})" if own else ""
+    user_frames = [f for f in frames if not f.filename.startswith(str(Path(ppl_vae.__file__).parent))]
+    user_frames = [f for f in user_frames if Path(f.filename).suffix == ".py"]
+    place = f" (at {user_frames[-1].filename}, line {user_frames[-1].lineno})" if user_frames else ""
     return f"{place}; PPL_VAE_DEBUG=1 shows the traceback"

@@ -68,7 +68,7 @@ def evidence(folder: Path, split: str, count: int, method: str, draws: int | Non
     """Measure the evidence by another method or with more samples.
 
     A file evidence/NAME.py of the working folder adds a method of your own. Writes evidence-SPLIT-METHOD.json and the
-    values of every datum into the run. After an interruption the same command resumes the measurement.
+    values per datum into the run. After an interruption the same command resumes the measurement.
     """
     from ppl_vae.runs.measure import measure_evidence
 
@@ -85,9 +85,9 @@ def evidence(folder: Path, split: str, count: int, method: str, draws: int | Non
 def sandwich(folder: Path, split: str, count: int, draws: int, **schedule: Any) -> Printed:
     """Bound the evidence of simulated data from below and above.
 
-    Simulated data come with an exact draw from their posterior, from which annealing can also go backwards: the
-    truth lies between the two bounds. How far they are apart says how far annealing with these options can be trusted
-    on real data. Simulated data have the shapes (documents: the lengths) of those of the split.
+    Simulated data come with an exact draw from their posterior, from which annealing can also run backwards: the
+    evidence lies between the two bounds. Their distance shows how accurate annealing with these options is on real
+    data. Simulated data have the shapes (documents: the lengths) of those of the split.
     """
     from ppl_vae.runs.measure import measure_sandwich
 

@@ -14,24 +14,26 @@ __all__ = ["experiment"]
 
 @click.command
 @click.argument("name", required=False)
-@click.option("--preset", default="smoke", show_default=True, help="smoke (seconds), cpu (minutes) or paper (in full).")
+@click.option(
+    "--preset", default="smoke", show_default=True, help="Size: smoke (seconds), cpu (minutes) or paper (in full)."
+)
 @click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds, instead of the preset's.")
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Cells computed at once, each on its share of the cores.",
+    help="Number of cells computed at once, each on its share of the cores.",
 )
 @device_option
-@click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: runs/NAME-PRESET]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: runs/NAME-PRESET]")
 @with_json
 def experiment(name: str | None, preset: str, seeds: int | None, jobs: int, device: str, out: Path | None) -> Printed:
     """Reproduce a table or figure of a paper.
 
     NAME is an experiment, or a file of your own: Python with PRESETS and run(study, ...), or a .toml that describes a
-    sweep of trainings, as experiments/rate_distortion.toml does. Without it, all are listed. What is computed is stored
-    cell by cell: the same command continues after an interruption, and shows a finished report again.
+    sweep of trainings, as experiments/rate_distortion.toml does. Without it, all are listed. Results are stored
+    cell by cell: after an interruption the same command continues, and it shows a finished report again.
     Writes report.md, report.json, figures/ (PNG and PDF) and values/ (every raw number) into its folder.
     """
     from ppl_vae.studies.experiments import Experiments, run_experiment

@@ -46,9 +46,9 @@ def generator(
     """Train a convolutional GAN generator on images.
 
     CORPUS is mnist, an IDX file or folder, a folder of images, or a .npy file of them in [0, 1] (bytes over 255),
-    (data, height, width) or (data, colours, height, width). The recipe is that of DCGAN. Writes
+    (data, height, width) or (data, colours, height, width). Trained as DCGAN. Writes
     generator.safetensors, which ppl-vae train gan_gaussian --generator loads, sheets of samples, losses and checkpoints
-    into the run; the end is bit for bit the same after an interruption.
+    into the run. A resumed training ends bit for bit as an uninterrupted one.
     """
     from ppl_vae.runs.train_gan import GeneratorConfig, train_generator
 
@@ -69,10 +69,14 @@ def generator(
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
-    help="Compare with what this run's model draws.  [default: with the images of the split]",
+    help="Compare with images of this run's model.  [default: with the images of the split]",
 )
 @click.option(
-    "--images", default=10_000, show_default=True, type=click.IntRange(min=2), help="Images that each model draws."
+    "--images",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Number of images that each model draws.",
 )
 @click.option("--means", is_flag=True, help="Compare the means of p(x | z) instead of samples.")
 @click.option(
@@ -85,23 +89,24 @@ def generator(
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="Inception's, never fetched.  [default: where torch keeps what it fetches]",
+    help="File of Inception's weights, never downloaded.  [default: in torch's folder of downloads]",
 )
 def frechet(folder: Path, split: str, count: int, **how: Any) -> Printed:
     """Measure the Frechet distance of images that a model draws.
 
-    Beside it stands that of training images from those of the split (or of test images, with --split train), or of
-    further draws of the other run: it is not 0 either. A figure means something only with its features: it is the FID
-    with Inception's alone, which takes pip install 'ppl-vae[fid]' and the weights. The classifier is trained on the
-    run's training images, which needs labels, and kept in RUN/classifier.safetensors: only figures by the same one
-    can be compared, and its name has its digest. Writes frechet-REFERENCE-FEATURES.json into the run.
+    For scale, the table also has the distance between training images and those of the split (or test images, with
+    --split train), or between two sets of draws of the other run, which is not 0 either. Distances depend on the
+    features: only those by Inception are the FID, which needs pip install 'ppl-vae[fid]' and the weights. The
+    classifier is trained on the run's labelled training images and stored in RUN/classifier.safetensors; only
+    distances by the same classifier, whose digest the table shows, can be compared. Writes
+    frechet-REFERENCE-FEATURES.json into the run.
     """
     ctx = click.get_current_context()
     if how["against"] is not None and (idle := [n for n in ("split", "count") if was_given(ctx, n)]):
         named = ", ".join(f"--{'data' if name == 'count' else name}" for name in idle)
-        raise click.UsageError(f"with --against both sets are drawn by models; leave out {named}", ctx)
+        raise click.UsageError(f"with --against both sets of images are drawn from models; leave out {named}", ctx)
     if how["weights"] is not None and how["features"] != "inception":
-        raise click.UsageError("--weights are those of Inception: add --features inception, or leave them out", ctx)
+        raise click.UsageError("--weights is for Inception: add --features inception, or leave it out", ctx)
     from ppl_vae.runs.frechet import measure_frechet
 
     return measure_frechet(folder, split, count, **how)

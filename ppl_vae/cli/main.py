@@ -26,11 +26,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 @dataclass(frozen=True)
 class Command:
-    """Where a command is, and an example of it.
+    """The module and function of a command, and an example.
 
     Arguments:
-        module: File of this folder, without its ending.
-        example: What to type, shown at the end of its help.
+        module: Name of its module in this folder.
+        example: Example command, shown at the end of its help.
         function: Name of its function.
     """
 
@@ -123,7 +123,7 @@ class Group(click.Group):
 @click.version_option(__version__, prog_name="ppl-vae")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error, as PPL_VAE_DEBUG=1 does.")
 def main(debug: bool) -> None:
-    """Train variational autoencoders written in Pyro, and measure what their bounds hide.
+    """Train variational autoencoders written in Pyro, and measure the gap between ELBO and evidence.
 
     Begin with:  ppl-vae train models/text.py --guide linear_counts
     """

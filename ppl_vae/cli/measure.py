@@ -17,7 +17,7 @@ SPLIT = click.option("--split", default="test", show_default=True, type=click.Ch
 
 
 def measuring(function: Callable[..., Any], cls: type[click.Command] = click.Command) -> Callable[..., Any]:
-    """A command ``RUN --split --data --json`` of a function of folder, split, number of data and its own options."""
+    """Makes a command ``RUN --split --data --json`` of a function of folder, split, number of data and options."""
     sample = click.option(
         "--data",
         "count",
@@ -38,10 +38,8 @@ def measuring(function: Callable[..., Any], cls: type[click.Command] = click.Com
 @click.option(
     "--draws", default=200, show_default=True, type=click.IntRange(min=2), help="Draws per datum where they are needed."
 )
-@click.option(
-    "--ladder", metavar="GUIDE,...", help="Fit these guides to the run's model, kept as it is, and compare them."
-)
-@click.option("--epochs", help="Most epochs of fitting each guide of the ladder.  [default: as the run]")
+@click.option("--ladder", metavar="GUIDE,...", help="Fit these guides to the run's fixed model, and compare them.")
+@click.option("--epochs", help="Maximum number of epochs per guide of the ladder.  [default: as the run]")
 def gap(folder: Path, split: str, count: int, ladder: str | None, epochs: str | None, **how: Any) -> Printed:
     """Split the gap into family gap and amortisation gap.
 
@@ -51,14 +49,14 @@ def gap(folder: Path, split: str, count: int, ladder: str | None, epochs: str | 
                   datum: bits, categoricals, normals, full covariances
 
     With --ladder linear_counts,mean_field,full (from the smallest family up) each guide is fitted to the training data
-    of the run, and what each step up buys is shown, up to the evidence. Fits are kept in RUN/ladder, and taken up
-    there by the same command after an interruption.
+    of the run, and the gain of each step is shown, up to the evidence. Fits are stored in RUN/ladder; after an
+    interruption the same command resumes them.
 
-    Writes gap-SPLIT.json (ladder-SPLIT.json), the values of every datum and a figure into the run.
+    Writes gap-SPLIT.json (ladder-SPLIT.json), the values per datum and a figure into the run.
     """
     if ladder is None:
         if epochs is not None:
-            raise click.UsageError("--epochs are those of fitting guides: name them with --ladder")
+            raise click.UsageError("--epochs applies to fitted guides: name them with --ladder")
         from ppl_vae.runs.gap import measure_gap
 
         return measure_gap(folder, split, count, **how)
@@ -76,12 +74,12 @@ def gap(folder: Path, split: str, count: int, ladder: str | None, epochs: str | 
     default=10_000,
     show_default=True,
     type=click.IntRange(min=2),
-    help="Compare at most so many codes with all the data, where they are not enumerated.",
+    help="Maximum number of codes compared with all data, where they are not enumerated.",
 )
 def information(folder: Path, split: str, count: int, draws: int, codes: int) -> Printed:
     """Measure rate, distortion, mutual information, active units.
 
-    Writes information-SPLIT.json, the values of every datum and a figure into the run.
+    Writes information-SPLIT.json, the values per datum and a figure into the run.
     """
     from ppl_vae.runs.measure import measure_information
 
@@ -100,14 +98,14 @@ def information(folder: Path, split: str, count: int, draws: int, codes: int) ->
     "--draws", default=100, show_default=True, type=click.IntRange(min=2), help="Draws of the guide per datum."
 )
 def curve(folder: Path, split: str, count: int, betas: str, **how: Any) -> Printed:
-    """Draw a decoder's rate-distortion curve and its guide above it.
+    """Measure the rate-distortion curve of a decoder.
 
-    For each weight beta of the rate, the least D + beta R that any encoder can have with this prior and decoder:
-    exactly where the code has at most 16 bits, else by one annealed run from the prior for all weights. How far the
-    guide is above it is what the guide loses at that weight; at beta = 1 that is the gap. Annealing takes minutes for
-    some hundred data: begin with --data 100.
+    For each weight beta of the rate, the smallest D + beta R of any encoder with this prior and decoder: exact for
+    codes of at most 16 bits, else by one annealed run from the prior for all weights. The excess of the guide above
+    the curve is its loss at that weight, at beta = 1 the gap. Annealing takes minutes for some hundred data: begin
+    with --data 100.
 
-    Writes curve-SPLIT.json, the values of every datum and a figure into the run.
+    Writes curve-SPLIT.json, the values per datum and a figure into the run.
     """
     from ppl_vae.runs.measure import measure_curve
 
@@ -129,12 +127,12 @@ def curve(folder: Path, split: str, count: int, betas: str, **how: Any) -> Print
     default=5,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Draws given which data are drawn from the model.",
+    help="Number of draws for which data are drawn from the model.",
 )
 def export(folder: Path, split: str, count: int, draws: int, predictive: int) -> Printed:
     """Export draws, weights, likelihoods and data for ArviZ.
 
-    Writes arviz-SPLIT.nc into the run, to be read with arviz.from_netcdf. The draws are those of the guide.
+    Writes arviz-SPLIT.nc into the run, for arviz.from_netcdf. The draws come from the guide.
     """
     from ppl_vae.runs.export_arviz import export_arviz
 
@@ -148,9 +146,9 @@ def export(folder: Path, split: str, count: int, draws: int, predictive: int) ->
 def compare(folders: tuple[Path, ...], split: str) -> Printed:
     """Compare ELBO, evidence and gap of trained runs.
 
-    If one of them was trained with --objective likelihood, the approximation error of the others of its model is
-    shown. What the runs were measured by before is read, what is missing is measured. Writes compare-SPLIT.json
-    and a figure into the first run.
+    If a run was trained with --objective likelihood, the approximation errors of the other runs of its model are
+    shown. Stored measurements are read, missing ones are made. Writes compare-SPLIT.json and a figure into the first
+    run.
     """
     from ppl_vae.runs.compare import compare_runs
 

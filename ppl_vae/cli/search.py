@@ -23,19 +23,19 @@ RUN = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
     show_default=True,
     type=click.Choice(["all", "train", "validation", "test"]),
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/codes.npz]")
+@click.option("--out", type=click.Path(path_type=Path), help="Path of the file.  [default: RUN/codes.npz]")
 @click.option(
     "--how",
     default="mean-sign",
     show_default=True,
     type=click.Choice(["mean-sign", "median", "sampled"]),
-    help="Each bit as it is more probable, by the side of its training median, or drawn.",
+    help="Take each bit's more probable value, its side of the training median, or a draw.",
 )
 @with_json
 def codes(folder: Path, split: str, out: Path | None, how: Any) -> Printed:
     """Write the binary codes of a run's data.
 
-    They are packed, eight bits per byte, for NumPy, faiss, or a database.
+    Codes are packed, eight bits per byte, for NumPy, faiss, or a database.
     The file holds SPLIT_codes, and SPLIT_labels, SPLIT_titles and label_names where the corpus has them.
     """
     from ppl_vae.runs.search import write_codes
@@ -46,14 +46,14 @@ def codes(folder: Path, split: str, out: Path | None, how: Any) -> Printed:
 @click.command
 @RUN
 @click.argument("query", nargs=-1, required=True)
-@click.option("--count", default=10, show_default=True, type=click.IntRange(min=1), help="Documents to show.")
+@click.option("--count", default=10, show_default=True, type=click.IntRange(min=1), help="Number of documents to show.")
 @with_json
 def search(folder: Path, query: tuple[str, ...], count: int) -> Printed:
     """Find the documents whose codes are nearest to a query's.
 
-    The words of the query are counted as those of the corpus, and the guide codes them like any document. Shown are the
-    bits in which a document's code differs, and, by which equally near ones are ordered, the cosine of weighted words.
-    A document need not share a word with the query. With many documents, pip install 'ppl-vae[search]' is faster.
+    The words of the query are counted as those of the corpus, and the guide encodes them like any document. The table
+    shows the Hamming distance of each document's code, and the cosine of weighted words, by which ties are ordered. A
+    document need not share a word with the query. For many documents, pip install 'ppl-vae[search]' is faster.
     """
     from ppl_vae.runs.search import search as search_run
 
@@ -61,15 +61,21 @@ def search(folder: Path, query: tuple[str, ...], count: int) -> Printed:
 
 
 @measuring
-@click.option("--k", default=100, show_default=True, type=click.IntRange(min=1), help="Documents each query retrieves.")
+@click.option(
+    "--k",
+    default=100,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Number of documents that each query retrieves.",
+)
 def retrieval(folder: Path, split: str, count: int, k: int) -> Printed:
     """Measure how well codes retrieve documents of one class.
 
-    Queries are the documents of the split, and what is retrieved are the training documents (with the validation
-    documents, if the queries are others), by Hamming distance. Equally near documents are in random order, and the
-    precision is its expectation. Beside it stand the cosine of words weighted by rarity, and chance.
+    Queries are the documents of the split; the database holds the training documents (and the validation documents,
+    if the queries are test documents). Documents are ranked by Hamming distance, and the precision is the expectation
+    over random orders of ties. Baselines are the cosine of words weighted by rarity, and chance.
 
-    Writes retrieval-SPLIT.json, the precision of every query, and a figure with precision against recall into the run.
+    Writes retrieval-SPLIT.json, the precision of each query, and a figure with precision against recall into the run.
     """
     from ppl_vae.runs.search import measure_retrieval
 

@@ -46,7 +46,7 @@ def train(
     if resume is not None:
         check_alone(ctx, "resume")
         run = RunFolder.open(resume)
-        run.check_pair(f"go on with it by ppl-vae generator --resume {resume}")
+        run.check_pair(f"continue it by ppl-vae generator --resume {resume}")
         config = RunConfig.of(run)
         resolve_device(config.device)
         return run_training(config, resume, resume=True)
@@ -69,7 +69,7 @@ def check_alone(ctx: click.Context, name: str) -> None:
     """
     others = [param for param in ctx.command.get_params(ctx) if param.name not in (name, "as_json")]
     if given := [param.opts[0] for param in others if was_given(ctx, param.name)]:
-        raise click.UsageError(f"--{name} continues a run as it was begun; leave out {', '.join(given)}", ctx)
+        raise click.UsageError(f"--{name} continues a run with its own options; leave out {', '.join(given)}", ctx)
 
 
 def was_given(ctx: click.Context, name: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""The normaliser of a softmax over many words, and its gradient, without keeping the logits."""
+"""The normaliser of a softmax over many words, and its gradient, without storing the logits."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ BLOCK = 2**23
 """Largest number of logits formed at once (32 MB in float32)."""
 
 CACHED = 2**19
-"""As many as stay in a core's cache while more than one thing is done with them (2 MB)."""
+"""Largest number of logits that stay in a core's cache while they are used more than once (2 MB)."""
 
 FEWEST = 32
-"""Rows of such a block: the layer's gradient, too, is passed through once for each."""
+"""Smallest number of rows per block: each block also passes once over the gradient of the layer."""
 
 
 def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int | None = None) -> Tensor:
-    r"""Log-sum-exp of a linear layer, without keeping its output.
+    r"""Returns the log-sum-exp of a linear layer, without storing its output.
 
     .. math:: A(h) = \log \sum_k \exp(w_k^\top h + b_k)
 
     Logits are formed for as many rows at a time as fit in ``block`` numbers. Where one block holds them
-    all, the exponentials are kept for the gradient; otherwise the gradient forms each block again.
+    all, the exponentials are stored for the gradient; otherwise the gradient forms each block again.
 
     Arguments:
         hidden: Inputs of the layer, ``(..., features)``.
-        weight: ``(vocabulary, features)``.
-        bias: ``(vocabulary,)``.
+        weight: Weight of the layer, ``(vocabulary, features)``.
+        bias: Bias of the layer, ``(vocabulary,)``.
         block: Largest number of logits formed at once.
 
     Returns:
-        ``(...)``, in nats.
+        Log-normalisers, ``(...)``, in nats.
 
     Example:
         >>> h, w, b = torch.randn(2, 3, 4), torch.randn(5, 4), torch.randn(5)
@@ -52,26 +52,26 @@ def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor, *, block: int |
 
 
 def log_normaliser_and_flips(hidden: Tensor, weight: Tensor, bias: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Log-normaliser of rows of bits, and its flip differences: at 1 minus at 0, bit by bit.
+    r"""Returns the log-normaliser of rows of bits, and its flip differences: the value at 1 minus that at 0, by bit.
 
     .. math:: A(h \pm e_j) - A(h) = \log \sum_k \mathrm{softmax}_k(W h + b)\, e^{\pm w_{kj}}
 
-    All of them cost two products with the exponentials that the normaliser needs anyway. If the gradient of each row's
-    normaliser is known up to a factor that all share, the gradient of the layer comes from the same exponentials while
-    they are in the cache: then nothing is kept and nothing formed twice, whatever the number of draws.
+    All flip differences cost two products with the exponentials of the normaliser. If the gradient of each row's
+    normaliser is known up to a common factor, the gradient of the layer comes from the same exponentials while they are
+    in the cache: then nothing is stored or formed twice, whatever the number of draws.
 
     Arguments:
         hidden: Bits, ``(..., features)``.
-        weight: ``(vocabulary, features)``.
-        bias: ``(vocabulary,)``.
-        share: What the gradient of each normaliser is expected to be, up to a factor, ``(...)``; others are right, too,
-            at the price of a second pass.
+        weight: Weight of the layer, ``(vocabulary, features)``.
+        bias: Bias of the layer, ``(vocabulary,)``.
+        share: Expected gradient of each normaliser up to a common factor, ``(...)``; other gradients cost a second
+            pass.
 
     Returns:
-        ``(...)``, in nats, and ``(..., features)``, without gradient.
+        Log-normalisers, ``(...)``, in nats, and flip differences, ``(..., features)``, without gradient.
     """
     rows, share = hidden.reshape(-1, hidden.shape[-1]), share.expand(hidden.shape[:-1]).reshape(-1)
-    # On other devices there is no cache to stay in, and to look at the gradient would be to wait for it.
+    # On other devices there is no such cache, and reading the gradient would synchronise.
     ahead = rows.device.type == "cpu" and torch.is_grad_enabled() and not rows.requires_grad
     block = max(FEWEST, CACHED // len(weight)) if ahead else max(1, BLOCK // len(weight))
     total, differences = _NormaliserAndFlips.apply(rows, weight, bias, share if ahead else None, block)
@@ -85,23 +85,23 @@ def _sum_by_halves(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor | None:
         return None
     grid = rows.reshape(-1, inner, rows.shape[1])
     outer, steps = grid[:, 0], grid[0] - grid[0, 0]
-    # The last row first: most inputs are no grid.
+    # The last row first: most inputs form no grid.
     if not torch.equal(grid[-1, -1], outer[-1] + steps[-1]) or not torch.equal(grid, outer[:, None] + steps):
         return None
-    # So few exponentials may well be precise ones.
+    # For so few exponentials double precision is cheap.
     outer, steps, weight, bias = (v if v.device.type == "mps" else v.double() for v in (outer, steps, weight, bias))
     info = torch.finfo(outer.dtype)
     low = log(info.tiny) / 2 + 1  # products of two exponentials do not underflow
     one, one_high = _exponentials(outer, weight, bias, low)
     other, other_high = _exponentials(steps, weight, torch.zeros_like(bias), low)
     total = one @ other.T
-    if total.min() * info.eps < len(weight) * exp(low):  # what was cut off at the low end might count
+    if total.min() * info.eps < len(weight) * exp(low):  # clamped terms might matter
         return None
     return total.log_().add_(one_high[:, None]).add_(other_high).flatten().to(rows.dtype)
 
 
 def _exponentials(rows: Tensor, weight: Tensor, bias: Tensor, low: float = -80) -> tuple[Tensor, Tensor]:
-    """Exponentials of the logits over their row's largest, and that largest one."""
+    """Exponentials of the logits relative to the largest of their row, and the largest logits."""
     logits = torch.mm(rows, weight.T).add_(bias)  # addmm would first copy the bias into every row
     high = logits.amax(1, keepdim=True)
     # Float32 exponentials are tens of times slower where they underflow.
@@ -112,29 +112,29 @@ class _LogNormaliser(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows: Tensor, weight: Tensor, bias: Tensor, block: int) -> Tensor:  # type: ignore[no-untyped-def]
         result = rows.new_empty(len(rows))
-        kept = total = None
+        stored = total = None
         for start in range(0, len(rows), block):
             exponentials, high = _exponentials(rows[start : start + block], weight, bias)
             total = exponentials.sum(1)
             torch.add(total.log(), high, out=result[start : start + block])
-            kept = exponentials if len(rows) <= block and any(ctx.needs_input_grad) else None
-        ctx.save_for_backward(rows, weight, bias, total, kept)
+            stored = exponentials if len(rows) <= block and any(ctx.needs_input_grad) else None
+        ctx.save_for_backward(rows, weight, bias, total, stored)
         ctx.block = block
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
-        rows, weight, bias, total, kept = ctx.saved_tensors
+        rows, weight, bias, total, stored = ctx.saved_tensors
         of_rows, of_weight, of_bias = ctx.needs_input_grad[:3]
         d_rows = torch.zeros_like(rows) if of_rows else None
         d_weight = d_bias = None
         used = _used(gradient)
         for start in range(0, used, ctx.block):
             part = slice(start, min(used, start + ctx.block))
-            exponentials = _exponentials(rows[part], weight, bias)[0] if kept is None else kept[part]
+            exponentials = _exponentials(rows[part], weight, bias)[0] if stored is None else stored[part]
             # The softmax is exponentials / their sum; the division goes into the small operands.
-            scale = gradient[part] / (exponentials.sum(1) if kept is None else total[part])
+            scale = gradient[part] / (exponentials.sum(1) if stored is None else total[part])
             if d_rows is not None:
                 d_rows[part] = (exponentials @ weight) * scale[:, None]
             if of_weight:
@@ -146,26 +146,26 @@ class _LogNormaliser(torch.autograd.Function):
 
 
 def _used(gradient: Tensor) -> int:
-    """Rows up to the last that has a gradient: an estimator may take the model's from its first draws alone."""
-    if gradient.device.type != "cpu":  # to ask would be to wait
+    """Number of rows up to the last with a gradient: an estimator may use its first draws only."""
+    if gradient.device.type != "cpu":  # reading the gradient would synchronise
         return len(gradient)
     rows = gradient.nonzero()
     return int(rows[-1]) + 1 if len(rows) else 0
 
 
 class _NormaliserAndFlips(torch.autograd.Function):
-    """The log-normaliser of codes, its flip differences, and the layer's gradient ahead of time."""
+    """The log-normaliser of codes, its flip differences, and the layer's gradient computed in the forward pass."""
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
         ctx, rows: Tensor, weight: Tensor, bias: Tensor, share: Tensor | None, block: int
     ) -> tuple[Tensor, Tensor]:
         result, differences = rows.new_empty(len(rows)), torch.empty_like(rows)
-        # exp(w_kj) for a bit that turns to 1 and exp(-w_kj) for one that turns to 0, over the largest of their column.
+        # exp(w_kj) for a bit that flips to 1 and exp(-w_kj) for one that flips to 0, over the largest of the column.
         changes = torch.cat([weight, -weight], 1)
         top = changes.amax(0)
         factors = (changes - top).clamp_(min=-80).exp_()
-        kept = total = None
+        stored = total = None
         layer = None if share is None else weight.new_zeros(len(weight), rows.shape[1] + 1)
         for start in range(0, len(rows), block):
             part = slice(start, start + block)
@@ -178,8 +178,8 @@ class _NormaliserAndFlips(torch.autograd.Function):
                 scale = (share[part] / total)[:, None]
                 layer.addmm_(exponentials.T, torch.cat([rows[part] * scale, scale], 1))
             elif len(rows) <= block and any(ctx.needs_input_grad):
-                kept = exponentials
-        ctx.save_for_backward(rows, weight, bias, total, kept)
+                stored = exponentials
+        ctx.save_for_backward(rows, weight, bias, total, stored)
         ctx.share, ctx.layer, ctx.block = share, layer, block
         ctx.mark_non_differentiable(differences)
         return result, differences

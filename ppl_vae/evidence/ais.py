@@ -1,4 +1,4 @@
-"""Annealed importance sampling: lower bounds of the evidence on any data, upper bounds on simulated data."""
+"""Annealed importance sampling: lower bounds on the evidence of any data, upper bounds for simulated data."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ppl_vae.programs.types import Program, Progress
 __all__ = ["AIS", "CHAINS", "Schedule"]
 
 CHAINS = 2**9
-"""Most annealing chains that move together."""
+"""Largest number of annealing chains that move together."""
 
 WARM_UP = 30
-"""Moves at the starting distribution that tune step sizes to the right order of magnitude."""
+"""Number of moves at the starting distribution that tune step sizes to the right order of magnitude."""
 
 PILOT_CHAINS = 4
-"""Chains per datum that tune the step sizes together."""
+"""Number of chains per datum that tune the step sizes."""
 
 ACCEPTED = {"real": 0.7, "bits": 0.57}
 """Target acceptance probability (Beskos et al. 2013; Zhang, Liu and Liu 2022, section 4.2)."""
@@ -37,11 +37,11 @@ ACCEPTED = {"real": 0.7, "bits": 0.57}
 
 @dataclass(frozen=True)
 class Schedule:
-    """How to anneal.
+    """Options of annealing.
 
     Arguments:
-        temperatures: Steps from the starting distribution to the posterior.
-        leapfrog_steps: Leapfrog steps of a Hamiltonian move.
+        temperatures: Number of steps from the starting distribution to the posterior.
+        leapfrog_steps: Number of leapfrog steps per Hamiltonian move.
         start: Distribution that the chains start from, ``"guide"`` or ``"prior"``.
         pilot: Share of the temperatures at which step sizes are tuned beforehand.
         through: Further inverse temperatures on the path; the largest, which may be above 1, is its end.
@@ -90,18 +90,18 @@ class Schedule:
 class AIS:
     r"""Annealed importance sampling (Neal 2001) between a starting distribution and the posterior of a few data.
 
-    Chains move along :math:`f_\beta(z) = q_0(z)^{1 - \beta}\, p(x, z)^{\beta}` while their log-weights gather
+    Chains move along :math:`f_\beta(z) = q_0(z)^{1 - \beta}\, p(x, z)^{\beta}` while their log-weights accumulate
     :math:`(\beta_t - \beta_{t-1}) (\log p(x, z) - \log q_0(z))`. The mean weight is an unbiased estimate of p(x), so
     that its logarithm is a lower bound in expectation. The same path walked backwards from an exact posterior draw,
-    which simulated data come with, gives an unbiased estimate of 1 / p(x) and so an upper bound (Grosse, Ghahramani and
+    known for simulated data, gives an unbiased estimate of 1 / p(x) and so an upper bound (Grosse, Ghahramani and
     Adams 2015). Real numbers move by Hamiltonian dynamics, bits by flips that follow the gradient; step sizes are tuned
-    for each datum and temperature in a pilot run and then fixed, since weights of moves that still adapt give no bound.
+    for each datum and temperature in a pilot run and then fixed, since weights of adaptive moves give no bound.
 
     Arguments:
         model: The model; its latents continuous, or bits.
         guide: Its guide.
         x: A block of data.
-        schedule: The temperatures and moves.
+        schedule: Temperatures and moves.
 
     Raises:
         ValueError: If a latent is neither continuous nor a bit.
@@ -125,7 +125,7 @@ class AIS:
         self.accepted: dict[str, float] = {}
 
     def forward(self, chains: int, progress: Progress | None = None) -> Tensor:
-        """Log-weights of independent chains from the start to the posterior, ``(chains, data)``, in nats.
+        """Returns the log-weights of independent chains from the start to the posterior, ``(chains, data)``, in nats.
 
         Arguments:
             chains: Number of chains per datum.
@@ -138,11 +138,11 @@ class AIS:
     def both(
         self, posterior: Mapping[str, Tensor], chains: int, progress: Progress | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Log-weights of the forward and of the backward walk, ``(chains, data)`` each.
+        """Returns the log-weights of the forward and of the backward walk, ``(chains, data)`` each.
 
         Arguments:
             posterior: An exact sample from the posterior by site, ``(data, *event)``.
-            chains: Number of chains per datum; all start the walk back at the same sample.
+            chains: Number of chains per datum; all backward walks start at the same sample.
             progress: As in :meth:`forward`.
         """
         with evaluation_mode(self.model, self.guide), frozen(self.model, self.guide):
@@ -154,7 +154,7 @@ class AIS:
             return forward, backward
 
     def along(self, chains: int, progress: Progress | None = None) -> dict[float, tuple[Tensor, Tensor]]:
-        r"""Chains at each inverse temperature t that the schedule goes through, properly weighted for
+        r"""Returns chains at each inverse temperature t of the schedule's ``through``, properly weighted for
         :math:`p(z)\, p(x \mid z)^t`: their log-weights and :math:`\log p(x \mid z)`, ``(chains, data)`` each, in nats.
 
         Raises:
@@ -162,11 +162,11 @@ class AIS:
         """
         if self.schedule.start != "prior":
             raise ValueError("powers of the likelihood lie on the path from the prior only; set start='prior'")
-        seen: dict[float, tuple[Tensor, Tensor]] = {}
+        path: dict[float, tuple[Tensor, Tensor]] = {}
         with evaluation_mode(self.model, self.guide), frozen(self.model, self.guide):
             steps = self._pilot(progress)
-            self._walk(self._begin(chains), steps, progress, seen=seen)
-        return seen
+            self._walk(self._begin(chains), steps, progress, recorded=path)
+        return path
 
     def _ends(self, real: Tensor, bits: Tensor) -> TemperedDensity:
         """Both densities and their gradients at flat latents."""
@@ -247,9 +247,9 @@ class AIS:
         steps: list[dict[str, Tensor]],
         progress: Progress | None,
         backwards: bool = False,
-        seen: dict[float, tuple[Tensor, Tensor]] | None = None,
+        recorded: dict[float, tuple[Tensor, Tensor]] | None = None,
     ) -> Tensor:
-        """Log-weights summed along the path, without moves at its two ends, where none changes a weight."""
+        """Log-weights summed along the path, without moves at its two ends, where moves change no weight."""
         betas = self.schedule.path
         count = len(betas) - 1
         precise = torch.float32 if point.real.device.type == "mps" else torch.float64
@@ -257,8 +257,8 @@ class AIS:
         chances: dict[str, list[Tensor]] = {}
         for t in range(count, 0, -1) if backwards else range(1, count + 1):
             weight += (betas[t] - betas[t - 1]) * (point.ends.joint - point.ends.start).to(precise)
-            if seen is not None and betas[t] in self.schedule.through:
-                seen[betas[t]] = (weight.clone(), (point.ends.joint - point.ends.start).to(precise))
+            if recorded is not None and betas[t] in self.schedule.through:
+                recorded[betas[t]] = (weight.clone(), (point.ends.joint - point.ends.start).to(precise))
             at = t - 1 if backwards else t
             if 0 < at < count:
                 point, accepted = self._move(point, betas[at], steps[at - 1])

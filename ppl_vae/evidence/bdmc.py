@@ -1,4 +1,4 @@
-"""Bidirectional Monte Carlo: lower and upper bounds of the evidence of simulated data."""
+"""Bidirectional Monte Carlo: lower and upper bounds on the evidence of simulated data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["BDMC", "sandwich", "sandwich_cells"]
 
 @dataclass(frozen=True)
 class BDMC(Result):
-    """Lower and upper bound, in expectation, of the evidence of simulated data.
+    """Lower and upper bound, in expectation, on the evidence of simulated data.
 
     Arguments:
         lower: The bound by chains from the starting distribution to the posterior.
@@ -61,8 +61,8 @@ class BDMC(Result):
     def caption(self) -> str:
         errors = ", ".join(f"{name} {estimate.data_se:.3f}" for name, estimate in self.rows().items())
         return (
-            "the truth lies between the bounds in expectation; +- is the noise of the chains given one sample of the "
-            f"posterior per datum; standard errors over the data: {errors}"
+            "the evidence lies between the bounds in expectation; +- is the noise of the chains given one "
+            f"sample of the posterior per datum; standard errors over the data: {errors}"
         )
 
     def draw_panels(self, *axes: Axes) -> None:
@@ -71,7 +71,7 @@ class BDMC(Result):
 
 
 def sandwich_cells(x: Batch, draws: int, schedule: Schedule) -> int:
-    """Number of cells that the progress of :func:`sandwich` adds up to."""
+    """Returns the number of cells that :func:`sandwich` reports to its progress."""
     return len(x) * schedule.cells(draws, walks=2)
 
 
@@ -96,13 +96,13 @@ def sandwich(
     Arguments:
         model: The generative model, its latents continuous or bits, with one observed site.
         guide: Its guide.
-        x: Data whose shapes, and of documents the lengths, the simulated data have.
-        draws: Number of chains per datum each way.
-        schedule: The temperatures and moves.
+        x: Data whose shapes (documents: lengths) the simulated data have.
+        draws: Number of chains per datum and direction.
+        schedule: Temperatures and moves.
         drawn_with: If ``x`` was itself sampled from the model, the latents by site that it was sampled with,
-            ``(data, *event)``: the bounds are then those of ``x``, and nothing is simulated.
-        done: Blocks measured already; see :func:`~ppl_vae.evidence.measure.measure`.
-        progress: Called with the number of cells done since the last call.
+            ``(data, *event)``: the bounds are then those of ``x``, and no data are simulated.
+        done: Finished blocks; see :func:`~ppl_vae.evidence.measure.measure`.
+        progress: Called with the number of cells completed since the last call.
 
     Returns:
         A :class:`BDMC`, in nats per datum.
@@ -118,14 +118,14 @@ def sandwich(
     if draws < 2:
         raise ValueError(f"the bounds' errors need at least 2 chains per datum, got {draws}; raise the draws")
     schedule, done = schedule or Schedule(), {} if done is None else done
-    tick = progress or (lambda cells: None)
+    report = progress or (lambda cells: None)
     seed = int(torch.randint(2**31, ()))
     block = max(1, min(len(x), CHAINS // draws))
     parts = []
     for start in range(0, len(x), block):
         part = x[start : start + block]
         if start in done:
-            tick(sandwich_cells(part, draws, schedule))
+            report(sandwich_cells(part, draws, schedule))
         else:
             with fork_random_state(seed + start), evaluating(model, guide):
                 if drawn_with is None:
@@ -133,7 +133,7 @@ def sandwich(
                 else:
                     posterior = {name: value[start : start + block] for name, value in drawn_with.items()}
                     data = part
-                forward, backward = AIS(model, guide, data, schedule).both(posterior, draws, tick)
+                forward, backward = AIS(model, guide, data, schedule).both(posterior, draws, report)
                 method = f"annealing, {schedule.temperatures} temperatures, {draws} chains"
                 low, low_se = log_mean_exp(forward)
                 high, high_se = log_mean_exp(-backward)

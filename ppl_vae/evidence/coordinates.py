@@ -36,11 +36,11 @@ class Coordinates:
     """Maps the latents of a model to flat vectors and back.
 
     Continuous latents become unconstrained real numbers (a positive one its logarithm, and so on), whose densities
-    carry the Jacobian of that map; Bernoulli latents are bits.
+    include the Jacobian of that map; Bernoulli latents are bits.
 
     Arguments:
         model: The model.
-        x: A few data.
+        x: A few data points.
 
     Raises:
         ValueError: If a latent is neither continuous nor a bit, or its support is not the same for all data, naming the
@@ -65,8 +65,8 @@ class Coordinates:
             transform = _to_real_numbers(fn, value)
             if transform is None:
                 raise ValueError(
-                    f"site {name!r} is {exponential_family.family(fn)}; latents must be continuous, or bits, "
-                    "and those with a known map to the real numbers"
+                    f"site {name!r} is {exponential_family.family(fn)}; latents must be bits, or continuous "
+                    "with a known map to the real numbers"
                 )
             inner = transform.inv(value)
             origin, elsewhere = transform(torch.zeros_like(inner)), _to_real_numbers(others[name]["fn"], value)
@@ -80,7 +80,7 @@ class Coordinates:
             self.dimensions += size
 
     def values(self, real: Tensor, bits: Tensor) -> dict[str, Tensor]:
-        """Latents by site from flat vectors, ``(draws, batch, dimensions)`` and ``(draws, batch, width)``."""
+        """Returns latents by site from flat vectors, ``(draws, batch, dimensions)`` and ``(draws, batch, width)``."""
         values = {}
         for part in self.real:
             assert part.transform is not None
@@ -91,7 +91,7 @@ class Coordinates:
         return values
 
     def flat(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The flat vectors of latents by site, ``(draws, batch, dimensions)`` and ``(draws, batch, width)``."""
+        """Returns the flat vectors of latents by site, ``(draws, batch, dimensions)`` and ``(draws, batch, width)``."""
         first = next(iter(values.values()))
         empty = first.new_zeros(*first.shape[:2], 0)
         lead = (*first.shape[:2], -1)
@@ -100,7 +100,7 @@ class Coordinates:
         return torch.cat(real, -1) if real else empty, torch.cat(bits, -1) if bits else empty
 
     def log_jacobian(self, real: Tensor) -> Tensor | float:
-        """Log-determinant of the map from the flat real vector to the latents, ``(draws, batch)``."""
+        """Returns the log-determinant of the map from the flat real vector to the latents, ``(draws, batch)``."""
         changes = []
         for part in self.real:
             assert part.transform is not None
@@ -110,13 +110,13 @@ class Coordinates:
         return reduce(torch.add, changes) if changes else 0.0
 
     def prior_draws(self, model: Program, x: Batch, draws: int) -> Tensor:
-        """Samples of the flat real vector from the prior of the first datum, ``(draws, dimensions)``."""
+        """Returns samples of the flat real vector from the prior of the first datum, ``(draws, dimensions)``."""
         with torch.no_grad():
             sites = latents(run(model, (x[:1],), {}, draws=draws))
         return self.flat({name: site["value"] for name, site in sites.items()})[0][:, 0]
 
     def saturated(self, real: Tensor) -> Tensor:
-        """Whether rounding at the end of a support hides the real number behind a latent, ``(draws, batch)``."""
+        """Returns where a latent is rounded to the end of its support and cannot be inverted, ``(draws, batch)``."""
         saturated = torch.zeros(real.shape[:2], dtype=torch.bool, device=real.device)
         for part in self.real:
             assert part.transform is not None
@@ -128,7 +128,7 @@ class Coordinates:
 
 
 def _to_real_numbers(fn: Distribution, value: Tensor) -> Transform | None:
-    """The map from real numbers to a distribution's support; None where there is none, or the support is a circle."""
+    """The map from real numbers to a distribution's support; None if there is none, or the support is a circle."""
     try:
         support = fn.support
         if support is None or not value.is_floating_point() or support.is_discrete:
@@ -142,7 +142,7 @@ def _to_real_numbers(fn: Distribution, value: Tensor) -> Transform | None:
 
 
 def one_prior(model: Program, x: Batch) -> bool:
-    """Whether the same latents have the same prior density for all of a few data."""
+    """Returns whether latents have the same prior density for all of a few data points."""
     with fork_random_state(), torch.no_grad():
         first = {name: site["value"][:, :1] for name, site in latents(run(model, (x,), {}, draws=1)).items()}
         shared = {name: value.expand(-1, len(x), *value.shape[2:]).clone() for name, value in first.items()}

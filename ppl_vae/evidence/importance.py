@@ -31,20 +31,20 @@ __all__ = [
 def importance(
     model: Program, guide: Program, x: Batch, draws: int, progress: Progress | None = None, *, smooth: bool = False
 ) -> Evidence:
-    """ELBO and importance-weighted evidence of each datum from independent samples, optionally Pareto-smoothed."""
+    """Returns ELBO and importance-weighted evidence from independent samples, optionally Pareto-smoothed."""
     return Evidence.join(
         [from_log_weights(w, distinct, smooth=smooth) for w, distinct in log_weights(model, guide, x, draws, progress)]
     )
 
 
 def sampled_elbo(model: Program, guide: Program, x: Batch, draws: int = 1) -> Tensor:
-    """The ELBO of each datum by Monte Carlo, ``(data,)``, in nats: a quick estimate during training."""
+    """Returns the ELBO of each datum by Monte Carlo, ``(data,)``, in nats: a quick estimate during training."""
     with evaluating(model, guide):
         return torch.cat([weights.mean(0) for weights, _ in log_weights(model, guide, x, draws)])
 
 
 def sampled_rates(model: Program, guide: Program, x: Batch, draws: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
-    """The ELBO of each datum and its rate by latent site from the same samples, ``(data,)`` each, in nats."""
+    """Returns the ELBO of each datum and its rate by latent site from the same samples, ``(data,)`` each, in nats."""
     bounds: list[Tensor] = []
     rates: dict[str, list[Tensor]] = {}
     with evaluating(model, guide):
@@ -64,20 +64,20 @@ def sampled_rates(model: Program, guide: Program, x: Batch, draws: int = 1) -> t
 def log_weights(
     model: Program, guide: Program, x: Batch, draws: int, progress: Progress | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Log-weights of independent samples, a block of data at a time.
+    """Yields log-weights of independent samples, a block of data at a time.
 
     Yields:
         Log-weights ``(draws, block)`` in float64, and whether the samples of a datum differ, ``(block,)``.
     """
     for place, parts in in_blocks(model, guide, x, draws, progress):
-        # Small tensors made between large ones would keep the allocator from giving memory back.
+        # Small tensors allocated between large ones would keep the allocator from freeing memory.
         together, done, first, distinct = torch.empty(0), 0, None, None
         for terms in parts:
             weights, values = terms.weight, terms.values
             if not done:
                 precise = torch.float32 if weights.device.type == "mps" else torch.float64
                 together = torch.empty(draws, place.stop - place.start, dtype=precise, device=weights.device)
-            # Sites without a value per datum (none, under the contract) fail here rather than mislead.
+            # Sites without a value per datum, which models must not have, fail here instead of giving wrong results.
             first = {name: value[0].clone() for name, value in values.items()} if first is None else first
             differ = [(v != first[n]).reshape(*v.shape[:2], -1).any(-1).any(0) for n, v in values.items()]
             different = torch.stack(differ).any(0)
@@ -89,19 +89,19 @@ def log_weights(
 
 
 def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False) -> Evidence:
-    """ELBO, importance-weighted evidence and gap from log-weights.
+    """Returns ELBO, importance-weighted evidence and gap from log-weights.
 
     Standard errors are those of the mean over samples, for the evidence and the gap by the delta method. Weights that
     are constant over different samples have a k-hat of minus infinity; where all samples are the same, it is unknown.
 
     Arguments:
-        weights: ``(draws, data)``, in nats.
+        weights: Log-weights, ``(draws, data)``, in nats.
         distinct: Whether the samples of a datum are not all the same, ``(data,)``.
-        smooth: Whether the largest weights are replaced by quantiles of a Pareto distribution.
+        smooth: Whether to replace the largest weights by quantiles of a Pareto distribution.
     """
     draws = len(weights)
     elbo, (evidence, error) = weights.mean(0), log_mean_exp(weights)
-    # The same draws give both, so the error of the gap is that of the difference draw by draw.
+    # ELBO and evidence share their draws, so the error of the gap is that of the difference per draw.
     high = weights.amax(0).clamp(min=torch.finfo(weights.dtype).min)
     relative = (weights - evidence.clamp(min=torch.finfo(weights.dtype).min)).exp()
     errors = [weights.std(0) / draws**0.5, error, (relative - weights).std(0) / draws**0.5]
@@ -128,17 +128,17 @@ def log_mean_exp(weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 LEAST_BOUND_DRAWS = 100
-"""Samples for the ELBO beside an evidence that needs none, or few."""
+"""Smallest number of samples for the ELBO where the evidence needs fewer."""
 
 
 def sampled_bound(model: Program, guide: Program, x: Batch, draws: int) -> Estimate:
-    """The ELBO of each datum from samples beside another estimate of the evidence."""
+    """Returns the ELBO of each datum from at least :data:`LEAST_BOUND_DRAWS` samples."""
     draws = max(draws, LEAST_BOUND_DRAWS)
     return Estimate.join([from_log_weights(w, distinct).elbo for w, distinct in log_weights(model, guide, x, draws)])
 
 
 def with_sampled_bound(exact: Estimate, model: Program, guide: Program, x: Batch, draws: int) -> Evidence:
-    """Exact evidence with ELBO and gap from samples."""
+    """Returns exact evidence with ELBO and gap from samples."""
     elbo = sampled_bound(model, guide, x, draws)
     method = f"{exact.method}, {elbo.draws} draws"
     gap = Estimate(exact.pointwise - elbo.pointwise, method, "unbiased", elbo.draws, elbo.pointwise_se)

@@ -17,10 +17,11 @@ class TemperedDensity:
     """The log-densities at both ends of an annealing path and their slopes, at one point.
 
     Arguments:
-        start: Log-density of the distribution annealing starts from, ``(chains, data)``.
+        start: Log-density of the starting distribution, ``(chains, data)``.
         joint: log p(x, z), ``(chains, data)``.
-        start_slope: Its gradient for the flat latents, real numbers first, ``(chains, data, size)``.
-        joint_slope: The same of the joint.
+        start_slope: Gradient of ``start`` with respect to the flat latents, real numbers first,
+            ``(chains, data, size)``.
+        joint_slope: Gradient of ``joint``, of the same shape.
     """
 
     start: Tensor
@@ -29,21 +30,21 @@ class TemperedDensity:
     joint_slope: Tensor
 
     def value(self, beta: float) -> Tensor:
-        """Log-density of the geometric path at an inverse temperature, unnormalised."""
-        if beta in (0, 1):  # where the other end may be minus infinity
+        """Returns the unnormalised log-density of the geometric path at an inverse temperature."""
+        if beta in (0, 1):  # the other end may be minus infinity
             return self.joint if beta else self.start
         return (1 - beta) * self.start + beta * self.joint
 
     def slope(self, beta: float) -> Tensor:
         return (1 - beta) * self.start_slope + beta * self.joint_slope
 
-    def where(self, accept: Tensor, other: TemperedDensity) -> TemperedDensity:
-        """The densities of the other where accepted, these elsewhere."""
+    def accepted(self, accept: Tensor, proposal: TemperedDensity) -> TemperedDensity:
+        """Returns the densities of the proposal where it is accepted, else these."""
         return TemperedDensity(
-            torch.where(accept, other.start, self.start),
-            torch.where(accept, other.joint, self.joint),
-            torch.where(accept[..., None], other.start_slope, self.start_slope),
-            torch.where(accept[..., None], other.joint_slope, self.joint_slope),
+            torch.where(accept, proposal.start, self.start),
+            torch.where(accept, proposal.joint, self.joint),
+            torch.where(accept[..., None], proposal.start_slope, self.start_slope),
+            torch.where(accept[..., None], proposal.joint_slope, self.joint_slope),
         )
 
 
@@ -52,9 +53,9 @@ class ChainState:
     """State of chains: flat latents and the densities at them.
 
     Arguments:
-        real: ``(chains, data, dimensions)``.
-        bits: ``(chains, data, width)``.
-        ends: Both log-densities and their gradients at these latents.
+        real: Flat real latents, ``(chains, data, dimensions)``.
+        bits: Flat bits, ``(chains, data, width)``.
+        ends: Log-densities and gradients of both ends at these latents.
     """
 
     real: Tensor
@@ -75,7 +76,7 @@ def hmc_step(
         beta: Inverse temperature.
         step: Step size of each datum, ``(data,)``, in units of the scale.
         scale: Scale of each number, ``(data, dimensions)``: the mass is its inverse square.
-        evaluate: Both densities at new latents.
+        evaluate: Function from new latents to both densities.
         leapfrog_steps: Number of leapfrog steps.
 
     Returns:
@@ -95,7 +96,7 @@ def hmc_step(
     chance = (after - before).clamp(max=0).exp().nan_to_num(0)
     accept = torch.rand_like(chance) < chance
     moved = torch.where(accept[..., None], real, point.real)
-    return replace(point, real=moved, ends=point.ends.where(accept, ends)), chance
+    return replace(point, real=moved, ends=point.ends.accepted(accept, ends)), chance
 
 
 def discrete_langevin_step(
@@ -111,7 +112,7 @@ def discrete_langevin_step(
         point: State of the chains.
         beta: Inverse temperature.
         step: Step size of each datum, ``(data,)``.
-        evaluate: Both densities at new latents.
+        evaluate: Function from new latents to both densities.
 
     Returns:
         The new state, and the probability of acceptance of each chain, ``(chains, data)``.
@@ -126,10 +127,10 @@ def discrete_langevin_step(
     bits = torch.where(flip, 1 - point.bits, point.bits)
     ends = evaluate(point.real, bits)
     backward = tendency(bits, ends)
-    sign = 1 - 2 * flip.to(forward.dtype)  # log-probability of a flip is -softplus(-t), of none -softplus(t)
+    sign = 1 - 2 * flip.to(forward.dtype)  # log-probability of a flip is -softplus(-t), of no flip -softplus(t)
     proposed = -functional.softplus(sign * forward).sum(-1)
     returned = -functional.softplus(sign * backward).sum(-1)
     chance = (ends.value(beta) - point.ends.value(beta) + returned - proposed).clamp(max=0).exp().nan_to_num(0)
     accept = torch.rand_like(chance) < chance
     moved = torch.where(accept[..., None], bits, point.bits)
-    return replace(point, bits=moved, ends=point.ends.where(accept, ends)), chance
+    return replace(point, bits=moved, ends=point.ends.accepted(accept, ends)), chance

@@ -3,7 +3,7 @@ r"""Log-densities of shared codes as small matrix products, for sums over very m
 .. math:: \log p(x_i, z_c) = a_c + b_i + u_c^\top v_i
 
 Where every site of a program is of this form (bits, and documents whose words come from a last linear layer), codes
-and data meet only in a product of two small matrices, and the sum over codes works in the processor's cache.
+and data interact only in a product of two small matrices, and the sum over codes stays in the processor's cache.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Products:
 
     Arguments:
         model: The model.
-        guide: Its guide; None leaves the ELBO out.
+        guide: Its guide; None without the ELBO.
         x: The data.
-        codes: A few codes by site, ``(codes, 1, *event)``, to inspect the programs with.
+        codes: Values of a few codes by site, ``(codes, 1, *event)``, with which the programs are inspected.
 
     Raises:
         ValueError: If the log-densities are of another form, or not finite.
@@ -85,8 +85,8 @@ class Products:
             self.evidence[part] = torch.logaddexp(self.evidence[part], total.to(self.evidence))
 
     def result(self) -> tuple[Tensor, Tensor]:
-        """Evidence and ELBO of each datum, ``(data,)``, in nats."""
-        # Probabilities add up to one but for rounding.
+        """Returns evidence and ELBO of each datum, ``(data,)``, in nats."""
+        # Probabilities add up to one up to rounding.
         return self.constant + self.evidence, self.constant + self.weighted / self.mass
 
 
@@ -111,7 +111,7 @@ def _code_side(sites: Mapping[str, Site]) -> tuple[Tensor, Tensor] | None:
         if logits is None or value.shape[1] != 1:
             return None
         bits = value.reshape(len(value), -1)
-        if _own(logits):
+        if _same_for_all_codes(logits):
             features.append(bits)
         elif logits.stride(1) == 0:
             parameters = logits[:1, 0] if logits.stride(0) == 0 else logits[:, 0]
@@ -132,7 +132,7 @@ def _data_side(sites: Mapping[str, Site]) -> tuple[Tensor, Tensor]:
         else:
             logits = exponential_family.bit_logits(site["fn"])
             assert logits is not None
-            if not _own(logits):
+            if not _same_for_all_codes(logits):
                 continue
             v, b = logits[0], -functional.softplus(logits[0]).sum(-1)
         features.append(v)
@@ -142,7 +142,7 @@ def _data_side(sites: Mapping[str, Site]) -> tuple[Tensor, Tensor]:
 
 def _finite(parts: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
     if parts is None or not all(bool(part.isfinite().all()) for part in parts):
-        raise ValueError("the log-densities are no finite products of codes and data")
+        raise ValueError("the log-densities are not finite products of codes and data")
     return parts
 
 
@@ -155,6 +155,6 @@ def _plain(site: Site) -> bool:
     return site["mask"] is None and isinstance(site["scale"], float | int) and site["scale"] == 1
 
 
-def _own(logits: Tensor) -> bool:
+def _same_for_all_codes(logits: Tensor) -> bool:
     """Whether bits have parameters for each datum that are the same for all codes."""
     return logits.stride(0) == 0 and logits.stride(1) != 0

@@ -26,15 +26,15 @@ def k_hat(log_weights: Tensor) -> Tensor:
     r"""Shape of the generalised Pareto distribution of the largest weights of each datum.
 
     The tail holds the :math:`M = \lceil \min(S / 5, 3 \sqrt S) \rceil` largest of S weights; the shape comes from
-    the posterior mean of Zhang and Stephens (2009), drawn towards 1/2 by a prior worth ten observations (Vehtari et
+    the posterior mean of Zhang and Stephens (2009), shrunk towards 1/2 by a prior worth ten observations (Vehtari et
     al. 2024, appendix G).
 
     Arguments:
-        log_weights: ``(draws, data)``, in nats.
+        log_weights: Log-weights, ``(draws, data)``, in nats.
 
     Returns:
-        ``(data,)``; minus infinity where all weights are equal, not a number where no tail can be fitted: fewer than
-        five weights lie in it, or they are all tied, as those of few discrete states are.
+        ``(data,)``; minus infinity where all weights are equal, NaN where no tail can be fitted: it has fewer
+        than five weights, or they are all tied, as with few discrete states.
     """
     _, tail = _tail(log_weights)
     if tail is None:
@@ -45,16 +45,16 @@ def k_hat(log_weights: Tensor) -> Tensor:
 
 
 def smoothed(log_weights: Tensor) -> Tensor:
-    r"""Log-weights whose largest are replaced by the quantiles they should have.
+    r"""Returns log-weights whose largest are replaced by quantiles of the fitted Pareto distribution.
 
     The M largest become the expected order statistics of the Pareto distribution fitted to them, none above the
-    largest raw weight (Vehtari et al. 2024, section 2.4). Their mean is a little biased and much less noisy.
+    largest raw weight (Vehtari et al. 2024, section 2.4). Their mean has a small bias and a much smaller variance.
 
     Arguments:
-        log_weights: ``(draws, data)``, in nats.
+        log_weights: Log-weights, ``(draws, data)``, in nats.
 
     Returns:
-        ``(draws, data)`` in ascending order, in nats; as they were where no tail can be fitted.
+        ``(draws, data)`` in ascending order, in nats; unchanged where no tail can be fitted.
     """
     ordered, tail = _tail(log_weights)
     if tail is None:
@@ -66,13 +66,13 @@ def smoothed(log_weights: Tensor) -> Tensor:
     quantile = torch.special.expm1(-shape * torch.log1p(-share)) / shape * scale
     high, cut = ordered[-1], ordered[-size - 1]
     replaced = (quantile + (cut - high).exp()).log().clamp(max=0) + high
-    keep = tied | ~replaced.isfinite().all(0)
-    ordered[-size:] = torch.where(keep, ordered[-size:], replaced)
+    unchanged = tied | ~replaced.isfinite().all(0)
+    ordered[-size:] = torch.where(unchanged, ordered[-size:], replaced)
     return ordered
 
 
 def _tail(log_weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | None]:
-    """Sorted log-weights; and again with the tail's exceedances and which tails are tied, None for too few draws."""
+    """Sorted log-weights; the same with exceedances of the tail and whether it is tied, None for too few draws."""
     draws = len(log_weights)
     size = ceil(min(0.2 * draws, 3 * sqrt(draws)))
     ordered = log_weights.sort(0).values
@@ -80,7 +80,7 @@ def _tail(log_weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | 
         return ordered, None
     relative = ordered - ordered[-1]
     tail = relative[-size:].exp() - relative[-size - 1].exp()
-    # Ties at the cut, as few discrete states make them, are no tail; the smallest are, even where exp() underflows.
+    # Ties at the cut, as with few discrete states, are no tail; tiny exceedances are, even where exp() underflows.
     tied = ~(ordered[-size + int(size / 4 + 0.5) - 1] - ordered[-size - 1] > 1e-9)
     tail = torch.where(tied, torch.arange(1.0, size + 1, device=tail.device, dtype=tail.dtype)[:, None], tail)
     return ordered, (ordered, tail, tied)

@@ -6,11 +6,11 @@ __all__ = ["check_at_least"]
 
 
 def check_at_least(least: int, **sizes: int) -> None:
-    """Refuses sizes below a least value.
+    """Refuses sizes below a minimum.
 
     Arguments:
-        least: The smallest that is allowed.
-        sizes: Arguments by name.
+        least: Smallest allowed size.
+        sizes: Sizes by name of the argument.
 
     Raises:
         ValueError: Naming the first that is smaller, with its value.

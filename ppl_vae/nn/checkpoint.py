@@ -1,4 +1,4 @@
-"""Files of tensors: written whole or not at all, known by their checksum, never unpickled."""
+"""Files of tensors: written atomically, identified by their checksum, never unpickled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Checkpoint", "atomic_write", "fill", "optimizer_state", "read_tensor
 def optimizer_state(
     optimizer: torch.optim.Optimizer, prefix: str = "optimizer"
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state of an optimiser: copies of its tensors by prefixed name, and the rest as JSON holds it."""
+    """Returns the state of an optimiser: copies of its tensors by prefixed name, and the rest as JSON holds it."""
     state = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, dict[str, Any]] = {}
@@ -35,7 +35,7 @@ def optimizer_state(
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], rest: Mapping[str, Any]) -> None:
-    """Restores an optimiser from :func:`optimizer_state`, with the tensors' names less the prefix."""
+    """Restores an optimiser from :func:`optimizer_state`, with the names of tensors without the prefix."""
     state: dict[int, dict[str, Any]] = {int(i): dict(v) for i, v in rest["scalars"].items()}
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
@@ -49,7 +49,7 @@ def atomic_write(path: Path, *content: bytes | memoryview) -> None:
 
     Arguments:
         path: Path of the file.
-        content: Its parts in order.
+        content: Parts of its content in order.
 
     Raises:
         ValueError: If it cannot be written (a full disk, say), naming it; the old one is kept.
@@ -62,7 +62,7 @@ def atomic_write(path: Path, *content: bytes | memoryview) -> None:
                 file.writelines(content)
                 file.flush()
                 os.fsync(file.fileno())
-            # As any new file: mkstemp's are for the owner alone, and runs are shared.
+            # Permissions of a new file: those of mkstemp are for the owner alone, and runs are shared.
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(name, 0o666 & ~mask)
@@ -71,16 +71,16 @@ def atomic_write(path: Path, *content: bytes | memoryview) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        kept = "its last good version is kept" if path.is_file() else "choose another folder, or make room"
-        raise ValueError(f"cannot write {path}: {error.strerror}; {kept}") from error
+        remedy = "its last good version is kept" if path.is_file() else "choose another folder, or make room"
+        raise ValueError(f"cannot write {path}: {error.strerror}; {remedy}") from error
 
 
 class Checkpoint:
     """Tensors by name and a JSON document, in one safetensors file.
 
     Arguments:
-        tensors: By name.
-        state: Anything JSON holds.
+        tensors: Tensors by name.
+        state: The JSON document.
     """
 
     def __init__(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ class Checkpoint:
 
         Arguments:
             path: Path of the file.
-            remedy: What to do about a damaged file, for the message.
+            remedy: Remedy for a damaged file, for the error message.
 
         Raises:
             ValueError: If it is missing, truncated or not one of ours.
@@ -116,7 +116,7 @@ class Checkpoint:
             raise ValueError(f"{path} is not a readable checkpoint ({error}); {remedy}") from error
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors whose names begin with ``prefix.``, without it."""
+        """Returns the tensors whose names begin with ``prefix.``, without it."""
         return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
 
     @classmethod
@@ -127,13 +127,13 @@ class Checkpoint:
         checkpoint.restore("guide", guide, path)
         return checkpoint
 
-    def restore(self, prefix: str, module: torch.nn.Module, where: Path) -> None:
-        """Fills a module.
+    def restore(self, prefix: str, module: torch.nn.Module, source: Path) -> None:
+        """Fills a module with the tensors of a prefix.
 
         Raises:
             ValueError: Naming the first tensor that is missing or has another shape, with both shapes.
         """
-        fill(module, self.part(prefix), str(where), prefix, "its options differ from those of the run", f"{prefix}.")
+        fill(module, self.part(prefix), str(source), prefix, "its options differ from those of the run", f"{prefix}.")
 
 
 def fill(
@@ -144,13 +144,13 @@ def fill(
     Arguments:
         module: The module.
         tensors: The tensors.
-        source: Where the tensors come from, for the message.
-        owner: What the module is, for the message.
-        remedy: What to do about shapes that differ, for the message.
+        source: Origin of the tensors, for the error message.
+        owner: Description of the module, for the error message.
+        remedy: Remedy for different shapes, for the error message.
         prefix: Prefix of the tensors' names in their source.
 
     Raises:
-        ValueError: Naming the first tensor that is missing, has another shape (with both), or is one too many.
+        ValueError: Naming the first tensor that is missing, has another shape (with both shapes), or is superfluous.
     """
     wanted = module.state_dict()
     for name, tensor in wanted.items():
@@ -167,7 +167,7 @@ def fill(
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, whoever wrote it.
+    """Returns the tensors of any safetensors file.
 
     Raises:
         ValueError: If it is missing or no such file, holds other tensors than its own checksum says, or a number that
@@ -181,7 +181,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} is no readable file of tensors ({error}); write one with safetensors.torch.save_file"
         ) from error
-    # Both keys are there in a file of ours; the checksums of others are of something else.
+    # Files of this package have both keys; checksums of other files mean something else.
     if "state" in metadata and metadata.get("sha256", "") != _digest(tensors):
         raise ValueError(f"{path} is damaged: its checksum is wrong; restore it, or make it again")
     for name, tensor in tensors.items():
@@ -196,7 +196,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _ordered(content: bytes) -> tuple[bytes, memoryview]:
-    """A safetensors file in two parts, its metadata sorted: they are written in an order that chance decides."""
+    """A safetensors file in two parts, with its metadata sorted, which are written in random order."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))

@@ -16,7 +16,7 @@ LAYERS = 3
 
 
 def _sizes(side: int) -> list[int]:
-    """The side of an image before the first layer and after each: halved, rounded up."""
+    """Side of an image before the first layer and after each layer: halved, rounded up."""
     sizes = [side]
     for _ in range(LAYERS):
         sizes.append((sizes[-1] + 1) // 2)
@@ -30,7 +30,7 @@ def _widths(channels: int) -> list[int]:
 class ConvResidualBlock(nn.Module):
     r"""A residual block, :math:`h + \mathrm{conv}(\mathrm{relu}(\mathrm{conv}(\mathrm{relu}(h))))` (He et al. 2016b).
 
-    Without normalisation over a batch, which would tie data to each other; the block is the identity until trained.
+    Without batch normalisation, which would couple data; the block is the identity until trained.
     """
 
     def __init__(self, channels: int) -> None:
@@ -78,12 +78,12 @@ class ConvolutionalEncoder(nn.Module):
 
 
 class ConvDecoderBody(nn.Module):
-    """An affine map of codes onto a small image of many channels, and residual blocks: a decoder's first half.
+    """First half of a decoder: an affine map of codes onto a small image of many channels, and residual blocks.
 
     Arguments:
         latents: Number of latents.
         shape: Shape of a datum.
-        channels: A quarter of the channels of the small image.
+        channels: A quarter of the number of channels of the small image.
         blocks: Number of residual blocks.
 
     Shapes:
@@ -104,7 +104,7 @@ class ConvDecoderBody(nn.Module):
 
 
 class ConvDecoderHead(nn.Module):
-    """Three transposed convolutions that double an image up to the shape of a datum: a decoder's second half.
+    """Second half of a decoder: three transposed convolutions that double an image up to the shape of a datum.
 
     Arguments:
         shape: Shape of a datum.
@@ -123,7 +123,7 @@ class ConvDecoderHead(nn.Module):
         depths = [*reversed(_widths(channels)), depth]
         self.layers = nn.Sequential()
         for layer in range(LAYERS):
-            # A layer makes sides of 2 n - 1; an even side needs one line more.
+            # A layer gives sides of 2 n - 1; an even side needs one more.
             more_height, more_width = (1 - each[LAYERS - 1 - layer] % 2 for each in sizes)
             self.layers.append(
                 nn.ConvTranspose2d(

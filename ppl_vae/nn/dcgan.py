@@ -15,18 +15,18 @@ from ppl_vae.nn.arguments import check_at_least
 __all__ = ["Discriminator", "FrozenBatchNorm", "Generator", "encoder"]
 
 SMALL = 4
-"""Side down to which images are halved."""
+"""Side at which halving stops."""
 
 SLOPE = 0.2
 """Slope of the leaky rectifier (Radford, Metz and Chintala 2016, section 3)."""
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
-    r"""Batch normalisation with the statistics it was given, whatever the mode: an affine map of each datum alone.
+    r"""Batch normalisation with fixed statistics in every mode: an affine map of each datum alone.
 
     .. math:: y = \gamma (h - m) / \sqrt{v + \epsilon} + \beta
 
-    The statistics m and v stay; :math:`\gamma` and :math:`\beta` may be learned.
+    The statistics m and v are constant; :math:`\gamma` and :math:`\beta` may be learned.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -38,22 +38,22 @@ class FrozenBatchNorm(nn.BatchNorm2d):
 class Generator(nn.Module):
     """Maps codes to images: an affine map onto a small image, and transposed convolutions that double it.
 
-    Between them batch normalisation and ReLU; a hyperbolic tangent at the end. The layers are named and shaped as in
-    the tutorial of DCGAN in PyTorch (Inkawhich 2017), whose generators of 64 x 64 images fit.
+    With batch normalisation and ReLU in between, and a hyperbolic tangent at the end. Names and shapes of the layers
+    are those of the DCGAN tutorial of PyTorch (Inkawhich 2017), whose generators of 64 x 64 images can be loaded.
 
     Arguments:
         latents: Number of latents.
         shape: Shape of an image, ``(height, width)`` or ``(channels, height, width)``; its even sides are halved down
             to 4 or an odd number.
-        channels: Channels of the last hidden layer; each one before has twice as many.
-        frozen: Whether the statistics of batch normalisation are those it was given, so that no image depends on
-            the others of its batch.
+        channels: Number of channels of the last hidden layer; each layer before has twice as many.
+        frozen: Whether the statistics of batch normalisation are fixed, so that no image depends on the others of its
+            batch.
 
     Shapes:
         ``(..., latents)`` to ``(..., *shape)``, with values in (-1, 1).
 
     Raises:
-        ValueError: If the shape is that of no image, or a side is odd or below 8.
+        ValueError: If the shape is not that of an image, or a side is odd or below 8.
     """
 
     def __init__(self, latents: int, shape: Sequence[int], channels: int = 64, *, frozen: bool = False) -> None:
@@ -66,8 +66,8 @@ class Generator(nn.Module):
             count += 1
         if not count:
             raise ValueError(
-                f"a generator doubles a small image, and so makes even sides of at least 8, not {height} x {width}; "
-                "bring the images to 32 or 64 (--image-size does it for folders, MNIST and IDX files)"
+                f"a generator doubles a small image, and so needs even sides of at least 8, not {height} x {width}; "
+                "scale the images to 32 or 64 (--image-size does it for folders, MNIST and IDX files)"
             )
         widths = [channels * 2**layer for layer in reversed(range(count))]
         norm = FrozenBatchNorm if frozen else nn.BatchNorm2d
@@ -98,7 +98,7 @@ class Discriminator(nn.Module):
         ``(batch, *shape)`` to ``(batch, outputs)``.
 
     Raises:
-        ValueError: If the data are no images, or too small ones.
+        ValueError: If the data are no images, or too small.
     """
 
     def __init__(self, x: Batch, outputs: int, channels: int = 64, *, batch_norm: bool = False) -> None:
@@ -109,7 +109,7 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential()
         while not self.layers or min(sides) > SMALL:
             units = depth * 2 if self.layers else channels
-            # Sides of one number are kept: padded by two they come to one again.
+            # Sides of one stay one: padded by two, the convolution gives one again.
             height, width = (1 if side > 1 else 2 for side in sides)
             self.layers.append(nn.Conv2d(depth, units, 4, 2, (height, width), bias=not batch_norm))
             if batch_norm and depth != self.shape[0]:
@@ -127,14 +127,14 @@ class Discriminator(nn.Module):
 
 
 def encoder(network: str, x: Batch, outputs: int, channels: int, **others: Callable[[], nn.Module]) -> nn.Module:
-    """The encoder of a guide by name: a discriminator's convolutions, or one of the guide's other networks.
+    """Returns the encoder of a guide by name: the convolutions of a discriminator, or another network of the guide.
 
     Arguments:
-        network: ``"discriminator"``, or the name of another.
+        network: Name of the network, ``"discriminator"`` or one of ``others``.
         x: An example of the data.
         outputs: Width of the result.
         channels: Channels of the discriminator's first layer.
-        others: A constructor of each of the other networks, by name.
+        others: Constructors of the other networks by name.
 
     Raises:
         ValueError: If there is no network of this name.
@@ -146,7 +146,7 @@ def encoder(network: str, x: Batch, outputs: int, channels: int, **others: Calla
 
 
 def _initialised(module: nn.Module) -> None:
-    """Small random weights, as of GANs (Radford, Metz and Chintala 2016, section 3)."""
+    """Initialises small random weights, as for GANs (Radford, Metz and Chintala 2016, section 3)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:

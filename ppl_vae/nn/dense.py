@@ -46,7 +46,9 @@ class CountsLinear(nn.Module):
         inputs = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
         bound = 1 / sqrt(inputs)
         if isinstance(x, PackedCounts) and read_as == "frequencies":
-            bound = min(bound, 1 / (100 * bound))  # of few words each has a large share, which must not saturate bits
+            bound = min(
+                bound, 1 / (100 * bound)
+            )  # in short documents each word has a large share, which must not saturate bits
         self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
@@ -55,20 +57,20 @@ class CountsLinear(nn.Module):
             return x.flatten(1).to(self.weight.dtype) @ self.weight + self.bias
         product = x @ self.weight
         if self.read_as == "frequencies":
-            # In per cent they are of the size of counts: as fractions, hundreds of times smaller, they would take an
-            # optimiser like Adam hundreds of epochs to see.
+            # Percentages are of the size of counts: for fractions, hundreds of times smaller, an optimiser like Adam
+            # would need hundreds of epochs.
             product = product * (100 / x.lengths.clamp(min=1)[:, None].to(product.dtype))
         return product + self.bias
 
 
 class HiddenLayers(nn.Sequential):
-    """Layers of as many units each; none at all is the identity.
+    """Hidden layers of equal width; the identity if there are none.
 
     Arguments:
         inputs: Width of the input.
         layers: Number of layers.
-        width: Units of each.
-        activation: What follows each affine map.
+        width: Number of units per layer.
+        activation: Activation after each affine map.
 
     Shapes:
         ``(..., inputs)`` to ``(..., outputs)``: ``outputs`` is the width, or ``inputs`` without layers.
@@ -87,17 +89,17 @@ class HiddenLayers(nn.Sequential):
 
 
 class MLP(nn.Module):
-    """ReLU layers over the data.
+    """A multilayer perceptron of the data with ReLU activations.
 
     Arguments:
         x: An example of the data.
         outputs: Width of the result.
-        layers: Hidden layers; 0 is an affine map.
-        width: Units of each.
+        layers: Number of hidden layers; 0 is an affine map.
+        width: Number of units per layer.
         read_as: How documents are read.
-        keeps_scale: Whether what tells data apart comes through the layers as large as it is from the start (He, Zhang,
-            Ren and Sun 2015, eq. 10). Else each shrinks it: right beside an affine map, but alone all data look
-            alike at first, and a decoder learns to do without the code before the guide has learned to use it.
+        keeps_scale: Whether the initial weights preserve the scale of differences between data (He, Zhang, Ren and Sun
+            2015, eq. 10). Else each layer shrinks them: this suits a network beside an affine map, but alone all data
+            look alike at first, and a decoder learns to ignore the code before the guide has learned to use it.
 
     Shapes:
         A batch to ``(batch, outputs)``.
@@ -134,7 +136,7 @@ class DenseResidualBlock(nn.Module):
     r"""A residual block, :math:`h + W_2\, \mathrm{ReLU}(W_1\, \mathrm{ReLU}(h))` (He, Zhang, Ren and Sun 2016b).
 
     Arguments:
-        width: Units of h, and of the hidden layer.
+        width: Width of h, and of the hidden layer.
 
     Shapes:
         ``(..., width)`` to the same.
@@ -152,15 +154,15 @@ class DenseResidualBlock(nn.Module):
 class LinearPlusMLP(nn.Module):
     """An affine map of counts plus a network of frequencies: the usual encoder of a guide.
 
-    The posterior of a linear decoder is affine in the counts; the network may add what is not.
+    The posterior of a linear decoder is affine in the counts; the network adds nonlinear terms.
 
     Arguments:
         x: An example of the data.
         outputs: Width of the result.
-        layers: Hidden ReLU layers of the network.
-        width: Units of each.
-        affine: How many of the outputs, the first, have an affine map; None is all.
-        zeros: How many of the outputs, the last, are zero until they are trained.
+        layers: Number of hidden layers of the network.
+        width: Number of units per layer.
+        affine: Number of outputs, the first ones, that have an affine map; None for all.
+        zeros: Number of outputs, the last ones, that are initialised to zero.
 
     Shapes:
         A batch to ``(batch, outputs)``.
@@ -175,7 +177,7 @@ class LinearPlusMLP(nn.Module):
         if zeros:
             last = self.network.rest[-1] if layers else None
             weight, bias = self.network.first.weight.T, self.network.first.bias
-            if isinstance(last, nn.Linear):  # its weight lies the other way round
+            if isinstance(last, nn.Linear):  # its weight is transposed
                 weight, bias = last.weight, last.bias
             ends = (self.linear.weight.T, self.linear.bias, weight, bias)
             with torch.no_grad():
@@ -193,12 +195,12 @@ class MaskedAutoregressiveLogits(nn.Module):
 
     .. math:: \mathrm{logit}_j = a_j + \mathrm{network}_j(z_1, \dots, z_{j-1}, c)
 
-    The network adds nothing until it is trained.
+    The network is initialised to zero.
 
     Arguments:
-        bits: The number of bits.
+        bits: Number of bits.
         context: Width of c.
-        hidden: Units of its only hidden layer; None is four times the bits.
+        hidden: Number of units of the hidden layer; None for four times the bits.
 
     Shapes:
         Parameters ``(batch, outputs)``, a and c side by side, and codes ``(..., batch or 1, bits)`` to logits

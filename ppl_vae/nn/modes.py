@@ -22,7 +22,7 @@ __all__ = [
 
 
 def _owners(programs: tuple[object, ...]) -> list[torch.nn.Module]:
-    """The modules among programs, or of which they are methods, also behind functools.partial."""
+    """The modules among programs, or those whose methods they are, also inside functools.partial."""
     modules = list[torch.nn.Module]()
     for program in programs:
         while isinstance(program, partial):
@@ -35,16 +35,16 @@ def _owners(programs: tuple[object, ...]) -> list[torch.nn.Module]:
 
 @contextmanager
 def evaluating(*programs: object) -> Iterator[None]:
-    """Without gradients, and with networks in evaluation mode; undone afterwards."""
+    """Disables gradients and sets networks to evaluation mode; undone afterwards."""
     with evaluation_mode(*programs), torch.no_grad():
         yield
 
 
 @contextmanager
 def evaluation_mode(*programs: object) -> Iterator[None]:
-    """Networks use running statistics without changing them, and no dropout; undone afterwards.
+    """Sets networks to evaluation mode: fixed running statistics, no dropout; undone afterwards.
 
-    Besides the modules of the programs, every module that is called inside is, however a function reaches it.
+    This holds for the modules of the programs and for every module that is called inside the context.
     """
     modes: dict[torch.nn.Module, bool] = {}
 
@@ -67,9 +67,9 @@ def evaluation_mode(*programs: object) -> Iterator[None]:
 
 @contextmanager
 def probing_shapes() -> Iterator[None]:
-    """Models are run for the shapes of their sites only, before a guide is built.
+    """Marks runs of models for the shapes of their sites only, before a guide is built.
 
-    A prior that is made of the guide may then stand in with any distribution of its shape.
+    A prior that depends on the guide may then be replaced by any distribution of its shape.
     """
     token = _PROBING_SHAPES.set(True)
     try:
@@ -79,7 +79,7 @@ def probing_shapes() -> Iterator[None]:
 
 
 def is_probing_shapes() -> bool:
-    """Whether a model is run inside :func:`probing_shapes`."""
+    """Returns whether a model is run inside :func:`probing_shapes`."""
     return _PROBING_SHAPES.get()
 
 
@@ -99,7 +99,7 @@ def matmul_precision(name: str) -> Iterator[None]:
 
 @contextmanager
 def frozen(*programs: object) -> Iterator[None]:
-    """Parameters of modules need no gradients; undone afterwards."""
+    """Freezes the parameters of modules, which get no gradients; undone afterwards."""
     learned = [p for owner in _owners(programs) for p in owner.parameters() if p.requires_grad]
     for parameter in learned:
         parameter.requires_grad_(False)
@@ -113,5 +113,5 @@ def frozen(*programs: object) -> Iterator[None]:
 
 
 def is_capturing() -> bool:
-    """Whether a CUDA graph is being captured: values on the device cannot be read then."""
+    """Returns whether a CUDA graph is being captured, when values on the device cannot be read."""
     return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

@@ -17,19 +17,19 @@ __all__ = ["ObservationNoise", "read_trace"]
 class ObservationNoise(nn.Module):
     r"""The standard deviation sigma of :math:`x \mid z \sim \mathcal{N}(\mu(z), \sigma^2)`.
 
-    Learned, one number for all data makes squared error and likelihood agree (Rybkin, Daniilidis and Levine 2021); a
-    decoder output gives every number of x its own (Kingma and Welling 2014, appendix C.2). Neither has a maximum where
-    a number of x is constant, or the mean can meet every datum: the likelihood then grows without bound as sigma falls,
-    unless a floor holds it.
+    A learned scalar reconciles squared error and likelihood (Rybkin, Daniilidis and Levine 2021); as a decoder output
+    every number of x has its own sigma (Kingma and Welling 2014, appendix C.2). For neither does the likelihood have a
+    maximum where a number of x is constant, or the mean can fit every datum exactly: it then grows without bound as
+    sigma falls, unless a floor stops it.
 
     Arguments:
-        sigma: A positive number, as text, which stays, even where a state of other noise is loaded; ``"learned"``, a
+        sigma: A positive number, as text, which is fixed, even if a state of other noise is loaded; ``"learned"``, a
             scalar; ``"vector"``, an output of the decoder; or ``"schedule:FILE"``, the trace of a run that learned a
             scalar: its folder, or its metrics file.
         shape: Shape of a datum.
         inputs: Width of the decoder's hidden layer; ``vector`` needs it.
-        start: Where a learned sigma starts; one that is not above the floor is how far above it.
-        floor: Added to what is learned, so that sigma cannot fall below it.
+        start: Initial value of a learned sigma; if it is not above the floor, the initial difference from the floor.
+        floor: Constant added to the learned scale, so that sigma cannot fall below it.
 
     Shapes:
         Hidden units ``(..., inputs)`` to sigma, ``(..., *shape)`` for ``vector`` and ``()`` otherwise.
@@ -57,7 +57,7 @@ class ObservationNoise(nn.Module):
         super().__init__()
         if not start > 0 or not floor >= 0 or not math.isfinite(start + floor):
             raise ValueError(f"scale must be positive and floor at least 0, got scale={start:g} and floor={floor:g}")
-        self.kind, colon, where = str(sigma).partition(":")
+        self.kind, colon, source = str(sigma).partition(":")
         self.shape, self.floor, self.trace = tuple(shape), floor, list[float]()
         self._last: Tensor | None = None
         first = torch.tensor(float(start - floor if start > floor else start)).log()
@@ -67,8 +67,8 @@ class ObservationNoise(nn.Module):
             self.layer = nn.Linear(inputs, math.prod(self.shape))
             nn.init.zeros_(self.layer.weight)
             nn.init.constant_(self.layer.bias, first.item())
-        elif self.kind == "schedule" and where:
-            self.trace = [math.log(value) for value in read_trace(Path(where))]
+        elif self.kind == "schedule" and source:
+            self.trace = [math.log(value) for value in read_trace(Path(source))]
             self.register_buffer("log_scale", torch.tensor(self.trace[0]))
         else:
             self.register_buffer("log_scale", torch.tensor(_positive(sigma)).log())
@@ -103,7 +103,7 @@ class ObservationNoise(nn.Module):
 
         Arguments:
             names: Names of the state's tensors.
-            source: Where the state comes from, for the message.
+            source: Origin of the state, for the error message.
 
         Raises:
             ValueError: Naming both kinds.
@@ -111,13 +111,13 @@ class ObservationNoise(nn.Module):
         theirs, ours = (_KINDS["layer.weight" in tensors] for tensors in (names, self.state_dict()))
         if names and theirs != ours:
             raise ValueError(
-                f"sigma of {source} is {theirs}, and here it is {ours}: the one cannot begin with the other; take a "
-                "sigma of its kind (--sigma), or another start"
+                f"sigma of {source} is {theirs}, but here it is {ours}: one cannot start from the other; take a "
+                "sigma of the same kind (--sigma), or another start"
             )
 
     @torch.no_grad()
     def metrics(self) -> dict[str, float]:
-        """Sigma, as the metrics of a run record it; of a vector the geometric mean over the last batch."""
+        """Returns sigma for the metrics of a run; for a vector the geometric mean over the last batch."""
         if self.kind != "vector":
             return {"sigma": self().item()}
         # Before the first batch the weights are zero.
@@ -139,7 +139,7 @@ def _positive(sigma: str) -> float:
 
 
 def read_trace(path: Path) -> list[float]:
-    """Sigma before the first epoch of a run and after each of them.
+    """Returns sigma before the first epoch of a run and after each epoch.
 
     Arguments:
         path: A run folder, or its metrics (JSON lines).

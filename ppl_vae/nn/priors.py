@@ -59,7 +59,7 @@ class FlowPrior(StandardNormal):
 
 
 class MixtureOfPosteriors(dist.MixtureSameFamily):  # type: ignore[misc]
-    """A mixture with the support of its components, without which it can be neither annealed nor summed over."""
+    """A mixture with the support of its components, which annealing and enumeration need."""
 
     @property
     def support(self) -> constraints.Constraint:
@@ -72,9 +72,9 @@ class VampPrior(StandardNormal):
 
     .. math:: p(z) = \frac1K \sum_k q(z \mid u_k)
 
-    with pseudo-inputs u, each number between 0 and 1. It is made of a guide: the first
-    :class:`~ppl_vae.programs.amortised.AmortisedGuide` that is built for the model, which stays when others are fitted
-    later, unless ``set_guide`` replaces it. The guide's parameters are then parameters of the prior, too, but belong to
+    with pseudo-inputs u, each number between 0 and 1. The guide is the first
+    :class:`~ppl_vae.programs.amortised.AmortisedGuide` that is built for the model, also when others are fitted later,
+    unless ``set_guide`` replaces it. The guide's parameters are then parameters of the prior, too, but belong to
     the guide.
 
     Arguments:
@@ -87,17 +87,17 @@ class VampPrior(StandardNormal):
         super().__init__(latents)
         check_at_least(1, components=components)
         self.shape = shape
-        # About as dark as digits are, each a little different from the others.
+        # About as dark as images of digits, each a little different.
         self.pseudo = nn.Parameter(0.5 * torch.randn(components, prod(shape)) - 2)
-        self._guide: list[nn.Module] = []  # in a list, for a module would become a part of this one
+        self._guide: list[nn.Module] = []  # in a list: a module would become a submodule
 
     @property
     def guide(self) -> nn.Module | None:
-        """The guide of which the prior is made, if there is one yet."""
+        """The guide of the mixture; None if there is none yet."""
         return self._guide[0] if self._guide else None
 
     def set_guide(self, guide: nn.Module) -> None:
-        """Makes the prior of this guide, which has an ``encoder`` and ``members``."""
+        """Sets the guide, which needs an ``encoder`` and ``members``."""
         self._guide = [guide]
 
     def forward(self) -> Distribution:
@@ -106,8 +106,8 @@ class VampPrior(StandardNormal):
             if is_probing_shapes():
                 return super().forward()
             raise ValueError(
-                "a VampPrior is made of a guide's posteriors, and no guide was built for this model; build one first, "
-                "or set yours, which needs an encoder and members, by set_guide of the prior"
+                "a VampPrior is a mixture of a guide's posteriors, but no guide was built for this model; build one "
+                "first, or set one with an encoder and members by set_guide of the prior"
             )
         pseudo_inputs = self.pseudo.sigmoid().reshape(-1, *self.shape)
         (components,) = guide.members(guide.encoder(pseudo_inputs)).values()  # type: ignore[operator]
@@ -115,10 +115,10 @@ class VampPrior(StandardNormal):
 
 
 def make_prior(name: PriorName, latents: int, shape: tuple[int, ...], components: int) -> StandardNormal:
-    """A prior by name.
+    """Returns a prior by name.
 
     Raises:
-        ValueError: If there is none of that name, or no component.
+        ValueError: If there is no prior of that name, or no component.
     """
     check_at_least(1, components=components)
     if name == "vampprior":

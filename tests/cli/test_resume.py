@@ -52,7 +52,7 @@ def test_interrupt_and_termination_save_the_best_state_and_say_how_to_go_on(fold
     assert process.exitcode == code
     assert Path("stdout").read_text() == ""
     errors = Path("stderr").read_text()
-    assert "go on with ppl-vae train --resume r" in flat(errors)
+    assert "continue with ppl-vae train --resume r" in flat(errors)
     assert "Traceback" not in errors
     assert len(metrics("r")) > 1  # saved at the signal
     assert Path("r/checkpoints/train-best.safetensors").exists()

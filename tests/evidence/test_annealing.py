@@ -104,7 +104,7 @@ def test_annealing_refuses_latents_it_cannot_move():
             pyro.sample("k", dist.Categorical(torch.ones(3)))
             pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
 
-    with pytest.raises(ValueError, match="site 'k' is categorical; latents must be continuous, or bits"):
+    with pytest.raises(ValueError, match="site 'k' is categorical; latents must be bits, or continuous"):
         measure(model, model, torch.zeros(2), method="annealing")
 
 

@@ -75,8 +75,8 @@ def test_a_run_records_sigma_and_another_replays_it(folder):
     assert all(sigma == pytest.approx(0.7) for _, sigma in trace("fixed"))
     assert trace("vector")[-1][1] > 0
     for sigma, start, words in (
-        ("vector", "learned", "learned is one number for all data, and here it is an output of the decoder"),
-        ("0.2", "vector", "vector is an output of the decoder (vector), and here it is one number"),
+        ("vector", "learned", "learned is one number for all data, but here it is an output of the decoder"),
+        ("0.2", "vector", "vector is an output of the decoder (vector), but here it is one number"),
     ):
         refused = invoke(*TRAIN, "--sigma", sigma, "--start", start, "--out", "other")
         assert refused.exit_code != 0 and words in flat(refused.output)

@@ -189,10 +189,12 @@ def test_faults_are_told(folder):
         return " ".join(result.output.split())
 
     assert "name the images" in words("generator")
-    assert "continues a run as it was begun; leave out --epochs" in words("generator", "--resume", "g", "--epochs", "3")
+    assert "continues a run with its own options; leave out --epochs" in words(
+        "generator", "--resume", "g", "--epochs", "3"
+    )
     assert "not a run folder" in words("generator", "--resume", "g")
     assert "learns from images in [0, 1], but the data are (2,) each" in words("generator", "gaussians")
-    assert "makes even sides of at least 8, not 7 x 7" in words(*GAN, "--image-size", "7", "--out", "x")
+    assert "needs even sides of at least 8, not 7 x 7" in words(*GAN, "--image-size", "7", "--out", "x")
     assert not Path("x").exists()
     assert "36 images are no batch of 50" in words(*GAN[:6], "--batch-size", "50")
     assert "neither a corpus nor a file" in words("generator", "nowhere")
@@ -200,7 +202,7 @@ def test_faults_are_told(folder):
     for array, told in (
         (random.random((40, 8, 8, 3)), "these have 8; their colours come last: save numpy.moveaxis(array, -1, 1)"),
         (random.integers(256, size=(40, 8, 8)), "each, from 0 to 255; divide bytes by 255"),
-        (random.random((200, 9, 9)), "not 9 x 9; bring the images to 32 or 64 (--image-size does it for folders,"),
+        (random.random((200, 9, 9)), "not 9 x 9; scale the images to 32 or 64 (--image-size does it for folders,"),
     ):
         np.save("x.npy", array)
         assert told in words("generator", "x.npy", "--batch-size", "9")
@@ -209,7 +211,7 @@ def test_faults_are_told(folder):
     assert invoke(*GAN, "--epochs", "1", "--out", "g").exit_code == 0
     assert "holds a run already" in words(*GAN, "--out", "g")
     assert "holds no pair, but the training of a generator" in words("evidence", "g")
-    assert "training of a generator; go on with it by ppl-vae generator --resume g" in words("train", "--resume", "g")
+    assert "training of a generator; continue it by ppl-vae generator --resume g" in words("train", "--resume", "g")
     assert "training of a generator; begin with it by --generator g/gen" in words(*VAE, "--start", "g", "--out", "h")
     assert "is a folder; give the file of tensors in it" in words(*VAE, "--generator", "g", "--out", "h")
     config = json.loads(Path("g/config.json").read_text())
@@ -224,7 +226,7 @@ def test_faults_are_told(folder):
     assert "compares images" in words("frechet", "p")
     assert invoke(*VAE, "--out", "v").exit_code == 0
     assert "weights are not at" in words("frechet", "v", "--features", "inception", "--weights", "none.pth")
-    assert "--weights are those of Inception" in words("frechet", "v", "--weights", "none.pth")
+    assert "--weights is for Inception" in words("frechet", "v", "--weights", "none.pth")
     assert "leave out --split, --data" in words("frechet", "v", "--against", "v", "--split", "test", "--data", "9")
     Path("none.pth").write_bytes(b"no weights")
     assert "has the SHA-256" in words("frechet", "v", "--features", "inception", "--weights", "none.pth")
