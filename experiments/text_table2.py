@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor
 
 from ppl_vae.evidence.figures import draw_gap_bars
 from ppl_vae.programs.loading import find
 from ppl_vae.runs.config import CorpusConfig, ProgramChoice, RunConfig
 from ppl_vae.runs.gap import measure_gap
 from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.grid import Cells, Grid, slug
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
@@ -95,18 +98,33 @@ PRINTED = {
 }
 SAMPLE = 100
 """Documents whose gap is split where it takes a gradient ascent."""
+EXACT = 16
+"""Bits up to which evidence and gap are exact."""
+QUANTITIES = ("deviance", "evidence", "gap", "family gap", "amortisation gap")
 
 
-def printed(split: str, bits: int, hidden: int, guide: str) -> float | None:
-    """The deviance that the paper prints for a cell; None where it prints none."""
-    row = PRINTED[split].get(bits)
-    return None if row is None or hidden > 2 else float(row[3 * hidden + list(GUIDES).index(guide)])
+class Condition(NamedTuple):
+    """A pair and how it is trained, in the order in which runs are named."""
+
+    estimator: str
+    bits: int
+    hidden: int
+    guide: str
+
+    def __str__(self) -> str:
+        return f"{self.bits} bits, {self.hidden} hidden, {GUIDES[self.guide]} {self.guide}, {self.estimator}"
+
+    def printed(self, split: str) -> float | None:
+        """The paper's deviance; None if it has none."""
+        row = PRINTED[split].get(self.bits)
+        return None if row is None or self.hidden > 2 else float(row[3 * self.hidden + list(GUIDES).index(self.guide)])
 
 
-def config(bits: int, hidden: int, guide: str, estimator: str, seed: int, **what: Any) -> RunConfig:
+def config(condition: Condition, seed: int, **what: Any) -> RunConfig:
     """The training of a cell: early stopping for us, the whole schedule for the paper."""
+    estimator, bits, hidden, guide = condition
     paper = estimator == "arm"
-    kind = KINDS[2 if hidden else 0 if bits <= 16 else 1]
+    kind = KINDS[2 if hidden else 0 if bits <= EXACT else 1]
     model = find("models", "text", own=False)
     return RunConfig(
         model=ProgramChoice.of(model, {"bits": bits, "hidden": hidden, "width": 512}),
@@ -120,23 +138,19 @@ def config(bits: int, hidden: int, guide: str, estimator: str, seed: int, **what
     )
 
 
-def cell(study: Study, name: str, bits: int, chosen: RunConfig) -> dict[str, float]:
-    """Numbers of one cell: deviance, evidence and the parts of the gap, by split."""
-    summary = study.finished(name, chosen)
-    values = {"epoch": float(summary["best_epoch"])}
+def cell(study: Study, what: dict[str, Any], condition: Condition, seed: int) -> dict[str, Tensor | float]:
+    """Deviance, evidence and the parts of the gap of one trained pair, by split."""
+    name = f"{slug(condition)}-{seed}"
+    summary = study.finished(name, config(condition, seed, **what))
+    values: dict[str, Tensor | float] = {"epoch": float(summary["best_epoch"])}
     for split in ("train", "test"):
-        numbers = summary["splits"][split]
-        values |= {f"{split} {key}": numbers[key]["mean"] for key in ("elbo", "evidence", "gap")}
-        values[f"{split} deviance"] = numbers["deviance"]
-        gap = measure_gap(study.folder / "runs" / name, split, 0 if bits <= 16 else SAMPLE)
+        figures = summary["splits"][split]
+        values |= {f"{split} {key}": figures[key]["mean"] for key in ("elbo", "evidence", "gap")}
+        values[f"{split} deviance"] = figures["deviance"]
+        gap = measure_gap(study.folder / "runs" / name, split, 0 if condition.bits <= EXACT else SAMPLE)
         values[f"{split} family gap"] = gap.family_gap.mean
         values[f"{split} amortisation gap"] = gap.amortisation_gap.mean
     return values
-
-
-def name_of(seed: int, bits: int, hidden: int, guide: str, estimator: str) -> str:
-    """Name of a cell's run below the study's folder."""
-    return f"{estimator}-{bits}-{hidden}-{guide}-{seed}"
 
 
 def run(
@@ -155,68 +169,61 @@ def run(
         seeds: Number of repetitions, each with its own validation documents.
         bits: Lengths of the code.
         hidden: Numbers of hidden layers of the decoder.
-        estimators: ``"arm"`` trains by the paper's whole schedule; others stop early, and train again on all documents.
+        estimators: ``"arm"`` trains by the whole schedule, as the paper; others stop early and train again.
         what: ``corpus``, its ``vocabulary``, and ``recipes``: how each guide is trained under each kind of decoder,
             with the arguments of :class:`~ppl_vae.training.settings.Settings`.
     """
     what["device"] = study.device.type
     comparable = what["corpus"] == "20news" and what["vocabulary"] == 10_000
-    rows: list[Row] = []
-    grid = list(product(bits, hidden, GUIDES, estimators))
-    # The longest cells go first: with several jobs they would otherwise end last.
-    cells = {
-        name_of(seed, *where): partial(cell, study, name_of(seed, *where), where[0], config(*where, seed, **what))
-        for seed in range(seeds)
-        for where in sorted(grid, key=lambda where: -where[0] * (1 + 8 * where[1]))
-    }
-    values = study.together(cells)
-    for length, layers, guide, estimator in grid:
-        repeated = [values[name_of(seed, length, layers, guide, estimator)] for seed in range(seeds)]
-        group = f"{length} bits, {layers} hidden, {GUIDES[guide]} {guide}, {estimator}"
-        for split, key in product(("test", "train"), ("deviance", "evidence", "gap", "family gap", "amortisation gap")):
-            means = [each[f"{split} {key}"].item() for each in repeated]
-            paper = printed(split, length, layers, guide) if key == "deviance" and comparable else None
-            rows.append(Row(f"{split} {key}", means, paper, group=group, digits=2))
+    conditions = [Condition(way, *pair) for *pair, way in product(bits, hidden, GUIDES, estimators)]
+    longest_first = sorted(conditions, key=lambda each: -each.bits * (1 + 8 * each.hidden))
+    computed = Grid(study, longest_first, seeds).compute(partial(cell, study, what))
+    cells = Cells({condition: computed[condition] for condition in conditions})
+    rows = []
+    for condition, split, key in product(cells, ("test", "train"), QUANTITIES):
+        paper = condition.printed(split) if key == "deviance" and comparable else None
+        name = f"{split} {key}"
+        rows.append(Row(name, cells.means(condition, name), paper, group=str(condition), digits=2))
     study.figure("table-2", partial(draw, rows=rows), (10, 0.5 * len(rows) / 10 + 2.5))
-    notes = (
-        "deviance: saturated log-likelihood minus ELBO, lower is better, the scale of the paper's table",
-        "beyond 16 bits the evidence is a lower bound of 100 draws, and the gap's parts are those of "
-        f"{SAMPLE} documents by gradient ascent: the family gap is measured against a bound, too",
-        "the paper's figures are the lowest of all epochs, also on the test documents; ours are those of the epoch "
-        "that validation documents chose, trained again on all training documents (cells of arm: of the last epoch)",
-    )
-    return Report("Table 2 of Schlesinger et al. (2021)", rows, claims(rows), notes)
+    return Report("Table 2 of Schlesinger et al. (2021)", rows, claims(cells, comparable), NOTES)
 
 
-def claims(rows: list[Row]) -> list[Claim]:
+NOTES = (
+    "deviance: saturated log-likelihood minus ELBO, lower is better, the scale of the paper's table",
+    f"beyond {EXACT} bits the evidence is a lower bound of 100 draws, and the gap's parts are those of {SAMPLE} "
+    "documents by gradient ascent: the family gap is measured against a bound, too",
+    "the paper's figures are the lowest of all epochs, also on the test documents; ours are those of the epoch that "
+    "validation documents chose, trained again on all training documents (cells of arm: of the last epoch)",
+)
+
+
+def claims(cells: Cells[Condition], comparable: bool) -> list[Claim]:
     """Claims about the cells that the paper prints, the order of the guides, and the parts of the gap."""
-    tested = []
+    key, claims = "test deviance", []
     for guide in GUIDES:
-        cells = [row for row in rows if guide in row.group and row.quantity == "test deviance" and row.paper]
-        if cells:
-            below = [Claim.below(row.group, row.values, row.paper or 0.0) for row in cells]
-            tested.append(Claim.every(f"{guide}: test deviance below the paper's in every cell", below))
-    order = {guide: [r for r in rows if guide in r.group and r.quantity == "test deviance"] for guide in GUIDES}
-    better = [
-        Claim.greater(f"{one.group}, not {other.group}", less(other, one))
-        for cells in zip(*order.values(), strict=True)
-        for one, other in pairwise(cells)
-    ]
-    tested.append(Claim.every("e1 is better than e2, and e2 than e3, in every cell", better))
-    exact = [row for row in rows if int(row.group.split()[0]) <= 16]
-    families, networks = (
-        [row for row in exact if row.quantity == f"test {part} gap"] for part in ("family", "amortisation")
-    )
-    if exact:
-        smaller = [Claim.greater(f.group, less(n, f)) for f, n in zip(families, networks, strict=True)]
-        claim = "where it is exact, what the family costs is less than half of the gap on test documents"
-        tested.append(Claim.every(claim, smaller))
-    return tested
+        printed = {condition: condition.printed("test") for condition in cells if condition.guide == guide}
+        below = [
+            Claim.below(str(condition), cells.means(condition, key), paper)
+            for condition, paper in printed.items()
+            if comparable and paper
+        ]
+        if below:
+            claims.append(Claim.every(f"{guide}: {key} below the paper's in every cell", below))
+    following = dict(pairwise(GUIDES))
+    steps = [(one, one._replace(guide=following[one.guide])) for one in cells if one.guide in following]
+    better = [Claim.greater(f"{one}, not {other}", cells.differences(other, one, key)) for one, other in steps]
+    claims.append(Claim.every("e1 is better than e2, and e2 than e3, in every cell", better))
+    exact = [condition for condition in cells if condition.bits <= EXACT]
+    smaller = [Claim.greater(str(condition), amortisation_over_family(cells[condition])) for condition in exact]
+    if smaller:
+        text = "where it is exact, what the family costs is less than half of the gap on test documents"
+        claims.append(Claim.every(text, smaller))
+    return claims
 
 
-def less(one: Row, other: Row) -> list[float]:
-    """Returns one minus the other, one per seed."""
-    return [a - b for a, b in zip(one.values, other.values, strict=True)]
+def amortisation_over_family(seeds: list[dict[str, Tensor]]) -> list[float]:
+    """Returns by how much the amortisation gap exceeds the family gap on test documents, one per seed."""
+    return [(each["test amortisation gap"] - each["test family gap"]).item() for each in seeds]
 
 
 def draw(figure: Figure, rows: list[Row]) -> None:
