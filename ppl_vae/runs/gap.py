@@ -43,14 +43,16 @@ def measure_gap(
     estimator = make_estimator(config.estimator, config.use_control)
     options: dict[str, Any] = {"method": method, "steps": steps, "draws": draws}
 
-    def in_blocks(pair: Pair, x: Batch, done: BlockStore[Gap], tick: Progress) -> Gap:
+    def in_blocks(pair: Pair, x: Batch, done: BlockStore[Gap], progress: Progress) -> Gap:
         for start in range(0, len(x), BLOCK):
             part = x[start : start + BLOCK]
             if start in done:
-                tick(len(part))
+                progress(len(part))
             else:
                 with fork_random_state(config.settings.seed + start):
-                    done[start] = split_gap(pair.model, pair.guide, part, estimator=estimator, progress=tick, **options)
+                    done[start] = split_gap(
+                        pair.model, pair.guide, part, estimator=estimator, progress=progress, **options
+                    )
         return Gap.join([done[start] for start in range(0, len(x), BLOCK)])
 
     _, result = measure_in_blocks(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
@@ -94,7 +96,7 @@ def measure_ladder(
         f"ladder-{split}",
         split,
         count,
-        lambda pair, x, tick: ladder(pair.model, guides, x, fits=tuple(remarks), progress=tick, **options),
+        lambda pair, x, progress: ladder(pair.model, guides, x, fits=tuple(remarks), progress=progress, **options),
         lambda pair, x: len(x) * len(guides),
     )
     return result

@@ -118,7 +118,7 @@ def measure_tightness(folder: Path, split: str, draws: int | None = None, count:
         f"tightness-{split}",
         split,
         count,
-        lambda pair, x, tick: tightness(pair.model, pair.guide, x, draws=draws, progress=tick),
+        lambda pair, x, progress: tightness(pair.model, pair.guide, x, draws=draws, progress=progress),
     )
     if result.status == "outside":
         residuals = result.affine["guide"].residual.sqrt()
@@ -147,7 +147,7 @@ def measure_evidence(
         count,
         settings,
         Evidence,
-        lambda pair, x, done, tick: measure(pair.model, pair.guide, x, done=done, progress=tick, **settings),
+        lambda pair, x, done, progress: measure(pair.model, pair.guide, x, done=done, progress=progress, **settings),
         lambda pair, x: plan(pair.model, x, **settings).cells,
     )
     opened.name_worst("widest gaps", split, count, result.worst(3), result.gap.pointwise)
@@ -164,7 +164,7 @@ def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule:
         count,
         options | {"schedule": asdict(schedule)},
         BDMC,
-        lambda pair, x, done, tick: sandwich(pair.model, pair.guide, x, done=done, progress=tick, **options),
+        lambda pair, x, done, progress: sandwich(pair.model, pair.guide, x, done=done, progress=progress, **options),
         lambda pair, x: sandwich_cells(x, draws, schedule),
     )
     return result
@@ -178,7 +178,7 @@ def measure_curve(folder: Path | Run, split: str, count: int, **options: Any) ->
         f"curve-{split}",
         split,
         count,
-        lambda pair, x, tick: rate_distortion_curve(pair.model, pair.guide, x, **options, progress=tick),
+        lambda pair, x, progress: rate_distortion_curve(pair.model, pair.guide, x, **options, progress=progress),
         lambda pair, x: curve_cells(pair.model, x, **curve_options),
     )[1]
 
@@ -208,7 +208,7 @@ def measure_in_blocks(
         log(f"resuming {name}: {len(blocks)} blocks are measured already")
     try:
         _, result = measure_and_save(
-            opened, name, split, count, lambda pair, x, tick: compute(pair, x, blocks, tick), total
+            opened, name, split, count, lambda pair, x, progress: compute(pair, x, blocks, progress), total
         )
     except KeyboardInterrupt:
         if len(blocks):
@@ -225,7 +225,7 @@ def measure_information(folder: Path | Run, split: str, draws: int, codes: int, 
         f"information-{split}",
         split,
         count,
-        lambda pair, x, tick: information(pair.model, pair.guide, x, draws=draws, codes=codes, progress=tick),
+        lambda pair, x, progress: information(pair.model, pair.guide, x, draws=draws, codes=codes, progress=progress),
         lambda pair, x: steps(pair.model, pair.guide, x, draws=draws, codes=codes),
     )
     if split != "test":

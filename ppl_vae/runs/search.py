@@ -260,7 +260,7 @@ def measure_retrieval(folder: Path, split: str, k: int = 100, count: int = 0) ->
         f"retrieval-{split}",
         split,
         count,
-        lambda pair, x, tick: retrieval(
+        lambda pair, x, progress: retrieval(
             pair.model,
             pair.guide,
             x,
@@ -269,7 +269,7 @@ def measure_retrieval(folder: Path, split: str, k: int = 100, count: int = 0) ->
             torch.cat([each for each in known if each is not None]),
             k=k,
             label_names=opened.corpus.label_names,
-            progress=tick,
+            progress=progress,
         ),
         lambda pair, x: 2 * (len(x) + len(database)),
     )

@@ -46,14 +46,14 @@ def distances(queries: Codes, database: Codes) -> NDArray[np.uint16]:
     result = np.zeros((len(queries), len(database)), dtype=np.uint16)
     # numpy before 2.0 counts no bits
     wide = hasattr(np, "bitwise_count")
-    left, right = (_words(codes) if wide else codes.packed.T for codes in (queries, database))
+    left, right = (_as_uint64(codes) if wide else codes.packed.T for codes in (queries, database))
     for one, other in zip(left, right, strict=True):
         differ = one[:, None] ^ other
         result += np.bitwise_count(differ) if wide else _ONES[differ]
     return result
 
 
-def _words(codes: Codes) -> NDArray[np.uint64]:
+def _as_uint64(codes: Codes) -> NDArray[np.uint64]:
     """Codes as words of 64 bits, ``(words, data)``."""
     lacking = -codes.packed.shape[1] % 8
     padded = np.pad(codes.packed, ((0, 0), (0, lacking)))
