@@ -8,6 +8,7 @@ from functools import reduce
 from math import inf
 from typing import Literal
 
+import pyro
 import torch
 from torch import Tensor
 
@@ -169,8 +170,12 @@ class AIS:
         return path
 
     def _ends(self, real: Tensor, bits: Tensor) -> TemperedDensity:
-        """Both densities and their gradients at flat latents."""
-        with torch.enable_grad():
+        """Both densities and their gradients at flat latents; minus infinity where a density is no number.
+
+        Coordinates far out reach the end of a support in floating point, where a density may be infinite or undefined:
+        a move there is rejected, as is one outside the support.
+        """
+        with torch.enable_grad(), pyro.validation_enabled(False):
             at = torch.cat([real, bits.to(real.dtype) if real.shape[-1] else bits], -1).detach().requires_grad_()
             size = real.shape[-1]
             values = self.coordinates.values(at[..., :size], at[..., size:])
@@ -190,8 +195,10 @@ class AIS:
                 for end in (start, joint)
             ]
         start_slope, joint_slope = (torch.zeros_like(at) if slope is None else slope.nan_to_num(0) for slope in slopes)
-        shape = at.shape[:2]
-        return TemperedDensity(start.detach().expand(shape), joint.detach().expand(shape), start_slope, joint_slope)
+        start, joint = (
+            end.detach().expand(at.shape[:2]).nan_to_num(nan=-inf, posinf=-inf, neginf=-inf) for end in (start, joint)
+        )
+        return TemperedDensity(start, joint, start_slope, joint_slope)
 
     def _proposal(self, values: Mapping[str, Tensor], draws: int) -> Tensor:
         if self.fixed is None:
@@ -255,6 +262,9 @@ class AIS:
         precise = torch.float32 if point.real.device.type == "mps" else torch.float64
         weight = torch.zeros(point.ends.joint.shape, dtype=precise, device=point.ends.joint.device)
         chances: dict[str, list[Tensor]] = {}
+        # A chain that begins where the density it is drawn from is no number has no weight: without it a lower bound is
+        # lower and an upper bound higher.
+        undefined = ~(point.ends.joint if backwards else point.ends.start).isfinite()
         for t in range(count, 0, -1) if backwards else range(1, count + 1):
             weight += (betas[t] - betas[t - 1]) * (point.ends.joint - point.ends.start).to(precise)
             if recorded is not None and betas[t] in self.schedule.through:
@@ -267,4 +277,4 @@ class AIS:
                 if progress:
                     progress(weight.numel())
         self.accepted = {kind: torch.stack(values).mean().item() for kind, values in chances.items()}
-        return weight
+        return weight.masked_fill(undefined | weight.isnan(), inf if backwards else -inf)

@@ -100,13 +100,20 @@ def measure(
 
 def _measure_block(how: Plan, model: Program, guide: Program, x: Batch, progress: Progress, cells: int) -> Evidence:
     """The evidence of a block by the method of the plan, or by the next one if it turns out to be impossible here."""
+    done = 0
+
+    def counted(cells: int) -> None:
+        nonlocal done
+        done += cells
+        progress(cells)
+
     try:
-        return how.method.measure(model, guide, x, how.sites, progress)
+        return how.method.measure(model, guide, x, how.sites, counted)
     except NotApplicableError:
         for method in how.fallbacks:
             if obstacle_of(method, model, x, how.sites) is None:
                 evidence = method.measure(model, guide, x, how.sites, lambda cells: None)
-                progress(cells)
+                progress(cells - done)
                 return evidence
         raise
 

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from copy import copy
+from typing import Any, TypeVar, cast
 
 import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
-__all__ = ["InOrder", "Site", "is_density", "is_deterministic", "regulariser", "scaled_sites", "unscaled"]
+__all__ = [
+    "InOrder",
+    "Site",
+    "is_density",
+    "is_deterministic",
+    "regulariser",
+    "scaled_sites",
+    "unscaled",
+    "unvalidated",
+]
 
 Site = dict[str, Any]
+
+D = TypeVar("D")
 
 _REGULARISER = "ppl_vae_regulariser"
 
@@ -100,6 +112,21 @@ def _covers_all(mask: object) -> bool:
 def unscaled(site: Site) -> Site:
     """The site without the scale of ``poutine.scale`` or of a plate of subsamples."""
     return site if _is_one(site["scale"]) else {**site, "scale": 1.0, "was_scaled": True}
+
+
+def unvalidated(fn: D) -> D:
+    """The distribution without checks of values, which its maker may have asked for before they were switched off."""
+    chain: list[Any] = [fn]
+    while (inner := getattr(chain[-1], "base_dist", None)) is not None:
+        chain.append(inner)
+    if not any(getattr(each, "_validate_args", False) for each in chain):
+        return fn
+    copies = [copy(each) for each in chain]
+    for outer, inner in zip(copies, copies[1:], strict=False):
+        outer.base_dist = inner
+    for each in copies:
+        each._validate_args = False
+    return cast(D, copies[0])
 
 
 def scaled_sites(sites: Mapping[str, Site]) -> list[str]:

@@ -10,12 +10,12 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
+from pyro.distributions.util import is_validation_enabled, scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
-from ppl_vae.programs.densities import InOrder, Site, is_density, is_deterministic, unscaled
+from ppl_vae.programs.densities import InOrder, Site, is_density, is_deterministic, unscaled, unvalidated
 from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = [
@@ -122,8 +122,9 @@ def run(
 
 def log_prob(site: Site, *, raw: bool = False) -> Tensor:
     """Log-density of a site's value in nats, ``(draws, *plates)``, scaled and masked as Pyro does unless ``raw``."""
+    fn = site["fn"] if is_validation_enabled() else unvalidated(site["fn"])
     try:
-        value = exponential_family.log_prob(site["fn"], site["value"])
+        value = exponential_family.log_prob(fn, site["value"])
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"site {site['name']!r} cannot be scored: {error}") from error
     result: Tensor = value if raw else scale_and_mask(value, site["scale"], site["mask"])

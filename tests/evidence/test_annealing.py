@@ -7,6 +7,7 @@ import pytest
 import torch
 from ppl_vae.guides.full import Full
 from ppl_vae.guides.mean_field import MeanField
+from scipy import integrate, stats
 
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence.ais import AIS, Schedule
@@ -151,3 +152,30 @@ def test_supports_that_differ_between_data_are_refused():
 
     with pytest.raises(ValueError, match="the support of site 'z' differs between data"):
         measure(model, model, torch.tensor([1.0, 3.0]), method="annealing")
+
+
+@pytest.mark.parametrize("validation", [True, False])
+@pytest.mark.parametrize("name", ["LogNormal(0, 1)", "Gamma(0.3, 1)"])
+def test_positive_latents_stay_in_their_support(name, validation):
+    """Moves that leave it, or reach its end in floating point, are rejected; the bound is a number below the truth."""
+    prior, law, proposal = {
+        "LogNormal(0, 1)": (dist.LogNormal(0.0, 1.0), stats.lognorm(1), lambda x: dist.LogNormal((x + 0.5).log(), 0.5)),
+        "Gamma(0.3, 1)": (dist.Gamma(0.3, 1.0), stats.gamma(0.3), lambda x: dist.Gamma(0.4 + x, 2.2)),
+    }[name]
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Poisson(pyro.sample("z", prior)), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", proposal(x))
+
+    x = torch.tensor([0.0, 1.0, 2.0, 5.0, 9.0])
+    truth = [integrate.quad(lambda u, v=v: stats.poisson.pmf(v, law.ppf(u)), 0, 1, limit=200)[0] for v in x.tolist()]
+    torch.manual_seed(0)
+    with pyro.validation_enabled(validation):
+        evidence = measure(model, guide, x, method="annealing", draws=40, temperatures=50).evidence
+    assert evidence.pointwise.isfinite().all()
+    error = evidence.pointwise.double() - torch.tensor(truth).log()
+    assert (error.abs() < 5 * evidence.pointwise_se + 0.02).all()

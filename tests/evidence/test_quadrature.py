@@ -1,5 +1,6 @@
 """Sums over a grid: where they are right, where too coarse, and where refused."""
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -101,7 +102,7 @@ def test_quadrature_does_not_settle_on_nothing():
     torch.testing.assert_close(quadrature(model, x).pointwise, dist.Normal(0.0, 1.0).log_prob(x), atol=0.2, rtol=0)
 
 
-def test_quadrature_near_the_end_of_a_support_says_so():
+def test_quadrature_near_the_end_of_a_support_is_refused():
     torch.set_default_dtype(torch.float32)
 
     def model(x):
@@ -110,6 +111,38 @@ def test_quadrature_near_the_end_of_a_support_says_so():
             pyro.sample("x", dist.Binomial(5, z), obs=x)
 
     pyro.enable_validation(False)
-    found = quadrature(model, torch.tensor([5.0]))
-    assert found.bound == "approximate"
-    assert found.warnings
+    with pytest.raises(ValueError, match="numbers of their latents run into the end of the support"):
+        quadrature(model, torch.tensor([5.0]))
+
+
+def heavy_tailed():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.StudentT(3.0, 0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.95 * x, 1.1))
+
+    return model, guide
+
+
+def test_mass_that_the_grid_does_not_reach_is_refused():
+    """Posteriors in the tail of a heavy-tailed prior: the grid covers a number of its standard deviations only."""
+    model, guide = heavy_tailed()
+    x = torch.tensor([0.0, 30.0])
+    truth = [
+        np.log(integrate.quad(lambda z, v=v: stats.t.pdf(z, 3) * stats.norm.pdf(v, z, 1), v - 12, v + 12)[0])
+        for v in x.tolist()
+    ]
+    with pytest.raises(ValueError, match="1 of 2 data have mass beyond 10 standard deviations of the prior"):
+        measure(model, guide, x, method="quadrature")
+    torch.manual_seed(0)
+    ticks = []
+    result = measure(model, guide, x, draws=2000, progress=ticks.append)
+    assert result.evidence.bound == "lower" and "importance" in result.evidence.method
+    assert np.allclose(result.evidence.pointwise.numpy(), truth, atol=0.1)
+    assert sum(ticks) == len(x)
+    near = measure(model, guide, x[:1])
+    assert near.evidence.bound == "exact" and near.evidence.mean == pytest.approx(truth[0], abs=1e-3)

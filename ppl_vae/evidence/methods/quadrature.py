@@ -15,7 +15,7 @@ from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.evidence.coordinates import Coordinates, one_prior
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import with_sampled_bound
-from ppl_vae.evidence.methods.base import EvidenceMethod
+from ppl_vae.evidence.methods.base import EvidenceMethod, NotApplicableError
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import run, shares_codes
@@ -104,6 +104,7 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
 
     Raises:
         ValueError: If the latents are discrete or have more dimensions, or their prior is not the same for all data.
+        NotApplicableError: If the grid misses mass of some data, or their sums are no finite numbers.
     """
     coordinates = Coordinates(model, x)
     if coordinates.bits or coordinates.dimensions not in NODES:
@@ -137,7 +138,7 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
     notes = []
     lost = ~(value < torch.inf)
     if lost.any():
-        notes.append(
+        raise NotApplicableError(
             f"the sums of {int(lost.sum())} of {len(x)} data are no finite numbers: latents under- or overflow at the "
             "end of their support; use float64, or annealing"
         )
@@ -149,9 +150,10 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
             "is narrower than its spacing; use annealing"
         )
     if cut.any():
-        notes.append(
-            f"{int(cut.sum())} of {len(x)} data have mass beyond {SPREADS} standard deviations of the prior, or "
-            "where the numbers of their latents run into the end of the support: the evidence is wrong by it"
+        raise NotApplicableError(
+            f"{int(cut.sum())} of {len(x)} data have mass beyond {SPREADS} standard deviations of the prior, or where "
+            "the numbers of their latents run into the end of the support, which the grid does not reach; use "
+            "importance sampling or annealing"
         )
     grid = " x ".join([str(nodes)] * coordinates.dimensions)
     return Estimate(value, f"quadrature on up to {grid} nodes", "approximate" if notes else "exact", notes=tuple(notes))
