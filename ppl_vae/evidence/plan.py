@@ -106,8 +106,7 @@ def _all_methods(options: Mapping[str, OptionValue]) -> list[EvidenceMethod]:
     Raises:
         ValueError: If no method has one of the options.
     """
-    # A working folder may hold an "evidence" of other Python files: none of them is run.
-    plugins = [p for p in available("evidence").values() if p.shipped or EvidenceMethod.__name__ in p.file.read_text()]
+    plugins = [plugin for plugin in available("evidence").values() if plugin.shipped or _loads(plugin)]
     known = {plugin: {option.name for option in options_of(_class_of(plugin))} for plugin in plugins}
     if unknown := [name for name in options if not any(name in names for names in known.values())]:
         every = sorted(set().union(*known.values()))
@@ -117,6 +116,21 @@ def _all_methods(options: Mapping[str, OptionValue]) -> list[EvidenceMethod]:
         for plugin in plugins
     ]
     return sorted(methods, key=lambda method: (not method.exact, method.priority))
+
+
+def _loads(plugin: Plugin) -> bool:
+    """Whether a file of the working folder is an evidence method that loads.
+
+    A folder called "evidence" may hold other Python files, of which none is run. One that fails costs no measurement by
+    another method; asked for by name, it says why it fails.
+    """
+    if EvidenceMethod.__name__ not in plugin.file.read_text(errors="ignore"):
+        return False
+    try:
+        _class_of(plugin)
+    except ValueError:
+        return False
+    return True
 
 
 def _configured(plugin: Plugin, options: Mapping[str, OptionValue]) -> EvidenceMethod:

@@ -223,6 +223,6 @@ def _loaded(file: Path, mtime: int) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{file} does not load: {type(error).__name__}: {error}") from error
     return module

@@ -70,7 +70,7 @@ class Run:
     @property
     def history(self) -> list[dict[str, float]]:
         """The metrics of each epoch, in nats per datum: ``epoch``, ``train_elbo``, ``validation_elbo``, ..."""
-        return self.run.metrics("retrain-metrics" if self.run.checkpoint("retrain-best").exists() else "train-metrics")
+        return self.run.metrics(self.run.best_state()[0].replace("-best", "-metrics"))
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{len(x)} {name}" for name, x in self.data.items())

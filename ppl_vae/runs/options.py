@@ -136,9 +136,11 @@ def object_config(
     if "epochs" in options:  # a number, or phases as text
         options = {**options, "epochs": str(options["epochs"])}
     given = checked(known, options, f"{names[0]} with {names[1]}")
-    if given.get("retrain") or given.get("corpus") is not None:
-        named = "retrain" if given.get("retrain") else "corpus"
-        raise ValueError(f"{named} needs a model, a guide and data given by name or file; leave it out")
+    by_name = {"retrain", "corpus", "start", *(option.name for option in reader_options())}
+    if needless := [name for name in options if name in by_name and options[name] not in (None, False)]:
+        raise ValueError(f"{needless[0]} needs a model, a guide and data given by name or file; leave it out")
+    if missing := [option.name for option in known if option.required and option.name not in given]:
+        raise ValueError(f"{names[0]} with {names[1]} needs {missing[0]}")
     _check_relevance(options, str(given.get("objective", "elbo")))
     values = {option.name: given.get(option.name, option.default) for option in known}
     own: list[dict[str, Value]] = [{}, {}]

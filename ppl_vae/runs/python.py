@@ -9,6 +9,7 @@ import pyro
 import torch
 from torch import nn
 
+from ppl_vae.data.corpus import Corpus
 from ppl_vae.data.counts import Batch
 from ppl_vae.data.memory import corpus_of
 from ppl_vae.plugins.options import Value
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from scipy.sparse import spmatrix
-
-    from ppl_vae.data.corpus import Corpus
 
 __all__ = ["load_run", "resume", "train"]
 
@@ -100,7 +99,7 @@ def resume(
         raise ValueError(f"{folder} was trained on objects: give its model, guide and data again")
     _settle(model, guide)
     corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
-    pair = Pair(model, guide, f"{_name(model)} with {_name(guide)}")
+    pair = Pair(model.to(config.device), guide.to(config.device), f"{_name(model)} with {_name(guide)}")
     train_pair(config, run.folder, pair, corpus, resume=True)
     return open_run(folder, model, guide, data)
 
@@ -132,6 +131,8 @@ def _train_objects(
             "a model or guide that is no name needs its data: give a tensor, an array, a sparse matrix, PackedCounts "
             "or load_corpus(...)"
         )
+    if isinstance(data, Corpus) and "validation" in options:
+        raise ValueError("a Corpus is split already; leave validation out, or give it to load_corpus")
     definitions = _definition("models", model), _definition("guides", guide)
     names = _name(model), _name(guide)
     corpus_name = getattr(data, "name", type(data).__name__)
@@ -143,8 +144,6 @@ def _train_objects(
     built = _built(model, definitions[0], (), model_options, x).to(device)
     check_fit(built, x[:2])
     built_guide = _built(guide, definitions[1], (built, x[:2]), guide_options, x).to(device)
-    if config.objective == "sleep":
-        built.requires_grad_(False)  # the guide learns from data that the model draws
     folder = new_folder(None if out is None else Path(out), f"{names[0]}-{names[1]}")
     train_pair(config, folder, Pair(built, built_guide, f"{names[0]} with {names[1]}"), corpus)
     return open_run(folder, built, built_guide, data)

@@ -17,9 +17,10 @@ from ppl_vae.diagnostics.information.rates import rate_and_distortion
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.plan import plan
 from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.base import Objective
 from ppl_vae.programs.random_state import fork_random_state, subsample
-from ppl_vae.programs.support import check_support
+from ppl_vae.programs.support import check_deterministic, check_support
 from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.summary import Split, Summary
@@ -62,9 +63,19 @@ def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, r
         log(f"note: {note}")
     device = torch.device(config.device)
     splits: dict[str, Batch] = {str(name): data.values.to(device) for name, data in corpus.splits.items()}
+    check_deterministic(pair.model, splits["train"])
     for name, x in splits.items():
         if len(x):
             check_support(pair.model, x, name)
+    if config.objective == "sleep":  # the guide learns from data that the model draws
+        with frozen(pair.model):
+            return _begin(config, folder, pair, corpus, splits, resume)
+    return _begin(config, folder, pair, corpus, splits, resume)
+
+
+def _begin(
+    config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, splits: dict[str, Batch], resume: bool
+) -> Summary:
     objective, method, settings = make_objective(config, pair, config.settings, splits["train"][:2])
     if not any(parameter.requires_grad for parameter in objective(pair.model, pair.guide).parameters()):
         raise ValueError(NOTHING_TO_TRAIN)

@@ -279,6 +279,8 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file.write_text(ADDED_METHOD)
     # Neither run nor taken for a method, although it lies beside one.
     (tmp_path / "evidence/court_case.py").write_text("raise SystemExit('this is no plugin')\n")
+    (tmp_path / "evidence/broken.py").write_text("# An EvidenceMethod that fails.\nraise SystemExit('broken')\n")
+    (tmp_path / "evidence/latin.py").write_bytes("# Mörike's EvidenceMethod\nimport missing_module\n".encode("latin-1"))
     monkeypatch.chdir(tmp_path)
     return file
 

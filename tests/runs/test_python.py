@@ -130,6 +130,18 @@ def test_an_interrupted_training_of_objects_ends_as_if_never_interrupted(points,
         assert torch.equal(one, other)
 
 
+def test_a_sleep_phase_trains_the_guide_alone_and_leaves_the_model_as_it_was(points, interrupt):
+    torch.manual_seed(0)
+    model = Line()
+    guide, weight = Reading(model, torch.from_numpy(points[:2])), model.out.weight.detach().clone()
+    interrupt(2)
+    with pytest.raises(KeyboardInterrupt):
+        pv.train(model, guide, points, objective="sleep", epochs=3, out="cut")
+    assert model.out.weight.requires_grad
+    pv.resume("cut", model, guide, points)
+    assert torch.equal(model.out.weight, weight) and model.out.weight.requires_grad
+
+
 def test_counts_keep_their_words_in_any_form(points):
     counts = scipy.sparse.random(60, 12, 0.4, "csr", random_state=0, data_rvs=lambda n: np.ones(n))
     packed = pv.PackedCounts.from_csr(counts)
@@ -172,6 +184,12 @@ def test_positive_parameters_of_pyro_stay_with_the_run(points):
         (lambda x: pv.train(Line, Reading), "needs its data: give a tensor"),
         (lambda x: pv.train(Line, Reading, x, epoch=3), "Line with Reading has no epoch; did you mean epochs"),
         (lambda x: pv.train(Line, Reading, x, retrain=True), "retrain needs a model, a guide and data given by name"),
+        (lambda x: pv.train(Line, Reading, x, start="nowhere"), "start needs a model, a guide and data given by name"),
+        (
+            lambda x: pv.train(Line, Reading, x, vocabulary=3),
+            "vocabulary needs a model, a guide and data given by name",
+        ),
+        (lambda x: pv.train(Line, Reading, pv.load_corpus("bars"), validation=0.2), "a Corpus is split already"),
         (lambda x: pv.train(Line, Reading, [1, 2]), "data are a tensor, .* got list"),
         (lambda x: pv.train(Line, Reading, x * np.nan), "400 values that are not finite"),
         (lambda x: pv.train("no_model", "mean_field", "bars"), "there is no model 'no_model'"),
