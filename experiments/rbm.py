@@ -139,7 +139,7 @@ def claims(cells: Cells[str]) -> list[Claim]:
     largest = max(map(abs, exact))
     claims = [
         Claim.exact(
-            "the posterior of a Boltzmann machine leaves no gap: below 1e-4, in the limit",
+            "the posterior of a Boltzmann machine leaves no gap: below 1e-4",
             largest < 1e-4,
             f"at most {largest:.2g}",
         ),

@@ -60,7 +60,7 @@ class Claim:
 
     @classmethod
     def exact(cls, text: str, holds: bool, figures: str) -> Claim:
-        """A statement without sampling error, which is not tested. Never of numbers that depend on a seed."""
+        """A statement without sampling error, which is not tested. Never of numbers that training could make false."""
         return cls(text, figures, 0.0 if holds else 1.0, 1.0 if holds else 0.0, is_exact=True)
 
     @classmethod
