@@ -1,4 +1,4 @@
-"""Models, guides, estimators and corpora, and which of them go together."""
+"""Everything that is chosen by name, and which models, guides, estimators and corpora go together."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["Catalogue", "working_estimators"]
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Models, guides, estimators and corpora by name, each with its summary and compatible partners.
+    """Models, guides, estimators, corpora, evidence methods and experiments by name, with summaries and partners.
 
     Arguments:
-        sections: Rows of name, summary and partners by title of the section.
+        sections: Rows of name, summary and compatible partners by title of the section.
     """
 
     sections: dict[str, list[tuple[str, str, list[str]]]]
@@ -52,7 +52,7 @@ class Catalogue:
         lines = {name: plugin.summary for name, plugin in available("estimators").items()}
         lines["auto"] = (inspect.getdoc(Auto) or "").split("\n")[0]
         models = [model for model in models if model.name in fits.guides]
-        sections = {
+        sections: dict[str, list[tuple[str, str, list[str]]]] = {
             "models (with guides, by their default options)": [
                 (m.name, m.summary, fits.guides[m.name]) for m in models
             ],
@@ -65,6 +65,8 @@ class Catalogue:
                 for kind in (PackedCounts, torch.Tensor)
                 for reader in corpora(kind).values()
             ],
+            "evidence methods": [(name, plugin.summary, []) for name, plugin in available("evidence").items()],
+            "experiments": [(name, plugin.summary, []) for name, plugin in available("experiments").items()],
         }
         broken |= broken_readers()
         if broken:

@@ -1,5 +1,8 @@
 """``ppl-vae list``, and the help of a model with its guide."""
 
+from pathlib import Path
+
+from ppl_vae.plugins.discovery import available
 from tests.support.cli import invoke, json_of
 
 
@@ -30,3 +33,18 @@ def test_list_shows_what_goes_with_what(folder):
     assert "tree" not in estimators["disarm"]
     assert all(row["summary"] for rows in content.values() for row in rows)
     assert "linear_counts" in invoke("list").output
+
+
+def test_list_shows_evidence_methods_and_experiments(folder):
+    for kind in ("evidence", "experiments"):
+        Path(kind).mkdir()
+        Path(kind, "mine.py").write_text('"""Mine."""\nraise AssertionError("the list runs no file")\n')
+    content = json_of("list")
+    for kind in ("evidence", "experiments"):
+        listed = {row["name"]: row["summary"] for row in content[kind]}
+        assert listed == {name: plugin.summary for name, plugin in available(kind).items()}
+        assert listed["mine"] == "Mine."
+    assert {"annealing", "enumeration", "quadrature"} <= {row["name"] for row in content["evidence"]}
+    assert {"gmm", "rate_distortion"} <= {row["name"] for row in content["experiments"]}
+    output = invoke("list").output
+    assert "evidence methods" in output and "rate_distortion_text" in output
