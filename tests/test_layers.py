@@ -29,7 +29,13 @@ LAYERS = (
 UPWARD: set[tuple[str, str]] = set()
 """Imports against the order that are still to go."""
 LONGEST = 300
+LONGEST_EXPERIMENT = 250
 LONGER = {
+    "experiments/curved.py": 251,
+    "experiments/gan_gaussian.py": 300,
+    "experiments/hashing.py": 274,
+    "experiments/image_sharpness.py": 299,
+    "experiments/sharpness.py": 256,
     "tests/diagnostics/information/test_information.py": 339,
     "tests/diagnostics/tightness/test_tightness.py": 480,
     "tests/guides/test_battery.py": 394,
@@ -108,4 +114,5 @@ def test_files_are_short():
     folders = ("ppl_vae", "models", "guides", "experiments", "benchmarks", "tests", "docs")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
-    assert {name: length for name, length in lengths.items() if length > LONGER.get(name, LONGEST)} == {}
+    limits = {name: LONGEST_EXPERIMENT if name.startswith("experiments/") else LONGEST for name in lengths} | LONGER
+    assert {name: length for name, length in lengths.items() if length > limits[name]} == {}
