@@ -1,1 +1,1 @@
-"""Tables and figures of papers, one a file."""
+"""Tables and figures of papers, one per file."""

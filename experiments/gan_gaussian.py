@@ -59,7 +59,7 @@ SIGMA = 0.025
 ASLEEP, KEPT = "conditional likelihood", "ELBO, decoder kept"
 FIXED, LEARNED = "ELBO, sigma fixed", "ELBO, sigma learned"
 AT_TRUTH, MOVED = (ASLEEP, KEPT), (FIXED, LEARNED)
-"""What was maximised with the true decoder as it is, the guide alone learning, and what moved both."""
+"""Objectives under which the guide alone learns, the decoder being the true one, and those that train both."""
 GUIDES = {"mean field": "convolutional", "low rank": "low_rank"}
 PLAIN, WIDE = GUIDES
 """Annealing always begins from the second as its sleep phase left it: evidences from different guides would compare
@@ -197,8 +197,8 @@ def notes(sizes: Mapping[str, Any]) -> tuple[str, ...]:
         "densities are of images in [-1, 1], the scale of the paper",
         f"ELBO of {sizes['tested']} images drawn from the truth; evidence and gap of {few} others, annealed from one "
         f"guide, {WIDE} after the sleep phase: a lower bound, and under the truth, whose codes of these images are "
-        f"known, an upper one too. The width of a pair that was moved is of {own} data from its own model, where both "
-        "are known: how far annealing can be trusted",
+        f"known, an upper one too. The width of a pair with a trained decoder is of {own} data from its own model, "
+        "where both are known: how far annealing can be trusted",
         "the gap is at least what is shown; likelihood lost, eq. (4), at most: upper bound of the truth's evidence "
         "minus lower bound of the pair's, on the same images",
         "Frechet distance between as many images of the pair's model and of the truth, p(x | z) with its noise and "

@@ -190,7 +190,7 @@ def claims(
         "a guide linear in counts retrieves better than a deep one on frequencies at every length": [
             trained(f"{size} bits", at(LINEAR, size), at(DEEP, size)) for size in sizes
         ],
-        "that one retrieves better than a linear one on frequencies at every length": [
+        "a deep guide on frequencies retrieves better than a linear one at every length": [
             trained(f"{size} bits", at(DEEP, size), at(FREQUENCIES, size)) for size in sizes
         ],
         "of two guides at one length the one with the higher ELBO retrieves better": order,

@@ -3,8 +3,8 @@
 Berger and Sebag (2020, section 4, table 1, figures 4 and 6 to 10): a Gaussian VAE with residual networks learns points
 near a curve in the plane, in three parts with moderate, small and large noise, with sigma fixed at five values (F), a
 learned scalar (LS), an output of the decoder (LV), fixed at what LS ended with (F*), and following the course that it
-took in LS (replay). The paper reports the ELBO; here the evidence stands beside it, and the law of the data is known,
-so that the best that any model can reach is known too.
+took in LS (replay). The paper reports the ELBO; here the evidence stands beside it, and the distribution of the data is
+known, so that the best that any model can reach is known too.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def run(study: Study, *, seeds: int, fixed: list[float], **sizes: Any) -> Report
     study.figure("courses", partial(draw_courses, cells=cells), (9.6, 6.6))
     errors = [each["error"].square().sum().sqrt().item() / sizes["tested"] for seed in cells.values() for each in seed]
     notes = (
-        "limit: the negative entropy of the test data under the law they were drawn from; no model exceeds it",
+        "limit: the negative entropy of the test data under the distribution they were drawn from; no model exceeds it",
         f"the paper's bounds leave out the constant of two Gaussian numbers, {CONSTANT:.3f} nats, which is taken off "
         "them here; its curve and noise are not printed, so that ours differ, and only the order can be compared",
         f"evidence by {sizes['draws']} importance weights, half of draws from the guide and half from a grid over the "
@@ -201,7 +201,7 @@ def draw_panels(figure: Figure, cells: Cells[str]) -> None:
 
 
 def draw_table(figure: Figure, cells: Cells[str], limit: float) -> None:
-    """Bound and evidence of every condition, one point per seed, below what the law of the data allows."""
+    """Bound and evidence of every condition, one point per seed, below what the distribution of the data allows."""
     axes = figure.subplots()
     for shift, key, colour, label in (
         (-0.14, "elbo", OKABE_ITO.vermilion, "ELBO"),

@@ -125,8 +125,8 @@ def run(study: Study, *, seeds: int, dimensions: list[int], **sizes: Any) -> Rep
 NOTES = (
     "R = 1. limit: of the radius and the evidence, the best that any decoder can have, exactly; of the ELBO of the "
     "decoder r z / |z|, the best of any normal guide, by a search over three numbers",
-    "decoder 'radius' is r z / |z|, which can give the best law of the means, and its evidence is exact; 'network' is "
-    "two tanh layers of 64, its radius the mean of |f(z)| under the prior, its evidence that of "
+    "decoder 'radius' is r z / |z|, which can give the best distribution of the means, and its evidence is exact; "
+    "'network' is two tanh layers of 64, its radius the mean of |f(z)| under the prior, its evidence that of "
     "2,000 importance weights, a lower bound",
     "training points are orthogonal frames and their opposites, so that mean and covariance are those of the sphere; "
     "test points are independent",

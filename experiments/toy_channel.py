@@ -121,8 +121,8 @@ def run(study: Study, *, seeds: int, steps: int, data: int) -> Report:
 
 NOTES = (
     "limit: the true process, a bit of probability 0.7 in noise that leaves I(x; bit) = 0.5 nats",
-    "distance: total variation between the true law of bit and level and the model's, states of z gathered by the bit "
-    "they more probably come from; 0.3 is what a code that says nothing leaves",
+    "distance: total variation between the true distribution of bit and level and the model's, states of z gathered by "
+    "the bit they more probably come from; 0.3 is what a code that says nothing leaves",
     "rate, distortion and information are sums over all levels and states, with the true probabilities of the levels; "
     "the data have these rounded, for which a trained ELBO is lower by about 0.01",
 )

@@ -1,1 +1,1 @@
-"""Amortised guides, one a file."""
+"""Amortised guides, one per file."""

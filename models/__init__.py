@@ -1,1 +1,1 @@
-"""Generative models, one a file."""
+"""Generative models, one per file."""

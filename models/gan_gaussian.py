@@ -29,7 +29,7 @@ class GanGaussian(PyroModule):
         latents: Number k of latents.
         channels: Channels of the generator's last hidden layer; each one before has twice as many.
         generator: File of the generator's tensors (.safetensors); without it the weights are random.
-        sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, its logarithm affine in z; a number,
+        sigma: ``"learned"``, a scalar; ``"vector"``, one per dimension of x, its logarithm affine in z; a number,
             which is fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
         scale: Start of a learned sigma.
         floor: Lower bound of a learned sigma.

@@ -27,7 +27,7 @@ class Image(PyroModule):
         latents: Number k of latents.
         channels: A quarter of the channels of the residual blocks.
         blocks: Number of residual blocks.
-        sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, by the network; a number, which is
+        sigma: ``"learned"``, a scalar; ``"vector"``, one per dimension of x, by the network; a number, which is
             fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
         scale: Start of a learned sigma.
         floor: Lower bound of a learned sigma.

@@ -21,7 +21,7 @@ class Manifold(Ppca):
         latents: Number k of latents.
         blocks: Number of residual blocks of the decoder.
         width: Units of each layer.
-        sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, by the network; a number, which is
+        sigma: ``"learned"``, a scalar; ``"vector"``, one per dimension of x, by the network; a number, which is
             fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
         scale: Start of a learned sigma.
         floor: Lower bound of a learned sigma.

@@ -31,7 +31,7 @@ class Ppca(PyroModule):
         latents: Number k of latents.
         hidden: Number of tanh layers before the linear one; 0 is probabilistic PCA.
         width: Units of each layer.
-        sigma: ``"learned"``, a scalar; ``"vector"``, one for each number of x, by the network; a number, which is
+        sigma: ``"learned"``, a scalar; ``"vector"``, one per dimension of x, by the network; a number, which is
             fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
         scale: Start of a learned sigma.
         floor: Lower bound of a learned sigma.
@@ -110,7 +110,7 @@ class Ppca(PyroModule):
 
     @classmethod
     def maximum_likelihood(cls, x: Tensor, latents: int) -> Ppca:
-        r"""The model that no other with a linear decoder and as many latents exceeds on these data.
+        r"""The maximum-likelihood model with a linear decoder and this number of latents.
 
         .. math:: W = U_k (\Lambda_k - \sigma^2 I)^{1/2}, \qquad b = \bar x, \qquad
             \sigma^2 = \frac{1}{n - k} \sum_{j > k} \lambda_j
@@ -135,11 +135,11 @@ class Ppca(PyroModule):
         values, vectors = torch.linalg.eigh((flat - b).T @ (flat - b) / len(x))
         values, vectors = values.flip(0), vectors.flip(1)
         if not 1 <= latents < len(values):
-            raise ValueError(f"data of {len(values)} numbers take 1 to {len(values) - 1} latents, got {latents}")
+            raise ValueError(f"{len(values)}-dimensional data allow 1 to {len(values) - 1} latents, got {latents}")
         variance = values[latents:].mean()
         if not variance > 1e-12 * values[0]:
             raise ValueError(
-                f"{latents} latents explain these data without a rest: the likelihood grows without bound as sigma "
+                f"{latents} latents explain these data completely: the likelihood grows without bound as sigma "
                 "goes to zero; take fewer latents, or more data"
             )
         model = cls(latents, shape=tuple(x.shape[1:])).to(x)

@@ -36,7 +36,7 @@ class Sphere(PyroModule):
         latents: Number k of latents; 0 takes as many as a datum has numbers, which the decoder ``radius`` needs.
         hidden: Number of tanh layers of the network before the linear one.
         width: Units of each layer.
-        sigma: A number, which is fixed; ``"learned"``, a scalar; ``"vector"``, one for each number of x, from z; or
+        sigma: A number, which is fixed; ``"learned"``, a scalar; ``"vector"``, one per dimension of x, from z; or
             ``"schedule:RUN"``, its values over the epochs of a run. Data exactly on a sphere have no best sigma, unless
             ``floor`` holds it: the likelihood grows without bound as it falls.
         scale: Start of a learned sigma.

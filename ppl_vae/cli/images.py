@@ -16,7 +16,7 @@ from ppl_vae.plugins.options import Value, options_of
 from ppl_vae.runs.config import CorpusConfig
 from ppl_vae.runs.devices import Device, resolve_device
 from ppl_vae.runs.options import absolute_corpus, new_folder, reader_options
-from ppl_vae.training.gan import Trained
+from ppl_vae.training.gan import TrainedGenerator
 from ppl_vae.training.gan_settings import GanSettings
 from ppl_vae.training.run_folder import RunFolder
 
@@ -42,7 +42,7 @@ def generator(
     device: Device,
     image_size: int,
     **settings: Value,
-) -> Trained:
+) -> TrainedGenerator:
     """Train a convolutional GAN generator on images.
 
     CORPUS is mnist, an IDX file or folder, a folder of images, or a .npy file of them in [0, 1] (bytes over 255),

@@ -1,1 +1,1 @@
-"""What a number means: why a bound is not tight, and what a code carries."""
+"""Diagnostics: why a bound is not tight, and what the code encodes."""

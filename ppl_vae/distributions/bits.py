@@ -19,7 +19,7 @@ FEW = 12
 
 
 def bit_states(bits: int, *, like: Tensor | None = None) -> Tensor:
-    """All codes of so many bits, ``(2**bits, bits)``, counting up with the last bit fastest.
+    """All codes of this length, ``(2**bits, bits)``, counting up with the last bit fastest.
 
     Example:
         >>> bit_states(2).tolist()
@@ -32,7 +32,7 @@ def bit_states(bits: int, *, like: Tensor | None = None) -> Tensor:
 
 
 def bit_flips(bits: Tensor) -> Tensor:
-    """Codes with one bit turned, each bit in turn: ``(rows, *batch, bits)`` to ``(bits, rows, *batch, bits)``.
+    """Codes with one bit flipped, for each bit: ``(rows, *batch, bits)`` to ``(bits, rows, *batch, bits)``.
 
     Example:
         >>> bit_flips(torch.tensor([[0.0, 1.0]])).tolist()

@@ -13,7 +13,7 @@ __all__ = ["FlowDistribution", "autoregressive_steps", "normalizing_flow"]
 
 
 def autoregressive_steps(size: int, transforms: int, units: int, context: int = 0) -> nn.ModuleList:
-    """Affine autoregressive maps that start as the identity, in the order of the numbers and its reverse by turns.
+    """Affine autoregressive maps that start as the identity, with alternating orders of the coordinates.
 
     Arguments:
         size: Length of the vectors that are mapped.

@@ -1,4 +1,4 @@
-r"""Gradient estimators through discrete latents: coupled draws, and a gradient from what f is at them.
+r"""Gradient estimators through discrete latents: gradient estimates from the values of f at coupled samples.
 
 All estimate :math:`\nabla_\eta\, \mathbb{E}_{q_\eta(z)} f(z)` for bits with logits :math:`\eta`. They know
 nothing of Pyro; :class:`ppl_vae.objectives.elbo.DiscreteELBO` brings them to Pyro's models. Each file of this folder

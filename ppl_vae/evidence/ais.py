@@ -170,7 +170,7 @@ class AIS:
         return path
 
     def _ends(self, real: Tensor, bits: Tensor) -> TemperedDensity:
-        """Both densities and their gradients at flat latents; minus infinity where a density is no number.
+        """Both densities and their gradients at flat latents; minus infinity where one is undefined (NaN or infinite).
 
         Coordinates far out reach the end of a support in floating point, where a density may be infinite or undefined:
         a move there is rejected, as is one outside the support.
@@ -262,8 +262,8 @@ class AIS:
         precise = torch.float32 if point.real.device.type == "mps" else torch.float64
         weight = torch.zeros(point.ends.joint.shape, dtype=precise, device=point.ends.joint.device)
         chances: dict[str, list[Tensor]] = {}
-        # A chain that begins where the density it is drawn from is no number has no weight: without it a lower bound is
-        # lower and an upper bound higher.
+        # A chain that begins where the density it is drawn from is undefined (NaN or infinite) has no weight: without
+        # it a lower bound is lower and an upper bound higher.
         undefined = ~(point.ends.joint if backwards else point.ends.start).isfinite()
         for t in range(count, 0, -1) if backwards else range(1, count + 1):
             weight += (betas[t] - betas[t - 1]) * (point.ends.joint - point.ends.start).to(precise)

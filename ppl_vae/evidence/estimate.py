@@ -174,8 +174,8 @@ class Estimate:
         if not error or self.common_se:
             return self
         note = (
-            f"the normaliser of p(z) is an estimate, known to +- {error:.2g} nats: bound and evidence of all data are "
-            "off by it together, the gap is not"
+            f"the normaliser of p(z) is an estimate, with standard error {error:.2g} nats: bound and evidence of all "
+            "data are off by it together, the gap is not"
         )
         return replace(self, bound="approximate", common_se=error, notes=(*self.notes, note))
 

@@ -62,7 +62,7 @@ PART_COLOURS = {
 """The colours of the parts of a gap, from the ELBO up, and of other distances."""
 
 FEW = 12
-"""From so many epochs on their course is a line without markers."""
+"""Number of epochs from which curves have no markers."""
 
 LETTER = 0.56
 """Width of a letter of matplotlib's own font, in parts of its size."""
@@ -88,7 +88,7 @@ class MeanWithError(Protocol):
 
 
 def folded(words: str, inches: float, size: float = 12.0) -> str:
-    """Words in lines no longer than so many inches, in letters of so many points; of a path only its last name.
+    """Wraps text to a width in inches at a font size in points; a path is shortened to its last name.
 
     Example:
         >>> folded("image (generator=/a/long/path/g.safetensors, latents=32)", 3.0)
@@ -209,7 +209,7 @@ def draw_spread(axes: Axes, values: Mapping[str, Tensor], xlabel: str) -> None:
 
 
 def apart(axes: Axes, points: Sequence[tuple[float, float]], across: float = 0.08, up: float = 0.06) -> list[int]:
-    """Positions of the points to label: those at least so far, in parts of the axes, from each labelled before."""
+    """Positions of the points to label: those at least (across, up) apart, as fractions of the axes."""
     axes.get_xlim(), axes.get_ylim()  # settles the limits
     places = (axes.transScale + axes.transLimits).transform(points).tolist()
     kept: list[int] = []
@@ -220,11 +220,11 @@ def apart(axes: Axes, points: Sequence[tuple[float, float]], across: float = 0.0
 
 
 def tiled(images: Tensor, columns: int) -> Tensor:
-    """Images in rows of so many, parted by white lines.
+    """Images tiled in ``columns`` columns, separated by white lines.
 
     Arguments:
         images: ``(count, height, width)`` or ``(count, channels, height, width)``, cut to [0, 1].
-        columns: Of the sheet; the last row is filled up with white.
+        columns: Number of columns; the last row is filled up with white.
 
     Returns:
         ``(rows * (height + 2), columns * (width + 2))``, of three colours with them last.

@@ -81,7 +81,7 @@ class Objective(ELBO):
 
     @property
     def state(self) -> dict[str, float]:
-        """Numbers that the objective learns beside the parameters, for a checkpoint; may be set."""
+        """Learned state besides the parameters (the multiplier), for a checkpoint; may be set."""
         return {}
 
     @state.setter

@@ -14,7 +14,7 @@ from ppl_vae.estimators.base.first_order import FirstOrder
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.objectives.flip_differences import knows_flip_differences
 from ppl_vae.plugins.discovery import Plugin, find
-from ppl_vae.programs.handlers import LocalParameters, shares_codes
+from ppl_vae.programs.handlers import LocalParameters, broadcasts_codes
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
@@ -93,10 +93,10 @@ def refusal(estimator: Estimator, sites: list[GuideSite]) -> str | None:
             return f"{needs}, but site {site.name!r} is {site.family}; use loo or enumerate"
         if not site.independent:
             return f"{needs}, but those of site {site.name!r} depend on other draws; use loo"
-    leaning = [site.name for site in sites if not site.independent]
-    if estimator.independent_latents and leaning:
+    dependent = [site.name for site in sites if not site.independent]
+    if estimator.independent_latents and dependent:
         return (
-            f"{estimator.name} turns one bit and leaves all else as drawn, but site {leaning[0]!r} depends on others"
+            f"{estimator.name} flips one bit with all other latents fixed, but site {dependent[0]!r} depends on others"
             "; use disarm"
         )
     states = prod(site.states for site in discrete)
@@ -120,7 +120,7 @@ def _lists_cheaply(model: Program, sites: list[GuideSite], args: tuple[Any, ...]
     with evaluating(model), fork_random_state(), poutine.block(), LocalParameters():
         nodes = poutine.trace(model).get_trace(*args).nodes
         drawn = {name: nodes[name]["fn"] for name in (site.name for site in sites) if name in nodes}
-        return len(drawn) == len(sites) and shares_codes(partial(log_joint, model, args[0]), drawn)
+        return len(drawn) == len(sites) and broadcasts_codes(partial(log_joint, model, args[0]), drawn)
 
 
 def choose_estimator(sites: list[GuideSite], model: Program | None = None, *args: Any, **kwargs: Any) -> Estimator:

@@ -20,7 +20,7 @@ from ppl_vae.objectives.integrand import PairIntegrand, PairRuns
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.objectives.rate_distortion import RateDistortionObjective
 from ppl_vae.objectives.sampling import EstimatorDraws
-from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run, shares_codes
+from ppl_vae.programs.handlers import SubstituteLatents, broadcasts_codes, latents, log_prob, run
 from ppl_vae.programs.sites import PairSites
 from ppl_vae.programs.types import Program
 
@@ -102,11 +102,11 @@ class DiscreteELBO(RateDistortionObjective):
             and one_plate
             and min(sizes, default=0) > 1
             and all(site.discrete and site.independent for site in sites)
-            and self._shares_codes(model, {site.name: traced[site.name]["fn"] for site in sites}, args, kwargs)
+            and self._broadcasts_codes(model, {site.name: traced[site.name]["fn"] for site in sites}, args, kwargs)
         )
         self._probed = (model, guide)
 
-    def _shares_codes(
+    def _broadcasts_codes(
         self, model: Program, families: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
         def score(values: Mapping[str, Tensor]) -> Tensor:
@@ -121,10 +121,10 @@ class DiscreteELBO(RateDistortionObjective):
             return self._structure.sum(scored)[0]
 
         with evaluating(model):
-            return shares_codes(score, families)
+            return broadcasts_codes(score, families)
 
     def _knows_flip_differences(self, runs: PairRuns) -> bool:
-        """Whether one run of the model tells what each bit is worth, found out once per pair."""
+        """Whether one run of the model gives all flip differences; cached per pair."""
         if self._knows_flips is None:
             one_plate, sites = self._structure.plates == 1, self._structure.sites
             self._knows_flips = one_plate and knows_flip_differences(runs.model, sites, runs.args, runs.kwargs)

@@ -1,4 +1,4 @@
-"""Models that know what each bit of their code is worth, without another run."""
+"""Likelihoods whose flip differences have a closed form, without another run of the model."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class ImportanceWeightedELBO(Objective):
     .. math:: \Bigl(\log \frac1K \sum_j w_j - \log \frac{1}{K-1} \sum_{j \ne k} w_j\Bigr)
         - \Bigl(\tilde w_k - \frac1K\Bigr),
 
-    the control variate of VIMCO with the mean of the other weights in the place of the k-th (Mnih and Rezende 2016),
+    the control variate of VIMCO with the mean of the other weights instead of the k-th weight (Mnih and Rezende 2016),
     and the constant 1/K, which causes no bias and removes most of the noise where the weights are nearly equal. One
     draw has no control variate: the bound is then the ELBO, and its gradient plain REINFORCE.
 

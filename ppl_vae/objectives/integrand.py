@@ -139,7 +139,10 @@ class PairIntegrand(Integrand):
 
     @cached_property
     def slopes(self) -> Tensor:
-        """Those of -log q. Those of log p arrive in the backward pass: :class:`.sampling.EstimatorDraws` adds them."""
+        """Those of -log q. Those of log p arrive in the backward pass.
+
+        :class:`ppl_vae.objectives.sampling.EstimatorDraws` adds them.
+        """
         assert self.code is not None
         check_slopes(self.code)
         return -self._guide_slope.expand(self.code.bits.shape)
@@ -171,9 +174,9 @@ class PairIntegrand(Integrand):
 
     @cached_property
     def flip_differences(self) -> Tensor:
-        if leaning := [site.name for site in self.runs.structure.sites if not site.independent]:
+        if dependent := [site.name for site in self.runs.structure.sites if not site.independent]:
             raise ValueError(
-                f"f.flip_differences turns one bit and leaves all else as drawn, but site {leaning[0]!r} depends on "
+                f"f.flip_differences flips one bit with all other latents fixed, but site {dependent[0]!r} depends on "
                 "others; declare independent_latents = True in the estimator"
             )
         if self._known is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 __all__ = ["RateCost"]
 
 STEEPEST = 3.0
-"""Distance from the target, in nats, beyond which the penalty of the Lagrangian form rises no more steeply."""
+"""Distance from the target, in nats, beyond which the penalty of the Lagrangian form is linear."""
 
 SPEED = 0.01
 """Change of the logarithm of the multiplier per step and nat off the target."""

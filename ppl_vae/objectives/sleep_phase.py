@@ -34,7 +34,7 @@ class SleepPhase(Objective):
     and of documents the lengths: the model draws a new batch in their place.
 
     Arguments:
-        draws: Number of pairs drawn in the place of each datum.
+        draws: Number of pairs simulated per datum.
 
     Raises:
         ValueError: If model and guide do not have the same latents, or data cannot be drawn from the model.
@@ -59,7 +59,7 @@ class SleepPhase(Objective):
         super().__init__(draws, **options)
 
     def differentiable_loss(self, model: Program, guide: Program, x: Batch) -> Tensor:
-        """The negative conditional log-likelihood of pairs in the place of a batch, in nats, with its gradient."""
+        """The negative conditional log-likelihood of pairs simulated for a batch, in nats, with its gradient."""
         if not self._knows(model, guide):
             with evaluating(model, guide), fork_random_state():
                 check_cover(run(model, (x[:2],), {}, draws=1), run(guide, (x[:2],), {}, draws=1))
@@ -71,7 +71,7 @@ class SleepPhase(Objective):
 
     @staticmethod
     def _scores(model: Program, guide: Program, x: Batch, draws: int) -> Tensor:
-        """log q(z given x) of new pairs, ``draws`` in the place of each datum, ``(draws * data,)``."""
+        """log q(z given x) of new pairs, ``draws`` simulated per datum, ``(draws * data,)``."""
         positions = torch.arange(len(x), device=x.device).repeat(draws)
         values, data = simulate(model, x[positions])
         return log_proposal(guide, data, {name: value[None] for name, value in values.items()})[0]

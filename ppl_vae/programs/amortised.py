@@ -278,7 +278,7 @@ def parameters_of(latent: Latent, fn: Distribution) -> Tensor:
 
 
 def reshaped(fn: Distribution, shape: torch.Size) -> Distribution:
-    """The same distribution over values of another shape with as many numbers."""
+    """The same distribution over values of another shape with the same number of elements."""
     if shape == fn.event_shape:
         return fn
     transformed: Distribution = dist.TransformedDistribution(

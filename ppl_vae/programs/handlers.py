@@ -29,7 +29,7 @@ __all__ = [
     "log_prob",
     "run",
     "scores",
-    "shares_codes",
+    "broadcasts_codes",
     "total",
 ]
 
@@ -177,7 +177,7 @@ def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
         )
 
 
-def shares_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapping[str, Any]) -> bool:
+def broadcasts_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapping[str, Any]) -> bool:
     """Whether a program takes latents of batch size 1 and scores every datum with each of them.
 
     Arguments:

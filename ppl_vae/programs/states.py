@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.programs.handlers import Sites, latents, run, shares_codes
+from ppl_vae.programs.handlers import Sites, broadcasts_codes, latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.types import Program
@@ -61,7 +61,7 @@ class States:
         if len(self.x) < 2:
             return False
         few = {name: FirstRow(fn) for name, fn in self.priors.items()}
-        return all(shares_codes(lambda values, score=score: score(self.x, values), few) for score in scores)  # type: ignore[misc]
+        return all(broadcasts_codes(lambda values, score=score: score(self.x, values), few) for score in scores)  # type: ignore[misc]
 
 
 class FirstRow:

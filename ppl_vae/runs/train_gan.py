@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ppl_vae.runs.config import CorpusConfig, from_json, to_json
 from ppl_vae.runs.devices import Device
-from ppl_vae.training.gan import Trained, fit_generator
+from ppl_vae.training.gan import TrainedGenerator, fit_generator
 from ppl_vae.training.gan_settings import GanSettings, check_images
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Interrupted, RunFolder
@@ -41,7 +41,7 @@ class GeneratorConfig:
         return from_json(cls, run.config, run.folder / "config.json")
 
 
-def train_generator(config: GeneratorConfig, folder: Path, *, resume: bool = False) -> Trained:
+def train_generator(config: GeneratorConfig, folder: Path, *, resume: bool = False) -> TrainedGenerator:
     """Trains a generator on the training images of a corpus.
 
     Arguments:

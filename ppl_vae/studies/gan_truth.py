@@ -140,7 +140,7 @@ class GanTruth:
         return Moments(features(block.to(self.study.device)) for block in blocks)
 
     def drawn(self, model: nn.Module, count: int, means: bool = False) -> Moments:
-        """Returns the moments of the features of so many images that a model draws, or of their means."""
+        """Returns the moments of the features of ``count`` images that a model draws, or of their means."""
         return self.moments(drawn_images(model, self.batch(1), count, means=means, block=BLOCK))
 
     def model(self, sigma: str | None = None) -> Any:
@@ -172,7 +172,7 @@ class GanTruth:
         return model.requires_grad_(False), new
 
     def batch(self, count: int) -> Tensor:
-        """Returns a batch of so many images, of which only the shape counts, in the memory of one."""
+        """Returns a batch of ``count`` images, of which only the shape counts, expanded, without a copy."""
         shape = self.images[0].x.shape[1:]
         return torch.zeros(1, *shape, device=self.study.device).expand(count, *shape)
 

@@ -16,7 +16,7 @@ __all__ = ["frames", "normal_limit", "normal_threshold"]
 
 
 def frames(points: int, dimensions: int) -> Tensor:
-    """Points uniform on the unit sphere: orthogonal frames turned by chance, and their opposites.
+    """Points uniform on the unit sphere: orthogonal frames randomly rotated, and their opposites.
 
     Their mean is exactly zero and their covariance exactly that of the sphere, as in the large sample that the theorem
     is about. Independent points would have directions of more variance than others, which a decoder may find above the

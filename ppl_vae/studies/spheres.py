@@ -58,7 +58,7 @@ def resultant(concentration: ArrayLike, dimensions: int) -> Numbers:
 def best_radius(radius: float, sigma: float, dimensions: int) -> float:
     r"""Radius of the means under which points of a sphere are most likely.
 
-    The law of the means that maximises the likelihood is uniform on a sphere of the radius
+    The distribution of the means that maximises the likelihood is uniform on a sphere of the radius
 
     .. math:: r^* = R\, A_D(r^* R / \sigma^2),
 
@@ -132,7 +132,7 @@ def _debye(count: int) -> list[Polynomial]:
 
 
 def log_density(distance: ArrayLike, radius: ArrayLike, sigma: ArrayLike, dimensions: int) -> Numbers:
-    r"""Log-density of a point so far from the centre, the mean uniform on a sphere, in nats.
+    r"""Log-density of a point at distance |x| from the centre, the mean uniform on a sphere, in nats.
 
     .. math:: \log p(x) = -\frac D2 \log 2 \pi \sigma^2 - \frac{|x|^2 + r^2}{2 \sigma^2}
         + \log {}_0F_1\Bigl(; \frac D2; \frac{r^2 |x|^2}{4 \sigma^4}\Bigr)
@@ -146,7 +146,7 @@ def log_density(distance: ArrayLike, radius: ArrayLike, sigma: ArrayLike, dimens
         dimensions: D, at least 2.
 
     Example:
-        >>> round(float(log_density(1.0, 0.0, 1.0, 2)), 6)  # a normal law: -log(2 pi) - 1/2
+        >>> round(float(log_density(1.0, 0.0, 1.0, 2)), 6)  # a normal density: -log(2 pi) - 1/2
         -2.337877
     """
     x, r, s = (np.asarray(value, dtype=np.float64) for value in (distance, radius, sigma))
@@ -155,7 +155,7 @@ def log_density(distance: ArrayLike, radius: ArrayLike, sigma: ArrayLike, dimens
 
 
 def best_evidence(radius: float, sigma: float, dimensions: int) -> float:
-    """Log-density of every point of the sphere under the best law of the means, in nats: no decoder exceeds it."""
+    """Log-density of every point of the sphere under the best distribution of means, in nats: no decoder exceeds it."""
     return float(log_density(radius, best_radius(radius, sigma, dimensions), sigma, dimensions))
 
 

@@ -21,7 +21,7 @@ class EpochMetrics:
         self.betas: list[float] = []
 
     def add(self, objective: Objective, data: int) -> None:
-        """Adds the values of a step on so many data."""
+        """Adds the values of a step on a batch of this size."""
         self.data.append(data)
         self.betas.append(objective.beta)
         for name, value in objective.batch_metrics.items():

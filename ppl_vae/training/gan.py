@@ -23,7 +23,7 @@ from ppl_vae.training.gan_settings import GanSettings, check_images
 from ppl_vae.training.progress import Reporter
 from ppl_vae.training.run_folder import RunFolder
 
-__all__ = ["FILE", "Trained", "fit_generator"]
+__all__ = ["FILE", "TrainedGenerator", "fit_generator"]
 
 FILE = "generator.safetensors"
 """What a model loads, in the folder of a generator's training."""
@@ -31,7 +31,7 @@ FILE = "generator.safetensors"
 CHECKPOINT_SECONDS = 15.0
 
 SETTLING = (20, 128)
-"""Batches, and codes of each, over which the statistics of normalisation are taken once weights stand still."""
+"""Batches, and codes of each, over which the statistics of normalisation are estimated after training."""
 
 SHOWN = 64
 
@@ -39,13 +39,13 @@ SHEETS = 8
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What the training of a generator ends with.
+class TrainedGenerator:
+    """The result of a generator's training.
 
     Arguments:
-        generator: With its statistics of normalisation frozen.
-        file: That holds its tensors.
-        rows: The metrics of each epoch.
+        generator: The generator, its statistics of normalisation frozen.
+        file: Path of its tensors.
+        rows: Metrics of each epoch.
     """
 
     generator: Generator
@@ -76,7 +76,7 @@ class _Gan:
     Arguments:
         x: Images in [0, 1].
         run: Where checkpoints, metrics and sheets go.
-        settings: How to train.
+        settings: Training settings.
     """
 
     def __init__(self, x: Tensor, run: RunFolder, settings: GanSettings) -> None:
@@ -92,7 +92,7 @@ class _Gan:
         self.rows: list[dict[str, Any]] = []
         self.good = self._snapshot()
 
-    def fit(self) -> Trained:
+    def fit(self) -> TrainedGenerator:
         settings, saved = self.settings, -math.inf
         batches = len(self.x) // settings.batch_size
         between = math.ceil(settings.epochs / SHEETS)
@@ -108,12 +108,12 @@ class _Gan:
                         saved = time.monotonic()
         finally:
             self._save()
-        settled = self.settled()
+        generator = self.with_final_statistics()
         path = self.run.folder / FILE
-        Checkpoint(settled.state_dict(), asdict(settings) | {"shape": list(settled.shape)}).write(path)
-        self._sheet("samples", settled)
+        Checkpoint(generator.state_dict(), asdict(settings) | {"shape": list(generator.shape)}).write(path)
+        self._sheet("samples", generator)
         self.run.figure("losses", self._draw_losses, (9, 3.6))
-        return Trained(settled, path, self.rows)
+        return TrainedGenerator(generator, path, self.rows)
 
     def _go(self, reporter: Reporter) -> None:
         settings, count, begun = self.settings, self.settings.batch_size, time.monotonic()
@@ -145,7 +145,7 @@ class _Gan:
         real, false = torch.ones_like(of_data), torch.zeros_like(of_data)
         loss = binary_cross_entropy_with_logits(of_data, real) + binary_cross_entropy_with_logits(of_samples, false)
         self._update("discriminator", loss)
-        # Not what the discriminator loses but its negative logarithm: the gradient of a poor generator does not vanish
+        # Non-saturating generator loss: the gradient of a poor generator does not vanish
         # (Goodfellow et al. 2014, section 3).
         game = binary_cross_entropy_with_logits(self.discriminator(samples), real)
         self._update("generator", game)
@@ -157,8 +157,8 @@ class _Gan:
         loss.backward(inputs=list(self.parts[name].parameters()))  # type: ignore[no-untyped-call]
         self.optimizers[name].step()
 
-    def settled(self) -> Generator:
-        """The generator with the statistics of normalisation that its weights have, frozen."""
+    def with_final_statistics(self) -> Generator:
+        """The generator with the statistics of normalisation of its weights as they are now, frozen."""
         settings = self.settings
         moving = copy.deepcopy(self.generator).train()
         for layer in moving.modules():
@@ -173,7 +173,7 @@ class _Gan:
         return frozen.to(self.x.device)
 
     def _sheet(self, name: str, generator: Generator | None = None) -> None:
-        generator = generator or self.settled()
+        generator = generator or self.with_final_statistics()
         with fork_random_state(self.settings.seed), torch.no_grad():
             images = (1 + generator(torch.randn(SHOWN, self.settings.latents, device=self.x.device))) / 2
 
@@ -216,7 +216,7 @@ class _Gan:
         self.good.write(self.run.checkpoint("train-last"))
 
     def resume(self) -> None:
-        """Takes up the last saved state, if there is one, exactly."""
+        """Resumes from the last saved state, if there is one, exactly."""
         path = self.run.checkpoint("train-last")
         if not path.exists():
             return
@@ -229,17 +229,17 @@ class _Gan:
         self.rows = self.run.metrics("train-metrics", self.epoch)
 
 
-def fit_generator(x: Tensor, run: RunFolder, settings: GanSettings) -> Trained:
-    r"""Trains a generator, or takes up its training exactly where it was left.
+def fit_generator(x: Tensor, run: RunFolder, settings: GanSettings) -> TrainedGenerator:
+    r"""Trains a generator, or resumes its training exactly.
 
     .. math:: \max_D \mathbb{E} \log D(x) + \mathbb{E} \log(1 - D(G(z))), \qquad \max_G \mathbb{E} \log D(G(z))
 
-    by turns, a step each (Goodfellow et al. 2014, algorithm 1 with the loss of section 3 that does not saturate).
+    alternately, one step each (Goodfellow et al. 2014, algorithm 1 with the loss of section 3 that does not saturate).
 
     Arguments:
         x: Images in [0, 1], ``(data, height, width)`` or ``(data, channels, height, width)``.
         run: Where checkpoints, metrics, sheets and the generator go.
-        settings: How to train.
+        settings: Training settings.
 
     Raises:
         ValueError: If the data are no such images, or fewer than a batch.

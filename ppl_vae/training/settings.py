@@ -1,4 +1,4 @@
-"""How to train."""
+"""Training settings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def parse_schedule(text: str, draws: int = 1) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train.
+    """Training settings.
 
     Arguments:
         schedule: Phases (epochs, draws per datum).
@@ -111,7 +111,7 @@ class Settings:
         r"""Learning rate of an epoch, counted from 1, where :math:`t = (\mathrm{epoch} - 1) / \mathrm{epochs}`.
 
         The full rate times :math:`1 - t` (linear) or :math:`(1 + \cos \pi t) / 2` (cosine; Loshchilov and Hutter
-        2017, eq. 5, without restarts). It depends on nothing else, so that a run taken up goes on as it would have.
+        2017, eq. 5, without restarts). It depends on nothing else, so that a resumed run continues identically.
 
         Example:
             >>> [Settings(schedule=[(4, 1)], learning_rate=1.0, decay="linear").rate(epoch) for epoch in (1, 2, 3, 4)]

@@ -32,7 +32,7 @@ NOTHING_TO_TRAIN = (
 )
 
 CHECKPOINT_SECONDS = 15.0
-"""Least time between two checkpoints of a training that goes on."""
+"""Minimum time between checkpoints, in seconds."""
 
 
 class Trainer:

@@ -22,7 +22,7 @@ def test_frames_have_the_moments_of_the_sphere(dimensions):
     torch.testing.assert_close(x.norm(dim=-1), torch.ones(600))
     torch.testing.assert_close(x.mean(0), torch.zeros(dimensions), atol=1e-12, rtol=0)
     torch.testing.assert_close(x.T @ x / 600, torch.eye(dimensions) / dimensions)
-    # Only the moments up to the second are so: each frame is turned by chance, and its points are uniform.
+    # Only the moments up to the second are so: each frame is randomly rotated, and its points are uniform.
     assert_mean(x[x[:, 0] > 0][:, :1] ** 4, torch.tensor([3 / (dimensions * (dimensions + 2))]))
 
 

@@ -118,9 +118,9 @@ def test_what_it_cannot_be_is_refused():
         Ppca(scale=0.0)
     with pytest.raises(ValueError, match="for the linear decoder with one sigma alone; take hidden=0"):
         Ppca(hidden=1).posterior(torch.zeros(1, 2))
-    with pytest.raises(ValueError, match="take 1 to 4 latents, got 5"):
+    with pytest.raises(ValueError, match="5-dimensional data allow 1 to 4 latents, got 5"):
         Ppca.maximum_likelihood(data(), 5)
     flat = data(observed=3) @ torch.randn(3, 5)
     assert Ppca.maximum_likelihood(flat, 2).log_scale.isfinite()
-    with pytest.raises(ValueError, match="3 latents explain these data without a rest"):
+    with pytest.raises(ValueError, match="3 latents explain these data completely"):
         Ppca.maximum_likelihood(flat, 3)

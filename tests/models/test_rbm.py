@@ -127,7 +127,7 @@ def test_an_annealed_normaliser_is_one_number_a_state_and_its_error_is_told(monk
     assert found.evidence.se == found.elbo.se == error
     assert (found.evidence.bound, found.gap.bound, found.gap.se) == ("approximate", "exact", 0.0)
     assert found.evidence.minus(found.elbo).se == 0.0  # they are off together
-    assert f"known to +- {error:.2g} nats" in found.evidence.warnings[0]
+    assert f"with standard error {error:.2g} nats" in found.evidence.warnings[0]
     gap = split_gap(model, guide, x, steps=4, draws=4)
     assert gap.evidence.common_se == gap.best.common_se == gap.elbo.common_se == error
     assert gap.family_gap.common_se == gap.amortisation_gap.common_se == 0.0

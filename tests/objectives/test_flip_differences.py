@@ -182,7 +182,7 @@ def test_local_refuses_latents_that_follow_the_bits():
             z = pyro.sample("z", dist.Bernoulli(logits=x[:, :1]).to_event(1))
             pyro.sample("y", dist.Normal(z.sum(-1), 1.0))
 
-    with pytest.raises(ValueError, match="turns one bit and leaves all else as drawn, but site 'y' depends on others"):
+    with pytest.raises(ValueError, match="flips one bit with all other latents fixed, but site 'y' depends on others"):
         DiscreteELBO("local").loss(guide, guide, torch.randn(4, 3))
 
 

@@ -97,7 +97,7 @@ def test_faults_of_images_and_options_are_told():
     assert "b.png is 8 x 5," in told and "a.png is 6 x 5; bring all to one size with --image-size" in told
     Path("deep").mkdir()
     Image.fromarray(np.full((6, 5), 40_000, np.uint16)).save("deep/a.png")
-    assert "a.png cannot be read as an image (I;16 holds more than a byte a number" in words("--corpus", "deep")
+    assert "a.png cannot be read as an image (I;16 holds more than 8 bits per channel" in words("--corpus", "deep")
     assert "'large' is not a valid integer" in words("--corpus", "images", "--image-size", "large")
     assert "-3 is not in the range" in words("--corpus", "images", "--image-size", "-3")
     refusal = words("--corpus", "bars", "--image-size", "4")

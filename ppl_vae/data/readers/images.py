@@ -36,7 +36,7 @@ def holds_images(folder: Path) -> bool:
 def read_images(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False) -> Source:
     """Reads images with values in [0, 1], a byte over 255.
 
-    An image is turned as its camera noted, and lies on white where it is transparent. Sub-folders ``train``,
+    An image is rotated by its EXIF orientation, and lies on white where it is transparent. Sub-folders ``train``,
     ``test`` and ``validation`` are splits; the first folder on the way to a file, within these
     or without them, is its class.
 
@@ -99,7 +99,7 @@ def _opened(path: Path, size: int, mode: str | None) -> Image.Image:
     try:
         with Image.open(path) as image:
             if image.mode[0] in "IF":
-                raise ValueError(f"{image.mode} holds more than a byte a number; save it with 8 bits")
+                raise ValueError(f"{image.mode} holds more than 8 bits per channel; save it with 8 bits")
             if mode is None:
                 return image
             converted = _on_paper(ImageOps.exif_transpose(image)).convert(mode)

@@ -69,7 +69,7 @@ def read_matlab(path: Path) -> Source:
         splits[split] = SourceSplit(counts[split], labels[split], titles)
     if names is None:
         names = tuple(f"class {i}" for i in range(1, 2 + max(int(ids.max(initial=-1)) for ids in labels.values())))
-    notes = () if words else (f"{path} has no vocabulary.txt: words go by their numbers",)
+    notes = () if words else (f"{path} has no vocabulary.txt: words are named by their ids",)
     return Source(splits, words or numbered_words(range(1, width + 1)), names, notes)
 
 

@@ -59,7 +59,7 @@ def read_svmlight(path: Path) -> Source:
         {"train": SourceSplit(matrix, labels.astype(np.int64))},
         numbered_words(used),
         tuple(f"{name:.12g}" for name in names),
-        (f"words go by their numbers, which count from {start}",),
+        (f"words are named by their ids, which count from {start}",),
     )
 
 

@@ -35,7 +35,7 @@ def read_uci(path: Path) -> Source:
     beside = path.with_name(re.sub(r"^docword\.(.*?\.txt)(\.gz|\.xz)?$", r"vocab.\1", path.name, flags=re.IGNORECASE))
     beside = next((place for place in (beside, beside.with_name(f"{beside.name}.gz")) if place.is_file()), beside)
     if not beside.is_file():
-        notes = (f"no {beside.name} beside the counts: words go by their numbers",)
+        notes = (f"no {beside.name} beside the counts: words are named by their ids",)
         return Source({"train": SourceSplit(counts)}, numbered_words(range(1, width + 1)), (), notes)
     words = TextFile.open(beside).names("word")
     if len(words) != width:

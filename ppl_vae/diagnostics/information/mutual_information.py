@@ -13,7 +13,7 @@ from torch import Tensor
 from ppl_vae.data.counts import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.estimate import Bound, Estimate
-from ppl_vae.programs.handlers import latents, run, shares_codes
+from ppl_vae.programs.handlers import broadcasts_codes, latents, run
 from ppl_vae.programs.log_weight import log_proposal
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.states import FirstRow, States
@@ -144,7 +144,7 @@ def by_codes(
     with fork_random_state():
         few = {name: FirstRow(site["fn"]) for name, site in latents(run(guide, (x[:3],), {}, draws=1)).items()}
         device = next(iter(few.values())).sample((1,)).device
-    shared = shares_codes(lambda values: log_proposal(guide, x[:3], values), few)
+    shared = broadcasts_codes(lambda values: log_proposal(guide, x[:3], values), few)
     cells = CELLS // max(1, sum(_width(fn, shared) for fn in few.values()))
     draws, chosen = max(1, codes // count), min(count, codes)
     rows = torch.randperm(count, device=device)[:chosen]

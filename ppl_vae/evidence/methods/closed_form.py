@@ -94,7 +94,7 @@ def gaussian(model: Program, guide: Program, x: Batch) -> Evidence | Tensor:
             factor = torch.linalg.cholesky(precision)
         except RuntimeError as error:
             raise NotApplicableError("log p(x, z) is not a concave quadratic in z for all data") from error
-        if _off(exact, data, mode, factor, high, draws=2):
+        if _deviates(exact, data, mode, factor, high, draws=2):
             raise NotApplicableError("log p(x, z) is not quadratic in z for all data")
     size = mode.shape[-1]
     half = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -115,10 +115,10 @@ def gaussian(model: Program, guide: Program, x: Batch) -> Evidence | Tensor:
 
 
 def is_gaussian(model: Program, x: Batch) -> str | None:
-    """Why a joint log-density is not quadratic in the latents, by samples far and near; None if it seems to be.
+    """Why a joint log-density is not quadratic in the latents; None if it seems to be.
 
-    The quadratic through the mode must predict the density at samples from prior and posterior, also far out, where a
-    network that is linear only around the mode deviates.
+    Tested at samples near the mode and far out: the quadratic through the mode must predict the density at samples from
+    prior and posterior, also far out, where a network that is linear only around the mode deviates.
     """
     coordinates = Coordinates(model, x)
     if coordinates.bits:
@@ -129,7 +129,7 @@ def is_gaussian(model: Program, x: Batch) -> str | None:
             factor = torch.linalg.cholesky(precision)
         except RuntimeError:  # not differentiable twice, or not concave
             return "log p(x, z) is not a concave quadratic in z"
-        return "log p(x, z) is not quadratic in z" if _off(exact, few, mode, factor, high, PROBES) else None
+        return "log p(x, z) is not quadratic in z" if _deviates(exact, few, mode, factor, high, PROBES) else None
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def _doubled(model: Program, x: Batch) -> Iterator[tuple[Program, Batch]]:
         torch.set_default_dtype(dtype)
 
 
-def _off(model: Program, x: Batch, mode: Tensor, factor: Tensor, high: Tensor, draws: int) -> bool:
+def _deviates(model: Program, x: Batch, mode: Tensor, factor: Tensor, high: Tensor, draws: int) -> bool:
     """Whether the quadratic through the mode mispredicts the density at samples from prior and posterior."""
     coordinates = Coordinates(model, x)
     with fork_random_state(0), torch.no_grad():

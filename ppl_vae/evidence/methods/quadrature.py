@@ -18,7 +18,7 @@ from ppl_vae.evidence.importance import with_sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod, NotApplicableError
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.handlers import run, shares_codes
+from ppl_vae.programs.handlers import broadcasts_codes, run
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, discrete_obstacle
@@ -104,7 +104,7 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
 
     Raises:
         ValueError: If the latents are discrete or have more dimensions, or their prior is not the same for all data.
-        NotApplicableError: If the grid misses mass of some data, or their sums are no finite numbers.
+        NotApplicableError: If the grid misses mass of some data, or their sums are not finite.
     """
     coordinates = Coordinates(model, x)
     if coordinates.bits or coordinates.dimensions not in NODES:
@@ -139,7 +139,7 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
     lost = ~(value < torch.inf)
     if lost.any():
         raise NotApplicableError(
-            f"the sums of {int(lost.sum())} of {len(x)} data are no finite numbers: latents under- or overflow at the "
+            f"the sums of {int(lost.sum())} of {len(x)} data are not finite: latents under- or overflow at the "
             "end of their support; use float64, or annealing"
         )
     left = left[value[left].isfinite()]
@@ -174,7 +174,7 @@ def _shares(coordinates: Coordinates, model: Program, x: Batch, prior: Tensor) -
         def shape(self) -> torch.Size:
             return torch.Size((len(x), *self.values.shape[2:]))
 
-    return shares_codes(partial(log_joint, model, x), {part.name: Prior(part.name) for part in coordinates.real})
+    return broadcasts_codes(partial(log_joint, model, x), {part.name: Prior(part.name) for part in coordinates.real})
 
 
 def _sum(
