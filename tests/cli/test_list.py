@@ -5,6 +5,16 @@ from pathlib import Path
 from ppl_vae.plugins.discovery import available
 from tests.support.cli import invoke, json_of
 
+UNRUN = '''
+"""Mine."""
+from ppl_vae.evidence.methods.base import EvidenceMethod
+
+raise AssertionError("the list runs no file")
+
+class Mine(EvidenceMethod):
+    pass
+'''
+
 
 def test_help_shows_the_options_of_model_and_guide():
     base = invoke("train", "--help").output
@@ -38,7 +48,7 @@ def test_list_shows_what_goes_with_what(folder):
 def test_list_shows_evidence_methods_and_experiments(folder):
     for kind in ("evidence", "experiments"):
         Path(kind).mkdir()
-        Path(kind, "mine.py").write_text('"""Mine."""\nraise AssertionError("the list runs no file")\n')
+        Path(kind, "mine.py").write_text(UNRUN)
     content = json_of("list")
     for kind in ("evidence", "experiments"):
         listed = {row["name"]: row["summary"] for row in content[kind]}
