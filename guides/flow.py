@@ -24,7 +24,7 @@ class Flow(AmortisedGuide):
         z_t = s_t(z_{t-1}, c(x)) \odot z_{t-1} + m_t(z_{t-1}, c(x))
 
     with the scales s and shifts m of a number from masked networks of the numbers before it (Papamakarios, Pavlakou
-    and Murray 2017), in the order of the numbers and its reverse by turns. A draw and its density take one pass; the
+    and Murray 2017), with alternating orders of the coordinates. A draw and its density take one pass; the
     density of any other point takes one per number. The networks start at the identity: there this is ``mean_field``.
 
     Arguments:

@@ -91,7 +91,7 @@ class Rbm(PyroModule):
         if known is None or any(
             a.dtype != b.dtype or a.device != b.device or not a.equal(b) for a, b in zip(known[0], parts, strict=True)
         ):
-            # The same state must have the same normaliser, also when a measurement is taken up again.
+            # The same state must have the same normaliser, also when a measurement is resumed.
             with torch.no_grad(), fork_random_state(0):
                 known = self._known = [part.clone() for part in parts], log_partition(*parts)
         return known[1]
