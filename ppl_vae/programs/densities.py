@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
@@ -10,11 +11,15 @@ from typing import Any, TypeVar, cast
 import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.poutine.messenger import Messenger
+from torch.distributions import constraints
 
 __all__ = [
     "InOrder",
     "Site",
+    "has_dependent_support",
+    "inside_support",
     "is_density",
     "is_deterministic",
     "regulariser",
@@ -127,6 +132,27 @@ def unvalidated(fn: D) -> D:
     for each in copies:
         each._validate_args = False
     return cast(D, copies[0])
+
+
+def inside_support(fn: Any, site: Site, log_density: torch.Tensor) -> torch.Tensor:
+    """The log-density of an observed value, minus infinity outside a support that depends on parameters.
+
+    Without checks of values some densities, such as that of a Pareto below its scale, are finite there.
+    """
+    value = site["value"]
+    if not site["is_observed"] or not isinstance(value, torch.Tensor) or not has_dependent_support(fn):
+        return log_density
+    inside = fn.support.check(value)
+    if inside.ndim > log_density.ndim:
+        inside = inside.flatten(log_density.ndim).all(-1)
+    return torch.where(inside, log_density, -torch.inf)
+
+
+def has_dependent_support(fn: object) -> bool:
+    """Whether the support of a distribution, inside its wrappers, depends on its parameters."""
+    while isinstance(fn, (torch.distributions.Independent, ExpandedDistribution, dist.MaskedDistribution)):
+        fn = fn.base_dist
+    return isinstance(inspect.getattr_static(type(fn), "support", None), constraints.dependent_property)
 
 
 def scaled_sites(sites: Mapping[str, Site]) -> list[str]:

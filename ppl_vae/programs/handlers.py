@@ -15,7 +15,15 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
-from ppl_vae.programs.densities import InOrder, Site, is_density, is_deterministic, unscaled, unvalidated
+from ppl_vae.programs.densities import (
+    InOrder,
+    Site,
+    inside_support,
+    is_density,
+    is_deterministic,
+    unscaled,
+    unvalidated,
+)
 from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = [
@@ -81,6 +89,21 @@ class LocalParameters(Messenger):
             msg["name"] = f"{name}@{id(initial)}"
 
 
+_adopted: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+
+
+def adopt_parameters(program: Callable[..., Any]) -> None:
+    """Lets a module built before ``module_local_params`` was set keep its own parameters, as those built later do."""
+    owner = getattr(program, "__self__", program)
+    if not isinstance(owner, torch.nn.Module) or owner in _adopted or not pyro.settings.get("module_local_params"):
+        return
+    for module in owner.modules():
+        context = getattr(module, "_pyro_context", None)
+        if context is not None and not hasattr(context, "param_state"):
+            context.param_state = {"params": {}, "constraints": {}}
+    _adopted.add(owner)
+
+
 def run(
     program: Callable[..., Any],
     args: tuple[Any, ...],
@@ -108,6 +131,7 @@ def run(
     Raises:
         ValueError: Unless training, if a site is no density or hides a latent behind a mask, naming it.
     """
+    adopt_parameters(program)
     plate = pyro.plate(DRAWS, draws, dim=-plates - 1)
     order = Messenger() if training else InOrder(len(args[0]) if args and hasattr(args[0], "__len__") else None)
     with LocalParameters(), poutine.trace() as tracer, order, handler or Messenger(), plate:
@@ -127,6 +151,8 @@ def log_prob(site: Site, *, raw: bool = False) -> Tensor:
         value = exponential_family.log_prob(fn, site["value"])
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"site {site['name']!r} cannot be scored: {error}") from error
+    if fn is not site["fn"] or not is_validation_enabled():
+        value = inside_support(fn, site, value)
     result: Tensor = value if raw else scale_and_mask(value, site["scale"], site["mask"])
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Mapping
 
 import torch
 from pyro.distributions import MaskedDistribution
@@ -13,7 +13,7 @@ from torch.distributions import constraints
 from ppl_vae.data.counts import Batch
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
-from ppl_vae.programs.densities import Site
+from ppl_vae.programs.densities import Site, has_dependent_support
 from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
@@ -100,7 +100,7 @@ def _check_site(site: Site, start: int, name: str) -> None:
 def _fixed_support(base: torch.distributions.Distribution) -> constraints.Constraint | None:
     """The support as far as it is the same whatever the parameters are, which may depend on the latents."""
     support = base.support
-    if not isinstance(inspect.getattr_static(type(base), "support", None), constraints.dependent_property):
+    if not has_dependent_support(base):
         return support
     return constraints.nonnegative_integer if support is not None and support.is_discrete else None
 
@@ -121,14 +121,17 @@ def _words(support: object) -> str:
 
 
 def check_deterministic(model: Program, x: Batch) -> None:
-    """Checks that log p(x, z) is the same number whenever it is computed.
+    """Checks that log p(x, z) of a datum is the same number whenever and beside whatever other data it is computed.
 
     Raises:
-        ValueError: If it changes from call to call: the program is random beside its sample sites.
+        ValueError: If it changes from call to call, the program being random beside its sample sites, or with the other
+            rows of the batch.
     """
     with evaluating(model), fork_random_state():
-        values = run(model, (x[:2],), {}, draws=2).values_of_latents()
-        runs = [run(model, (x[:2],), {}, draws=2, handler=SubstituteLatents(values)) for _ in range(2)]
+        drawn = run(model, (x[:2],), {}, draws=2)
+        fixed = SubstituteLatents(drawn.values_of_latents())
+        runs = [run(model, (x[:2],), {}, draws=2, handler=fixed) for _ in range(2)]
+        alone = _first_alone(model, x, {name: site["value"] for name, site in latents(drawn).items()})
     for name, first in runs[0].items():
         one, other = log_prob(first), log_prob(runs[1][name])
         if not torch.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True):
@@ -137,3 +140,24 @@ def check_deterministic(model: Program, x: Batch) -> None:
                 "model draws random numbers outside its sample sites (torch.nn.functional.dropout outside a module?); "
                 "use modules, which are put into evaluation mode, or sample sites"
             )
+        if (
+            name in alone
+            and one.shape[1:] == (2,)
+            and not torch.allclose(one[:, :1], log_prob(alone[name]), rtol=1e-3, atol=1e-3, equal_nan=True)
+        ):
+            raise ValueError(
+                f"the density of site {name!r} for a datum changes with the other data of its batch, so that no datum "
+                "has an evidence of its own; let every operation over data (a mean, batch normalisation by the batch) "
+                "act on each row alone"
+            )
+
+
+def _first_alone(model: Program, x: Batch, values: Mapping[str, Tensor]) -> Mapping[str, Site]:
+    """The sites of the first datum alone with the same latents; none where the program does not run on one datum."""
+    first = {name: value[:, :1] for name, value in values.items() if value.ndim > 1 and value.shape[1] == 2}
+    if len(first) < len(values) or len(x) < 2:
+        return {}
+    try:
+        return run(model, (x[:1],), {}, draws=2, handler=SubstituteLatents(first))
+    except (ValueError, RuntimeError, IndexError):
+        return {}

@@ -176,8 +176,8 @@ def _objects(
     names = [choice.name.removesuffix(OBJECT) for choice in (config.model, config.guide)]
     if not isinstance(model, nn.Module) or not isinstance(guide, nn.Module) or data is None:
         raise ValueError(
-            f"{run.folder} was trained on objects of a Python program, {names[0]} and {names[1]}: load it by "
-            "load_run(folder, model, guide, data)"
+            f"{run.folder} was trained on objects of a Python program, {names[0]} and {names[1]}: open it in Python, "
+            "by pv.load_run(folder, model, guide, data)"
         )
     corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
     if corpus.fingerprint != config.fingerprint:

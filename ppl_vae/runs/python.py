@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyro
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ppl_vae.data.corpus import Corpus
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.data.memory import corpus_of
+from ppl_vae.plugins.discovery import available
 from ppl_vae.plugins.options import Value
 from ppl_vae.programs.loading import Definition, Kind, check_fit, find
-from ppl_vae.runs.config import RunConfig
+from ppl_vae.runs.config import OBJECT, OptionValue, RunConfig
 from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.options import new_folder, object_config, run_config
 from ppl_vae.runs.pair import Pair
@@ -78,49 +80,85 @@ def train(
     return open_run(folder)
 
 
-def resume(
-    folder: str | Path, model: nn.Module | None = None, guide: nn.Module | None = None, data: object = None
-) -> Run:
+def resume(folder: str | Path, model: Program | None = None, guide: Program | None = None, data: object = None) -> Run:
     """Continues an interrupted training; the end is bit for bit that of a run never interrupted.
 
     Arguments:
         folder: The run folder.
-        model: The model as it was given to :func:`train`, freshly built, of a run of objects; left out of others.
+        model: The model as it was given to :func:`train` (a module freshly built), of a run of objects; left out of
+            others.
         guide: The guide, likewise.
         data: The data, likewise.
     """
     run = RunFolder.open(Path(folder))
+    run.check_pair(f"continue it by ppl-vae generator --resume {folder}")
     config = RunConfig.of(run)
     if not config.is_of_objects:
         _settle()
         train_config(config, run.folder, resume=True)
         return open_run(folder)
-    if model is None or guide is None or data is None:
-        raise ValueError(f"{folder} was trained on objects: give its model, guide and data again")
-    _settle(model, guide)
-    corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
-    pair = Pair(model.to(config.device), guide.to(config.device), f"{_name(model)} with {_name(guide)}")
+    pair, corpus = _pair_of_objects(config, run, model, guide, data)
     train_pair(config, run.folder, pair, corpus, resume=True)
-    return open_run(folder, model, guide, data)
+    return open_run(folder, pair.model, pair.guide, data)
 
 
 def load_run(
-    folder: str | Path, model: nn.Module | None = None, guide: nn.Module | None = None, data: object = None
+    folder: str | Path, model: Program | None = None, guide: Program | None = None, data: object = None
 ) -> Run:
     """Opens a run: its pair in the best state, its data, summary, history and configuration.
 
     Arguments:
         folder: The run folder.
-        model: The model, of a run of objects; left out of others.
+        model: The model as it was given to :func:`train`, of a run of objects; left out of others.
         guide: The guide, likewise.
         data: The data, likewise.
 
     Raises:
         ValueError: If the folder is no run, has no checkpoint yet, or its data or files have changed.
     """
-    if model is not None or guide is not None or not RunConfig.of(RunFolder.open(Path(folder))).is_of_objects:
-        _settle(model, guide)
-    return open_run(folder, model, guide, data)
+    run = RunFolder.open(Path(folder))
+    run.check_pair("give the run of a model")
+    config = RunConfig.of(run)
+    if not config.is_of_objects:
+        _settle()
+        if not all(each is None for each in (model, guide, data)):
+            raise ValueError(f"{folder} knows its model, guide and data; leave them out")
+        return open_run(folder)
+    pair, _ = _pair_of_objects(config, run, model, guide, data)
+    return open_run(folder, pair.model, pair.guide, data)
+
+
+def _pair_of_objects(
+    config: RunConfig, run: RunFolder, model: Program | None, guide: Program | None, data: object
+) -> tuple[Pair, Corpus]:
+    """The pair of a run of objects as its training began with it, and its data."""
+    names = [choice.name.removesuffix(OBJECT) for choice in (config.model, config.guide)]
+    shipped = [name in available(kind) for kind, name in zip(("models", "guides"), names, strict=True)]  # type: ignore[arg-type]
+    if data is None or (model is None and not shipped[0]) or (guide is None and not shipped[1]):
+        raise ValueError(
+            f"{run.folder} was trained on objects of a Python program, {names[0]} and {names[1]}: give them and the "
+            "data again, in Python: pv.load_run(folder, model, guide, data), or pv.resume likewise"
+        )
+    programs = names[0] if model is None else model, names[1] if guide is None else guide
+    corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
+    return _build_pair(programs, config, corpus), corpus
+
+
+def _build_pair(programs: tuple[Program, Program], config: RunConfig, corpus: Corpus) -> Pair:
+    """Model and guide on the device of the configuration, with parameters drawn from its seed."""
+    _settle(*programs)
+    definitions = _definition("models", programs[0]), _definition("guides", programs[1])
+    x = corpus.train.values.to(torch.device(config.device))
+    kind = PackedCounts if isinstance(x, PackedCounts) else Tensor
+    if definitions[0] is not None and definitions[0].data is not kind:
+        raise ValueError(
+            f"model {definitions[0].name} reads {definitions[0].data.__name__}, but the data are {kind.__name__}"
+        )
+    torch.manual_seed(config.settings.seed)
+    model = _built(programs[0], definitions[0], (), config.model.options, x).to(config.device)
+    check_fit(model, x[:2])
+    guide = _built(programs[1], definitions[1], (model, x[:2]), config.guide.options, x).to(config.device)
+    return Pair(model, guide, " with ".join(_name(program) for program in programs))
 
 
 def _train_objects(
@@ -136,17 +174,12 @@ def _train_objects(
     definitions = _definition("models", model), _definition("guides", guide)
     names = _name(model), _name(guide)
     corpus_name = getattr(data, "name", type(data).__name__)
-    config, model_options, guide_options = object_config(definitions, names, str(corpus_name), options)
+    config, _, _ = object_config(definitions, names, str(corpus_name), options)
     corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
-    device = torch.device(config.device)
-    x = corpus.train.values.to(device)
-    torch.manual_seed(config.settings.seed)
-    built = _built(model, definitions[0], (), model_options, x).to(device)
-    check_fit(built, x[:2])
-    built_guide = _built(guide, definitions[1], (built, x[:2]), guide_options, x).to(device)
+    pair = _build_pair((model, guide), config, corpus)
     folder = new_folder(None if out is None else Path(out), f"{names[0]}-{names[1]}")
-    train_pair(config, folder, Pair(built, built_guide, f"{names[0]} with {names[1]}"), corpus)
-    return open_run(folder, built, built_guide, data)
+    train_pair(config, folder, pair, corpus)
+    return open_run(folder, pair.model, pair.guide, data)
 
 
 def _definition(kind: Kind, program: Program) -> Definition | None:
@@ -154,7 +187,7 @@ def _definition(kind: Kind, program: Program) -> Definition | None:
 
 
 def _built(
-    program: Program, named: Definition | None, args: tuple[object, ...], options: dict[str, Value], x: Batch
+    program: Program, named: Definition | None, args: tuple[object, ...], options: Mapping[str, OptionValue], x: Batch
 ) -> nn.Module:
     """A module as it is, or built by its class with what the data tell its constructor."""
     if isinstance(program, nn.Module):
@@ -180,20 +213,21 @@ def _stem(program: object) -> str:
 def _settle(*programs: object) -> None:
     """Sets what the command line sets: parameters of Pyro modules belong to the module, not to a store all share.
 
-    Modules keep that of the time they are built, so where some are given the setting stays as it is.
+    Where modules are given, built by the user, the setting stays as it is.
 
     Raises:
-        ValueError: If a module was built under another setting than that of now.
+        ValueError: If a module was built under the setting, and it was taken back since.
     """
     torch.set_flush_denormal(True)
     modules = [module for program in programs if isinstance(program, nn.Module) for module in program.modules()]
     if not modules:
         pyro.settings.set(module_local_params=True)
-    local = pyro.settings.get("module_local_params")
+        return
+    if pyro.settings.get("module_local_params"):
+        return  # modules built before are given their own parameters when they run
     for module in modules:
-        context = getattr(module, "_pyro_context", None)
-        if context is not None and hasattr(context, "param_state") != local:
+        if hasattr(getattr(module, "_pyro_context", None), "param_state"):
             raise ValueError(
-                f"a {type(module).__name__} was built before module_local_params was set to {local}; build model and "
-                "guide after pyro.settings.set(module_local_params=True)"
+                f"a {type(module).__name__} was built while module_local_params was set, and it is no longer; call "
+                "pyro.settings.set(module_local_params=True)"
             )

@@ -146,3 +146,25 @@ def test_mass_that_the_grid_does_not_reach_is_refused():
     assert sum(ticks) == len(x)
     near = measure(model, guide, x[:1])
     assert near.evidence.bound == "exact" and near.evidence.mean == pytest.approx(truth[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("freedom, width, noise", [(1.0, 30.0, 0.1), (1.2, 10.0, 0.1)])
+def test_tails_that_the_likelihood_does_not_cut_are_refused(freedom, width, noise):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.StudentT(freedom, 0.0, 1.0))
+            pyro.sample("x", dist.Normal((z / width).tanh(), noise), obs=x)
+
+    with pytest.raises(ValueError, match="have mass beyond"):
+        quadrature(model, torch.ones(1))
+
+
+def test_parameters_that_underflow_at_the_end_of_the_grid_are_no_fault():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Gamma(1.0, 1.0))
+            pyro.sample("x", dist.Exponential((-z).exp()), obs=x)
+
+    x = torch.tensor([0.5, 2.0])
+    truth = [np.log(integrate.quad(lambda z, v=v: np.exp(-z - z - v * np.exp(-z)), 0, 40)[0]) for v in x.tolist()]
+    assert np.allclose(quadrature(model, x).pointwise.numpy(), truth, atol=1e-3)

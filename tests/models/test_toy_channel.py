@@ -11,6 +11,7 @@ from ppl_vae.distributions.tables import mutual_information
 from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.studies.coded_tables import exact, optimal_codes
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -59,11 +60,11 @@ def test_the_corpus_is_drawn_from_it():
 
 def test_exact_figures_are_those_of_the_package():
     model, x = ToyChannel(), every()
-    guide = experiment.MLP(30, "affine")
+    guide = experiment.LevelGuide(30, "affine")
     law = torch.from_numpy(channel_law())
     with torch.no_grad():
         tables = guide.logits(x @ guide.levels).softmax(1), model.prior.softmax(0), model.decoder.softmax(1)
-        found = experiment.exact(law, *tables)
+        found = exact(law, *tables)
         with evaluating(model, guide):
             rates = measure_rates(model, guide, x, probe(model, guide, x), 2)
     for name in ("rate", "distortion"):
@@ -73,7 +74,7 @@ def test_exact_figures_are_those_of_the_package():
 
 def test_what_comes_through_processing_is_no_more_than_what_went_in():
     law = torch.from_numpy(channel_law())
-    known = experiment.limits(law)
+    known = optimal_codes(law, 0.5)
     assert known["all"]["I(z; true bit)"] == pytest.approx(0.5)
     for code in known.values():
         assert code["I(z; true bit)"] <= min(code["I(x; z)"], 0.5) + 1e-12

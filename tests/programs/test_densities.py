@@ -244,3 +244,15 @@ def test_randomness_outside_the_sites_is_refused():
 
     with pytest.raises(ValueError, match="density of site 'x' changes from call to call"):
         measure(model, linear()[1], x)
+
+
+def test_a_density_that_depends_on_the_other_data_of_the_batch_is_refused():
+    weight = WEIGHT.double()
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal((z + z.mean(-2, keepdim=True)) @ weight, SIGMA).to_event(1), obs=x)
+
+    with pytest.raises(ValueError, match="density of site 'x' for a datum changes with the other data of its batch"):
+        measure(model, linear()[1], data())

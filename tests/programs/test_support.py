@@ -1,5 +1,6 @@
 """Data outside the support of what a model observes are refused, by the value that the site itself observes."""
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -75,3 +76,22 @@ def test_the_value_a_site_observes_is_checked_not_the_batch():
             pyro.sample("y", dist.Bernoulli(logits=z).to_event(1), obs=(x[:, :2] > 0.5).double())
 
     assert measure(model, guide, x, method="importance").evidence.mean < 0
+
+
+def test_a_support_that_depends_on_the_latents_gives_no_density_outside():
+    """Pareto's torch density is finite below its scale: the evidence counts only the latents that allow a datum."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.3))
+            pyro.sample("x", dist.Pareto(1 + z, 2.0, validate_args=False), obs=x)
+
+    def bits(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(len(x))))
+
+    x = torch.tensor([0.5, 1.5, 3.0])
+    with pyro.validation_enabled(False):
+        evidence = measure(model, bits, x, method="enumeration").evidence
+    expected = [-np.inf, np.log(0.7 * 2 / 1.5**3), np.log(0.7 * 2 / 3**3 + 0.3 * 2 * 2**2 / 3**3)]
+    assert np.allclose(evidence.pointwise.numpy(), expected, atol=1e-6)

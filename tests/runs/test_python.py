@@ -107,12 +107,15 @@ def test_objects_are_trained_and_opened_again_with_them(points, kind):
     elbo = run.summary.splits["test"].measurement.elbo.mean
     assert run.history[0]["validation_elbo"] < run.history[-1]["validation_elbo"]
 
-    again = pv.load_run("run", run.model, run.guide, points)
+    given = (run.model, run.guide) if kind == "modules" else (model, None if guide == "mean_field" else guide)
+    again = pv.load_run("run", *given, points)
+    for one, other in zip(run.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)
     assert again.summary.splits["test"].measurement.elbo.mean == pytest.approx(elbo)
-    with pytest.raises(ValueError, match="was trained on objects .*Line.*load_run"):
+    with pytest.raises(ValueError, match="was trained on objects .*Line.*pv.load_run"):
         pv.load_run("run")
     with pytest.raises(ValueError, match="not those that run was trained on"):
-        pv.load_run("run", run.model, run.guide, points + 1)
+        pv.load_run("run", *given, points + 1)
 
 
 def test_an_interrupted_training_of_objects_ends_as_if_never_interrupted(points, interrupt):
@@ -153,11 +156,26 @@ def test_counts_keep_their_words_in_any_form(points):
     assert len(fingerprints) == 1
 
 
-def test_modules_built_under_another_setting_are_refused(points):
-    model = Line()
-    pyro.settings.set(module_local_params=True)
-    with pytest.raises(ValueError, match="a Line was built before module_local_params was set to True; build"):
-        pv.train(model, Reading, points)
+def test_modules_built_before_a_training_are_measured_and_trained_after_it(points):
+    class Scaled(Line):
+        def __init__(self):
+            super().__init__()
+            self.scale = PyroParam(torch.tensor(0.5), dist.constraints.positive)
+
+        def forward(self, x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(self.out(z), self.scale).to_event(1), obs=x)
+
+    x = torch.from_numpy(points[:20])
+    model = Scaled()
+    guide = Reading(model, x)
+    before = pv.measure(model, guide, x, method="closed_form")
+    pv.train("gmm", "mean_field", "gaussians", epochs=1, out="other")
+    after = pv.measure(model, guide, x, method="closed_form")
+    assert torch.allclose(before.evidence.pointwise, after.evidence.pointwise)
+    run = pv.train(model, guide, points, epochs=20, learning_rate=0.1, out="run")
+    assert run.model is model and model.scale.item() != 0.5
 
 
 def test_positive_parameters_of_pyro_stay_with_the_run(points):
@@ -174,7 +192,7 @@ def test_positive_parameters_of_pyro_stay_with_the_run(points):
     first = pv.train(Scaled, Reading, points, epochs=2, learning_rate=0.1, out="first")
     second = pv.train(Scaled, Reading, points, epochs=30, learning_rate=0.1, out="second")
     assert first.model.scale.item() != second.model.scale.item()
-    again = pv.load_run("first", Scaled(), Reading(None, torch.from_numpy(points[:2])), points)
+    again = pv.load_run("first", Scaled, Reading, points)
     assert again.model.scale.item() == first.model.scale.item() != 0.5
 
 
@@ -190,6 +208,7 @@ def test_positive_parameters_of_pyro_stay_with_the_run(points):
             "vocabulary needs a model, a guide and data given by name",
         ),
         (lambda x: pv.train(Line, Reading, pv.load_corpus("bars"), validation=0.2), "a Corpus is split already"),
+        (lambda x: pv.train("text", "linear_counts", x), "model text reads PackedCounts, but the data are Tensor"),
         (lambda x: pv.train(Line, Reading, [1, 2]), "data are a tensor, .* got list"),
         (lambda x: pv.train(Line, Reading, x * np.nan), "400 values that are not finite"),
         (lambda x: pv.train("no_model", "mean_field", "bars"), "there is no model 'no_model'"),

@@ -94,7 +94,7 @@ def gaussian(model: Program, guide: Program, x: Batch) -> Evidence | Tensor:
             factor = torch.linalg.cholesky(precision)
         except RuntimeError as error:
             raise NotApplicableError("log p(x, z) is not a concave quadratic in z for all data") from error
-        if _deviates(exact, data, mode, factor, high, draws=2):
+        if _deviates(exact, data, mode, factor, high, draws=PROBES // 2):
             raise NotApplicableError("log p(x, z) is not quadratic in z for all data")
     size = mode.shape[-1]
     half = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)

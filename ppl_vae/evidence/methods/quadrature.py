@@ -7,6 +7,7 @@ from functools import partial
 from math import log
 from typing import ClassVar
 
+import pyro
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -125,7 +126,7 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
         part = x if len(left) == len(x) else x[left]
         sums, edge = _sum(coordinates, model, part, centre, reach, nodes, shared)
         before[left], change[left] = change[left], (sums - value[left]).abs().nan_to_num(torch.inf)
-        value[left], cut[left] = sums, edge > sums - 12
+        value[left], cut[left] = sums, edge > sums + log(tolerance)
         settled = (change[left] <= tolerance) & (before[left] <= tolerance)
         if progress:
             progress(int(settled.sum()))
@@ -194,10 +195,12 @@ def _sum(
         places = torch.stack([index // (nodes + 1) ** (count - 1 - d) % (nodes + 1) for d in range(count)], -1)
         points = centre + reach * axis[places]
         real = points[:, None] if shared else points[:, None].expand(-1, len(x), -1)
-        joint = _score(coordinates, model, x, coordinates.values(real, real[..., :0]), real).to(precise)
+        with pyro.validation_enabled(False):  # far out, parameters may under- or overflow
+            joint = _score(coordinates, model, x, coordinates.values(real, real[..., :0]), real).to(precise)
         total = torch.logaddexp(total, joint.logsumexp(0))
         outer = ((places == 0) | (places == nodes)).any(-1) | coordinates.saturated(points[:, None])[:, 0]
         if outer.any():
             edge = torch.maximum(edge, joint[outer].amax(0))
     cell = (2 * reach / nodes).log().sum().to(precise)
-    return total + cell, edge + cell + (count - 1) * log(nodes)
+    # What lies beyond the grid is judged by the density at its edge times the size of the grid, whatever the spacing.
+    return total + cell, edge + cell + count * log(nodes)
