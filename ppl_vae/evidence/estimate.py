@@ -86,6 +86,12 @@ class Estimate:
                 f"{impossible} data have probability zero under the model, or at latents that the guide "
                 "draws: the mean is minus infinity"
             )
+        undefined = int(self.pointwise.isnan().sum())
+        if undefined:
+            lines.append(
+                f"{undefined} of {len(self.pointwise)} data have no value (NaN), and so has the mean: the density is "
+                "undefined at some latents, as where a rate overflows; bound the parameters of the model, or anneal"
+            )
         if self.k_hat is None:
             return tuple(lines)
         limit, count = k_hat_limit(self.draws), len(self.k_hat)

@@ -150,3 +150,9 @@ def test_a_summary_has_the_warnings_of_its_splits():
     summary = Summary("r", "text", "elbo", "arm", 1, 1, {"test": split})
     assert any(f"test: {CAUTION}" in line for line in summary.to_json()["warnings"])
     assert f"note: test: {CAUTION}" in str(summary)
+
+
+def test_values_that_are_no_numbers_are_told():
+    estimate = Estimate(torch.tensor([-1.0, torch.nan, torch.nan]), "100 draws", "lower", 100)
+    assert any("2 of 3 data have no value (NaN)" in line for line in estimate.warnings)
+    assert not any("NaN" in line for line in Estimate(torch.tensor([-1.0]), "100 draws", "lower", 100).warnings)
