@@ -17,11 +17,12 @@ __all__ = [
     "is_capturing",
     "is_probing_shapes",
     "matmul_precision",
+    "owners",
     "probing_shapes",
 ]
 
 
-def _owners(programs: tuple[object, ...]) -> list[torch.nn.Module]:
+def owners(programs: tuple[object, ...]) -> list[torch.nn.Module]:
     """The modules among programs, or those whose methods they are, also inside functools.partial."""
     modules = list[torch.nn.Module]()
     for program in programs:
@@ -53,7 +54,7 @@ def evaluation_mode(*programs: object) -> Iterator[None]:
             modes[module] = True
             module.training = False
 
-    for owner in _owners(programs):
+    for owner in owners(programs):
         for module in owner.modules():
             evaluate(module)
     hook = torch.nn.modules.module.register_module_forward_pre_hook(evaluate)
@@ -100,7 +101,7 @@ def matmul_precision(name: str) -> Iterator[None]:
 @contextmanager
 def frozen(*programs: object) -> Iterator[None]:
     """Freezes the parameters of modules, which get no gradients; undone afterwards."""
-    learned = [p for owner in _owners(programs) for p in owner.parameters() if p.requires_grad]
+    learned = [p for owner in owners(programs) for p in owner.parameters() if p.requires_grad]
     for parameter in learned:
         parameter.requires_grad_(False)
     try:

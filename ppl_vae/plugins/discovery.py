@@ -105,7 +105,7 @@ class Plugin:
         if len(named or classes) != 1:
             names = ", ".join(item.__name__ for item in classes) or "none"
             raise ValueError(
-                f"{self.file}: a file of this kind defines one subclass of {parent.__name__}, this one {names}"
+                f"{self.file} must define one {parent.__name__}, or one named after the file; it defines {names}"
             )
         return (named or classes)[0]
 

@@ -18,7 +18,9 @@ from torch.distributions import constraints
 __all__ = [
     "InOrder",
     "Site",
+    "chain",
     "has_dependent_support",
+    "innermost",
     "inside_support",
     "is_density",
     "is_deterministic",
@@ -102,12 +104,22 @@ def is_density(site: Site) -> bool:
     return True
 
 
+def chain(fn: Any) -> list[Any]:
+    """A distribution and those it is made of, from the outside to the inside."""
+    parts = [fn]
+    while (inner := getattr(parts[-1], "base_dist", None)) is not None:
+        parts.append(inner)
+    return parts
+
+
+def innermost(fn: Any) -> Any:
+    """The distribution inside wrappers that declare dimensions, expand or mask it."""
+    wrappers = (torch.distributions.Independent, ExpandedDistribution, dist.MaskedDistribution)
+    return next(part for part in chain(fn) if not isinstance(part, wrappers))
+
+
 def _is_unmasked(fn: object) -> bool:
-    while fn is not None:
-        if isinstance(fn, dist.MaskedDistribution) and not _covers_all(fn._mask):
-            return False
-        fn = getattr(fn, "base_dist", None)
-    return True
+    return all(_covers_all(part._mask) for part in chain(fn) if isinstance(part, dist.MaskedDistribution))
 
 
 def _covers_all(mask: object) -> bool:
@@ -121,12 +133,10 @@ def unscaled(site: Site) -> Site:
 
 def unvalidated(fn: D) -> D:
     """The distribution without checks of values, which its maker may have asked for before they were switched off."""
-    chain: list[Any] = [fn]
-    while (inner := getattr(chain[-1], "base_dist", None)) is not None:
-        chain.append(inner)
-    if not any(getattr(each, "_validate_args", False) for each in chain):
+    parts = chain(fn)
+    if not any(getattr(part, "_validate_args", False) for part in parts):
         return fn
-    copies = [copy(each) for each in chain]
+    copies = [copy(part) for part in parts]
     for outer, inner in zip(copies, copies[1:], strict=False):
         outer.base_dist = inner
     for each in copies:
@@ -150,9 +160,7 @@ def inside_support(fn: Any, site: Site, log_density: torch.Tensor) -> torch.Tens
 
 def has_dependent_support(fn: object) -> bool:
     """Whether the support of a distribution, inside its wrappers, depends on its parameters."""
-    while isinstance(fn, (torch.distributions.Independent, ExpandedDistribution, dist.MaskedDistribution)):
-        fn = fn.base_dist
-    return isinstance(inspect.getattr_static(type(fn), "support", None), constraints.dependent_property)
+    return isinstance(inspect.getattr_static(type(innermost(fn)), "support", None), constraints.dependent_property)
 
 
 def scaled_sites(sites: Mapping[str, Site]) -> list[str]:

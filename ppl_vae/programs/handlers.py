@@ -15,6 +15,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
+from ppl_vae.nn.modes import owners
 from ppl_vae.programs.densities import (
     InOrder,
     Site,
@@ -94,14 +95,16 @@ _adopted: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
 def adopt_parameters(program: Callable[..., Any]) -> None:
     """Lets a module built before ``module_local_params`` was set keep its own parameters, as those built later do."""
-    owner = getattr(program, "__self__", program)
-    if not isinstance(owner, torch.nn.Module) or owner in _adopted or not pyro.settings.get("module_local_params"):
+    if not pyro.settings.get("module_local_params"):
         return
-    for module in owner.modules():
-        context = getattr(module, "_pyro_context", None)
-        if context is not None and not hasattr(context, "param_state"):
-            context.param_state = {"params": {}, "constraints": {}}
-    _adopted.add(owner)
+    for owner in owners((program,)):
+        if owner in _adopted:
+            continue
+        for module in owner.modules():
+            context = getattr(module, "_pyro_context", None)
+            if context is not None and not hasattr(context, "param_state"):
+                context.param_state = {"params": {}, "constraints": {}}
+        _adopted.add(owner)
 
 
 def run(
@@ -146,12 +149,13 @@ def run(
 
 def log_prob(site: Site, *, raw: bool = False) -> Tensor:
     """Log-density of a site's value in nats, ``(draws, *plates)``, scaled and masked as Pyro does unless ``raw``."""
-    fn = site["fn"] if is_validation_enabled() else unvalidated(site["fn"])
+    is_checked = is_validation_enabled()
+    fn = site["fn"] if is_checked else unvalidated(site["fn"])
     try:
         value = exponential_family.log_prob(fn, site["value"])
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"site {site['name']!r} cannot be scored: {error}") from error
-    if fn is not site["fn"] or not is_validation_enabled():
+    if not is_checked:
         value = inside_support(fn, site, value)
     result: Tensor = value if raw else scale_and_mask(value, site["scale"], site["mask"])
     return result

@@ -142,14 +142,4 @@ def find(kind: Kind, name: str, *, own: bool = True) -> Definition:
         ValueError: If there is none, listing the choices; or if its file does not load, with the reason.
     """
     plugin = discovery.find(kind, name, own=own)
-    module = plugin.load()
-    classes = [
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value) and value.__module__ == module.__name__ and issubclass(value, PyroModule)
-    ]
-    named = [c for c in classes if c.__name__.lower() == plugin.name.replace("_", "").lower()] or classes
-    if len(named) != 1:
-        names = ", ".join(c.__name__ for c in classes) or "none"
-        raise ValueError(f"{plugin.file} must define one PyroModule, or one named after the file; it defines {names}")
-    return Definition(plugin.kind, plugin.file, plugin.shipped, named[0])
+    return Definition(plugin.kind, plugin.file, plugin.shipped, plugin.load_class(PyroModule))

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 
 import torch
 from pyro.distributions import MaskedDistribution
-from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
 from ppl_vae.data.counts import Batch
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
-from ppl_vae.programs.densities import Site, has_dependent_support
+from ppl_vae.programs.densities import Site, chain, has_dependent_support, innermost
 from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
@@ -70,10 +69,8 @@ def _observed(model: Program, x: Batch) -> dict[str, Site]:
 
 def _check_site(site: Site, start: int, name: str) -> None:
     fn, value = site["fn"], site["value"]
-    base, is_masked = fn, site["mask"] is not None
-    while isinstance(base, (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution)):
-        is_masked |= isinstance(base, MaskedDistribution)
-        base = base.base_dist
+    base = innermost(fn)
+    is_masked = site["mask"] is not None or any(isinstance(part, MaskedDistribution) for part in chain(fn))
     support = _fixed_support(base)
     if support is None:
         return

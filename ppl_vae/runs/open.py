@@ -10,17 +10,15 @@ from torch import nn
 
 from ppl_vae.data import Corpus, Data
 from ppl_vae.data.counts import Batch, PackedCounts, concatenate
-from ppl_vae.data.memory import corpus_of
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import positions, subsample
-from ppl_vae.programs.types import Program
 from ppl_vae.runs.config import OBJECT, RunConfig
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.summary import Summary
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 
-__all__ = ["Run", "open_run"]
+__all__ = ["Run", "objects_needed", "open_run"]
 
 
 @dataclass
@@ -131,16 +129,14 @@ class Run:
         log(f"{what}: {', '.join(lines)}")
 
 
-def open_run(
-    folder: Path | str, model: Program | None = None, guide: Program | None = None, data: object = None
-) -> Run:
+def open_run(folder: Path | str, pair: Pair | None = None, corpus: Corpus | None = None) -> Run:
     """The pair of a run in its best state, and the data it was trained on.
 
     Arguments:
         folder: The folder of the run.
-        model: The model, of a run that was trained on objects of a Python program; left out of others.
-        guide: The guide, likewise.
-        data: The data, likewise, as :func:`~ppl_vae.runs.python.train` takes them.
+        pair: The pair as its training began with it, of a run that was trained on objects of a Python program; None
+            builds that of another run from its configuration.
+        corpus: The data, likewise.
 
     Raises:
         ValueError: If the folder is no run, has no checkpoint yet, or its data or files have changed.
@@ -148,12 +144,12 @@ def open_run(
     run = RunFolder.open(Path(folder))
     run.check_pair("give the run of a model")
     config = RunConfig.of(run)
-    if config.is_of_objects:
-        corpus, pair = _objects(config, run, model, guide, data)
-    else:
-        if not all(each is None for each in (model, guide, data)):
-            raise ValueError(f"{folder} knows its model, guide and data; leave them out")
-        corpus, pair = config.load_corpus(), None
+    if not config.is_of_objects:
+        corpus = config.load_corpus()
+    elif pair is None or corpus is None:
+        raise objects_needed(run, config)
+    elif corpus.fingerprint != config.fingerprint:
+        raise ValueError(f"the data given are not those that {run.folder} was trained on; give the same data")
     if config.device != "cpu" and not getattr(torch, config.device).is_available():
         log(f"note: this machine has no {config.device}, on which the run was trained: measuring on the cpu")
         config = replace(config, device="cpu")
@@ -169,17 +165,10 @@ def open_run(
     return Run(run, config, pair, {name: x for name, x in splits.items() if len(x)}, corpus, state)
 
 
-def _objects(
-    config: RunConfig, run: RunFolder, model: Program | None, guide: Program | None, data: object
-) -> tuple[Corpus, Pair]:
-    """The corpus and the pair of a run of objects, from those objects."""
-    names = [choice.name.removesuffix(OBJECT) for choice in (config.model, config.guide)]
-    if not isinstance(model, nn.Module) or not isinstance(guide, nn.Module) or data is None:
-        raise ValueError(
-            f"{run.folder} was trained on objects of a Python program, {names[0]} and {names[1]}: open it in Python, "
-            "by pv.load_run(folder, model, guide, data)"
-        )
-    corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
-    if corpus.fingerprint != config.fingerprint:
-        raise ValueError(f"the data given are not those that {run.folder} was trained on; give the same data")
-    return corpus, Pair(model, guide, f"{names[0]} with {names[1]}")
+def objects_needed(run: RunFolder, config: RunConfig) -> ValueError:
+    """The error where a run of objects is opened without them."""
+    names = " and ".join(choice.name.removesuffix(OBJECT) for choice in (config.model, config.guide))
+    return ValueError(
+        f"{run.folder} was trained on objects of a Python program, {names}: give them and the data again, in Python: "
+        "pv.load_run(folder, model, guide, data), or pv.resume likewise"
+    )

@@ -96,22 +96,12 @@ def run_config(
         start = RunFolder.open(Path(str(values["start"])))
         start.check_pair(f"begin with it by --generator {start.folder / 'generator.safetensors'} instead of --start")
         values["start"] = str(start.folder.resolve())
-    # The importance-weighted bound of one draw is the ELBO.
-    schedule = parse_schedule(str(epochs), draws or (16 if values["objective"] == "likelihood" else 1))
     model_options, guide_options = (
         {option.name.removeprefix(prefix): _absolute(values.pop(option.name)) for option in group}
         for group, prefix in zip(groups.values(), ("", GUIDE), strict=False)
     )
-    return _record(
-        RunConfig,
-        values,
-        model=ProgramChoice.of(programs[0], model_options),
-        guide=ProgramChoice.of(programs[1], guide_options),
-        corpus=_record(CorpusConfig, values, name=absolute_corpus(name), options=reader),
-        settings=_record(Settings, values, schedule=schedule),
-        rate_cost=_record(RateCost, values),
-        device=resolve_device(device),
-    )
+    choices = ProgramChoice.of(programs[0], model_options), ProgramChoice.of(programs[1], guide_options)
+    return _assembled(values, choices, absolute_corpus(name), reader)
 
 
 def object_config(
@@ -119,8 +109,8 @@ def object_config(
     names: tuple[str, str],
     corpus: str,
     options: Mapping[str, Value],
-) -> tuple[RunConfig, dict[str, Value], dict[str, Value]]:
-    """The configuration of a training of objects of a Python program, and the options of model and guide.
+) -> RunConfig:
+    """The configuration of a training of objects of a Python program.
 
     Arguments:
         definitions: Of model and guide, where they are given by name; None where they are objects.
@@ -147,19 +137,26 @@ def object_config(
     for arguments, definition, prefix in zip(own, definitions, ("", GUIDE), strict=True):
         for option in definition.options() if definition is not None else ():
             arguments[option.name] = values.pop(prefix + option.name)
-    draws = given.get("draws") or (16 if values["objective"] == "likelihood" else 1)
-    choices = [ProgramChoice(name + OBJECT, "", arguments) for name, arguments in zip(names, own, strict=True)]
-    config = _record(
+    choices = ProgramChoice(names[0] + OBJECT, "", own[0]), ProgramChoice(names[1] + OBJECT, "", own[1])
+    return _assembled(values, choices, corpus + OBJECT, {})
+
+
+def _assembled(
+    values: Mapping[str, Value], choices: tuple[ProgramChoice, ProgramChoice], corpus: str, reader: dict[str, Value]
+) -> RunConfig:
+    """The configuration from the values of all options, its programs, its data and the options of their reader."""
+    # The importance-weighted bound of one draw is the ELBO.
+    draws = values["draws"] or (16 if values["objective"] == "likelihood" else 1)
+    return _record(
         RunConfig,
         values,
         model=choices[0],
         guide=choices[1],
-        corpus=_record(CorpusConfig, values, name=corpus + OBJECT, options={}),
+        corpus=_record(CorpusConfig, values, name=corpus, options=reader),
         settings=_record(Settings, values, schedule=parse_schedule(str(values["epochs"]), int(str(draws)))),
         rate_cost=_record(RateCost, values),
         device=resolve_device(values["device"]),  # type: ignore[arg-type]
     )
-    return config, own[0], own[1]
 
 
 def training_options(model: Definition | None = None, guide: Definition | None = None) -> dict[str, list[Option]]:

@@ -17,7 +17,7 @@ from ppl_vae.plugins.discovery import available
 from ppl_vae.plugins.options import Value
 from ppl_vae.programs.loading import Definition, Kind, check_fit, find
 from ppl_vae.runs.config import OBJECT, OptionValue, RunConfig
-from ppl_vae.runs.open import Run, open_run
+from ppl_vae.runs.open import Run, objects_needed, open_run
 from ppl_vae.runs.options import new_folder, object_config, run_config
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.train import train as train_config
@@ -99,7 +99,7 @@ def resume(folder: str | Path, model: Program | None = None, guide: Program | No
         return open_run(folder)
     pair, corpus = _pair_of_objects(config, run, model, guide, data)
     train_pair(config, run.folder, pair, corpus, resume=True)
-    return open_run(folder, pair.model, pair.guide, data)
+    return open_run(folder, pair, corpus)
 
 
 def load_run(
@@ -124,8 +124,7 @@ def load_run(
         if not all(each is None for each in (model, guide, data)):
             raise ValueError(f"{folder} knows its model, guide and data; leave them out")
         return open_run(folder)
-    pair, _ = _pair_of_objects(config, run, model, guide, data)
-    return open_run(folder, pair.model, pair.guide, data)
+    return open_run(folder, *_pair_of_objects(config, run, model, guide, data))
 
 
 def _pair_of_objects(
@@ -135,10 +134,7 @@ def _pair_of_objects(
     names = [choice.name.removesuffix(OBJECT) for choice in (config.model, config.guide)]
     shipped = [name in available(kind) for kind, name in zip(("models", "guides"), names, strict=True)]  # type: ignore[arg-type]
     if data is None or (model is None and not shipped[0]) or (guide is None and not shipped[1]):
-        raise ValueError(
-            f"{run.folder} was trained on objects of a Python program, {names[0]} and {names[1]}: give them and the "
-            "data again, in Python: pv.load_run(folder, model, guide, data), or pv.resume likewise"
-        )
+        raise objects_needed(run, config)
     programs = names[0] if model is None else model, names[1] if guide is None else guide
     corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
     return _build_pair(programs, config, corpus), corpus
@@ -174,12 +170,12 @@ def _train_objects(
     definitions = _definition("models", model), _definition("guides", guide)
     names = _name(model), _name(guide)
     corpus_name = getattr(data, "name", type(data).__name__)
-    config, _, _ = object_config(definitions, names, str(corpus_name), options)
+    config = object_config(definitions, names, str(corpus_name), options)
     corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
     pair = _build_pair((model, guide), config, corpus)
     folder = new_folder(None if out is None else Path(out), f"{names[0]}-{names[1]}")
     train_pair(config, folder, pair, corpus)
-    return open_run(folder, pair.model, pair.guide, data)
+    return open_run(folder, pair, corpus)
 
 
 def _definition(kind: Kind, program: Program) -> Definition | None:

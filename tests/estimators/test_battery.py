@@ -177,7 +177,8 @@ def test_a_new_estimator_is_listed_and_chosen_on_the_command_line(own):
 
 def test_a_file_with_no_estimator_or_one_that_wants_arguments_is_named(own):
     (own / "estimators" / "none.py").write_text("x = 1\n")
-    with pytest.raises(ValueError, match=r"none\.py: .* defines one subclass of Estimator, this one none"):
+    message = r"none\.py must define one Estimator, or one named after the file; it defines none"
+    with pytest.raises(ValueError, match=message):
         make_estimator("none")
     wanting = OWN.replace("    factorised", "    def __init__(self, k): ...\n\n    factorised")
     (own / "estimators" / "wants.py").write_text(wanting)
