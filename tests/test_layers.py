@@ -36,11 +36,6 @@ LONGER = {
     "experiments/hashing.py": 274,
     "experiments/image_sharpness.py": 299,
     "experiments/sharpness.py": 256,
-    "tests/diagnostics/information/test_information.py": 339,
-    "tests/diagnostics/tightness/test_tightness.py": 480,
-    "tests/guides/test_battery.py": 394,
-    "tests/objectives/test_elbo.py": 487,
-    "tests/objectives/test_importance_weighted.py": 302,
 }
 """Lines of the files that are still too long: they may shrink, and nothing is to be added."""
 SOURCES = sorted(PACKAGE.rglob("*.py"))
