@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.flows import autoregressive_steps, normalizing_flow
+from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dcgan import encoder
 from ppl_vae.nn.dense import LinearPlusMLP
@@ -63,5 +64,6 @@ class Flow(AmortisedGuide):
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         size = self.latent.size
         loc, log_scale, context = parameters.split([size, size, self.context], -1)
-        fn = normalizing_flow(self.steps, loc, log_scale.exp(), context, inverse=True)
+        scale = bounded_log_scale(log_scale, self.latent.unit).exp()
+        fn = normalizing_flow(self.steps, loc, scale, context, inverse=True)
         return {self.latent.name: reshaped(fn, self.latent.shape)}

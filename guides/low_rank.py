@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.exponential_family import Family
+from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dcgan import encoder
 from ppl_vae.nn.dense import LinearPlusMLP
@@ -57,6 +58,6 @@ class LowRank(AmortisedGuide):
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         size = self.latent.size
         loc, log_scale, factor = parameters.split([size, size, size * self.rank], -1)
-        scale = log_scale.exp()
+        scale = bounded_log_scale(log_scale, self.latent.unit).exp()
         factor = scale[..., None] * factor.reshape(*parameters.shape[:-1], size, self.rank)
         return {self.latent.name: reshaped(LowRankMultivariateNormal(loc, factor, scale.square()), self.latent.shape)}

@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.mixtures import MixtureOfBits, MixtureOfNormals
+from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dense import LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide, parameter_count, reshaped
@@ -49,4 +50,5 @@ class Mixture(AmortisedGuide):
         if self.latent.family == Family.BERNOULLI:
             return {self.latent.name: MixtureOfBits(log_weights, each, self.latent.shape)}
         loc, log_scale = each.chunk(2, -1)
-        return {self.latent.name: reshaped(MixtureOfNormals(log_weights, loc, log_scale.exp()), self.latent.shape)}
+        scale = bounded_log_scale(log_scale, self.latent.unit).exp()
+        return {self.latent.name: reshaped(MixtureOfNormals(log_weights, loc, scale), self.latent.shape)}

@@ -17,6 +17,7 @@ from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution
 from ppl_vae.distributions.exponential_family import Family
+from ppl_vae.distributions.scales import bounded_log_scale, typical_scale
 from ppl_vae.nn.modes import evaluating, probing_shapes
 from ppl_vae.nn.priors import VampPrior
 from ppl_vae.programs.handlers import latents, run
@@ -70,12 +71,14 @@ class Latent:
         family: Family of its prior, or the name of the distribution's class where it is none of them.
         shape: Shape of one datum's value.
         states: Number of states of a categorical; 0 for other families.
+        unit: Typical standard deviation of its prior, which bounds those of a guide; None is no bound.
     """
 
     name: str
     family: Family | str
     shape: torch.Size
     states: int = 0
+    unit: float | None = None
 
     @classmethod
     def of(cls, name: str, fn: Distribution) -> Latent:
@@ -141,7 +144,8 @@ class AmortisedGuide(PyroModule):
                     f"{who} does not support latent site {name!r}, which is {family}; it supports "
                     f"{', '.join(self.supports)}"
                 )
-            self.latents.append(replace(Latent.of(name, site["fn"]), family=family))
+            unit = typical_scale(site["fn"]) if family == Family.NORMAL else None
+            self.latents.append(replace(Latent.of(name, site["fn"]), family=family, unit=unit))
         if not self.latents:
             raise ValueError(f"{who}: the model has no latent site; a guide needs at least one pyro.sample without obs")
         for part in model.modules() if isinstance(model, nn.Module) else ():
@@ -231,20 +235,22 @@ def independent(latent: Latent, parameters: Tensor) -> Distribution:
     """A distribution of one latent, independent of the others, from ``(..., parameter_count(latent))``.
 
     The parameters are logits; of normals the means, then the logarithms of the standard deviations; of a multivariate
-    normal the means, the logarithms of the Cholesky factor's diagonal, and the entries below it.
+    normal the means, the logarithms of the Cholesky factor's diagonal, and the entries below it. The logarithms are
+    bounded (:func:`~ppl_vae.distributions.scales.bounded_log_scale`).
     """
     lead, events = parameters.shape[:-1], len(latent.shape)
     fn: Distribution
     if latent.family == Family.NORMAL:
         loc, log_scale = parameters.reshape(*lead, 2, *latent.shape).unbind(len(lead))
-        fn = dist.Normal(loc, log_scale.exp()).to_event(events)
+        fn = dist.Normal(loc, bounded_log_scale(log_scale, latent.unit).exp()).to_event(events)
     elif latent.family == Family.MULTIVARIATE_NORMAL:
         size = latent.size
         loc, log_diagonal, coupling = parameters.split([size, size, size * (size - 1) // 2], -1)
         row, column = torch.tril_indices(size, size, -1, device=parameters.device)
         below = parameters.new_zeros(*lead, size, size)
         below[..., row, column] = coupling
-        fn = dist.MultivariateNormal(loc, scale_tril=log_diagonal.exp().diag_embed() + below)
+        diagonal = bounded_log_scale(log_diagonal, latent.unit).exp()
+        fn = dist.MultivariateNormal(loc, scale_tril=diagonal.diag_embed() + below)
         fn = reshaped(fn, latent.shape)
     elif latent.family == Family.BERNOULLI:
         fn = dist.Bernoulli(logits=parameters.reshape(*lead, *latent.shape)).to_event(events)
