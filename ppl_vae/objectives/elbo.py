@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from pyro.distributions.util import scale_and_mask
@@ -15,6 +15,7 @@ from ppl_vae.estimators.base.estimator import Code, Estimator
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.objectives.base import NonFiniteError
 from ppl_vae.objectives.choice import Auto, choose_estimator, make_estimator, refusal
+from ppl_vae.objectives.divergence import Rate, closed_rates
 from ppl_vae.objectives.flip_differences import knows_flip_differences
 from ppl_vae.objectives.integrand import PairIntegrand, PairRuns
 from ppl_vae.objectives.rate_cost import RateCost
@@ -36,10 +37,10 @@ class DiscreteELBO(RateDistortionObjective):
     Its gradient is that of the bound with the log-densities of all latents, under model and guide, scaled by
     :math:`\beta = h'(R)`.
 
-    The value is that of the draws (or exact, with ``enumerate``); the gradient is that of one surrogate: pathwise for
-    the parameters of the model and for reparameterised sites of the guide, the estimator's for the discrete ones. It
-    works in a user's own ``pyro.infer.SVI`` loop, and as the module
-    ``objective(model, guide)`` whose call returns the loss, the negative ELBO summed over the batch.
+    The value is that of the draws (or exact, with ``enumerate``), but for rates in closed form. The gradient is that of
+    one surrogate: pathwise for the parameters of the model and for reparameterised sites of the guide, the estimator's
+    for the discrete ones. It works in a user's own ``pyro.infer.SVI`` loop, and as the module ``objective(model,
+    guide)`` whose call returns the loss, the negative ELBO summed over the batch.
 
     Arguments:
         estimator: An :class:`~ppl_vae.estimators.Estimator`, or the name or file of one, which then comes with the
@@ -47,6 +48,9 @@ class DiscreteELBO(RateDistortionObjective):
         draws: Number of independent draws per datum; antithetic estimators evaluate a pair for each.
         beta: The weight of the rate, or the whole :class:`~ppl_vae.objectives.rate_cost.RateCost`. One that is
             annealed needs ``objective.epoch`` set before each step.
+        kl: How the rate of a pair without discrete sites is taken: in closed form where there is one
+            (:func:`~ppl_vae.objectives.divergence.closed_rates`), which leaves the noise of the distortion alone, or
+            from the draws.
 
     Raises:
         ValueError: On the first step, naming the site, if the guide has sites the estimator cannot serve, if
@@ -73,9 +77,13 @@ class DiscreteELBO(RateDistortionObjective):
         estimator: Estimator | str = "auto",
         draws: int = 1,
         beta: float | RateCost = 1.0,
+        kl: Rate = "closed_form",
         **options: Any,
     ) -> None:
         super().__init__(draws, beta, **options)
+        if kl not in get_args(Rate):
+            raise ValueError(f"unknown kl {kl!r}; choose from {', '.join(get_args(Rate))}")
+        self.kl = kl
         self.estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
         self._auto = isinstance(self.estimator, Auto)
         self._structure = PairSites([], 0)
@@ -154,8 +162,10 @@ class DiscreteELBO(RateDistortionObjective):
             raw = {n: log_prob(s, raw=True) for n, s in discrete.items()}
             log_q, _ = self._structure.sum(discrete, raw)
         constant = log_q.detach()
-        prior = {n: log_prob(s) for n, s in latents(scored).items()}
-        guided = {n: log_prob(s) for n, s in proposed.items() if n not in discrete}
+        # The rate takes the place of log p(z), and zero that of log q(z | x).
+        closed = closed_rates(proposed, scored) if self.kl == "closed_form" and not discrete else {}
+        prior = {n: -closed[n] if n in closed else log_prob(s) for n, s in latents(scored).items()}
+        guided = {n: torch.zeros(()) if n in closed else log_prob(s) for n, s in proposed.items() if n not in discrete}
         guided |= {n: scale_and_mask(v.detach(), discrete[n]["scale"], discrete[n]["mask"]) for n, v in raw.items()}
         weights = estimator.weights(constant) if discrete else None
         rates = self._rates(prior, guided, proposed, weights, rows)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 import msgspec
 
 from ppl_vae.data import Corpus, load_corpus
+from ppl_vae.objectives.divergence import Rate
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.plugins.options import PluginChoice
 from ppl_vae.programs.loading import Definition
@@ -106,6 +107,7 @@ class RunConfig:
             model together with data, which trains the guide alone.
         estimator: Gradient estimator through discrete latents, by name or file; auto chooses by the pair.
         control: Control variate of the estimator; by default first_order for the estimators that take one.
+        kl: How the rate is taken where no latent is discrete: in closed form where there is one, or from the draws.
         start: Run whose trained parameters to begin with: the same pair, perhaps with other noise or objective.
         retrain: Whether to train afresh afterwards, on training and validation data for the epochs validation chose.
         device: Where to compute.
@@ -123,6 +125,7 @@ class RunConfig:
     objective: Literal["elbo", "likelihood", "sleep"] = "elbo"
     estimator: Annotated[str, PluginChoice("estimators", ("auto",))] = "auto"
     control: Literal["first_order", "none"] | None = None
+    kl: Rate = "closed_form"
     start: str | None = None
     retrain: bool = False
     device: Device = "cpu"

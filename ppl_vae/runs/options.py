@@ -174,7 +174,11 @@ def training_options(model: Definition | None = None, guide: Definition | None =
     retrain, start = record.pop("retrain"), record.pop("start")
     training = {
         "Data": [corpus, *options_of(load_corpus, {"name", "seed", "cache"}), *reader_options()],
-        "Objective": [record.pop("objective"), *options_of(RateCost), record.pop("estimator"), record.pop("control")],
+        "Objective": [
+            record.pop("objective"),
+            *options_of(RateCost),
+            *(record.pop(name) for name in ("estimator", "control", "kl")),
+        ],
         "Optimisation": [*own.values(), *settings.values(), retrain, start],
         "Run": [seed, device, *record.values()],
     }
@@ -206,7 +210,7 @@ def _check_relevance(options: Collection[str], objective: str) -> None:
             f"{', '.join(rate)} weigh{'s' if len(rate) == 1 else ''} the rate, and "
             f"{'the likelihood' if likelihood else 'the sleep phase'} has none; leave out --objective {objective}"
         )
-    if unused := [f"--{name}" for name in ("estimator", "control") if name in options]:
+    if unused := [f"--{name}" for name in ("estimator", "control", "kl") if name in options]:
         reason = "the likelihood has a gradient estimator of its own" if likelihood else "the sleep phase needs none"
         log(f"note: {' and '.join(unused)} belong{'s' if len(unused) == 1 else ''} to the ELBO: {reason}")
 

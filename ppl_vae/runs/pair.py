@@ -163,4 +163,4 @@ def make_objective(config: RunConfig, pair: Pair, settings: Settings, x: Batch) 
         settings = replace(settings, schedule=schedule)
         log(f"note: {estimator.name} needs {estimator.least_draws} draws per datum, which are taken")
     method = estimator.name if any(site.discrete for site in sites) else "reparameterised draws"
-    return DiscreteELBO(estimator, beta=config.rate_cost), method, settings
+    return DiscreteELBO(estimator, beta=config.rate_cost, kl=config.kl), method, settings

@@ -4,7 +4,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import Trace_ELBO
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.estimators import FirstOrder
@@ -124,7 +124,10 @@ def test_enumeration_of_a_guide_that_works_on_the_codes_of_another_site():
     assert DiscreteELBO("enumerate").loss(guide, guide, torch.randn(4, 3)) == pytest.approx(0, abs=1e-9)
 
 
-def test_pairs_without_discrete_sites_get_the_pathwise_elbo():
+@pytest.mark.parametrize(
+    ("kl", "pyros"), [("sampled", Trace_ELBO), ("closed_form", TraceMeanField_ELBO)], ids=["sampled", "closed"]
+)
+def test_pairs_without_discrete_sites_get_the_pathwise_elbo(kl, pyros):
     x, loc = torch.randn(5), torch.nn.Parameter(torch.tensor(0.3))
 
     def model(x):
@@ -137,10 +140,8 @@ def test_pairs_without_discrete_sites_get_the_pathwise_elbo():
             pyro.sample("z", dist.Normal(loc * x, 0.5))
 
     torch.manual_seed(3)
-    ours = DiscreteELBO(draws=4).differentiable_loss(model, guide, x)
+    ours = DiscreteELBO(draws=4, kl=kl).differentiable_loss(model, guide, x)
     torch.manual_seed(3)
-    theirs = Trace_ELBO(num_particles=4, vectorize_particles=True, max_plate_nesting=1).differentiable_loss(
-        model, guide, x
-    )
+    theirs = pyros(num_particles=4, vectorize_particles=True, max_plate_nesting=1).differentiable_loss(model, guide, x)
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(*(torch.autograd.grad(loss, loc)[0] for loss in (ours, theirs)))
