@@ -201,18 +201,17 @@ def claims_of(name: str, cells: Cells[str]) -> list[Claim]:
         exact = all(bool(cell["exact"]) for kind in COLOURS for cell in cells[kind])
         return [*claims, Claim.exact(f"{name}: quadrature is exact to 0.0001", exact, "checked datum by datum")]
     text = f"{name}: the weights of at least 95 data in 100 can be trusted, with a k-hat up to 0.7"
-    shares = {kind: [(each["k_hat"] > 0.7).double().mean().item() for each in cells[kind]] for kind in COLOURS}
+    shares = {kind: (cells.stacked(kind, "k_hat") > 0.7).double().mean(1).tolist() for kind in COLOURS}
     return [*claims, Claim.every(text, [Claim.below(kind, share, 0.05) for kind, share in shares.items()])]
 
 
 def draw_curvature(figure: Figure, shown: dict[str, Cells[str]]) -> None:
     """Curvature, evidence lost and gap by surface and way of training."""
     bends, losses, gaps = figure.subplots(1, 3)
-    for axes in (losses, gaps):
-        axes.set_yscale("symlog", linthresh=0.01)  # before the points, or its limits leave some of them out
+    for axes in (losses, gaps):  # before the points, or its limits leave some of them out
+        axes.set_yscale("symlog", linthresh=0.01)
     for place, cells in enumerate(shown.values()):
-        has_truth = "curvature" in cells[LIMIT][0]
-        if has_truth:
+        if has_truth := "curvature" in cells[LIMIT][0]:
             bends.hlines(cells.means(LIMIT, "curvature")[0], place - 0.4, place + 0.4, "black", ":")
         # The truth of digits is unknown: the training by importance weights stands in for it.
         highest = above(cells, LIMIT if has_truth else WEIGHTS)
@@ -238,14 +237,14 @@ def draw_sheets(figure: Figure, shown: dict[str, Cells[str]]) -> None:
     """The surfaces, true and learned, in the plane in which the true one is a parabola; and some of the data."""
     surfaces = {name: cells for name, cells in shown.items() if "sheet" in cells[LIMIT][0]}
     panels = figure.subplots(len(surfaces), 1 + len(COLOURS), sharex="row", sharey="row", squeeze=False)
-    for row, (line, (name, cells)) in enumerate(zip(panels, surfaces.items(), strict=True)):
+    for axes, kind in zip(panels[0], (LIMIT, *COLOURS), strict=True):
+        axes.set_title("truth" if kind == LIMIT else kind, fontsize=9)
+    for line, (name, cells) in zip(panels, surfaces.items(), strict=True):
         x = cells[LIMIT][0]["x"]
         for axes, kind in zip(line, (LIMIT, *COLOURS), strict=True):
             axes.plot(x[:, 0], x[:, 2], ".", color="0.8", markersize=2, zorder=0)
             for points in cells[kind][0]["sheet"]:
                 axes.plot(points[:, 0], points[:, 2], color=COLOURS.get(kind, "black"), linewidth=0.7)
-            if row == 0:
-                axes.set_title("truth" if kind == LIMIT else kind, fontsize=9)
             axes.set(xlim=(-4, 4), ylim=(-2.5, 4), xlabel="$x_1$")
         line[0].set_ylabel(f"{name}\n$x_3$", fontsize=9)
     figure.suptitle("Means of x for latents within two standard deviations", fontsize=11)

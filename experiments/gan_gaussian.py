@@ -9,7 +9,6 @@ images in [-1, 1], as in the paper.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from itertools import product
@@ -18,17 +17,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ppl_vae.diagnostics.images.frechet import frechet_distance
 from ppl_vae.evidence.ais import Schedule
 from ppl_vae.evidence.bdmc import sandwich
 from ppl_vae.evidence.figures import OKABE_ITO, show_lines, show_sheets
 from ppl_vae.evidence.measure import measure
-from ppl_vae.nn.modes import evaluating
 from ppl_vae.objectives.sleep_phase import SleepPhase
 from ppl_vae.studies.claims import Claim
-from ppl_vae.studies.gan_truth import GanTruth
+from ppl_vae.studies.figures import draw_bars
+from ppl_vae.studies.gan_truth import GanTruth, against_truth
 from ppl_vae.studies.grid import Cells, Grid, slug
-from ppl_vae.studies.report import Report, Row
+from ppl_vae.studies.report import Report, Row, with_error
 from ppl_vae.studies.study import Study
 from ppl_vae.training.gan_settings import GanSettings
 from ppl_vae.training.settings import Settings
@@ -58,8 +56,8 @@ SIGMA = 0.025
 """The truth's sigma, of images in [0, 1]: 0.05 in [-1, 1]."""
 ASLEEP, KEPT = "conditional likelihood", "ELBO, decoder kept"
 FIXED, LEARNED = "ELBO, sigma fixed", "ELBO, sigma learned"
-AT_TRUTH, MOVED = (ASLEEP, KEPT), (FIXED, LEARNED)
-"""Objectives under which the guide alone learns, the decoder being the true one, and those that train both."""
+MOVED = (FIXED, LEARNED)
+"""Objectives that train both; under the others the guide alone learns, the decoder being the true one."""
 GUIDES = {"mean field": "convolutional", "low rank": "low_rank"}
 PLAIN, WIDE = GUIDES
 """Annealing always begins from the second as its sleep phase left it: evidences from different guides would compare
@@ -70,7 +68,7 @@ WAYS = tuple(product(GUIDES, COLOURS))
 SHOWN = 10
 Way = tuple[str, str]
 """A guide, and what was maximised."""
-SAMPLES, MEANS = "distance of samples", "distance of means"
+SAMPLES, MEANS, LOST = "distance of samples", "distance of means", "likelihood lost, eq. (4), at most"
 
 
 def truth_of(study: Study, sizes: Mapping[str, Any], seed: int) -> GanTruth:
@@ -95,14 +93,10 @@ def trained(truth: GanTruth, sizes: Mapping[str, Any], way: Way) -> tuple[Any, A
 
 
 def truth_cell(study: Study, sizes: Mapping[str, Any], condition: str, seed: int) -> dict[str, Tensor]:
-    """Evidence of images of the truth under it, by annealing from both sides, since their codes are known."""
+    """Evidence of images of the truth under it, from both sides."""
     truth, schedule = truth_of(study, sizes, seed), Schedule(sizes["temperatures"], sizes["leapfrog_steps"])
-    z, x = truth.draw(sizes["annealed"], 3)
-    pair = trained(truth, sizes, (WIDE, ASLEEP))
-    both = sandwich(*pair, x, draws=sizes["chains"], schedule=schedule, drawn_with={"z": z})
-    shift = math.log(2) * x[0].numel()
-    lower, upper = (bound.pointwise - shift for bound in (both.lower, both.upper))
-    return {"lower": lower, "upper": upper, "width": both.width.pointwise}
+    drawn = truth.draw(sizes["annealed"], 3)
+    return truth.evidence(trained(truth, sizes, (WIDE, ASLEEP)), drawn, sizes["chains"], schedule)
 
 
 def cell(study: Study, sizes: Mapping[str, Any], way: Way, seed: int) -> dict[str, Tensor]:
@@ -111,44 +105,16 @@ def cell(study: Study, sizes: Mapping[str, Any], way: Way, seed: int) -> dict[st
     steps = {name: sizes[name] for name in ("temperatures", "leapfrog_steps")}
     model, guide = trained(truth, sizes, way)
     (z, x), few = truth.draw(sizes["tested"], 2), truth.draw(sizes["annealed"], 3)[1]
-    shift = math.log(2) * x[0].numel()
     elbo, of_few = (measure(model, guide, part, method="importance", draws=20).elbo.pointwise for part in (x, few))
-    values: dict[str, Tensor] = {"elbo": elbo - shift, "elbo of few": of_few - shift}
+    values: dict[str, Tensor] = {"elbo": elbo - truth.shift, "elbo of few": of_few - truth.shift}
     if way[1] in MOVED:
         wide = trained(truth, sizes, (WIDE, ASLEEP))[1]
         lower = measure(model, wide, few, method="annealing", draws=chains, **steps).evidence
         # On data from the pair's own model, to see how far apart its bounds are.
         own = sandwich(model, wide, few[: (len(few) + 2) // 3], draws=chains, schedule=Schedule(**steps))
-        values |= {"lower": lower.pointwise - shift, "width": own.width.pointwise}
-    for key in (SAMPLES, MEANS):
-        pair = (model, truth.model())
-        ours, theirs = (truth.drawn(each, sizes["sampled"], means=key == MEANS) for each in pair)
-        values[key] = torch.tensor(frechet_distance(ours, theirs))
-    codes = torch.randn(SHOWN, sizes["latents"], generator=torch.Generator().manual_seed(seed)).to(x.device)
-    with evaluating(model, guide):
-        fn = guide.members(guide.encoder(x[:SHOWN]))["z"]
-        return values | {
-            "shown": x[:SHOWN],
-            "from the mean": model.decode(fn.mean)[0],
-            "from a draw": model.decode(fn.sample())[0],
-            "same codes": model.decode(codes)[0],
-            "sigma": 2 * model.noise(z[:1]).mean().detach(),
-        }
-
-
-def with_bounds(cells: Mapping[Way, list[dict[str, Tensor]]], truth: list[dict[str, Tensor]]) -> Cells[Way]:
-    """Adds what the evidence of the truth says of each pair: means over the same annealed images, one per seed.
-
-    ``"lower"``, the evidence at least; ``"gap"``, it minus the ELBO; and ``"lost"``, the approximation error of eq. (4)
-    at most: the upper bound of the truth's evidence minus the lower bound of the pair's.
-    """
-
-    def bounds(way: Way, pair: dict[str, Tensor], known: dict[str, Tensor]) -> dict[str, Tensor]:
-        source = known if way[1] in AT_TRUTH else pair
-        lower, upper, elbo = (value.double().mean() for value in (source["lower"], known["upper"], pair["elbo of few"]))
-        return pair | {"lower": lower, "gap": lower - elbo, "lost": upper - lower}
-
-    return Cells({way: [bounds(way, *both) for both in zip(cells[way], truth, strict=True)] for way in cells})
+        values |= {"lower": lower.pointwise - truth.shift, "width": own.width.pointwise}
+    values |= {key: truth.distance(model, sizes["sampled"], means=key == MEANS) for key in (SAMPLES, MEANS)}
+    return values | {"sigma": 2 * model.noise(z[:1]).mean().detach(), **truth.shown(model, guide, x[:SHOWN])}
 
 
 def run(study: Study, **sizes: Any) -> Report:
@@ -164,14 +130,13 @@ def run(study: Study, **sizes: Any) -> Report:
             ``temperatures`` and ``leapfrog_steps``; ``sampled`` images per set are compared by ``features``.
     """
     seeds, features = sizes["seeds"], truth_of(study, sizes, 0).features  # trained before others wait for it
-    generators = Grid(study, ["generator"], seeds).compute(
-        lambda _, seed: truth_of(study, sizes, seed).trained(sizes["sampled"], 8 * SHOWN)
-    )
+    truths = Grid(study, ["generator"], seeds)
+    generators = truths.compute(lambda _, seed: truth_of(study, sizes, seed).trained(sizes["sampled"], 8 * SHOWN))
     cells: dict[Way, list[dict[str, Tensor]]] = {}
     for stage in ((ASLEEP,), (KEPT, *MOVED)):  # what the second begins with, the first has trained
         cells |= Grid(study, product(GUIDES, stage), seeds).compute(partial(cell, study, sizes))
     known = Grid(study, ["truth"], seeds).compute(partial(truth_cell, study, sizes))
-    pairs = with_bounds({way: cells[way] for way in WAYS}, known["truth"])
+    pairs = Cells({way: list(map(against_truth, cells[way], known["truth"])) for way in WAYS})
     sheets = {name: generators["generator"][0][name] for name in ("test images", "means of the truth")}
     title = "The ground truth is a generator of images"
     study.figure("generator", partial(show_sheets, sheets=sheets, columns=SHOWN, title=title), (10.6, 5.2))
@@ -211,11 +176,7 @@ def rows_of(way: Way, cells: Cells[Way], comparable: bool) -> list[Row]:
     name, what = way
     elbo, distance = PAPER.get(what, (None, None)) if comparable and name == PLAIN else (None, None)
     row = partial(Row, group=f"{what}; {name}")
-    bounds = {
-        "evidence, at least": "lower",
-        "width of the bounds, own data": "width",
-        "likelihood lost, eq. (4), at most": "lost",
-    }
+    bounds = {"evidence, at least": "lower", "width of the bounds, own data": "width", LOST: "lost"}
     return [
         row("ELBO", cells.means(way, "elbo"), elbo, digits=1),
         row(SAMPLES, cells.means(way, SAMPLES), distance, unit="Frechet"),
@@ -224,11 +185,6 @@ def rows_of(way: Way, cells: Cells[Way], comparable: bool) -> list[Row]:
         *(row(n, cells.means(way, key), digits=1) for n, key in bounds.items() if what in MOVED),
         row("sigma", cells.means(way, "sigma"), unit="", digits=4),
     ]
-
-
-def with_error(values: Tensor) -> str:
-    """A mean over seeds with its standard error."""
-    return f"{values.mean():.4g}" + (f" +- {values.std() / len(values) ** 0.5:.2g}" if len(values) > 1 else "")
 
 
 def claims_of(cells: Cells[Way]) -> list[Claim]:
@@ -257,8 +213,8 @@ def claims_of(cells: Cells[Way]) -> list[Claim]:
     for what in MOVED:
         harm, left = (of(what, SAMPLES, name) - of(ASLEEP, SAMPLES, name) for name in GUIDES)
         text = f"{what}: under a guide of low rank the Frechet distance rises less"
-        share = 100 * (1 - left.mean() / harm.mean())
-        figures = f"by {with_error(left)} instead of {with_error(harm)}, {share:.0f}% undone"
+        undone = 1 - left.mean() / harm.mean()
+        figures = f"by {with_error(left)} instead of {with_error(harm)}, {undone:.0%} undone"
         claims.append(Claim.greater(text, harm - left, figures=figures))
         gain = of(what, "lower", WIDE) - of(what, "lower")
         claims.append(Claim.greater(f"{what}: and more of the evidence is kept, as annealed", gain))
@@ -267,8 +223,7 @@ def claims_of(cells: Cells[Way]) -> list[Claim]:
 
 def lines_of(cells: Cells[Way]) -> tuple[list[tuple[str, Tensor]], list[tuple[str, Tensor]]]:
     """Lines of images by the guide's codes, as in the paper's Fig. 3, and by the same codes, as in its Fig. 4."""
-    first = cells[PLAIN, ASLEEP][0]
-    again, same = [("truth", first["shown"])], [("truth", first["same codes"])]
+    again, same = ([("truth", cells[PLAIN, ASLEEP][0][key])] for key in ("shown", "same codes"))
     for name in GUIDES:
         again.append((f"{ASLEEP}, {name}\nmean of the guide", cells[name, ASLEEP][0]["from the mean"]))
         again += [(f"{what}, {name}\na draw", cells[name, what][0]["from a draw"]) for what in COLOURS]
@@ -279,19 +234,14 @@ def lines_of(cells: Cells[Way]) -> tuple[list[tuple[str, Tensor]], list[tuple[st
 def draw_harm(figure: Figure, cells: Cells[Way], features: str) -> None:
     """Gap, evidence and Frechet distance of each pair."""
     left, middle, right = figure.subplots(1, 3, sharey=True)
-    for place, way in enumerate(WAYS):
-        colour = COLOURS[way[1]]
-        for axes, key in ((left, "gap"), (middle, "lost")):
-            values = torch.tensor(cells.means(way, key))
-            axes.barh(place, max(values.mean().item(), 0.0), color=colour, height=0.6)
-            axes.plot(values.tolist(), [place] * len(values), "k.", markersize=5)
-        for key, marker in ((SAMPLES, "o"), (MEANS, "D")):
+    for axes, key in ((left, "gap"), (middle, "lost")):
+        values = {f"{what}\n{name}": cells.means((name, what), key) for name, what in WAYS}
+        draw_bars(axes, values, [COLOURS[what] for _, what in WAYS], least=0.0)
+    for key, marker, label in ((SAMPLES, "o", "samples"), (MEANS, "D", "means")):
+        for place, way in enumerate(WAYS):
             distances = [max(value, 1e-6) for value in cells.means(way, key)]
-            right.plot(distances, [place] * len(distances), marker, color=colour)
-    for key, marker in (("samples", "o"), ("means", "D")):
-        right.plot([], [], marker, color="0.5", label=key)
-    left.set_yticks(range(len(WAYS)), [f"{what}\n{name}" for name, what in WAYS])
-    left.invert_yaxis()
+            right.plot(distances, [place] * len(distances), marker, color=COLOURS[way[1]])
+        right.plot([], [], marker, color="0.5", label=label)
     left.set(xscale="symlog", xlabel="gap, at least\n(nats per image; dots: seeds)")
     middle.set(xscale="symlog", xlabel="likelihood lost, at most\n(nats per image; of the truth: width)")
     right.set(xscale="log", xlabel=f"Frechet distance from the truth\n({features})")

@@ -21,6 +21,7 @@ from ppl_vae.diagnostics.retrieval.ranking import Ranking, draw_curves
 from ppl_vae.diagnostics.retrieval.task import RetrievalTask, ranking_from
 from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.figures import draw_bars
 from ppl_vae.studies.grid import Cells, Grid, slug
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
@@ -84,11 +85,6 @@ def cell(
     }
 
 
-def random_cell(task: RetrievalTask, condition: tuple[str, int], seed: int) -> dict[str, Tensor]:
-    """What random codes of one length retrieve; their seed is that of the cell's name."""
-    return task.random(condition[1])
-
-
 def run(
     study: Study, *, seeds: int, bits: list[int], closer: int, epochs: int, depths: list[int], **what: Any
 ) -> Report:
@@ -113,7 +109,8 @@ def run(
     conditions = dict.fromkeys([*compared, *changed.values()])
     longest_first = sorted(conditions, key=lambda each: -each.epochs * (1 + 8 * each.hidden))
     cells = Grid(study, longest_first, seeds).compute(partial(cell, study, task, what["rates"]))
-    random = Grid(study, [("random", size) for size in bits], seeds).compute(partial(random_cell, task))
+    # The seed of random codes is that of the cell's name.
+    random = Grid(study, [("random", size) for size in bits], seeds).compute(lambda named, _: task.random(named[1]))
     cosine, chance = study.values("tf-idf", task.cosine)["tf-idf.precision"], task.chance
 
     rows = [precision_row("cosine of words weighted by rarity", [cosine.mean().item()])]
@@ -129,9 +126,9 @@ def run(
     worst = max(signs_of(each).se for c in compared for each in cells[c])
     error = f"standard errors over the queries are at most {worst:.4f}; se in the table, if any, is over seeds"
     title = f"Semantic hashing: precision@{K} on {what['corpus']}, {what['vocabulary']:,} words"
-    report = Report(title, rows, claims(cells, compared, base, list(changed.values()), cosine), (error, *NOTES))
+    report = Report(title, rows, claims(cells, base, cosine), (error, *NOTES))
     levels = {"cosine, tf-idf": rows[0].mean, "chance": chance}
-    study.figure("precision", lambda figure: draw(figure, report, cells, compared, base, levels), (10, 4.4))
+    study.figure("precision", lambda figure: draw(figure, report, cells, base, levels), (10, 4.4))
     study.figure("raises", partial(draw_raises, report=report, group=near), (7.5, 3.6))
     return report
 
@@ -153,16 +150,10 @@ def signs_of(cell: dict[str, Tensor]) -> Ranking:
     return ranking_from(cell, "mean-sign")
 
 
-def per_query(cells: Cells[Condition], condition: Condition, key: str = SIGNS) -> Tensor:
-    """Returns the precision of each query, its mean over the seeds."""
-    return torch.stack([each[key] for each in cells[condition]]).mean(0)
-
-
-def claims(
-    cells: Cells[Condition], compared: list[Condition], base: Condition, changed: list[Condition], cosine: Tensor
-) -> list[Claim]:
+def claims(cells: Cells[Condition], base: Condition, cosine: Tensor) -> list[Claim]:
     """What is tested: whether the order of the bounds is that of the retrieval, and what raises it."""
-    sizes = list(dict.fromkeys(condition.bits for condition in compared))
+    sizes = sorted({condition.bits for condition in cells})
+    compared = [base._replace(guide=guide, bits=size) for size in sizes for guide in GUIDES]
 
     def at(guide: str, size: int) -> Condition:
         return base._replace(guide=guide, bits=size)
@@ -175,6 +166,10 @@ def claims(
         """Both the ELBO and the precision are higher."""
         both = [trained("ELBO", high, low, ELBO), trained("precision", high, low)]
         return Claim.every(f"{high.guide}, {high.bits} bits", both)
+
+    def precision(condition: Condition, key: str = SIGNS) -> Tensor:
+        """The precision of each query, its mean over the seeds."""
+        return cells.stacked(condition, key).mean(0)
 
     def of_codes(text: str, high: Tensor, low: Tensor) -> Claim:
         """These codes, as trained, retrieve better than something else, over queries."""
@@ -198,49 +193,33 @@ def claims(
             trained(f"{b} and {a} bits", at(LINEAR, b), at(LINEAR, a)) for a, b in pairwise(sizes)
         ],
         "signs of these codes retrieve better than samples, whatever the guide and the length": [
-            of_codes(f"{c.guide} {c.bits}", per_query(cells, c), per_query(cells, c, SAMPLES)) for c in compared
+            of_codes(f"{c.guide} {c.bits}", precision(c), precision(c, SAMPLES)) for c in compared
         ],
     }
-    by_sign = per_query(cells, base)
-    longest = next(c for c in reversed(changed) if not c.hidden)
-    deeper = next(c for c in changed if c.hidden)
+    halved = "bits of these codes cut at their medians, which halve the database, retrieve better than signs"
+    unsure = "a query of these codes left as probabilities retrieves better than its signs"
+    longest = max(cells, key=lambda condition: condition.epochs)
+    deeper = min((c for c in cells if c.hidden), key=lambda condition: condition.hidden)
+    better = [of_codes(f"{c.guide}, {c.bits} bits", precision(c), cosine) for c in compared]
     return [
         *(Claim.every(text, family) for text, family in families.items()),
-        of_codes(
-            "bits of these codes cut at their medians, which halve the database, retrieve better than signs",
-            per_query(cells, base, MEDIANS),
-            by_sign,
-        ),
-        of_codes(
-            "a query of these codes left as probabilities retrieves better than its signs",
-            per_query(cells, base, PROBABILITIES),
-            by_sign,
-        ),
+        of_codes(halved, precision(base, MEDIANS), precision(base)),
+        of_codes(unsure, precision(base, PROBABILITIES), precision(base)),
         trained("three times the epochs raise it", longest, base),
         trained("a hidden layer in the decoder raises it", deeper, base),
-        Claim.some(
-            "some of these codes retrieve better than the cosine of weighted words",
-            [of_codes(f"{c.guide}, {c.bits} bits", per_query(cells, c), cosine) for c in compared],
-        ),
+        Claim.some("some of these codes retrieve better than the cosine of weighted words", better),
     ]
 
 
-def draw(
-    figure: Figure,
-    report: Report,
-    cells: Cells[Condition],
-    compared: list[Condition],
-    base: Condition,
-    levels: dict[str, float],
-) -> None:
+def draw(figure: Figure, report: Report, cells: Cells[Condition], base: Condition, levels: dict[str, float]) -> None:
     """Precision against the length of the code, and against recall as the radius grows."""
     lengths, curves = figure.subplots(1, 2)
-    bits = list(dict.fromkeys(condition.bits for condition in compared))
+    bits = sorted({condition.bits for condition in cells})
     for guide, colour in COLOURS.items():
         rows = [report[f"{size} bits: {guide}"] for size in bits]
         errors = [0.0 if len(row.values) < 2 else row.se for row in rows]
         lengths.errorbar(bits, [row.mean for row in rows], errors, color=colour, marker="o", capsize=3, label=guide)
-        sampled = [per_query(cells, c, SAMPLES).mean().item() for c in compared if c.guide == guide]
+        sampled = [cells.stacked(base._replace(guide=guide, bits=size), SAMPLES).mean().item() for size in bits]
         lengths.plot(bits, sampled, color=colour, linestyle=":")
     lengths.plot([], [], color="black", linestyle=":", label="samples")
     for name, level in levels.items():
@@ -252,8 +231,7 @@ def draw(
     lengths.set(xlabel="bits", ylabel=f"precision@{K}", ylim=(0, None))
     lengths.set_title("signs of the guide's mean, and samples", fontsize=10)
     lengths.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.15))
-    rankings = {guide: signs_of(cells[base._replace(guide=guide)][0]) for guide in GUIDES}
-    draw_curves(curves, rankings, COLOURS)
+    draw_curves(curves, {guide: signs_of(cells[base._replace(guide=guide)][0]) for guide in GUIDES}, COLOURS)
     curves.set_title(f"{base.bits} bits, signs, every radius", fontsize=10)
     figure.suptitle(report.title, fontsize=11)
 
@@ -264,11 +242,9 @@ def draw_raises(figure: Figure, report: Report, group: str) -> None:
     rows = [row for row in report.rows if row.group == group]
     signs = rows[0].mean
     colours = [OKABE_ITO.blue, *(OKABE_ITO.orange if row.mean > signs else "0.75" for row in rows[1:])]
-    axes.barh(range(len(rows)), [row.mean for row in rows], color=colours)
+    draw_bars(axes, {row.quantity: row.values for row in rows}, colours)
     for place, row in enumerate(rows):
         axes.annotate(f"{row.mean:.3f}", (row.mean, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
     axes.axvline(signs, color=OKABE_ITO.blue, linewidth=1)
-    axes.set_yticks(range(len(rows)), [row.quantity for row in rows])
-    axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set(xlabel=f"precision@{K}", title=f"{group}: what raises it")

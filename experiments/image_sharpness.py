@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ppl_vae.data import load_corpus
 from ppl_vae.data.images import bits_per_number
 from ppl_vae.diagnostics.images.scale_collapse import sharpness
-from ppl_vae.evidence.figures import OKABE_ITO, show_sheet, whole
+from ppl_vae.evidence.figures import OKABE_ITO, whole
 from ppl_vae.evidence.measure import measure
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.figures import draw_bars, draw_course, show_image_table, show_maps
 from ppl_vae.studies.grid import Cells, Grid, slug
+from ppl_vae.studies.image_data import images_with_margins
 from ppl_vae.studies.report import Report, Row
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
@@ -71,25 +72,9 @@ def vector(floor: float) -> str:
 
 def conditions_of(floors: list[float]) -> dict[str, Condition]:
     """Conditions by name."""
-    return {
-        SQUARED: (str(2**-0.5), 0.0, False),
-        SCALAR: ("learned", 0.0, False),
-        **{vector(floor): ("vector", floor, False) for floor in floors},
-        BYTES_SCALAR: ("learned", 0.0, True),
-        BYTES_VECTOR: ("vector", 0.0, True),
-    }
-
-
-def data_of(corpus: str, data: int, tested: int, dequantise: bool) -> tuple[Tensor, Tensor]:
-    """Training and test images; bars get a margin, so that they have constant pixels as digits do."""
-    images = load_corpus(corpus, validation=0, **({} if corpus == "bars" else {"dequantise": dequantise}))
-    x, test = images.train.values[:data], images.test.values[:tested]
-    if corpus == "bars":
-        x, test = (torch.nn.functional.pad(part.unflatten(1, (4, 4)), (1, 1, 1, 1)) for part in (x, test))
-        if dequantise:
-            noise = torch.Generator().manual_seed(0)
-            x, test = ((255 * part + torch.rand(part.shape, generator=noise)) / 256 for part in (x, test))
-    return x, test
+    shared: dict[str, Condition] = {SQUARED: (str(2**-0.5), 0.0, False), SCALAR: ("learned", 0.0, False)}
+    own: dict[str, Condition] = {vector(floor): ("vector", floor, False) for floor in floors}
+    return shared | own | {BYTES_SCALAR: ("learned", 0.0, True), BYTES_VECTOR: ("vector", 0.0, True)}
 
 
 def cell(
@@ -97,7 +82,8 @@ def cell(
 ) -> dict[str, Tensor]:
     """A pair trained under one condition, measured on test data in nats, and what it draws."""
     sigma, floor, dequantise = conditions[name]
-    x, test = (part.to(study.device) for part in data_of(corpus, sizes["data"], sizes["tested"], dequantise))
+    images = images_with_margins(corpus, sizes["data"], sizes["tested"], dequantise)
+    x, test = (part.to(study.device) for part in images)
     networks = {key: sizes[key] for key in ("channels", "blocks")}
     options = {"latents": sizes["latents"], "sigma": sigma, "scale": 0.3, "floor": floor, **networks}
     model, guide = study.pair("image", "convolutional", x, seed, guide_options=networks, **options)
@@ -114,22 +100,17 @@ def cell(
         likelihood = torch.distributions.Normal(*model.decode(guide.members(guide.encoder(part))["z"].sample()))
         density = likelihood.log_prob(part) / math.log(2)
     zero = (256 * part).floor() == 0
-    return result.pointwise() | {
+    facts = {name: torch.tensor(getattr(sharp, name)) for name in ("least", "constants", "bits", "diverges")}
+    pictures = {"test": test[:SHOWN], "reconstructions": again, "means": means, "samples": drawn}
+    values = {
         "high k-hat": (result.evidence.k_hat > 0.7).double(),
         "train": seen.elbo.pointwise,
         "density": density.mean(0),
         "of zeros": torch.where(zero, density, 0.0).mean(),
         "zeros": zero.double().mean(),
-        "least": torch.tensor(sharp.least),
-        "constants": torch.tensor(sharp.constants),
-        "constant bits": torch.tensor(sharp.bits),
-        "diverges": torch.tensor(sharp.diverges),
         "curve": torch.tensor([row["train_elbo"] for row in rows]),
-        "test": test[:SHOWN],
-        "reconstructions": again,
-        "means": means,
-        "samples": drawn,
     }
+    return result.pointwise() | values | facts | pictures
 
 
 def run(study: Study, *, seeds: int, corpus: str, floors: list[float], **sizes: int) -> Report:
@@ -148,7 +129,9 @@ def run(study: Study, *, seeds: int, corpus: str, floors: list[float], **sizes: 
     cells = Grid(study, conditions, seeds).compute(partial(cell, study, conditions, corpus, sizes))
     study.figure("sheet", partial(draw_sheet, cells=cells), (13.0, 0.62 * len(cells) + 1.4))
     study.figure("bits", partial(draw_bits, cells=cells, mnist=mnist), (12.0, 4.2))
-    study.figure("where", partial(draw_where, cells=cells), (2.0 * len(cells) + 1.0, 2.8))
+    where = {name: cells.stacked(name, "density").flatten(0, -3).mean(0) for name in cells}
+    maps = partial(show_maps, maps=where, label="log-density of a pixel (bits)")
+    study.figure("where", maps, (2.0 * len(cells) + 1.0, 2.8))
     rows = [row for name in cells for row in rows_of(name, cells, mnist)]
     title = "Gaussian image models and their sharpness"
     return Report(title, rows, claims_of(cells, floors, mnist), notes_of(cells))
@@ -194,7 +177,7 @@ def rows_of(name: str, cells: Cells[str], mnist: bool) -> list[Row]:
         row("data with k-hat above 0.7", means("high k-hat"), unit="share"),
         row("smallest sigma", means("least"), unit="", digits=7),
         length("density of the training data's zeros", means("of zeros")),
-        *([] if dequantised else [length("of constant pixels", means("constant bits"))]),
+        *([] if dequantised else [length("of constant pixels", means("bits"))]),
     ]
 
 
@@ -236,24 +219,11 @@ def claims_of(cells: Cells[str], floors: list[float], mnist: bool) -> list[Claim
 
 def draw_sheet(figure: Figure, cells: Cells[str]) -> None:
     """Test data, and below them a line per condition: reconstructions, means and samples of the prior."""
-    panels = figure.subplots(1 + len(cells), 3, squeeze=False)
-    show_sheet(panels[0, 0], cells[SQUARED][0]["test"], SHOWN)
-    panels[0, 0].set_ylabel("test data", rotation=0, ha="right", va="center", fontsize=9)
-    for line, name in zip(panels[1:], cells, strict=True):
-        for axes, key in zip(line, SHEETS, strict=True):
-            show_sheet(axes, cells[name][0][key], SHOWN)
-        trained, tested = (shown(bits(cells, name, key)[0]) for key in ("train", "elbo"))
-        label = f"{name}\n{trained} bits/pixel\n(test {tested})"
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
-    for axes in panels[0, 1:]:
-        axes.axis("off")
-    for axes, title in zip(panels[1], SHEETS.values(), strict=True):
-        axes.set_title(title, fontsize=9)
-
-
-def shown(value: float) -> str:
-    """A number that may be far off."""
-    return f"{value:.2f}" if abs(value) < 100 else f"{value:.0e}"
+    rows = {"test data": [cells[SQUARED][0]["test"]]}
+    for name in cells:
+        trained, tested = (f"{bits(cells, name, key)[0]:.3g}" for key in ("train", "elbo"))
+        rows[f"{name}\n{trained} bits/pixel\n(test {tested})"] = [cells[name][0][key] for key in SHEETS]
+    show_image_table(figure, rows, list(SHEETS.values()))
 
 
 def draw_bits(figure: Figure, cells: Cells[str], mnist: bool) -> None:
@@ -261,22 +231,14 @@ def draw_bits(figure: Figure, cells: Cells[str], mnist: bool) -> None:
     bars, course = figure.subplots(1, 2, width_ratios=[3, 2])
     splits = (("train", "training data", OKABE_ITO.blue, -0.18), ("elbo", "test data", OKABE_ITO.orange, 0.18))
     for key, label, colour, shift in splits:
-        rows = [Row(name, bits(cells, name, key)) for name in cells]
-        places = [place + shift for place in range(len(rows))]
-        bars.barh(places, [max(row.mean, LOWEST) for row in rows], color=colour, height=0.34, label=label)
-        for place, row in zip(places, rows, strict=True):
-            bars.plot(row.values, [place] * len(row.values), "k.", markersize=4)
-            if row.mean < LOWEST:
-                bars.annotate(f" {shown(row.mean)}", (0, place), va="center", fontsize=8)
-    bars.set_yticks(range(len(cells)), list(cells))
-    bars.invert_yaxis()
+        values = {name: bits(cells, name, key) for name in cells}
+        draw_bars(bars, values, colour, least=LOWEST, shift=shift, height=0.34, label=label)
     bars.axvline(8, color="black", linewidth=1, label="8: limit for dequantised bytes")
     bars.set(xlim=(LOWEST, 9), xlabel="ELBO (bits per pixel, higher is better)")
     for name, colour in zip(cells, (*OKABE_ITO, "0.5", "0.7"), strict=False):
         numbers = cells[name][0]["test"][0].numel()
-        curve = torch.stack([each["curve"] for each in cells[name]]).double().mean(0) / (numbers * math.log(2))
-        line = "--" if "dequantised" in name else "-"
-        course.plot(range(1, len(curve) + 1), curve.numpy(), line, color=colour, label=name)
+        curves = cells.stacked(name, "curve").double() / (numbers * math.log(2))
+        draw_course(course, curves, colour=colour, label=name, linestyle="--" if "dequantised" in name else "-")
     course.set(xlabel="epoch", ylabel="training ELBO (bits per pixel)", ylim=(LOWEST, None))
     whole(course.xaxis)
     if mnist:
@@ -284,16 +246,3 @@ def draw_bits(figure: Figure, cells: Cells[str], mnist: bool) -> None:
             draw(PAPER["LV"] - TWO_PI, color="0.5", linestyle="--", label="paper's LV, 4.89 less log 2 pi")
     bars.legend(edgecolor="none", framealpha=1.0, fontsize=7, loc="upper right")
     course.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def draw_where(figure: Figure, cells: Cells[str]) -> None:
-    """Where in an image the density comes from."""
-    panels = figure.subplots(1, len(cells), squeeze=False)[0]
-    maps = {name: torch.stack([each["density"] for each in cells[name]]).mean(0) for name in cells}
-    most = max(each.max().item() for each in maps.values())
-    for axes, (name, density) in zip(panels, maps.items(), strict=True):
-        flat = density if density.ndim == 2 else density.mean(0)
-        image = axes.imshow(flat.numpy(), cmap="PuOr", vmin=-most, vmax=most)
-        axes.set(xticks=[], yticks=[])
-        axes.set_title(f"{name}\nmean {density.mean():.2f}", fontsize=9)
-    figure.colorbar(image, ax=list(panels), label="log-density of a pixel (bits)", shrink=0.8)

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.readers.manifold import curve_log_density
-from ppl_vae.evidence.figures import OKABE_ITO, whole
+from ppl_vae.evidence.figures import OKABE_ITO, draw_seeds, whole
 from ppl_vae.evidence.importance import sampled_elbo
 from ppl_vae.nn.observation_noise import read_trace
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.figures import draw_course
 from ppl_vae.studies.grid import Cells, Grid, slug
 from ppl_vae.studies.noisy_curve import FreshPoints, grid_evidence, held_out_points
 from ppl_vae.studies.report import Report, Row
@@ -75,12 +76,7 @@ SHOWN = 800
 def cell(study: Study, learned: Cells[str], sizes: dict[str, Any], condition: str, seed: int) -> dict[str, Tensor]:
     """A pair under one choice of sigma, its bound and evidence on test data, and what figures show.
 
-    Arguments:
-        study: Folder of the results.
-        learned: Cells that F* and the replay follow.
-        sizes: Settings of the experiment.
-        condition: Name of the choice.
-        seed: Seed of initial parameters, training and test data.
+    F* and the replay follow ``learned`` cells; the seed is that of initial parameters, training and test data.
     """
     test = torch.from_numpy(held_out_points(sizes["tested"], seed)).float().to(study.device)
     networks = {name: sizes[name] for name in ("blocks", "width")}
@@ -207,12 +203,10 @@ def draw_table(figure: Figure, cells: Cells[str], limit: float) -> None:
         (-0.14, "elbo", OKABE_ITO.vermilion, "ELBO"),
         (0.14, "evidence", OKABE_ITO.blue, "evidence, lower bound"),
     ):
-        for place, kind in enumerate(cells):
-            values = cells.means(kind, key)
-            axes.plot([place + shift] * len(values), values, ".", color=colour, markersize=4, alpha=0.5)
-        places = [place + shift for place in range(len(cells))]
-        means = [Row("", cells.means(kind, key)).mean for kind in cells]
-        axes.plot(places, means, "_", color=colour, markersize=14, markeredgewidth=2.5, label=label)
+        values = {place + shift: cells.means(kind, key) for place, kind in enumerate(cells)}
+        draw_seeds(axes, values, colour, ".", markersize=4, alpha=0.5)
+        means = [sum(each) / len(each) for each in values.values()]
+        axes.plot(values.keys(), means, "_", color=colour, markersize=14, markeredgewidth=2.5, label=label)
     axes.axhline(limit, color="0.4", linestyle="--", linewidth=1, label="negative entropy of the data")
     axes.set_xticks(range(len(cells)), list(cells))
     axes.set_ylabel("nats per datum")
@@ -235,7 +229,7 @@ def draw_courses(figure: Figure, cells: Cells[str]) -> None:
     fixed = [kind for kind in cells if kind not in COURSES]
     greys = {kind: (f"{0.8 - 0.65 * i / max(1, len(fixed) - 1):.2f}", "-") for i, kind in enumerate(fixed)}
     for kind in cells:
-        curves = {key: torch.stack([each[key] for each in cells[kind]]) for key in (*LOSSES, "sigma")}
+        curves = {key: cells.stacked(kind, key) for key in (*LOSSES, "sigma")}
         curves["elbo"] = -curves["rate"] - curves["distortion"]
         plots = [(bounds, "elbo")]
         plots += [(distortions, "distortion"), (rates, "rate")] if kind in COURSES else []
@@ -243,10 +237,8 @@ def draw_courses(figure: Figure, cells: Cells[str]) -> None:
         colour, line = (COURSES | greys)[kind]
         width = 2.6 if kind == LS else 1.3
         for axes, key in plots:
-            values = curves[key].numpy()
-            epochs = [epoch + (key != "sigma") for epoch in range(values.shape[1])]
-            axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
-            axes.plot(epochs, values.mean(0), color=colour, linestyle=line, linewidth=width, label=kind)
+            first = int(key != "sigma")
+            draw_course(axes, curves[key], first, colour=colour, linestyle=line, linewidth=width, label=kind)
     last = [(each["distortion"][-1] + each["rate"][-1]).item() for seeds in cells.values() for each in seeds]
     bounds.set(ylabel="ELBO (nats per datum)", ylim=(-max(last) - 1.2, -min(last) + 0.3))
     sigmas.set(ylabel=r"$\sigma$", yscale="log")

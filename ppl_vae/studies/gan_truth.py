@@ -7,59 +7,33 @@ decoder, with what all trainings of a seed share.
 from __future__ import annotations
 
 import json
-import os
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.data import load_corpus
 from ppl_vae.diagnostics.images.features import Features, classifier, inception
 from ppl_vae.diagnostics.images.frechet import Moments, drawn_images, frechet_distance
+from ppl_vae.evidence.ais import Schedule
+from ppl_vae.evidence.bdmc import sandwich
+from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.loading import find
 from ppl_vae.programs.simulate import simulate
+from ppl_vae.studies.image_data import LabelledImages, labelled_images
 from ppl_vae.studies.study import Study
 from ppl_vae.training.gan import FILE, fit_generator
 from ppl_vae.training.gan_settings import GanSettings
 from ppl_vae.training.run_folder import RunFolder
 
-__all__ = ["GanTruth", "LabelledImages", "labelled_images"]
+__all__ = ["GanTruth", "against_truth"]
 
 BLOCK = 500
 """Images whose features are computed at once."""
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images of a corpus with their classes; those of a folder without classes have no labels."""
-
-    x: Tensor
-    labels: Tensor | None
-
-
-@lru_cache(maxsize=1)  # those of the paper's size take minutes to read
-def labelled_images(corpus: str, size: int, count: int) -> tuple[LabelledImages, LabelledImages]:
-    """Returns training and test images.
-
-    Arguments:
-        corpus: Name of a corpus of images, ``bars`` (doubled in size), or ``celeba``, a folder in the data folder.
-        size: Height and width.
-        count: Number of training images.
-    """
-    where = Path(os.environ.get("PPL_VAE_DATA", ".")) / corpus
-    options: dict[str, Any] = {} if corpus == "bars" else {"image_size": size}
-    data = load_corpus(str(where) if corpus == "celeba" else corpus, validation=0, **options)
-
-    def images(values: Any, labels: Tensor | None) -> LabelledImages:
-        if corpus == "bars":
-            values = values.unflatten(1, (4, 4)).repeat_interleave(2, 1).repeat_interleave(2, 2)
-        return LabelledImages(values, None if labels is None else labels[: len(values)])
-
-    return images(data.train.values[:count], data.train.labels), images(data.test.values, data.test.labels)
 
 
 @dataclass(frozen=True)
@@ -181,3 +155,57 @@ class GanTruth:
         torch.manual_seed(1_000 * self.settings.seed + stream)
         latents, x = simulate(self.model(), self.batch(count))
         return latents["z"], x
+
+    @property
+    def shift(self) -> float:
+        """The log-density of an image in [0, 1] less that of the same image in [-1, 1], the scale of the paper."""
+        return math.log(2) * self.batch(1)[0].numel()
+
+    def evidence(
+        self, pair: tuple[Any, Any], drawn: tuple[Tensor, Tensor], chains: int, schedule: Schedule
+    ) -> dict[str, Tensor]:
+        """Evidence of images of the truth under it, by annealing from both sides, since their codes are known.
+
+        Arguments:
+            pair: The true model, and the guide that annealing begins from.
+            drawn: Latents and images of :meth:`draw`.
+            chains: Chains per image and direction.
+            schedule: Schedule of the annealing.
+
+        Returns:
+            Lower and upper bounds of images in [-1, 1], ``"lower"`` and ``"upper"``, and their ``"width"``, in nats.
+        """
+        z, x = drawn
+        both = sandwich(*pair, x, draws=chains, schedule=schedule, drawn_with={"z": z})
+        lower, upper = (bound.pointwise - self.shift for bound in (both.lower, both.upper))
+        return {"lower": lower, "upper": upper, "width": both.width.pointwise}
+
+    def distance(self, model: nn.Module, count: int, means: bool = False) -> Tensor:
+        """Returns the Frechet distance of images that a model draws from as many of the truth, or of their means."""
+        ours, theirs = (self.drawn(each, count, means=means) for each in (model, self.model()))
+        return torch.tensor(frechet_distance(ours, theirs))
+
+    def shown(self, model: Any, guide: Any, x: Tensor) -> dict[str, Tensor]:
+        """Returns images, their reconstructions at the mean of the guide and at a draw, and images of fixed codes."""
+        codes = torch.randn(len(x), self.settings.latents, generator=torch.Generator().manual_seed(self.settings.seed))
+        with evaluating(model, guide):
+            fn = guide.members(guide.encoder(x))["z"]
+            means = {"from the mean": fn.mean, "from a draw": fn.sample(), "same codes": codes.to(x.device)}
+            return {"shown": x, **{name: model.decode(z)[0] for name, z in means.items()}}
+
+
+def against_truth(pair: dict[str, Tensor], truth: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Adds what the evidence of the truth says of a pair: means over the same annealed images.
+
+    Arguments:
+        pair: Measurements of a pair: the ELBO of the annealed images, ``"elbo of few"``, and, unless its decoder is
+            the true one, ``"lower"``, a lower bound of their evidence.
+        truth: Bounds of the evidence of the same images under the truth, by :meth:`GanTruth.evidence`.
+
+    Returns:
+        The measurements with ``"lower"``, the evidence at least; ``"gap"``, it minus the ELBO; and ``"lost"``, the
+        approximation error of eq. (4) at most: upper bound of the truth's evidence minus lower bound of the pair's.
+    """
+    lowest = pair.get("lower", truth["lower"])
+    lower, upper, elbo = (value.double().mean() for value in (lowest, truth["upper"], pair["elbo of few"]))
+    return pair | {"lower": lower, "gap": lower - elbo, "lost": upper - lower}

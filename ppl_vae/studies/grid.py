@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from ppl_vae.studies.study import Study
@@ -23,6 +24,10 @@ class Cells(dict[Condition, list[dict[str, Tensor]]]):
     def means(self, condition: Condition, key: str) -> list[float]:
         """Returns the mean of a tensor (over the data, if it is pointwise), one per seed."""
         return [cell[key].double().mean().item() for cell in self[condition]]
+
+    def stacked(self, condition: Condition, key: str) -> Tensor:
+        """Returns a tensor of every seed, ``(seeds, ...)``."""
+        return torch.stack([cell[key] for cell in self[condition]])
 
     def differences(self, first: Condition, second: Condition, key: str) -> list[float]:
         """Returns mean differences of two conditions, first minus second, one per seed, paired by seed and datum."""

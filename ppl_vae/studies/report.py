@@ -17,7 +17,7 @@ from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.estimate import finite
 from ppl_vae.studies.claims import LEVEL, Claim, Decision, decide
 
-__all__ = ["GAP_ROWS", "Report", "Row", "gap_levels", "gap_rows"]
+__all__ = ["GAP_ROWS", "Report", "Row", "gap_levels", "gap_rows", "with_error"]
 
 GAP_ROWS = ("ELBO", "evidence", "gap", "family gap", "amortisation gap")
 """The rows of a table that splits a gap."""
@@ -187,6 +187,11 @@ class Report:
         with console.capture() as captured:
             console.print(table)
         return captured.get()
+
+
+def with_error(values: Tensor) -> str:
+    """A mean over seeds with its standard error, to four digits."""
+    return f"{values.mean():.4g}" + (f" +- {values.std() / len(values) ** 0.5:.2g}" if len(values) > 1 else "")
 
 
 def gap_rows(gap: Gap) -> dict[str, Tensor]:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ppl_vae.studies.gan_truth import GanTruth, labelled_images
+from ppl_vae.studies.gan_truth import GanTruth
+from ppl_vae.studies.image_data import labelled_images
 from ppl_vae.studies.study import Study
 from ppl_vae.training.gan_settings import GanSettings
 
