@@ -63,8 +63,15 @@ class EvidenceCommand(click.Command):
     type=click.IntRange(min=2),
     help="Samples per datum where needed, or annealing chains.  [default: 1000; annealing 16]",
 )
+@click.option(
+    "--check/--no-check",
+    default=None,
+    help="Measure what the method misses of the evidence of 20 data simulated from the model.  [default: where cheap]",
+)
 @with_options(ANNEALING)
-def evidence(folder: Path, split: str, count: int, method: str, draws: int | None, **options: Any) -> Printed:
+def evidence(
+    folder: Path, split: str, count: int, method: str, draws: int | None, check: bool | None, **options: Any
+) -> Printed:
     """Measure the evidence by another method or with more samples.
 
     A file evidence/NAME.py of the working folder adds a method of your own. Writes evidence-SPLIT-METHOD.json and the
@@ -74,7 +81,7 @@ def evidence(folder: Path, split: str, count: int, method: str, draws: int | Non
 
     source = click.get_current_context().get_parameter_source
     given = {name: value for name, value in options.items() if source(name) is not ParameterSource.DEFAULT}
-    return measure_evidence(folder, split, method, draws, count, **given)
+    return measure_evidence(folder, split, method, draws, count, check, **given)
 
 
 @measuring

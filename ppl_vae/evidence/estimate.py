@@ -76,6 +76,24 @@ class Estimate:
         """Standard error of the mean as an estimate for the population of the data."""
         return (self.pointwise.std() / len(self.pointwise) ** 0.5).item() if len(self.pointwise) > 1 else math.nan
 
+    def at_least(self, level: float = 0.95) -> float | None:
+        r"""A number that the mean of the evidence of these data exceeds with probability ``level``, in nats per datum.
+
+        The mean weight :math:`\hat p_i` of each datum is an unbiased estimate of :math:`p(x_i)`, independent of the
+        others, so that :math:`\mathbb{E} \prod_i \hat p_i / p(x_i) = 1` and by Markov's inequality
+
+        .. math:: \frac1n \sum_i \log p(x_i) \ge \frac1n \sum_i \log \hat p_i - \frac1n \log \frac1{1 - \text{level}}
+
+        whatever the distribution of the weights. The value itself if it is exact; None where no such number is known.
+
+        Example:
+            >>> Estimate(torch.full((100,), -3.0), "importance", "lower", 1000).at_least()
+            -3.029957...
+        """
+        if self.bound not in ("exact", "lower") or self.common_se:
+            return None
+        return self.mean - (math.log(1 / (1 - level)) / len(self.pointwise) if self.bound == "lower" else 0)
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Reasons not to take the number at face value."""
@@ -121,6 +139,8 @@ class Estimate:
             "draws": self.draws,
             "warnings": list(self.warnings),
         }
+        if (limit := self.at_least()) is not None:
+            content["at_least_95"] = finite(limit)
         if self.k_hat is not None:
             known = self.k_hat[~self.k_hat.isnan()]
             content["k_hat_worst"] = finite(known.max().item()) if len(known) else None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppl_vae.data.counts import Batch
 from ppl_vae.distributions.exponential_family import base
+from ppl_vae.evidence.calibration import calibrated
 from ppl_vae.evidence.importance import log_weights
 from ppl_vae.evidence.methods.base import NotApplicableError
 from ppl_vae.evidence.methods.enumeration import enumerate_states
@@ -39,6 +40,7 @@ def measure(
     method: str = "auto",
     done: MutableMapping[int, Evidence] | None = None,
     progress: Progress | None = None,
+    check: bool | None = None,
     **options: OptionValue,
 ) -> Evidence:
     """ELBO, evidence and gap of each datum, all from the log-weights log p(x, z) - log q(z | x) of the pair.
@@ -59,6 +61,8 @@ def measure(
             the same mapping again after an interruption, with everything else the same, and the rest is measured.
         progress: Called with the number of cells done since the last call; :func:`~ppl_vae.evidence.plan.plan` knows
             their total.
+        check: Whether to measure what the method misses of the evidence of data simulated from the model; None where
+            that is cheap.
         options: Options of the methods by name, such as ``most_bits`` of enumeration and ``temperatures`` of annealing.
 
     Returns:
@@ -95,7 +99,8 @@ def measure(
             )
             evidence, elbo = (replace(e, notes=(*e.notes, note)) for e in (joined.evidence, joined.elbo))
             joined = replace(joined, evidence=evidence, elbo=elbo)
-        return how.method.conclude(model, guide, x, joined).normalised(normaliser_error(model, x))
+        concluded = how.method.conclude(model, guide, x, joined).normalised(normaliser_error(model, x))
+    return calibrated(how.method, model, guide, x, concluded, check)
 
 
 def _measure_block(how: Plan, model: Program, guide: Program, x: Batch, progress: Progress, cells: int) -> Evidence:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import draw_gap_bars, draw_spread, folded
+from ppl_vae.evidence.slack import Slack
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.programs.random_state import positions
 
@@ -168,24 +169,29 @@ class Evidence(Result):
         evidence: log p(x) of each datum.
         gap: Evidence minus bound.
         why: Why the evidence is measured by this method.
+        slack: What the method misses of the evidence of simulated data; None where that is not measured.
     """
 
     elbo: Estimate
     evidence: Estimate
     gap: Estimate
     why: str = ""
+    slack: Slack | None = None
 
     def rows(self) -> dict[str, Estimate]:
         return {"ELBO": self.elbo, "evidence": self.evidence, "gap": self.gap}
 
     def facts(self) -> dict[str, Any]:
-        return {"why": self.why}
+        return {"why": self.why} | ({"slack_on_simulated_data": self.slack.to_json()} if self.slack else {})
 
     def losses(self) -> Tensor:
         return self.gap.pointwise
 
     def caption(self) -> str:
-        return self.why
+        if self.slack is None:
+            return self.why
+        count = len(self.slack.pointwise)
+        return f"{self.why}; checked on {count} simulated data, of whose evidence it misses {self.slack} nats"
 
     def draw_panels(self, *axes: Axes) -> None:
         bars, spread = axes

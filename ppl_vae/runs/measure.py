@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -127,7 +127,13 @@ def measure_tightness(folder: Path, split: str, draws: int | None = None, count:
 
 
 def measure_evidence(
-    folder: Path, split: str, method: str, draws: int | None, count: int = 0, **options: OptionValue
+    folder: Path,
+    split: str,
+    method: str,
+    draws: int | None,
+    count: int = 0,
+    check: bool | None = None,
+    **options: OptionValue,
 ) -> Evidence:
     """Measures ELBO, evidence and gap of one split of a run again, resuming an interrupted measurement.
 
@@ -137,8 +143,13 @@ def measure_evidence(
         method: Name of the evidence method, or path of its file.
         draws: Number of samples per datum; None for the default of the method.
         count: Size of a random sample of the data; 0 for all.
+        check: Whether to check the method on simulated data; None where that is cheap.
         options: Options of the method.
     """
+
+    def compute(pair: Pair, x: Batch, done: MutableMapping[int, Evidence], progress: Progress) -> Evidence:
+        return measure(pair.model, pair.guide, x, done=done, progress=progress, check=check, **settings)
+
     settings: dict[str, Any] = {"method": method, "draws": draws, **options}
     opened, result = measure_in_blocks(
         folder,
@@ -147,7 +158,7 @@ def measure_evidence(
         count,
         settings,
         Evidence,
-        lambda pair, x, done, progress: measure(pair.model, pair.guide, x, done=done, progress=progress, **settings),
+        compute,
         lambda pair, x: plan(pair.model, x, **settings).cells,
     )
     opened.name_worst("widest gaps", split, count, result.worst(3), result.gap.pointwise)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from ppl_vae.data.counts import Batch
@@ -38,6 +40,7 @@ class Annealing(EvidenceMethod):
     exact: ClassVar[bool] = False
     priority: ClassVar[int] = 30
     fewest_draws: ClassVar[int] = 2
+    remedy: ClassVar[str] = "raise the temperatures, or start from the prior"
 
     draws: int = 16
     temperatures: int = 500
@@ -63,6 +66,15 @@ class Annealing(EvidenceMethod):
     def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
         weights = AIS(model, guide, x, self.schedule).forward(self.draws, progress)
         return _annealed(weights, sampled_bound(model, guide, x, self.draws), self.temperatures)
+
+    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Tensor:
+        widths = []
+        for start in range(0, len(x), self.block(x)):
+            stop = min(start + self.block(x), len(x))
+            values = {name: value[start:stop] for name, value in posterior.items()}
+            forward, backward = AIS(model, guide, x[start:stop], self.schedule).both(values, self.draws)
+            widths.append(-log_mean_exp(-backward)[0] - log_mean_exp(forward)[0])
+        return torch.cat(widths)
 
 
 def _annealed(weights: Tensor, elbo: Estimate, temperatures: int) -> Evidence:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+
+from torch import Tensor
 
 from ppl_vae.data.counts import Batch
 from ppl_vae.evidence.results import Evidence
@@ -41,6 +44,9 @@ class EvidenceMethod(ABC):
 
     fewest_draws: ClassVar[int] = 1
     """Fewest samples per datum that give an estimate and its error."""
+
+    remedy: ClassVar[str] = "raise the draws, or take another method"
+    """What helps where the method misses much of the evidence."""
 
     draws: int = 1000
 
@@ -95,6 +101,20 @@ class EvidenceMethod(ABC):
             NotApplicableError: If the method is impossible for these data; before any progress. The automatic choice
                 then measures the block by the next method.
         """
+
+    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Tensor | None:
+        r"""Upper minus lower bound of data with a known sample of the posterior, ``(data,)``, in nats.
+
+        The lower bound is this method's; the upper one uses the sample, so that in expectation the difference is at
+        least what the lower bound misses. None if the method has no such upper bound.
+
+        Arguments:
+            model: The model.
+            guide: Its guide.
+            x: Data simulated from the model.
+            posterior: The latents they were generated from, by site, ``(data, *event)``.
+        """
+        return None
 
     def conclude(self, model: Program, guide: Program, x: Batch, evidence: Evidence) -> Evidence:
         """The evidence of all data from that of the joined blocks."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ppl_vae.data.counts import Batch
-from ppl_vae.evidence.importance import importance
+from ppl_vae.evidence.importance import importance, log_weights
 from ppl_vae.evidence.methods.base import EvidenceMethod
+from ppl_vae.evidence.psis import smoothed
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
@@ -35,11 +38,25 @@ class Importance(EvidenceMethod):
     exact: ClassVar[bool] = False
     priority: ClassVar[int] = 10
     fewest_draws: ClassVar[int] = 2
+    remedy: ClassVar[str] = "the guide leaves out a part of the posterior; anneal, or raise the draws"
     smooth: ClassVar[bool] = False
     """Whether the largest weights are Pareto-smoothed."""
 
     def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
         return importance(model, guide, x, self.draws, progress, smooth=self.smooth)
+
+    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Tensor:
+        values = {name: value[None] for name, value in posterior.items()}
+        true = (log_joint(model, x, values) - log_proposal(guide, x, values)).expand(1, len(x))
+        columns: list[Tensor] = []
+        done = 0
+        for weights, _ in log_weights(model, guide, x, self.draws):
+            data = weights.shape[1]
+            both = torch.cat([true[:, done : done + data].to(weights), weights[1:]])
+            lower = smoothed(weights) if self.smooth else weights
+            columns.append(both.logsumexp(0) - lower.logsumexp(0))
+            done += data
+        return torch.cat(columns)
 
     def conclude(self, model: Program, guide: Program, x: Batch, evidence: Evidence) -> Evidence:
         if not evidence.constant:

@@ -1,0 +1,90 @@
+"""How far a method falls short of log p(x), measured on data whose posterior is known: those the model generates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ppl_vae.data.counts import Batch
+from ppl_vae.evidence.methods.base import EvidenceMethod
+from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.slack import Slack
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.random_state import fork_random_state, subsample
+from ppl_vae.programs.simulate import simulate
+from ppl_vae.programs.types import Program
+
+__all__ = ["SHARE", "SIZE", "calibrated", "measure_slack"]
+
+SIZE = 20
+"""Number of simulated data."""
+
+CHEAP = 0.2
+"""Share of a measurement's cost up to which its method is calibrated without being asked; two bounds are computed."""
+
+SHARE = 0.1
+"""Share of the gap beyond which the slack of a method is a warning."""
+
+LEAST = 0.01
+"""Slack that is never a warning, in nats per datum."""
+
+
+def measure_slack(
+    method: EvidenceMethod, model: Program, guide: Program, x: Batch, size: int = SIZE, seed: int = 0
+) -> Slack | str:
+    """The slack of a method on data simulated in the shape of some of ``x``, or why it cannot be measured.
+
+    Arguments:
+        method: A method, with the options it measures with.
+        model: The model.
+        guide: Its guide.
+        x: Data whose shapes, and inputs that are not observed, the simulated data have.
+        size: Number of simulated data.
+        seed: Seed of the simulated data and of the samples.
+    """
+    rows = subsample(len(x), size)
+    shape = x if rows is None else x[rows]
+    with fork_random_state(seed), evaluating(model, guide):
+        try:
+            latents, data = simulate(model, shape)
+            slack = method.slack(model, guide, data, latents)
+        except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
+            return str(error)
+    if slack is None:
+        return f"{method.title} has no upper bound on simulated data"
+    return Slack(slack) if slack.isfinite().all() else "a simulated datum has a bound that is not finite"
+
+
+def calibrated(
+    method: EvidenceMethod, model: Program, guide: Program, x: Batch, evidence: Evidence, check: bool | None
+) -> Evidence:
+    """An evidence with the slack of its method, and a warning where that exceeds :data:`SHARE` of the gap.
+
+    Arguments:
+        method: The method that measured it.
+        model: The model.
+        guide: Its guide.
+        x: The data.
+        evidence: Their evidence.
+        check: Whether to calibrate; None where that costs at most :data:`CHEAP` of the measurement.
+
+    Raises:
+        ValueError: If calibration is asked for and impossible, saying why.
+    """
+    wanted = CHEAP * len(x) >= 2 * SIZE if check is None else check
+    if not wanted or evidence.evidence.bound == "exact":
+        return evidence
+    slack = measure_slack(method, model, guide, x)
+    if isinstance(slack, str):
+        if check:
+            raise ValueError(f"the method cannot be checked on simulated data: {slack}; leave the check out")
+        return evidence
+    gap, missed = evidence.gap.mean, slack.mean
+    if missed <= max(SHARE * gap, LEAST):
+        return replace(evidence, slack=slack)
+    share = f", {missed / gap:.0%} of the gap" if gap > missed else ""
+    note = (
+        f"on {len(slack.pointwise)} data simulated from the model this method misses {slack} nats of the "
+        f"evidence{share}: {method.remedy}"
+    )
+    noted = replace(evidence.evidence, notes=(*evidence.evidence.notes, note))
+    return replace(evidence, slack=slack, evidence=noted)

@@ -1,0 +1,110 @@
+"""The slack of a method on simulated data, against what it really misses, by numbers computed without the package."""
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+from ppl_vae.evidence.calibration import measure_slack
+from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.methods.annealing import Annealing
+from ppl_vae.evidence.methods.importance import Importance
+from tests.support.z_test import assert_mean
+
+NOISE = 0.4
+
+
+def two_modes(x):
+    """A latent whose square is seen: the posterior has a mode on each side of zero."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 2.0))
+        pyro.sample("x", dist.Normal(z**2, NOISE), obs=x)
+
+
+def one_sided(x):
+    """A guide that knows the positive mode only."""
+    with pyro.plate("data", len(x)):
+        root = x.clamp(min=0.05).sqrt()
+        pyro.sample("z", dist.Normal(root, 0.5 * NOISE / root.clamp(min=0.4)))
+
+
+def evidence(x: np.ndarray) -> np.ndarray:
+    points = np.linspace(-12, 12, 20001)
+    weights = norm(0, 2).logpdf(points) + np.log(points[1] - points[0])
+    return logsumexp(weights[:, None] + norm(points[:, None] ** 2, NOISE).logpdf(x), axis=0)
+
+
+def linear(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def wide(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(x / 2, 1.0))
+
+
+def test_importance_sampling_with_few_draws_misses_what_its_slack_says():
+    method, torch_seed = Importance(draws=3), 5
+    torch.manual_seed(torch_seed)
+    x = torch.randn(4000) * 2**0.5
+    slack = measure_slack(method, linear, wide, x, size=len(x) - 1, seed=1)
+    # The upper bound of few draws is about as far above the evidence as the lower one is below it.
+    rng = np.random.default_rng(0)
+    data = rng.normal(0, 2**0.5, 200_000)
+    z = data / 2 + rng.normal(size=(3, len(data)))
+    weights = norm.logpdf(z) + norm.logpdf(data, z, 1) - norm.logpdf(z, data / 2, 1)
+    lower = logsumexp(weights, axis=0) - np.log(3)
+    truth = norm.logpdf(data, 0, 2**0.5)
+    posterior = data / 2 + rng.normal(size=len(data)) * 0.5**0.5
+    exact = norm.logpdf(posterior) + norm.logpdf(data, posterior, 1) - norm.logpdf(posterior, data / 2, 1)
+    upper = logsumexp(np.vstack([exact, weights[1:]]), axis=0) - np.log(3)
+    assert upper.mean() > truth.mean() > lower.mean()
+    assert_mean(slack.pointwise[:, None], torch.tensor([(upper - lower).mean()]))
+
+
+def test_a_guide_that_misses_a_mode_is_found_out():
+    torch.manual_seed(0)
+    x = two_modes_data(200)
+    pair = measure(two_modes, one_sided, x, method="importance", draws=200)
+    missed = evidence(x.numpy()).mean() - pair.evidence.mean
+    assert missed > 0.4  # about log 2, unseen by the weights of the guide
+    assert pair.slack is not None and pair.slack.mean > missed - 4 * pair.slack.se
+    assert any("simulated from the model this method misses" in line for line in pair.warnings)
+    assert pair.to_json()["slack_on_simulated_data"]["data"] == 20
+
+
+def two_modes_data(count: int) -> torch.Tensor:
+    z = 2 * torch.randn(count)
+    return z**2 + NOISE * torch.randn(count)
+
+
+def test_a_good_method_is_not_warned_of():
+    torch.manual_seed(0)
+    pair = measure(linear, wide, torch.randn(200) * 2**0.5, method="importance", draws=1000)
+    assert pair.slack is not None and abs(pair.slack.mean) < 0.01 and not pair.warnings
+
+
+@pytest.mark.parametrize("method", [Importance(draws=50), Annealing(draws=4, temperatures=20)])
+def test_the_slack_of_a_seed_is_the_same_and_leaves_the_random_state(method):
+    x, state = torch.randn(30), torch.get_rng_state()
+    slacks = [measure_slack(method, linear, wide, x, size=10) for _ in range(2)]
+    assert torch.equal(slacks[0].pointwise, slacks[1].pointwise)
+    assert torch.equal(state, torch.get_rng_state())
+    assert len(slacks[0].pointwise) == 10
+
+
+def test_calibration_that_is_asked_for_and_impossible_says_why():
+    def half(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.StudentT(3.0, z, 1.0), obs=x**2)
+
+    x = torch.randn(5)
+    with pytest.raises(ValueError, match="cannot be checked on simulated data.*observe obs=x"):
+        measure(half, wide, x, method="importance", draws=50, check=True)
+    assert measure(half, wide, x, method="importance", draws=50).slack is None
