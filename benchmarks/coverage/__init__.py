@@ -1,0 +1,1 @@
+"""How often intervals and warnings of the evidence are right, against oracles written without this package."""
