@@ -14,7 +14,7 @@ from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dcgan import encoder
 from ppl_vae.nn.dense import LinearPlusMLP
-from ppl_vae.programs.amortised import AmortisedGuide, reshaped
+from ppl_vae.programs.amortised import AmortisedGuide
 from ppl_vae.programs.types import Program
 
 
@@ -66,4 +66,4 @@ class Flow(AmortisedGuide):
         loc, log_scale, context = parameters.split([size, size, self.context], -1)
         scale = bounded_log_scale(log_scale, self.latent.unit).exp()
         fn = normalizing_flow(self.steps, loc, scale, context, inverse=True)
-        return {self.latent.name: reshaped(fn, self.latent.shape)}
+        return {self.latent.name: self.latent.onto(fn)}

@@ -14,7 +14,7 @@ from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dcgan import encoder
 from ppl_vae.nn.dense import LinearPlusMLP
-from ppl_vae.programs.amortised import AmortisedGuide, reshaped
+from ppl_vae.programs.amortised import AmortisedGuide
 from ppl_vae.programs.types import Program
 
 
@@ -60,4 +60,4 @@ class LowRank(AmortisedGuide):
         loc, log_scale, factor = parameters.split([size, size, size * self.rank], -1)
         scale = bounded_log_scale(log_scale, self.latent.unit).exp()
         factor = scale[..., None] * factor.reshape(*parameters.shape[:-1], size, self.rank)
-        return {self.latent.name: reshaped(LowRankMultivariateNormal(loc, factor, scale.square()), self.latent.shape)}
+        return {self.latent.name: self.latent.onto(LowRankMultivariateNormal(loc, factor, scale.square()))}

@@ -17,7 +17,7 @@ class MeanField(Factorised):
     reads its frequencies. ``linear_counts``, ``deep_frequencies`` and ``linear_frequencies`` are special cases.
 
     Arguments:
-        model: The generative model; its latents may be Bernoulli, categorical or normal.
+        model: The generative model, with latents of any family.
         x: An example batch.
         layers: Number of hidden ReLU layers of the network.
         width: Units of each layer.

@@ -12,7 +12,7 @@ from ppl_vae.distributions.mixtures import MixtureOfBits, MixtureOfNormals
 from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dense import LinearPlusMLP
-from ppl_vae.programs.amortised import AmortisedGuide, parameter_count, reshaped
+from ppl_vae.programs.amortised import AmortisedGuide, parameter_count
 from ppl_vae.programs.types import Program
 
 
@@ -51,4 +51,4 @@ class Mixture(AmortisedGuide):
             return {self.latent.name: MixtureOfBits(log_weights, each, self.latent.shape)}
         loc, log_scale = each.chunk(2, -1)
         scale = bounded_log_scale(log_scale, self.latent.unit).exp()
-        return {self.latent.name: reshaped(MixtureOfNormals(log_weights, loc, scale), self.latent.shape)}
+        return {self.latent.name: self.latent.onto(MixtureOfNormals(log_weights, loc, scale))}

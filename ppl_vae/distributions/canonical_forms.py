@@ -15,13 +15,14 @@ from torch.distributions import Distribution
 from torch.nn import functional
 
 from ppl_vae.distributions.bits import JointBits, TreeBits
+from ppl_vae.distributions.mapped import MappedNormal
 from ppl_vae.distributions.multinomial import PackedMultinomial
 
 __all__ = ["FORMS", "CanonicalForm", "Family"]
 
 
 class Family(StrEnum):
-    """Exponential families, by the name that messages give them."""
+    """Families of distributions, by the name that messages give them; those in :data:`FORMS` are exponential."""
 
     BERNOULLI = "Bernoulli"
     CATEGORICAL = "categorical"
@@ -33,13 +34,19 @@ class Family(StrEnum):
     GAMMA = "Gamma"
     EXPONENTIAL = "Exponential"
     BETA = "Beta"
+    DIRICHLET = "Dirichlet"
+    GEOMETRIC = "Geometric"
+    NEGATIVE_BINOMIAL = "NegativeBinomial"
+    BINOMIAL = "Binomial"
+    VON_MISES = "VonMises"
+    MAPPED_NORMAL = "mapped normal"
     JOINT_BITS = "JointBits"
     TREE_OF_BITS = "tree of bits"
     MULTINOMIAL = "PackedMultinomial"
 
 
 Categorical = families.Categorical | families.OneHotCategorical | JointBits
-Gaussian = families.Normal | families.LogNormal
+Gaussian = families.Normal | families.LogNormal | MappedNormal
 
 
 def _zero(fn: Distribution, value: Tensor) -> Tensor:
@@ -133,6 +140,21 @@ def _beta(inner: families.Beta) -> Tensor:
     return torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
 
 
+def _dirichlet(inner: families.Dirichlet) -> Tensor:
+    a = inner.concentration
+    return torch.lgamma(a).sum(-1) - torch.lgamma(a.sum(-1))
+
+
+def _direction(inner: families.VonMises) -> Tensor:
+    return torch.stack([inner.loc.cos(), inner.loc.sin()], -1) * inner.concentration[..., None]
+
+
+def _per_event(inner: MappedNormal, values: Tensor) -> Tensor:
+    """Values of all numbers of an event side by side, from ``(*batch, *inner, k)``."""
+    lead = values.ndim - 1 - inner.inner_dims
+    return values.reshape(*values.shape[:lead], -1)
+
+
 FORMS: dict[type, CanonicalForm] = {
     families.Bernoulli: CanonicalForm(
         Family.BERNOULLI,
@@ -174,6 +196,28 @@ FORMS: dict[type, CanonicalForm] = {
         lambda fn, v: torch.stack([v.log(), torch.log1p(-v)], -1),
         lambda fn: torch.stack([fn.concentration1 - 1, fn.concentration0 - 1], -1),
         _beta,
+    ),
+    families.Dirichlet: CanonicalForm(
+        Family.DIRICHLET, lambda fn, v: v.log(), lambda fn: fn.concentration - 1, _dirichlet
+    ),
+    families.Geometric: CanonicalForm(
+        Family.GEOMETRIC,
+        lambda fn, v: v[..., None],
+        lambda fn: -functional.softplus(fn.logits)[..., None],
+        lambda fn: -functional.logsigmoid(fn.logits),
+    ),
+    families.VonMises: CanonicalForm(
+        Family.VON_MISES,
+        lambda fn, v: torch.stack([v.cos(), v.sin()], -1),
+        _direction,
+        lambda fn: torch.special.i0e(fn.concentration).log() + fn.concentration + log(2 * pi),
+    ),
+    MappedNormal: CanonicalForm(
+        Family.MAPPED_NORMAL,
+        lambda fn, v: _per_event(fn, _gaussian(fn.numbers(v))),
+        lambda fn: _per_event(fn, _gaussian_natural(fn)),
+        lambda fn: _per_event(fn, _gaussian_normaliser(fn)[..., None]).sum(-1),
+        lambda fn, v: fn.log_base(v),
     ),
     JointBits: CanonicalForm(Family.JOINT_BITS, lambda fn, v: _states(fn, fn.numbers(v)), _against_first, _first),
     TreeBits: CanonicalForm(

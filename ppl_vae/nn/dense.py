@@ -54,7 +54,7 @@ class CountsLinear(nn.Module):
 
     def forward(self, x: Batch) -> Tensor:
         if not isinstance(x, PackedCounts):
-            return x.flatten(1).to(self.weight.dtype) @ self.weight + self.bias
+            return x.reshape(len(x), -1).to(self.weight.dtype) @ self.weight + self.bias
         product = x @ self.weight
         if self.read_as == "frequencies":
             # Percentages are of the size of counts: for fractions, hundreds of times smaller, an optimiser like Adam

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
 from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.distributions import exponential_family
-from ppl_vae.distributions.bits import BitsDistribution
 from ppl_vae.distributions.exponential_family import Family
-from ppl_vae.distributions.scales import bounded_log_scale, typical_scale
+from ppl_vae.distributions.mapped import MappedNormal
+from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.modes import evaluating, probing_shapes
 from ppl_vae.nn.priors import VampPrior
 from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.latent import Latent
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
 __all__ = [
     "AmortisedGuide",
+    "INDEPENDENT",
     "Factorised",
-    "Latent",
     "Reads",
     "independent",
     "independents",
     "parameter_count",
     "parameters_of",
-    "reshaped",
 ]
 
 Reads = Literal["any", "documents", "images"]
@@ -60,38 +59,6 @@ def _check_reads(guide: str, reads: Reads, x: Batch) -> None:
             f"{guide} reads {_READS[reads]}, but the data are {data}; choose another guide (--guide), or another "
             "corpus and model"
         )
-
-
-@dataclass(frozen=True)
-class Latent:
-    """A latent site of a model.
-
-    Arguments:
-        name: Name of the site.
-        family: Family of its prior, or the name of the distribution's class where it is none of them.
-        shape: Shape of one datum's value.
-        states: Number of states of a categorical; 0 for other families.
-        unit: Typical standard deviation of its prior, which bounds those of a guide; None is no bound.
-    """
-
-    name: str
-    family: Family | str
-    shape: torch.Size
-    states: int = 0
-    unit: float | None = None
-
-    @classmethod
-    def of(cls, name: str, fn: Distribution) -> Latent:
-        """The latent of a site with this distribution, whose batch shape is ``(draws, data)``."""
-        family = exponential_family.family(fn)
-        categorical = family in (Family.CATEGORICAL, Family.ONE_HOT)
-        states = exponential_family.base(fn).logits.shape[-1] if categorical else 0
-        return cls(name, family, fn.event_shape, states)
-
-    @property
-    def size(self) -> int:
-        """How many numbers one datum's value has."""
-        return self.shape.numel()
 
 
 class AmortisedGuide(PyroModule):
@@ -127,8 +94,8 @@ class AmortisedGuide(PyroModule):
         super().__init__()
         who = type(self).__name__
         _check_reads(who, self.reads, x)
-        with evaluating(model), fork_random_state(), probing_shapes():
-            sites = run(model, (x,), {}, draws=1, training=True)
+        with evaluating(model), fork_random_state(), probing_shapes(), torch.enable_grad():
+            sites = run(model, (x,), {}, draws=1, training=True)  # a learned support shows in the graph
         self.latents: list[Latent] = []
         for name, site in sites.items():
             frames = [(f.name, f.dim) for f in site["cond_indep_stack"] if f.dim > -2 and f.name[0] != "_"]
@@ -138,14 +105,14 @@ class AmortisedGuide(PyroModule):
                     'exactly one pyro.plate("data", len(x))'
                 )
         for name, site in latents(sites).items():
-            family = _guide_family(exponential_family.base(site["fn"]))
-            if self.supports is not None and family not in self.supports:
+            latent = Latent.drawn_by_guides(name, site["fn"])
+            if self.supports is not None and latent.family not in self.supports:
+                prior = exponential_family.family(site["fn"])
                 raise ValueError(
-                    f"{who} does not support latent site {name!r}, which is {family}; it supports "
-                    f"{', '.join(self.supports)}"
+                    f"{who} does not support latent site {name!r}, which is {prior}; it supports "
+                    f"{', '.join(self.supports)}" + _or_mean_field(latent)
                 )
-            unit = typical_scale(site["fn"]) if family == Family.NORMAL else None
-            self.latents.append(replace(Latent.of(name, site["fn"]), family=family, unit=unit))
+            self.latents.append(latent)
         if not self.latents:
             raise ValueError(f"{who}: the model has no latent site; a guide needs at least one pyro.sample without obs")
         for part in model.modules() if isinstance(model, nn.Module) else ():
@@ -178,22 +145,22 @@ class AmortisedGuide(PyroModule):
                 pyro.sample(name, fn)
 
 
-def _guide_family(fn: Distribution) -> Family | str:
-    """The family from which a guide draws a latent with this prior: Bernoulli for any bits, normal for any reals."""
-    if isinstance(fn, BitsDistribution):
-        return Family.BERNOULLI
-    family = exponential_family.family(fn)
-    if exponential_family.is_known(fn):
-        return family
-    while hasattr(fn, "component_distribution"):
-        fn = exponential_family.base(fn.component_distribution)
-    try:
-        support = fn.support
-    except NotImplementedError:
-        return family
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return Family.NORMAL if support in (constraints.real, constraints.real_vector) else family
+INDEPENDENT = (
+    Family.BERNOULLI,
+    Family.CATEGORICAL,
+    Family.ONE_HOT,
+    Family.NORMAL,
+    Family.POISSON,
+    Family.GEOMETRIC,
+    Family.NEGATIVE_BINOMIAL,
+    Family.BINOMIAL,
+    Family.VON_MISES,
+)
+"""Families of which :func:`independent` makes distributions."""
+
+
+def _or_mean_field(latent: Latent) -> str:
+    return "; use mean_field" if latent.family in INDEPENDENT else ""
 
 
 class Factorised(AmortisedGuide):
@@ -201,8 +168,11 @@ class Factorised(AmortisedGuide):
 
     .. math:: q(z \mid x) = \prod_j q_j(z_j \mid g_j(x))
 
-    with parameters g from one encoder: a logit per bit, a logit per state of a categorical, mean and log standard
-    deviation of a normal.
+    with parameters g from one encoder. The family of a latent follows from its prior: bits, categoricals, counts
+    (Poisson, geometric, negative binomial, binomial) and angles (von Mises) are drawn from the prior's family, real
+    numbers from a normal, and every other continuous latent (positive, in an interval, on a simplex, ...) as normal
+    numbers mapped to its support, as Pyro's autoguides do. Counts without a largest one, and angles, have gradients by
+    their scores.
 
     Arguments:
         model: The generative model.
@@ -210,7 +180,7 @@ class Factorised(AmortisedGuide):
         encoder: Makes the encoder from the number of its outputs.
     """
 
-    supports = (Family.BERNOULLI, Family.CATEGORICAL, Family.ONE_HOT, Family.NORMAL)
+    supports = INDEPENDENT
 
     def __init__(self, model: Program, x: Batch, encoder: Callable[[int], nn.Module]) -> None:
         super().__init__(model, x)
@@ -228,21 +198,27 @@ def parameter_count(latent: Latent) -> int:
         return latent.size * (latent.size + 3) // 2
     if latent.family == Family.CATEGORICAL:
         return latent.size * latent.states
-    return latent.size * (2 if latent.family == Family.NORMAL else 1)
+    return latent.size * (2 if latent.family in (Family.NORMAL, Family.NEGATIVE_BINOMIAL, Family.VON_MISES) else 1)
 
 
 def independent(latent: Latent, parameters: Tensor) -> Distribution:
     """A distribution of one latent, independent of the others, from ``(..., parameter_count(latent))``.
 
-    The parameters are logits; of normals the means, then the logarithms of the standard deviations; of a multivariate
-    normal the means, the logarithms of the Cholesky factor's diagonal, and the entries below it. The logarithms are
-    bounded (:func:`~ppl_vae.distributions.scales.bounded_log_scale`).
+    The parameters are logits; of normals the means, then the logarithms of the standard deviations, also where normal
+    numbers are mapped to the support; of a multivariate normal the means, the logarithms of the Cholesky factor's
+    diagonal, and the entries below it; of a Poisson the logarithm of its rate; of a negative binomial the logarithms of
+    the total counts, then the logits; of von Mises the natural parameters, concentration times cosine and sine of the
+    mean. Logarithms of deviations are bounded (:func:`~ppl_vae.distributions.scales.bounded_log_scale`).
     """
     lead, events = parameters.shape[:-1], len(latent.shape)
     fn: Distribution
     if latent.family == Family.NORMAL:
-        loc, log_scale = parameters.reshape(*lead, 2, *latent.shape).unbind(len(lead))
-        fn = dist.Normal(loc, bounded_log_scale(log_scale, latent.unit).exp()).to_event(events)
+        loc, log_scale = parameters.reshape(*lead, 2, *latent.inner).unbind(len(lead))
+        scale = bounded_log_scale(log_scale, latent.unit).exp()
+        if latent.support is None:
+            fn = dist.Normal(loc, scale).to_event(events)
+        else:
+            fn = MappedNormal(loc, scale, latent.support)
     elif latent.family == Family.MULTIVARIATE_NORMAL:
         size = latent.size
         loc, log_diagonal, coupling = parameters.split([size, size, size * (size - 1) // 2], -1)
@@ -251,14 +227,29 @@ def independent(latent: Latent, parameters: Tensor) -> Distribution:
         below[..., row, column] = coupling
         diagonal = bounded_log_scale(log_diagonal, latent.unit).exp()
         fn = dist.MultivariateNormal(loc, scale_tril=diagonal.diag_embed() + below)
-        fn = reshaped(fn, latent.shape)
+        fn = latent.onto(fn)
     elif latent.family == Family.BERNOULLI:
         fn = dist.Bernoulli(logits=parameters.reshape(*lead, *latent.shape)).to_event(events)
     elif latent.family == Family.CATEGORICAL:
         fn = dist.Categorical(logits=parameters.reshape(*lead, *latent.shape, latent.states)).to_event(events)
-    else:
+    elif latent.family == Family.ONE_HOT:
         fn = dist.OneHotCategorical(logits=parameters.reshape(*lead, *latent.shape)).to_event(events - 1)
+    else:
+        fn = _counts_or_angles(latent, parameters.reshape(*lead, -1, *latent.shape).unbind(len(lead))).to_event(events)
     return fn
+
+
+def _counts_or_angles(latent: Latent, parameters: Sequence[Tensor]) -> Any:
+    if latent.family == Family.POISSON:
+        return dist.Poisson(parameters[0].exp())
+    if latent.family == Family.GEOMETRIC:
+        return dist.Geometric(logits=parameters[0])
+    if latent.family == Family.BINOMIAL:
+        return dist.Binomial(latent.states - 1, logits=parameters[0])
+    if latent.family == Family.NEGATIVE_BINOMIAL:
+        return dist.NegativeBinomial(parameters[0].exp(), logits=parameters[1])
+    along, across = parameters[0] + 1e-6, parameters[1]  # not quite zero, where an angle has no slope
+    return dist.VonMises(torch.atan2(across, along), torch.hypot(along, across))
 
 
 def independents(latents: list[Latent], parameters: Tensor) -> dict[str, Distribution]:
@@ -277,17 +268,8 @@ def parameters_of(latent: Latent, fn: Distribution) -> Tensor:
         parts = [inner.loc, tril.diagonal(dim1=-2, dim2=-1).log(), tril[..., row, column]]
         return torch.cat([part.expand(*lead, part.shape[-1]) for part in parts], -1)
     if latent.family == Family.NORMAL:
+        shape = torch.Size((*lead, *latent.inner))
         parts = [part.expand(shape).reshape(*lead, -1) for part in (inner.loc, inner.scale.log())]
         return torch.cat(parts, -1)
     logits: Tensor = inner.logits
     return logits.expand((*shape, latent.states) if latent.family == Family.CATEGORICAL else shape).reshape(*lead, -1)
-
-
-def reshaped(fn: Distribution, shape: torch.Size) -> Distribution:
-    """The same distribution over values of another shape with the same number of elements."""
-    if shape == fn.event_shape:
-        return fn
-    transformed: Distribution = dist.TransformedDistribution(
-        fn, [dist.transforms.ReshapeTransform(fn.event_shape, shape)]
-    )
-    return transformed

@@ -178,17 +178,41 @@ def test_data_that_a_guide_does_not_read_are_refused(target, monkeypatch):
             target(None, x)
 
 
-@pytest.mark.parametrize("target", GUIDES, ids=named)
-def test_unsupported_latents_are_refused_by_name(target):
-    def counts(x):
+def of_latent(prior, to_number):
+    """A model whose only latent explains every number of a datum alike."""
+
+    def model(x):
         with pyro.plate("data", len(x)):
-            n = pyro.sample("n", dist.Poisson(1.0))
+            n = to_number(pyro.sample("n", prior()))
             shape = x.shape[1:]
             mean = n.reshape(*n.shape, *[1] * len(shape))
             pyro.sample("x", dist.Normal(mean, 1.0).expand([*n.shape, *shape]).to_event(len(shape)), obs=x)
 
-    with pytest.raises(ValueError, match="does not support latent site 'n', which is Poisson"):
-        target(counts, torch.randn(4, 5) if target.reads == "any" else torch.randn(4, 5, 5))
+    return model
+
+
+@pytest.mark.parametrize("target", GUIDES, ids=named)
+def test_unsupported_latents_are_refused_by_name(target):
+    x = torch.randn(4, 5) if target.reads == "any" else torch.randn(4, 5, 5)
+    if "Poisson" not in target.supports:
+        with pytest.raises(ValueError, match="support latent site 'n', which is Poisson; .*; use mean_field"):
+            target(of_latent(lambda: dist.Poisson(1.0), lambda n: n), x)
+    on_sphere = of_latent(lambda: dist.ProjectedNormal(torch.ones(3)), lambda n: n[..., 0])
+    with pytest.raises(ValueError, match=r"support latent site 'n', which is ProjectedNormal; it supports [^;]*$"):
+        target(on_sphere, x)
+
+
+@pytest.mark.parametrize("target", OF_NORMALS, ids=named)
+def test_positive_latents_are_drawn_as_mapped_normals(target):
+    """From the same numbers as those of a real latent, with the Jacobian of the exponential."""
+    x = torch.randn(4, 5) if target.reads == "any" else torch.randn(4, 5, 5)
+    guides = []
+    for prior in (dist.Gamma(torch.ones(2), 1.0).to_event(1), dist.Normal(torch.zeros(2), 1.0).to_event(1)):
+        torch.manual_seed(1)
+        guides.append(target(of_latent(lambda prior=prior: prior, lambda n: n.sum(-1)), x))
+    z = torch.randn(3, 4, 2)
+    density = log_proposal(guides[0], x, {"n": z.exp()})
+    torch.testing.assert_close(density, log_proposal(guides[1], x, {"n": z}) - z.sum(-1))
 
 
 def test_broken_contracts_are_refused_by_name():

@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from ppl_vae.data.counts import Batch
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.amortised import AmortisedGuide, Latent, independents, parameter_count, parameters_of
+from ppl_vae.programs.amortised import AmortisedGuide, independents, parameter_count, parameters_of
 from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.latent import Latent
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program
@@ -110,7 +111,7 @@ def members_of(guide: Program, x: Batch) -> VariationalFamily:
     if coupled is not None:
         return coupled
     result = _drawn(guide, x[:2])[0]
-    families = {name: result[name].family for name in sorted(result)}
+    families = {name: result[name].description for name in sorted(result)}
     alike = len(set(families.values())) == 1
     description = (
         next(iter(families.values())) if alike else ", ".join(f"{n} {family}" for n, family in families.items())
@@ -138,6 +139,7 @@ def _moments(latent: Latent, drawn: Tensor, which: int) -> Tensor:
 
     The first start is the prior itself; the others are half-way to one draw, with half the deviation.
     """
+    drawn = latent.numbers(drawn)
     if latent.family == "categorical":
         drawn = functional.one_hot(drawn.long(), latent.states).to(torch.get_default_dtype())
     mean = drawn.mean(0) if which == 0 else (drawn.mean(0) + drawn[which]) / 2

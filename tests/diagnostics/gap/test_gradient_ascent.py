@@ -13,7 +13,8 @@ from ppl_vae.diagnostics.gap.gradient_ascent import optimal_member
 from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.measure import measure
-from ppl_vae.programs.amortised import Latent, independent, parameter_count, parameters_of
+from ppl_vae.programs.amortised import independent, parameter_count, parameters_of
+from ppl_vae.programs.latent import Latent
 from tests.support.small_pairs import BitsOfPoints, LinearGaussian, documents
 from tests.support.z_test import assert_mean
 
