@@ -18,7 +18,7 @@ class Convolutional(Factorised):
     """Independent latents with parameters from a convolutional network (Berger and Sebag 2020, B.1).
 
     Arguments:
-        model: The generative model; its latents may be Bernoulli, categorical or normal.
+        model: The generative model; its latents may be of any family of ``mean_field``.
         x: An example batch of images, ``(batch, height, width)`` or ``(batch, channels, height, width)``.
         channels: Channels of the first convolution; each following one has twice as many.
         blocks: Number of residual blocks; a discriminator has none.

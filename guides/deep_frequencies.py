@@ -16,7 +16,7 @@ class DeepFrequencies(Factorised):
     The encoder usual in semantic hashing (Schlesinger, Shekhovtsov and Flach 2021, section 4.3).
 
     Arguments:
-        model: The generative model; its latents may be Bernoulli, categorical or normal.
+        model: The generative model; its latents may be of any family of ``mean_field``.
         x: An example batch.
         layers: Number of hidden ReLU layers.
         width: Units of each layer.

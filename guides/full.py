@@ -20,11 +20,12 @@ class Full(AmortisedGuide):
     r"""The exact family where that is affordable, autoregressive beyond it.
 
     Up to 12 bits every joint state has its own logit; longer codes are drawn bit by bit as by ``autoregressive``; a
-    normal latent has a full covariance matrix; a single categorical is its own exact family. In every case the
-    parameters of ``mean_field`` come first, so that its family is contained in this one, and the others start at zero.
+    continuous latent has a full covariance matrix, of the numbers that are mapped to its support; a single categorical
+    is its own exact family. In every case the parameters of ``mean_field`` come first, so that its family is contained
+    in this one, and the others start at zero.
 
     Arguments:
-        model: The generative model, with one latent site: Bernoulli, categorical or normal.
+        model: The generative model, with one latent site: bits, a categorical, or continuous.
         x: An example batch.
         layers: Number of hidden ReLU layers of the network over the data.
         width: Units of each layer.

@@ -17,7 +17,7 @@ class LinearCounts(Factorised):
     posterior does (Schlesinger, Shekhovtsov and Flach 2021, section 4.3).
 
     Arguments:
-        model: The generative model; its latents may be Bernoulli, categorical or normal.
+        model: The generative model; its latents may be of any family of ``mean_field``.
         x: An example batch.
     """
 

@@ -17,7 +17,7 @@ class LinearFrequencies(Factorised):
     (Schlesinger, Shekhovtsov and Flach 2021, example 3).
 
     Arguments:
-        model: The generative model; its latents may be Bernoulli, categorical or normal.
+        model: The generative model; its latents may be of any family of ``mean_field``.
         x: An example batch.
     """
 

@@ -14,7 +14,7 @@ class Residual(Factorised):
     r"""Independent latents with parameters from a residual network (the encoder of Berger and Sebag 2020, section 4.1).
 
     Arguments:
-        model: The generative model; its latents may be Bernoulli, categorical or normal.
+        model: The generative model; its latents may be of any family of ``mean_field``.
         x: An example batch; documents are read as frequencies in per cent.
         blocks: Number of residual blocks.
         width: Units of each block.

@@ -83,7 +83,9 @@ class Latent:
             return replace(latent, family=family, states=int(upper) + 1)
         if family != _MAPPED:
             return replace(latent, family=family, unit=typical_scale(prior) if family == Family.NORMAL else None)
-        return replace(latent, family=Family.NORMAL, unit=MAPPED_UNIT, support=_fixed(prior.support, name, len(prior.event_shape)))
+        return replace(
+            latent, family=Family.NORMAL, unit=MAPPED_UNIT, support=_fixed(prior.support, name, len(prior.event_shape))
+        )
 
     @property
     def description(self) -> str:
