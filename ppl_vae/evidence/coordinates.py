@@ -8,12 +8,14 @@ from functools import reduce
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, VonMises, biject_to
+from torch.distributions import Distribution, MixtureSameFamily, VonMises, biject_to, constraints
 from torch.distributions.transforms import Transform
 
 from ppl_vae.data.counts import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution
+from ppl_vae.programs.blocks import data_block
+from ppl_vae.programs.densities import has_dependent_support, innermost
 from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
@@ -50,10 +52,10 @@ class Coordinates:
     def __init__(self, model: Program, x: Batch) -> None:
         with fork_random_state(), torch.no_grad():
             sites = latents(run(model, (x[:1],), {}, draws=1))
-            others = latents(run(model, (x[:4],), {}, draws=3))
         self.real: list[_Part] = []
         self.bits: list[_Part] = []
         self.dimensions = self.width = 0
+        varying = list[str]()
         for name, site in sites.items():
             fn, value = site["fn"], site["value"]
             shape = value.shape[2:]
@@ -69,15 +71,32 @@ class Coordinates:
                     "with a known map to the real numbers"
                 )
             inner = transform.inv(value)
-            origin, elsewhere = transform(torch.zeros_like(inner)), _to_real_numbers(others[name]["fn"], value)
-            assert elsewhere is not None
-            shifted = elsewhere(torch.zeros(*others[name]["value"].shape[:2], *inner.shape[2:]).to(inner))
-            if not torch.equal(shifted, origin.expand_as(shifted)):
-                raise ValueError(f"the support of site {name!r} differs between data, or between draws of other sites")
+            if has_dependent_support(fn) and not isinstance(innermost(fn), MixtureSameFamily):
+                varying.append(name)
             size = inner.shape[2:].numel()
             place = slice(self.dimensions, self.dimensions + size)
             self.real.append(_Part(name, inner.shape[2:], place, transform, value.dtype))
             self.dimensions += size
+        if varying:
+            self._check_supports(model, x, varying)
+
+    def _check_supports(self, model: Program, x: Batch, names: list[str]) -> None:
+        """Checks that supports which depend on parameters are the same for all data."""
+        step = data_block(x, 1000 * PROBES)
+        for start in range(0, len(x), step):
+            with fork_random_state(), torch.no_grad():
+                sites = run(model, (x[start : start + step],), {}, draws=PROBES)
+            for part in self.real:
+                if part.name not in names:
+                    continue
+                site = sites[part.name]
+                here = _to_real_numbers(site["fn"], site["value"])
+                assert here is not None and part.transform is not None
+                origin = torch.zeros(*site["value"].shape[:2], *part.shape).to(site["value"])
+                if not torch.equal(here(origin), part.transform(origin)):
+                    raise ValueError(
+                        f"the support of site {part.name!r} differs between data, or between draws of other sites"
+                    )
 
     def values(self, real: Tensor, bits: Tensor) -> dict[str, Tensor]:
         """Returns latents by site from flat vectors, ``(draws, batch, dimensions)`` and ``(draws, batch, width)``."""
@@ -130,7 +149,7 @@ class Coordinates:
 def _to_real_numbers(fn: Distribution, value: Tensor) -> Transform | None:
     """The map from real numbers to a distribution's support; None if there is none, or the support is a circle."""
     try:
-        support = fn.support
+        support = _support(fn)
         if support is None or not value.is_floating_point() or support.is_discrete:
             return None
         if isinstance(exponential_family.base(fn), VonMises):
@@ -141,11 +160,35 @@ def _to_real_numbers(fn: Distribution, value: Tensor) -> Transform | None:
         return None
 
 
+def _support(fn: Distribution) -> constraints.Constraint | None:
+    """The support of a distribution; of a mixture that of its components."""
+    inner = innermost(fn)
+    if not isinstance(inner, MixtureSameFamily):
+        return fn.support
+    part = inner.component_distribution
+    if has_dependent_support(part) or part.support is None:
+        return None
+    dims = len(fn.event_shape) - part.support.event_dim
+    return constraints.independent(part.support, dims) if dims else part.support
+
+
 def one_prior(model: Program, x: Batch) -> bool:
-    """Returns whether latents have the same prior density for all of a few data points."""
+    """Returns whether latents have the same prior density for all data."""
     with fork_random_state(), torch.no_grad():
-        first = {name: site["value"][:, :1] for name, site in latents(run(model, (x,), {}, draws=1)).items()}
-        shared = {name: value.expand(-1, len(x), *value.shape[2:]).clone() for name, value in first.items()}
-        sites = latents(run(model, (x,), {}, draws=1, handler=SubstituteLatents(shared)))
-    densities = torch.stack([log_prob(site)[0] for site in sites.values()])
-    return torch.allclose(densities, densities[:, :1].expand_as(densities), rtol=1e-4, atol=1e-4, equal_nan=True)
+        first = latents(run(model, (x[:1],), {}, draws=PROBES))
+        expected = {name: log_prob(site) for name, site in first.items()}
+        step = data_block(x, 1000 * PROBES)
+        for start in range(0, len(x), step):
+            part = x[start : start + step]
+            shared = {n: s["value"].expand(-1, len(part), *s["value"].shape[2:]).clone() for n, s in first.items()}
+            sites = latents(run(model, (part,), {}, draws=PROBES, handler=SubstituteLatents(shared)))
+            for name, site in sites.items():
+                density = log_prob(site)
+                same = expected[name].expand_as(density)
+                if not torch.allclose(density, same, rtol=1e-4, atol=1e-4, equal_nan=True):
+                    return False
+    return True
+
+
+PROBES = 3
+"""Samples at which what should be the same for all data is compared."""

@@ -47,6 +47,7 @@ class Estimate:
         k_hat: Pareto shape of the largest weights of each datum, ``(data,)``, where weights are used: minus infinity
             where they are constant over different draws, not a number where it is unknown.
         notes: Further reasons for caution.
+        lost: Number of samples, of all data together, whose density is undefined and whose weight counts as zero.
         common_se: Standard error of a constant common to all values, which no mean over data reduces.
     """
 
@@ -58,6 +59,7 @@ class Estimate:
     k_hat: Tensor | None = None
     notes: tuple[str, ...] = ()
     common_se: float = 0.0
+    lost: int = 0
 
     @property
     def mean(self) -> float:
@@ -109,6 +111,11 @@ class Estimate:
             lines.append(
                 f"{undefined} of {len(self.pointwise)} data have no value (NaN), and so has the mean: the density is "
                 "undefined at some latents, as where a rate overflows; bound the parameters of the model, or anneal"
+            )
+        if self.lost:
+            lines.append(
+                f"{self.lost} of {self.draws * len(self.pointwise)} samples have no density (NaN), as where a rate "
+                "overflows, and count as impossible; bound the parameters of the model"
             )
         if self.k_hat is None:
             return tuple(lines)
@@ -222,5 +229,6 @@ class Estimate:
         bounds = {part.bound for part in parts}
         bound = next(bound for bound in _WEAKEST_FIRST if bound in bounds)
         notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
-        common = max(part.common_se for part in parts)
-        return cls(pointwise, method, bound, parts[0].draws, together("pointwise_se"), together("k_hat"), notes, common)
+        errors, shapes = together("pointwise_se"), together("k_hat")
+        common, lost = max(part.common_se for part in parts), sum(part.lost for part in parts)
+        return cls(pointwise, method, bound, parts[0].draws, errors, shapes, notes, common, lost)

@@ -14,6 +14,7 @@ from ppl_vae.evidence.psis import k_hat, smoothed
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import in_blocks
+from ppl_vae.programs.log_weight import Terms
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = [
@@ -74,6 +75,8 @@ def log_weights(
         together, done, first, distinct = torch.empty(0), 0, None, None
         for terms in parts:
             weights, values = terms.weight, terms.values
+            if (weights == torch.inf).any():
+                raise ValueError(_infinite(terms, place.start))
             if not done:
                 precise = torch.float32 if weights.device.type == "mps" else torch.float64
                 together = torch.empty(draws, place.stop - place.start, dtype=precise, device=weights.device)
@@ -88,6 +91,23 @@ def log_weights(
         yield together, distinct
 
 
+def _infinite(terms: Terms, start: int) -> str:
+    """Which site makes a weight infinite, and for which datum."""
+    datum = int((terms.weight == torch.inf).nonzero()[0][-1])
+    for name, log_q in terms.proposal.items():
+        if (log_q[..., datum] == -torch.inf).any():
+            return (
+                f"the guide draws a value of site {name!r} for datum {start + datum} that has density zero under the "
+                "guide itself, as where draws are rounded to the end of a support; use float64, or bound its parameters"
+            )
+    culprits = [f"site {name!r}" for name, log_p in terms.prior.items() if (log_p[..., datum] == torch.inf).any()]
+    return (
+        f"the density of {culprits[0] if culprits else 'the observation'} is infinite for datum {start + datum} at "
+        "latents that the guide draws, so that the evidence is not finite; keep scales above a least value, and values "
+        "off the end of the support"
+    )
+
+
 def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False) -> Evidence:
     """Returns ELBO, importance-weighted evidence and gap from log-weights.
 
@@ -99,12 +119,17 @@ def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False)
         distinct: Whether the samples of a datum are not all the same, ``(data,)``.
         smooth: Whether to replace the largest weights by quantiles of a Pareto distribution.
     """
-    draws = len(weights)
+    draws, undefined = len(weights), weights.isnan()
+    lost = int(undefined.sum())
+    if lost:
+        # Without it the bound is lower, and still one.
+        weights = weights.masked_fill(undefined, -torch.inf)
     elbo, (evidence, error) = weights.mean(0), log_mean_exp(weights)
     # ELBO and evidence share their draws, so the error of the gap is that of the difference per draw.
     high = weights.amax(0).clamp(min=torch.finfo(weights.dtype).min)
     relative = (weights - evidence.clamp(min=torch.finfo(weights.dtype).min)).exp()
     errors = [weights.std(0) / draws**0.5, error, (relative - weights).std(0) / draws**0.5]
+    errors = [torch.where(elbo.isfinite(), errors[0], 0), errors[1], torch.where(elbo.isfinite(), errors[2], 0)]
     constant = weights.amax(0) - weights.amin(0) <= 1e-9 * high.abs().clamp(min=1)
     shape = torch.where(constant, torch.where(distinct, -torch.inf, torch.nan), k_hat(weights))
     bound: Bound
@@ -113,8 +138,8 @@ def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False)
         evidence = smoothed(weights).logsumexp(0) - log(draws)
         method, bound = f"Pareto-smoothed importance, {draws} draws", "approximate"
     return Evidence(
-        Estimate(elbo, f"{draws} draws", "unbiased", draws, errors[0]),
-        Estimate(evidence, method, bound, draws, errors[1], shape),
+        Estimate(elbo, f"{draws} draws", "unbiased", draws, errors[0], lost=lost),
+        Estimate(evidence, method, bound, draws, errors[1], shape, lost=lost),
         Estimate(evidence - elbo, method, bound, draws, errors[2]),
     )
 
@@ -124,7 +149,7 @@ def log_mean_exp(weights: Tensor) -> tuple[Tensor, Tensor]:
     high = weights.amax(0).clamp(min=torch.finfo(weights.dtype).min)
     ratio = (weights - high).exp()
     mean = ratio.mean(0)
-    return high + mean.log(), ratio.std(0) / mean / len(weights) ** 0.5
+    return high + mean.log(), torch.where(mean > 0, ratio.std(0) / mean / len(weights) ** 0.5, 0)
 
 
 LEAST_BOUND_DRAWS = 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from dataclasses import replace
-from math import hypot, log
+from math import hypot, inf, log
 from typing import cast
 
 import torch
@@ -25,7 +25,7 @@ from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.states import obstacle
-from ppl_vae.programs.support import check_deterministic, check_support
+from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["measure", "normaliser_error", "quick_evidence"]
@@ -73,13 +73,10 @@ def measure(
     """
     done = {} if done is None else done
     tick = progress or (lambda cells: None)
-    if len(x):
-        check_deterministic(model, x)
-        check_support(model, x)
-    how = plan(model, x, draws=draws, method=method, **options)
-    seed = int(torch.randint(2**31, ()))
-    parts = []
-    with evaluating(model, guide):
+    with checked(model, x), evaluating(model, guide):
+        how = plan(model, x, draws=draws, method=method, **options)
+        seed = int(torch.randint(2**31, ()))
+        parts = []
         for start in range(0, len(x), how.block):
             part = x[start : start + how.block]
             if start in done:
@@ -139,7 +136,8 @@ def quick_evidence(model: Program, guide: Program, x: Batch, draws: int, most_bi
     with evaluating(model, guide):
         sites = guide_sites(model, (x[:2],))
         if obstacle(sites, most_bits):
-            return torch.cat([w.logsumexp(0) - log(draws) for w, _ in log_weights(model, guide, x, draws)])
+            weights = (w.masked_fill(w.isnan(), -inf) for w, _ in log_weights(model, guide, x, draws))
+            return torch.cat([w.logsumexp(0) - log(draws) for w in weights])
         step = data_block(x)
         blocks = (x[start : start + step] for start in range(0, len(x), step))
         return torch.cat([cast(Tensor, enumerate_states(model, None, part, sites)) for part in blocks])

@@ -205,16 +205,8 @@ class Evidence(Result):
         shape = self.evidence.k_hat
         return shape is not None and bool(shape.isneginf().all())
 
-    def settled(self, everywhere: bool) -> Evidence:
-        """The result of constant weights: exact if they are the same everywhere, else a bound like any other."""
-        if everywhere:
-            method = "constant importance weights: the guide is the posterior"
-            exact = Estimate(self.elbo.pointwise, method, "exact")
-            return Evidence(exact, exact, Estimate(torch.zeros_like(exact.pointwise), method, "exact"), self.why)
-        note = (
-            "the log-weights are constant where the guide draws, but not elsewhere: the guide leaves out a part of the "
-            "posterior, and the evidence is higher than this"
-        )
+    def noting(self, note: str) -> Evidence:
+        """The same with a further reason for caution about the evidence."""
         return replace(self, evidence=replace(self.evidence, notes=(*self.evidence.notes, note)))
 
     def normalised(self, error: float) -> Evidence:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from pyro.distributions import MaskedDistribution
@@ -17,7 +19,7 @@ from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
-__all__ = ["check_deterministic", "check_support"]
+__all__ = ["check_deterministic", "check_support", "checked"]
 
 _SUPPORTS = {
     "_Boolean": "zeros and ones",
@@ -32,6 +34,34 @@ _SUPPORTS = {
     "_Real": "finite numbers",
 }
 """Supports by the name of their constraint, as a user knows them."""
+
+
+_CHECKED: ContextVar[tuple[object, ...]] = ContextVar("checked", default=())
+
+
+@contextmanager
+def checked(model: Program, x: Batch) -> Iterator[None]:
+    """Checks that a model can have produced the data and that its densities are those of single data.
+
+    Inside, the model is not checked again: measurements are made of measurements, of the same data or a part.
+
+    Arguments:
+        model: The model.
+        x: All data.
+
+    Raises:
+        ValueError: As :func:`check_deterministic` and :func:`check_support`.
+    """
+    # A method of an object is a new object at every access, but equal to itself.
+    key = (id(getattr(model, "__self__", model)), getattr(model, "__func__", None))
+    if key not in _CHECKED.get() and len(x):
+        check_deterministic(model, x)
+        check_support(model, x)
+    token = _CHECKED.set((*_CHECKED.get(), key))
+    try:
+        yield
+    finally:
+        _CHECKED.reset(token)
 
 
 def check_support(model: Program, x: Batch, name: str = "given") -> None:

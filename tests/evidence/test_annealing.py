@@ -11,6 +11,7 @@ from scipy import integrate, stats
 
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence.ais import AIS, Schedule
+from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.log_weight import log_joint
 from tests.support.small_pairs import LinearGaussian, text_pair
@@ -142,6 +143,19 @@ def test_one_temperature_is_importance_sampling():
     exact = measure(model, guide, x).evidence.pointwise
     weights = AIS(model, guide, x, Schedule(temperatures=1)).forward(4000)
     assert_mean((weights - exact).exp(), torch.ones(9))
+
+
+def test_a_last_datum_with_a_support_of_its_own_is_seen():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Uniform(0.0, torch.where(x > 5, 2.0, 1.0)))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    x = torch.zeros(300)
+    Coordinates(model, x)
+    x[-1] = 6
+    with pytest.raises(ValueError, match="the support of site 'z' differs between data"):
+        Coordinates(model, x)
 
 
 def test_supports_that_differ_between_data_are_refused():

@@ -1,5 +1,6 @@
 """Closed forms of linear Gaussian models; nothing that is almost quadratic is called exact."""
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -9,6 +10,7 @@ from ppl_vae.models.gan_gaussian import GanGaussian
 from ppl_vae.models.ppca import Ppca
 from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.nn import PyroModule
+from scipy import stats
 from torch.distributions import constraints
 
 from ppl_vae.evidence.measure import measure
@@ -183,3 +185,30 @@ def test_a_module_in_single_precision_is_measured_in_double():
     found = measure(model, MeanField(model, x), x, method="closed_form").evidence
     law = model.double().marginal()
     torch.testing.assert_close(found.pointwise, law.log_prob(x.double()), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["distribution", "whole rows", "NaN"])
+def test_observations_behind_a_mask_are_summed_out_in_closed_form(kind):
+    pair = LinearGaussian(2)
+    x = pair.simulate(12)[1]
+    seen = torch.rand(12, 1).lt(0.6).expand(12, 4) if kind == "whole rows" else torch.rand(12, 4) < 0.6
+    holed = torch.where(seen, x, torch.nan if kind == "NaN" else 999.0)
+
+    def model(x):
+        known = x < 900
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            fn = dist.Normal(z @ pair.map + pair.offset, pair.noise)
+            if kind == "whole rows":
+                with pyro.poutine.mask(mask=known[:, 0]):
+                    pyro.sample("x", fn.to_event(1), obs=x)
+            else:
+                pyro.sample("x", fn.mask(known).to_event(1), obs=torch.where(known, x, 0.0))
+
+    found = measure(model, lambda x: pair.guide(x.nan_to_num()), holed)
+    assert found.evidence.method == "closed form: the posterior is Gaussian"
+    covariance = (pair.map.T @ pair.map).numpy() + pair.noise**2 * np.eye(4)
+    for value, row, keep in zip(found.evidence.pointwise.tolist(), x.numpy(), seen.numpy(), strict=True):
+        mean, part = pair.offset.numpy()[keep], covariance[np.ix_(keep, keep)]
+        truth = stats.multivariate_normal(mean, part).logpdf(row[keep]) if keep.any() else 0.0
+        assert value == pytest.approx(truth, abs=1e-8)

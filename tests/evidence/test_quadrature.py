@@ -79,6 +79,48 @@ def test_quadrature_refuses_what_is_not_one_or_two_numbers():
         measure(model, MeanField(model, documents()), documents(), method="quadrature")
 
 
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_mixtures_as_priors(dimensions):
+    weights, means = np.array([0.3, 0.7]), np.array([[-1.5, 0.0], [1.0, 0.5]])[:, :dimensions]
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            if dimensions == 1:
+                parts = dist.Normal(torch.tensor(means[:, 0]), 0.5)
+            else:
+                parts = dist.Normal(torch.tensor(means), 0.5).to_event(1)
+            z = pyro.sample("z", dist.MixtureSameFamily(dist.Categorical(torch.tensor(weights)), parts))
+            z = z[..., None] if dimensions == 1 else z
+            pyro.sample("x", dist.Normal(z, 0.8).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            fn = dist.Normal(x / 2, 1.0)
+            pyro.sample("z", fn.to_event(1) if dimensions == 2 else dist.Normal(x[:, 0] / 2, 1.0))
+
+    x = torch.randn(5, dimensions)
+    densities = [stats.norm(mean, 0.89**0.5).logpdf(x.numpy()).sum(-1) for mean in means]
+    truth = np.logaddexp(np.log(weights[0]) + densities[0], np.log(weights[1]) + densities[1])
+    found = measure(model, guide, x)
+    assert found.evidence.method.startswith("quadrature")
+    np.testing.assert_allclose(found.evidence.pointwise.numpy(), truth, atol=1e-4)
+    annealed = measure(model, guide, x, method="annealing", temperatures=50, draws=64).evidence
+    assert annealed.bound == "lower"
+    assert abs(annealed.mean - truth.mean()) < 6 * annealed.se + 0.02
+
+
+def test_a_last_datum_with_a_prior_of_its_own_is_seen():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal((x > 5.0).double(), 1.0))
+            pyro.sample("x", dist.Normal(z.tanh(), 1.0), obs=x)
+
+    x = torch.zeros(300)
+    x[-1] = 6
+    with pytest.raises(ValueError, match="p.z. differs between them"):
+        quadrature(model, x)
+
+
 def test_priors_that_differ_between_data_do_not_share_a_grid():
     def model(x):
         with pyro.plate("data", len(x)):

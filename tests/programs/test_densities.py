@@ -14,6 +14,7 @@ from ppl_vae.diagnostics.information.information import information
 from ppl_vae.diagnostics.tightness.tightness import tightness
 from ppl_vae.evidence.bdmc import sandwich
 from ppl_vae.evidence.measure import measure
+from ppl_vae.programs import support
 from ppl_vae.programs.log_weight import log_weight
 
 WEIGHT = torch.tensor([[1.0, 0.5, -0.3, 0.2], [0.0, 1.0, 0.4, -0.6]])
@@ -130,6 +131,19 @@ def test_a_factor_is_refused_by_every_measurement(name):
     model, guide = linear(before=lambda: pyro.factor("penalty", torch.tensor(-7.0)))
     with pytest.raises(ValueError, match=r"site 'penalty' is a pyro\.factor: .* no density"):
         measurements(model, guide, data(4))[name]()
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"log_weight", "sandwich"}))
+def test_every_measurement_checks_its_data_once(name, monkeypatch):
+    model, guide = linear()
+    x, looked = data(30), list[int]()
+    whole = support.check_support
+    monkeypatch.setattr(support, "check_support", lambda model, x: looked.append(len(x)) or whole(model, x))
+    measurements(model, guide, x)[name]()
+    assert looked == [30]
+    x[23, 1] = torch.nan
+    with pytest.raises(ValueError, match="site 'x' is Normal and takes finite numbers, but .* have nan in datum 23"):
+        measurements(model, guide, x)[name]()
 
 
 def test_a_factor_declared_a_regulariser_is_left_out():

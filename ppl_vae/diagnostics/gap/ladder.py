@@ -18,6 +18,7 @@ from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.evidence.tables import text_table
+from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
 if TYPE_CHECKING:
@@ -187,16 +188,17 @@ def ladder(
         raise ValueError("a ladder needs at least one guide")
     values: dict[str, Gap | Evidence] = {}
     unknown = {}
-    for name, guide in guides.items():
-        try:
-            values[name] = split_gap(model, guide, x, draws=draws, most_bits=most_bits, progress=progress, **options)
-        except UnknownFamilyError as error:
-            values[name], unknown[name] = (
-                measure(model, guide, x, draws=draws, most_bits=most_bits),
-                str(error).split(";")[0],
-            )
-            if progress:
-                progress(len(x))
+    with checked(model, x):
+        for name, guide in guides.items():
+            try:
+                values[name] = split_gap(
+                    model, guide, x, draws=draws, most_bits=most_bits, progress=progress, **options
+                )
+            except UnknownFamilyError as error:
+                values[name] = measure(model, guide, x, draws=draws, most_bits=most_bits)
+                unknown[name] = str(error).split(";")[0]
+                if progress:
+                    progress(len(x))
     evidences = [each.evidence for each in values.values()]
     evidence = next((e for e in evidences if e.bound == "exact"), max(evidences, key=lambda e: e.mean))
     bests: dict[str, Estimate] = {}

@@ -20,6 +20,7 @@ from ppl_vae.programs.handlers import check_cover, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.states import obstacle
+from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["SPLITS", "SplitMethod", "UnknownFamilyError", "split_gap"]
@@ -85,52 +86,56 @@ def split_gap(
     """
     if method not in SPLITS:
         raise ValueError(f"unknown method {method!r}; choose from {', '.join(SPLITS)}")
-    with evaluating(model, guide):
-        sites = guide_sites(model, (x[:2],))
-        with fork_random_state():
-            few = run(guide, (x[:2],), {}, draws=1)
-            check_cover(run(model, (x[:2],), {}, draws=1), few)
-        error, wrong = normaliser_error(model, x), obstacle(sites, most_bits)
-        if method == "enumeration" and wrong:
-            raise ValueError(f"the gap cannot be split by enumeration: {wrong}; use the method 'ascent'")
-        only = next(iter(few.values()))["fn"] if len(few) == 1 else None
-        coupled = structured(guide)
-        many = coupled is not None and wrong is None and prod(site.states for site in sites) > SEARCHED
-        if many and method == "enumeration":
-            raise ValueError(
-                f"the best member of a family that does not factorise is searched for over at most {SEARCHED} states, "
-                f"but the latents have {prod(site.states for site in sites)}; use method='ascent'"
-            )
-        if method != "ascent" and wrong is None and not many:
-            universal = isinstance(only, UNIVERSAL)
-            if coupled is None and not universal:
-                drawn = guide_sites(guide, (x[:2],))
-                if not all(site.independent and site.kind in ("bits", "states") for site in drawn):
-                    raise UnknownFamilyError(f"{unknown_family(guide, x) or 'its family is not known'}; use evidence")
-            gap = by_enumeration(model, guide, x, sites, universal, coupled, steps, progress)
-            return gap.normalised(error)
-    universal = isinstance(only, JointBits)
-    reason = None if universal else unknown_family(guide, x)
-    if reason is not None:
-        raise UnknownFamilyError(f"{reason}; use evidence")
-    measured = measurement or measure(model, guide, x, draws=draws, most_bits=most_bits)
-    if universal:
-        return Gap(measured.evidence, measured.evidence, measured.elbo, ANY)
-    ascent = optimal_member(
-        model,
-        guide,
-        x,
-        steps=steps,
-        draws=draws,
-        restarts=restarts,
-        estimator=estimator,
-        progress=_in_data(progress, steps),
-    )
-    evidence = measured.evidence
-    if evidence.bound == "lower" and ascent.evidence.mean > evidence.mean:
-        evidence = replace(ascent.evidence, method=f"{ascent.evidence.method} from the best members")
-    gap = Gap(evidence, ascent.best, measured.elbo, members_of(guide, x).name, ascent.optimisation)
-    return gap.normalised(error)
+    with checked(model, x):
+        with evaluating(model, guide):
+            sites = guide_sites(model, (x[:2],))
+            with fork_random_state():
+                few = run(guide, (x[:2],), {}, draws=1)
+                check_cover(run(model, (x[:2],), {}, draws=1), few)
+            error, wrong = normaliser_error(model, x), obstacle(sites, most_bits)
+            if method == "enumeration" and wrong:
+                raise ValueError(f"the gap cannot be split by enumeration: {wrong}; use the method 'ascent'")
+            only = next(iter(few.values()))["fn"] if len(few) == 1 else None
+            coupled = structured(guide)
+            many = coupled is not None and wrong is None and prod(site.states for site in sites) > SEARCHED
+            if many and method == "enumeration":
+                raise ValueError(
+                    "the best member of a family that does not factorise is searched for over at most "
+                    f"{SEARCHED} states, but the latents have {prod(site.states for site in sites)}; use "
+                    "method='ascent'"
+                )
+            if method != "ascent" and wrong is None and not many:
+                universal = isinstance(only, UNIVERSAL)
+                if coupled is None and not universal:
+                    drawn = guide_sites(guide, (x[:2],))
+                    if not all(site.independent and site.kind in ("bits", "states") for site in drawn):
+                        raise UnknownFamilyError(
+                            f"{unknown_family(guide, x) or 'its family is not known'}; use evidence"
+                        )
+                gap = by_enumeration(model, guide, x, sites, universal, coupled, steps, progress)
+                return gap.normalised(error)
+        universal = isinstance(only, JointBits)
+        reason = None if universal else unknown_family(guide, x)
+        if reason is not None:
+            raise UnknownFamilyError(f"{reason}; use evidence")
+        measured = measurement or measure(model, guide, x, draws=draws, most_bits=most_bits)
+        if universal:
+            return Gap(measured.evidence, measured.evidence, measured.elbo, ANY)
+        ascent = optimal_member(
+            model,
+            guide,
+            x,
+            steps=steps,
+            draws=draws,
+            restarts=restarts,
+            estimator=estimator,
+            progress=_in_data(progress, steps),
+        )
+        evidence = measured.evidence
+        if evidence.bound == "lower" and ascent.evidence.mean > evidence.mean:
+            evidence = replace(ascent.evidence, method=f"{ascent.evidence.method} from the best members")
+        gap = Gap(evidence, ascent.best, measured.elbo, members_of(guide, x).name, ascent.optimisation)
+        return gap.normalised(error)
 
 
 def _in_data(progress: Progress | None, steps: int) -> Progress | None:

@@ -19,6 +19,7 @@ from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.results import Result
 from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
 if TYPE_CHECKING:
@@ -220,14 +221,14 @@ def information(
     for name, value in (("data", len(x)), ("data per batch", batch), ("codes", codes)):
         if value < 2:
             raise ValueError(f"information needs at least 2 {name}, got {value}; take more")
-    with evaluating(model, guide):
+    with checked(model, x), evaluating(model, guide):
         known = probe(model, guide, x, most_bits)
         rates = measure_rates(model, guide, x, known, draws, progress)
         if known.states is None:
             mutual = by_codes(guide, x, codes, batch, progress)
         else:
             mutual = by_enumeration(guide, x, known.states, batch, progress)
-        return Information(rates, mutual, one_prior(model, x[:16]))
+        return Information(rates, mutual, one_prior(model, x))
 
 
 def steps(

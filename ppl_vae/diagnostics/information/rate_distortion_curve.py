@@ -21,6 +21,7 @@ from ppl_vae.programs.log_weight import log_joint, log_parts
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, guide_sites
 from ppl_vae.programs.states import States, obstacle
+from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["BETAS", "curve_cells", "rate_distortion_curve"]
@@ -108,7 +109,7 @@ def rate_distortion_curve(
         raise ValueError(f"unknown method {method!r}; choose from auto, enumeration, annealing")
     betas = tuple(sorted(set(betas), reverse=True))
     schedule = _schedule(betas, temperatures, leapfrog_steps)
-    with evaluating(model, guide):
+    with checked(model, x), evaluating(model, guide):
         sites = guide_sites(model, (x[:2],))
         guide_rates = measure_rates(model, guide, x, probe(model, guide, x), draws)
         if _enumerates(sites, method):

@@ -19,6 +19,7 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["tightness"]
@@ -84,7 +85,7 @@ def tightness(
     """
     if len(x) == 0:
         raise ValueError("there are no data to measure")
-    with evaluating(model, guide):
+    with checked(model, x), evaluating(model, guide):
         family = SufficientStatistics(guide, model, x[:2])
         sites = guide_sites(model, (x[:2],))
         enumerable = all(s.kind in ("bits", "states") for s in sites) and prod(s.states for s in sites) <= 2**most_bits

@@ -61,7 +61,7 @@ class Quadrature(EvidenceMethod):
         if reason is None:
             size = Coordinates(model, x).dimensions
             reason = None if size in NODES else f"the latents have {size} dimensions"
-        if reason is None and not one_prior(model, x[:16]):
+        if reason is None and not one_prior(model, x):
             reason = "p(z) differs between the data, which share quadrature's grid"
         return reason
 
@@ -111,7 +111,7 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
     if coordinates.bits or coordinates.dimensions not in NODES:
         latents = f"{coordinates.dimensions} continuous dimensions and {coordinates.width} bits"
         raise ValueError(f"quadrature takes latents of one or two continuous dimensions, but they have {latents}")
-    if not one_prior(model, x[:16]):
+    if not one_prior(model, x):
         raise ValueError("quadrature needs one prior for all data, but p(z) differs between them")
     with fork_random_state(0):
         prior = coordinates.prior_draws(model, x, 2**12)

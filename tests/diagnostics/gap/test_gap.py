@@ -1,3 +1,5 @@
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -121,19 +123,23 @@ def test_a_square_of_gaussians_in_two_orders():
 def test_what_cannot_be_split_is_named():
     pair, x = BitsOfPoints(2), torch.randn(4, 3)
 
-    def chained(x):
+    def chained(x, observed=True):
         with pyro.plate("data", len(x)):
             a = pyro.sample("a", dist.Bernoulli(0.5 * torch.ones(2)).to_event(1))
             pyro.sample("b", dist.Bernoulli(logits=a).to_event(1))
+            if observed:
+                pyro.sample("x", dist.Normal(0.0, 1.0).expand([3]).to_event(1), obs=x)
 
-    def continuous(x):
+    def continuous(x, observed=True):
         with pyro.plate("data", len(x)):
             pyro.sample("y", dist.Normal(0.0, 1.0))
+            if observed:
+                pyro.sample("x", dist.Normal(0.0, 1.0).expand([3]).to_event(1), obs=x)
 
     with pytest.raises(ValueError, match="sites 'a', 'b' depend on each other"):
-        split_gap(chained, chained, x)
+        split_gap(chained, partial(chained, observed=False), x)
     with pytest.raises(ValueError, match="site 'y' is normal"):
-        split_gap(continuous, continuous, x, method="enumeration")
+        split_gap(continuous, partial(continuous, observed=False), x, method="enumeration")
     with pytest.raises(ValueError, match="the latents have 4 joint states, more than 2.1"):
         split_gap(pair.model, pair.guide, x, method="enumeration", most_bits=1)
 

@@ -1,5 +1,7 @@
 """What is said of a pair, and what is not: rounding, collapsed guides, and results as shown."""
 
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -75,13 +77,15 @@ def test_results_print_and_draw():
 def test_what_cannot_be_tested_is_named():
     x = torch.randn(4, 2)
 
-    def chained(x):
+    def chained(x, observed=True):
         with pyro.plate("data", len(x)):
             a = pyro.sample("a", dist.Bernoulli(0.5 * torch.ones(2)).to_event(1))
             pyro.sample("b", dist.Bernoulli(logits=a).to_event(1))
+            if observed:
+                pyro.sample("x", dist.Normal(0.0, 1.0).expand([2]).to_event(1), obs=x)
 
     with pytest.raises(ValueError, match="sites 'a', 'b' depend on each other"):
-        tightness(chained, chained, x)
+        tightness(chained, partial(chained, observed=False), x)
     model, guide = linear_gaussian(torch.randn(2, 2), lambda x: dist.Laplace(x, 1.0).to_event(1))
     with pytest.raises(ValueError, match="site 'z' of the guide: Laplace is no exponential family"):
         tightness(model, guide, x)
