@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from math import prod
 from typing import Any
 
-from pyro import poutine
+import torch
+from torch import Tensor
 
 from ppl_vae.estimators.base.estimator import Estimator
 from ppl_vae.estimators.base.first_order import FirstOrder
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.objectives.flip_differences import knows_flip_differences
+from ppl_vae.objectives.work import work_of_rows
 from ppl_vae.plugins.discovery import Plugin, find
-from ppl_vae.programs.handlers import LocalParameters, broadcasts_codes
-from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.programs.handlers import SubstituteLatents, broadcasts_codes, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
+from ppl_vae.programs.states import FirstRow
 from ppl_vae.programs.types import Program
 
-__all__ = ["Auto", "choose_estimator", "fit_estimator", "make_estimator", "refusal"]
+__all__ = ["Auto", "choose_estimator", "fit_estimator", "make_estimator", "refusal", "shipped"]
 
 FEW = 8
 """Bits whose codes are listed rather than drawn where that is a choice: 256 are as many as the documents of a batch."""
+DRAWING = ("disarm+first_order", "loo")
+"""Estimators that draw, the best first."""
+ALLOWANCE = {True: 2.0, False: 4.0}
+"""Work that listing all states may take, in that of the fewest draws, with the control variate and without."""
 
 
 class Auto(FirstOrder):
-    """Enumerate for few bits, local where the likelihood knows its flip differences, else disarm with control variate.
+    """Enumerate where listing all states costs about what a few draws do, else the best estimator for the pair.
 
-    The choice is that of :func:`choose_estimator`, which looks at the pair; by itself it is the last.
+    The choice is that of :func:`choose_estimator`, which looks at the pair; by itself it is ``disarm`` with the control
+    variate.
     """
 
     def __init__(self) -> None:
-        super().__init__(_shipped("disarm"))
+        super().__init__(shipped("disarm"))
         self.name = "auto"
 
 
@@ -65,9 +71,11 @@ def make_estimator(name: str, control: bool | None = None) -> Estimator:
     return FirstOrder(estimator) if control else estimator
 
 
-def _shipped(name: str) -> Estimator:
-    """A shipped estimator, whatever lies in the working folder."""
-    return _class_in(find("estimators", name, own=False))()
+def shipped(name: str) -> Estimator:
+    """A shipped estimator by its whole name, such as ``disarm+first_order``, whatever lies in the working folder."""
+    plain, plus, _ = name.partition("+")
+    estimator = _class_in(find("estimators", plain, own=False))()
+    return FirstOrder(estimator) if plus else estimator
 
 
 def _class_in(plugin: Plugin) -> type[Estimator]:
@@ -75,7 +83,7 @@ def _class_in(plugin: Plugin) -> type[Estimator]:
 
 
 def _few_states() -> Estimator:
-    estimator = _shipped("enumerate")
+    estimator = shipped("enumerate")
     estimator.most_bits = FEW
     return estimator
 
@@ -111,57 +119,110 @@ def refusal(estimator: Estimator, sites: list[GuideSite]) -> str | None:
     return None
 
 
-def _lists_cheaply(model: Program, sites: list[GuideSite], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether all codes are few, and the model scores them once for a whole batch: no draws cost less."""
-    if not all(site.discrete and site.independent for site in sites) or refusal(_few_states(), sites):
-        return False
-    if kwargs or len(args) != 1 or len(args[0]) < 2:
-        return False
-    with evaluating(model), fork_random_state(), poutine.block(), LocalParameters():
-        nodes = poutine.trace(model).get_trace(*args).nodes
-        drawn = {name: nodes[name]["fn"] for name in (site.name for site in sites) if name in nodes}
-        return len(drawn) == len(sites) and broadcasts_codes(partial(log_joint, model, args[0]), drawn)
-
-
-def choose_estimator(sites: list[GuideSite], model: Program | None = None, *args: Any, **kwargs: Any) -> Estimator:
-    """The choice of ``auto``: the estimator with the least noise for the price, as measured in docs/estimators.md.
-
-    Arguments:
-        sites: Of the guide.
-        model: None where it does not serve to choose by; then it is ``disarm`` with the control variate.
-        args: Of the model.
-        kwargs: Of the model.
-    """
-    if model is not None and _lists_cheaply(model, sites, args, kwargs):
-        return _few_states()
-    if model is not None:
-        local = _shipped("local")
-        if refusal(local, sites) is None and knows_flip_differences(model, sites, args, kwargs):
-            return local
-    return FirstOrder(_shipped("disarm"))
-
-
 def fit_estimator(
-    estimator: Estimator, sites: list[GuideSite], model: Program | None = None, *args: Any, **kwargs: Any
+    wanted: Estimator | str,
+    sites: list[GuideSite],
+    model: Program | None = None,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    control: bool | None = None,
 ) -> tuple[Estimator, str | None]:
-    """The estimator itself if it fits the guide, else the best one that does and a line that says so.
+    """The estimator wanted if it serves the guide, else the best one that does and a line that says so.
 
     Arguments:
-        estimator: The one wanted.
+        wanted: An estimator, its name or its file; ``"auto"`` leaves it to :func:`choose_estimator`.
         sites: Of the guide.
         model: What ``auto`` chooses by; None is as in :func:`choose_estimator`.
         args: Of the model.
         kwargs: Of the model.
+        control: Whether an estimator by name has the first-order control variate; None is yes where estimator and guide
+            take it.
 
     Raises:
-        ValueError: If none fits.
+        ValueError: If none serves the guide, naming the site.
     """
-    if isinstance(estimator, Auto):
-        estimator = choose_estimator(sites, model, *args, **kwargs)
-    reason = refusal(estimator, sites)
+    by_default = isinstance(wanted, str) and control is None
+    if isinstance(wanted, str):
+        wanted = make_estimator(wanted, control)
+    if isinstance(wanted, Auto):
+        return choose_estimator(sites, model, args, kwargs), None
+    reason = refusal(wanted, sites)
     if reason is None:
-        return estimator, None
-    for other in (estimator.without_control, FirstOrder(_shipped("disarm")), _few_states(), _shipped("loo")):
-        if refusal(other, sites) is None:
-            return other, f"{reason.split(';')[0]}: using {other.name} instead"
-    raise ValueError(reason)
+        return wanted, None
+    plain = wanted.without_control
+    if refusal(plain, sites) is None:
+        said = None if by_default else f"{reason.split(';')[0]}: using {plain.name} instead"
+        return plain, said
+    other = choose_estimator(sites, model, args, kwargs)
+    return other, f"{reason.split(';')[0]}: using {other.name} instead"
+
+
+def choose_estimator(
+    sites: list[GuideSite],
+    model: Program | None = None,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Estimator:
+    """The choice of ``auto``: the estimator that trains furthest for its price, as measured in docs/estimators.md.
+
+    The data of a batch make its gradient noisy, and the noise of an estimator adds little to that: listing all states,
+    which has none, is worth :data:`ALLOWANCE` times the work of the fewest draws. Work is counted on the batch given,
+    not timed, so that the choice is the same on every machine.
+
+    Arguments:
+        sites: Of the guide.
+        model: None where its work is not known, as in several plates; few states are then listed but for bits that are
+            independent.
+        args: Of the model.
+        kwargs: Of the model.
+
+    Raises:
+        ValueError: If no estimator serves the guide, naming the site.
+    """
+    kwargs, listing, local = kwargs or {}, _few_states(), shipped("local")
+    drawing = next((e for e in map(shipped, DRAWING) if refusal(e, sites) is None), None)
+    is_discrete = any(site.discrete for site in sites)
+    if is_discrete and refusal(listing, sites) is None:
+        if model is not None and drawing is not None:
+            is_cheap = _lists_cheaply(drawing, model, sites, args, kwargs)
+        else:
+            is_cheap = drawing is None or drawing.name != DRAWING[0]
+        if is_cheap:
+            return listing
+    if drawing is None:
+        raise ValueError(refusal(shipped("loo"), sites))
+    if model is not None and refusal(local, sites) is None and knows_flip_differences(model, sites, args, kwargs):
+        return local
+    return drawing
+
+
+def _lists_cheaply(
+    drawing: Estimator, model: Program, sites: list[GuideSite], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> bool:
+    """Whether listing all states is worth its work, beside an estimator that draws."""
+    states = prod(site.states for site in sites if site.discrete)
+    controlled = drawing.without_control is not drawing
+    sampled = work_of_rows(model, args, kwargs, drawing.rows(drawing.least_draws))
+    sampled += work_of_rows(model, args, kwargs, 1) if controlled else 0
+    shared = lists_for_all(model, sites, args, kwargs)
+    return work_of_rows(model, args, kwargs, states, shared=shared) <= ALLOWANCE[controlled] * sampled
+
+
+def lists_for_all(model: Program, sites: list[GuideSite], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether the model scores listed states once for all data of a batch, which no site of the guide hinders.
+
+    A site that depends on others has the guide, too, work on their codes.
+    """
+
+    def score(values: Mapping[str, Tensor]) -> Tensor:
+        rows = len(next(iter(values.values())))
+        scored = run(model, args, dict(kwargs), draws=rows, handler=SubstituteLatents(values), training=True)
+        return sum((log_prob(site) for site in scored.values()), torch.zeros(()))
+
+    if not all(site.discrete and site.independent for site in sites):
+        return False
+    with evaluating(model), fork_random_state():
+        drawn = latents(run(model, args, dict(kwargs), draws=1, training=True))
+        families = {site.name: FirstRow(drawn[site.name]["fn"]) for site in sites if site.name in drawn}
+        several = all(family.shape()[0] > 1 for family in families.values())
+        return len(families) == len(sites) and several and broadcasts_codes(score, families)

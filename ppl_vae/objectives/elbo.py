@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from math import prod
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from pyro.distributions.util import scale_and_mask
@@ -14,7 +15,7 @@ from torch import Tensor
 from ppl_vae.estimators.base.estimator import Code, Estimator
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.objectives.base import NonFiniteError
-from ppl_vae.objectives.choice import Auto, choose_estimator, make_estimator, refusal
+from ppl_vae.objectives.choice import Auto, fit_estimator, make_estimator, refusal
 from ppl_vae.objectives.divergence import Rate, closed_rates
 from ppl_vae.objectives.flip_differences import knows_flip_differences
 from ppl_vae.objectives.integrand import PairIntegrand, PairRuns
@@ -43,19 +44,22 @@ class DiscreteELBO(RateDistortionObjective):
     guide)`` whose call returns the loss, the negative ELBO summed over the batch.
 
     Arguments:
-        estimator: An :class:`~ppl_vae.estimators.Estimator`, or the name or file of one, which then comes with the
-            first-order control variate where it takes one; ``"auto"`` chooses by the pair.
+        estimator: An :class:`~ppl_vae.estimators.Estimator`, or the name or file of one; ``"auto"`` chooses by the
+            pair. As on the command line, one by name that cannot serve the pair is replaced by the best that can, and
+            takes as many draws as it needs; a warning says so.
         draws: Number of independent draws per datum; antithetic estimators evaluate a pair for each.
         beta: The weight of the rate, or the whole :class:`~ppl_vae.objectives.rate_cost.RateCost`. One that is
             annealed needs ``objective.epoch`` set before each step.
         kl: How the rate of a pair without discrete sites is taken: in closed form where there is one
             (:func:`~ppl_vae.objectives.divergence.closed_rates`), which leaves the noise of the distortion alone, or
             from the draws.
+        control: Control variate of an estimator given by name; None is ``"first_order"`` where estimator and guide take
+            it.
 
     Raises:
-        ValueError: On the first step, naming the site, if the guide has sites the estimator cannot serve, if
-            model and guide do not have the same latents, or if a cost that is no multiple of the rate meets a pair
-            whose sites do not all lie in one plate, unscaled and unmasked.
+        ValueError: On the first step, naming the site, if the estimator given cannot serve a site of the guide, or none
+            can; if model and guide do not have the same latents; or if a cost that is no multiple of the rate meets a
+            pair whose sites do not all lie in one plate, unscaled and unmasked.
         NonFiniteError: If the loss is not finite, naming the site.
 
     Example:
@@ -78,14 +82,16 @@ class DiscreteELBO(RateDistortionObjective):
         draws: int = 1,
         beta: float | RateCost = 1.0,
         kl: Rate = "closed_form",
+        control: Literal["first_order", "none"] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(draws, beta, **options)
         if kl not in get_args(Rate):
             raise ValueError(f"unknown kl {kl!r}; choose from {', '.join(get_args(Rate))}")
         self.kl = kl
-        self.estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
-        self._auto = isinstance(self.estimator, Auto)
+        self._control = None if control is None else control == "first_order"
+        self.estimator = make_estimator(estimator, self._control) if isinstance(estimator, str) else estimator
+        self._replaceable = estimator if isinstance(estimator, str | Auto) else None
         self._structure = PairSites([], 0)
         self._shared = False
         self._knows_flips: bool | None = None
@@ -97,10 +103,12 @@ class DiscreteELBO(RateDistortionObjective):
         self._structure, traced = PairSites.learn(model, guide, args, kwargs)
         sites = self._structure.sites
         one_plate = self._structure.plates == 1
-        if self._auto:
-            self.estimator = choose_estimator(sites, model if one_plate else None, *args, **kwargs)
-        reason = refusal(self.estimator, sites)
-        if reason is not None:
+        if self._replaceable is not None:
+            known = model if one_plate else None
+            self.estimator, line = fit_estimator(self._replaceable, sites, known, args, kwargs, self._control)
+            if line is not None:
+                warnings.warn(line, stacklevel=2)
+        elif (reason := refusal(self.estimator, sites)) is not None:
             raise ValueError(reason)
         self._knows_flips = None
         sizes = [size for s in traced.values() for size in s["fn"].batch_shape]
@@ -143,14 +151,18 @@ class DiscreteELBO(RateDistortionObjective):
             return self.draws
         if self.estimator.exact:
             return prod(site.states for site in self._structure.sites if site.discrete)
-        return self.estimator.rows(self.draws)
+        return self.estimator.rows(self._draws)
+
+    @property
+    def _draws(self) -> int:
+        return self.draws if self._replaceable is None else max(self.draws, self.estimator.least_draws)
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """D + h(R), the negative ELBO by default, summed over a batch, in nats, with the gradient of the estimator."""
         self._probe(model, guide, args, kwargs)
         estimator, rows = self.estimator, self._rows()
         runs = PairRuns(model, guide, args, kwargs, self._structure)
-        drawn = EstimatorDraws(estimator, self._structure.sites, self.draws, self._shared)
+        drawn = EstimatorDraws(estimator, self._structure.sites, self._draws, self._shared)
         proposed = runs.run_guide(drawn, rows)
         scored = runs.run_model(proposed.values_of_latents(), rows)
 

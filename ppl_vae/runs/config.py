@@ -115,6 +115,8 @@ class RunConfig:
         evidence_data: Data of each split that the final table is measured on, drawn at random; 0 for all.
         fingerprint: Digest of the data.
         versions: Versions of the packages that the run began with.
+        chosen_estimator: The estimator that trains where ``estimator`` leaves it to the pair; written when the run
+            begins, and kept when it resumes.
     """
 
     model: ProgramChoice
@@ -133,6 +135,7 @@ class RunConfig:
     evidence_data: Annotated[int, msgspec.Meta(ge=0)] = 0
     fingerprint: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    chosen_estimator: str | None = None
 
     @classmethod
     def of(cls, run: RunFolder) -> RunConfig:
@@ -179,7 +182,9 @@ class RunConfig:
         programs = (
             choice if Path(choice.name).suffix else replace(choice, sha256="") for choice in (self.model, self.guide)
         )
-        return replace(self, model=next(programs), guide=next(programs), fingerprint=None, versions={})
+        return replace(
+            self, model=next(programs), guide=next(programs), fingerprint=None, versions={}, chosen_estimator=None
+        )
 
 
 def to_json(record: DataclassInstance) -> dict[str, object]:

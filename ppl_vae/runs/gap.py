@@ -119,7 +119,7 @@ class _Fit:
         self.is_own = definition.file.resolve() == find("guides", config.guide.name).file.resolve()
         guide = config.guide if self.is_own else ProgramChoice.of(definition)
         # The guide learns by the ELBO, whatever the run was trained on.
-        config = replace(config, guide=guide, objective="elbo", rate_cost=RateCost())
+        config = replace(config, guide=guide, objective="elbo", rate_cost=RateCost(), chosen_estimator=None)
         settings = config.settings
         if epochs is not None:
             settings = replace(settings, schedule=parse_schedule(epochs, settings.schedule[-1][1]))
@@ -131,7 +131,9 @@ class _Fit:
         self.pair.model.load_state_dict(opened.pair.model.state_dict())
         if self.is_own:
             self.pair.guide.load_state_dict(opened.pair.guide.state_dict())
-        self.objective, _, self.settings = make_objective(config, self.pair, settings, self.train[:2])
+        self.objective, _, self.settings = make_objective(
+            config, self.pair, settings, self.train[: settings.batch_size]
+        )
         self.run = self._folder(opened, {"guide": to_json(guide), "model": opened.pair.state})
 
     def _folder(self, opened: Run, identity: dict[str, object]) -> RunFolder:

@@ -14,7 +14,7 @@ from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.nn.observation_noise import ObservationNoise
 from ppl_vae.nn.priors import VampPrior
 from ppl_vae.objectives.base import Objective
-from ppl_vae.objectives.choice import fit_estimator, make_estimator
+from ppl_vae.objectives.choice import fit_estimator, shipped
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.objectives.sleep_phase import SleepPhase
@@ -135,7 +135,7 @@ def make_objective(config: RunConfig, pair: Pair, settings: Settings, x: Batch) 
         config: The configuration.
         pair: The pair.
         settings: Settings of the training.
-        x: A few data points.
+        x: A batch of data.
 
     Returns:
         The objective, the name of its gradient estimator, and the settings, with enough draws for the estimator.
@@ -150,13 +150,14 @@ def make_objective(config: RunConfig, pair: Pair, settings: Settings, x: Batch) 
         return SleepPhase(), "pairs drawn from the model", settings
     if config.objective == "likelihood":
         likelihood = ImportanceWeightedELBO()
-        method = likelihood.method(pair.model, pair.guide, x)
+        method = likelihood.method(pair.model, pair.guide, x[:2])
         if method == "importance weights" and fewest < 2:
             log("note: the importance-weighted bound of a single draw is the ELBO: take --draws 16 or more")
         return likelihood, method, settings
-    sites = guide_sites(pair.guide, (x,))
-    estimator, line = fit_estimator(make_estimator(config.estimator, config.use_control), sites, pair.model, x)
-    if line and (config.control is not None or estimator.name != config.estimator):
+    sites = guide_sites(pair.guide, (x[:2],))
+    wanted = config.estimator if config.chosen_estimator is None else shipped(config.chosen_estimator)
+    estimator, line = fit_estimator(wanted, sites, pair.model, (x,), control=config.use_control)
+    if line is not None:
         log(f"note: {line}")
     if fewest < estimator.least_draws:
         schedule = [(epochs, max(draws, estimator.least_draws)) for epochs, draws in settings.schedule]

@@ -19,6 +19,7 @@ from ppl_vae.evidence.plan import plan
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.base import Objective
+from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.random_state import fork_random_state, subsample
 from ppl_vae.programs.support import check_deterministic, check_support
 from ppl_vae.runs.config import RunConfig, to_json
@@ -76,9 +77,12 @@ def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, r
 def _begin(
     config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, splits: dict[str, Batch], resume: bool
 ) -> Summary:
-    objective, method, settings = make_objective(config, pair, config.settings, splits["train"][:2])
+    batch = splits["train"][: config.settings.batch_size]
+    objective, method, settings = make_objective(config, pair, config.settings, batch)
     if not any(parameter.requires_grad for parameter in objective(pair.model, pair.guide).parameters()):
         raise ValueError(NOTHING_TO_TRAIN)
+    if isinstance(objective, DiscreteELBO) and config.estimator == "auto":
+        config = replace(config, chosen_estimator=objective.estimator.name)
     config = replace(config, fingerprint=corpus.fingerprint)
     run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
     log(

@@ -21,11 +21,9 @@ from torch import Tensor
 from ppl_vae.data.counts import Batch
 from ppl_vae.nn.checkpoint import Checkpoint, atomic_write
 from ppl_vae.objectives.base import Objective
-from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.loading import find
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.programs.sites import guide_sites
 from ppl_vae.runs import train as workflow
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.studies.report import Report
@@ -221,10 +219,8 @@ class Study:
         model.to(self.device)
         guide.to(self.device)
         if objective is None:
-            sites = guide_sites(guide, (x[:2],))
-            fitting = fit_estimator(make_estimator(estimator), sites, model, x[:2])[0]
             # The documented figures of the experiments are of rates from draws.
-            objective = DiscreteELBO(fitting, kl="sampled")
+            objective = DiscreteELBO(estimator, kl="sampled")
         trainer = Trainer(model, guide, objective, run, settings)
         with fork_random_state(settings.seed):
             if not trainer.resume():

@@ -7,6 +7,7 @@ import torch
 
 from ppl_vae.distributions.bits import AutoregressiveBits
 from ppl_vae.estimators.disarm import DisARM
+from ppl_vae.estimators.enumerate import Enumerate
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.sites import guide_sites
@@ -90,6 +91,9 @@ def test_unfit_estimators_are_refused_by_site_and_replaced_with_a_line(guide, na
 def test_long_codes_are_not_enumerated():
     pair = BitsOfPoints(13)
     with pytest.raises(ValueError, match="at most 4096 states, but sites 'z' have 8192"):
+        DiscreteELBO(Enumerate()).loss(pair.model, pair.guide, torch.randn(2, 3))
+    message = r"at most 4096 states, but sites 'z' have 8192: using disarm\+first_order instead"
+    with pytest.warns(UserWarning, match=message):
         DiscreteELBO("enumerate").loss(pair.model, pair.guide, torch.randn(2, 3))
 
 

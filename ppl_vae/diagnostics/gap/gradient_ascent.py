@@ -173,7 +173,7 @@ class _BlockAscent:
         count, data = self.starts.shape[:2]
         free = PerDatumGuide(self.family.make, self.starts.flatten(0, 1))
         x = self.x[torch.arange(data, device=self.guide_parameters.device).repeat(count)]
-        estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)), self.model, x)
+        estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)), self.model, (x,))
         # Without antithetic pairs and control variate the gradient is noisier.
         enough = step_draws if estimator.factorised else 4 * step_draws
         # From draws: near the best member their noise and that of the fit cancel.
