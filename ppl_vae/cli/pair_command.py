@@ -9,7 +9,7 @@ import click
 
 from ppl_vae.cli.errors import errors_in_one_line
 from ppl_vae.cli.options import GroupedCommand, click_option
-from ppl_vae.programs.loading import find
+from ppl_vae.programs.loading import find, find_pair
 from ppl_vae.runs.options import training_options
 from ppl_vae.training.process import prepare
 
@@ -25,9 +25,10 @@ class PairCommand(GroupedCommand):
             model, guide = _named_pair(args)
             try:
                 with contextlib.redirect_stdout(sys.stderr):
-                    definition = find("models", model) if model else None
-                    guide_definition = find("guides", guide or "mean_field") if model or guide else None
-                    groups = training_options(definition, guide_definition)
+                    if model:
+                        groups = training_options(*find_pair(model, guide))
+                    else:
+                        groups = training_options(None, find("guides", guide) if guide else None)
             except ValueError as error:
                 raise click.UsageError(str(error), ctx) from error
             ctx.meta[PairCommand.__name__] = [

@@ -20,7 +20,10 @@ __all__ = ["check_alone", "train", "was_given"]
 
 @click.command(cls=PairCommand)
 @click.argument("model", required=False)
-@click.option("--guide", help="Name or file of the guide (ppl-vae list shows them).  [default: mean_field]")
+@click.option(
+    "--guide",
+    help="Name or file of the guide (ppl-vae list shows them).  [default: that of the model's file, else mean_field]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-GUIDE-TIME]")
 @click.option(
     "--resume", type=click.Path(path_type=Path), help="Continue a run that was interrupted; takes no other option."
@@ -54,7 +57,7 @@ def train(
         raise click.UsageError("name a model, such as models/text.py (ppl-vae list shows them), or --resume RUN", ctx)
     given = {name: value for name, value in options.items() if was_given(ctx, name)}
     try:
-        config = run_config(model, guide or "mean_field", **given)  # type: ignore[arg-type]
+        config = run_config(model, guide, **given)  # type: ignore[arg-type]
     except ValueError as error:
         raise click.UsageError(str(error), ctx) from error
     folder = new_folder(out, f"{Path(config.model.name).stem}-{Path(config.guide.name).stem}")

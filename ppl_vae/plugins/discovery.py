@@ -7,21 +7,20 @@ own, which win over shipped ones of the same name. The name of a plugin is the n
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib
-import importlib.util
 import sys
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, TypeVar
 
 import ppl_vae
+from ppl_vae.plugins.user_files import digest, load_file
 
-__all__ = ["Kind", "Plugin", "available", "find", "load_file", "summary_of"]
+__all__ = ["Kind", "Plugin", "available", "find", "is_named_after", "own_classes", "summary_of"]
 
 Kind = Literal["models", "guides", "experiments", "estimators", "evidence", "readers"]
 
@@ -49,11 +48,13 @@ class Plugin:
         kind: The folder it belongs to.
         file: The path of the file.
         shipped: Whether it belongs to this package.
+        item: Name of the thing in the file, where the user says which of several; else empty.
     """
 
     kind: Kind
     file: Path
     shipped: bool
+    item: str = ""
 
     @property
     def name(self) -> str:
@@ -67,8 +68,8 @@ class Plugin:
 
     @property
     def sha256(self) -> str:
-        """Digest of the file as it is now, in hexadecimal."""
-        return hashlib.sha256(self.file.read_bytes()).hexdigest()
+        """Digest of the file, and of the neighbours it imports, as they are now, in hexadecimal."""
+        return digest(self.file)
 
     @cached_property
     def summary(self) -> str:
@@ -92,22 +93,33 @@ class Plugin:
         Raises:
             ValueError: If the file does not load, or defines no such class, or several.
         """
-        module = self.load()
-        classes = [
-            item
-            for item in vars(module).values()
-            if isinstance(item, type)
-            and issubclass(item, parent)
-            and item.__module__ == module.__name__
-            and not item.__name__.startswith("_")
+        classes = own_classes(self.load(), parent)
+        named = [item for item in classes if item.__name__ == self.item] or [
+            item for item in classes if is_named_after(item.__name__, self.file)
         ]
-        named = [item for item in classes if item.__name__.lower() == self.name.replace("_", "").lower()]
         if len(named or classes) != 1:
             names = ", ".join(item.__name__ for item in classes) or "none"
             raise ValueError(
                 f"{self.file} must define one {parent.__name__}, or one named after the file; it defines {names}"
             )
         return (named or classes)[0]
+
+
+def own_classes(module: ModuleType, parent: type[T]) -> list[type[T]]:
+    """The public subclasses of a parent that a module defines itself."""
+    return [
+        item
+        for item in vars(module).values()
+        if isinstance(item, type)
+        and issubclass(item, parent)
+        and item.__module__ == module.__name__
+        and not item.__name__.startswith("_")
+    ]
+
+
+def is_named_after(name: str, file: Path) -> bool:
+    """Whether a class has the name of its file: ``MeanField`` in ``mean_field.py``."""
+    return name.lower().replace("_", "") == file.stem.replace("_", "").lower()
 
 
 def summary_of(file: Path, of_class: bool = True) -> str:
@@ -134,6 +146,12 @@ def summary_of(file: Path, of_class: bool = True) -> str:
     named = by_name.get(file.stem.replace("_", "").lower(), classes[0] if len(classes) == 1 else None)
     text = (ast.get_docstring(named) if named and of_class else None) or ast.get_docstring(tree) or ""
     return " ".join(text.split("\n\n")[0].split())
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A path and the name of a thing in its file: ``vae.py:VAE``."""
+    path, colon, item = name.rpartition(":")
+    return (path, item) if colon and path.endswith(".py") else (name, "")
 
 
 def _shipped(kind: Kind) -> dict[str, Path]:
@@ -178,17 +196,18 @@ def find(kind: Kind, name: str, *, own: bool = True, besides: Sequence[str] = ()
 
     Arguments:
         kind: Which folder.
-        name: Name, or path of a file.
+        name: Name, or path of a file, which ``:NAME`` may follow: one thing of several in the file.
         own: Whether the working folder counts, too.
         besides: Choices of the caller that are no plugins, for the message.
 
     Raises:
         ValueError: If there is none, listing the choices.
     """
+    name, item = _split(name)
     path, plugins, suffixes = Path(name), available(kind, own=own), _suffixes(kind)
     if path.suffix in suffixes and path.is_file():
         shipped = _shipped(kind).get(path.stem)
-        return Plugin(kind, path, shipped is not None and path.resolve() == shipped.resolve())
+        return Plugin(kind, path, shipped is not None and path.resolve() == shipped.resolve(), item)
     if path.stem in plugins and path.suffix in ("", *suffixes) and path.parent in (Path("."), Path(kind)):
         return plugins[path.stem]
     singular = Plugin(kind, path, False).singular
@@ -200,29 +219,3 @@ def find(kind: Kind, name: str, *, own: bool = True, besides: Sequence[str] = ()
     raise ValueError(
         f"there is no {singular} {name!r}; choose from {choices}, or give the path of a {' or '.join(suffixes)} file"
     )
-
-
-def load_file(file: Path) -> ModuleType:
-    """Runs a user's file as a module, once a process unless it changes; it may import its neighbours.
-
-    Raises:
-        ValueError: If it does not load, with the reason.
-    """
-    file = file.resolve()
-    return _loaded(file, file.stat().st_mtime_ns)
-
-
-@cache
-def _loaded(file: Path, mtime: int) -> ModuleType:
-    if str(file.parent) not in sys.path:
-        sys.path.append(str(file.parent))
-    name = f"_ppl_vae_user_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{file} does not load: {type(error).__name__}: {error}") from error
-    return module

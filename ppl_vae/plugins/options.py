@@ -104,19 +104,23 @@ class Option:
         return value
 
 
-def options_of(target: Callable[..., Any], skip: Collection[str] = (), where: str = "") -> list[Option]:
+def options_of(
+    target: Callable[..., Any], skip: Collection[str] = (), where: str = "", *, strict: bool = True
+) -> list[Option]:
     """The options of a class or function: its arguments, less those skipped.
 
     Annotations are ``int``, ``float``, ``bool``, ``str`` or ``Literal``; ``X | None``; ``int | str``, which is text;
     and ``Annotated[X, m]`` with an ``m.ge`` (``msgspec.Meta(ge=1)``), a least value, or a :class:`PluginChoice`.
+    Without an annotation the type is that of the default.
 
     Arguments:
         target: A class (its constructor counts) or a function.
         skip: Names of arguments that the program gives itself.
         where: File named by an error.
+        strict: Whether an argument that no option can express is an error though it has a default, which it keeps.
 
     Raises:
-        ValueError: If an argument has no annotation, or one that no option can express.
+        ValueError: If an argument has no annotation and no default, or a type that no option can express.
 
     Example:
         >>> def shade(colour: Literal["red", "blue"], depth: float = 0.5) -> None:
@@ -140,7 +144,8 @@ def options_of(target: Callable[..., Any], skip: Collection[str] = (), where: st
     for name, argument in inspect.signature(constructor).parameters.items():
         if name == "self" or name in skip or argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
             continue
-        kind, optional = _without_none(hints.get(name))
+        required = argument.default is argument.empty
+        kind, optional = _without_none(hints.get(name, None if required else type(argument.default)))
         minimum, plugin = None, None
         if typing.get_origin(kind) is Annotated:
             kind, *metadata = typing.get_args(kind)
@@ -151,11 +156,13 @@ def options_of(target: Callable[..., Any], skip: Collection[str] = (), where: st
         if typing.get_origin(kind) is Literal:
             kind = typing.get_args(kind)
         elif kind not in (int, float, bool, str):
+            if not required and not strict:
+                continue
+            stated = f"is annotated {hints[name]}" if name in hints else "has no annotation"
             raise ValueError(
-                f"{where}{': ' if where else ''}argument {name!r} of {target.__name__} is annotated {hints.get(name)}; "
-                "an option needs int, float, bool, str or Literal"
+                f"{where}{': ' if where else ''}argument {name!r} of {target.__name__} {stated}; an option needs int, "
+                "float, bool, str or Literal"
             )
-        required = argument.default is argument.empty
         default = None if required else argument.default
         options.append(Option(name, kind, default, help_lines.get(name, ""), required, optional, minimum, plugin))
     return options

@@ -80,14 +80,18 @@ class LocalParameters(Messenger):
 
     def _pyro_param(self, msg: Site) -> None:
         initial = msg["args"][1] if len(msg["args"]) > 1 else None
-        if not isinstance(initial, torch.nn.Parameter):
+        if not isinstance(initial, torch.nn.Parameter) or msg["value"] is not None:
             return
         initial.unconstrained = weakref.ref(initial)  # type: ignore[attr-defined]
         store, name = pyro.get_param_store(), msg["name"]
         if pyro.settings.get("module_local_params") or (name in store and store[name] is not initial):
-            msg["value"] = initial
-            # Pyro's SVI gathers parameters by name; a model and its guide may both have a layer called "net".
-            msg["name"] = f"{name}@{id(initial)}"
+            self._keep(msg, initial)
+
+    def _keep(self, msg: Site, initial: torch.nn.Parameter) -> None:
+        initial.unconstrained = weakref.ref(initial)  # type: ignore[attr-defined]
+        msg["value"] = initial
+        # Pyro's SVI gathers parameters by name; a model and its guide may both have a layer called "net".
+        msg["name"] = f"{msg['name']}@{id(initial)}"
 
 
 _adopted: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()

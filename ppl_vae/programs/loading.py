@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import math
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from pyro.nn import PyroModule
 
 from ppl_vae.data import corpora, find_reader
 from ppl_vae.data.counts import PackedCounts
@@ -16,32 +17,60 @@ from ppl_vae.nn.modes import evaluating, probing_shapes
 from ppl_vae.plugins import discovery
 from ppl_vae.plugins.discovery import Kind, Plugin
 from ppl_vae.plugins.options import Option, options_of
+from ppl_vae.programs.forms import Form, choose, is_pair, offers
 from ppl_vae.programs.handlers import run, total
 from ppl_vae.programs.random_state import fork_random_state
 
-__all__ = ["Definition", "Kind", "available", "check_fit", "facts", "find"]
+__all__ = [
+    "Definition",
+    "Kind",
+    "available",
+    "check_fit",
+    "facts",
+    "find",
+    "find_pair",
+    "guide_beside",
+]
 
 
 @dataclass(frozen=True)
 class Definition(Plugin):
-    """A model or guide class and the file it comes from.
+    """A model or guide, and the file it comes from.
 
     Arguments:
-        target: The class.
+        target: The class, or the program itself: a function, a method or a module.
+        form: Which of these: a class of modules, a class with methods ``model`` and ``guide``, or a program.
     """
 
-    target: type
+    target: Any = None
+    form: Form = "class"
+
+    @classmethod
+    def of_object(cls, kind: Kind, target: Any) -> Definition:
+        """The definition of a class or program of a Python session."""
+        form: Form = "program" if not isinstance(target, type) else "pair" if is_pair(target) else "class"
+        return cls(kind, Path(), False, "", target, form)
+
+    @property
+    def program(self) -> Any:
+        """The function that is run."""
+        if self.form == "pair":
+            return getattr(self.target, self.singular)
+        return getattr(self.target, "forward", self.target)
 
     @property
     def summary(self) -> str:  # type: ignore[override]
-        """First sentence of the class's docstring, without its formulas."""
+        """First sentence of the docstring, without its formulas."""
         text = inspect.getdoc(self.target) or ""
         return " ".join(text.split("\n\n")[0].split())
 
     @property
     def data(self) -> type:
-        """The kind of batch the model's ``forward`` takes, by its annotation: packed counts or tensors."""
-        hint = typing.get_type_hints(self.target.forward).get("x")  # type: ignore[attr-defined]
+        """The kind of batch the model takes, by the annotation of its ``x``: packed counts or tensors."""
+        try:
+            hint = typing.get_type_hints(self.program).get("x")
+        except (NameError, TypeError):  # an annotation for readers only; a program that has none
+            hint = None
         return PackedCounts if hint is PackedCounts else torch.Tensor
 
     @property
@@ -65,22 +94,38 @@ class Definition(Plugin):
 
     def facts(self, x: Any) -> dict[str, Any]:
         """What the constructor takes of the :func:`facts` of some data."""
-        taken = inspect.signature(self.target.__init__).parameters  # type: ignore[misc]
+        if self.form == "program":
+            return {}
+        taken = inspect.signature(self.target.__init__).parameters
         return {name: value for name, value in facts(x).items() if name in taken}
 
     def options(self) -> list[Option]:
         """The constructor's arguments, less those that come from the data or the model.
 
+        One with a default that no option can express keeps it.
+
         Raises:
-            ValueError: If an argument has no annotation, or one that no option can express.
+            ValueError: If an argument without a default has no annotation, or one that no option can express.
         """
+        if self.form == "program" or (self.form == "pair" and self.kind == "guides"):
+            return []
         given = {"model", "x"} if self.kind == "guides" else FACTS
-        return options_of(self.target, given, str(self.file))
+        return options_of(self.target, given, str(self.file), strict=self.shipped)
+
+    @property
+    def chosen_by(self) -> str:
+        """The name in a configuration: of a user's file its whole path."""
+        if self.shipped:
+            return self.name
+        return f"{self.file.resolve()}{':' if self.item else ''}{self.item}"
 
 
 _DATA = {PackedCounts: "documents", torch.Tensor: "tensors"}
 
-FACTS = {"vocabulary", "unigram", "shape"}
+SIZES = ("x_dim", "input_dim", "input_size", "data_dim", "vocab_size")
+"""Constructor arguments of models that are the number of entries of a datum."""
+
+FACTS = {"vocabulary", "unigram", "shape", *SIZES}
 """Constructor arguments of models that the data supply."""
 
 
@@ -89,12 +134,14 @@ def facts(x: Any) -> dict[str, Any]:
 
     Returns:
         For documents: ``vocabulary``, and ``unigram``, the word frequencies with one more of each word, so that
-        none is zero. For tensors: ``shape`` of a datum.
+        none is zero. For tensors: ``shape`` of a datum. Also the number of its entries, by each of the names in use.
     """
     if not isinstance(x, PackedCounts):
-        return {"shape": tuple(x.shape[1:])}
+        shape = tuple(x.shape[1:])
+        return {"shape": shape} | dict.fromkeys(SIZES, math.prod(shape))
     counts = torch.bincount(x.words.cpu(), x.counts.cpu().double(), minlength=x.vocabulary) + 1
-    return {"vocabulary": x.vocabulary, "unigram": (counts / counts.sum()).float()}
+    sizes = dict.fromkeys(SIZES, x.vocabulary)
+    return {"vocabulary": x.vocabulary, "unigram": (counts / counts.sum()).float()} | sizes
 
 
 def check_fit(model: torch.nn.Module, x: Any) -> None:
@@ -142,4 +189,28 @@ def find(kind: Kind, name: str, *, own: bool = True) -> Definition:
         ValueError: If there is none, listing the choices; or if its file does not load, with the reason.
     """
     plugin = discovery.find(kind, name, own=own)
-    return Definition(plugin.kind, plugin.file, plugin.shipped, plugin.load_class(PyroModule))
+    offer = choose(plugin.load(), kind, plugin.file, plugin.item)  # type: ignore[arg-type]
+    return Definition(kind, plugin.file, plugin.shipped, plugin.item, offer.value, offer.form)
+
+
+def find_pair(model: str, guide: str | None = None) -> tuple[Definition, Definition]:
+    """A model, and the guide that goes with it: the one named, else that of the model's file, else ``mean_field``.
+
+    Arguments:
+        model: Name or path of the model.
+        guide: Name or path of the guide.
+
+    Raises:
+        ValueError: As :func:`find`.
+    """
+    found = find("models", model)
+    return found, find("guides", guide) if guide is not None else guide_beside(found)
+
+
+def guide_beside(model: Definition) -> Definition:
+    """The guide that the file of a model has, else ``mean_field``."""
+    if model.form == "pair":
+        return replace(model, kind="guides")
+    if not model.shipped and model.file.is_file() and offers(model.load(), "guides"):
+        return find("guides", str(model.file))
+    return find("guides", "mean_field")

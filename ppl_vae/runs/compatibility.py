@@ -16,12 +16,15 @@ import torch
 from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.estimators import Estimator
 from ppl_vae.objectives.choice import refusal
+from ppl_vae.programs.building import build_guide, build_model
 from ppl_vae.programs.loading import Definition, check_fit
 from ppl_vae.programs.sites import guide_sites
 
 __all__ = ["Compatibility"]
 
 FILE = Path(__file__).with_suffix(".json")
+
+_CPU = torch.device("cpu")
 
 SHAPES: tuple[tuple[int, ...], ...] = ((2,), (16,), (28, 28), (1, 28, 28))
 """Shapes of a datum that models of tensors are tried on: a point, a vector, images without and with a channel."""
@@ -88,7 +91,7 @@ class Compatibility:
                         del partners[model.name]
                         break
                 try:
-                    sites = guide_sites(guide.target(*built), (built[1],))
+                    sites = guide_sites(build_guide(guide, built[0], {}, built[1], _CPU), (built[1],))
                 except Exception:  # a pair that does not fit; a user's own code may fail in any way
                     continue
                 partners[model.name].append(guide.name)
@@ -122,7 +125,7 @@ def _built(model: Definition) -> tuple[torch.nn.Module, Batch]:
     reasons: dict[str, None] = {}
     for example in _examples(model):
         try:
-            built: torch.nn.Module = model.target(**model.facts(example))
+            built = build_model(model, {}, example, _CPU)
             check_fit(built, example)
         except Exception as error:  # a user's own code may fail in any way
             reasons[f"{type(error).__name__}: {error}"] = None

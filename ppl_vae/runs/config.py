@@ -37,7 +37,7 @@ class ProgramChoice:
     """A model or guide file, and the options of its constructor.
 
     Arguments:
-        name: Name of a shipped file, or path of the user's own.
+        name: Name of a shipped file, or path of the user's own, with ``:NAME`` where one of several in it is meant.
         sha256: Digest of the file.
         options: Constructor arguments by name.
     """
@@ -49,8 +49,7 @@ class ProgramChoice:
     @classmethod
     def of(cls, definition: Definition, options: dict[str, OptionValue] | None = None) -> ProgramChoice:
         """The choice of a file as it is now."""
-        name = definition.name if definition.shipped else str(definition.file.resolve())
-        return cls(name, definition.sha256, options or {})
+        return cls(definition.chosen_by, definition.sha256, options or {})
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.load import find_reader
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.plugins.options import Option, Value, checked, options_of
-from ppl_vae.programs.loading import Definition, find
+from ppl_vae.programs.loading import Definition, find_pair
 from ppl_vae.runs.config import OBJECT, CorpusConfig, ProgramChoice, RunConfig
 from ppl_vae.runs.devices import resolve_device
 from ppl_vae.training.progress import log
@@ -40,7 +40,7 @@ RESERVED = {"model", "guide", "out", "resume", "json", "help"}
 
 def run_config(
     model: str,
-    guide: str = "mean_field",
+    guide: str | None = None,
     *,
     corpus: str | None = None,
     epochs: str | int = "60",
@@ -53,7 +53,7 @@ def run_config(
 
     Arguments:
         model: Name or file of the model.
-        guide: Name or file of the guide.
+        guide: Name or file of the guide; by default that of the model's file, else ``mean_field``.
         corpus: Named corpus, or path of your own data (ppl-vae list shows both); by default the one that the model
             names, else docstrings for models of documents and gaussians for models of tensors.
         epochs: Epochs, or phases EPOCHSxDRAWS such as 1000x1,500x10.
@@ -70,7 +70,7 @@ def run_config(
         >>> config.settings.schedule, config.rate_cost.beta, config.corpus.name
         ([(3, 1)], 2.0, 'gaussians')
     """
-    programs = find("models", model), find("guides", guide)
+    programs = find_pair(model, guide)
     groups = training_options(*programs)
     known = [option for group in groups.values() for option in group]
     where = f"{programs[0].name} with {programs[1].name}"

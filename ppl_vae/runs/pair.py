@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.objectives.sleep_phase import SleepPhase
 from ppl_vae.plugins.options import checked
+from ppl_vae.programs.building import build_guide, build_model
 from ppl_vae.programs.loading import Definition, Kind, check_fit, find
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.runs.config import OptionValue, ProgramChoice, RunConfig
@@ -71,12 +71,12 @@ class Pair:
             raise ValueError(f"model {model.name} reads {model.data.__name__}, but the data are {type(data).__name__}")
         torch.manual_seed(config.settings.seed)
         given = {name: v for name, v in model_options.items() if not (from_checkpoint and _is_missing_file(v))}
-        built = _build(model, (), given | model.facts(data))
         device = torch.device(config.device)
-        built.to(device)
+        built = build_model(model, given, data, device)
         check_fit(built, data[:2])
-        built_guide = _build(guide, (built, data[:2]), guide_options)
-        built_guide.to(device)
+        built_guide = build_guide(guide, built, guide_options, data, device)
+        for note in (*getattr(built, "notes", ()), *getattr(built_guide, "notes", ())):
+            log(f"note: {note}")
         if config.objective == "sleep":
             built.requires_grad_(False)  # the guide learns from data that the model draws
         options = [f"{name}={value}" for name, value in config.model.options.items()]
@@ -118,14 +118,6 @@ def _choice(kind: Kind, choice: ProgramChoice) -> tuple[Definition, dict[str, Op
 def _is_missing_file(option: OptionValue) -> bool:
     """Whether an option is a file of tensors that is missing."""
     return isinstance(option, str) and option.endswith(".safetensors") and not Path(option).exists()
-
-
-def _build(definition: Definition, args: tuple[object, ...], options: Mapping[str, object]) -> nn.Module:
-    try:
-        built: nn.Module = definition.target(*args, **options)
-    except TypeError as error:
-        raise ValueError(f"{definition.file}: {definition.target.__name__} cannot be built: {error}") from error
-    return built
 
 
 def make_objective(config: RunConfig, pair: Pair, settings: Settings, x: Batch) -> tuple[Objective, str, Settings]:

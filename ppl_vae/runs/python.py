@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.data.corpus import Corpus
 from ppl_vae.data.counts import Batch, PackedCounts
 from ppl_vae.data.memory import corpus_of
+from ppl_vae.nn.modes import owners
 from ppl_vae.plugins.discovery import available
 from ppl_vae.plugins.options import Value
-from ppl_vae.programs.loading import Definition, Kind, check_fit, find
-from ppl_vae.runs.config import OBJECT, OptionValue, RunConfig
+from ppl_vae.programs.building import build_guide, build_model
+from ppl_vae.programs.forms import is_pair
+from ppl_vae.programs.loading import Definition, Kind, check_fit, find, guide_beside
+from ppl_vae.runs.config import OBJECT, RunConfig
 from ppl_vae.runs.open import Run, objects_needed, open_run
 from ppl_vae.runs.options import new_folder, object_config, run_config
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.train import train as train_config
 from ppl_vae.runs.train import train_pair
+from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -31,13 +35,13 @@ if TYPE_CHECKING:
 
 __all__ = ["load_run", "resume", "train"]
 
-Program = str | Path | nn.Module | type[nn.Module]
-"""A model or guide: a name, a file, a module, or the class of one."""
+Program = str | Path | Callable[..., Any]
+"""A model or guide: a name, a file, a function, a method, a module, or the class of one."""
 
 
 def train(
     model: Program,
-    guide: Program = "mean_field",
+    guide: Program | None = None,
     data: str | Path | Corpus | Batch | NDArray[np.generic] | spmatrix | None = None,
     *,
     out: str | Path | None = None,
@@ -50,9 +54,11 @@ def train(
     Parameters of Pyro modules built from then on belong to the module (``pyro.settings``: ``module_local_params``).
 
     Arguments:
-        model: Name or file of a model; a module; or the class of one, built from ``shape`` (or ``vocabulary`` and
-            ``unigram``) of the data where its constructor takes them.
-        guide: Name or file of a guide; a module; or the class of one, built from the model and two data.
+        model: Name or file of a model; a module, function or method; or a class, built from ``shape`` (or
+            ``vocabulary`` and ``unigram``) of the data where its constructor takes them. A class, an object or a file
+            may have both, as methods or functions ``model`` and ``guide``.
+        guide: Name or file of a guide; a module, function or method; or a class, built from the model and two data.
+            By default that of the model's class, object or file, else ``mean_field``.
         data: Named corpus or path; a :class:`~ppl_vae.data.corpus.Corpus`; or a tensor, array, sparse matrix of counts
             or packed counts, of which validation and test data are held out. None takes the corpus of the named model.
         out: The run folder; by default ``runs/MODEL-GUIDE-TIME``.
@@ -70,6 +76,7 @@ def train(
     if isinstance(data, (str, Path)):
         options = options | {"corpus": str(data)}
         data = None
+    model, guide = _pair_of(model, guide)
     named = isinstance(model, (str, Path)) and isinstance(guide, (str, Path)) and data is None
     _settle(model, guide)
     if not named:
@@ -133,6 +140,8 @@ def _pair_of_objects(
     """The pair of a run of objects as its training began with it, and its data."""
     names = [choice.name.removesuffix(OBJECT) for choice in (config.model, config.guide)]
     shipped = [name in available(kind) for kind, name in zip(("models", "guides"), names, strict=True)]  # type: ignore[arg-type]
+    if model is not None and guide is None and not shipped[1]:
+        guide = _pair_of(model, None)[1]
     if data is None or (model is None and not shipped[0]) or (guide is None and not shipped[1]):
         raise objects_needed(run, config)
     programs = names[0] if model is None else model, names[1] if guide is None else guide
@@ -146,14 +155,17 @@ def _build_pair(programs: tuple[Program, Program], config: RunConfig, corpus: Co
     definitions = _definition("models", programs[0]), _definition("guides", programs[1])
     x = corpus.train.values.to(torch.device(config.device))
     kind = PackedCounts if isinstance(x, PackedCounts) else Tensor
-    if definitions[0] is not None and definitions[0].data is not kind:
+    if isinstance(programs[0], (str, Path)) and definitions[0].data is not kind:
         raise ValueError(
             f"model {definitions[0].name} reads {definitions[0].data.__name__}, but the data are {kind.__name__}"
         )
     torch.manual_seed(config.settings.seed)
-    model = _built(programs[0], definitions[0], (), config.model.options, x).to(config.device)
+    device = torch.device(config.device)
+    model = build_model(definitions[0], config.model.options, x, device)
     check_fit(model, x[:2])
-    guide = _built(programs[1], definitions[1], (model, x[:2]), config.guide.options, x).to(config.device)
+    guide = build_guide(definitions[1], model, config.guide.options, x, device)
+    for note in (*getattr(model, "notes", ()), *getattr(guide, "notes", ())):
+        log(f"note: {note}")
     return Pair(model, guide, " with ".join(_name(program) for program in programs))
 
 
@@ -167,7 +179,10 @@ def _train_objects(
         )
     if isinstance(data, Corpus) and "validation" in options:
         raise ValueError("a Corpus is split already; leave validation out, or give it to load_corpus")
-    definitions = _definition("models", model), _definition("guides", guide)
+    definitions = (
+        _definition("models", model) if isinstance(model, (str, Path)) else None,
+        _definition("guides", guide) if isinstance(guide, (str, Path)) else None,
+    )
     names = _name(model), _name(guide)
     corpus_name = getattr(data, "name", type(data).__name__)
     config = object_config(definitions, names, str(corpus_name), options)
@@ -178,28 +193,27 @@ def _train_objects(
     return open_run(folder, pair, corpus)
 
 
-def _definition(kind: Kind, program: Program) -> Definition | None:
-    return find(kind, str(program)) if isinstance(program, (str, Path)) else None
+def _definition(kind: Kind, program: Program) -> Definition:
+    return find(kind, str(program)) if isinstance(program, (str, Path)) else Definition.of_object(kind, program)
 
 
-def _built(
-    program: Program, named: Definition | None, args: tuple[object, ...], options: Mapping[str, OptionValue], x: Batch
-) -> nn.Module:
-    """A module as it is, or built by its class with what the data tell its constructor."""
-    if isinstance(program, nn.Module):
-        return program
-    target = program if isinstance(program, type) else named.target if named is not None else None
-    if target is None or not issubclass(target, nn.Module):
-        raise ValueError(f"{program!r} is neither a name nor a file, a module or the class of one")
-    facts = {} if args else Definition("models", Path(), False, target).facts(x)
-    built: nn.Module = target(*args, **options, **facts)
-    return built
+def _pair_of(model: Program, guide: Program | None) -> tuple[Program, Program]:
+    """A model and its guide, which by default is that of its own class, object or file, else ``mean_field``."""
+    if guide is not None:
+        return model, guide
+    if isinstance(model, (str, Path)):
+        return model, guide_beside(find("models", str(model))).chosen_by
+    if isinstance(model, type) and is_pair(model):
+        return model, model
+    return model, model.guide if is_pair(type(model)) else "mean_field"  # type: ignore[attr-defined]
 
 
 def _name(program: Program) -> str:
     if isinstance(program, (str, Path)):
         return _stem(program)
-    return program.__name__ if isinstance(program, type) else type(program).__name__
+    owner = getattr(program, "__self__", None)
+    named = program if hasattr(program, "__name__") and owner is None else type(program if owner is None else owner)
+    return str(named.__name__)  # type: ignore[union-attr]
 
 
 def _stem(program: object) -> str:
@@ -215,13 +229,12 @@ def _settle(*programs: object) -> None:
         ValueError: If a module was built under the setting, and it was taken back since.
     """
     torch.set_flush_denormal(True)
-    modules = [module for program in programs if isinstance(program, nn.Module) for module in program.modules()]
-    if not modules:
+    if all(isinstance(program, (str, Path, type)) for program in programs if program is not None):
         pyro.settings.set(module_local_params=True)
         return
     if pyro.settings.get("module_local_params"):
         return  # modules built before are given their own parameters when they run
-    for module in modules:
+    for module in (module for owner in owners(programs) for module in owner.modules()):
         if hasattr(getattr(module, "_pyro_context", None), "param_state"):
             raise ValueError(
                 f"a {type(module).__name__} was built while module_local_params was set, and it is no longer; call "

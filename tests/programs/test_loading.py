@@ -86,9 +86,9 @@ def test_what_does_not_load_is_named(folder):
     for content, message in (
         ("def (", "broken.py does not load: SyntaxError"),
         ("import nothing_of_that_name", "broken.py does not load: ModuleNotFoundError"),
-        ("x = 1", "must define one PyroModule.*it defines none"),
+        ("x = 1", "must define one model: a class of nn.Module.*it defines none"),
         (OWN + "class Other(Mine): pass", "it defines Mine, Other"),
-        (OWN.replace("bits: int", "bits: list"), None),
+        (OWN.replace("bits: int = 4", "bits: list"), None),
     ):
         (folder / "broken.py").write_text(content)
         if message is None:
@@ -109,4 +109,7 @@ def test_facts_of_documents_and_tensors():
     found = facts(PackedCounts.from_dense([[3, 0, 1], [0, 0, 1]]))
     assert found["vocabulary"] == 3
     torch.testing.assert_close(found["unigram"], torch.tensor([4, 1, 3]) / 8)
-    assert facts(torch.zeros(5, 2, 3)) == {"shape": (2, 3)}
+    assert found["vocab_size"] == 3
+    tensors = facts(torch.zeros(5, 2, 3))
+    assert tensors.pop("shape") == (2, 3)
+    assert tensors == dict.fromkeys(("x_dim", "input_dim", "input_size", "data_dim", "vocab_size"), 6)

@@ -212,7 +212,8 @@ def test_positive_parameters_of_pyro_stay_with_the_run(points):
         (lambda x: pv.train(Line, Reading, [1, 2]), "data are a tensor, .* got list"),
         (lambda x: pv.train(Line, Reading, x * np.nan), "400 values that are not finite"),
         (lambda x: pv.train("no_model", "mean_field", "bars"), "there is no model 'no_model'"),
-        (lambda x: pv.train(len, Reading, x), "neither a name nor a file, a module or the class of one"),
+        (lambda x: pv.train(3, Reading, x), "neither a name nor a file, a function, a method, a module or the class"),
+        (lambda x: pv.train(len, Reading, x), "the model observes nothing"),
     ],
 )
 def test_wrong_arguments_are_named(points, call, message):

@@ -1,0 +1,104 @@
+"""Models and guides built from their definitions, as modules that hold all they learn."""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from ppl_vae.data.counts import Batch
+from ppl_vae.nn.modes import owners
+from ppl_vae.plugins.user_files import load_file
+from ppl_vae.programs.forms import choose, has_state, is_pair
+from ppl_vae.programs.loading import Definition
+from ppl_vae.programs.owned import OwnedProgram, owned
+
+__all__ = ["build_guide", "build_model"]
+
+_origins: weakref.WeakKeyDictionary[nn.Module, ModuleType] = weakref.WeakKeyDictionary()
+"""The file, as it was run for a model, of each model whose file makes networks: its guide shares them."""
+
+
+def build_model(definition: Definition, options: Mapping[str, object], x: Batch, device: torch.device) -> nn.Module:
+    """A model for some data, which holds all that it learns.
+
+    Arguments:
+        definition: The model; a file that makes networks as it is run is run afresh, so that they are drawn anew.
+        options: Of its constructor.
+        x: The training data.
+        device: Where it will compute.
+
+    Raises:
+        ValueError: If it cannot be built, with the reason.
+    """
+    origin = _afresh(definition)
+    target = _target(definition, origin)
+    if definition.form != "program":
+        target = _built(definition, target, (), {**options, **definition.facts(x)})
+    if is_pair(type(target)):
+        target = target.model
+    model = _owned(target, x, device)
+    if origin is not None:
+        _origins[model] = origin
+    return model
+
+
+def build_guide(
+    definition: Definition, model: nn.Module, options: Mapping[str, object], x: Batch, device: torch.device
+) -> nn.Module:
+    """A guide for a model, which holds all that it alone learns; arguments and errors are those of :func:`build_model`.
+
+    The guide of the model's own file or object is the one that shares its networks.
+    """
+    origin = _origins.get(model)
+    if origin is None or Path(str(origin.__file__)) != definition.file.resolve():
+        origin = _afresh(definition)
+    target = _target(definition, origin)
+    if definition.form == "class":
+        target = _built(definition, target, (model, x[:2]), options)
+    elif definition.form == "pair":
+        owner = model.owner if isinstance(model, OwnedProgram) else None
+        target = owner if isinstance(owner, target) else _built(definition, target, (), definition.facts(x))
+    if is_pair(type(target)):
+        target = target.guide
+    return _owned(target, x, device, beside=model)
+
+
+def _afresh(definition: Definition) -> ModuleType | None:
+    """The file of a definition run again, if that makes networks or parameters."""
+    if definition.shipped or not definition.file.is_file():
+        return None
+    stateful = definition.form == "program" or has_state(definition.load())
+    return load_file(definition.file, afresh=True) if stateful else None
+
+
+def _target(definition: Definition, origin: ModuleType | None) -> Any:
+    if origin is None:
+        return definition.target
+    return choose(origin, definition.kind, definition.file, definition.item).value  # type: ignore[arg-type]
+
+
+def _built(definition: Definition, target: Any, args: tuple[object, ...], options: Mapping[str, object]) -> Any:
+    try:
+        inspect.signature(target).bind(*args, **options)
+    except TypeError as error:
+        where = f"{definition.file}: " if definition.file.name else ""
+        raise ValueError(f"{where}{target.__name__} cannot be built: {error}") from error
+    return target(*args, **options)
+
+
+def _owned(program: Any, x: Batch, device: torch.device, beside: nn.Module | None = None) -> nn.Module:
+    if not callable(program):
+        raise ValueError(
+            f"{program!r} is neither a name nor a file, a function, a method, a module or the class of one"
+        )
+    for owner in owners((program,)):
+        owner.to(device)
+    # Networks of a function are wherever they were made, until they are found.
+    return owned(program, x[:2], beside=beside).to(device)
