@@ -25,6 +25,7 @@ from ppl_vae.programs.densities import (
     unscaled,
     unvalidated,
 )
+from ppl_vae.programs.given import Fixed, Given
 from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = [
@@ -138,6 +139,8 @@ def run(
     Raises:
         ValueError: Unless training, if a site is no density or hides a latent behind a mask, naming it.
     """
+    if isinstance(program, Given):
+        handler, program = Fixed(program, handler), program.func
     adopt_parameters(program)
     plate = pyro.plate(DRAWS, draws, dim=-plates - 1)
     order = Messenger() if training else InOrder(len(args[0]) if args and hasattr(args[0], "__len__") else None)

@@ -115,6 +115,30 @@ def bit_and_number() -> Case:
     return Case(model, guide, x, logsumexp(terms, 0))
 
 
+def mixture_along_a_curve() -> Case:
+    """A categorical latent, a number given it, and points."""
+    weights, means = np.array([0.4, 0.6]), np.array([-2.0, 1.0])
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(torch.tensor(weights)))
+            w = pyro.sample("w", dist.Normal(torch.tensor(means)[k], 0.6))
+            along = (1.5 * w).sin()
+            pyro.sample("x", dist.Normal(torch.stack([along, -along / 2], -1), 0.5).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(logits=x[:, :1] * torch.tensor([-1.0, 1.0])))
+            pyro.sample("w", dist.Normal(0.5 * x[:, 0] + 0.5 * torch.tensor(means)[k], 0.8))
+
+    x = torch.randn(DATA, 2)
+    w = np.linspace(-9, 9, 4001)
+    along = np.sin(1.5 * w)
+    prior = logsumexp(np.log(weights) + stats.norm(means, 0.6).logpdf(w[:, None]), -1)
+    likelihood = [stats.norm([a, -a / 2], 0.5).logpdf(x.numpy()).sum(-1) for a in along]
+    return Case(model, guide, x, logsumexp(np.array(likelihood) + prior[:, None], 0) + np.log(w[1] - w[0]))
+
+
 def gamma_poisson() -> Case:
     def model(x):
         with pyro.plate("data", len(x)):
@@ -129,6 +153,21 @@ def gamma_poisson() -> Case:
     return Case(model, guide, x, stats.nbinom(2, 1 / 3).logpmf(x.numpy()))
 
 
+def counts() -> Case:
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Poisson(2.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Poisson(1 + x.abs()))
+
+    x, z = torch.randn(DATA) + 2, np.arange(60)
+    terms = stats.poisson(2).logpmf(z) + stats.norm(z, 1).logpdf(x.numpy()[:, None])
+    return Case(model, guide, x, logsumexp(terms, -1))
+
+
 CASES = {
     "linear Gaussian, 2 latents": lambda: linear_gaussian(2),
     "linear Gaussian, 3 latents": lambda: linear_gaussian(3),
@@ -136,7 +175,9 @@ CASES = {
     "mixture": mixture,
     "text": text,
     "bit and number": bit_and_number,
+    "mixture along a curve": mixture_along_a_curve,
     "gamma-Poisson": gamma_poisson,
+    "counts": counts,
 }
 
 each_method = pytest.mark.parametrize("name", METHODS)
@@ -296,5 +337,5 @@ def test_a_file_in_the_working_folder_adds_a_method(mine):
     assert measure(pair.model, pair.guide, pair.x, most=2).evidence.method == "enumeration of 8 states"
     with pytest.raises(ValueError, match="mine is not possible: site 'z' is not one of at most 2 bits; use the method"):
         measure(pair.model, pair.guide, pair.x, method="mine", most=2)
-    other = bit_and_number()
-    assert "mine: site 'b' is not one of at most 8 bits" in measure(other.model, other.guide, other.x, draws=20).why
+    other = counts()
+    assert "mine: site 'z' is not one of at most 8 bits" in measure(other.model, other.guide, other.x, draws=20).why

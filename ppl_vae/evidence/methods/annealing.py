@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from math import prod
 from typing import ClassVar, Literal
 
 import torch
@@ -11,12 +13,15 @@ from torch import Tensor
 
 from ppl_vae.data.counts import Batch
 from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
+from ppl_vae.evidence.conditioning import each_state, given
 from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import log_mean_exp, sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence
-from ppl_vae.programs.sites import GuideSite
+from ppl_vae.programs.given import Given
+from ppl_vae.programs.sites import GuideSite, guide_sites
+from ppl_vae.programs.states import obstacle
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["Annealing"]
@@ -27,7 +32,8 @@ class Annealing(EvidenceMethod):
     """A lower bound for continuous latents and bits: chains that move from the guide to the posterior.
 
     Annealed importance sampling (Neal 2001): a lower bound in expectation, much tighter than that of importance
-    sampling where the guide misses the posterior.
+    sampling where the guide misses the posterior. Categorical latents beside others are summed over: every state has
+    chains of its own.
 
     Arguments:
         draws: Annealed chains per datum.
@@ -54,20 +60,29 @@ class Annealing(EvidenceMethod):
         return Schedule(self.temperatures, self.leapfrog_steps, self.start, self.pilot)
 
     def obstacle(self, model: Program, x: Batch, sites: list[GuideSite]) -> str | None:
-        Coordinates(model, x)  # refuses latents that have none
+        summed = _summed(sites)
+        if summed and (reason := obstacle(summed, MOST_BITS)):
+            return reason
+        # Refuses latents that have none, naming the site.
+        Coordinates(Given(model, next(each_state(summed, model, x))) if summed else model, x)
         return None
 
     def cost(self, x: Batch, sites: list[GuideSite]) -> int:
-        return len(x) * self.schedule.cells(self.draws)
+        return len(x) * self.schedule.cells(self.draws) * prod(site.states for site in _summed(sites))
 
     def block(self, x: Batch) -> int:
         return max(1, min(len(x), CHAINS // self.draws))
 
     def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
-        weights = AIS(model, guide, x, self.schedule).forward(self.draws, progress)
+        summed = _summed(sites)
+        pairs = [given(model, guide, v) for v in each_state(summed, model, x)] if summed else [(model, guide)]
+        chains = [AIS(p, q, x, self.schedule).forward(self.draws, progress) for p, q in pairs]
+        weights = reduce(torch.logaddexp, chains)
         return _annealed(weights, sampled_bound(model, guide, x, self.draws), self.temperatures)
 
-    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Tensor:
+    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Tensor | None:
+        if _summed(guide_sites(model, (x[:2],))):
+            return None
         widths = []
         for start in range(0, len(x), self.block(x)):
             stop = min(start + self.block(x), len(x))
@@ -75,6 +90,16 @@ class Annealing(EvidenceMethod):
             forward, backward = AIS(model, guide, x[start:stop], self.schedule).both(values, self.draws)
             widths.append(-log_mean_exp(-backward)[0] - log_mean_exp(forward)[0])
         return torch.cat(widths)
+
+
+MOST_BITS = 6
+"""Most states, as bits, that have chains of their own."""
+
+
+def _summed(sites: list[GuideSite]) -> list[GuideSite]:
+    """The sites that are summed over: those with states, unless there are no others."""
+    states = [site for site in sites if site.kind == "states"]
+    return states if len(states) < len(sites) else []
 
 
 def _annealed(weights: Tensor, elbo: Estimate, temperatures: int) -> Evidence:

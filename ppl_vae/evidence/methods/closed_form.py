@@ -21,13 +21,14 @@ from ppl_vae.evidence.importance import with_sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod, NotApplicableError
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import frozen
+from ppl_vae.programs.given import Given
 from ppl_vae.programs.handlers import check_cover, latents, run
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, discrete_obstacle, guide_sites
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["ClosedForm"]
+__all__ = ["ClosedForm", "gaussian_posterior", "is_gaussian"]
 
 PROBES = 32
 """Samples of each kind at which the density is compared with the quadratic."""
@@ -88,6 +89,28 @@ def gaussian(model: Program, guide: Program, x: Batch) -> Evidence | Tensor:
     Raises:
         NotApplicableError: If the density of some of these data is not quadratic after all.
     """
+    mode, precision, factor, evidence = gaussian_posterior(model, x)
+    moments = _moments(model, guide, x, precision.dtype)
+    if moments is None:
+        return evidence
+    mean, covariance = moments
+    away = (factor.mT @ (mean - mode)[..., None])[..., 0].square().sum(-1)
+    spread = (precision * covariance).sum((-2, -1)) - mode.shape[-1]
+    determinant = 2 * _half_log_det(factor) + torch.linalg.slogdet(covariance).logabsdet
+    gap = 0.5 * (away + spread - determinant)
+    return Evidence(
+        Estimate(evidence - gap, METHOD, "exact"),
+        Estimate(evidence, METHOD, "exact"),
+        Estimate(gap, METHOD, "exact"),
+    )
+
+
+def gaussian_posterior(model: Program, x: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean ``(data, m)``, precision ``(data, m, m)``, its Cholesky factor, and the evidence, ``(data,)``, in nats.
+
+    Raises:
+        NotApplicableError: If the density of some of these data is not quadratic in the latents.
+    """
     with _doubled(model, x) as (exact, data):
         mode, precision, high = _posterior(exact, data)
         try:
@@ -96,22 +119,11 @@ def gaussian(model: Program, guide: Program, x: Batch) -> Evidence | Tensor:
             raise NotApplicableError("log p(x, z) is not a concave quadratic in z for all data") from error
         if _deviates(exact, data, mode, factor, high, draws=PROBES // 2):
             raise NotApplicableError("log p(x, z) is not quadratic in z for all data")
-    size = mode.shape[-1]
-    half = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    evidence: Tensor = high + size / 2 * log(2 * pi) - half
-    moments = _moments(model, guide, x, precision.dtype)
-    if moments is None:
-        return evidence
-    mean, covariance = moments
-    away = (factor.mT @ (mean - mode)[..., None])[..., 0].square().sum(-1)
-    spread = (precision * covariance).sum((-2, -1)) - size
-    determinant = 2 * half + torch.linalg.slogdet(covariance).logabsdet
-    gap = 0.5 * (away + spread - determinant)
-    return Evidence(
-        Estimate(evidence - gap, METHOD, "exact"),
-        Estimate(evidence, METHOD, "exact"),
-        Estimate(gap, METHOD, "exact"),
-    )
+    return mode, precision, factor, high + mode.shape[-1] / 2 * log(2 * pi) - _half_log_det(factor)
+
+
+def _half_log_det(factor: Tensor) -> Tensor:
+    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def is_gaussian(model: Program, x: Batch) -> str | None:
@@ -142,7 +154,7 @@ def _doubled(model: Program, x: Batch) -> Iterator[tuple[Program, Batch]]:
     try:
         if isinstance(x, Tensor) and x.device.type != "mps":
             torch.set_default_dtype(torch.float64)
-            twice = copy.deepcopy(model).double() if isinstance(model, torch.nn.Module) else model
+            twice = _twice(model)
             data = x.double() if x.is_floating_point() else x
             try:
                 with fork_random_state():
@@ -153,6 +165,13 @@ def _doubled(model: Program, x: Batch) -> Iterator[tuple[Program, Batch]]:
         yield doubled
     finally:
         torch.set_default_dtype(dtype)
+
+
+def _twice(model: Program) -> Program:
+    """A copy of a module in double precision."""
+    if isinstance(model, Given):
+        return model.double(_twice(model.func))
+    return copy.deepcopy(model).double() if isinstance(model, torch.nn.Module) else model
 
 
 def _deviates(model: Program, x: Batch, mode: Tensor, factor: Tensor, high: Tensor, draws: int) -> bool:
