@@ -87,7 +87,8 @@ def _first_applicable(
         if obstacle is None:
             why = method.reason(sites) if method.exact else f"no exact method applies: {'; '.join(obstacles)}"
             return method, why, tuple(methods[position + 1 :])
-        obstacles.append(f"{method.title}: {obstacle}")
+        if method.exact and method.concerns(sites):
+            obstacles.append(f"{method.title}: {obstacle}")
     raise ValueError(f"no evidence method applies: {'; '.join(obstacles)}")
 
 

@@ -70,6 +70,10 @@ class EvidenceMethod(ABC):
         """
         return None
 
+    def concerns(self, sites: list[GuideSite]) -> bool:
+        """Whether the method is for latents of such kinds; else nobody asks why it is impossible."""
+        return True
+
     def too_costly(self, model: Program, x: Batch, sites: list[GuideSite]) -> str | None:
         """Why a possible method is left out of the automatic choice; None if it is not."""
         return None

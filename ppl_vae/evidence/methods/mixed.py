@@ -58,6 +58,9 @@ class Mixed(EvidenceMethod):
         reason = Quadrature().obstacle(first, x, others)
         return f"{reason}, given the discrete ones, and log p(x, z) is not quadratic in them" if reason else None
 
+    def concerns(self, sites: list[GuideSite]) -> bool:
+        return 0 < len(discrete(sites)) < len(sites)
+
     def too_costly(self, model: Program, x: Batch, sites: list[GuideSite]) -> str | None:
         states = prod(site.states for site in discrete(sites))
         if states > AFFORDABLE:
