@@ -31,8 +31,8 @@ class Coverage:
         two_se: Share of runs whose mean +- 2 standard errors contains the truth.
         at_least: Share of runs in which the truth is above the stated limit, by promise at least 0.95.
         slack: Mean slack on simulated data, in nats per datum.
-        bracket: Share of runs in which the truth lies between the limit and the mean plus slack plus two of its
-            standard errors.
+        bracket: Share of runs in which the truth lies between the limit and the mean plus slack plus two standard
+            errors of both.
         warned: Share of runs with a warning of the slack.
         warned_k_hat: Share of runs with a warning of k-hat.
         serious: Share of runs whose evidence is short by more than 0.1 nats per datum.
@@ -77,15 +77,16 @@ def replicate(
         estimate, slack = result.evidence, result.slack
         limit = estimate.at_least()
         short = truth - estimate.mean
-        missed, error = (slack.mean, slack.se) if slack else (0.0, 0.0)
+        missed, error = (max(slack.mean, 0.0), slack.se) if slack else (0.0, 0.0)
+        high = estimate.mean + missed + 2 * (estimate.se**2 + error**2) ** 0.5
         lines = [line for line in estimate.warnings if "misses" in line]
         rows.append(
             {
                 "short": short,
                 "two_se": abs(short) <= 2 * estimate.se + 1e-6,
                 "at_least": limit is not None and truth >= limit - 1e-6,
-                "slack": missed,
-                "bracket": limit is not None and limit - 1e-6 <= truth <= estimate.mean + missed + 2 * error + 1e-6,
+                "slack": slack.mean if slack else 0.0,
+                "bracket": limit is not None and limit - 1e-6 <= truth <= high + 1e-6,
                 "warned": bool(lines),
                 "k_hat": any("k-hat" in line for line in estimate.warnings),
                 "serious": short > SERIOUS,

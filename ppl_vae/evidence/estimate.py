@@ -49,6 +49,7 @@ class Estimate:
         notes: Further reasons for caution.
         lost: Number of samples, of all data together, whose density is undefined and whose weight counts as zero.
         common_se: Standard error of a constant common to all values, which no mean over data reduces.
+        uncovered: Number of data whose evidence is mostly that of samples the guide all but never draws.
     """
 
     pointwise: Tensor
@@ -60,6 +61,7 @@ class Estimate:
     notes: tuple[str, ...] = ()
     common_se: float = 0.0
     lost: int = 0
+    uncovered: int = 0
 
     @property
     def mean(self) -> float:
@@ -116,6 +118,12 @@ class Estimate:
             lines.append(
                 f"{self.lost} of {self.draws * len(self.pointwise)} samples have no density (NaN), as where a rate "
                 "overflows, and count as impossible; bound the parameters of the model"
+            )
+        if self.uncovered:
+            lines.append(
+                f"{self.uncovered} of {len(self.pointwise)} data owe over half of their evidence to a few samples of "
+                "the prior: the guide leaves out a part of their posterior, and the evidence is probably higher; "
+                'anneal with start="prior"'
             )
         if self.k_hat is None:
             return tuple(lines)
@@ -231,4 +239,5 @@ class Estimate:
         notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
         errors, shapes = together("pointwise_se"), together("k_hat")
         common, lost = max(part.common_se for part in parts), sum(part.lost for part in parts)
-        return cls(pointwise, method, bound, parts[0].draws, errors, shapes, notes, common, lost)
+        uncovered = sum(part.uncovered for part in parts)
+        return cls(pointwise, method, bound, parts[0].draws, errors, shapes, notes, common, lost, uncovered)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import log
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from ppl_vae.programs.log_weight import Terms
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = [
+    "Weights",
     "from_log_weights",
     "importance",
     "log_mean_exp",
@@ -34,14 +36,17 @@ def importance(
 ) -> Evidence:
     """Returns ELBO and importance-weighted evidence from independent samples, optionally Pareto-smoothed."""
     return Evidence.join(
-        [from_log_weights(w, distinct, smooth=smooth) for w, distinct in log_weights(model, guide, x, draws, progress)]
+        [
+            from_log_weights(block.weights, block.distinct, smooth=smooth)
+            for block in log_weights(model, guide, x, draws, progress)
+        ]
     )
 
 
 def sampled_elbo(model: Program, guide: Program, x: Batch, draws: int = 1) -> Tensor:
     """Returns the ELBO of each datum by Monte Carlo, ``(data,)``, in nats: a quick estimate during training."""
     with evaluating(model, guide):
-        return torch.cat([weights.mean(0) for weights, _ in log_weights(model, guide, x, draws)])
+        return torch.cat([block.weights.mean(0) for block in log_weights(model, guide, x, draws)])
 
 
 def sampled_rates(model: Program, guide: Program, x: Batch, draws: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
@@ -62,17 +67,27 @@ def sampled_rates(model: Program, guide: Program, x: Batch, draws: int = 1) -> t
     return torch.cat(bounds), {name: torch.cat(values) for name, values in rates.items()}
 
 
-def log_weights(
-    model: Program, guide: Program, x: Batch, draws: int, progress: Progress | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields log-weights of independent samples, a block of data at a time.
+class Weights(NamedTuple):
+    """Log-weights of a block of data.
 
-    Yields:
-        Log-weights ``(draws, block)`` in float64, and whether the samples of a datum differ, ``(block,)``.
+    Arguments:
+        weights: log p(x, z) - log q(z given x) of each sample, ``(draws, block)``, in float64.
+        distinct: Whether the samples of a datum differ, ``(block,)``.
+        ratio: log p(z) - log q(z given x) of each sample, ``(draws, block)``; None where it is not asked for.
     """
+
+    weights: Tensor
+    distinct: Tensor
+    ratio: Tensor | None = None
+
+
+def log_weights(
+    model: Program, guide: Program, x: Batch, draws: int, progress: Progress | None = None, *, ratio: bool = False
+) -> Iterator[Weights]:
+    """Yields log-weights of independent samples from the guide, a block of data at a time."""
     for place, parts in in_blocks(model, guide, x, draws, progress):
         # Small tensors allocated between large ones would keep the allocator from freeing memory.
-        together, done, first, distinct = torch.empty(0), 0, None, None
+        together, ratios, done, first, distinct = torch.empty(0), None, 0, None, None
         for terms in parts:
             weights, values = terms.weight, terms.values
             if (weights == torch.inf).any():
@@ -80,15 +95,18 @@ def log_weights(
             if not done:
                 precise = torch.float32 if weights.device.type == "mps" else torch.float64
                 together = torch.empty(draws, place.stop - place.start, dtype=precise, device=weights.device)
+                ratios = torch.empty_like(together) if ratio else None
             # Sites without a value per datum, which models must not have, fail here instead of giving wrong results.
             first = {name: value[0].clone() for name, value in values.items()} if first is None else first
             differ = [(v != first[n]).reshape(*v.shape[:2], -1).any(-1).any(0) for n, v in values.items()]
             different = torch.stack(differ).any(0)
             distinct = different if distinct is None else distinct | different
             together[done : done + len(weights)] = weights
+            if ratios is not None:
+                ratios[done : done + len(weights)] = terms.ratio
             done += len(weights)
         assert distinct is not None
-        yield together, distinct
+        yield Weights(together, distinct, ratios)
 
 
 def _infinite(terms: Terms, start: int) -> str:
@@ -159,7 +177,8 @@ LEAST_BOUND_DRAWS = 100
 def sampled_bound(model: Program, guide: Program, x: Batch, draws: int) -> Estimate:
     """Returns the ELBO of each datum from at least :data:`LEAST_BOUND_DRAWS` samples."""
     draws = max(draws, LEAST_BOUND_DRAWS)
-    return Estimate.join([from_log_weights(w, distinct).elbo for w, distinct in log_weights(model, guide, x, draws)])
+    blocks = log_weights(model, guide, x, draws)
+    return Estimate.join([from_log_weights(block.weights, block.distinct).elbo for block in blocks])
 
 
 def with_sampled_bound(exact: Estimate, model: Program, guide: Program, x: Batch, draws: int) -> Evidence:

@@ -136,7 +136,7 @@ def quick_evidence(model: Program, guide: Program, x: Batch, draws: int, most_bi
     with evaluating(model, guide):
         sites = guide_sites(model, (x[:2],))
         if obstacle(sites, most_bits):
-            weights = (w.masked_fill(w.isnan(), -inf) for w, _ in log_weights(model, guide, x, draws))
+            weights = (b.weights.masked_fill(b.weights.isnan(), -inf) for b in log_weights(model, guide, x, draws))
             return torch.cat([w.logsumexp(0) - log(draws) for w in weights])
         step = data_block(x)
         blocks = (x[start : start + step] for start in range(0, len(x), step))

@@ -13,7 +13,7 @@ from ppl_vae.data.counts import Batch
 from ppl_vae.programs.handlers import Site, SubstituteLatents, check_cover, latents, run, scores, total
 from ppl_vae.programs.types import Program
 
-__all__ = ["Terms", "log_joint", "log_parts", "log_proposal", "log_proposals", "log_terms", "log_weight"]
+__all__ = ["Terms", "log_joint", "log_parts", "log_proposal", "log_proposals", "log_terms", "log_weight", "prior_terms"]
 
 
 def log_joint(model: Program, x: Batch, values: Mapping[str, Tensor]) -> Tensor:
@@ -89,6 +89,11 @@ class Terms(NamedTuple):
     values: dict[str, Tensor]
 
     @property
+    def ratio(self) -> Tensor:
+        """log p(z) - log q(z given x) of each sample."""
+        return reduce(torch.add, self.prior.values()) - reduce(torch.add, self.proposal.values())
+
+    @property
     def weight(self) -> Tensor:
         """The log-weight of each sample."""
         return reduce(torch.add, self.prior.values()) + self.likelihood - reduce(torch.add, self.proposal.values())
@@ -111,6 +116,14 @@ def log_terms(model: Program, guide: Program, x: Batch, draws: int = 1) -> Terms
         scores(proposed, "guide"),
         {name: site["value"] for name, site in proposed.items()},
     )
+
+
+def prior_terms(model: Program, guide: Program, x: Batch, draws: int = 1) -> Terms:
+    """The terms of :func:`log_terms` of samples from the prior instead of the guide."""
+    scored = run(model, (x,), {}, draws=draws)
+    likelihood, prior = _parts(scored)
+    values = {name: site["value"] for name, site in latents(scored).items()}
+    return Terms(likelihood, prior, log_proposals(guide, x, values), values)
 
 
 def log_parts(model: Program, x: Batch, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

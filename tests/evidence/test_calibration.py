@@ -49,7 +49,7 @@ def wide(x):
 
 
 def test_importance_sampling_with_few_draws_misses_what_its_slack_says():
-    method, torch_seed = Importance(draws=3), 5
+    method, torch_seed = Importance(draws=3, prior_share=0.0), 5
     torch.manual_seed(torch_seed)
     x = torch.randn(4000) * 2**0.5
     slack = measure_slack(method, linear, wide, x, size=len(x) - 1, seed=1)
@@ -70,7 +70,7 @@ def test_importance_sampling_with_few_draws_misses_what_its_slack_says():
 def test_a_guide_that_misses_a_mode_is_found_out():
     torch.manual_seed(0)
     x = two_modes_data(200)
-    pair = measure(two_modes, one_sided, x, method="importance", draws=200)
+    pair = measure(two_modes, one_sided, x, method="importance", draws=200, prior_share=0.0)
     missed = evidence(x.numpy()).mean() - pair.evidence.mean
     assert missed > 0.4  # about log 2, unseen by the weights of the guide
     assert pair.slack is not None and pair.slack.mean > missed - 4 * pair.slack.se

@@ -165,7 +165,8 @@ def test_infinite_densities_are_refused_by_site_and_datum():
 def test_collapsed_guides_are_not_taken_for_perfect_ones():
     """All draws the same: the weights are constant, and the evidence two log 2 too low."""
     x = torch.randn(4)
-    found = measure(*uninformative_bits(torch.full((2,), 60.0)), x, method="importance", draws=50)
+    pair = uninformative_bits(torch.full((2,), 60.0))
+    found = measure(*pair, x, method="importance", draws=50, prior_share=0.0)
     assert found.evidence.bound == "lower"
     assert "4 of 4 data have too few different draws" in found.evidence.warnings[0]
     some = from_log_weights(torch.zeros(50, 2), torch.tensor([True, False]))
@@ -201,7 +202,7 @@ def test_constant_weights_of_a_guide_that_leaves_out_half_are_a_bound():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Bernoulli(logits=torch.tensor([30.0] + [0.0] * 19).expand(len(x), 20)).to_event(1))
 
-    found = measure(model, guide, torch.zeros(3), draws=50)
+    found = measure(model, guide, torch.zeros(3), draws=50, prior_share=0.0)
     assert found.evidence.bound == "lower"
     assert "constant where the guide draws, but not elsewhere" in found.evidence.warnings[0]
 
@@ -235,4 +236,4 @@ def test_priors_without_a_known_map_are_left_to_importance():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Poisson(2.0 + 0 * x))
 
-    assert measure(counts, counted, torch.randn(4), draws=30).evidence.method == "importance, 30 draws"
+    assert measure(counts, counted, torch.randn(4), draws=30).evidence.method.startswith("importance, 30 draws")

@@ -39,7 +39,7 @@ def test_few_draws_are_refused_and_impossible_enumeration_named():
         ValueError, match="131072 joint states, more than 2.16; use the method 'importance' or 'psis' or 'annealing'"
     ):
         measure(model, guide, x, method="enumeration")
-    assert measure(model, guide, x, draws=20).evidence.method == "importance, 20 draws"
+    assert measure(model, guide, x, draws=20).evidence.method == "importance, 20 draws and 2 of the prior"
 
 
 def test_auxiliary_sites_are_refused_by_name():

@@ -213,4 +213,4 @@ class _BlockAscent:
     def _value(self, free: Tensor) -> Evidence:
         """Evidence and ELBO of members with these parameters, ``(data, numbers)``, from fresh draws."""
         pieces = log_weights(self.model, PerDatumGuide(self.family.make, free), self.x, self.draws)
-        return Evidence.join([from_log_weights(w, distinct) for w, distinct in pieces])
+        return Evidence.join([from_log_weights(piece.weights, piece.distinct) for piece in pieces])

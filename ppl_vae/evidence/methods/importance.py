@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ppl_vae.data.counts import Batch
-from ppl_vae.evidence.importance import importance, log_weights
+from ppl_vae.evidence.defensive import defensive_importance, defensive_slack
 from ppl_vae.evidence.methods.base import EvidenceMethod
-from ppl_vae.evidence.psis import smoothed
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.handlers import latents, run
@@ -32,8 +30,12 @@ class Importance(EvidenceMethod):
     is a lower bound in expectation (Burda, Grosse and Salakhutdinov 2016, eq. 8). Constant weights make it exact if the
     guide covers the posterior, which samples cannot prove: it stays a lower bound, with a note.
 
+    A tenth as many samples of the prior are added, and all weights are those of the mixture of both: what the guide
+    leaves out is then found where the prior has mass.
+
     Arguments:
-        draws: Samples per datum.
+        draws: Samples of the guide per datum.
+        prior_share: Samples of the prior per sample of the guide; 0 for none.
     """
 
     exact: ClassVar[bool] = False
@@ -43,21 +45,17 @@ class Importance(EvidenceMethod):
     smooth: ClassVar[bool] = False
     """Whether the largest weights are Pareto-smoothed."""
 
+    prior_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.prior_share <= 10:
+            raise ValueError(f"prior_share is a number from 0 to 10, got {self.prior_share}")
+
     def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
-        return importance(model, guide, x, self.draws, progress, smooth=self.smooth)
+        return defensive_importance(model, guide, x, self.draws, self.prior_share, progress, smooth=self.smooth)
 
     def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Tensor:
-        values = {name: value[None] for name, value in posterior.items()}
-        true = (log_joint(model, x, values) - log_proposal(guide, x, values)).expand(1, len(x))
-        columns: list[Tensor] = []
-        done = 0
-        for weights, _ in log_weights(model, guide, x, self.draws):
-            data = weights.shape[1]
-            both = torch.cat([true[:, done : done + data].to(weights), weights[1:]])
-            lower = smoothed(weights) if self.smooth else weights
-            columns.append(both.logsumexp(0) - lower.logsumexp(0))
-            done += data
-        return torch.cat(columns)
+        return defensive_slack(model, guide, x, posterior, self.draws, self.prior_share, self.smooth)
 
     def conclude(self, model: Program, guide: Program, x: Batch, evidence: Evidence) -> Evidence:
         if not evidence.constant:

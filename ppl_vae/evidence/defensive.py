@@ -1,0 +1,164 @@
+"""Importance weights of a mixture of guide and prior, which does not share the guide's blind spots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import reduce
+from math import ceil, log
+
+import torch
+from torch import Tensor
+
+from ppl_vae.data.counts import Batch
+from ppl_vae.evidence.importance import Weights, from_log_weights, log_mean_exp, log_weights
+from ppl_vae.evidence.psis import k_hat, smoothed
+from ppl_vae.evidence.results import Evidence
+from ppl_vae.programs.blocks import rows_at_once
+from ppl_vae.programs.log_weight import log_parts, log_proposal, prior_terms
+from ppl_vae.programs.types import Program, Progress
+
+__all__ = ["defensive_importance", "defensive_slack"]
+
+
+def defensive_importance(
+    model: Program,
+    guide: Program,
+    x: Batch,
+    draws: int,
+    share: float,
+    progress: Progress | None = None,
+    *,
+    smooth: bool = False,
+) -> Evidence:
+    r"""Returns ELBO and importance-weighted evidence from samples of the guide and some of the prior.
+
+    .. math:: w(z) = \frac{p(x, z)}{\alpha\, q(z \mid x) + (1 - \alpha)\, p(z)}
+
+    with :math:`\alpha` the guide's share of all samples: the defensive mixture of Hesterberg (1995) with the balance
+    heuristic of Veach and Guibas (1995). The mean weight is unbiased as that of the guide alone, but no weight exceeds
+    :math:`p(x \mid z) / (1 - \alpha)`, and what the guide leaves out is found where the prior has mass. The ELBO is
+    that of the guide's samples alone, and so is the evidence where log-weights are constant over samples of both.
+
+    Arguments:
+        model: The model.
+        guide: Its guide.
+        x: A block of data.
+        draws: Samples of the guide per datum.
+        share: Samples of the prior per sample of the guide.
+        progress: Called with the number of cells done since the last call.
+        smooth: Whether to replace the largest weights by quantiles of a Pareto distribution.
+    """
+    parts = []
+    for block, mixed in _mixtures(model, guide, x, draws, share, progress):
+        plain = from_log_weights(block.weights, block.distinct, smooth=smooth)
+        parts.append(plain if mixed is None else _of_mixture(plain, block.weights, mixed, smooth))
+    return Evidence.join(parts)
+
+
+def defensive_slack(
+    model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor], draws: int, share: float, smooth: bool
+) -> Tensor:
+    r"""Upper minus lower bound of :func:`defensive_importance` for simulated data, ``(data,)``, in nats.
+
+    In the upper bound the posterior sample :math:`z^*` takes the place of a sample of the guide with probability
+    :math:`\alpha q(z^*) / (\alpha q(z^*) + (1 - \alpha) p(z^*))`, else of one of the prior: then the inverse of the
+    mean weight has the mean 1 / p(x).
+    """
+    values = {name: value[None] for name, value in posterior.items()}
+    likelihood, prior = log_parts(model, x, values)
+    log_ratio = reduce(torch.add, prior.values()) - log_proposal(guide, x, values)
+    true = (likelihood.expand(1, len(x)), log_ratio.expand(1, len(x)))
+    columns: list[Tensor] = []
+    done = 0
+    for block, mixed in _mixtures(model, guide, x, draws, share):
+        place = slice(done, done + block.weights.shape[1])
+        done = place.stop
+        at, ratio = (part[:, place].to(block.weights) for part in true)
+        lower = block.weights if mixed is None else mixed
+        if mixed is None:
+            both = torch.cat([at + ratio, lower[1:]])
+        else:
+            priors = len(mixed) - draws
+            weight = at - _log_share_of_prior(ratio, draws, priors) + log(len(mixed))
+            by_guide = torch.rand_like(ratio) < torch.sigmoid(log(draws / priors) - ratio)
+            both = mixed.clone()
+            both[0] = torch.where(by_guide, weight, mixed[:1])[0]
+            both[draws] = torch.where(by_guide, mixed[draws : draws + 1], weight)[0]
+        columns.append(both.logsumexp(0) - (smoothed(lower) if smooth else lower).logsumexp(0))
+    return torch.cat(columns)
+
+
+def _mixtures(
+    model: Program, guide: Program, x: Batch, draws: int, share: float, progress: Progress | None = None
+) -> Iterator[tuple[Weights, Tensor | None]]:
+    """Weights of the guide's samples and log-weights under the mixture, ``(draws of both, data)``, block by block.
+
+    None takes the place of the mixture where no samples of the prior are asked for, where the guide cannot score them,
+    and where their log-weights under the guide are those of the guide's own samples, all constant.
+    """
+    priors, done = ceil(share * draws), 0
+    for block in log_weights(model, guide, x, draws, progress, ratio=priors > 0):
+        place = slice(done, done + block.weights.shape[1])
+        done = place.stop
+        if block.ratio is None:
+            yield block, None
+            continue
+        try:
+            likelihood, ratio = _of_prior(model, guide, x[place], priors)
+        except (ValueError, RuntimeError, KeyError, NotImplementedError):
+            yield block, None
+            continue
+        likelihood, ratio = likelihood.to(block.weights), ratio.to(block.weights)
+        everything = torch.cat([block.weights, likelihood + ratio])
+        if bool((everything.amax(0) - everything.amin(0) <= 1e-4 * (1 + block.weights[0].abs())).all()):
+            yield block, None
+            continue
+        total = log(draws + priors)
+        of_guide = block.weights - block.ratio - _log_share_of_prior(block.ratio, draws, priors) + total
+        of_prior = likelihood - _log_share_of_prior(ratio, draws, priors) + total
+        yield block, torch.cat([of_guide, of_prior])
+
+
+def _log_share_of_prior(ratio: Tensor, guides: int, priors: int) -> Tensor:
+    """log of (guides q + priors p) / p at samples whose log p(z) - log q(z given x) is given."""
+    return torch.logaddexp(log(guides) - ratio, ratio.new_tensor(log(priors)))
+
+
+def _of_prior(model: Program, guide: Program, x: Batch, draws: int) -> tuple[Tensor, Tensor]:
+    """log p(x given z) and log p(z) - log q(z given x) of samples from the prior, ``(draws, data)`` each."""
+    step = max(1, rows_at_once(x) // len(x))
+    likelihoods, ratios = [], []
+    for done in range(0, draws, step):
+        terms = prior_terms(model, guide, x, min(step, draws - done))
+        likelihoods.append(terms.likelihood)
+        ratios.append(terms.ratio.expand(terms.likelihood.shape))
+    return torch.cat(likelihoods), torch.cat(ratios)
+
+
+def _of_mixture(plain: Evidence, weights: Tensor, mixed: Tensor, smooth: bool) -> Evidence:
+    """The evidence of the mixture in place of that of the guide's samples alone."""
+    guides, everything = len(weights), len(mixed)
+    mixed = mixed.masked_fill(mixed.isnan(), -torch.inf)
+    evidence, _ = log_mean_exp(mixed)
+    relative = (mixed - evidence.clamp(min=torch.finfo(mixed.dtype).min)).exp()
+    # Each group of samples has a mean of its own; only the deviations from it are noise.
+    of_prior = relative[guides:]
+    noise = len(of_prior) * of_prior.var(0, correction=int(len(of_prior) > 1))
+    se = (guides * relative[:guides].var(0) + noise).sqrt() / everything
+    paired = guides / everything * relative[:guides] - weights
+    gap_se = (paired.var(0) / guides + noise / everything**2).sqrt()
+    uncovered = int((of_prior.sum(0) > 0.5 * everything).sum())
+    if smooth:
+        evidence = smoothed(mixed).logsumexp(0) - log(everything)
+    method = f"{plain.evidence.method} and {len(of_prior)} of the prior"
+    estimate = replace(
+        plain.evidence,
+        pointwise=evidence,
+        pointwise_se=se,
+        k_hat=k_hat(mixed),
+        method=method,
+        uncovered=uncovered,
+    )
+    gap = replace(plain.gap, pointwise=evidence - plain.elbo.pointwise, pointwise_se=gap_se, method=method)
+    return replace(plain, evidence=estimate, gap=gap)
