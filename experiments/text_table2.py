@@ -18,7 +18,7 @@ from torch import Tensor
 from ppl_vae.evidence.figures import draw_gap_bars
 from ppl_vae.programs.loading import find
 from ppl_vae.runs.config import CorpusConfig, ProgramChoice, RunConfig
-from ppl_vae.runs.gap import measure_gap
+from ppl_vae.runs.open import open_run
 from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.grid import Cells, Grid, slug
 from ppl_vae.studies.report import Report, Row
@@ -143,13 +143,13 @@ def cell(study: Study, what: dict[str, Any], condition: Condition, seed: int) ->
     name = f"{slug(condition)}-{seed}"
     summary = study.finished(name, config(condition, seed, **what))
     values: dict[str, Tensor | float] = {"epoch": float(summary["best_epoch"])}
+    opened = open_run(study.folder / "runs" / name)
     for split in ("train", "test"):
         figures = summary["splits"][split]
         values |= {f"{split} {key}": figures[key]["mean"] for key in ("elbo", "evidence", "gap")}
         values[f"{split} deviance"] = figures["deviance"]
-        gap = measure_gap(study.folder / "runs" / name, split, 0 if condition.bits <= EXACT else SAMPLE)
-        values[f"{split} family gap"] = gap.family_gap.mean
-        values[f"{split} amortisation gap"] = gap.amortisation_gap.mean
+        rows = opened.gap(split=split, data=0 if condition.bits <= EXACT else SAMPLE).rows()
+        values |= {f"{split} {part}": rows[part].mean for part in ("family gap", "amortisation gap")}
     return values
 
 

@@ -3,16 +3,19 @@
     >>> import ppl_vae as pv
     >>> run = pv.train("text", "linear_counts", bits=8, epochs=20)        # doctest: +SKIP
     >>> print(run.summary)                                                # doctest: +SKIP
-    >>> print(pv.split_gap(run.model, run.guide, run.data["test"]))       # doctest: +SKIP
+    >>> print(run.gap(split="test"))                                      # doctest: +SKIP
+    >>> print(pv.measure(model, guide, x))     # of any Pyro pair         # doctest: +SKIP
 
-Every name is loaded when it is first used: importing the package does not import PyTorch.
+Every command of the command line is here, with the same options and defaults: those that take a run are methods of
+Run (help(pv.Run)). Names are loaded when they are first used: importing the package does not import PyTorch.
 
-- Train: ``train``, ``resume``, ``load_run``, ``Run``; objectives ``DiscreteELBO``, ``ImportanceWeightedELBO``,
-  ``SleepPhase``, ``RateCost``; gradient estimators in ``estimators``; ``AmortisedGuide``, the base of guides.
-- Data: ``load_corpus``, ``Corpus``, ``PackedCounts``.
-- Measure: ``measure`` (ELBO, evidence and gap), ``split_gap``, ``ladder``, ``tightness``, ``information``,
-  ``rate_distortion_curve``, ``sandwich``, ``compare``; beneath them ``log_weight`` and ``simulate``.
-- In a model: ``regulariser``, around factors that belong to the training objective alone.
+Train                train, resume, load_run, Run, train_generator; AmortisedGuide, the base of guides
+Objectives           DiscreteELBO, ImportanceWeightedELBO, SleepPhase, RateCost; gradients in estimators
+Data                 load_corpus, Corpus, PackedCounts
+Measure a pair       measure (ELBO, evidence and gap), split_gap, ladder, tightness, information,
+                     rate_distortion_curve, sandwich; beneath them log_weight and simulate
+Runs and studies     compare, experiment, catalogue (what is chosen by name, and what goes together)
+In a model           regulariser, around factors that belong to the training objective alone
 """
 
 from __future__ import annotations
@@ -43,11 +46,14 @@ if TYPE_CHECKING:
     from ppl_vae.programs.densities import regulariser as regulariser
     from ppl_vae.programs.log_weight import log_weight as log_weight
     from ppl_vae.programs.simulate import simulate as simulate
-    from ppl_vae.runs.compare import compare_runs as compare
+    from ppl_vae.runs.catalogue import catalogue as catalogue
+    from ppl_vae.runs.compare import compare as compare
     from ppl_vae.runs.open import Run as Run
     from ppl_vae.runs.python import load_run as load_run
     from ppl_vae.runs.python import resume as resume
     from ppl_vae.runs.python import train as train
+    from ppl_vae.runs.train_gan import train_generator as train_generator
+    from ppl_vae.studies.experiments import experiment as experiment
 
 __version__ = "0.1.0"
 
@@ -60,8 +66,10 @@ _PLACES = {
     "RateCost": "objectives.rate_cost",
     "Run": "runs.open",
     "SleepPhase": "objectives.sleep_phase",
-    "compare": "runs.compare:compare_runs",
+    "catalogue": "runs.catalogue",
+    "compare": "runs.compare",
     "estimators": "estimators:",
+    "experiment": "studies.experiments",
     "information": "diagnostics.information.information",
     "ladder": "diagnostics.gap.ladder",
     "load_corpus": "data.load",
@@ -76,6 +84,7 @@ _PLACES = {
     "split_gap": "diagnostics.gap.split",
     "tightness": "diagnostics.tightness.tightness",
     "train": "runs.python",
+    "train_generator": "runs.train_gan",
 }
 """Module of each public name, and its name there after a colon where it has another."""
 

@@ -19,6 +19,6 @@ def list_command(check: bool) -> Printed:
     experiments with their summaries. For the files of this package what fits is declared in compatibility.json, which
     --check compares with every pair built anew; pairs with your own files are built.
     """
-    from ppl_vae.runs.catalogue import Catalogue
+    from ppl_vae.runs.catalogue import catalogue
 
-    return Catalogue.take(check=check)
+    return catalogue(check=check)

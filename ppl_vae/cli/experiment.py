@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ppl_vae.cli.devices import device_option
 from ppl_vae.cli.output import Printed, with_json
 
 __all__ = ["experiment"]
@@ -25,10 +25,16 @@ __all__ = ["experiment"]
     show_default=True,
     help="Number of cells computed at once, each on its share of the cores.",
 )
-@device_option
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    help="Device to compute on; auto is CUDA where available.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: runs/NAME-PRESET]")
 @with_json
-def experiment(name: str | None, preset: str, seeds: int | None, jobs: int, device: str, out: Path | None) -> Printed:
+def experiment(name: str | None, preset: str, seeds: int | None, jobs: int, device: Any, out: Path | None) -> Printed:
     """Reproduce a table or figure of a paper.
 
     NAME is an experiment, or a file of your own: Python with PRESETS and run(study, ...), or a .toml that describes a
@@ -36,8 +42,8 @@ def experiment(name: str | None, preset: str, seeds: int | None, jobs: int, devi
     cell by cell: after an interruption the same command continues, and it shows a finished report again.
     Writes report.md, report.json, figures/ (PNG and PDF) and values/ (every raw number) into its folder.
     """
-    from ppl_vae.studies.experiments import Experiments, run_experiment
+    from ppl_vae.studies import experiments
 
     if name is None:
-        return Experiments.take()
-    return run_experiment(name, preset, seeds=seeds, jobs=jobs, device=device, out=out)
+        return experiments.Experiments.take()
+    return experiments.experiment(name, preset=preset, seeds=seeds, jobs=jobs, device=device, out=out)

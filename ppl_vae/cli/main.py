@@ -26,17 +26,19 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 @dataclass(frozen=True)
 class Command:
-    """The module and function of a command, and an example.
+    """The module and function of a command, an example, and what does the same in Python.
 
     Arguments:
         module: Name of its module in this folder.
         example: Example command, shown at the end of its help.
         function: Name of its function.
+        python: Name in the package, or of a method of ``Run``.
     """
 
     module: str
     example: str
     function: str
+    python: str
 
     def load(self) -> click.Command:
         """Imports the command."""
@@ -46,42 +48,56 @@ class Command:
 
     @property
     def summary(self) -> str:
-        """First line of its docstring, read without importing it."""
-        tree = ast.parse((Path(__file__).parent / f"{self.module}.py").read_text())
-        functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == self.function]
-        return (ast.get_docstring(functions[0]) or "").splitlines()[0]
+        """First line of the docstring of the command, or of the method of runs that it is made of, read unimported."""
+        package = Path(__file__).parents[1]
+        trees = [
+            ast.parse((package / f"{file}.py").read_text()) for file in (f"cli/{self.module}", "runs/measurements")
+        ]
+        functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        texts = (ast.get_docstring(node) for node in functions if node.name == self.function)
+        return next(text for text in texts if text).splitlines()[0]
 
 
-def _commands(**commands: tuple[str, str]) -> dict[str, Command]:
-    return {name: Command(module, example, name) for name, (module, example) in commands.items()}
+def _commands(python: str = "{}", **commands: tuple[str, str]) -> dict[str, Command]:
+    return {name: Command(module, example, name, python.format(name)) for name, (module, example) in commands.items()}
+
+
+OF_RUNS = "Run.{}"
+FIRST = "models/text.py --guide linear_counts"
 
 
 GROUPS: dict[str, dict[str, Command]] = {
     "Train and measure": {
-        "list": Command("catalogue", "list", "list_command"),
+        "list": Command("catalogue", "list", "list_command", "catalogue"),
         **_commands(
-            train=("train", "train models/text.py --guide linear_counts --bits 16 --epochs 30 --out runs/text"),
+            train=("train", "train models/text.py --guide linear_counts --bits 16 --epochs 30 --out runs/text")
+        ),
+        **_commands(
+            OF_RUNS,
             evidence=("evidence", "evidence runs/text --method annealing --data 100"),
             gap=("measure", "gap runs/text --ladder linear_counts,mean_field,full"),
             tightness=("measure", "tightness runs/text --data 200"),
             information=("measure", "information runs/text --split validation"),
             curve=("measure", "curve runs/text --betas 4,2,1,0.5 --data 100"),
-            sandwich=("evidence", "sandwich runs/text --data 100 --temperatures 1000"),
+            sandwich=("measure", "sandwich runs/text --data 100 --temperatures 1000"),
         ),
     },
-    "Compare and report": _commands(
-        compare=("measure", "compare runs/text runs/text-likelihood --split test"),
-        export=("measure", "export runs/text --draws 500"),
-    ),
+    "Compare and report": {
+        **_commands(compare=("measure", "compare runs/text runs/text-likelihood --split test")),
+        **_commands(OF_RUNS, export=("measure", "export runs/text --draws 500")),
+    },
     "Search": _commands(
-        codes=("search", "codes runs/text --how median --out codes.npz"),
-        search=("search", "search runs/text gradient of a normal distribution --count 5"),
-        retrieval=("search", "retrieval runs/text --k 100"),
+        OF_RUNS,
+        codes=("measure", "codes runs/text --how median --out codes.npz"),
+        search=("measure", "search runs/text gradient of a normal distribution --count 5"),
+        retrieval=("measure", "retrieval runs/text --k 100"),
     ),
-    "Images": _commands(
-        generator=("images", "generator mnist --latents 10 --image-size 32 --out runs/generator"),
-        frechet=("images", "frechet runs/images --images 5000"),
-    ),
+    "Images": {
+        **_commands(
+            "train_{}", generator=("images", "generator mnist --latents 10 --image-size 32 --out runs/generator")
+        ),
+        **_commands(OF_RUNS, frechet=("images", "frechet runs/images --images 5000")),
+    },
     "Experiments": _commands(experiment=("experiment", "experiment gmm --preset cpu --jobs 2")),
 }
 """The commands by group."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 import click
@@ -11,7 +12,7 @@ import click
 from ppl_vae.cli.plugin_name import PluginName
 from ppl_vae.plugins.options import Option
 
-__all__ = ["GroupedCommand", "GroupedOption", "click_option", "with_options"]
+__all__ = ["GroupedCommand", "GroupedOption", "click_option", "was_given", "with_options"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,6 +50,27 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(groups[title])
 
 
+class Several(click.ParamType[tuple[object, ...]]):
+    """Values separated by commas.
+
+    Arguments:
+        each: Type of one of them.
+    """
+
+    name = "list"
+
+    def __init__(self, each: click.ParamType[object]) -> None:
+        self.each = each
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"{self.each.name.upper()},..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[object, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        assert isinstance(parts, Sequence)
+        return tuple(self.each.convert(part.strip() if isinstance(part, str) else part, param, ctx) for part in parts)
+
+
 def click_option(option: Option, group: str = OPTIONS, *, takes_value: bool = False) -> GroupedOption:
     """The command-line option ``--NAME`` of an option.
 
@@ -66,14 +88,21 @@ def _declaration(option: Option, takes_value: bool = False) -> tuple[list[str], 
     is_flag = option.type is bool and not takes_value
     return [f"--{flag}/--no-{flag}" if is_flag else f"--{flag}", option.name], {
         "type": None if is_flag else _click_type(option),
-        "default": option.default,
+        "default": _listed(option.default) if option.several else option.default,
         "required": option.required,
         "show_default": not is_flag,
         "help": re.sub(r'``"?|"?``', "", option.help),  # markup of docstrings
     }
 
 
+def _listed(values: object) -> str | None:
+    """Values as they are given on the command line."""
+    return ",".join(map(str, values)) if isinstance(values, Sequence) else None
+
+
 def _click_type(option: Option) -> click.ParamType[object]:
+    if option.several:
+        return Several(_click_type(replace(option, several=False)))
     if isinstance(option.type, tuple):
         return click.Choice(option.type)
     if option.plugin is not None:
@@ -99,3 +128,8 @@ def with_options(options: Iterable[Option], group: str = OPTIONS) -> Callable[[C
         return function
 
     return decorate
+
+
+def was_given(ctx: click.Context, name: str | None) -> bool:
+    """Whether the user named an option."""
+    return ctx.get_parameter_source(name or "") == click.core.ParameterSource.COMMANDLINE

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ppl_vae.cli.options import was_given
 from ppl_vae.cli.output import with_json
 from ppl_vae.cli.pair_command import PairCommand
 from ppl_vae.plugins.options import Value
@@ -15,7 +16,7 @@ from ppl_vae.runs.options import new_folder, run_config
 from ppl_vae.runs.summary import Summary
 from ppl_vae.training.run_folder import RunFolder
 
-__all__ = ["check_alone", "train", "was_given"]
+__all__ = ["check_alone", "train"]
 
 
 @click.command(cls=PairCommand)
@@ -73,8 +74,3 @@ def check_alone(ctx: click.Context, name: str) -> None:
     others = [param for param in ctx.command.get_params(ctx) if param.name not in (name, "as_json")]
     if given := [param.opts[0] for param in others if was_given(ctx, param.name)]:
         raise click.UsageError(f"--{name} continues a run with its own options; leave out {', '.join(given)}", ctx)
-
-
-def was_given(ctx: click.Context, name: str | None) -> bool:
-    """Whether the user named an option."""
-    return ctx.get_parameter_source(name or "") == click.core.ParameterSource.COMMANDLINE

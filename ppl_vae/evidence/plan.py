@@ -9,11 +9,11 @@ from ppl_vae.data.counts import Batch
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.plugins.discovery import Plugin, available, find
-from ppl_vae.plugins.options import checked, options_of
+from ppl_vae.plugins.options import Option, checked, options_of
 from ppl_vae.programs.sites import GuideSite, guide_sites
 from ppl_vae.programs.types import Program
 
-__all__ = ["OptionValue", "Plan", "obstacle_of", "plan"]
+__all__ = ["OptionValue", "Plan", "method_options", "obstacle_of", "plan"]
 
 OptionValue = int | float | bool | str
 """The value of a method's option."""
@@ -69,6 +69,23 @@ def plan(model: Program, x: Batch, *, draws: int | None = 100, method: str = "au
     return Plan(chosen, why, sites, chosen.block(x), chosen.cost(x, sites), fallbacks)
 
 
+def method_options(method: str = "auto") -> dict[str, list[Option]]:
+    """The options of the methods of this package and of a user's own, each once, by title of their group.
+
+    Arguments:
+        method: The method to be used, by name or file; ``"auto"`` may use all of the working folder.
+    """
+    plugins = _plugins()
+    if method != "auto":
+        plugins = [*(plugin for plugin in plugins if plugin.shipped), find("evidence", method, besides=["auto"])]
+    seen, groups = {"draws"}, {}
+    for plugin in plugins:
+        if options := [option for option in options_of(_class_of(plugin)) if option.name not in seen]:
+            groups[f"Method {plugin.name}"] = options
+            seen |= {option.name for option in options}
+    return groups
+
+
 def obstacle_of(method: EvidenceMethod, model: Program, x: Batch, sites: list[GuideSite]) -> str | None:
     """Why a method is impossible; None if it is possible."""
     try:
@@ -107,7 +124,7 @@ def _all_methods(options: Mapping[str, OptionValue]) -> list[EvidenceMethod]:
     Raises:
         ValueError: If no method has one of the options.
     """
-    plugins = [plugin for plugin in available("evidence").values() if plugin.shipped or _loads(plugin)]
+    plugins = _plugins()
     known = {plugin: {option.name for option in options_of(_class_of(plugin))} for plugin in plugins}
     if unknown := [name for name in options if not any(name in names for names in known.values())]:
         every = sorted(set().union(*known.values()))
@@ -117,6 +134,11 @@ def _all_methods(options: Mapping[str, OptionValue]) -> list[EvidenceMethod]:
         for plugin in plugins
     ]
     return sorted(methods, key=lambda method: (not method.exact, method.priority))
+
+
+def _plugins() -> list[Plugin]:
+    """The methods of this package, and those of the working folder that load."""
+    return [plugin for plugin in available("evidence").values() if plugin.shipped or _loads(plugin)]
 
 
 def _loads(plugin: Plugin) -> bool:

@@ -7,12 +7,15 @@ and in a run's configuration.
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
+import operator
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ppl_vae.plugins.discovery import Kind, available, find
@@ -65,6 +68,7 @@ class Option:
         optional: Whether None is a value.
         minimum: Least value of a number, if there is one.
         plugin: The plugins whose name or file it is, if it is one.
+        several: Whether it takes a list of such values.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Option:
     optional: bool = False
     minimum: float | None = None
     plugin: PluginChoice | None = None
+    several: bool = False
 
     def check(self, value: object, where: str) -> Value:
         """Returns a value as the constructor takes it, a whole number as a float where it takes floats.
@@ -109,9 +114,10 @@ def options_of(
 ) -> list[Option]:
     """The options of a class or function: its arguments, less those skipped.
 
-    Annotations are ``int``, ``float``, ``bool``, ``str`` or ``Literal``; ``X | None``; ``int | str``, which is text;
-    and ``Annotated[X, m]`` with an ``m.ge`` (``msgspec.Meta(ge=1)``), a least value, or a :class:`PluginChoice`.
-    Without an annotation the type is that of the default.
+    Annotations are ``int``, ``float``, ``bool``, ``str`` or ``Literal``; ``X | None``; ``int | str`` and
+    ``str | Path``, which are text; ``Sequence[X]``, several of them; and ``Annotated[X, m]`` with an ``m.ge``
+    (``msgspec.Meta(ge=1)``), a least value, or a :class:`PluginChoice`. Without an annotation the type is that of the
+    default.
 
     Arguments:
         target: A class (its constructor counts) or a function.
@@ -136,14 +142,18 @@ def options_of(
         depth <class 'float'> 0.5 False From 0 to 1.
     """
     constructor = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
-    hints, help_lines = (
-        typing.get_type_hints(constructor, include_extras=True),
-        argument_help(inspect.getdoc(target) or ""),
-    )
+    arguments = {
+        name: argument
+        for name, argument in inspect.signature(constructor).parameters.items()
+        if name != "self" and name not in skip and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+    }
+    # Only these: what a function returns may be known to type checkers alone.
+    own = {name: hint for name, hint in inspect.get_annotations(constructor).items() if name in arguments}
+    names = getattr(constructor, "__globals__", None)
+    hints = typing.get_type_hints(types.SimpleNamespace(__annotations__=own), names, include_extras=True)
+    help_lines = argument_help(inspect.getdoc(target) or "")
     options = []
-    for name, argument in inspect.signature(constructor).parameters.items():
-        if name == "self" or name in skip or argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
-            continue
+    for name, argument in arguments.items():
         required = argument.default is argument.empty
         kind, optional = _without_none(hints.get(name, None if required else type(argument.default)))
         minimum, plugin = None, None
@@ -151,7 +161,9 @@ def options_of(
             kind, *metadata = typing.get_args(kind)
             minimum = next((part.ge for part in metadata if hasattr(part, "ge")), None)
             plugin = next((part for part in metadata if isinstance(part, PluginChoice)), None)
-        if set(typing.get_args(kind)) == {int, str}:
+        if several := typing.get_origin(kind) is Sequence:
+            (kind,) = typing.get_args(kind)
+        if set(typing.get_args(kind)) in ({int, str}, {str, Path}):
             kind = str
         if typing.get_origin(kind) is Literal:
             kind = typing.get_args(kind)
@@ -164,7 +176,9 @@ def options_of(
                 "float, bool, str or Literal"
             )
         default = None if required else argument.default
-        options.append(Option(name, kind, default, help_lines.get(name, ""), required, optional, minimum, plugin))
+        options.append(
+            Option(name, kind, default, help_lines.get(name, ""), required, optional, minimum, plugin, several)
+        )
     return options
 
 
@@ -172,8 +186,7 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
     """``int | None`` is ``int``, which may be None."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         parts = [part for part in typing.get_args(hint) if part is not type(None)]
-        if len(parts) == 1:
-            return parts[0], True
+        return functools.reduce(operator.or_, parts), len(parts) < len(typing.get_args(hint))
     return hint, False
 
 

@@ -18,7 +18,7 @@ from ppl_vae.plugins.discovery import available
 from ppl_vae.programs.loading import available as programs
 from ppl_vae.runs.compatibility import Compatibility
 
-__all__ = ["Catalogue", "working_estimators"]
+__all__ = ["Catalogue", "catalogue", "working_estimators"]
 
 
 @dataclass(frozen=True)
@@ -30,48 +30,6 @@ class Catalogue:
     """
 
     sections: dict[str, list[tuple[str, str, list[str]]]]
-
-    @classmethod
-    def take(cls, *, check: bool = False) -> Catalogue:
-        """Lists everything, those of the working folder included.
-
-        Arguments:
-            check: Whether to build every pair and compare it with the declaration in ``compatibility.json``.
-
-        Raises:
-            ValueError: If a declaration is wrong.
-        """
-        (models, no_models), (guides, no_guides) = programs("models"), programs("guides")
-        broken = no_models | no_guides
-        estimators = working_estimators(broken)
-        declared = Compatibility.declared()
-        fits = Compatibility.of(models, guides, estimators, None if check else declared)
-        if check:
-            fits.check(declared)
-        broken |= fits.broken
-        lines = {name: plugin.summary for name, plugin in available("estimators").items()}
-        lines["auto"] = (inspect.getdoc(Auto) or "").split("\n")[0]
-        models = [model for model in models if model.name in fits.guides]
-        sections: dict[str, list[tuple[str, str, list[str]]]] = {
-            "models (with guides, by their default options)": [
-                (m.name, m.summary, fits.guides[m.name]) for m in models
-            ],
-            "guides (with models)": [
-                (g.name, g.summary, [m.name for m in models if g.name in fits.guides[m.name]]) for g in guides
-            ],
-            "estimators (with guides)": [(name, lines[name], fits.estimators[name]) for name in estimators],
-            "corpora (with models)": [
-                (reader.name, reader.line, [model.name for model in models if model.data is kind])
-                for kind in (PackedCounts, torch.Tensor)
-                for reader in corpora(kind).values()
-            ],
-            "evidence methods": [(name, plugin.summary, []) for name, plugin in available("evidence").items()],
-            "experiments": [(name, plugin.summary, []) for name, plugin in available("experiments").items()],
-        }
-        broken |= broken_readers()
-        if broken:
-            sections["broken"] = [(file, reason, []) for file, reason in broken.items()]
-        return cls(sections)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -93,6 +51,46 @@ class Catalogue:
             for title, rows in self.sections.items()
         )
         return "\n\n".join(tables)
+
+
+def catalogue(*, check: bool = False) -> Catalogue:
+    """Lists what is chosen by name, files of the working folder included, and which of it fits together.
+
+    Arguments:
+        check: Whether to build every pair and compare it with the declaration in ``compatibility.json``.
+
+    Raises:
+        ValueError: If a declaration is wrong.
+    """
+    (models, no_models), (guides, no_guides) = programs("models"), programs("guides")
+    broken = no_models | no_guides
+    estimators = working_estimators(broken)
+    declared = Compatibility.declared()
+    fits = Compatibility.of(models, guides, estimators, None if check else declared)
+    if check:
+        fits.check(declared)
+    broken |= fits.broken
+    lines = {name: plugin.summary for name, plugin in available("estimators").items()}
+    lines["auto"] = (inspect.getdoc(Auto) or "").split("\n")[0]
+    models = [model for model in models if model.name in fits.guides]
+    sections: dict[str, list[tuple[str, str, list[str]]]] = {
+        "models (with guides, by their default options)": [(m.name, m.summary, fits.guides[m.name]) for m in models],
+        "guides (with models)": [
+            (g.name, g.summary, [m.name for m in models if g.name in fits.guides[m.name]]) for g in guides
+        ],
+        "estimators (with guides)": [(name, lines[name], fits.estimators[name]) for name in estimators],
+        "corpora (with models)": [
+            (reader.name, reader.line, [model.name for model in models if model.data is kind])
+            for kind in (PackedCounts, torch.Tensor)
+            for reader in corpora(kind).values()
+        ],
+        "evidence methods": [(name, plugin.summary, []) for name, plugin in available("evidence").items()],
+        "experiments": [(name, plugin.summary, []) for name, plugin in available("experiments").items()],
+    }
+    broken |= broken_readers()
+    if broken:
+        sections["broken"] = [(file, reason, []) for file, reason in broken.items()]
+    return Catalogue(sections)
 
 
 def working_estimators(broken: dict[str, str], *, own: bool = True) -> dict[str, Estimator]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -25,14 +24,18 @@ from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.pair import Pair
 from ppl_vae.training.run_folder import RunFolder
 
-__all__ = ["compare_runs"]
+__all__ = ["compare"]
 
 CELLS = 2**27
 """Largest number of (state, datum) cells for which a comparison splits a gap itself, within minutes."""
 
 
-def compare_runs(runs: Sequence[Run | Path | str], split: str = "test") -> Comparison:
-    """Compares runs on one split, and writes the result into the folder of the first.
+def compare(*runs: Run | Path | str, split: Literal["train", "validation", "test"] = "test") -> Comparison:
+    """Compare ELBO, evidence and gap of trained runs.
+
+    If a run was trained with --objective likelihood, the approximation errors of the other runs of its model are
+    shown. Stored measurements are read, missing ones are made. Writes compare-SPLIT.json and a figure into the first
+    run.
 
     Arguments:
         runs: Opened runs, or their folders.
@@ -41,10 +44,10 @@ def compare_runs(runs: Sequence[Run | Path | str], split: str = "test") -> Compa
     Raises:
         ValueError: If there are fewer than two runs, or their data differ, naming both.
     """
-    folders = [run.folder if isinstance(run, Run) else Path(run) for run in runs]
-    if not 2 <= len(folders) <= MOST_RUNS:
-        raise ValueError(f"a comparison takes 2 to {MOST_RUNS} runs, got {len(folders)}; name their folders")
-    stored = [RunFolder.open(folder) for folder in folders]
+    if not 2 <= len(runs) <= MOST_RUNS:
+        raise ValueError(f"a comparison takes 2 to {MOST_RUNS} runs, got {len(runs)}; name their folders")
+    opened = [run if isinstance(run, Run) else None for run in runs]
+    stored = [RunFolder.open(run.folder if isinstance(run, Run) else Path(run)) for run in runs]
     for run in stored[1:]:
         _check_same_data(stored[0], run)
     retrained = {run.best_state()[0] for run in stored}
@@ -55,7 +58,7 @@ def compare_runs(runs: Sequence[Run | Path | str], split: str = "test") -> Compa
                 "some of the runs were retrained on training and validation data; compare on test data (--split test)"
             )
         notes.append("not compared on training data: some runs were retrained on training and validation data")
-    parts = [_compared(run, split, len(retrained) == 1) for run in stored]
+    parts = [_compared(*each, split, len(retrained) == 1) for each in zip(stored, opened, strict=True)]
     if len({RunConfig.of(run).settings.seed for run in stored}) > 1:
         notes.append("the runs have different seeds, so their models began from different parameters")
     result = Comparison(split, tuple(parts), tuple(notes))
@@ -74,12 +77,13 @@ def _check_same_data(first: RunFolder, other: RunFolder) -> None:
         )
 
 
-def _compared(run: RunFolder, split: str, with_train: bool) -> Compared:
+def _compared(run: RunFolder, opened: Run | None, split: str, with_train: bool) -> Compared:
+    """What is stored of a run, which is opened only if something has to be measured."""
     summary, config = run.summary, RunConfig.of(run)
-    measurement = _measurement(run, split)
-    gap, notes = _gap(run, split, measurement)
+    measurement = _measurement(run, opened, split)
+    gap, notes = _gap(run, opened, split, measurement)
     if summary is None or summary["splits"][split]["data"] != measurement.data:
-        opened = open_run(run.folder)
+        opened = opened or open_run(run.folder)
         x, pair = opened.split(split), opened.pair.description
         saturated = x.saturated.double().mean().item() if isinstance(x, PackedCounts) else None
         notes = notes if summary else ("training is not finished; measured in its best state so far", *notes)
@@ -90,16 +94,26 @@ def _compared(run: RunFolder, split: str, with_train: bool) -> Compared:
         name=str(run.folder),
         pair=pair,
         objective=config.objective_description,
-        model=json.dumps(to_json(config.model), sort_keys=True),
+        model=_model(run, config),
         measurement=measurement,
-        train=_measurement(run, "train").evidence if with_train else None,
+        train=_measurement(run, opened, "train").evidence if with_train else None,
         gap=gap,
         saturated=saturated,
         notes=notes,
     )
 
 
-def _measurement(run: RunFolder, split: str) -> Evidence:
+def _model(run: RunFolder, config: RunConfig) -> str:
+    """What two runs of one model have in common: file, options and digest; and the shapes of its tensors.
+
+    Objects of a Python program may have the same name and class without being the same.
+    """
+    tensors = Checkpoint.read(run.checkpoint(run.best_state()[0])).part("model")
+    shapes = {name: list(value.shape) for name, value in tensors.items()}
+    return json.dumps([to_json(config.model), shapes], sort_keys=True)
+
+
+def _measurement(run: RunFolder, opened: Run | None, split: str) -> Evidence:
     """The best measurement of a split: exact, else the highest lower bound."""
     stored, summary = [], run.summary
     if summary is not None and split not in summary["splits"]:
@@ -113,12 +127,13 @@ def _measurement(run: RunFolder, split: str) -> Evidence:
     ]
     measurements = [Evidence(**_estimates(*each, elbo="elbo", evidence="evidence", gap="gap")) for each in stored]
     if not measurements:
-        measurements.append(measure_evidence(run.folder, split, "auto", RunConfig.of(run).evidence_draws))
+        opened = opened or open_run(run.folder)
+        measurements.append(measure_evidence(opened, split, "auto", opened.config.evidence_draws))
     rank = {"exact": 2, "lower": 1}
     return max(measurements, key=lambda m: (rank.get(m.evidence.bound, 0), m.evidence.mean))
 
 
-def _gap(run: RunFolder, split: str, measurement: Evidence) -> tuple[Gap | None, tuple[str, ...]]:
+def _gap(run: RunFolder, opened: Run | None, split: str, measurement: Evidence) -> tuple[Gap | None, tuple[str, ...]]:
     """The parts of the gap, read or computed, or the reason why there are none."""
     if measurement.evidence.bound != "exact":
         return None, ()
@@ -133,7 +148,7 @@ def _gap(run: RunFolder, split: str, measurement: Evidence) -> tuple[Gap | None,
         return split_gap(pair.model, pair.guide, x, progress=progress)
 
     try:
-        return measure_and_save(run.folder, f"gap-{split}", split, 0, split_if_fast)[1], ()
+        return measure_and_save(opened or open_run(run.folder), f"gap-{split}", split, 0, split_if_fast), ()
     except ValueError as error:
         return None, (f"its gap is not split: {error}",)
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 import pyro
 
-from ppl_vae.runs.open import open_run
+from ppl_vae.runs.open import Run
 from ppl_vae.training.progress import Reporter, log
 
 __all__ = ["Exported", "export_arviz", "save", "to_arviz"]
@@ -255,11 +255,9 @@ class Exported:
         return "\n".join([head, f"  arviz.from_netcdf({str(self.file)!r})", "Groups:", *lines])
 
 
-def export_arviz(folder: Path, split: str, draws: int, count: int = 0, predictive: int = 5) -> Exported:
+def export_arviz(opened: Run, split: str, draws: int, count: int, predictive: int) -> Exported:
     """Writes draws, weights, likelihoods and data of one split of a run for ArviZ, ``arviz-SPLIT.nc``."""
-
-    opened = open_run(folder)
-    x, pair, path = opened.split(split, count), opened.pair, folder / f"arviz-{split}.nc"
+    x, pair, path = opened.split(split, count), opened.pair, opened.folder / f"arviz-{split}.nc"
     predictive = min(predictive, draws)
     with (
         Reporter(path.name, len(x) * (draws + predictive)) as reporter,

@@ -77,20 +77,19 @@ class Frechet:
 
 
 def measure_frechet(
-    folder: Path,
+    opened: Run,
     split: str,
     count: int,
-    *,
-    against: Path | None = None,
-    images: int = 10_000,
-    means: bool = False,
-    features: Literal["classifier", "inception"] = "classifier",
-    weights: Path | None = None,
+    against: str | Path | None,
+    images: int,
+    means: bool,
+    features: Literal["classifier", "inception"],
+    weights: str | Path | None,
 ) -> Frechet:
     """Returns the Frechet distance of a model's images from its data, or from those of another run's model.
 
     Arguments:
-        folder: Folder of the run.
+        opened: The run.
         split: Split of the reference images, where there is no other run.
         count: Size of a random sample of the split; 0 for all.
         against: Folder of another run, whose model's images are the reference.
@@ -103,13 +102,18 @@ def measure_frechet(
     Raises:
         ValueError: If the data are no images, or have no labels to train a classifier on.
     """
-    opened = open_run(folder)
+    if weights is not None and features != "inception":
+        raise ValueError("weights is a file of Inception: take --features inception, or leave it out")
     x = opened.split(split, count)
     if not isinstance(x, Tensor) or pixels(x) is None:
         raise ValueError("the Frechet distance compares images with values in [0, 1]; take a run of such data")
     if images < 2:
         raise ValueError(f"moments need at least 2 images, got {images}; raise --images")
-    network = inception(weights, x.device) if features == "inception" else _classifier(opened)
+    network = (
+        inception(None if weights is None else Path(weights), x.device)
+        if features == "inception"
+        else _classifier(opened)
+    )
     other = None if against is None else open_run(against)
     seed = opened.config.settings.seed
     kind = "means of p(x | z)" if means else "samples"
@@ -144,7 +148,7 @@ def measure_frechet(
         frechet_distance(moments, first),
         frechet_distance(second, first),
         network.name,
-        f"{kind} of {folder}",
+        f"{kind} of {opened.folder}",
         reference,
         others,
         (moments.count, first.count, second.count),

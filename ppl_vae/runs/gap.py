@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Progress
 from ppl_vae.runs.config import ProgramChoice, to_json
 from ppl_vae.runs.measure import measure_and_save, measure_in_blocks
-from ppl_vae.runs.open import Run, open_run
+from ppl_vae.runs.open import Run
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.resumable import BlockStore
 from ppl_vae.training.progress import log
@@ -34,11 +33,8 @@ BLOCK = 512
 """Number of data whose gap is split and stored together."""
 
 
-def measure_gap(
-    folder: Path, split: str, count: int = 0, *, method: SplitMethod = "auto", steps: int = 600, draws: int = 200
-) -> Gap:
+def measure_gap(opened: Run, split: str, count: int, *, method: SplitMethod, steps: int, draws: int) -> Gap:
     """Splits the gap of one split of a run; names the worst data."""
-    opened = open_run(folder)
     config = opened.config
     estimator = make_estimator(config.estimator, config.use_control)
     options: dict[str, Any] = {"method": method, "steps": steps, "draws": draws}
@@ -55,18 +51,16 @@ def measure_gap(
                     )
         return Gap.join([done[start] for start in range(0, len(x), BLOCK)])
 
-    _, result = measure_in_blocks(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
+    result = measure_in_blocks(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
     opened.name_worst("widest gaps", split, count, result.worst(3), result.losses())
     return result
 
 
-def measure_ladder(
-    folder: Path, split: str, count: int, names: list[str], epochs: str | None = None, **options: Any
-) -> Ladder:
+def measure_ladder(opened: Run, split: str, count: int, names: list[str], epochs: str | None, **options: Any) -> Ladder:
     """Fits guides to the model of a run and measures them on one split.
 
     Arguments:
-        folder: Folder of the run; the fits are stored in ``ladder/`` inside it.
+        opened: The run; the fits are stored in ``ladder/`` inside its folder.
         split: Name of the split.
         count: Size of a random sample of the data; 0 for all.
         names: Names or files of guides, from the smallest family up.
@@ -78,7 +72,6 @@ def measure_ladder(
         ValueError: If there is no such guide, it does not fit the model, or an earlier fit belongs to another state of
             the model.
     """
-    opened = open_run(folder)
     opened.split(split, count)  # refused, if it must be, before hours of fitting
     fits = [_Fit(opened, name, epochs) for name in names]
     labels = [fit.label for fit in fits]
@@ -91,7 +84,7 @@ def measure_ladder(
         raise
     guides = {fit.label: fit.pair.guide for fit in fits}
     options["estimator"] = make_estimator(opened.config.estimator, opened.config.use_control)
-    _, result = measure_and_save(
+    return measure_and_save(
         opened,
         f"ladder-{split}",
         split,
@@ -99,7 +92,6 @@ def measure_ladder(
         lambda pair, x, progress: ladder(pair.model, guides, x, fits=tuple(remarks), progress=progress, **options),
         lambda pair, x: len(x) * len(guides),
     )
-    return result
 
 
 class _Fit:

@@ -24,7 +24,7 @@ from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Progress
-from ppl_vae.runs.open import Run, open_run
+from ppl_vae.runs.open import Run
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.resumable import BlockStore
 from ppl_vae.training.progress import Reporter, log
@@ -60,17 +60,17 @@ B = TypeVar("B", bound=Result)
 
 
 def measure_and_save(
-    source: Path | Run,
+    opened: Run,
     name: str,
     split: str,
     count: int,
     compute: Callable[[Pair, Batch, Progress], R],
     total: Callable[[Pair, Batch], int] = lambda pair, x: len(x),
-) -> tuple[Run, R]:
+) -> R:
     """Measures one split of a run and writes JSON, values per datum and a figure into its folder.
 
     Arguments:
-        source: Folder of the run, or the opened run.
+        opened: The run.
         name: Name of the files and of the progress bar.
         split: Name of the split.
         count: Size of a random sample of the data; 0 for all.
@@ -80,7 +80,6 @@ def measure_and_save(
     Raises:
         ValueError: If the run has no such split, or it cannot be measured this way.
     """
-    opened = source if isinstance(source, Run) else open_run(source)
     x, pair = opened.split(split, count), opened.pair
     seed = opened.config.settings.seed
     with (
@@ -96,7 +95,7 @@ def measure_and_save(
     tensors = result.pointwise() | ({} if rows is None else {"rows": rows})
     Checkpoint(tensors, {"split": split, "of": opened.state}).write(opened.run.folder / f"{name}.safetensors")
     save_figure(opened.run, name, result, f"{pair.description}: {split}")
-    return opened, result
+    return result
 
 
 def save_figure(
@@ -110,10 +109,9 @@ def save_figure(
         log("note: no figure is drawn, since some of the results are not finite")
 
 
-def measure_tightness(folder: Path, split: str, draws: int | None = None, count: int = 0) -> Tightness:
+def measure_tightness(opened: Run, split: str, draws: int | None, count: int) -> Tightness:
     """Tests whether the posterior of one split of a run lies in the guide's family; names the worst data."""
-    opened = open_run(folder)
-    _, result = measure_and_save(
+    result = measure_and_save(
         opened,
         f"tightness-{split}",
         split,
@@ -127,7 +125,7 @@ def measure_tightness(folder: Path, split: str, draws: int | None = None, count:
 
 
 def measure_evidence(
-    folder: Path,
+    opened: Run,
     split: str,
     method: str,
     draws: int | None,
@@ -138,7 +136,7 @@ def measure_evidence(
     """Measures ELBO, evidence and gap of one split of a run again, resuming an interrupted measurement.
 
     Arguments:
-        folder: The folder of the run.
+        opened: The run.
         split: Name of the split.
         method: Name of the evidence method, or path of its file.
         draws: Number of samples per datum; None for the default of the method.
@@ -151,8 +149,8 @@ def measure_evidence(
         return measure(pair.model, pair.guide, x, done=done, progress=progress, check=check, **settings)
 
     settings: dict[str, Any] = {"method": method, "draws": draws, **options}
-    opened, result = measure_in_blocks(
-        folder,
+    result = measure_in_blocks(
+        opened,
         f"evidence-{split}-{Path(method).stem}",
         split,
         count,
@@ -165,11 +163,11 @@ def measure_evidence(
     return result
 
 
-def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule: Schedule) -> BDMC:
+def measure_sandwich(opened: Run, split: str, draws: int, count: int, schedule: Schedule) -> BDMC:
     """Bounds the evidence of data simulated from a run's model, with the shapes of one split, from below and above."""
     options: dict[str, Any] = {"draws": draws, "schedule": schedule}
-    _, result = measure_in_blocks(
-        folder,
+    return measure_in_blocks(
+        opened,
         f"sandwich-{split}",
         split,
         count,
@@ -178,24 +176,23 @@ def measure_sandwich(folder: Path, split: str, draws: int, count: int, schedule:
         lambda pair, x, done, progress: sandwich(pair.model, pair.guide, x, done=done, progress=progress, **options),
         lambda pair, x: sandwich_cells(x, draws, schedule),
     )
-    return result
 
 
-def measure_curve(folder: Path | Run, split: str, count: int, **options: Any) -> Curve:
+def measure_curve(opened: Run, split: str, count: int, **options: Any) -> Curve:
     """Measures the rate-distortion curve of a run's decoder on one split, and the excess of its guide."""
     curve_options = {name: value for name, value in options.items() if name != "draws"}
     return measure_and_save(
-        folder,
+        opened,
         f"curve-{split}",
         split,
         count,
         lambda pair, x, progress: rate_distortion_curve(pair.model, pair.guide, x, **options, progress=progress),
         lambda pair, x: curve_cells(pair.model, x, **curve_options),
-    )[1]
+    )
 
 
 def measure_in_blocks(
-    source: Path | Run,
+    opened: Run,
     name: str,
     split: str,
     count: int,
@@ -203,7 +200,7 @@ def measure_in_blocks(
     kind: type[B],
     compute: Callable[[Pair, Batch, BlockStore[B], Progress], B],
     total: Callable[[Pair, Batch], int] = lambda pair, x: len(x),
-) -> tuple[Run, B]:
+) -> B:
     """As :func:`measure_and_save`, but stores finished blocks until the measurement is complete.
 
     Arguments:
@@ -211,14 +208,13 @@ def measure_in_blocks(
         kind: Class of the result.
         compute: Function from the pair, the data, the finished blocks and a progress callback to the result.
     """
-    opened = source if isinstance(source, Run) else open_run(source)
     blocks = BlockStore(
         opened.run.folder / "partial" / name, settings | {"count": count, "state": opened.pair.state}, kind
     )
     if len(blocks):
         log(f"resuming {name}: {len(blocks)} blocks are measured already")
     try:
-        _, result = measure_and_save(
+        result = measure_and_save(
             opened, name, split, count, lambda pair, x, progress: compute(pair, x, blocks, progress), total
         )
     except KeyboardInterrupt:
@@ -226,13 +222,13 @@ def measure_in_blocks(
             log(f"{len(blocks)} measured blocks are stored; the same command continues")
         raise
     blocks.delete()
-    return opened, result
+    return result
 
 
-def measure_information(folder: Path | Run, split: str, draws: int, codes: int, count: int = 0) -> Information:
+def measure_information(opened: Run, split: str, draws: int, codes: int, count: int) -> Information:
     """Measures rate, distortion and mutual information of a run on one split, and its collapsed units."""
-    _, result = measure_and_save(
-        folder,
+    result = measure_and_save(
+        opened,
         f"information-{split}",
         split,
         count,

@@ -13,6 +13,7 @@ from ppl_vae.data.counts import Batch, PackedCounts, concatenate
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import positions, subsample
 from ppl_vae.runs.config import OBJECT, RunConfig
+from ppl_vae.runs.measurements import Measurements
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.summary import Summary
 from ppl_vae.training.progress import log
@@ -21,9 +22,11 @@ from ppl_vae.training.run_folder import RunFolder
 __all__ = ["Run", "objects_needed", "open_run"]
 
 
-@dataclass
-class Run:
+@dataclass(repr=False)
+class Run(Measurements):
     """A trained pair with its data, configuration and results.
+
+    Its methods are the commands of ``ppl-vae`` that take a run: ``run.gap()``, ``run.evidence("annealing")``, ...
 
     Arguments:
         run: Its folder.

@@ -21,7 +21,7 @@ from ppl_vae.evidence.tables import text_table
 from ppl_vae.nn.checkpoint import atomic_write
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.measure import measure_and_save
-from ppl_vae.runs.open import Run, open_run
+from ppl_vae.runs.open import Run
 from ppl_vae.training.progress import Reporter
 
 __all__ = ["Hit", "SearchResult", "Written", "measure_retrieval", "search", "write_codes"]
@@ -62,11 +62,11 @@ class Written:
         )
 
 
-def write_codes(folder: Path, split: str, out: Path | None, rule: CodeRule) -> Written:
+def write_codes(opened: Run, split: str, out: Path | None, rule: CodeRule) -> Written:
     """Writes the codes of a run's data as packed bits, into an ``.npz`` that needs no unpickling.
 
     Arguments:
-        folder: Folder of the run.
+        opened: The run.
         split: Name of one of its splits, or ``"all"``.
         out: Path of the file; by default ``codes.npz`` in the run.
         rule: How bits are read off the guide, as in :func:`~ppl_vae.diagnostics.retrieval.retrieval.retrieval`;
@@ -75,9 +75,8 @@ def write_codes(folder: Path, split: str, out: Path | None, rule: CodeRule) -> W
     Raises:
         ValueError: If there is no such run or split, its model has no bits, or the file cannot be written.
     """
-    opened = open_run(folder)
     names = list(opened.data) if split == "all" else [split]
-    path = out or folder / "codes.npz"
+    path = out or opened.folder / "codes.npz"
     arrays: dict[str, Any] = {}
     sizes = {}
     bits = 0
@@ -185,20 +184,19 @@ class SearchResult:
         return "\n".join(lines)
 
 
-def search(folder: Path, text: str, count: int = 10) -> SearchResult:
+def search(opened: Run, text: str, count: int) -> SearchResult:
     """Finds the documents of a run nearest to a query by their codes, ties by the cosine of weighted words.
 
     As in Salakhutdinov and Hinton (2009): the code selects a short list, the words order it.
 
     Arguments:
-        folder: Folder of the run, all splits of which are searched.
+        opened: The run, all splits of which are searched.
         text: The query.
         count: Number of documents to return.
 
     Raises:
         ValueError: If no word of the query is in the vocabulary, or the run's model has no bits.
     """
-    opened = open_run(folder)
     query = read_query(text, opened.corpus)
     pair, x = opened.pair, PackedCounts.concatenate([opened.documents(split) for split in opened.data])
     with fork_random_state(opened.config.settings.seed), pyro.validation_enabled(False):
@@ -234,13 +232,12 @@ def _hit(opened: Run, place: int, distance: int, similarity: float, shared: tupl
     return Hit(name, split, row, distance, similarity, label, shared)
 
 
-def measure_retrieval(folder: Path, split: str, k: int = 100, count: int = 0) -> Retrieval:
+def measure_retrieval(opened: Run, split: str, k: int, count: int) -> Retrieval:
     """Measures the precision@k of a run's codes; queries are one split, the database the splits before it.
 
     Raises:
         ValueError: If the corpus has no labels, the split is that of training, or the run's model has no bits.
     """
-    opened = open_run(folder)
     if split == "train":
         raise ValueError(
             "the training documents are the database; take queries of another split, --split test or --split validation"
@@ -255,7 +252,7 @@ def measure_retrieval(folder: Path, split: str, k: int = 100, count: int = 0) ->
     opened.split(split)  # an error if the split does not exist
     rows = opened.subsample(split, count)
     database = PackedCounts.concatenate([opened.documents(name) for name in others])
-    _, result = measure_and_save(
+    return measure_and_save(
         opened,
         f"retrieval-{split}",
         split,
@@ -273,4 +270,3 @@ def measure_retrieval(folder: Path, split: str, k: int = 100, count: int = 0) ->
         ),
         lambda pair, x: 2 * (len(x) + len(database)),
     )
-    return result

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
+from msgspec import Meta
+
+from ppl_vae.plugins.options import Value, checked, options_of
 from ppl_vae.runs.config import CorpusConfig, from_json, to_json
-from ppl_vae.runs.devices import Device
+from ppl_vae.runs.devices import Device, resolve_device
+from ppl_vae.runs.options import absolute_corpus, new_folder
 from ppl_vae.training.gan import TrainedGenerator, fit_generator
 from ppl_vae.training.gan_settings import GanSettings, check_images
 from ppl_vae.training.progress import log
@@ -41,14 +46,44 @@ class GeneratorConfig:
         return from_json(cls, run.config, run.folder / "config.json")
 
 
-def train_generator(config: GeneratorConfig, folder: Path, *, resume: bool = False) -> TrainedGenerator:
-    """Trains a generator on the training images of a corpus.
+def train_generator(
+    images: str | Path | None = None,
+    *,
+    image_size: Annotated[int, Meta(ge=0)] = 0,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    **settings: Value,
+) -> TrainedGenerator:
+    """Trains a convolutional GAN generator on images, as ``ppl-vae generator`` does.
 
     Arguments:
-        config: The configuration.
-        folder: The run folder.
-        resume: Whether to continue an existing run.
+        images: ``mnist``, an IDX file or folder, a folder of images, or a ``.npy`` file of them in [0, 1].
+        image_size: Height and width to which images are scaled; 0 leaves them.
+        device: Where to compute; auto is CUDA where there is one.
+        out: The run folder; by default ``runs/generator-TIME``.
+        resume: Run of an interrupted training to continue, instead of all else.
+        settings: Options of :class:`~ppl_vae.training.gan_settings.GanSettings`.
+
+    Raises:
+        ValueError: If the images are missing or no images, or an option is wrong, naming it.
     """
+    if resume is not None:
+        run = RunFolder.open(Path(resume))
+        config = GeneratorConfig.of(run)
+        resolve_device(config.device)
+        return _trained(config, run.folder, resume=True)
+    if images is None:
+        raise ValueError("name the images, such as mnist or a folder, or the run to resume")
+    options: dict[str, int | float | bool | str] = {"image_size": image_size} if image_size else {}
+    named = GanSettings(**checked(options_of(GanSettings), settings, "the generator"))
+    corpus = CorpusConfig(absolute_corpus(str(images)), validation=0.0, options=options)
+    folder = new_folder(None if out is None else Path(out), "generator")
+    return _trained(GeneratorConfig(named, corpus, resolve_device(device)), folder)
+
+
+def _trained(config: GeneratorConfig, folder: Path, *, resume: bool = False) -> TrainedGenerator:
+    """Trains a generator into a new folder, or continues the training of an existing one."""
     settings, corpus = config.generator, config.corpus.load(config.fingerprint)
     for note in corpus.notes:
         log(f"note: {note}")

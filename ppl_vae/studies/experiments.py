@@ -7,19 +7,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from cloudpickle import register_pickle_by_value
+from msgspec import Meta
 
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.plugins.discovery import available, find
+from ppl_vae.runs.devices import resolve_device
 from ppl_vae.studies.report import Report
 from ppl_vae.studies.study import Study
 from ppl_vae.studies.sweep import Sweep
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Interrupted
 
-__all__ = ["Experiment", "Experiments", "find_experiment", "run_experiment"]
+__all__ = ["Experiment", "Experiments", "experiment", "find_experiment"]
 
 SMOKE = "preset smoke cuts trainings short, and its numbers of trained pairs are no results; take --preset cpu"
 
@@ -99,50 +101,54 @@ def find_experiment(name: str) -> Experiment:
     return Experiment(file, plugin.summary, module.PRESETS, module.run)
 
 
-def run_experiment(name: str, preset: str, out: Path | None, seeds: int | None, device: str, jobs: int = 1) -> Report:
-    """Runs or resumes an experiment, and writes its report.
+def experiment(
+    name: str | Path,
+    *,
+    preset: str = "smoke",
+    seeds: Annotated[int, Meta(ge=1)] | None = None,
+    jobs: Annotated[int, Meta(ge=1)] = 1,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    out: str | Path | None = None,
+) -> Report:
+    """Runs or resumes an experiment or a sweep, and writes its report, as ``ppl-vae experiment`` does.
 
     Arguments:
         name: Name of the experiment, or path of its file.
-        preset: Name of one of its presets.
-        out: Folder of the results; by default ``runs/NAME-PRESET``.
+        preset: Name of one of its presets: ``smoke`` (seconds), ``cpu`` (minutes to hours) or ``paper``.
         seeds: Number of repetitions, instead of the preset's.
-        device: Device to compute on.
-        jobs: Number of cells computed at once.
+        jobs: Number of cells computed at once, each on its share of the cores.
+        device: Device to compute on; auto is CUDA where there is one.
+        out: Folder of the results; by default ``runs/NAME-PRESET``.
 
     Raises:
         ValueError: If there is no such experiment or preset, or the folder holds something else.
     """
-    experiment = find_experiment(name)
-    if preset not in experiment.presets:
-        raise ValueError(
-            f"experiment {experiment.name} has no preset {preset!r}; choose from {', '.join(experiment.presets)}"
-        )
-    settings = dict(experiment.presets[preset])
+    chosen, device = find_experiment(str(name)), resolve_device(device)
+    if preset not in chosen.presets:
+        raise ValueError(f"experiment {chosen.name} has no preset {preset!r}; choose from {', '.join(chosen.presets)}")
+    settings = dict(chosen.presets[preset])
     if seeds is not None and "seeds" not in settings:
-        raise ValueError(f"experiment {experiment.name} has no random numbers, so it takes no --seeds")
+        raise ValueError(f"experiment {chosen.name} has no random numbers, so it takes no --seeds")
     settings |= {} if seeds is None else {"seeds": seeds}
-    folder = out or Path("runs") / f"{experiment.name}-{preset}"
-    identity: dict[str, Any] = {"experiment": experiment.name, "preset": preset, "device": device}
-    if experiment.sweep is None:
+    folder = Path("runs") / f"{chosen.name}-{preset}" if out is None else Path(out)
+    identity: dict[str, Any] = {"experiment": chosen.name, "preset": preset, "device": device}
+    if chosen.sweep is None:
         # More seeds continue the stored ones; values of another version of the file are not reused.
         fixed = {k: v for k, v in settings.items() if k != "seeds"}
-        identity |= {"settings": fixed, "source": hashlib.sha256(experiment.file.read_bytes()).hexdigest()[:16]}
+        identity |= {"settings": fixed, "source": hashlib.sha256(chosen.file.read_bytes()).hexdigest()[:16]}
     else:
         # A sweep checks each of its cells before anything is written, and may be given more of them.
-        cells = replace(experiment.sweep.presets[preset], seeds=settings["seeds"])
-        settings = {"preset": cells, "configs": experiment.sweep.configs(cells, device)}
+        cells = replace(chosen.sweep.presets[preset], seeds=settings["seeds"])
+        settings = {"preset": cells, "configs": chosen.sweep.configs(cells, device)}
     study = Study(folder, identity, device, jobs)
-    log(f"{experiment.name}, preset {preset}, in {folder}")
+    log(f"{chosen.name}, preset {preset}, in {folder}")
     started = time.monotonic()
     try:
-        report: Report = experiment.run(study, **settings)
+        report: Report = chosen.run(study, **settings)
     except KeyboardInterrupt as error:
         raise Interrupted("the same command") from error
     if not isinstance(report, Report):
-        raise ValueError(
-            f"{experiment.file}: run must return a ppl_vae.studies.report.Report, got {type(report).__name__}"
-        )
+        raise ValueError(f"{chosen.file}: run must return a ppl_vae.studies.report.Report, got {type(report).__name__}")
     if preset == "smoke":
         report = replace(report, notes=(*report.notes, SMOKE))
     study.finish(report)

@@ -15,7 +15,6 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.log_weight import log_terms
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.runs.config import RunConfig
-from ppl_vae.runs.measure import measure_curve, measure_information
 from ppl_vae.runs.open import Run, open_run
 from ppl_vae.studies.study import Study
 
@@ -85,7 +84,7 @@ def measured_cell(study: Study, name: str, config: RunConfig, measure: Measure) 
         if test[key]["mean"] is None:
             raise ValueError(f"its final {key} is not finite; change its training options")
         values[key], values[f"{key} se"] = test[key]["mean"], test[key]["se"] or 0.0
-    rows = measure_information(opened, "test", measure.draws, measure.codes, measure.data).rows()
+    rows = opened.information(draws=measure.draws, codes=measure.codes, data=measure.data).rows()
     for row, key in (("rate", "rate"), ("information", "information"), ("entropy of the data", "entropy")):
         values[f"measured {key}"], values[f"measured {key} se"] = rows[row].mean, rows[row].se or 0.0
     reader = corpora().get(opened.corpus.name)
@@ -104,10 +103,8 @@ def measured_cell(study: Study, name: str, config: RunConfig, measure: Measure) 
 
 def _curve(opened: Run, measure: Measure) -> dict[str, Tensor | float]:
     """The rate-distortion curve of the decoder, and the excess of the guide above it."""
-    curve = measure_curve(
-        opened,
-        "test",
-        measure.curve,
+    curve = opened.curve(
+        data=measure.curve,
         betas=measure.curve_betas,
         chains=measure.chains,
         temperatures=measure.temperatures,

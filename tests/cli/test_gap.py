@@ -7,7 +7,7 @@ import pytest
 
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.runs import gap as gap_runs
-from ppl_vae.runs.measure import measure_tightness
+from ppl_vae.runs.open import open_run
 from tests.support.cli import SMALL, flat, invoke, json_of, succeed, summary
 
 
@@ -82,5 +82,5 @@ def test_tightness_of_a_run_is_tested(trained):
         stored = Checkpoint.read(Path("r", f"{name}-train.safetensors")).tensors
         gap = stored["guide_residual"] if name == "tightness" else stored["evidence"] - stored["elbo"]
         assert printed["worst"][0] == int(stored["rows"][gap.argmax()])
-    tested = measure_tightness(Path("r"), "train", count=50)
+    tested = open_run("r").tightness(split="train", data=50)
     assert tested.examples[1].datum == tested.to_json()["worst"][0] == int(tested.sample[tested.worst(1)[0]])

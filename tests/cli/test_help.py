@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from ppl_vae.cli.main import COMMANDS, GROUPS, main
-from ppl_vae.runs.catalogue import Catalogue
+from ppl_vae.runs.catalogue import catalogue
 from tests.support.cli import ROOT, flat, invoke
 
 HEAVY = {"matplotlib", "scipy.optimize", "arviz", "xarray", "joblib", "pooch", "PIL", "zuko"}
@@ -57,7 +57,7 @@ def test_options_and_the_list_are_shown_without_heavy_packages(args):
 
 def test_what_is_declared_to_go_together_is_what_is_found_by_building_every_pair(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert Catalogue.take(check=True).sections == Catalogue.take().sections
+    assert catalogue(check=True).sections == catalogue().sections
 
 
 def test_tracebacks_are_shown_where_they_are_asked_for(monkeypatch):

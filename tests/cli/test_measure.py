@@ -82,8 +82,8 @@ def test_the_curve_of_a_run_is_drawn_with_its_guide_above(trained):
     assert Path("r/figures/curve-test.png").exists()
     annealed = succeed("curve", "r", "--method", "annealing", "--data", "4", "--chains", "4", "--temperatures", "5")
     assert "annealing, 5 temperatures, 4 chains" in flat(annealed.output)
-    assert "weights are positive numbers, got '1,-2'" in invoke("curve", "r", "--betas", "1,-2").output
-    assert "weights are numbers such as 4,2,1,0.5, got 'one'" in invoke("curve", "r", "--betas", "one").output
+    assert "weights of the rate are positive numbers, got [1.0, -2.0]" in invoke("curve", "r", "--betas", "1,-2").output
+    assert "'one' is not a valid float" in invoke("curve", "r", "--betas", "one").output
 
 
 def test_the_command_line_knows_an_added_method(trained):

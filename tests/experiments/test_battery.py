@@ -6,7 +6,7 @@ import os
 import pytest
 
 from ppl_vae.plugins.discovery import available
-from ppl_vae.studies.experiments import Experiments, find_experiment, run_experiment
+from ppl_vae.studies.experiments import Experiments, experiment, find_experiment
 
 NAMES = sorted(available("experiments", own=False))
 DIE = '''
@@ -46,7 +46,7 @@ def test_has_the_three_presets_and_a_line(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_in_small_and_keeps_what_it_did(name, tmp_path):
-    report = run_experiment(name, "smoke", tmp_path / "out", None, "cpu")
+    report = experiment(name, preset="smoke", out=tmp_path / "out", device="cpu")
     kept = json.loads((tmp_path / "out" / "report.json").read_text())
     assert kept == json.loads(json.dumps(report.to_json()))
     assert kept["rows"] and kept["claims"]
@@ -59,7 +59,7 @@ def test_runs_in_small_and_keeps_what_it_did(name, tmp_path):
     # What does not depend on a training cut short must hold at any size.
     exact = [decision for decision in report.decisions if decision.claim.is_exact]
     assert all(decision.answer == "held" for decision in exact), [str(decision) for decision in exact]
-    again = run_experiment(name, "smoke", tmp_path / "out", None, "cpu")
+    again = experiment(name, preset="smoke", out=tmp_path / "out", device="cpu")
     assert again.to_json() == report.to_json()
 
 
@@ -72,7 +72,7 @@ def test_a_file_adds_an_experiment(jobs, tmp_path, monkeypatch):
     listed = Experiments.take()
     assert listed.lines["die"] == line and set(listed.lines) == {*NAMES, "die"}
     assert " ".join(line.split()[:4]) in str(listed)
-    report = run_experiment("die", "smoke", None, None, "cpu", jobs)
+    report = experiment("die", preset="smoke", device="cpu", jobs=jobs)
     assert len(report["fair: throw"].values) == 2
     assert sorted(os.listdir("runs/die-smoke/values")) == [
         f"{kind}-{seed}.safetensors" for kind in ("fair", "loaded") for seed in range(2)

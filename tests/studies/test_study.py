@@ -13,7 +13,7 @@ from ppl_vae.models.gmm import Gmm
 from ppl_vae.cli.main import main
 from ppl_vae.evidence.figures import draw_gap_bars
 from ppl_vae.studies.claims import Claim
-from ppl_vae.studies.experiments import find_experiment, run_experiment
+from ppl_vae.studies.experiments import experiment, find_experiment
 from ppl_vae.studies.report import Report, Row, gap_levels
 from ppl_vae.studies.study import Study
 from ppl_vae.training.settings import Settings
@@ -216,7 +216,7 @@ def test_what_goes_wrong_is_said_in_words(tmp_path, monkeypatch):
         find_experiment("odd.py")
     (tmp_path / "nothing.py").write_text("PRESETS = {'smoke': {}}\ndef run(study): return 3\n")
     with pytest.raises(ValueError, match="run must return a ppl_vae.studies.report.Report, got int"):
-        run_experiment("nothing.py", "smoke", None, None, "cpu")
+        experiment("nothing.py", preset="smoke", device="cpu")
     (tmp_path / "fixed.py").write_text(OWN.replace('"seeds": 2, ', "").replace("seeds, ", ""))
     with pytest.raises(ValueError, match="takes no --seeds"):
-        run_experiment("fixed.py", "smoke", None, 3, "cpu")
+        experiment("fixed.py", preset="smoke", seeds=3, device="cpu")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ppl_vae.studies.claims import decide
-from ppl_vae.studies.experiments import find_experiment, run_experiment
+from ppl_vae.studies.experiments import experiment, find_experiment
 from ppl_vae.studies.rate_distortion_plane import REGIMES, TrainedPair, hull, regimes
 from ppl_vae.studies.sweep import Sweep
 from ppl_vae.studies.sweep_report import claims, not_negative, rate_steps
@@ -129,7 +129,7 @@ def test_a_wrong_option_is_named_before_anything_is_trained(folder, option, word
         text = text.replace(line, "") if line.startswith(option.split()[0]) else text
     file = written(text.replace("[grid]", f"{option}\n[grid]"))
     with pytest.raises(ValueError, match=words):
-        run_experiment(str(file), "smoke", folder / "out", None, "cpu")
+        experiment(str(file), preset="smoke", out=folder / "out", device="cpu")
     assert not (folder / "out").exists()
 
 
@@ -146,19 +146,19 @@ def test_options_reach_the_trainings_as_they_are():
 
 def test_a_sweep_may_grow_and_be_measured_otherwise_but_not_change(folder, monkeypatch):
     small = WHOLE.replace("[0.5, 4]", "[4]").replace("[families.factorised]\n", "")
-    run_experiment(str(written(small)), "cpu", folder / "out", 1, "cpu")
+    experiment(str(written(small)), preset="cpu", out=folder / "out", seeds=1, device="cpu")
     begun = Path("out/runs/whole-beta-4-0/summary.json").stat().st_mtime_ns
     grown = small.replace("[4]", "[4, 1.0]").replace("data = 40", "data = 30")
-    assert len(run_experiment(str(written(grown)), "cpu", folder / "out", 1, "cpu").rows) == 13
+    assert len(experiment(str(written(grown)), preset="cpu", out=folder / "out", seeds=1, device="cpu").rows) == 13
     assert Path("out/runs/whole-beta-4-0/summary.json").stat().st_mtime_ns == begun
     with pytest.raises(
         ValueError, match=r"4-0 was started with another configuration \(settings.batch_size was 500 and is now 400\)"
     ):
-        run_experiment(str(written(grown.replace("500", "400"))), "cpu", folder / "out", 1, "cpu")
+        experiment(str(written(grown.replace("500", "400"))), preset="cpu", out=folder / "out", seeds=1, device="cpu")
 
 
 def test_a_sweep_trains_measures_and_says_what_held(folder):
-    report = run_experiment(str(written(WHOLE)), "cpu", folder / "out", 3, "cpu")
+    report = experiment(str(written(WHOLE)), preset="cpu", out=folder / "out", seeds=3, device="cpu")
     assert [decision.claim.text for decision in report.decisions] == [
         "in every run I <= R",
         "in every run H - D <= I, with the true H and the smaller upper bound of I",
@@ -180,7 +180,7 @@ def test_a_sweep_trains_measures_and_says_what_held(folder):
 def test_a_cell_that_fails_spoils_no_other(folder):
     file = written(WHOLE.replace("[families.whole]", "[families.whole]\ncorpus = 'odd.npy'"))
     np.save("odd.npy", np.zeros((50, 3), dtype=np.float32))
-    report = run_experiment(str(file), "cpu", folder / "out", 1, "cpu")
+    report = experiment(str(file), preset="cpu", out=folder / "out", seeds=1, device="cpu")
     failed = [note for note in report.notes if note.startswith("failed: whole-beta")]
     assert len(failed) == 2 and "take centres 'random'" in failed[0]
     assert len([row for row in report.rows if row.group == "factorised"]) == 10
