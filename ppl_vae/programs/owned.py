@@ -10,8 +10,8 @@ from torch import nn
 
 from ppl_vae.data.counts import Batch
 from ppl_vae.nn.modes import evaluating, probing_shapes
-from ppl_vae.programs.statements import Parameters, StatementRecorder, Statements
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.statements import Parameters, StatementRecorder, Statements
 from ppl_vae.programs.types import Program
 
 __all__ = ["OwnedProgram", "owned"]
