@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.bits import AutoregressiveBits
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.nn.arguments import check_at_least

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.convolutional import ConvolutionalEncoder
 from ppl_vae.nn.dcgan import encoder
 from ppl_vae.programs.amortised import Factorised, Reads

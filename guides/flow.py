@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.flows import autoregressive_steps, normalizing_flow
 from ppl_vae.distributions.scales import bounded_log_scale

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.dense import CountsLinear
 from ppl_vae.programs.amortised import Factorised
 from ppl_vae.programs.types import Program

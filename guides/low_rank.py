@@ -8,7 +8,7 @@ from pyro.distributions import LowRankMultivariateNormal
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import torch
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.programs.amortised import AmortisedGuide
+from ppl_vae.programs.arguments import arguments
 from ppl_vae.programs.types import Program
 
 
@@ -37,13 +40,15 @@ class Posterior(AmortisedGuide):
             )
         self._posterior = (model.posterior,)  # in a tuple: the model's parameters are not the guide's
         with torch.no_grad():
-            missing = {latent.name for latent in self.latents} - set(model.posterior(x))
+            args, kwargs = arguments(model.posterior, (x,), {})
+            missing = {latent.name for latent in self.latents} - set(model.posterior(*args, **kwargs))
         if missing:
             raise ValueError(f"the posterior of {type(model).__name__} lacks the sites {sorted(missing)}")
 
-    def forward(self, x: Batch) -> None:
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        x = as_batch(*args, **kwargs)
         with torch.no_grad():
-            posterior = self._posterior[0](x)
+            posterior = self._posterior[0](*args, **kwargs)
         with pyro.plate("data", len(x)):
             for latent in self.latents:
                 pyro.sample(latent.name, posterior[latent.name])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.bits import TreeBits
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.nn.dense import LinearPlusMLP

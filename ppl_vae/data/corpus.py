@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Batch, Inputs
 from ppl_vae.data.source import SplitName
 from ppl_vae.data.tokens import WORD
 
@@ -91,7 +93,15 @@ class Corpus:
 
 
 def _arrays(values: Batch) -> Iterator[tuple[object, Tensor]]:
-    if isinstance(values, PackedCounts):
+    if isinstance(values, Inputs):
+        for name, value in values.named().items():
+            if isinstance(value, (PackedCounts, Tensor)):
+                # The kind, too: a class and its number would train different models.
+                kind = "" if isinstance(value, PackedCounts) else value.dtype
+                yield from (((name, kind, size), array) for size, array in _arrays(value))
+            else:
+                yield (name, value), torch.empty(0)
+    elif isinstance(values, PackedCounts):
         yield from ((len(array), array) for array in (values.offsets, values.words, values.counts))
     else:
         yield tuple(values.shape), values

@@ -1,4 +1,4 @@
-"""Batches of data: tensors, or packed sparse counts of documents that never become documents x vocabulary."""
+"""Packed sparse counts of documents, which never become documents x vocabulary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["Batch", "PackedCounts", "concatenate"]
+__all__ = ["PackedCounts"]
 
 
 class PackedCounts:
@@ -231,24 +231,6 @@ class PackedCounts:
             )
         product: Tensor = _CountsTimesMatrix.apply(self, weight)
         return product
-
-
-Batch = PackedCounts | Tensor
-"""Data as models read them: documents, or a tensor ``(data, *shape)``."""
-
-
-def concatenate(parts: Sequence[Batch]) -> Batch:
-    """One batch of all the data of several of one kind, in order.
-
-    Example:
-        >>> concatenate([torch.zeros(2, 3), torch.ones(1, 3)]).shape
-        torch.Size([3, 3])
-        >>> x = PackedCounts.from_dense([[2, 0, 1], [0, 3, 0]])
-        >>> concatenate([x, x[:1]]).lengths
-        tensor([3., 3., 3.])
-    """
-    packed = [part for part in parts if isinstance(part, PackedCounts)]
-    return PackedCounts.concatenate(packed) if packed else torch.cat([p for p in parts if isinstance(p, Tensor)])
 
 
 class _CountsTimesMatrix(torch.autograd.Function):

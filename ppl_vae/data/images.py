@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.data.source import Source
 
 __all__ = ["bits_per_number", "constant", "dequantised", "image_shape", "pixels"]

@@ -17,7 +17,8 @@ from torch import distributions as families
 from torch.distributions import Distribution
 from torch.nn import functional
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Field
 from ppl_vae.distributions.canonical_forms import FORMS, CanonicalForm, Family
 
 __all__ = [
@@ -96,7 +97,7 @@ def statistics(fn: Distribution, value: PackedCounts) -> PackedCounts: ...
 def statistics(fn: Distribution, value: Tensor) -> Tensor: ...
 
 
-def statistics(fn: Distribution, value: Batch) -> Batch:
+def statistics(fn: Distribution, value: Field) -> Field:
     r"""Minimal sufficient statistics :math:`T(v)` of values of a distribution's family.
 
     Arguments:
@@ -124,7 +125,7 @@ def statistics(fn: Distribution, value: Batch) -> Batch:
     return result.reshape(*value.shape[: value.ndim - len(fn.event_shape)], -1)
 
 
-def log_base(fn: Distribution, value: Batch) -> Tensor:
+def log_base(fn: Distribution, value: Field) -> Tensor:
     r"""Log base measure :math:`\log h(v)` of values ``(..., *event)``, in nats; see :func:`statistics`."""
     if _is_reshaped(fn) and isinstance(value, Tensor):
         return torch.zeros_like(value).flatten(-len(fn.event_shape))[..., 0]
@@ -160,7 +161,7 @@ def bit_logits(fn: Distribution) -> Tensor | None:
     return natural(fn) if isinstance(base(fn), families.Bernoulli) else None
 
 
-def log_prob(fn: Distribution, value: Batch) -> Tensor:
+def log_prob(fn: Distribution, value: Field) -> Tensor:
     r"""Log-density at ``value``, by one matrix product where every code meets every datum.
 
     Independent bits have :math:`\log q(z) = z^\top \eta - \sum_j \log(1 + e^{\eta_j})`; where the bits,

@@ -12,7 +12,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.mcmc import ChainState, TemperedDensity, discrete_langevin_step, hmc_step
 from ppl_vae.nn.modes import evaluation_mode, frozen

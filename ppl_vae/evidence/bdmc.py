@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import draw_spread
@@ -78,8 +78,7 @@ def sandwich_cells(x: Batch, draws: int, schedule: Schedule) -> int:
 def sandwich(
     model: Program,
     guide: Program,
-    x: Batch,
-    *,
+    *data: object,
     draws: int = 16,
     schedule: Schedule | None = None,
     drawn_with: Mapping[str, Tensor] | None = None,
@@ -96,11 +95,12 @@ def sandwich(
     Arguments:
         model: The generative model, its latents continuous or bits, with one observed site.
         guide: Its guide.
-        x: Data whose shapes (documents: lengths) the simulated data have.
+        data: Data as of :func:`~ppl_vae.evidence.measure.measure`, whose shapes (documents: lengths) the simulated
+            data have, with the same fields that are not observed.
         draws: Number of chains per datum and direction.
         schedule: Temperatures and moves.
-        drawn_with: If ``x`` was itself sampled from the model, the latents by site that it was sampled with,
-            ``(data, *event)``: the bounds are then those of ``x``, and no data are simulated.
+        drawn_with: If the data were themselves sampled from the model, the latents by site that they were sampled with,
+            ``(data, *event)``: the bounds are then those of the data given, and no data are simulated.
         done: Finished blocks; see :func:`~ppl_vae.evidence.measure.measure`.
         progress: Called with the number of cells completed since the last call.
 
@@ -110,6 +110,7 @@ def sandwich(
     Raises:
         ValueError: If there are no data, or a latent is neither continuous nor a bit.
     """
+    x = as_batch(*data)
     if len(x) == 0:
         raise ValueError("an empty batch has no shape to simulate data of; give at least one datum")
     for name, value in (drawn_with or {}).items():
@@ -129,11 +130,11 @@ def sandwich(
         else:
             with fork_random_state(seed + start), evaluating(model, guide):
                 if drawn_with is None:
-                    posterior, data = simulate(model, part)
+                    posterior, drawn = simulate(model, part)
                 else:
                     posterior = {name: value[start : start + block] for name, value in drawn_with.items()}
-                    data = part
-                forward, backward = AIS(model, guide, data, schedule).both(posterior, draws, report)
+                    drawn = part
+                forward, backward = AIS(model, guide, drawn, schedule).both(posterior, draws, report)
                 method = f"annealing, {schedule.temperatures} temperatures, {draws} chains"
                 low, low_se = log_mean_exp(forward)
                 high, high_se = log_mean_exp(-backward)

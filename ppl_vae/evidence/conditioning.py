@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.programs.given import Given
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.states import States, obstacle

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, MixtureSameFamily, VonMises, biject_to, constraints
 from torch.distributions.transforms import Transform
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution
 from ppl_vae.programs.blocks import data_block

@@ -10,7 +10,7 @@ from math import ceil, log
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.importance import Weights, from_log_weights, log_mean_exp, log_weights
 from ppl_vae.evidence.psis import k_hat, smoothed
 from ppl_vae.evidence.results import Evidence

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.distributions.exponential_family import base
 from ppl_vae.evidence.calibration import calibrated
 from ppl_vae.evidence.importance import log_weights
@@ -34,8 +34,7 @@ __all__ = ["measure", "normaliser_error", "quick_evidence"]
 def measure(
     model: Program,
     guide: Program,
-    x: Batch,
-    *,
+    *data: object,
     draws: int | None = 100,
     method: str = "auto",
     done: MutableMapping[int, Evidence] | None = None,
@@ -52,7 +51,9 @@ def measure(
     Arguments:
         model: The generative model.
         guide: Its guide.
-        x: The data; worked through in blocks.
+        data: The data, as the arguments that model and guide take: one batch, or several fields, each by itself or
+            together in a tuple, dict, named tuple or dataclass (:func:`~ppl_vae.data.inputs.as_batch`). Worked through
+            in blocks.
         draws: Samples, or annealing chains, per datum, where they are needed; None for as many as the method usually
             takes.
         method: Name of a method, or path of its file; ``"auto"`` takes the first exact one that applies, else
@@ -71,6 +72,7 @@ def measure(
     Raises:
         ValueError: If the method is impossible, naming the site; if an option is unknown; or if there are no data.
     """
+    x = as_batch(*data)
     done = {} if done is None else done
     tick = progress or (lambda cells: None)
     with checked(model, x), evaluating(model, guide):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.plugins.discovery import Plugin, available, find

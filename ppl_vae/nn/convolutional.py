@@ -7,8 +7,9 @@ from math import prod
 
 from torch import Tensor, nn
 
-from ppl_vae.data.counts import Batch
 from ppl_vae.data.images import image_shape
+from ppl_vae.data.inputs import Batch
+from ppl_vae.nn.numbers import ImageAndNumbers
 
 __all__ = ["ConvolutionalEncoder", "ConvDecoderBody", "ConvResidualBlock", "ConvDecoderHead"]
 
@@ -63,17 +64,18 @@ class ConvolutionalEncoder(nn.Module):
 
     def __init__(self, x: Batch, outputs: int, channels: int = 16, blocks: int = 4) -> None:
         super().__init__()
-        self.shape = image_shape(x.shape[1:] if isinstance(x, Tensor) else ())
-        depths = [self.shape[0], *_widths(channels)]
+        self.reads = ImageAndNumbers(x)
+        depths = [self.reads.channels, *_widths(channels)]
         self.layers = nn.Sequential()
         for inputs, units in zip(depths, depths[1:], strict=False):
             self.layers.extend([nn.Conv2d(inputs, units, 3, stride=2, padding=1), nn.ReLU()])
         self.layers.extend([ConvResidualBlock(depths[-1]) for _ in range(blocks)])
-        self.last = nn.Linear(depths[-1] * prod(_sizes(side)[-1] for side in self.shape[1:]), outputs)
+        features = depths[-1] * prod(_sizes(side)[-1] for side in self.reads.shape[1:])
+        self.last = nn.Linear(features + self.reads.others.width, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.reshape(-1, *self.shape).to(self.last.weight.dtype)
-        result: Tensor = self.last(self.layers(h).flatten(1).relu())
+    def forward(self, x: Batch) -> Tensor:
+        h = self.layers(self.reads.images(x, self.last.weight.dtype))
+        result: Tensor = self.last(self.reads.beside(h.flatten(1).relu(), x))
         return result
 
 

@@ -8,9 +8,10 @@ from math import prod
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ppl_vae.data.counts import Batch
 from ppl_vae.data.images import image_shape
+from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.arguments import check_at_least
+from ppl_vae.nn.numbers import ImageAndNumbers
 
 __all__ = ["Discriminator", "FrozenBatchNorm", "Generator", "encoder"]
 
@@ -103,8 +104,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, x: Batch, outputs: int, channels: int = 64, *, batch_norm: bool = False) -> None:
         super().__init__()
-        self.shape = image_shape(x.shape[1:] if isinstance(x, Tensor) else ())
-        depth, *sides = self.shape
+        self.reads = ImageAndNumbers(x)
+        first, *sides = self.reads.channels, *self.reads.shape[1:]
+        depth = first
         check_at_least(1, channels=channels)
         self.layers = nn.Sequential()
         while not self.layers or min(sides) > SMALL:
@@ -112,17 +114,17 @@ class Discriminator(nn.Module):
             # Sides of one stay one: padded by two, the convolution gives one again.
             height, width = (1 if side > 1 else 2 for side in sides)
             self.layers.append(nn.Conv2d(depth, units, 4, 2, (height, width), bias=not batch_norm))
-            if batch_norm and depth != self.shape[0]:
+            if batch_norm and depth != first:
                 self.layers.append(nn.BatchNorm2d(units))
             self.layers.append(nn.LeakyReLU(SLOPE))
             depth, sides = units, [max(1, side // 2) for side in sides]
-        self.last = nn.Linear(depth * prod(sides), outputs)
+        self.last = nn.Linear(depth * prod(sides) + self.reads.others.width, outputs)
         if batch_norm:
             self.apply(_initialised)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.layers(x.reshape(-1, *self.shape).to(self.last.weight.dtype))
-        result: Tensor = self.last(h.flatten(1))
+    def forward(self, x: Batch) -> Tensor:
+        h = self.layers(self.reads.images(x, self.last.weight.dtype))
+        result: Tensor = self.last(self.reads.beside(h.flatten(1), x))
         return result
 
 

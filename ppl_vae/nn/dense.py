@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.inputs import Batch, documents
 from ppl_vae.nn.arguments import check_at_least
+from ppl_vae.nn.numbers import Numbers
 
 __all__ = [
     "MLP",
@@ -29,7 +30,7 @@ class CountsLinear(nn.Module):
     """An affine map of the data.
 
     Documents are read as word counts, or as frequencies in per cent, 100 times the counts over the document's
-    length; the cost grows with the distinct words. Tensors are read as they are, flattened.
+    length; the cost grows with the distinct words. Other fields are read as :class:`~ppl_vae.nn.numbers.Numbers`.
 
     Arguments:
         x: An example of the data.
@@ -37,29 +38,36 @@ class CountsLinear(nn.Module):
         read_as: How documents are read.
 
     Shapes:
-        A batch of documents or tensors to ``(batch, outputs)``.
+        A batch to ``(batch, outputs)``.
     """
 
     def __init__(self, x: Batch, outputs: int, read_as: ReadAs = "counts") -> None:
         super().__init__()
         self.read_as = read_as
-        inputs = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
+        packed, self.numbers = documents(x), Numbers(x)
+        inputs = packed.vocabulary if packed is not None else self.numbers.width
         bound = 1 / sqrt(inputs)
-        if isinstance(x, PackedCounts) and read_as == "frequencies":
+        if packed is not None and read_as == "frequencies":
             bound = min(
                 bound, 1 / (100 * bound)
             )  # in short documents each word has a large share, which must not saturate bits
         self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
+        self.beside: nn.Linear | None = None
+        if packed is not None and self.numbers.width:
+            self.beside = nn.Linear(self.numbers.width, outputs, bias=False)
 
     def forward(self, x: Batch) -> Tensor:
-        if not isinstance(x, PackedCounts):
-            return x.reshape(len(x), -1).to(self.weight.dtype) @ self.weight + self.bias
-        product = x @ self.weight
+        packed = documents(x)
+        if packed is None:
+            return self.numbers(x, self.weight.dtype) @ self.weight + self.bias
+        product = packed @ self.weight
         if self.read_as == "frequencies":
             # Percentages are of the size of counts: for fractions, hundreds of times smaller, an optimiser like Adam
             # would need hundreds of epochs.
-            product = product * (100 / x.lengths.clamp(min=1)[:, None].to(product.dtype))
+            product = product * (100 / packed.lengths.clamp(min=1)[:, None].to(product.dtype))
+        if self.beside is not None:
+            product = product + self.beside(self.numbers(x, product.dtype))
         return product + self.bias
 
 
@@ -179,7 +187,8 @@ class LinearPlusMLP(nn.Module):
             weight, bias = self.network.first.weight.T, self.network.first.bias
             if isinstance(last, nn.Linear):  # its weight is transposed
                 weight, bias = last.weight, last.bias
-            ends = (self.linear.weight.T, self.linear.bias, weight, bias)
+            ends = [self.linear.weight.T, self.linear.bias, weight, bias]
+            ends += [beside.weight for beside in (self.linear.beside, self.network.first.beside) if beside is not None]
             with torch.no_grad():
                 for end in ends:
                     end[outputs - zeros :] = 0

@@ -10,7 +10,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.importance import sampled_rates
 from ppl_vae.programs.handlers import log_prob
 from ppl_vae.programs.types import Program

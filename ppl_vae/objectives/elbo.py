@@ -22,6 +22,7 @@ from ppl_vae.objectives.integrand import PairIntegrand, PairRuns
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.objectives.rate_distortion import RateDistortionObjective
 from ppl_vae.objectives.sampling import EstimatorDraws
+from ppl_vae.programs.arguments import one_batch
 from ppl_vae.programs.handlers import SubstituteLatents, broadcasts_codes, latents, log_prob, run
 from ppl_vae.programs.sites import PairSites
 from ppl_vae.programs.types import Program
@@ -159,6 +160,7 @@ class DiscreteELBO(RateDistortionObjective):
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """D + h(R), the negative ELBO by default, summed over a batch, in nats, with the gradient of the estimator."""
+        args, kwargs = one_batch(model, args, kwargs)
         self._probe(model, guide, args, kwargs)
         estimator, rows = self.estimator, self._rows()
         runs = PairRuns(model, guide, args, kwargs, self._structure)

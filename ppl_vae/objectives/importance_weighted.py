@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.inputs import Batch, as_batch, dense_width
 from ppl_vae.evidence.measure import quick_evidence
 from ppl_vae.nn.modes import evaluating, is_capturing
 from ppl_vae.objectives.base import NonFiniteError, Objective, blame
@@ -111,12 +111,13 @@ class ImportanceWeightedELBO(Objective):
                 self._shared = self._states.shared(*scores)
         self._probed = (model, guide)
 
-    def differentiable_loss(self, model: Program, guide: Program, x: Batch) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """The negative log-likelihood of a batch, or its bound, in nats, with the gradients of model and guide."""
+        x = as_batch(*args, **kwargs)
         self._probe(model, guide, x)
         part = self._drawn if self._states is None else self._enumerated
         rows = self.draws if self._states is None else self._states.count
-        block = max(1, CELLS // (rows * (1 if isinstance(x, PackedCounts) else x[0].numel())))
+        block = max(1, CELLS // (rows * dense_width(x)))
         if len(x) <= block:
             value, surrogate = part(model, guide, x, 0)
         else:

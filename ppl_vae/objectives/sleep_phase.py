@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.blocks import rows_at_once
@@ -58,8 +58,9 @@ class SleepPhase(Objective):
     def __init__(self, draws: int = 1, **options: Any) -> None:
         super().__init__(draws, **options)
 
-    def differentiable_loss(self, model: Program, guide: Program, x: Batch) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """The negative conditional log-likelihood of pairs simulated for a batch, in nats, with its gradient."""
+        x = as_batch(*args, **kwargs)
         if not self._knows(model, guide):
             with evaluating(model, guide), fork_random_state():
                 check_cover(run(model, (x[:2],), {}, draws=1), run(guide, (x[:2],), {}, draws=1))

@@ -12,7 +12,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.inputs import Batch, as_batch, documents, main_field
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.mapped import MappedNormal
@@ -50,11 +50,11 @@ def _check_reads(guide: str, reads: Reads, x: Batch) -> None:
         raise ValueError(f"{guide}.reads must be one of {', '.join(_READS)}, got {reads!r}")
     fits = {
         "any": True,
-        "documents": isinstance(x, PackedCounts),
-        "images": isinstance(x, Tensor) and x.ndim in (3, 4),
+        "documents": documents(x) is not None,
+        "images": isinstance(main_field(x), Tensor) and len(main_field(x).shape) in (3, 4),
     }
     if not fits[reads]:
-        data = "documents" if isinstance(x, PackedCounts) else f"tensors of shape {tuple(x.shape[1:])}"
+        data = "documents" if documents(x) is not None else f"tensors of shape {tuple(main_field(x).shape[1:])}"
         raise ValueError(
             f"{guide} reads {_READS[reads]}, but the data are {data}; choose another guide (--guide), or another "
             "corpus and model"
@@ -137,8 +137,9 @@ class AmortisedGuide(PyroModule):
         """Distributions of the latents by site, of batch shape ``(*batch,)``, from ``(*batch, parameters)``."""
         raise NotImplementedError
 
-    def forward(self, x: Batch) -> None:
-        """Draws the latents of a batch."""
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        """Draws the latents of a batch, given as to the model."""
+        x = as_batch(*args, **kwargs)
         parameters = self.encoder(x)
         with pyro.plate("data", len(x)):
             for name, fn in self.members(parameters).items():

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.inputs import Batch, data_width, documents
 from ppl_vae.programs.log_weight import Terms, log_terms
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["data_block", "data_width", "in_blocks", "rows_at_once"]
-
-
-def data_width(x: Batch) -> int:
-    """Number of observed numbers, or of words in the vocabulary, per datum."""
-    return x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
+__all__ = ["data_block", "in_blocks", "rows_at_once"]
 
 
 WIDTH = 2**10
@@ -54,5 +49,5 @@ def rows_at_once(x: Batch) -> int:
 
 def data_block(x: Batch, draws: int = 1) -> int:
     """Number of data in a block: thousands of documents, which cost their distinct words only; fewer tensors."""
-    most = 2**14 if isinstance(x, PackedCounts) else max(1, min(2**10, 2**18 // x[0].numel()))
+    most = 2**14 if documents(x) is not None else max(1, min(2**10, 2**18 // data_width(x)))
     return most if draws <= 1000 else max(1, most * 1000 // draws)

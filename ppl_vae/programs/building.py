@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch, examples
 from ppl_vae.nn.modes import owners
 from ppl_vae.plugins.user_files import load_file
 from ppl_vae.programs.forms import choose, has_state, is_pair
@@ -61,7 +61,7 @@ def build_guide(
         origin = _afresh(definition)
     target = _target(definition, origin)
     if definition.form == "class":
-        target = _built(definition, target, (model, x[:2]), options)
+        target = _built(definition, target, (model, examples(x)), options)
     elif definition.form == "pair":
         owner = model.owner if isinstance(model, OwnedProgram) else None
         target = owner if isinstance(owner, target) else _built(definition, target, (), definition.facts(x))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import owners
+from ppl_vae.programs.arguments import arguments
 from ppl_vae.programs.densities import (
     InOrder,
     Site,
@@ -129,7 +130,7 @@ def run(
 
     Arguments:
         program: A model or guide.
-        args: Its arguments.
+        args: Its arguments; a batch of several fields alone is spread into them.
         kwargs: Its keyword arguments.
         draws: Size of the dimension added to the left of the program's plates.
         plates: Number of dimensions of the program's plates.
@@ -144,6 +145,7 @@ def run(
     adopt_parameters(program)
     plate = pyro.plate(DRAWS, draws, dim=-plates - 1)
     order = Messenger() if training else InOrder(len(args[0]) if args and hasattr(args[0], "__len__") else None)
+    args, kwargs = arguments(program, args, kwargs)
     with LocalParameters(), poutine.trace() as tracer, order, handler or Messenger(), plate:
         program(*args, **kwargs)
     sites = {name: site for name, site in tracer.trace.nodes.items() if site["type"] == "sample"}

@@ -5,18 +5,22 @@ from __future__ import annotations
 import inspect
 import math
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ppl_vae.data import corpora, find_reader
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Batch, Inputs, main_field
 from ppl_vae.nn.modes import evaluating, probing_shapes
 from ppl_vae.plugins import discovery
 from ppl_vae.plugins.discovery import Kind, Plugin
 from ppl_vae.plugins.options import Option, options_of
+from ppl_vae.programs.arguments import argument_names
 from ppl_vae.programs.forms import Form, choose, is_pair, offers
 from ppl_vae.programs.handlers import run, total
 from ppl_vae.programs.random_state import fork_random_state
@@ -92,12 +96,17 @@ class Definition(Plugin):
                 remedy += f"; if the model reads documents, annotate x of its forward in {self.file} as PackedCounts"
             raise ValueError(f"model {self.name} reads {wanted}, but {name} holds {_DATA[kind]} (--corpus); {remedy}")
 
-    def facts(self, x: Any) -> dict[str, Any]:
+    def facts(self, x: Batch) -> dict[str, Any]:
         """What the constructor takes of the :func:`facts` of some data."""
         if self.form == "program":
             return {}
         taken = inspect.signature(self.target.__init__).parameters
-        return {name: value for name, value in facts(x).items() if name in taken}
+        return {name: value for name, value in facts(x, self.arguments).items() if name in taken}
+
+    @property
+    def arguments(self) -> list[str]:
+        """Names of what the program takes, fields of the data."""
+        return [name for name in argument_names(self.program) if name != "self"]
 
     def options(self) -> list[Option]:
         """The constructor's arguments, less those that come from the data or the model.
@@ -109,7 +118,8 @@ class Definition(Plugin):
         """
         if self.form == "program" or (self.form == "pair" and self.kind == "guides"):
             return []
-        given = {"model", "x"} if self.kind == "guides" else FACTS
+        fields = {f"{name}_{fact}" for name in self.arguments for fact in ("shape", "classes")}
+        given = {"model", "x"} if self.kind == "guides" else FACTS | fields
         return options_of(self.target, given, str(self.file), strict=self.shipped)
 
     @property
@@ -129,22 +139,34 @@ FACTS = {"vocabulary", "unigram", "shape", *SIZES}
 """Constructor arguments of models that the data supply."""
 
 
-def facts(x: Any) -> dict[str, Any]:
+def facts(x: Batch, names: Sequence[str] = ()) -> dict[str, Any]:
     """What training data tell a model's constructor.
+
+    Arguments:
+        x: The data.
+        names: Names of the model's arguments, by which fields without a name of their own are called.
 
     Returns:
         For documents: ``vocabulary``, and ``unigram``, the word frequencies with one more of each word, so that
-        none is zero. For tensors: ``shape`` of a datum. Also the number of its entries, by each of the names in use.
+        none is zero. For tensors: ``shape`` of a datum. Also the number of its entries, by each of the names in use. Of
+        each field y of a batch of several, ``y_shape``, and of whole numbers from 0 ``y_classes``, one more than the
+        largest.
     """
-    if not isinstance(x, PackedCounts):
-        shape = tuple(x.shape[1:])
-        return {"shape": shape} | dict.fromkeys(SIZES, math.prod(shape))
-    counts = torch.bincount(x.words.cpu(), x.counts.cpu().double(), minlength=x.vocabulary) + 1
-    sizes = dict.fromkeys(SIZES, x.vocabulary)
-    return {"vocabulary": x.vocabulary, "unigram": (counts / counts.sum()).float()} | sizes
+    main, known = main_field(x), dict[str, Any]()
+    if isinstance(x, Inputs):
+        for name, field in x.fields(names).items():
+            known[f"{name}_shape"] = tuple(field.shape[1:])
+            if isinstance(field, Tensor) and not field.is_floating_point() and field.numel() and field.min() >= 0:
+                known[f"{name}_classes"] = int(field.max()) + 1
+    if not isinstance(main, PackedCounts):
+        shape = tuple(main.shape[1:])
+        return known | {"shape": shape} | dict.fromkeys(SIZES, math.prod(shape))
+    counts = torch.bincount(main.words.cpu(), main.counts.cpu().double(), minlength=main.vocabulary) + 1
+    sizes = dict.fromkeys(SIZES, main.vocabulary)
+    return known | {"vocabulary": main.vocabulary, "unigram": (counts / counts.sum()).float()} | sizes
 
 
-def check_fit(model: torch.nn.Module, x: Any) -> None:
+def check_fit(model: torch.nn.Module, x: Batch) -> None:
     """Refuses data that a model does not score one by one, such as images given to a model of vectors.
 
     Raises:
@@ -156,8 +178,8 @@ def check_fit(model: torch.nn.Module, x: Any) -> None:
             # Broadcasting lets some wrong shapes through, with another number of densities than data.
             total(sites, "model").expand(1, len(x))
         except (ValueError, RuntimeError) as error:
-            shape = tuple(x.shape[1:])
-            raise ValueError(f"data of shape {shape} do not fit the model ({error}); choose another corpus") from error
+            shape = x if isinstance(x, Inputs) else f"shape {tuple(x.shape[1:])}"
+            raise ValueError(f"data of {shape} do not fit the model ({error}); choose another corpus") from error
 
 
 def available(kind: Kind) -> tuple[list[Definition], dict[str, str]]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.programs.handlers import Site, SubstituteLatents, check_cover, latents, run, scores, total
 from ppl_vae.programs.types import Program
 
@@ -45,7 +45,7 @@ def log_proposals(guide: Program, x: Batch, values: Mapping[str, Tensor]) -> dic
     return scores(run(guide, (x,), {}, draws=draws, handler=SubstituteLatents(values)), "guide")
 
 
-def log_weight(model: Program, guide: Program, x: Batch, draws: int = 1) -> Tensor:
+def log_weight(model: Program, guide: Program, x: object, draws: int = 1) -> Tensor:
     r"""Log-weights :math:`\log p(x_i, z_{si}) - \log q(z_{si} \mid x_i)` of independent samples from the guide.
 
     Their mean over samples estimates the ELBO, the log of the mean of their exponentials bounds the evidence
@@ -55,7 +55,8 @@ def log_weight(model: Program, guide: Program, x: Batch, draws: int = 1) -> Tens
         model: A Pyro model that keeps the contract of this package: one ``pyro.plate("data", len(x))`` with
             every site inside it.
         guide: A guide that draws the model's latents.
-        x: A batch.
+        x: A batch, or several fields in a tuple, dict, named tuple or dataclass
+            (:func:`~ppl_vae.data.inputs.as_batch`).
         draws: Number of samples per datum.
 
     Returns:
@@ -64,7 +65,7 @@ def log_weight(model: Program, guide: Program, x: Batch, draws: int = 1) -> Tens
     Raises:
         ValueError: If the pair does not keep the contract, naming the site.
     """
-    return weigh(model, guide, x, draws)[0]
+    return weigh(model, guide, as_batch(x), draws)[0]
 
 
 def weigh(model: Program, guide: Program, x: Batch, draws: int) -> tuple[Tensor, dict[str, Tensor]]:

@@ -7,27 +7,30 @@ from typing import overload
 
 import torch
 from pyro import poutine
+from pyro.distributions import MaskedDistribution
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch, PackedCounts, concatenate
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Batch, Field, Inputs, as_batch, concatenate, data_width, documents
 from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.densities import chain
 from ppl_vae.programs.handlers import Site, SubstituteLatents, latents, run
 from ppl_vae.programs.types import Program
 
-__all__ = ["simulate"]
+__all__ = ["equals", "simulate"]
 
 CELLS = 2**24
 """Largest number of (datum, observed number) cells sampled at once."""
 
 
 class Generating(SubstituteLatents):
-    """Samples observed sites, and latents without a value."""
+    """Samples observed sites, whose values it keeps aside, and latents without a value."""
 
     def _pyro_sample(self, msg: Site) -> None:
         super()._pyro_sample(msg)
         if msg["is_observed"] and not poutine.util.site_is_subsample(msg):
+            msg["infer"]["observed_value"] = msg["value"]
             msg["is_observed"], msg["value"], msg["done"] = False, None, False
-            msg["infer"]["was_observed"] = True
 
 
 @overload
@@ -36,27 +39,29 @@ def simulate(
 ) -> tuple[dict[str, Tensor], Tensor]: ...
 @overload
 def simulate(
-    model: Program, x: Batch, values: Mapping[str, Tensor] | None = None
+    model: Program, x: object, values: Mapping[str, Tensor] | None = None
 ) -> tuple[dict[str, Tensor], Batch]: ...
-def simulate(model: Program, x: Batch, values: Mapping[str, Tensor] | None = None) -> tuple[dict[str, Tensor], Batch]:
+def simulate(model: Program, x: object, values: Mapping[str, Tensor] | None = None) -> tuple[dict[str, Tensor], Batch]:
     r"""Latents sampled from the prior, and data from the likelihood, of a model.
 
-    .. math:: z_i \sim p(z), \qquad x_i \sim p(x \mid z_i)
+    .. math:: z_i \sim p(z \mid y_i), \qquad x_i \sim p(x \mid z_i, y_i)
 
-    One datum is sampled for each of ``x``, of which the model reads only the shape, and of documents the lengths.
-    Networks are in evaluation mode, and large batches are split into blocks.
+    One datum is sampled for each of the batch. Fields that the model does not observe, y, are its inputs and stay as
+    they are; of those it observes, x, it reads the shape alone, and of documents the lengths. What a mask leaves out of
+    the density, and NaN, stays as it is, too. Networks are in evaluation mode, and large batches are split into blocks.
 
     Arguments:
-        model: A model that keeps the contract, with one observed site.
-        x: A batch of the model's data, tensors or packed counts.
+        model: A model that keeps the contract, whose observed sites observe fields of the data.
+        x: A batch of the model's data; several fields in a tuple, dict, named tuple or dataclass
+            (:func:`~ppl_vae.data.inputs.as_batch`).
         values: Latents by site name, ``(data, *event)``, instead of samples from the prior; for some or all sites.
 
     Returns:
         The latents by site name, ``(data, *event)``, and the data, of the type of ``x``.
 
     Raises:
-        ValueError: If the batch is empty, if values name no latent or are not one per datum, or if the model does not
-            have exactly one observed site.
+        ValueError: If the batch is empty, if values name no latent or are not one per datum, or if the model observes
+            nothing, or other values than fields of the data, each by one site, naming the site.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -68,45 +73,100 @@ def simulate(model: Program, x: Batch, values: Mapping[str, Tensor] | None = Non
         >>> data.round(decimals=-1).abs()
         tensor([ 0., 10.,  0.])
     """
+    x = as_batch(x)
     if len(x) == 0:
         raise ValueError("an empty batch has no shape to sample data of; give a batch of at least one datum")
     values = dict(values or {})
     for name, value in values.items():
         if len(value) != len(x):
             raise ValueError(f"{len(value)} values of site {name!r} were given for {len(x)} data; give one per datum")
-    width = max(x.vocabulary, int(x.lengths.max())) if isinstance(x, PackedCounts) else x[0].numel()
-    block = max(1, CELLS // max(1, width))
+    packed = documents(x)
+    width = max(data_width(x), int(packed.lengths.max()) if packed is not None else 1)
+    block = max(1, CELLS // width)
     parts: list[dict[str, Tensor]] = []
     data: list[Batch] = []
     with evaluating(model):
         for start in range(0, len(x), block):
+            part = x[start : start + block]
             fixed = {name: value[None, start : start + block] for name, value in values.items()}
-            sites = run(model, (x[start : start + block],), {}, draws=1, handler=Generating(fixed))
-            observed = [name for name, site in sites.items() if site["infer"].get("was_observed")]
+            sites = run(model, (part,), {}, draws=1, handler=Generating(fixed))
+            observed = {name: site for name, site in sites.items() if "observed_value" in site["infer"]}
             drawn = [name for name in latents(sites) if name not in observed]
-            if len(observed) != 1:
-                raise ValueError(
-                    f"data can be sampled from a model with one observed site, but this one has {observed}"
-                )
+            if not observed:
+                raise ValueError("the model observes nothing, so that it draws no data; give its observation obs=x")
             if unknown := set(values) - set(drawn):
                 raise ValueError(f"values were given for {sorted(unknown)}, but the latents of the model are {drawn}")
             parts.append({name: sites[name]["value"][0] for name in drawn})
-            new = sites[observed[0]]["value"]
-            data.append(new if isinstance(new, PackedCounts) else new[0])
+            new, places = _replaced(part, observed)
+            data.append(new)
             if not start:
-                _check(model, observed[0], data[0], {name: sites[name]["value"] for name in drawn})
+                _check(model, new, places, {name: sites[name]["value"] for name in drawn})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, concatenate(data)
 
 
-def _check(model: Program, name: str, x: Batch, values: Mapping[str, Tensor]) -> None:
+def _fields(x: Batch) -> dict[str, Field]:
+    return x.fields() if isinstance(x, Inputs) else {"": x}
+
+
+def _replaced(x: Batch, observed: Mapping[str, Site]) -> tuple[Batch, dict[str, str]]:
+    """The batch with samples of the observed sites in the places of what they observed, and their fields by site."""
+    fields, places, new = _fields(x), dict[str, str](), dict[str, Field]()
+    for name, site in observed.items():
+        value = site["infer"]["observed_value"]
+        same = [key for key, field in fields.items() if value is field] or [
+            key for key, field in fields.items() if equals(value, field)
+        ]
+        if not same:
+            raise _is_function(name, x)
+        if same[0] in new:
+            raise ValueError(
+                f"data can be sampled from a model with one observed site for each field, but the sites "
+                f"{list(observed)} observe the same"
+            )
+        places[name] = same[0]
+        new[same[0]] = _sample(site, fields[same[0]])
+    return (x.replace(new) if isinstance(x, Inputs) else new[""]), places
+
+
+def equals(value: object, field: Field) -> bool:
+    """Whether an observed value is a field, but for what is missing (NaN) in the field."""
+    if value is field or isinstance(field, PackedCounts) or not isinstance(value, Tensor):
+        return value is field
+    return value.shape == field.shape and bool(((value == field) | field.isnan()).all())
+
+
+def _sample(site: Site, field: Field) -> Field:
+    """The sample of an observed site in the place of a field, with what a mask leaves out, or NaN, as it was."""
+    value: Field = site["value"]
+    if isinstance(value, PackedCounts) or isinstance(field, PackedCounts):
+        return value
+    result = torch.where(field.isnan(), field, value[0].to(field.dtype))
+    masks = [(site["mask"], site["fn"].event_dim)]
+    masks += [(part._mask, part.event_dim) for part in chain(site["fn"]) if isinstance(part, MaskedDistribution)]
+    for mask, event_dim in masks:
+        if mask is not None:
+            kept = torch.as_tensor(mask, device=field.device)
+            kept = kept.reshape(*kept.shape, *[1] * event_dim)
+            result = torch.where(kept.reshape(kept.shape[-field.ndim :]), result, field)
+    return result
+
+
+def _check(model: Program, x: Batch, places: Mapping[str, str], values: Mapping[str, Tensor]) -> None:
     """Checks that a model observes the data themselves: samples of a part or function of them are no data."""
+    fields = _fields(x)
     try:
-        seen = run(model, (x,), {}, draws=1, handler=SubstituteLatents(values))[name]["value"]
+        seen = run(model, (x,), {}, draws=1, handler=SubstituteLatents(values))
     except (ValueError, RuntimeError, IndexError) as error:
-        raise ValueError(f"the model cannot read samples of its site {name!r} as data: {error}") from error
-    same = seen is x if isinstance(x, PackedCounts) else seen.shape == x.shape and torch.equal(seen, x)
-    if not same:
-        raise ValueError(
-            f"site {name!r} does not observe the data x themselves, but a part or a function of them: "
-            "samples of it are no data; observe obs=x"
-        )
+        sites = " and ".join(map(repr, places))
+        raise ValueError(f"the model cannot read samples of its site {sites} as data: {error}") from error
+    for name, place in places.items():
+        if not equals(seen[name]["value"], fields[place]):
+            raise _is_function(name, x)
+
+
+def _is_function(name: str, x: Batch) -> ValueError:
+    whole = "a field of the data" if isinstance(x, Inputs) else "the data x themselves"
+    return ValueError(
+        f"site {name!r} does not observe {whole}, but a part or a function of them: samples of it are no data; "
+        "observe obs=x"
+    )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluating, evaluation_mode
+from ppl_vae.programs.arguments import arguments
 from ppl_vae.programs.densities import InOrder
 from ppl_vae.programs.handlers import LocalParameters, Site, check_cover, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
@@ -140,8 +141,10 @@ class PairSites:
             ValueError: If model and guide do not have the same latents, or a plate is a Python loop.
         """
         with evaluating(model, guide), fork_random_state(), poutine.block(), LocalParameters():
-            guided = poutine.trace(guide).get_trace(*args, **kwargs)
-            scored = poutine.trace(poutine.replay(model, trace=guided)).get_trace(*args, **kwargs)
+            taken, named = arguments(guide, args, kwargs)
+            guided = poutine.trace(guide).get_trace(*taken, **named)
+            taken, named = arguments(model, args, kwargs)
+            scored = poutine.trace(poutine.replay(model, trace=guided)).get_trace(*taken, **named)
         drawn, known = (
             {n: s for n, s in trace.nodes.items() if s["type"] == "sample" and not poutine.util.site_is_subsample(s)}
             for trace in (guided, scored)

@@ -9,7 +9,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.programs.handlers import Sites, broadcasts_codes, latents, run
 from ppl_vae.programs.random_state import fork_random_state

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.comparison import MOST_RUNS, Compared, Comparison
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import split_gap

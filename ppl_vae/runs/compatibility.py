@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Batch
 from ppl_vae.estimators import Estimator
 from ppl_vae.objectives.choice import refusal
 from ppl_vae.programs.building import build_guide, build_model

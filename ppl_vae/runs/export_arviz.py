@@ -2,50 +2,38 @@
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import pyro
 import torch
 from torch import Tensor
 
-from ppl_vae import __version__
-from ppl_vae.data.counts import Batch, PackedCounts
-from ppl_vae.evidence.importance import from_log_weights
-from ppl_vae.evidence.psis import k_hat_limit
+from ppl_vae.data.inputs import Batch, Field, Inputs, as_batch, concatenate
 from ppl_vae.nn.checkpoint import atomic_write
 from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.arguments import argument_names
 from ppl_vae.programs.blocks import in_blocks
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.programs.simulate import simulate
+from ppl_vae.programs.simulate import equals, simulate
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress
-
-if TYPE_CHECKING:
-    from arviz import InferenceData
-from dataclasses import dataclass
-
-import pyro
-
+from ppl_vae.runs.arviz_groups import Arrays, assemble, libraries
 from ppl_vae.runs.open import Run
 from ppl_vae.training.progress import Reporter, log
 
-__all__ = ["Exported", "export_arviz", "save", "to_arviz"]
+if TYPE_CHECKING:
+    from arviz import InferenceData
 
-NOTES = (
-    "The posterior group holds draws of the guide q(z | x), not of the posterior p(z | x). sample_stats.log_weight = "
-    "log p(x, z) - log q(z | x) says by how much they differ: weighted by exp(log_weight) the draws are the "
-    "posterior's, where k_hat is below its limit. The mean of log_weight over draws is the ELBO of a datum, the log of "
-    "the mean of exp(log_weight) its importance-weighted evidence. All densities are in nats, with all constants."
-)
+__all__ = ["Exported", "export_arviz", "save", "to_arviz"]
 
 
 def to_arviz(
     model: Program,
     guide: Program,
-    x: Batch,
+    x: object,
     *,
     draws: int = 100,
     predictive: int = 5,
@@ -57,12 +45,13 @@ def to_arviz(
     Groups, with dimensions (chain, draw, datum, ...) and one chain:
 
     - ``posterior``: draws of each latent from the guide; bits as small integers.
-    - ``log_likelihood``: :math:`\log p(x_i \mid z_{si})` of the whole datum.
+    - ``log_likelihood``: :math:`\log p(x_i \mid z_{si})` of the whole datum, named after the observed sites.
     - ``sample_stats``: ``log_weight``, ``log_joint`` and ``log_proposal``; and of each datum ``k_hat``, the Pareto
       shape of its largest weights (minus infinity where they are constant, NaN where it cannot be estimated).
-    - ``observed_data``: tensors as they are; documents as triplets, the variables ``document``, ``word`` and ``count``
-      of the dimension ``entry``, never dense.
+    - ``observed_data``: values of the observed sites; tensors as they are; documents as triplets, the variables
+      ``document``, ``word`` and ``count`` of the dimension ``entry``, never dense.
     - ``posterior_predictive``: data drawn given the first ``predictive`` draws; documents as quadruples with ``draw``.
+    - ``constant_data``: fields of the data that no site observes, which every draw keeps.
 
     ``az.loo`` of this object leaves a datum out together with its latents, so the predictive density it estimates is
     the datum's evidence :math:`p(x_i)`, by a smoothed harmonic mean,
@@ -72,9 +61,9 @@ def to_arviz(
     data the model finds surprising given their codes.
 
     Arguments:
-        model: The generative model, with one observed site.
+        model: The generative model.
         guide: Its guide.
-        x: The data; worked through in blocks. Draws x data x latents are held at once.
+        x: The data, or a container of fields; worked through in blocks. Draws x data x latents are held at once.
         draws: Number of draws per datum.
         predictive: Number of draws for which data are drawn from the model.
         positions: Positions of the data in a larger set, the coordinates of ``datum``; by default 0, 1, ...
@@ -82,9 +71,10 @@ def to_arviz(
             ``(draws + predictive) * len(x)`` in total.
 
     Raises:
-        ValueError: If there are no data, or fewer than 2 draws, or more predictive draws than draws, or the model has
-            no observed site or several.
+        ValueError: If there are no data, or fewer than 2 draws, or more predictive draws than draws; if the model
+            observes nothing, or, where data are drawn from it, not the data themselves.
     """
+    x = as_batch(x)
     if len(x) == 0:
         raise ValueError("there are no data to draw codes for; give at least one datum")
     if draws < 2 or not 0 <= predictive <= draws:
@@ -96,12 +86,12 @@ def to_arviz(
         with fork_random_state():
             sites = run(model, (x[:1],), {}, draws=1)
         observed = [name for name in sites if name not in latents(sites)]
-        if len(observed) != 1:
-            raise ValueError(f"a model with one observed site can be exported, but this one has {observed}")
+        if not observed:
+            raise ValueError("the model observes nothing; give its observation obs=x")
         taken = {"chain", "draw", "datum", "entry"} & (set(sites) - set(observed))
         if taken:
             raise ValueError(f"site {taken.pop()!r} has the name of a dimension of the file; rename it in the model")
-        arrays = _Arrays(draws, len(x), bits)
+        arrays = Arrays(draws, len(x), bits)
         for place, parts in in_blocks(model, guide, x, draws, progress):
             done = 0
             for terms in parts:
@@ -116,105 +106,34 @@ def to_arviz(
         drawn = []
         for draw in range(predictive):
             codes = {n: torch.from_numpy(v[draw]).to(sites[n]["value"]) for n, v in arrays.values.items()}
-            drawn.append(simulate(model, x, codes)[1])
+            drawn.append(_observed(model, observed, simulate(model, x, codes)[1]))
             if progress:
                 progress(len(x))
-    observations = x if isinstance(x, PackedCounts) else _observed(model, observed[0], x)
-    return _assemble(arrays, observed[0], observations, drawn, positions)
+    inputs = _inputs(model, x) if isinstance(x, Inputs) else {}
+    return assemble(arrays, _observed(model, observed, x), inputs, drawn, positions)
 
 
-def _observed(model: Program, name: str, x: Batch) -> Tensor:
-    """Values of the observed site, which may be a function of the data."""
+def _observed(model: Program, names: list[str], x: Batch) -> dict[str, Field]:
+    """Values of the observed sites, which may be functions of the data."""
     parts = []
     with evaluating(model), fork_random_state():
         for start in range(0, len(x), 256):
-            parts.append(run(model, (x[start : start + 256],), {}, draws=1)[name]["value"])
-    return torch.cat(parts)
+            sites = run(model, (x[start : start + 256],), {}, draws=1)
+            parts.append({name: sites[name]["value"] for name in names})
+    return {name: concatenate([part[name] for part in parts]) for name in names}  # type: ignore[misc]
 
 
-class _Arrays:
-    """Arrays ``(draws, data, *event)`` that are filled block by block."""
-
-    def __init__(self, draws: int, data: int, bits: set[str]) -> None:
-        self.shape, self.bits = (draws, data), bits
-        self.values: dict[str, Any] = {}
-        self.densities: dict[str, Any] = {}
-        self.k_hat = np.full(data, np.nan)
-
-    def put(self, arrays: dict[str, Any], name: str, value: Any, rows: slice, place: slice) -> None:
-        result = value.cpu().numpy()
-        if name not in arrays:
-            kind = np.int8 if name in self.bits and arrays is self.values else result.dtype
-            arrays[name] = np.empty((*self.shape, *result.shape[2:]), np.float64 if arrays is self.densities else kind)
-        arrays[name][rows, place] = result
-
-    def estimate_k_hat(self, place: slice) -> None:
-        differ = [(v[:, place] != v[:1, place]).reshape(*v[:, place].shape[:2], -1) for v in self.values.values()]
-        distinct = torch.from_numpy(np.any([d.any((0, 2)) for d in differ], axis=0))
-        shape = from_log_weights(torch.from_numpy(self.densities["log_weight"][:, place]), distinct).evidence.k_hat
-        assert shape is not None
-        self.k_hat[place] = shape.numpy()
-
-
-def _assemble(arrays: _Arrays, name: str, x: Batch, drawn: list[Any], positions: Tensor | None) -> InferenceData:
-    arviz, xarray = _libraries()
-    draws, data = arrays.shape
-    data_positions = np.arange(data) if positions is None else positions.cpu().numpy()
-    coordinates: dict[str, Any] = {"chain": [0], "draw": np.arange(draws), "datum": data_positions}
-
-    def dataset(
-        variables_by_name: dict[str, Any], lead: tuple[str, ...] = ("chain", "draw", "datum"), **attributes: Any
-    ) -> Any:
-        variables = {
-            key: ((*lead, *(f"{key}_dim_{i}" for i in range(value.ndim - len(lead)))), value)
-            for key, value in variables_by_name.items()
-        }
-        used = {key: value for key, value in coordinates.items() if key in lead}
-        if "draw" in used and variables_by_name:
-            used["draw"] = used["draw"][: next(iter(variables_by_name.values())).shape[1]]
-        return xarray.Dataset(variables, used, attributes)
-
-    statistics = dataset({key: arrays.densities[key][None] for key in ("log_weight", "log_joint", "log_proposal")})
-    statistics["k_hat"] = ("datum", arrays.k_hat)
-    statistics["k_hat"].attrs["limit"] = k_hat_limit(draws)
-    groups = {
-        "posterior": dataset({key: value[None] for key, value in arrays.values.items()}, drawn_from="the guide"),
-        "log_likelihood": dataset({name: arrays.densities["log_likelihood"][None]}),
-        "sample_stats": statistics,
+def _inputs(model: Program, x: Inputs) -> dict[str, Tensor]:
+    """Tensors among the fields of the data that no site observes."""
+    with evaluating(model), fork_random_state():
+        sites = run(model, (x[:1],), {}, draws=1).values()
+    seen = [site["value"] for site in sites if site["is_observed"]]
+    few = x[:1].fields(argument_names(model))
+    return {
+        name: field
+        for name, field in x.fields(argument_names(model)).items()
+        if isinstance(field, Tensor) and not any(equals(value, few[name]) for value in seen)
     }
-    if isinstance(x, PackedCounts):
-        size = {"documents": data, "vocabulary": x.vocabulary}
-        groups["observed_data"] = dataset(_triplets([x], data_positions), ("entry",), **size)
-        if drawn:
-            predicted = _triplets(drawn, data_positions)
-            predicted["draw"] = np.repeat(np.arange(len(drawn)), [len(d.words) for d in drawn])
-            groups["posterior_predictive"] = dataset(predicted, ("entry",), **size)
-    else:
-        groups["observed_data"] = dataset({name: x.cpu().numpy()}, ("datum",))
-        if drawn:
-            together = np.stack([d.cpu().numpy() for d in drawn])[None]
-            groups["posterior_predictive"] = dataset({name: together})
-    attributes = {"inference_library": "ppl-vae", "inference_library_version": __version__, "notes": NOTES}
-    result: InferenceData = arviz.InferenceData(attrs=attributes, **groups)
-    return result
-
-
-def _triplets(batches: list[PackedCounts], data_positions: Any) -> dict[str, Any]:
-    parts = {
-        "document": [data_positions[b.documents.cpu().numpy()] for b in batches],
-        "word": [b.words.cpu().numpy() for b in batches],
-        "count": [b.counts.cpu().numpy().astype(np.int32) for b in batches],
-    }
-    return {key: np.concatenate(values) for key, values in parts.items()}
-
-
-def _libraries() -> tuple[Any, Any]:
-    with warnings.catch_warnings():
-        # On import ArviZ announces its next version, which does not concern the user of a command.
-        warnings.simplefilter("ignore", FutureWarning)
-        import arviz
-        import xarray
-    return arviz, xarray
 
 
 def save(data: InferenceData, path: Path | str) -> None:
@@ -223,7 +142,7 @@ def save(data: InferenceData, path: Path | str) -> None:
     Raises:
         ValueError: If it cannot be written (a full disk, say), naming it; the old one is kept.
     """
-    _, xarray = _libraries()
+    _, xarray = libraries()
     # HDF5 can crash the process on a full disk; bytes in memory cannot.
     tree = xarray.DataTree.from_dict({"/": xarray.Dataset(attrs=data.attrs)} | {n: data[n] for n in data.groups()})
     packed = {f"/{name}": {key: {"zlib": True} for key in data[name].data_vars} for name in data.groups()}

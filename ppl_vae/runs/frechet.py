@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ppl_vae.data.images import pixels
+from ppl_vae.data.inputs import main_field
 from ppl_vae.diagnostics.images.features import ClassifierFeatures, Features, classifier, inception
 from ppl_vae.diagnostics.images.frechet import Moments, drawn_images, frechet_distance
 from ppl_vae.evidence.tables import text_table
@@ -140,8 +141,8 @@ def measure_frechet(
             )
             reference, others = f"{split} images", f"{other_split} images"
         else:
-            if other.data["train"].shape[1:] != x.shape[1:]:
-                raise ValueError(f"{against} draws images of another shape, {tuple(other.data['train'].shape[1:])}")
+            if (shape := main_field(other.data["train"]).shape[1:]) != x.shape[1:]:
+                raise ValueError(f"{against} draws images of another shape, {tuple(shape)}")
             first, second = drawn(other), drawn(other)
             reference, others = f"{kind} of {against}", f"others of {against}"
     result = Frechet(

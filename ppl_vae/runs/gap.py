@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.ladder import Ladder, ladder
 from ppl_vae.diagnostics.gap.split import SplitMethod, split_gap

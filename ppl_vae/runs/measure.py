@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pyro
 import torch
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.information.curve import Curve
 from ppl_vae.diagnostics.information.information import Information, information, steps
 from ppl_vae.diagnostics.information.rate_distortion_curve import curve_cells, rate_distortion_curve

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from ppl_vae.data import Corpus, Data
-from ppl_vae.data.counts import Batch, PackedCounts, concatenate
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Batch, concatenate
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import positions, subsample
 from ppl_vae.runs.config import OBJECT, RunConfig

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Batch, documents
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.nn.observation_noise import ObservationNoise
 from ppl_vae.nn.priors import VampPrior
@@ -67,8 +68,8 @@ class Pair:
             _choice("models", config.model),
             _choice("guides", config.guide),
         )
-        if model.data is not (PackedCounts if isinstance(data, PackedCounts) else torch.Tensor):
-            raise ValueError(f"model {model.name} reads {model.data.__name__}, but the data are {type(data).__name__}")
+        if model.data is not (kind := PackedCounts if documents(data) is not None else torch.Tensor):
+            raise ValueError(f"model {model.name} reads {model.data.__name__}, but the data are {kind.__name__}")
         torch.manual_seed(config.settings.seed)
         given = {name: v for name, v in model_options.items() if not (from_checkpoint and _is_missing_file(v))}
         device = torch.device(config.device)

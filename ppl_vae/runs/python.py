@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.corpus import Corpus
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import documents
 from ppl_vae.data.memory import corpus_of
 from ppl_vae.nn.modes import owners
 from ppl_vae.plugins.discovery import available
@@ -29,9 +30,7 @@ from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from scipy.sparse import spmatrix
+    pass
 
 __all__ = ["load_run", "resume", "train"]
 
@@ -42,7 +41,7 @@ Program = str | Path | Callable[..., Any]
 def train(
     model: Program,
     guide: Program | None = None,
-    data: str | Path | Corpus | Batch | NDArray[np.generic] | spmatrix | None = None,
+    data: object = None,
     *,
     out: str | Path | None = None,
     **options: Value,
@@ -60,7 +59,9 @@ def train(
         guide: Name or file of a guide; a module, function or method; or a class, built from the model and two data.
             By default that of the model's class, object or file, else ``mean_field``.
         data: Named corpus or path; a :class:`~ppl_vae.data.corpus.Corpus`; or a tensor, array, sparse matrix of counts
-            or packed counts, of which validation and test data are held out. None takes the corpus of the named model.
+            or packed counts, or several fields that model and guide take as arguments, in a tuple, dict, named tuple,
+            dataclass or ``TensorDataset``, of which validation and test data are held out. None takes the corpus of the
+            named model.
         out: The run folder; by default ``runs/MODEL-GUIDE-TIME``.
         options: Options of ``ppl-vae train`` by name, with underscores: those of the training
             (:func:`~ppl_vae.runs.options.training_options`), and those of a named model and, behind ``guide_``, of a
@@ -154,7 +155,7 @@ def _build_pair(programs: tuple[Program, Program], config: RunConfig, corpus: Co
     _settle(*programs)
     definitions = _definition("models", programs[0]), _definition("guides", programs[1])
     x = corpus.train.values.to(torch.device(config.device))
-    kind = PackedCounts if isinstance(x, PackedCounts) else Tensor
+    kind = PackedCounts if documents(x) is not None else Tensor
     if isinstance(programs[0], (str, Path)) and definitions[0].data is not kind:
         raise ValueError(
             f"model {definitions[0].name} reads {definitions[0].data.__name__}, but the data are {kind.__name__}"

@@ -10,8 +10,8 @@ import pyro
 import torch
 
 from ppl_vae.data.corpus import Corpus
-from ppl_vae.data.counts import Batch, concatenate
 from ppl_vae.data.images import pixels
+from ppl_vae.data.inputs import Batch, concatenate
 from ppl_vae.diagnostics.images.scale_collapse import sharpness
 from ppl_vae.diagnostics.information.rates import rate_and_distortion
 from ppl_vae.evidence.measure import measure

@@ -18,7 +18,7 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.checkpoint import Checkpoint, atomic_write
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.elbo import DiscreteELBO

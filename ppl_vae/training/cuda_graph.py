@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Batch, Inputs
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.training.progress import log
 
@@ -55,7 +56,15 @@ def padded(x: PackedCounts) -> PackedCounts:
     return result
 
 
+def _padded(x: Batch) -> Batch:
+    if isinstance(x, Inputs):
+        return x.map(_padded)
+    return padded(x) if isinstance(x, PackedCounts) else x
+
+
 def _tensors(x: Batch) -> list[Tensor]:
+    if isinstance(x, Inputs):
+        return [tensor for field in x.fields().values() for tensor in _tensors(field)]
     if not isinstance(x, PackedCounts):
         return [x]
     return [x.offsets, x.words, x.counts, x.lengths, x.log_coefficient, x.documents, *x.transposed]
@@ -63,6 +72,9 @@ def _tensors(x: Batch) -> list[Tensor]:
 
 def _batch(x: Batch, tensors: list[Tensor]) -> Batch:
     """A batch like ``x`` from other tensors, with nothing cached: what it computes is captured, too."""
+    if isinstance(x, Inputs):
+        left = iter(tensors)
+        return x.map(lambda field: _batch(field, [next(left) for _ in _tensors(field)]))
     if not isinstance(x, PackedCounts):
         return tensors[0]
     made = PackedCounts(tensors[0], tensors[1], tensors[2], x.vocabulary, check=False)
@@ -135,7 +147,7 @@ class GraphedGradients:
             x: The batch.
             key: Everything else that the work depends on, such as the number of draws.
         """
-        x = padded(x) if isinstance(x, PackedCounts) else x
+        x = _padded(x)
         key = (*key, *(t.shape for t in _tensors(x)))
         shape = self.shapes.get(key)
         if self.given_up or (shape is None and len(self.shapes) == SHAPES):

@@ -10,8 +10,8 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
 from ppl_vae.data.images import image_shape, pixels
+from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.dcgan import Generator
 
 __all__ = ["GanSettings", "check_images"]

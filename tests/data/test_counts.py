@@ -4,7 +4,8 @@ import torch
 from scipy.sparse import csr_matrix, random_array
 from scipy.stats import multinomial
 
-from ppl_vae.data.counts import PackedCounts, concatenate
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import concatenate
 
 DENSE = np.array([[2, 0, 1, 0], [0, 0, 0, 0], [0, 5, 0, 1], [1, 1, 1, 1]])
 

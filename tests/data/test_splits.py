@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from ppl_vae.data import load_corpus
-from ppl_vae.data.counts import concatenate
+from ppl_vae.data.inputs import concatenate
 from ppl_vae.data.source import Source, SourceSplit, numbered_words
 from ppl_vae.data.splits import prepare
 

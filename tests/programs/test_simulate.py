@@ -113,7 +113,7 @@ def test_misuse_is_named():
         simulate(pair.model, x, {"z": torch.zeros(3, 2)})
     with pytest.raises(ValueError, match=r"values were given for \['y'\], but the latents of the model are \['z'\]"):
         simulate(pair.model, x, {"y": torch.zeros(4, 2)})
-    with pytest.raises(ValueError, match=r"one observed site, but this one has \['x', 'y'\]"):
+    with pytest.raises(ValueError, match=r"one observed site for each field, but the sites \['x', 'y'\]"):
         simulate(twice, x[:, 0])
 
 
@@ -130,5 +130,5 @@ def test_models_that_observe_something_else_than_their_data_are_refused():
 
     with pytest.raises(ValueError, match="site 'x' does not observe the data x themselves"):
         simulate(halved, torch.ones(3))
-    with pytest.raises(ValueError, match="cannot read samples of its site 'x' as data"):
+    with pytest.raises(ValueError, match="site 'x' does not observe the data x themselves"):
         simulate(beside_covariates, torch.ones(3, 3))

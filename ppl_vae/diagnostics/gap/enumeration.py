@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.gap.coordinate_ascent import best_structured, marginals, optimal_mean_field
 from ppl_vae.diagnostics.gap.family_members import VariationalFamily
 from ppl_vae.diagnostics.gap.gap import ANY, Gap

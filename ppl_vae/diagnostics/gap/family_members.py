@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pyro
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn import functional
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.amortised import AmortisedGuide, independents, parameter_count, parameters_of
 from ppl_vae.programs.handlers import latents, run
@@ -42,8 +43,8 @@ class PerDatumGuide(nn.Module):
         super().__init__()
         self.members, self.free = members, nn.Parameter(free.clone())
 
-    def forward(self, x: Batch) -> None:
-        with pyro.plate("data", len(x)):
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        with pyro.plate("data", len(self.free)):
             for name, fn in self.members(self.free).items():
                 pyro.sample(name, fn)
 

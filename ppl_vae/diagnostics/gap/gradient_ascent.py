@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.inputs import Batch, data_width
 from ppl_vae.diagnostics.gap.family_members import PerDatumGuide, VariationalFamily, members_of
 from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.estimate import Estimate
@@ -133,7 +133,7 @@ def optimal_member(
     estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
     report = progress or (lambda cells: None)
     parts = []
-    width = x.vocabulary if isinstance(x, PackedCounts) else x[0].numel()
+    width = data_width(x)
     block = max(1, min(DATA, CELLS // width // 8))  # the block size of log_weights
     for start in range(0, len(x), block):
         part = x[start : start + block]

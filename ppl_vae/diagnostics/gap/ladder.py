@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import as_batch
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import UnknownFamilyError, split_gap
 from ppl_vae.evidence.estimate import Estimate
@@ -154,8 +154,7 @@ def _signed(step: Estimate) -> str:
 def ladder(
     model: Program,
     guides: Mapping[str, Program],
-    x: Batch,
-    *,
+    *data: object,
     draws: int = 200,
     most_bits: int = 16,
     fits: tuple[str, ...] = (),
@@ -171,7 +170,7 @@ def ladder(
     Arguments:
         model: The generative model.
         guides: Guides by name, from the smallest family up.
-        x: The data.
+        data: Data as of :func:`~ppl_vae.evidence.measure.measure`.
         draws: Number of draws per datum, where they are needed.
         most_bits: Length of the longest code to enumerate.
         fits: Remarks on how the guides were fitted.
@@ -184,6 +183,7 @@ def ladder(
     Raises:
         ValueError: If there are no guides, or as :func:`~ppl_vae.diagnostics.gap.split.split_gap`.
     """
+    x = as_batch(*data)
     if not guides:
         raise ValueError("a ladder needs at least one guide")
     values: dict[str, Gap | Evidence] = {}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import prod
 from typing import Literal, get_args
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import as_batch
 from ppl_vae.diagnostics.gap.enumeration import SEARCHED, by_enumeration
 from ppl_vae.diagnostics.gap.family_members import members_of, structured, unknown_family
 from ppl_vae.diagnostics.gap.gap import ANY, Gap
@@ -37,8 +37,7 @@ class UnknownFamilyError(ValueError):
 def split_gap(
     model: Program,
     guide: Program,
-    x: Batch,
-    *,
+    *data: object,
     method: SplitMethod = "auto",
     most_bits: int = 16,
     steps: int = 600,
@@ -67,7 +66,7 @@ def split_gap(
         model: The generative model.
         guide: Its guide: independent latents, a family of this package's guides, or one site that can be any
             distribution of the codes.
-        x: The data; worked through in blocks.
+        data: Data as of :func:`~ppl_vae.evidence.measure.measure`.
         method: ``"auto"`` enumerates where it can.
         most_bits: Length of the longest code to enumerate.
         steps: Number of steps of a gradient ascent.
@@ -84,6 +83,7 @@ def split_gap(
         ValueError: If the latents cannot be enumerated, naming the site; or (:class:`UnknownFamilyError`) if the
             guide's family is not known.
     """
+    x = as_batch(*data)
     if method not in SPLITS:
         raise ValueError(f"unknown method {method!r}; choose from {', '.join(SPLITS)}")
     with checked(model, x):

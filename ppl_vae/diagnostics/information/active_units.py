@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Normal, kl_divergence
 from torch.nn import functional
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.estimate import finite
 from ppl_vae.evidence.figures import OKABE_ITO

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.diagnostics.information.active_units import Units
 from ppl_vae.diagnostics.information.mutual_information import Mutual, by_codes, by_enumeration, by_enumeration_steps
 from ppl_vae.diagnostics.information.rates import Rates, measure_rates, probe
@@ -177,8 +177,7 @@ class Information(Result):
 def information(
     model: Program,
     guide: Program,
-    x: Batch,
-    *,
+    *data: object,
     draws: int = 100,
     codes: int = 10_000,
     batch: int = 128,
@@ -202,7 +201,7 @@ def information(
     Arguments:
         model: The generative model.
         guide: Its guide.
-        x: At least two data; worked through in blocks.
+        data: At least two data, as of :func:`~ppl_vae.evidence.measure.measure`.
         draws: Number of draws per datum, for the distortion.
         codes: Maximum number of codes compared with all data, for the information: equally many per datum, or one
             each for a random part of the data.
@@ -218,6 +217,7 @@ def information(
         ValueError: For fewer than two data, draws, codes or data per batch, or a guide that does not draw the model's
             latents.
     """
+    x = as_batch(*data)
     for name, value in (("data", len(x)), ("data per batch", batch), ("codes", codes)):
         if value < 2:
             raise ValueError(f"information needs at least 2 {name}, got {value}; take more")

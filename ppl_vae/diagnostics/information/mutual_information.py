@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.estimate import Bound, Estimate
 from ppl_vae.programs.handlers import broadcasts_codes, latents, run

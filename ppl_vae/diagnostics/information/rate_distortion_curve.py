@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch, as_batch, dense_width
 from ppl_vae.diagnostics.information.curve import Curve
 from ppl_vae.diagnostics.information.rates import CELLS, measure_rates, probe
 from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
@@ -64,8 +64,7 @@ def _enumerates(sites: list[GuideSite], method: CurveMethod, most_bits: int = 16
 def rate_distortion_curve(
     model: Program,
     guide: Program,
-    x: Batch,
-    *,
+    *data: object,
     betas: tuple[float, ...] = BETAS,
     method: CurveMethod = "auto",
     chains: int = 16,
@@ -87,7 +86,7 @@ def rate_distortion_curve(
     Arguments:
         model: The model.
         guide: Its guide.
-        x: The data.
+        data: Data as of :func:`~ppl_vae.evidence.measure.measure`.
         betas: Weights of the rate.
         method: ``"auto"`` enumerates up to 2^16 codes, else anneals.
         chains: Number of annealed chains per datum.
@@ -103,6 +102,7 @@ def rate_distortion_curve(
     Raises:
         ValueError: If a weight is not a positive number, or the method cannot serve the latents.
     """
+    x = as_batch(*data)
     if not betas or not all(0 < beta < float("inf") for beta in betas):
         raise ValueError(f"weights of the rate are positive numbers, got {list(betas)}")
     if method not in ("auto", "enumeration", "annealing"):
@@ -148,7 +148,7 @@ def _enumerated(
     """Sums over all codes, a block of codes and of data at a time, ``(heats, data)`` each."""
     shared = states.shared(partial(log_joint, model))
     t = torch.tensor(heats, dtype=torch.float64, device=states.device)[:, None]
-    width = 1 if not isinstance(x, Tensor) else x[0].numel()
+    width = dense_width(x)
     parts = []
     for start in range(0, len(x), size := data_block(x)):
         part = x[start : start + size]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.inputs import Batch, dense_width
 from ppl_vae.diagnostics.information.active_units import Units, analytic, as_numbers, beside, independent_kl, unit_names
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.methods.enumeration import has_cheap_density
@@ -194,7 +194,7 @@ def _enumerate(model: Program, guide: Program, x: Batch, known: Probed, progress
     assert states is not None
     values, sites = sums.values, sums.sites
     shared = states.shared(partial(log_joint, model), partial(log_proposal, guide))
-    width = 1 if isinstance(x, PackedCounts) else x[0].numel()
+    width = dense_width(x)
     for start in range(0, len(x), size := data_block(x)):
         part = x[start : start + size]
         place = slice(start, start + len(part))

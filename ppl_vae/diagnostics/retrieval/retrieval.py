@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.retrieval.codes import Codes, draw_codes, log_odds
 from ppl_vae.diagnostics.retrieval.ranking import Ranking, by_codes, by_scores, draw_curves, expected_distances
 from ppl_vae.diagnostics.retrieval.tfidf import TfIdf

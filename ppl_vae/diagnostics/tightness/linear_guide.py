@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Batch, Inputs, data_width, documents
 from ppl_vae.diagnostics.tightness.latent_samples import Pool
 from ppl_vae.diagnostics.tightness.least_squares import regress, whiten
 from ppl_vae.diagnostics.tightness.sufficient_statistics import SufficientStatistics, decoded, log_prior, precise
 from ppl_vae.distributions import exponential_family
-from ppl_vae.programs.blocks import data_width
+from ppl_vae.nn.numbers import Numbers
+from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.handlers import Sites, run
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.types import Program
@@ -40,14 +42,14 @@ class LinearGuide:
         model: Model whose observation is read.
         weights: W of each observed site, ``(statistics of x, statistics of z)``.
         bias: v, ``(statistics of z,)``.
-        whole: Whether x is read as it is, not through the statistics of its family.
+        whole: How x is read as it is; None where it is read through the statistics of its family.
         origin: How the guide was obtained.
     """
 
     model: Program
     weights: dict[str, Tensor]
     bias: Tensor
-    whole: bool
+    whole: Numbers | None
     origin: str
 
     def residuals(
@@ -65,7 +67,9 @@ class LinearGuide:
         Returns:
             ``(data, z)``, of mean zero, and ``(data,)``, in nats.
         """
-        observed = {WHOLE: _flat(x)} if self.whole else _statistics(run(self.model, (x,), {}, draws=1))
+        observed = (
+            {WHOLE: _precise_numbers(self.whole, x)} if self.whole else _statistics(run(self.model, (x,), {}, draws=1))
+        )
         natural, size = self.bias.expand(len(x), -1), self.bias.abs().expand(len(x), -1)
         for name, weight in self.weights.items():
             nu = observed[name]
@@ -87,7 +91,13 @@ def obstacle(model: Program, x: Batch, codes: dict[str, Tensor], eps: float) -> 
         codes: Values of a few latent codes by site, ``(codes, 1, *event)``.
         eps: Relative rounding error of the model.
     """
-    few = x[:3]
+    # Where the observation depends on an input, too, it may be one that few data have.
+    step = data_block(x) if isinstance(x, Inputs) else 3
+    blocks = (x[start : start + step] for start in range(0, len(x) if isinstance(x, Inputs) else 1, step))
+    return next(filter(None, (_obstacle(model, x, few, codes, eps) for few in blocks)), None)
+
+
+def _obstacle(model: Program, x: Batch, few: Batch, codes: dict[str, Tensor], eps: float) -> str | None:
     sites = {name: site for name, site in run(model, (few,), {}, draws=1).items() if site["is_observed"]}
     for name, site in sites.items():
         if site["mask"] is not None or not bool((torch.as_tensor(site["scale"]) == 1).all()):
@@ -109,7 +119,8 @@ def obstacle(model: Program, x: Batch, codes: dict[str, Tensor], eps: float) -> 
     repeated = {name: v.expand(len(v), len(few), *v.shape[2:]).clone() for name, v in codes.items()}
     joint = log_joint(model, few, repeated)
     off = (precise(joint).T - total).abs() > max(eps, torch.finfo(joint.dtype).eps) ** 0.5 * size
-    return "the parameters of the observation depend on x itself" if off.any() else None
+    itself = "the other fields of the data" if isinstance(x, Inputs) else "x itself"
+    return f"the parameters of the observation depend on {itself}" if off.any() else None
 
 
 def from_decoder(model: Program, x: Batch, family: SufficientStatistics, pool: Pool) -> LinearGuide:
@@ -135,7 +146,7 @@ def from_decoder(model: Program, x: Batch, family: SufficientStatistics, pool: P
                 rest = rest - _normaliser(site["fn"])
         constant = constant + rows @ rest
     turn = white.turn[0]
-    return LinearGuide(model, {n: (turn @ s).T for n, s in sums.items()}, turn @ constant, False, "from the decoder")
+    return LinearGuide(model, {n: (turn @ s).T for n, s in sums.items()}, turn @ constant, None, "from the decoder")
 
 
 def from_data(model: Program, x: Batch, coefficients: Callable[[], Tensor], why: str) -> LinearGuide:
@@ -150,21 +161,21 @@ def from_data(model: Program, x: Batch, coefficients: Callable[[], Tensor], why:
     Raises:
         ValueError: If the data are documents, or fewer than twice the coefficients, saying so.
     """
-    if isinstance(x, PackedCounts):
-        raise ValueError(f"{why}, and documents of {x.vocabulary} words have no dense coordinates to use instead")
-    observed = _flat(x)
+    if (packed := documents(x)) is not None:
+        raise ValueError(f"{why}, and documents of {packed.vocabulary} words have no dense coordinates to use instead")
+    numbers = Numbers(x)
+    observed = _precise_numbers(numbers, x)
     if len(x) < 2 * (observed.shape[1] + 2):
         raise ValueError(f"{why}, and {len(x)} data are too few to fit {observed.shape[1] + 1} numbers per coefficient")
     result = coefficients()
     uniform = observed.new_full((1, len(x)), 1 / len(x))
     _, weights, _ = regress(observed[None], result.T, uniform, observed.new_zeros(1), drawn=False)
     bias = result.mean(0) - weights @ observed.mean(0)
-    return LinearGuide(model, {WHOLE: weights.T}, bias, True, f"regressed on x over these {len(x)} data, as {why}")
+    return LinearGuide(model, {WHOLE: weights.T}, bias, numbers, f"regressed on x over these {len(x)} data, as {why}")
 
 
-def _flat(x: Batch) -> Tensor:
-    assert isinstance(x, Tensor)  # documents have no dense coordinates
-    return precise(x.flatten(1) if x.ndim > 1 else x[:, None])
+def _precise_numbers(numbers: Numbers, x: Batch) -> Tensor:
+    return numbers(x, torch.float32 if x.device.type == "mps" else torch.float64)  # mps has no float64
 
 
 def _statistics(sites: Sites) -> dict[str, Any]:

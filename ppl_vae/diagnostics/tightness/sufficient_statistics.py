@@ -7,7 +7,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import UNIVERSAL
 from ppl_vae.programs.handlers import Sites, SubstituteLatents, check_cover, latents, log_prob, run

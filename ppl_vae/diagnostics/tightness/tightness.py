@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.diagnostics.tightness.latent_samples import PROPOSALS, AllStates, Proposal, Samples, Source, Table
 from ppl_vae.diagnostics.tightness.least_squares import Unexplained, regress, unexplained_variance
@@ -34,8 +34,7 @@ POINTS = 2000
 def tightness(
     model: Program,
     guide: Program,
-    x: Batch,
-    *,
+    *data: object,
     draws: int | None = None,
     most_bits: int = 16,
     progress: Progress | None = None,
@@ -58,7 +57,7 @@ def tightness(
         model: The generative model.
         guide: A guide whose latents are independent members of known exponential families, or one site that can be
             any distribution of the codes. Its parameters only say at which z the densities are compared.
-        x: The data; worked through in blocks.
+        data: Data as of :func:`~ppl_vae.evidence.measure.measure`.
         draws: Number of draws per datum, from guide and prior each, where the states are too many; None takes four per
             statistic, at least 100.
         most_bits: Length of the longest code to enumerate; then everything is exact.
@@ -83,6 +82,7 @@ def tightness(
         >>> tightness(model, guide, torch.randn(20, dtype=torch.float64)).verdict
         'the posterior is in the family and a linear guide reaches it'
     """
+    x = as_batch(*data)
     if len(x) == 0:
         raise ValueError("there are no data to measure")
     with checked(model, x), evaluating(model, guide):

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
 from ppl_vae.evidence.conditioning import each_state, given
 from ppl_vae.evidence.coordinates import Coordinates

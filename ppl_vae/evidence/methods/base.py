@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.sites import GuideSite

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch, Field, Inputs, documents, main_field
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.estimate import Estimate
@@ -152,10 +152,10 @@ def _doubled(model: Program, x: Batch) -> Iterator[tuple[Program, Batch]]:
     """
     dtype, doubled = torch.get_default_dtype(), (model, x)
     try:
-        if isinstance(x, Tensor) and x.device.type != "mps":
+        if documents(x) is None and x.device.type != "mps":
             torch.set_default_dtype(torch.float64)
             twice = _twice(model)
-            data = x.double() if x.is_floating_point() else x
+            data = x.map(_double, constants=True) if isinstance(x, Inputs) else _double(main_field(x))
             try:
                 with fork_random_state():
                     run(twice, (data[:1],), {}, draws=1)
@@ -172,6 +172,10 @@ def _twice(model: Program) -> Program:
     if isinstance(model, Given):
         return model.double(_twice(model.func))
     return copy.deepcopy(model).double() if isinstance(model, torch.nn.Module) else model
+
+
+def _double(field: Field) -> Field:
+    return field.double() if isinstance(field, Tensor) and field.is_floating_point() else field
 
 
 def _deviates(model: Program, x: Batch, mode: Tensor, factor: Tensor, high: Tensor, draws: int) -> bool:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.inputs import Batch, dense_width
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import with_sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
@@ -134,7 +134,7 @@ def _by_densities(
     model: Program, guide: Program | None, x: Batch, states: States, shared: bool, progress: Progress | None
 ) -> tuple[Tensor, Tensor]:
     """Evidence and ELBO of any pair, from the log-densities of its sites."""
-    width = 1 if isinstance(x, PackedCounts) else x[0].numel()
+    width = dense_width(x)
     block = max(1, min(BLOCK, CELLS // (len(x) * width)))
     precise = torch.float32 if states.device.type == "mps" else torch.float64
     evidence = torch.full((len(x),), -torch.inf, dtype=precise, device=states.device)

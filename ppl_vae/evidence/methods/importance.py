@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.defensive import defensive_importance, defensive_slack
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.conditioning import discrete, each_state, mixed_obstacle
 from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.estimate import Estimate

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.conditioning import discrete, each_state, given, mixed_obstacle
 from ppl_vae.evidence.importance import from_log_weights, log_weights, sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod

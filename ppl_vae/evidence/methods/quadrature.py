@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ppl_vae.data.counts import Batch, PackedCounts
+from ppl_vae.data.inputs import Batch, dense_width, documents
 from ppl_vae.evidence.coordinates import Coordinates, one_prior
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import with_sampled_bound
@@ -67,7 +67,8 @@ class Quadrature(EvidenceMethod):
 
     def too_costly(self, model: Program, x: Batch, sites: list[GuideSite]) -> str | None:
         nodes = 2 ** (18 if Coordinates(model, x).dimensions == 2 else 14)
-        cells = x.vocabulary + len(x) if isinstance(x, PackedCounts) else len(x) * x[0].numel()
+        packed = documents(x)
+        cells = len(x) * dense_width(x) + (packed.vocabulary if packed is not None else 0)
         with FlopCounterMode(display=False) as counter, evaluating(model), fork_random_state():
             run(model, (x[:1],), {}, draws=1)
         cells += counter.get_total_flops() // 2  # what a network takes at every node
@@ -188,7 +189,7 @@ def _sum(
     edge = total.clone()
     axis = torch.linspace(-1, 1, nodes + 1, dtype=centre.dtype, device=centre.device)
     every = (nodes + 1) ** count
-    width = 1 if isinstance(x, PackedCounts) else x[0].numel()
+    width = dense_width(x)
     block = max(1, min(2**14, CELLS // (len(x) * width)))
     for start in range(0, every, block):
         index = torch.arange(start, min(start + block, every), device=centre.device)

@@ -12,7 +12,7 @@ import torch
 from scipy.sparse import csr_matrix, save_npz
 
 from ppl_vae.data import Corpus, PackedCounts, find_reader, load_corpus
-from ppl_vae.data.counts import concatenate
+from ppl_vae.data.inputs import concatenate
 from tests.support.data_files import POINTS
 
 

@@ -1,0 +1,82 @@
+"""The arguments that a program is called with: a batch of several fields is spread into them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Inputs, as_batch
+from ppl_vae.programs.types import Program
+
+__all__ = ["argument_names", "arguments", "one_batch"]
+
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def arguments(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], Any]:
+    """Positional and keyword arguments of a program, with the fields of a batch spread into them.
+
+    A program of one argument alone that does not take the fields by name gets the container that the user gave, whole.
+
+    Raises:
+        ValueError: If the program takes neither, naming its arguments and the fields.
+    """
+    if len(args) != 1 or kwargs or not isinstance(args[0], Inputs):
+        return args, kwargs
+    (batch,) = args
+    signature = _signature(program)
+    if signature is None or _binds(signature, *batch.args, **batch.kwargs):
+        return batch.args, batch.kwargs
+    if batch.whole is not None and len(signature.parameters) == 1 and _binds(signature, batch):
+        return (batch.whole(batch),), {}
+    name = getattr(program, "__qualname__", type(program).__name__)
+    raise ValueError(
+        f"{name} takes the arguments {signature}, but the data are {batch}: give as many fields as it takes, by its "
+        "names if they have names; model and guide take the same ones"
+    )
+
+
+def one_batch(program: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+    """The arguments of a step of ``pyro.infer.SVI`` as one batch, where they are fields of one length.
+
+    Other arguments stay as they are, and so does a container that the program takes whole.
+    """
+    if len(args) == 1 and not kwargs:
+        (given,) = args
+        signature = _signature(program)
+        if isinstance(given, (Tensor, PackedCounts, Inputs)) or signature is None or _binds(signature, given):
+            return args, kwargs
+    try:
+        return (as_batch(*args, **kwargs),), {}
+    except ValueError:
+        return args, kwargs
+
+
+def argument_names(program: Program) -> list[str]:
+    """Names of the arguments that a program takes by position."""
+    signature = _signature(program)
+    parameters = signature.parameters.values() if signature else ()
+    return [parameter.name for parameter in parameters if parameter.kind in _BY_POSITION]
+
+
+def _signature(program: Program) -> inspect.Signature | None:
+    """What a program takes; None where Python does not know."""
+    if isinstance(program, torch.nn.Module):  # one that holds a function takes what the function takes
+        program = program.__dict__.get("program", program.forward)
+    try:
+        return inspect.signature(program)
+    except (TypeError, ValueError):
+        return None
+
+
+def _binds(signature: inspect.Signature, *args: object, **kwargs: object) -> bool:
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
