@@ -162,12 +162,13 @@ def as_batch(*args: object, **kwargs: object) -> Batch:
         if isinstance(given, torch.utils.data.TensorDataset):
             given = given.tensors
         named = _by_name(given)
-        if named is None and not isinstance(given, (tuple, list)):
+        values = given if isinstance(given, (tuple, list)) else ()
+        if not any(_is_field(_field(part)) for part in (values if named is None else named.values())):
             raise ValueError(
-                f"data are a tensor (data, ...), an array, a sparse matrix of counts, PackedCounts, or a tuple, dict, "
-                f"named tuple or dataclass of them, got {_description(given)}; convert them"
+                "data are a tensor, an array, a sparse matrix of counts, PackedCounts, or a tuple, dict, named tuple or "
+                f"dataclass of them, with a row for each datum, got {type(given).__name__}; convert them"
             )
-        parts = as_batch(*given) if named is None else _inputs((), named)  # type: ignore[misc]
+        parts = as_batch(*values) if named is None else _inputs((), named)
         if isinstance(parts, Inputs):
             parts.whole = _wrapper(given)
         return parts
@@ -214,10 +215,6 @@ def _field(value: object) -> object:
     if hasattr(value, "tocsr"):
         return PackedCounts.from_csr(value.tocsr())
     return value
-
-
-def _description(value: object) -> str:
-    return "a tensor without dimensions" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def concatenate(parts: Sequence[Batch]) -> Batch:
