@@ -165,8 +165,8 @@ def as_batch(*args: object, **kwargs: object) -> Batch:
         values = given if isinstance(given, (tuple, list)) else ()
         if not any(_is_field(_field(part)) for part in (values if named is None else named.values())):
             raise ValueError(
-                "data are a tensor, an array, a sparse matrix of counts, PackedCounts, or a tuple, dict, named tuple or "
-                f"dataclass of them, with a row for each datum, got {type(given).__name__}; convert them"
+                "data are a tensor, an array, a sparse matrix of counts, PackedCounts, or a tuple, dict, named tuple "
+                f"or dataclass of them, with a row for each datum, got {type(given).__name__}; convert them"
             )
         parts = as_batch(*values) if named is None else _inputs((), named)
         if isinstance(parts, Inputs):
