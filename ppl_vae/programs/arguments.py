@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,6 +67,8 @@ def argument_names(program: Program) -> list[str]:
 
 def _signature(program: Program) -> inspect.Signature | None:
     """What a program takes; None where Python does not know."""
+    while isinstance(program, partial) and not program.args and not program.keywords:
+        program = program.func
     if isinstance(program, torch.nn.Module):  # one that holds a function takes what the function takes
         program = program.__dict__.get("program", program.forward)
     try:
