@@ -22,6 +22,16 @@ _WEAKEST_FIRST: tuple[Bound, ...] = ("between", "approximate", "lower", "upper",
 _FLIPPED: dict[Bound, Bound] = {"lower": "upper", "upper": "lower"}
 
 
+_IN_WORDS: dict[Bound, str] = {
+    "exact": "exact",
+    "unbiased": "unbiased",
+    "approximate": "approximate",
+    "lower": "a lower bound",
+    "upper": "an upper bound",
+    "between": "off in either direction",
+}
+
+
 def difference(one: Bound, other: Bound) -> Bound:
     """The direction in which the difference of two numbers is off."""
     bounds = {one, _FLIPPED.get(other, other)}
@@ -187,8 +197,16 @@ class Estimate:
         error = f" +- {self.se:.2g}" if self.se else ""
         return f"{self.sign}{round(self.mean, 3) + 0.0:.3f}{error}"  # + 0.0: never -0.000
 
+    @property
+    def how(self) -> str:
+        """Its method and direction in words."""
+        return f"{self.method}: {_IN_WORDS[self.bound]}"
+
     def __str__(self) -> str:
         return f"{self.figure} ({self.method})"
+
+    def __repr__(self) -> str:
+        return f"Estimate({self.figure} nats, {self.how}; {len(self.pointwise)} data)"
 
     def minus(self, other: Estimate) -> Estimate:
         """The difference from an estimate with independent draws: direction and error follow from both.
@@ -204,7 +222,7 @@ class Estimate:
         bound = difference(self.bound, other.bound)
         errors = [e.pointwise_se for e in (self, other) if e.pointwise_se is not None]
         se = torch.stack([error.square() for error in errors]).sum(0).sqrt() if errors else None
-        method = f"{self.method}; less {other.method}"
+        method = f"{self.method} minus {other.method}"
         # Equal ones are one model's, and cancel.
         common = 0.0 if self.common_se == other.common_se else math.hypot(self.common_se, other.common_se)
         draws = max(self.draws, other.draws)

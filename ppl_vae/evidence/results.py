@@ -107,12 +107,16 @@ class Result:
 
     def table(self) -> str:
         """The table, without the warnings."""
-        rows = [(name, e.figure, *_spread(e), f"{e.method}: {e.bound}") for name, e in self.rows().items()]
+        rows = [(name, e.figure, *_spread(e), e.how) for name, e in self.rows().items()]
         columns = ("", "mean", "smallest", "median", "largest", "how")
         return text_table(self.title(), columns, rows, left=("", "how"), caption=self.caption())
 
     def __str__(self) -> str:
         return "\n".join([self.table(), *(f"note: {line}" for line in self.warnings)])
+
+    def __init_subclass__(cls) -> None:
+        # Shown as a table instead of as tensors; in the class itself, which its dataclass then leaves as it is.
+        cls.__repr__ = cls.__str__  # type: ignore[method-assign, assignment]
 
     def draw(self, figure: Figure, title: str) -> None:
         """Draws the result in panels side by side, under a title."""

@@ -45,7 +45,6 @@ class Catalogue:
                 columns,
                 [(name, summary, ", ".join(partners)) for name, summary, partners in rows],
                 left=columns,
-                width=None,
                 boxed=False,
             )
             for title, rows in self.sections.items()

@@ -205,6 +205,9 @@ class Summary:
                 "only"
             )
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         return "\n".join([self.table(), *(f"note: {line}" for line in self.warnings)])
 

@@ -73,7 +73,7 @@ class Experiments:
     def __str__(self) -> str:
         columns = ("name", "summary")
         title = "ppl-vae experiment NAME"
-        return text_table(title, columns, list(self.lines.items()), left=columns, width=None, boxed=False)
+        return text_table(title, columns, list(self.lines.items()), left=columns, boxed=False)
 
 
 def find_experiment(name: str) -> Experiment:

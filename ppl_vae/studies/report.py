@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -162,6 +163,9 @@ class Report:
         columns |= dict(zip(("ours", "se", "limit", "paper", "difference"), map(list, numbers), strict=True))
         return {name: cells for name, cells in columns.items() if any(cells)}
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         table = self._table() if self.rows else f"{self.title}\n"
         claims = "".join(f"{decision}\n" for decision in self.decisions) + (f"{self.rule}\n" if self.claims else "")
@@ -183,7 +187,7 @@ class Report:
         if "se" in columns:
             count = max(len(row.values) for row in self.rows)
             table.caption = f"se: standard error of the mean over {count} seeds"
-        console = Console(width=118)
+        console = Console(width=shutil.get_terminal_size((118, 0)).columns)
         with console.capture() as captured:
             console.print(table)
         return captured.get()

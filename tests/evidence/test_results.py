@@ -13,6 +13,7 @@ from ppl_vae.diagnostics.gap.ladder import Ladder, Rung
 from ppl_vae.evidence.bdmc import BDMC
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence, Result
+from ppl_vae.evidence.tables import text_table
 from ppl_vae.runs.summary import Split, Summary
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -156,3 +157,23 @@ def test_values_that_are_no_numbers_are_told():
     estimate = Estimate(torch.tensor([-1.0, torch.nan, torch.nan]), "100 draws", "lower", 100)
     assert any("2 of 3 data have no value (NaN)" in line for line in estimate.warnings)
     assert not any("NaN" in line for line in Estimate(torch.tensor([-1.0]), "100 draws", "lower", 100).warnings)
+
+
+@pytest.mark.parametrize(("columns", "boxed"), [("120", True), ("80", True), ("55", False), ("30", False)])
+def test_tables_are_as_wide_as_the_terminal_and_no_number_is_broken(monkeypatch, columns, boxed):
+    monkeypatch.setenv("COLUMNS", columns)
+    rows = [("family gap", "<= 0.061 +- 0.002", "-433.000", "evidence minus best of family: an upper bound")]
+    lines = text_table("nats", ("", "mean", "smallest", "how"), rows, left=("", "how")).splitlines()
+    assert any("<= 0.061 +- 0.002" in line and "-433.000" in line for line in lines)
+    assert ("┃" in "".join(lines)) is boxed
+    assert max(map(len, lines)) <= max(int(columns), 51)
+    assert all(word in " ".join(" ".join(lines).split()) for word in ("evidence", "minus", "family:", "upper", "bound"))
+
+
+def test_results_are_shown_as_tables_in_words_and_not_as_tensors():
+    evidence = Estimate(torch.tensor([-3.0, -4.0]), "16 chains", "lower", 16)
+    best = Estimate(torch.tensor([-3.5, -4.5]), "ascent", "lower")
+    gap = Gap(evidence, best, best, "independent bits")
+    assert repr(gap) == str(gap) and "tensor" not in repr([gap])
+    assert repr(evidence) == "Estimate(>= -3.500 nats, 16 chains: a lower bound; 2 data)"
+    assert evidence.minus(best).how == "16 chains minus ascent: off in either direction"

@@ -47,12 +47,12 @@ class Gap(Result):
     @property
     def family_gap(self) -> Estimate:
         """Evidence minus best member; an upper bound if the search missed the best member."""
-        return replace(self.evidence.minus(self.best), method="evidence less best of family")
+        return replace(self.evidence.minus(self.best), method="evidence minus best of family")
 
     @property
     def amortisation_gap(self) -> Estimate:
         """Best member minus guide; a lower bound if the search missed the best member."""
-        return replace(self.best.minus(self.elbo), method="best of family less ELBO")
+        return replace(self.best.minus(self.elbo), method="best of family minus ELBO")
 
     def __post_init__(self) -> None:
         if self.family == ANY:  # also of blocks read from a file

@@ -73,6 +73,9 @@ class Retrieval:
         """Precision of each query by ranking."""
         return {name.replace("-", "_"): ranking.precision for name, ranking in self.rankings.items()}
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         rows = []
         for name, ranking in self.rankings.items():
