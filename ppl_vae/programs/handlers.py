@@ -26,6 +26,7 @@ from ppl_vae.programs.densities import (
     unscaled,
     unvalidated,
 )
+from ppl_vae.programs.fit import check_proposal
 from ppl_vae.programs.given import Fixed, Given
 from ppl_vae.programs.random_state import fork_random_state
 
@@ -197,7 +198,7 @@ def latents(sites: Mapping[str, Site]) -> dict[str, Site]:
 
 
 def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
-    """Checks that a guide samples exactly the model's latents.
+    """Checks that a guide samples exactly the model's latents, where the model has them.
 
     Raises:
         ValueError: Naming the sites.
@@ -214,6 +215,8 @@ def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
             f"the guide draws {sorted(offered)} but the latents of the model are {sorted(wanted)}; "
             "name the guide's sites after the model's"
         )
+    for name, site in guide.items():
+        check_proposal(model[name], site)
 
 
 def broadcasts_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapping[str, Any]) -> bool:

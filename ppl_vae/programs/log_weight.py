@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, as_batch
+from ppl_vae.programs.fit import check_densities
 from ppl_vae.programs.handlers import Site, SubstituteLatents, check_cover, latents, run, scores, total
 from ppl_vae.programs.types import Program
 
@@ -109,6 +110,7 @@ def log_terms(model: Program, guide: Program, x: Batch, draws: int = 1) -> Terms
     proposed = run(guide, (x,), {}, draws=draws)
     scored = run(model, (x,), {}, draws=draws, handler=SubstituteLatents(proposed.values_of_latents()))
     check_cover(scored, proposed)
+    check_densities(proposed, scored)
     likelihood, prior = _parts(scored)
     _check_rows(likelihood, x)
     return Terms(

@@ -64,7 +64,7 @@ def density(name: str, prior: Any) -> Callable[[Any], Any]:
     return prior.pdf
 
 
-X = torch.tensor([-0.3, 0.8, 1.7])
+X = torch.tensor([-0.3, 0.8, 1.7], dtype=torch.float64)
 
 
 def bump(x: Any, v: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import pyro
 import torch
@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from torch.nn import functional
 
 from ppl_vae.data.inputs import Batch
+from ppl_vae.diagnostics.gap.corrected import corrected_family
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.amortised import AmortisedGuide, independents, parameter_count, parameters_of
 from ppl_vae.programs.handlers import latents, run
@@ -22,10 +23,10 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program
 
-__all__ = ["PerDatumGuide", "VariationalFamily", "members_of", "structured", "unknown_family"]
+__all__ = ["GuideFamily", "PerDatumGuide", "VariationalFamily", "members_of", "structured", "unknown_family"]
 
 FAMILIES = ("Bernoulli", "categorical", "one-hot categorical", "normal", "multivariate normal")
-"""Families of independent sites whose members can be searched, for any guide."""
+"""Families of independent sites whose members have parameters of their own; other guides are corrected."""
 
 LOOSE = (0.1, 0.5, 2.0)
 """Standard deviations of the random couplings, one start after the other."""
@@ -49,6 +50,36 @@ class PerDatumGuide(nn.Module):
                 pyro.sample(name, fn)
 
 
+class PerDatumProgram(Protocol):
+    """A guide with parameters for each datum, ``free``, ``(data, numbers)``."""
+
+    free: nn.Parameter
+
+    def __call__(self, x: Batch) -> None:
+        """Draws the latents of these data."""
+
+
+class GuideFamily(Protocol):
+    """What a search for the best member needs."""
+
+    @property
+    def name(self) -> str:
+        """Name of the family."""
+        ...
+
+    def guide_parameters(self, x: Batch) -> Tensor:
+        """Parameters of the guide's own members, ``(data, numbers)``."""
+        ...
+
+    def from_prior(self, drawn: dict[str, Tensor], numbers: int, which: int) -> Tensor:
+        """Another start, number ``which``, given draws of the prior ``(draws, data, *event)`` by site."""
+        ...
+
+    def program(self, free: Tensor) -> PerDatumProgram:
+        """The guide with these parameters."""
+        ...
+
+
 @dataclass(frozen=True)
 class VariationalFamily:
     """A guide's family.
@@ -64,6 +95,10 @@ class VariationalFamily:
     latents: list[Latent]
     make: Callable[[Tensor], dict[str, Distribution]]
     guide_parameters: Callable[[Batch], Tensor]
+
+    def program(self, free: Tensor) -> PerDatumGuide:
+        """The guide with parameters ``(data, numbers)``."""
+        return PerDatumGuide(self.make, free)
 
     def with_couplings(self, start: Tensor, numbers: int, which: int) -> Tensor:
         """Adds random couplings to parameters of independent members, ``(data, parameters)``: ``(data, numbers)``.
@@ -88,30 +123,25 @@ def structured(guide: Program) -> VariationalFamily | None:
 
 def unknown_family(guide: Program, x: Batch) -> str | None:
     """Returns why the members of a guide's family cannot be searched, naming the site; None if they can."""
-    if structured(guide) is not None:
-        return None
-    sites = guide_sites(guide, (x[:2],))
-    if not all(site.independent for site in sites):
-        names = ", ".join(repr(site.name) for site in sites)
-        return f"the family of a guide whose sites {names} depend on each other is not known"
-    for name, latent in _drawn(guide, x[:2])[0].items():
-        if latent.family not in FAMILIES:
-            return f"the family of site {name!r} of the guide, {latent.family}, is none of {', '.join(FAMILIES)}"
+    try:
+        members_of(guide, x)
+    except ValueError as error:
+        return str(error)
     return None
 
 
-def members_of(guide: Program, x: Batch) -> VariationalFamily:
-    """Returns a guide's family.
+def members_of(guide: Program, x: Batch) -> GuideFamily:
+    """Returns a guide's family: all members where they are known, else those of its structure.
 
     Raises:
-        ValueError: If it is not known, naming the site.
+        ValueError: If neither is known, naming the site.
     """
-    reason, coupled = unknown_family(guide, x), structured(guide)
-    if reason is not None:
-        raise ValueError(reason)
+    coupled = structured(guide)
     if coupled is not None:
         return coupled
-    result = _drawn(guide, x[:2])[0]
+    sites, result = guide_sites(guide, (x[:2],)), _drawn(guide, x[:2])[0]
+    if not all(site.independent for site in sites) or any(each.family not in FAMILIES for each in result.values()):
+        return corrected_family(guide, x)
     families = {name: result[name].description for name in sorted(result)}
     alike = len(set(families.values())) == 1
     description = (

@@ -15,10 +15,13 @@ from ppl_vae.evidence.results import Result
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ANY", "Gap"]
+__all__ = ["ANY", "STRUCTURE", "Gap"]
 
 ANY = "all distributions of the code"
 """The family whose best member is the posterior."""
+
+STRUCTURE = "the guide's own structure"
+"""How the name of a family begins that no other guide has, since its members are corrections of the guide's output."""
 
 
 @dataclass(frozen=True)

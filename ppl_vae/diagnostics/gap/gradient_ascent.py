@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, data_width
-from ppl_vae.diagnostics.gap.family_members import PerDatumGuide, VariationalFamily, members_of
+from ppl_vae.diagnostics.gap.family_members import GuideFamily, members_of
 from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import from_log_weights, log_weights
@@ -92,8 +92,9 @@ def optimal_member(
 
     Arguments:
         model: The generative model.
-        guide: Its guide; its sites are independent of each other and Bernoulli, categorical, normal or multivariate
-            normal, or it is an amortised guide of a structured family (``tree``, ``mixture``, ``low_rank``).
+        guide: Its guide: an amortised one of a structured family (``tree``, ``mixture``, ``low_rank``), or any whose
+            sites have known parameters. Sites that depend on others keep their structure
+            (:class:`~ppl_vae.diagnostics.gap.corrected.CorrectedFamily`).
         x: The data; worked through in blocks.
         steps: Number of steps of each ascent, even.
         draws: Number of draws per datum, for the choice and again for each returned value.
@@ -138,7 +139,7 @@ def optimal_member(
     for start in range(0, len(x), block):
         part = x[start : start + block]
         ascent = _BlockAscent(model, guide, family, part, restarts, draws)
-        with evaluation_mode(model), frozen(model):
+        with evaluation_mode(model, guide), frozen(model, guide):
             ascent.ascend(steps, rate, step_draws, estimator, report)
         with evaluating(model):
             parts.append(ascent.result(steps))
@@ -149,7 +150,7 @@ class _BlockAscent:
     """The ascents of one block of data."""
 
     def __init__(
-        self, model: Program, guide: Program, family: VariationalFamily, x: Batch, restarts: int, draws: int
+        self, model: Program, guide: Program, family: GuideFamily, x: Batch, restarts: int, draws: int
     ) -> None:
         self.model, self.family, self.x, self.draws = model, family, x, draws
         with evaluating(model, guide):
@@ -171,7 +172,7 @@ class _BlockAscent:
     ) -> None:
         """Runs two rounds of ascent, the second finer; each ends at the mean of its last iterates."""
         count, data = self.starts.shape[:2]
-        free = PerDatumGuide(self.family.make, self.starts.flatten(0, 1))
+        free = self.family.program(self.starts.flatten(0, 1))
         x = self.x[torch.arange(data, device=self.guide_parameters.device).repeat(count)]
         estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)), self.model, (x,))
         # Without antithetic pairs and control variate the gradient is noisier.
@@ -212,5 +213,5 @@ class _BlockAscent:
 
     def _value(self, free: Tensor) -> Evidence:
         """Evidence and ELBO of members with these parameters, ``(data, numbers)``, from fresh draws."""
-        pieces = log_weights(self.model, PerDatumGuide(self.family.make, free), self.x, self.draws)
+        pieces = log_weights(self.model, self.family.program(free), self.x, self.draws)
         return Evidence.join([from_log_weights(piece.weights, piece.distinct) for piece in pieces])

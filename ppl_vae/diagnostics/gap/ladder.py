@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor
 
 from ppl_vae.data.inputs import as_batch
-from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.diagnostics.gap.gap import STRUCTURE, Gap
 from ppl_vae.diagnostics.gap.split import UnknownFamilyError, split_gap
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import OKABE_ITO
@@ -202,15 +202,21 @@ def ladder(
     evidences = [each.evidence for each in values.values()]
     evidence = next((e for e in evidences if e.bound == "exact"), max(evidences, key=lambda e: e.mean))
     bests: dict[str, Estimate] = {}
-    for each in values.values():
+    for name, each in values.items():
         if isinstance(each, Gap):
             # Where every distribution is a member the posterior is, whichever guide its evidence came from.
             best = evidence if each.best is each.evidence else each.best
-            bests[each.family] = max(bests.get(each.family, best), best, key=lambda e: e.mean)
+            shared = _shared_family(name, each)
+            bests[shared] = max(bests.get(shared, best), best, key=lambda e: e.mean)
     rungs = {
-        name: Rung(each.elbo, bests[each.family], each.family)
+        name: Rung(each.elbo, bests[_shared_family(name, each)], each.family)
         if isinstance(each, Gap)
         else Rung(each.elbo, None, unknown[name])
         for name, each in values.items()
     }
     return Ladder(evidence, rungs, fits)
+
+
+def _shared_family(name: str, gap: Gap) -> str:
+    """The name under which guides share their best members: the guide's own for a structure of its own."""
+    return name if gap.family.startswith(STRUCTURE) else gap.family

@@ -52,9 +52,9 @@ def split_gap(
     - ``"enumeration"``: exact sums over all states of discrete latents; of independent latents the best member by exact
       coordinate ascent from several starts, of trees and mixtures up to 4,096 states by ascent along exact gradients;
     - ``"ascent"``: the best member by gradient ascent
-    (:func:`~ppl_vae.diagnostics.gap.gradient_ascent.optimal_member`), for
-      independent sites that are Bernoulli, categorical, normal or multivariate normal, and for amortised
-      guides of a structured family; evidence and ELBO by
+      (:func:`~ppl_vae.diagnostics.gap.gradient_ascent.optimal_member`), for amortised guides of a structured family and
+      for all whose sites have known parameters. Where sites depend on each other the members are those of the guide's
+      own structure, with parameters corrected for each datum. Evidence and ELBO are by
       :func:`~ppl_vae.evidence.measure.measure`. Where that only bounds the evidence from below,
       importance weights of the best members replace it if they raise its mean, as they do where the guide is a poor
       proposal.
@@ -64,7 +64,7 @@ def split_gap(
 
     Arguments:
         model: The generative model.
-        guide: Its guide: independent latents, a family of this package's guides, or one site that can be any
+        guide: Its guide: sites with known parameters, a family of this package's guides, or one site that can be any
             distribution of the codes.
         data: Data as of :func:`~ppl_vae.evidence.measure.measure`.
         method: ``"auto"`` enumerates where it can.
@@ -106,14 +106,16 @@ def split_gap(
                 )
             if method != "ascent" and wrong is None and not many:
                 universal = isinstance(only, UNIVERSAL)
-                if coupled is None and not universal:
-                    drawn = guide_sites(guide, (x[:2],))
-                    if not all(site.independent and site.kind in ("bits", "states") for site in drawn):
-                        raise UnknownFamilyError(
-                            f"{unknown_family(guide, x) or 'its family is not known'}; use evidence"
-                        )
-                gap = by_enumeration(model, guide, x, sites, universal, coupled, steps, progress)
-                return gap.normalised(error)
+                drawn = guide_sites(guide, (x[:2],))
+                factorised = all(site.independent and site.kind in ("bits", "states") for site in drawn)
+                if factorised or universal or coupled is not None:
+                    gap = by_enumeration(model, guide, x, sites, universal, coupled, steps, progress)
+                    return gap.normalised(error)
+                if method == "enumeration":
+                    raise ValueError(
+                        "the best member is searched for over all states where the guide's sites are independent, but "
+                        f"{', '.join(repr(site.name) for site in drawn)} are not; use method='ascent'"
+                    )
         universal = isinstance(only, JointBits)
         reason = None if universal else unknown_family(guide, x)
         if reason is not None:

@@ -136,8 +136,8 @@ def test_what_cannot_be_split_is_named():
             if observed:
                 pyro.sample("x", dist.Normal(0.0, 1.0).expand([3]).to_event(1), obs=x)
 
-    with pytest.raises(ValueError, match="sites 'a', 'b' depend on each other"):
-        split_gap(chained, partial(chained, observed=False), x)
+    with pytest.raises(ValueError, match="sites are independent, but 'a', 'b' are not; use method='ascent'"):
+        split_gap(chained, partial(chained, observed=False), x, method="enumeration")
     with pytest.raises(ValueError, match="site 'y' is normal"):
         split_gap(continuous, partial(continuous, observed=False), x, method="enumeration")
     with pytest.raises(ValueError, match="the latents have 4 joint states, more than 2.1"):

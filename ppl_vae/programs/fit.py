@@ -1,0 +1,101 @@
+"""Whether a guide draws a latent where the model has it: values of the same kind, inside the support."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from typing import Any
+
+from torch import Tensor
+from torch.distributions import VonMises, constraints
+
+from ppl_vae.programs.densities import Site, innermost
+
+__all__ = ["check_densities", "check_proposal"]
+
+
+def check_proposal(prior: Site, proposal: Site) -> None:
+    """Checks that the guide's values of a site are values that the model's distribution can take.
+
+    A density beside a probability, or of a value outside the support, is a number but makes no bound.
+
+    Raises:
+        ValueError: If not, naming the site, both distributions and the remedy.
+    """
+    ours, theirs = innermost(proposal["fn"]), innermost(prior["fn"])
+    wanted, offered = _support(theirs), _support(ours)
+    if wanted is None or offered is None or _is_point(ours):
+        return
+    if wanted.is_discrete != offered.is_discrete:
+        kinds = ("a density", "probabilities") if offered.is_discrete else ("probabilities", "a density")
+        raise _misfit(prior, theirs, ours, f"the model has {kinds[0]} there, the guide {kinds[1]}")
+    if wanted.is_discrete:
+        if _largest(offered) > _largest(wanted):
+            raise _misfit(prior, theirs, ours, "the guide draws values that the model does not have")
+        return
+    if _is_real(offered):
+        if not _is_real(wanted) or (isinstance(theirs, VonMises) and not isinstance(ours, VonMises)):
+            where = "only angles from -pi to pi" if isinstance(theirs, VonMises) else "not all real numbers"
+            raise _misfit(prior, theirs, ours, f"the model takes {where}")
+        return
+    value = proposal["value"]
+    if _differs(wanted, offered) and isinstance(value, Tensor) and not bool(wanted.check(value).all()):
+        raise _misfit(prior, theirs, ours, "the guide's draws lie outside the support of the model")
+
+
+def check_densities(sites: Mapping[str, Site], model: Mapping[str, Site]) -> None:
+    """Checks that a guide has a density where the model has one, so that there is a bound to be measured.
+
+    Raises:
+        ValueError: If it has a point mass (``Delta``, as for maximum a posteriori estimates), naming the site.
+    """
+    for name, site in sites.items():
+        support = _support(innermost(model[name]["fn"]))
+        if _is_point(innermost(site["fn"])) and not (support is not None and support.is_discrete):
+            raise ValueError(
+                f"latent site {name!r} of the guide is a Delta, a point that has no density: its ELBO is no bound on "
+                "the evidence; measure with a guide of densities (mean_field), or make the site a parameter of the "
+                "model (pyro.param) if it is to be a point estimate"
+            )
+
+
+def _misfit(prior: Site, theirs: Any, ours: Any, why: str) -> ValueError:
+    return ValueError(
+        f"latent site {prior['name']!r} is {type(theirs).__name__} in the model and {type(ours).__name__} in the "
+        f"guide: {why}, so that the ELBO is no bound; draw it from a distribution of the same support (mean_field does)"
+    )
+
+
+def _largest(support: Any) -> float:
+    """The largest whole number of a support; infinite where there is none, or the values are no numbers."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if support is constraints.boolean:
+        return 1.0
+    upper = getattr(support, "upper_bound", inf)
+    return float(upper.max()) if isinstance(upper, Tensor) else float(upper)
+
+
+def _is_point(fn: Any) -> bool:
+    return type(fn).__name__ == "Delta"
+
+
+def _support(fn: Any) -> Any:
+    try:
+        return fn.support
+    except (NotImplementedError, AttributeError):
+        return None
+
+
+def _is_real(support: Any) -> bool:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support in (constraints.real, constraints.real_vector)
+
+
+def _differs(wanted: Any, offered: Any) -> bool:
+    """Whether the supports are not known to be the same."""
+    if type(wanted) is not type(offered):
+        return True
+    ends = [name for name in ("lower_bound", "upper_bound", "base_constraint") if hasattr(wanted, name)]
+    return any(getattr(wanted, name) is not getattr(offered, name) for name in ends) and repr(wanted) != repr(offered)
