@@ -81,6 +81,8 @@ def _is_point(fn: Any) -> bool:
 
 
 def _support(fn: Any) -> Any:
+    while hasattr(fn, "component_distribution"):
+        fn = innermost(fn.component_distribution)
     try:
         return fn.support
     except (NotImplementedError, AttributeError):
