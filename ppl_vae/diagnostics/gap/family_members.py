@@ -55,7 +55,7 @@ class PerDatumProgram(Protocol):
 
     free: nn.Parameter
 
-    def __call__(self, x: Batch) -> None:
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Draws the latents of these data."""
 
 
