@@ -15,10 +15,9 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.objectives.flip_differences import knows_flip_differences
 from ppl_vae.objectives.work import work_of_rows
 from ppl_vae.plugins.discovery import Plugin, find
-from ppl_vae.programs.handlers import SubstituteLatents, broadcasts_codes, latents, log_prob, run
+from ppl_vae.programs.handlers import FirstRow, SubstituteLatents, broadcasts_codes, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
-from ppl_vae.programs.states import FirstRow
 from ppl_vae.programs.types import Program
 
 __all__ = ["Auto", "choose_estimator", "fit_estimator", "make_estimator", "refusal", "shipped"]

@@ -54,9 +54,8 @@ class PairRuns:
         return self._run(self.guide, handler, draws)
 
     def _run(self, program: Program, handler: Messenger, draws: int) -> Sites:
-        return run(
-            program, self.args, self.kwargs, draws=draws, plates=self.structure.plates, handler=handler, training=True
-        )
+        plates = None if self.structure.canonical else self.structure.plates
+        return run(program, self.args, self.kwargs, draws=draws, plates=plates, handler=handler, training=True)
 
 
 @dataclass(eq=False)

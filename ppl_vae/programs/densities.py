@@ -52,7 +52,7 @@ class InOrder(Messenger):
         if not poutine.util.site_is_subsample(msg):
             return
         size, taken = msg["fn"].size, msg["fn"].subsample_size
-        if taken is None or taken == size:
+        if taken in (None, size) and (msg["value"] is None or len(msg["value"]) == size):
             return
         if self.batch is not None and taken != self.batch:
             raise ValueError(

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any
 
-import pyro
 import torch
-from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.distributions.util import is_validation_enabled, scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
-from ppl_vae.nn.modes import owners
-from ppl_vae.programs.arguments import arguments
-from ppl_vae.programs.densities import (
-    InOrder,
-    Site,
-    inside_support,
-    is_density,
-    is_deterministic,
-    unscaled,
-    unvalidated,
-)
+from ppl_vae.programs.canonical import DRAWS, Layout
+from ppl_vae.programs.densities import Site, inside_support, unvalidated
+from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latents
 from ppl_vae.programs.fit import check_proposal
 from ppl_vae.programs.given import Fixed, Given
+from ppl_vae.programs.layouts import REFUSED, layout_of
+from ppl_vae.programs.parameters import LocalParameters, adopt_parameters
 from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = [
     "DRAWS",
+    "FirstRow",
     "SubstituteLatents",
     "LocalParameters",
     "Site",
@@ -45,74 +38,6 @@ __all__ = [
     "total",
 ]
 
-DRAWS = "_draws"
-"""Name of the plate around a program whose dimension counts samples."""
-
-
-class Sites(dict[str, Site]):
-    """The sample sites of a run by name, and the indices of subsampling plates.
-
-    Arguments:
-        sites: The sites by name.
-        indices: The indices by plate, so that a model sees the same data as its guide.
-    """
-
-    def __init__(self, sites: Mapping[str, Site], indices: Mapping[str, Tensor] | None = None) -> None:
-        super().__init__(sites)
-        self.indices = dict(indices or {})
-
-    def values_of_latents(self) -> dict[str, Tensor]:
-        """Latents and indices by name, to be substituted in another program."""
-        return {name: site["value"] for name, site in latents(self).items()} | self.indices
-
-
-class SubstituteLatents(Messenger):
-    """Substitutes values of latent sites by name and keeps their distributions."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_sample(self, msg: Site) -> None:
-        if not msg["is_observed"] and msg["name"] in self.values:
-            msg["value"] = self.values[msg["name"]]
-
-
-class LocalParameters(Messenger):
-    """Keeps the parameters of modules apart from those of the same name in the parameter store."""
-
-    def _pyro_param(self, msg: Site) -> None:
-        initial = msg["args"][1] if len(msg["args"]) > 1 else None
-        if not isinstance(initial, torch.nn.Parameter) or msg["value"] is not None:
-            return
-        initial.unconstrained = weakref.ref(initial)  # type: ignore[attr-defined]
-        store, name = pyro.get_param_store(), msg["name"]
-        if pyro.settings.get("module_local_params") or (name in store and store[name] is not initial):
-            self._keep(msg, initial)
-
-    def _keep(self, msg: Site, initial: torch.nn.Parameter) -> None:
-        initial.unconstrained = weakref.ref(initial)  # type: ignore[attr-defined]
-        msg["value"] = initial
-        # Pyro's SVI gathers parameters by name; a model and its guide may both have a layer called "net".
-        msg["name"] = f"{msg['name']}@{id(initial)}"
-
-
-_adopted: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
-
-
-def adopt_parameters(program: Callable[..., Any]) -> None:
-    """Lets a module built before ``module_local_params`` was set keep its own parameters, as those built later do."""
-    if not pyro.settings.get("module_local_params"):
-        return
-    for owner in owners((program,)):
-        if owner in _adopted:
-            continue
-        for module in owner.modules():
-            context = getattr(module, "_pyro_context", None)
-            if context is not None and not hasattr(context, "param_state"):
-                context.param_state = {"params": {}, "constraints": {}}
-        _adopted.add(owner)
-
 
 def run(
     program: Callable[..., Any],
@@ -120,7 +45,7 @@ def run(
     kwargs: dict[str, Any],
     *,
     draws: int,
-    plates: int = 1,
+    plates: int | None = None,
     handler: Messenger | None = None,
     training: bool = False,
 ) -> Sites:
@@ -129,12 +54,16 @@ def run(
     What is measured is a density per datum: scales are taken off, subsampling plates take the batch in its order, and
     what is no density is refused. Objectives keep Pyro's meaning of all of these.
 
+    Sites come in canonical form, ``(draws, data, *event)`` in one plate called ``"data"``, whatever the plates of the
+    program: that over data is found, and the plates inside it become dimensions of the event.
+
     Arguments:
         program: A model or guide.
         args: Its arguments; a batch of several fields alone is spread into them.
         kwargs: Its keyword arguments.
-        draws: Size of the dimension added to the left of the program's plates.
-        plates: Number of dimensions of the program's plates.
+        draws: Number of samples.
+        plates: Number of dimensions of the program's plates, where sites are wanted as the program has them, with a
+            dimension of samples to the left; None is canonical form.
         handler: A messenger applied outside the program's plates.
         training: Whether the sites are those of an objective, scaled and with factors as the program has them.
 
@@ -144,17 +73,13 @@ def run(
     if isinstance(program, Given):
         handler, program = Fixed(program, handler), program.func
     adopt_parameters(program)
-    plate = pyro.plate(DRAWS, draws, dim=-plates - 1)
-    order = Messenger() if training else InOrder(len(args[0]) if args and hasattr(args[0], "__len__") else None)
-    args, kwargs = arguments(program, args, kwargs)
-    with LocalParameters(), poutine.trace() as tracer, order, handler or Messenger(), plate:
-        program(*args, **kwargs)
-    sites = {name: site for name, site in tracer.trace.nodes.items() if site["type"] == "sample"}
-    indices = {name: site["value"] for name, site in sites.items() if poutine.util.site_is_subsample(site)}
-    drawn = {name: site for name, site in sites.items() if name not in indices and not is_deterministic(site)}
-    if not training:
-        drawn = {name: unscaled(site) for name, site in drawn.items() if is_density(site)}
-    return Sites(drawn, {name: value for name, value in indices.items() if name != DRAWS})
+    layout = layout_of(program, args, kwargs) if plates is None else Layout(plates)
+    try:
+        return execute(program, args, kwargs, layout, draws=draws, handler=handler, training=training)
+    except REFUSED as error:
+        if layout.failure is not None and DRAWS in str(error):
+            raise layout.failure from None  # the program's own error, which does not speak of samples
+        raise
 
 
 def log_prob(site: Site, *, raw: bool = False) -> Tensor:
@@ -180,21 +105,17 @@ def scores(sites: Mapping[str, Site], who: str) -> dict[str, Tensor]:
     """Log-densities by site, each inside the data plate, ``(draws, batch)``.
 
     Raises:
-        ValueError: If a site lies inside other plates, naming it and them.
+        ValueError: If a site lies outside the plate over data, naming it.
     """
     for name, site in sites.items():
         frames = [frame.name for frame in site["cond_indep_stack"] if frame.name != DRAWS]
         if frames != ["data"]:
+            where = f"inside the plates {frames}, none of which has the number of data as its size" if frames else ""
             raise ValueError(
-                f"site {name!r} of the {who} lies inside the plates {frames}; put it inside exactly one "
-                'pyro.plate("data", len(x)), with other dimensions declared by .to_event'
+                f"site {name!r} of the {who} lies {where or 'outside the plate over data'}: no datum has a density of "
+                "its own; put it inside pyro.plate(NAME, len(x)), or make what all data share a parameter"
             )
     return {name: log_prob(site) for name, site in sites.items()}
-
-
-def latents(sites: Mapping[str, Site]) -> dict[str, Site]:
-    """The unobserved sites of a program."""
-    return {name: site for name, site in sites.items() if not site["is_observed"]}
 
 
 def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
@@ -236,3 +157,21 @@ def broadcasts_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapp
         except (ValueError, RuntimeError, IndexError):
             return False  # the program builds on the batch size of its codes
         return together.shape == apart.shape and torch.allclose(together, apart, rtol=1e-4, atol=1e-4)
+
+
+class FirstRow:
+    """View of a prior of shape ``(1, batch)`` as one of shape ``(batch,)``."""
+
+    def __init__(self, fn: TorchDistribution) -> None:
+        self.fn = fn
+
+    def sample(self, shape: tuple[int, ...]) -> Tensor:
+        drawn: Tensor = self.fn.sample(shape)[:, 0]
+        return drawn
+
+    def shape(self) -> torch.Size:
+        return torch.Size(self.fn.shape()[1:])
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        return torch.Size(self.fn.batch_shape[1:])

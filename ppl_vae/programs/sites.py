@@ -13,8 +13,11 @@ from torch import Tensor
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluating, evaluation_mode
 from ppl_vae.programs.arguments import arguments
+from ppl_vae.programs.canonical import Layout
 from ppl_vae.programs.densities import InOrder
-from ppl_vae.programs.handlers import LocalParameters, Site, check_cover, latents, log_prob, run
+from ppl_vae.programs.handlers import DRAWS, FirstRow, Site, SubstituteLatents, check_cover, latents, log_prob, run
+from ppl_vae.programs.layouts import layout_of
+from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
@@ -91,15 +94,20 @@ class _Probe(InOrder):
 
 
 def guide_sites(
-    guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, plates: int = 1
+    guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, plates: int | None = None
 ) -> list[GuideSite]:
-    """How a guide samples each latent, from one run that leaves the random state unchanged."""
+    """How a guide samples each latent, from one run that leaves the random state unchanged.
+
+    Latents of a program that runs once per sample are taken to depend on each other.
+    """
     sites, probe = [], _Probe()
     with fork_random_state(), evaluation_mode(guide), torch.enable_grad():
-        traced = latents(run(guide, args, kwargs or {}, draws=4, plates=plates, handler=probe, training=True))
+        looped = plates is None and layout_of(guide, args, kwargs or {}).vectorise == "loop"
+        draws, handler = (1, None) if looped else (4, probe)
+        traced = latents(run(guide, args, kwargs or {}, draws=draws, plates=plates, handler=handler, training=True))
     for name, site in traced.items():
         fn = site["fn"]
-        frames = tuple((f.name, f.dim) for f in site["cond_indep_stack"] if f.dim > -plates - 1)
+        frames = tuple((f.name, f.dim) for f in site["cond_indep_stack"] if f.name != DRAWS)
         logits = exponential_family.bit_logits(fn)
         kind: Kind
         if logits is not None:
@@ -110,7 +118,8 @@ def guide_sites(
             kind, size = "states", len(fn.enumerate_support(expand=False))
         else:
             kind, size = "score", 0
-        sites.append(GuideSite(name, exponential_family.family(fn), kind, size, not probe.depends[name], frames))
+        independent = not probe.depends.get(name, True)
+        sites.append(GuideSite(name, exponential_family.family(fn), kind, size, independent, frames))
     return sites
 
 
@@ -126,10 +135,13 @@ class PairSites:
     Arguments:
         sites: The latent sites of the guide.
         plates: Number of dimensions to the right of that of the samples.
+        canonical: Whether sites are seen in canonical form; else as the programs have them, which keeps apart what
+            plates inside the plate over data make independent.
     """
 
     sites: list[GuideSite]
     plates: int
+    canonical: bool = False
 
     @classmethod
     def learn(
@@ -140,6 +152,14 @@ class PairSites:
         Raises:
             ValueError: If model and guide do not have the same latents, or a plate is a Python loop.
         """
+        one, other = (layout_of(program, args, kwargs) for program in (model, guide))
+        if _need_canonical(one, other):
+            with evaluating(model, guide), fork_random_state():
+                proposed = run(guide, args, kwargs, draws=1, training=True)
+                fixed = SubstituteLatents(proposed.values_of_latents())
+                check_cover(run(model, args, kwargs, draws=1, handler=fixed, training=True), proposed)
+            rows = {name: {"fn": FirstRow(site["fn"])} for name, site in proposed.items()}
+            return cls(guide_sites(guide, args, kwargs), 1, canonical=True), rows
         with evaluating(model, guide), fork_random_state(), poutine.block(), LocalParameters():
             taken, named = arguments(guide, args, kwargs)
             guided = poutine.trace(guide).get_trace(*taken, **named)
@@ -186,3 +206,14 @@ class PairSites:
             else:
                 other = other + value
         return local, other
+
+
+def _need_canonical(*layouts: Layout) -> bool:
+    """Whether the sites of a pair are to be seen in canonical form."""
+    if any(not layout.names or layout.outside or layout.failure is not None for layout in layouts):
+        return False
+    if len({layout.latents for layout in layouts}) > 1:
+        return True
+    one_plate = all(layout.plates == 1 for layout in layouts)
+    plain = all(layout.vectorise == "left" and not layout.loops for layout in layouts)
+    return one_plate or not plain or len({layout.dim for layout in layouts}) > 1

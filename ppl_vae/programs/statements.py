@@ -12,7 +12,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
-from ppl_vae.programs.handlers import LocalParameters
+from ppl_vae.programs.parameters import LocalParameters
 
 __all__ = ["Parameters", "Statement", "Statements", "StatementRecorder"]
 

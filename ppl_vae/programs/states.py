@@ -6,17 +6,16 @@ from collections.abc import Callable, Mapping
 from math import prod
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.programs.handlers import Sites, broadcasts_codes, latents, run
+from ppl_vae.programs.handlers import FirstRow, Sites, broadcasts_codes, latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.types import Program
 
-__all__ = ["FirstRow", "States", "obstacle"]
+__all__ = ["States", "obstacle"]
 
 
 class States:
@@ -62,20 +61,6 @@ class States:
             return False
         few = {name: FirstRow(fn) for name, fn in self.priors.items()}
         return all(broadcasts_codes(lambda values, score=score: score(self.x, values), few) for score in scores)  # type: ignore[misc]
-
-
-class FirstRow:
-    """View of a prior of shape ``(1, batch)`` as one of shape ``(batch,)``."""
-
-    def __init__(self, fn: TorchDistribution) -> None:
-        self.fn = fn
-
-    def sample(self, shape: tuple[int, ...]) -> Tensor:
-        drawn: Tensor = self.fn.sample(shape)[:, 0]
-        return drawn
-
-    def shape(self) -> torch.Size:
-        return torch.Size(self.fn.shape()[1:])
 
 
 def obstacle(sites: list[GuideSite], most_bits: int) -> str | None:

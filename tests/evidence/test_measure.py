@@ -64,7 +64,7 @@ def test_sites_outside_the_plate_are_named():
     def guide(x):
         pyro.sample("scale", dist.LogNormal(0.0, 1.0))
 
-    with pytest.raises(ValueError, match=r"site 'scale' of the model lies inside the plates \[\]"):
+    with pytest.raises(ValueError, match=r"site 'scale' of the model lies outside the plate over data"):
         log_weight(model, guide, torch.randn(3), 2)
 
 

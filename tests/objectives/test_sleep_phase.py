@@ -22,6 +22,7 @@ from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.objectives import sleep_phase as sleep
 from ppl_vae.objectives.base import NonFiniteError
 from ppl_vae.objectives.sleep_phase import SleepPhase
+from ppl_vae.programs.layouts import layout_of
 from tests.support.small_pairs import BitsOfPoints, LinearGaussian, documents
 from tests.support.z_test import assert_mean
 
@@ -89,6 +90,8 @@ class TestObjective:
             pair.posterior(x)
 
         monkeypatch.setattr(sleep, "rows_at_once", lambda x: 9)
+        layout_of(guide, (torch.zeros(5, 4),), {})  # runs the guide to learn its plates
+        seen.clear()
         assert math.isfinite(SleepPhase().validate(pair.model, guide, torch.zeros(5, 4))["conditional"])
         assert seen == [8, 8, 4]
 

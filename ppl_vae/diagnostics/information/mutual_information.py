@@ -13,10 +13,10 @@ from torch import Tensor
 from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.estimate import Bound, Estimate
-from ppl_vae.programs.handlers import broadcasts_codes, latents, run
+from ppl_vae.programs.handlers import FirstRow, broadcasts_codes, latents, run
 from ppl_vae.programs.log_weight import log_proposal
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.programs.states import FirstRow, States
+from ppl_vae.programs.states import States
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["Mutual", "by_codes", "by_enumeration", "by_enumeration_steps"]

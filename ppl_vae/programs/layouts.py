@@ -1,0 +1,303 @@
+"""The layout of a program, found by a few runs on a few data and remembered."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.indep_messenger import CondIndepStackFrame
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae.data.inputs import Inputs
+from ppl_vae.distributions import exponential_family
+from ppl_vae.nn.modes import evaluation_mode
+from ppl_vae.programs.arguments import arguments
+from ppl_vae.programs.canonical import Layout, Vectorise
+from ppl_vae.programs.densities import InOrder, Site, is_deterministic, unvalidated
+from ppl_vae.programs.execution import Arguments, Sites, SubstituteLatents, execute, latents, length, rows_of
+from ppl_vae.programs.given import Given
+from ppl_vae.programs.parameters import LocalParameters
+from ppl_vae.programs.random_state import fork_random_state
+
+__all__ = ["REFUSED", "describe", "layout_of"]
+
+log = logging.getLogger("ppl_vae")
+
+REFUSED = (ValueError, RuntimeError, IndexError, TypeError, NotImplementedError, AssertionError)
+"""Errors of programs that meet shapes they were not written for."""
+
+_FEW = torch.arange(3)
+_MORE = torch.tensor([0, 1, 2, 0, 1])
+"""Repeats rows, so that nothing but the number of data changes: not the length of the longest document."""
+
+
+class _Memory:
+    """Values by program and further keys; forgotten with the program, or with the owner of a method."""
+
+    def __init__(self) -> None:
+        self._owners: dict[int, tuple[weakref.ref[Any], dict[Any, Any]]] = {}
+
+    def of(self, program: Callable[..., Any]) -> tuple[dict[Any, Any], Any]:
+        """What is known of the program's owner, and the part of the key that tells its methods apart."""
+        owner = getattr(program, "__self__", None)
+        method = getattr(program, "__func__", None)
+        owner = program if owner is None or method is None else owner
+        key = id(owner)
+        known = self._owners.get(key)
+        if known is None or known[0]() is not owner:
+            try:
+                reference = weakref.ref(owner, lambda _: self._owners.pop(key, None))
+            except TypeError:
+                return {}, method  # cannot be watched, hence not be remembered
+            known = self._owners[key] = reference, {}
+        return known[1], method
+
+
+_LAYOUTS, _WISHES = _Memory(), _Memory()
+
+
+def describe(*programs: Callable[..., Any], plate: str | None = None, vectorise: Vectorise | None = None) -> None:
+    """States the plate over data of programs, and how they take many samples, which are else found.
+
+    Arguments:
+        programs: Models and guides.
+        plate: Name of the plate over data, such as ``"documents"``; None finds it.
+        vectorise: ``"left"`` adds samples as a dimension left of the plates; ``"fold"`` repeats the data, for networks
+            that reshape by ``view(-1, ...)``; ``"loop"`` runs the program once per sample; None tries them in turn.
+    """
+    if vectorise not in (None, "left", "fold", "loop"):
+        raise ValueError(
+            f"vectorise is {vectorise!r}; give 'left', 'fold' or 'loop', or None, which tries them in turn"
+        )
+    for program in programs:
+        wishes, method = _WISHES.of(program)
+        if wishes.get(method, (None, None)) != (plate, vectorise):
+            wishes[method] = plate, vectorise
+            layouts, _ = _LAYOUTS.of(program)
+            layouts.clear()
+
+
+def layout_of(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Layout:
+    """The layout of a program, found at its first call with arguments of this kind.
+
+    Raises:
+        ValueError: If its plate over data is ambiguous, is a Python loop or is not the one that was named.
+    """
+    if isinstance(program, Given):
+        program = program.func
+    known, method = _LAYOUTS.of(program)
+    key = method, tuple(map(_kind, args)), tuple((name, _kind(value)) for name, value in sorted(kwargs.items()))
+    rows = known[key].rows if key in known else None
+    if key not in known or rows not in (None, length(args, kwargs)):
+        wishes, method = _WISHES.of(program)
+        layout = _Finder(program, args, dict(kwargs), *wishes.get(method, (None, None))).find()
+        if layout.failure is not None and rows is not None:
+            raise ValueError(
+                f"the program takes {rows} data, but the batch has {length(args, kwargs)}: write pyro.plate(NAME, "
+                "len(x)), and shapes by len(x), so that it takes any number of data"
+            ) from layout.failure
+        if layout.failure is not None:
+            return layout
+        known[key] = layout
+    found: Layout = known[key]
+    return found
+
+
+def _kind(value: Any) -> Any:
+    if isinstance(value, Inputs):
+        return tuple(map(_kind, value.args)), tuple((name, _kind(field)) for name, field in value.kwargs.items())
+    return type(value), value.ndim if isinstance(value, Tensor) else value is None
+
+
+class _Finder:
+    """Finds the layout of a program."""
+
+    def __init__(
+        self,
+        program: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        plate: str | None,
+        vectorise: Vectorise | None,
+    ) -> None:
+        self.program, self.args, self.kwargs, self.plate, self.vectorise = program, args, kwargs, plate, vectorise
+        self.count = length(args, kwargs)
+        self.opaque: set[str] = set()
+
+    def find(self) -> Layout:
+        store = pyro.get_param_store()
+        with fork_random_state(), evaluation_mode(self.program), torch.no_grad(), poutine.block(), store.scope():
+            few, sites, grown = self._probe()
+            if isinstance(sites, Exception):
+                return Layout(failure=sites)
+            layout = self._plates(sites, grown, length(*few))
+            return self._vectorised(layout, few)
+
+    def _probe(self) -> tuple[Arguments, dict[str, Site] | Exception, dict[str, Site] | None]:
+        """Sites of a run on three data and on five, or of one on all of them."""
+        whole = self.args, self.kwargs
+        if self.count:
+            three, five = (rows_of(*whole, rows % self.count, self.count) for rows in (_FEW, _MORE))
+            try:
+                return three, self._sites(three), self._sites(five)
+            except REFUSED:
+                pyro.get_param_store().clear()
+        try:
+            return whole, self._sites(whole), None
+        except REFUSED as error:
+            return whole, error, None
+
+    def _sites(self, taken: Arguments) -> dict[str, Site]:
+        """The sites of a run as the program has them; stores are cleared, as parameters may have a row per datum."""
+        pyro.get_param_store().clear()
+        with LocalParameters(), poutine.trace() as tracer, InOrder(None):
+            args, kwargs = arguments(self.program, *taken)
+            self.program(*args, **kwargs)
+        sites = {
+            name: site
+            for name, site in tracer.trace.nodes.items()
+            if site["type"] == "sample" and not poutine.util.site_is_subsample(site) and not is_deterministic(site)
+        }
+        for site in sites.values():
+            if site["is_observed"]:
+                unvalidated(site["fn"]).log_prob(site["value"])  # refuses data of another number
+        return sites
+
+    def _plates(self, sites: Mapping[str, Site], grown: Mapping[str, Site] | None, count: int | None) -> Layout:
+        """The plates over data: those whose size is the number of data."""
+        frames = {f.name: f for site in sites.values() for f in site["cond_indep_stack"]}
+        plates = max((-f.dim for f in frames.values() if f.dim is not None), default=0)
+        others = {f.name: f for site in (grown or {}).values() for f in site["cond_indep_stack"]}
+        over_data = {
+            name: f
+            for name, f in frames.items()
+            if (
+                f.size == count and (grown is None or (name in others and others[name].size == len(_MORE)))
+                if count is not None
+                else f.name == "data"
+            )
+        }
+        if grown is None and not over_data:
+            over_data = {name: f for name, f in frames.items() if f.full_size == count}
+        if self.plate is not None:
+            if self.plate not in frames:
+                raise ValueError(f"there is no plate {self.plate!r}; the program's plates are {sorted(frames)}")
+            chosen = frames[self.plate]
+            over_data = {n: f for n, f in over_data.items() if f.dim == chosen.dim} | {self.plate: chosen}
+        over_data = self._one(over_data)
+        stacks = [[(f.name, f.dim) for f in site["cond_indep_stack"]] for site in sites.values()]
+        rows = count if grown is None and over_data else None
+        drawn = frozenset(
+            (name, tuple(sorted(f.dim for f in site["cond_indep_stack"] if f.dim is not None)))
+            for name, site in sites.items()
+            if not site["is_observed"]
+        )
+        if all(stack == [("data", -1)] for stack in stacks):
+            return Layout(1, names=frozenset({"data"}), canonical=True, latents=drawn, rows=rows)
+        if not over_data:
+            return Layout(max(plates, 1))
+        fixed = grown is not None and any(f.full_size == others[n].full_size for n, f in over_data.items())
+        return Layout(
+            plates,
+            names=frozenset(over_data),
+            dim=next(iter(over_data.values())).dim or 0,
+            loops=any(dim is None for stack in stacks for _, dim in stack),
+            outside=not all({name for name, _ in stack} & set(over_data) for stack in stacks),
+            rows=rows,
+            latents=drawn,
+            fixed=fixed,
+        )
+
+    def _one(self, over_data: Mapping[str, CondIndepStackFrame]) -> dict[str, CondIndepStackFrame]:
+        """Those of one dimension: several plates of one size there count as one.
+
+        Raises:
+            ValueError: If there are several dimensions to choose from, or the plate is a Python loop.
+        """
+        for name, frame in over_data.items():
+            if frame.dim is None:
+                raise ValueError(
+                    f"plate {name!r} over data is a Python loop; write `with pyro.plate({name!r}, len(x)):`, so that "
+                    "all data are computed at once"
+                )
+        dims = {f.dim for f in over_data.values()}
+        if len(dims) > 1:
+            named = [f for f in over_data.values() if f.name == "data"]
+            if not named:
+                raise ValueError(
+                    f"plates {sorted(over_data)} all have the number of data as their size: name the one over data, as "
+                    f"plate={sorted(over_data)[0]!r} (--plate {sorted(over_data)[0]})"
+                )
+            dims = {named[0].dim}
+        return {name: f for name, f in over_data.items() if f.dim in dims}
+
+    def _vectorised(self, layout: Layout, few: Arguments) -> Layout:
+        """The layout with the first way of taking two samples that agrees with two runs of one sample each."""
+        if not layout.names:
+            return layout
+        single = layout.turn("fold")
+        try:
+            alone = [self._run(single, few, 1) for _ in range(2)]
+            if not _agree(alone[0], alone[:1]):
+                return layout  # no finite density to compare
+        except REFUSED as error:
+            return replace(layout, failure=error)
+        values = {
+            name: torch.cat([sites[name]["value"] for sites in alone]) for name in latents(alone[0]) if name in alone[1]
+        }
+        if self.vectorise is not None:
+            return self._chosen(layout.turn(self.vectorise))
+        ways: tuple[Vectorise, ...] = ("left", "fold") if self.count else ("left",)
+        for way in ways:
+            try:
+                if _agree(self._run(layout.turn(way), few, 2, values), alone):
+                    return self._chosen(layout.turn(way))
+            except REFUSED:
+                continue
+        again = self._run(single, few, 1, {name: value[:1] for name, value in values.items()})
+        if not _agree(again, alone[:1]):
+            return layout  # random outside its sites, which a measurement refuses
+        return self._chosen(layout.turn("loop"))
+
+    def _chosen(self, layout: Layout) -> Layout:
+        layout = replace(layout, opaque=frozenset(self.opaque))
+        if layout.vectorise != "left":
+            how = "repeats its data, one copy per sample" if layout.vectorise == "fold" else "runs once per sample"
+            name = getattr(self.program, "__qualname__", type(self.program).__name__)
+            log.info("%s does not take samples as a dimension left of its plates: it %s", name, how)
+        return layout
+
+    def _run(self, layout: Layout, few: Arguments, draws: int, values: Mapping[str, Tensor] | None = None) -> Sites:
+        pyro.get_param_store().clear()
+        handler = SubstituteLatents(values) if values is not None else Messenger()
+        with InOrder(None):
+            return execute(self.program, *few, layout, draws=draws, handler=handler, training=True, opaque=self.opaque)
+
+
+def _agree(together: Sites, alone: list[Sites]) -> bool:
+    """Whether the log-densities of samples taken together are those of each taken alone."""
+    if any(set(sites) != set(together) for sites in alone):
+        return False
+    for name in together:
+        densities = [_log_prob(sites[name]) for sites in (together, *alone)]
+        events = [sites[name]["fn"].event_shape for sites in (together, *alone)]
+        one, apart = densities[0], torch.cat([d.expand(1, *d.shape[1:]) for d in densities[1:]])
+        one, apart = torch.broadcast_tensors(one, apart)
+        if len(set(events)) > 1 or not torch.allclose(one, apart, rtol=1e-4, atol=1e-4, equal_nan=True):
+            return False
+    return True
+
+
+def _log_prob(site: Site) -> Tensor:
+    """Log-density, ``(draws or 1, data or 1)``, whose scale does not matter."""
+    density = exponential_family.log_prob(unvalidated(site["fn"]), site["value"])
+    if isinstance(site["mask"], Tensor):
+        density = torch.where(site["mask"], density, 0.0)
+    return density[(None,) * max(0, 2 - density.ndim)]
