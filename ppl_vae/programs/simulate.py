@@ -129,10 +129,13 @@ def _replaced(x: Batch, observed: Mapping[str, Site]) -> tuple[Batch, dict[str, 
 
 
 def equals(value: object, field: Field) -> bool:
-    """Whether an observed value is a field, but for what is missing (NaN) in the field."""
+    """Whether an observed value is a field, maybe in another shape, but for what is missing (NaN) in the field."""
     if value is field or isinstance(field, PackedCounts) or not isinstance(value, Tensor):
         return value is field
-    return value.shape == field.shape and bool(((value == field) | field.isnan()).all())
+    if value.shape[:1] != field.shape[:1] or value.numel() != field.numel():
+        return False
+    value = value.reshape(field.shape)
+    return bool(((value == field) | field.isnan()).all())
 
 
 def _sample(site: Site, field: Field) -> Field:
@@ -140,6 +143,8 @@ def _sample(site: Site, field: Field) -> Field:
     value: Field = site["value"]
     if isinstance(value, PackedCounts) or isinstance(field, PackedCounts):
         return value
+    shape = field.shape
+    field = field.reshape(value[0].shape)
     result = torch.where(field.isnan(), field, value[0].to(field.dtype))
     masks = [(site["mask"], site["fn"].event_dim)]
     masks += [(part._mask, part.event_dim) for part in chain(site["fn"]) if isinstance(part, MaskedDistribution)]
@@ -148,7 +153,7 @@ def _sample(site: Site, field: Field) -> Field:
             kept = torch.as_tensor(mask, device=field.device)
             kept = kept.reshape(*kept.shape, *[1] * event_dim)
             result = torch.where(kept.reshape(kept.shape[-field.ndim :]), result, field)
-    return result
+    return result.reshape(shape)
 
 
 def _check(model: Program, x: Batch, places: Mapping[str, str], values: Mapping[str, Tensor]) -> None:
