@@ -19,14 +19,13 @@ from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latent
 from ppl_vae.programs.fit import check_proposal
 from ppl_vae.programs.given import Fixed, Given
 from ppl_vae.programs.layouts import REFUSED, layout_of
-from ppl_vae.programs.parameters import LocalParameters, adopt_parameters
+from ppl_vae.programs.parameters import adopt_parameters
 from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = [
     "DRAWS",
     "FirstRow",
     "SubstituteLatents",
-    "LocalParameters",
     "Site",
     "Sites",
     "check_cover",

@@ -98,7 +98,7 @@ def layout_of(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappin
     if key not in known or rows not in (None, length(args, kwargs)):
         wishes, method = _WISHES.of(program)
         layout = _Finder(program, args, dict(kwargs), *wishes.get(method, (None, None))).find()
-        if layout.failure is not None and rows is not None:
+        if isinstance(layout.failure, RuntimeError) and rows is not None:
             raise ValueError(
                 f"the program takes {rows} data, but the batch has {length(args, kwargs)}: write pyro.plate(NAME, "
                 "len(x)), and shapes by len(x), so that it takes any number of data"
