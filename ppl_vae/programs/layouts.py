@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from ppl_vae.programs.canonical import Layout, Vectorise
 from ppl_vae.programs.densities import InOrder, Site, is_deterministic, unvalidated
 from ppl_vae.programs.execution import Arguments, Sites, SubstituteLatents, execute, latents, length, rows_of
 from ppl_vae.programs.given import Given
+from ppl_vae.programs.memory import Memory
 from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.random_state import fork_random_state
 
@@ -38,29 +38,7 @@ _MORE = torch.tensor([0, 1, 2, 0, 1])
 """Repeats rows, so that nothing but the number of data changes: not the length of the longest document."""
 
 
-class _Memory:
-    """Values by program and further keys; forgotten with the program, or with the owner of a method."""
-
-    def __init__(self) -> None:
-        self._owners: dict[int, tuple[weakref.ref[Any], dict[Any, Any]]] = {}
-
-    def of(self, program: Callable[..., Any]) -> tuple[dict[Any, Any], Any]:
-        """What is known of the program's owner, and the part of the key that tells its methods apart."""
-        owner = getattr(program, "__self__", None)
-        method = getattr(program, "__func__", None)
-        owner = program if owner is None or method is None else owner
-        key = id(owner)
-        known = self._owners.get(key)
-        if known is None or known[0]() is not owner:
-            try:
-                reference = weakref.ref(owner, lambda _: self._owners.pop(key, None))
-            except TypeError:
-                return {}, method  # cannot be watched, hence not be remembered
-            known = self._owners[key] = reference, {}
-        return known[1], method
-
-
-_LAYOUTS, _WISHES = _Memory(), _Memory()
+_LAYOUTS, _WISHES = Memory(), Memory()
 
 
 def describe(*programs: Callable[..., Any], plate: str | None = None, vectorise: Vectorise | None = None) -> None:
