@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
-from ppl_vae.data.inputs import Batch
+from ppl_vae.data.inputs import Batch, Inputs
 from ppl_vae.evidence.importance import sampled_rates
 from ppl_vae.programs.handlers import log_prob
 from ppl_vae.programs.types import Program
@@ -18,6 +18,18 @@ from ppl_vae.programs.types import Program
 __all__ = ["NonFiniteError", "Objective", "blame"]
 
 VALIDATION_DRAWS = 4
+
+
+Given = tuple[tuple[str, bool], ...]
+"""Arguments by name or position, and whether they are None."""
+
+
+def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Given:
+    if len(args) == 1 and isinstance(args[0], Inputs):
+        named = dict[str, Any](args[0].named())
+    else:
+        named = {str(position): value for position, value in enumerate(args)} | dict(kwargs)
+    return tuple((name, value is None) for name, value in named.items())
 
 
 class NonFiniteError(FloatingPointError):
@@ -43,17 +55,40 @@ class Objective(ELBO):
     measures: Literal["elbo", "evidence", "conditional"] = "elbo"
     """Name of the negative loss in the metrics of a training."""
 
+    learned_of_pairs: ClassVar[tuple[str, ...]] = ()
+    """Names of attributes that the first step with a pair sets."""
+
     def __init__(self, draws: int, **options: Any) -> None:
         super().__init__(num_particles=draws, vectorize_particles=True, **options)
         self.draws = draws
         self.epoch: float | None = None
         self.batch_metrics: dict[str, Tensor] = {}
         self.beta = 1.0
-        self._probed: tuple[Program, Program] | None = None
+        self._probed: tuple[Program, Program, Given] | None = None
+        self._learned: dict[Given, dict[str, Any]] = {}
 
-    def _knows(self, model: Program, guide: Program) -> bool:
-        """Whether this is the pair probed last."""
-        return self._probed is not None and self._probed[0] == model and self._probed[1] == guide
+    def _knows(self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether this pair was probed with these arguments given; what was learned then is restored.
+
+        The latents of a pair may depend on which are None: a label that is not given is one.
+        """
+        given, before = _given(args, kwargs), self._probed
+        self._probed = (model, guide, given)
+        if before is None or before[0] != model or before[1] != guide:
+            self._learned.clear()
+        elif before[2] == given:
+            return True
+        else:
+            self._learned[before[2]] = {name: getattr(self, name) for name in self.learned_of_pairs}
+        known = self._learned.get(given)
+        self._probed = None if known is None else self._probed
+        for name, value in (known or {}).items():
+            setattr(self, name, value)
+        return known is not None
+
+    def _know(self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Notes that this pair was probed with these arguments given."""
+        self._probed = (model, guide, _given(args, kwargs))
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """The loss of a batch in nats, a scalar with its gradient."""

@@ -77,6 +77,8 @@ class DiscreteELBO(RateDistortionObjective):
         3.5791
     """
 
+    learned_of_pairs = ("_structure", "estimator", "_shared", "_knows_flips")
+
     def __init__(
         self,
         estimator: Estimator | str = "auto",
@@ -99,7 +101,7 @@ class DiscreteELBO(RateDistortionObjective):
 
     def _probe(self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Learns the plates and the guide's sites, once per pair."""
-        if self._knows(model, guide):
+        if self._knows(model, guide, args, kwargs):
             return
         self._structure, traced = PairSites.learn(model, guide, args, kwargs)
         sites = self._structure.sites
@@ -121,7 +123,7 @@ class DiscreteELBO(RateDistortionObjective):
             and all(site.discrete and site.independent for site in sites)
             and self._broadcasts_codes(model, {site.name: traced[site.name]["fn"] for site in sites}, args, kwargs)
         )
-        self._probed = (model, guide)
+        self._know(model, guide, args, kwargs)
 
     def _broadcasts_codes(
         self, model: Program, families: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -82,6 +82,8 @@ class ImportanceWeightedELBO(Objective):
 
     measures: Literal["elbo", "evidence", "conditional"] = "evidence"
 
+    learned_of_pairs = ("_states", "_shared", "_discrete")
+
     def __init__(self, draws: int = 16, most_bits: int = 10, **options: Any) -> None:
         super().__init__(draws, **options)
         self.most_bits = most_bits
@@ -96,7 +98,7 @@ class ImportanceWeightedELBO(Objective):
 
     def _probe(self, model: Program, guide: Program, x: Batch) -> None:
         """Learns how the latents are drawn, once per pair."""
-        if self._knows(model, guide):
+        if self._knows(model, guide, (x,), {}):
             return
         few = x[:3]
         with evaluating(model, guide), fork_random_state():
@@ -109,7 +111,7 @@ class ImportanceWeightedELBO(Objective):
             if self._states is not None:
                 scores = (lambda x, z: log_joint(model, x, z), lambda x, z: log_proposal(guide, x, z))
                 self._shared = self._states.shared(*scores)
-        self._probed = (model, guide)
+        self._know(model, guide, (x,), {})
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """The negative log-likelihood of a batch, or its bound, in nats, with the gradients of model and guide."""

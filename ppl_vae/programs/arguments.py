@@ -14,7 +14,7 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Inputs, as_batch
 from ppl_vae.programs.types import Program
 
-__all__ = ["argument_names", "arguments", "one_batch"]
+__all__ = ["argument_names", "arguments", "call", "one_batch"]
 
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -35,10 +35,30 @@ def arguments(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]
         return batch.args, batch.kwargs
     if batch.whole is not None and len(signature.parameters) == 1 and _binds(signature, batch):
         return (batch.whole(batch),), {}
+    raise _mismatch(program, signature, f"the fields {', '.join(batch.named())}")
+
+
+def call(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Runs a program with its :func:`arguments`.
+
+    Raises:
+        ValueError: If it does not take them, naming what it takes and the data.
+    """
+    taken, named = arguments(program, args, kwargs)
+    try:
+        return program(*taken, **named)
+    except TypeError as error:
+        signature = _signature(program)
+        if signature is None or _binds(signature, *taken, **named):
+            raise
+        raise _mismatch(program, signature, "one field" if len(args) == 1 else f"{len(args)} fields") from error
+
+
+def _mismatch(program: Program, signature: inspect.Signature, given: str) -> ValueError:
     name = getattr(program, "__qualname__", type(program).__name__)
-    raise ValueError(
-        f"{name} takes the arguments {signature}, but the data are {batch}: give as many fields as it takes, by its "
-        "names if they have names; model and guide take the same ones"
+    return ValueError(
+        f"{name} takes {', '.join(signature.parameters) or 'no arguments'}, but the data are {given}: give as many "
+        "fields as it takes, by its names if they have names; model and guide take the same ones"
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Inputs
-from ppl_vae.programs.arguments import arguments
+from ppl_vae.programs.arguments import call
 from ppl_vae.programs.canonical import DRAWS, Canonical, Layout
 from ppl_vae.programs.densities import InOrder, Site, is_density, is_deterministic, unscaled
 from ppl_vae.programs.given import Fixed
@@ -106,9 +106,8 @@ def execute(
         args, kwargs = rows_of(args, kwargs, torch.arange(count).repeat(draws), count)
     order = Messenger() if training and layout.vectorise == "left" else InOrder(length(args, kwargs))
     inner = Messenger() if layout.shows_sites_as_they_are else Canonical(layout, draws, training, opaque)
-    args, kwargs = arguments(program, args, kwargs)
     with LocalParameters(), poutine.trace() as tracer, order, handler or Messenger(), inner, plate:
-        program(*args, **kwargs)
+        call(program, args, kwargs)
     sites = {name: site for name, site in tracer.trace.nodes.items() if site["type"] == "sample"}
     indices = {name: site["value"] for name, site in sites.items() if poutine.util.site_is_subsample(site)}
     drawn = {name: site for name, site in sites.items() if name not in indices and not is_deterministic(site)}

@@ -17,7 +17,7 @@ from torch import Tensor
 from ppl_vae.data.inputs import Inputs
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluation_mode
-from ppl_vae.programs.arguments import arguments
+from ppl_vae.programs.arguments import call
 from ppl_vae.programs.canonical import Layout, Vectorise
 from ppl_vae.programs.densities import InOrder, Site, is_deterministic, unvalidated
 from ppl_vae.programs.execution import Arguments, Sites, SubstituteLatents, execute, latents, length, rows_of
@@ -136,8 +136,7 @@ class _Finder:
         """The sites of a run as the program has them; stores are cleared, as parameters may have a row per datum."""
         pyro.get_param_store().clear()
         with LocalParameters(), poutine.trace() as tracer, InOrder(None):
-            args, kwargs = arguments(self.program, *taken)
-            self.program(*args, **kwargs)
+            call(self.program, *taken)
         sites = {
             name: site
             for name, site in tracer.trace.nodes.items()

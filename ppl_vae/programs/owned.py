@@ -10,7 +10,7 @@ from torch import nn
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.modes import evaluating, probing_shapes
-from ppl_vae.programs.arguments import arguments
+from ppl_vae.programs.arguments import call
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.statements import Parameters, StatementRecorder, Statements
 from ppl_vae.programs.types import Program
@@ -173,8 +173,7 @@ def owned(program: Program, x: Batch, *, beside: nn.Module | None = None) -> nn.
 
 def _recorded(program: Program, x: Batch, known: Parameters | None) -> StatementRecorder:
     with evaluating(program), fork_random_state(), probing_shapes(), StatementRecorder(known).recording() as record:
-        args, kwargs = arguments(program, (x,), {})
-        program(*args, **kwargs)
+        call(program, (x,), {})
     return record
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluating, evaluation_mode
-from ppl_vae.programs.arguments import arguments
+from ppl_vae.programs.arguments import call
 from ppl_vae.programs.canonical import Layout
 from ppl_vae.programs.densities import InOrder
 from ppl_vae.programs.handlers import DRAWS, FirstRow, Site, SubstituteLatents, check_cover, latents, log_prob, run
@@ -161,10 +162,8 @@ class PairSites:
             rows = {name: {"fn": FirstRow(site["fn"])} for name, site in proposed.items()}
             return cls(guide_sites(guide, args, kwargs), 1, canonical=True), rows
         with evaluating(model, guide), fork_random_state(), poutine.block(), LocalParameters():
-            taken, named = arguments(guide, args, kwargs)
-            guided = poutine.trace(guide).get_trace(*taken, **named)
-            taken, named = arguments(model, args, kwargs)
-            scored = poutine.trace(poutine.replay(model, trace=guided)).get_trace(*taken, **named)
+            guided = poutine.trace(partial(call, guide, args, kwargs)).get_trace()
+            scored = poutine.trace(poutine.replay(partial(call, model, args, kwargs), trace=guided)).get_trace()
         drawn, known = (
             {n: s for n, s in trace.nodes.items() if s["type"] == "sample" and not poutine.util.site_is_subsample(s)}
             for trace in (guided, scored)
