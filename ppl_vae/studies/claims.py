@@ -1,22 +1,18 @@
-r"""Claims of a report, and the one statistical rule by which they are decided.
+r"""Claims of a report, each with the p-values of its two null hypotheses: that it is false, and that it is true.
 
-A claim about a mean has two null hypotheses: that it is false, and that it is true. Each is tested by a one-sided
-Student's t-test, over seeds where the claim is about training, over data where it is about trained pairs as they are.
-All claims of a report are decided together:
+A claim about a mean is tested by one-sided Student's t-tests, over seeds where the claim is about training, over data
+where it is about trained pairs as they are. :mod:`ppl_vae.studies.decisions` decides all claims of a report together.
 
-- **held**: Holm's procedure over all claims rejects "the claim is false" at the level of the report;
-- **did not hold**: the same procedure rejects "the claim is true";
-- **undecided**: neither.
-
-Whatever is true, the probability that a report calls any false claim held is at most the level, and so is the
-probability that it says of any true claim that it did not hold. One seed decides nothing about training.
+Student's t has its level where the values are independent draws from one normal distribution, and nearly so where they
+are many; of a few seeds with a skewed distribution it has not, and no test of a mean has one for every distribution
+(Bahadur and Savage 1956). One seed decides nothing about training.
 
 Statements without sampling error (limits, closed forms, bounds checked datum by datum) are :meth:`Claim.exact`: they
 are true or false, are not tested, and do not count in Holm's procedure.
 
 References:
-    S. Holm (1979), A simple sequentially rejective multiple test procedure. D. J. Schuirmann (1987), two one-sided
-    tests of equivalence. R. L. Berger (1982), intersection-union tests.
+    D. J. Schuirmann (1987), two one-sided tests of equivalence. R. L. Berger (1982), intersection-union tests. R. R.
+    Bahadur and L. J. Savage (1956), The nonexistence of certain statistical procedures in nonparametric problems.
 """
 
 from __future__ import annotations
@@ -26,16 +22,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-__all__ = ["LEVEL", "Answer", "Claim", "Decision", "Over", "decide", "holm"]
+__all__ = ["Claim", "Over"]
 
-Answer = Literal["held", "did not hold", "undecided"]
 Over = Literal["seeds", "data"]
 
-LEVEL = 0.05
-"""Probability with which a report may call any false claim held."""
-
 EQUAL = 1e-12
-"""Relative spread below which values count as equal: rounding is no sampling error."""
+"""Distance at which two numbers count as equal, relative to the larger one or to 1: rounding is no sampling error."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +110,13 @@ class Claim:
     def estimate(cls, text: str, mean: float, se: float, by: float = 0.0) -> Claim:
         """A number known with a standard error, by many draws, is greater than a bound: a z-test.
 
-        Without an error the number decides by itself, but for rounding.
+        Without an error the number decides by itself; at the bound, but for rounding, nothing is decided.
         """
         figures = f"{mean:+.3g} +- {se:.2g}"
         if not (math.isfinite(mean) and math.isfinite(se)):
             return cls(text, figures, 1.0, 1.0, "not finite")
+        if se == 0 and _are_equal(mean, by):
+            return cls(text, figures, 1.0, 1.0, "at the bound, but for rounding")
         if se == 0:
             return cls(text, figures, *((0.0, 1.0) if mean > by else (1.0, 0.0)))
         z = (mean - by) / (se * math.sqrt(2))
@@ -199,7 +193,8 @@ class _OneSidedTest:
     """p-values of one-sided tests of the mean of a sample.
 
     Where all values are equal Student's t knows no error, and the sign test stands in: n values on one side of a bound
-    have the p-value 2^-n, values on the bound 1.
+    have the p-value 2^-n, values on the bound 1. It is a test of the median, which is the mean of every symmetric
+    distribution, and so of the normal ones that Student's t assumes; under those alone equal values would be certain.
     """
 
     def __init__(self, values: Sequence[float]) -> None:
@@ -207,7 +202,7 @@ class _OneSidedTest:
         self.mean = math.fsum(values) / self.count
         squares = math.fsum((value - self.mean) ** 2 for value in values)
         self.se = math.sqrt(squares / max(self.count - 1, 1) / self.count)
-        self.are_equal = max(values) - min(values) <= EQUAL * max(abs(value) for value in values)
+        self.are_equal = _are_equal(max(values), min(values))
 
     def __call__(self, bound: float, below: bool = False) -> float:
         """p-value of "the mean is not greater than the bound", or of "it is not below"."""
@@ -215,84 +210,12 @@ class _OneSidedTest:
 
         distance = (bound - self.mean) if below else (self.mean - bound)
         if self.are_equal:
-            return 0.5**self.count if distance > EQUAL * abs(self.mean) else 1.0
+            return 0.5**self.count if distance > 0 and not _are_equal(bound, self.mean) else 1.0
         return float(stdtr(self.count - 1, -distance / self.se))
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What a report says of a claim.
-
-    Arguments:
-        claim: The claim.
-        answer: By Holm's procedure over all claims of the report.
-        p_false: p-value of "the claim is false", adjusted by Holm's procedure: held where at most the level.
-        p_true: That of "the claim is true": did not hold where at most the level.
-    """
-
-    claim: Claim
-    answer: Answer
-    p_false: float
-    p_true: float
-
-    def __str__(self) -> str:
-        if self.claim.is_exact:
-            test = "exact"
-        elif self.claim.reason:
-            test = self.claim.reason
-        elif self.answer == "did not hold":
-            test = f"p = {self.p_true:.2g} if it were true"
-        else:
-            test = f"p = {self.p_false:.2g}"
-        return f"{self.answer}: {self.claim.text} ({self.claim.figures}; {test})"
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            "text": self.claim.text,
-            "answer": self.answer,
-            "figures": self.claim.figures,
-            "exact": self.claim.is_exact,
-            "reason": self.claim.reason,
-            "p": None if self.claim.is_exact else {"false": self.claim.p_false, "true": self.claim.p_true},
-            "p_holm": None if self.claim.is_exact else {"false": self.p_false, "true": self.p_true},
-        }
-
-
-def decide(claims: Sequence[Claim], level: float = LEVEL) -> list[Decision]:
-    """Decides all claims of a report together.
-
-    Arguments:
-        claims: All of them.
-        level: Probability of any false "held", and that of any false "did not hold".
-
-    Raises:
-        ValueError: If the level is no probability below one half.
-    """
-    if not 0 < level < 0.5:
-        raise ValueError(f"the level of a report is above 0 and below 0.5, got {level:g}")
-    tested = [claim for claim in claims if not claim.is_exact]
-    adjusted = zip(holm([c.p_false for c in tested]), holm([c.p_true for c in tested]), strict=True)
-    decisions = []
-    for claim in claims:
-        p_false, p_true = (claim.p_false, claim.p_true) if claim.is_exact else next(adjusted)
-        answer: Answer = "held" if p_false <= level else "did not hold" if p_true <= level else "undecided"
-        decisions.append(Decision(claim, answer, p_false, p_true))
-    return decisions
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted by Holm's procedure, in the order given: those at most a level are rejected at it.
-
-    Example:
-        >>> [round(p, 4) for p in holm([0.01, 0.04, 0.03])]
-        [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted, largest = [1.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
+def _are_equal(one: float, other: float) -> bool:
+    return abs(one - other) <= EQUAL * max(1.0, abs(one), abs(other))
 
 
 def _joined(first: str, second: str) -> str:

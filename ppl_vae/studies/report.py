@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.estimate import finite
-from ppl_vae.studies.claims import LEVEL, Claim, Decision, decide
+from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.decisions import LEVEL, Decision, decide
 
 __all__ = ["GAP_ROWS", "Report", "Row", "gap_levels", "gap_rows", "with_error"]
 

@@ -12,7 +12,7 @@ from ppl_vae.experiments.gan_gaussian import (
     with_bounds,
 )
 
-from ppl_vae.studies.claims import decide
+from ppl_vae.studies.decisions import decide
 from ppl_vae.studies.grid import Cells
 
 LOWER = {ASLEEP: 100.0, KEPT: 100.0, FIXED: 60.0, LEARNED: 80.0}

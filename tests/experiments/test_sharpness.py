@@ -4,7 +4,7 @@ import pytest
 import torch
 from ppl_vae.experiments.sharpness import claims
 
-from ppl_vae.studies.claims import decide
+from ppl_vae.studies.decisions import decide
 from ppl_vae.studies.grid import Cells
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, false_discovery_control, norm, t, ttest_1samp
 
-from ppl_vae.studies.claims import Claim, decide, holm
+from ppl_vae.studies.claims import Claim
+from ppl_vae.studies.decisions import decide, holm
 from ppl_vae.studies.report import Report, Row
 from tests.support.z_test import FLAKES, TESTS
 
@@ -92,6 +93,15 @@ def test_p_values_are_those_of_students_t():
         assert Claim.estimate("", mean, se).p_false == pytest.approx(norm.sf(mean / se), rel=1e-10)
 
 
+def test_an_estimate_without_an_error_decides_by_itself_but_for_rounding():
+    assert answers([Claim.estimate("", 0.4, 0.0, by=0.3), Claim.estimate("", 0.2, 0.0, by=0.3)]) == [
+        "held", "did not hold",
+    ]  # fmt: skip
+    for mean, bound in ((0.1 + 0.2, 0.3), (1e-17, 0.0), (-1e-17, 0.0), (1e9 + 1e-6, 1e9)):
+        decision = decide([Claim.estimate("it rises", mean, 0.0, by=bound)])[0]
+        assert decision.answer == "undecided" and "at the bound, but for rounding" in str(decision)
+
+
 def test_holm_is_the_closed_test_of_bonferroni():
     """Rejects a hypothesis if Bonferroni rejects every intersection that it is part of."""
     generator = np.random.default_rng(3)
@@ -121,6 +131,9 @@ def test_values_that_are_all_equal_are_tested_by_their_signs():
     assert answers([Claim.within("", [5.0] * 6, 0.5, of=5.0), Claim.within("", [7.0] * 7, 0.5, of=5.0)]) == [
         "held", "did not hold",
     ]  # fmt: skip
+    # At zero there is no number that rounding could be relative to.
+    for values in ([1e-16, -1e-16, 2e-16, 1e-16, 1e-16], [1e-15] * 5):
+        assert answers([Claim.greater("", values), Claim.below("", values)]) == ["undecided"] * 2
     rounding = [0.1 + 0.2, 0.3, 0.15 * 2]
     assert len(set(rounding)) > 1 and Claim.greater("", rounding).p_false == 0.125
 

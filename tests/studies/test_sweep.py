@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_vae.studies.claims import decide
+from ppl_vae.studies.decisions import decide
 from ppl_vae.studies.experiments import experiment, find_experiment
 from ppl_vae.studies.rate_distortion_plane import REGIMES, TrainedPair, hull, regimes
 from ppl_vae.studies.sweep import Sweep

@@ -1,0 +1,104 @@
+r"""The decision of all claims of a report together, by Holm's procedure.
+
+- **held**: Holm's procedure over all claims rejects "the claim is false" at the level of the report;
+- **did not hold**: the same procedure rejects "the claim is true";
+- **undecided**: neither.
+
+The probability that a report calls any false claim held is at most the level, and so is the probability that it says of
+any true claim that it did not hold: however many claims are true, and however their values depend on each other,
+wherever the test of each claim has its own level (:mod:`ppl_vae.studies.claims` says where).
+
+References:
+    S. Holm (1979), A simple sequentially rejective multiple test procedure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ppl_vae.studies.claims import Claim
+
+__all__ = ["LEVEL", "Answer", "Decision", "decide", "holm"]
+
+Answer = Literal["held", "did not hold", "undecided"]
+
+LEVEL = 0.05
+"""Probability with which a report may call any false claim held."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a report says of a claim.
+
+    Arguments:
+        claim: The claim.
+        answer: By Holm's procedure over all claims of the report.
+        p_false: p-value of "the claim is false", adjusted by Holm's procedure: held where at most the level.
+        p_true: That of "the claim is true": did not hold where at most the level.
+    """
+
+    claim: Claim
+    answer: Answer
+    p_false: float
+    p_true: float
+
+    def __str__(self) -> str:
+        if self.claim.is_exact:
+            test = "exact"
+        elif self.claim.reason:
+            test = self.claim.reason
+        elif self.answer == "did not hold":
+            test = f"p = {self.p_true:.2g} if it were true"
+        else:
+            test = f"p = {self.p_false:.2g}"
+        return f"{self.answer}: {self.claim.text} ({self.claim.figures}; {test})"
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "text": self.claim.text,
+            "answer": self.answer,
+            "figures": self.claim.figures,
+            "exact": self.claim.is_exact,
+            "reason": self.claim.reason,
+            "p": None if self.claim.is_exact else {"false": self.claim.p_false, "true": self.claim.p_true},
+            "p_holm": None if self.claim.is_exact else {"false": self.p_false, "true": self.p_true},
+        }
+
+
+def decide(claims: Sequence[Claim], level: float = LEVEL) -> list[Decision]:
+    """Decides all claims of a report together.
+
+    Arguments:
+        claims: All of them.
+        level: Probability of any false "held", and that of any false "did not hold".
+
+    Raises:
+        ValueError: If the level is no probability below one half.
+    """
+    if not 0 < level < 0.5:
+        raise ValueError(f"the level of a report is above 0 and below 0.5, got {level:g}")
+    tested = [claim for claim in claims if not claim.is_exact]
+    adjusted = zip(holm([c.p_false for c in tested]), holm([c.p_true for c in tested]), strict=True)
+    decisions = []
+    for claim in claims:
+        p_false, p_true = (claim.p_false, claim.p_true) if claim.is_exact else next(adjusted)
+        answer: Answer = "held" if p_false <= level else "did not hold" if p_true <= level else "undecided"
+        decisions.append(Decision(claim, answer, p_false, p_true))
+    return decisions
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted by Holm's procedure, in the order given: those at most a level are rejected at it.
+
+    Example:
+        >>> [round(p, 4) for p in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
