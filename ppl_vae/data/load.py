@@ -112,6 +112,15 @@ def find_reader(name: str) -> Reader:
     Raises:
         ValueError: If there is none, listing the choices, or more than one, naming them.
     """
+    return _found(name)[1]
+
+
+def reader_plugin(name: str) -> Plugin:
+    """The file of the reader of a corpus's name or of a path; errors as of :func:`find_reader`."""
+    return _found(name)[0]
+
+
+def _found(name: str) -> tuple[Plugin, Reader]:
     declared, broken = _scan()
     path = Path(name)
     candidates = [(plugin, reader) for plugin, reader in declared if reader.named and reader.name == name]
@@ -125,7 +134,7 @@ def find_reader(name: str) -> Reader:
             "matches of your own reader, or give its file the name of the one that it replaces"
         )
     if candidates:
-        return candidates[0][1]
+        return candidates[0]
     choices = "".join(f"\n  {form}  {reader.line}" for form, reader in corpora().items())
     unread = "".join(f"\n  {reason}" for reason in broken.values())
     fault = "has a format that no reader recognises" if path.exists() else "is neither a corpus nor a file or folder"

@@ -13,7 +13,7 @@ from ppl_vae.plugins.options import Option, checked, options_of
 from ppl_vae.programs.sites import GuideSite, guide_sites
 from ppl_vae.programs.types import Program
 
-__all__ = ["OptionValue", "Plan", "method_options", "obstacle_of", "plan"]
+__all__ = ["OptionValue", "Plan", "method_options", "obstacle_of", "own_methods", "plan"]
 
 OptionValue = int | float | bool | str
 """The value of a method's option."""
@@ -134,6 +134,11 @@ def _all_methods(options: Mapping[str, OptionValue]) -> list[EvidenceMethod]:
         for plugin in plugins
     ]
     return sorted(methods, key=lambda method: (not method.exact, method.priority))
+
+
+def own_methods() -> list[Plugin]:
+    """The methods of the working folder that load."""
+    return [plugin for plugin in _plugins() if not plugin.shipped]
 
 
 def _plugins() -> list[Plugin]:

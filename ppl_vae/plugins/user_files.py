@@ -91,9 +91,10 @@ def _folder_first(file: Path) -> Iterator[None]:
         if folder not in sys.path:
             sys.path.append(folder)  # for imports inside functions
         names = [name for name in sys.modules.keys() - before if _is_neighbour(name, file)]
-        _imported.update(names)
-        paths = {Path(str(sys.modules[name].__file__)).resolve() for name in names}
-        _neighbours[file] = tuple(sorted(paths - {file}))
+        paths = {name: Path(str(sys.modules[name].__file__)).resolve() for name in names}
+        paths = {name: path for name, path in paths.items() if path != file}
+        _imported.update(paths)
+        _neighbours[file] = tuple(sorted(set(paths.values())))
 
 
 class _Neighbours(MetaPathFinder):

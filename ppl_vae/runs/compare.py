@@ -20,6 +20,7 @@ from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.plugins.discovery import available
 from ppl_vae.programs.types import Progress
 from ppl_vae.runs.config import RunConfig, to_json
+from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.measure import measure_and_save, measure_evidence, save_figure
 from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.pair import Pair
@@ -124,7 +125,9 @@ def _measurement(run: RunFolder, opened: Run | None, split: str) -> Evidence:
         if "rows" not in values:  # else the summary is of a sample
             stored.append((summary["splits"][split], values))
     stored += [
-        each for method in ("auto", *available("evidence")) if (each := _stored(run, f"evidence-{split}-{method}"))
+        each
+        for method in ("auto", *available("evidence"))
+        if (each := _stored(run, f"evidence-{split}-{method}", method_digests(method)))
     ]
     measurements = [Evidence(**_estimates(*each, elbo="elbo", evidence="evidence", gap="gap")) for each in stored]
     if not measurements:
@@ -154,12 +157,21 @@ def _gap(run: RunFolder, opened: Run | None, split: str, measurement: Evidence) 
         return None, (f"its gap is not split: {error}",)
 
 
-def _stored(run: RunFolder, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """JSON and pointwise values of a stored measurement of all data of a split in the best state of the run."""
+def _stored(
+    run: RunFolder, name: str, digests: dict[str, str] | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """JSON and pointwise values of a stored measurement of all data of a split in the best state of the run.
+
+    Arguments:
+        run: The run.
+        name: Name of the measurement.
+        digests: Of the user's own files that measure: what others have measured is not taken.
+    """
     if not (run.folder / f"{name}.safetensors").exists():
         return None
     stored = Checkpoint.read(run.folder / f"{name}.safetensors", "delete that file, and it is measured again")
-    if "rows" in stored.tensors or stored.state.get("of") != run.best_state()[1]:
+    is_current = stored.state.get("of") == run.best_state()[1] and stored.state.get("digests", {}) == (digests or {})
+    if "rows" in stored.tensors or not is_current:
         return None
     return run.read_json(f"{name}.json"), stored.tensors
 

@@ -114,6 +114,7 @@ class RunConfig:
         evidence_data: Data of each split that the final table is measured on, drawn at random; 0 for all.
         fingerprint: Digest of the data.
         versions: Versions of the packages that the run began with.
+        digests: Digests of the user's own estimator, reader and evidence methods, as the run began with them.
         chosen_estimator: The estimator that trains where ``estimator`` leaves it to the pair; written when the run
             begins, and kept when it resumes.
     """
@@ -134,6 +135,7 @@ class RunConfig:
     evidence_data: Annotated[int, msgspec.Meta(ge=0)] = 0
     fingerprint: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     chosen_estimator: str | None = None
 
     @classmethod
@@ -182,7 +184,13 @@ class RunConfig:
             choice if Path(choice.name).suffix else replace(choice, sha256="") for choice in (self.model, self.guide)
         )
         return replace(
-            self, model=next(programs), guide=next(programs), fingerprint=None, versions={}, chosen_estimator=None
+            self,
+            model=next(programs),
+            guide=next(programs),
+            fingerprint=None,
+            versions={},
+            digests={},
+            chosen_estimator=None,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -24,6 +24,7 @@ from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Progress
+from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.resumable import BlockStore
@@ -66,6 +67,7 @@ def measure_and_save(
     count: int,
     compute: Callable[[Pair, Batch, Progress], R],
     total: Callable[[Pair, Batch], int] = lambda pair, x: len(x),
+    digests: Mapping[str, str] | None = None,
 ) -> R:
     """Measures one split of a run and writes JSON, values per datum and a figure into its folder.
 
@@ -76,6 +78,7 @@ def measure_and_save(
         count: Size of a random sample of the data; 0 for all.
         compute: Function from the pair, the data and a progress callback to the result.
         total: Function from the pair and the data to the number of steps that the progress counts.
+        digests: Of the user's own files that measure, which are stored with the result.
 
     Raises:
         ValueError: If the run has no such split, or it cannot be measured this way.
@@ -93,7 +96,8 @@ def measure_and_save(
         result = result.of_sample(rows)
     opened.run.write_json(f"{name}.json", result.to_json())
     tensors = result.pointwise() | ({} if rows is None else {"rows": rows})
-    Checkpoint(tensors, {"split": split, "of": opened.state}).write(opened.run.folder / f"{name}.safetensors")
+    state = {"split": split, "of": opened.state, "digests": dict(digests or {})}
+    Checkpoint(tensors, state).write(opened.run.folder / f"{name}.safetensors")
     save_figure(opened.run, name, result, f"{pair.description}: {split}")
     return result
 
@@ -158,6 +162,7 @@ def measure_evidence(
         Evidence,
         compute,
         lambda pair, x: plan(pair.model, x, **settings).cells,
+        method_digests(method),
     )
     opened.name_worst("widest gaps", split, count, result.worst(3), result.gap.pointwise)
     return result
@@ -200,6 +205,7 @@ def measure_in_blocks(
     kind: type[B],
     compute: Callable[[Pair, Batch, BlockStore[B], Progress], B],
     total: Callable[[Pair, Batch], int] = lambda pair, x: len(x),
+    digests: Mapping[str, str] | None = None,
 ) -> B:
     """As :func:`measure_and_save`, but stores finished blocks until the measurement is complete.
 
@@ -208,14 +214,13 @@ def measure_in_blocks(
         kind: Class of the result.
         compute: Function from the pair, the data, the finished blocks and a progress callback to the result.
     """
-    blocks = BlockStore(
-        opened.run.folder / "partial" / name, settings | {"count": count, "state": opened.pair.state}, kind
-    )
+    identity = settings | {"count": count, "state": opened.pair.state, "digests": dict(digests or {})}
+    blocks = BlockStore(opened.run.folder / "partial" / name, identity, kind)
     if len(blocks):
         log(f"resuming {name}: {len(blocks)} blocks are measured already")
     try:
         result = measure_and_save(
-            opened, name, split, count, lambda pair, x, progress: compute(pair, x, blocks, progress), total
+            opened, name, split, count, lambda pair, x, progress: compute(pair, x, blocks, progress), total, digests
         )
     except KeyboardInterrupt:
         if len(blocks):

@@ -14,6 +14,7 @@ from ppl_vae.data.inputs import Batch, concatenate
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import positions, subsample
 from ppl_vae.runs.config import OBJECT, RunConfig
+from ppl_vae.runs.digests import changed_files
 from ppl_vae.runs.measurements import Measurements
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.summary import Summary
@@ -157,6 +158,8 @@ def open_run(folder: Path | str, pair: Pair | None = None, corpus: Corpus | None
     if config.device != "cpu" and not getattr(torch, config.device).is_available():
         log(f"note: this machine has no {config.device}, on which the run was trained: measuring on the cpu")
         config = replace(config, device="cpu")
+    for name in changed_files(config):
+        log(f"note: {name} has changed since the run began, or is gone; what was measured with it may differ")
     if run.summary is None:
         log("note: the run is not finished; its best state so far is measured")
     device = torch.device(config.device)

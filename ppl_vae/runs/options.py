@@ -28,7 +28,7 @@ __all__ = ["absolute_corpus", "new_folder", "object_config", "reader_options", "
 
 R = TypeVar("R")
 
-NESTED = ("model", "guide", "corpus", "settings", "rate_cost", "fingerprint", "versions", "chosen_estimator")
+NESTED = ("model", "guide", "corpus", "settings", "rate_cost", "fingerprint", "versions", "digests", "chosen_estimator")
 """Entries of a configuration that are no options themselves."""
 
 GUIDE = "guide_"

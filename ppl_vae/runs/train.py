@@ -23,6 +23,7 @@ from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.random_state import fork_random_state, subsample
 from ppl_vae.programs.support import check_deterministic, check_support
 from ppl_vae.runs.config import RunConfig, to_json
+from ppl_vae.runs.digests import changed_files, own_digests
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.summary import Split, Summary
 from ppl_vae.training.progress import Reporter, log
@@ -83,7 +84,10 @@ def _begin(
         raise ValueError(NOTHING_TO_TRAIN)
     if isinstance(objective, DiscreteELBO) and config.estimator == "auto":
         config = replace(config, chosen_estimator=objective.estimator.name)
-    config = replace(config, fingerprint=corpus.fingerprint)
+    if not resume:
+        config = replace(config, fingerprint=corpus.fingerprint, digests=own_digests(config))
+    elif changed := [name for name in changed_files(config) if name.startswith("estimator ")]:
+        raise ValueError(f"{changed[0]} has changed since the run began, or is gone; restore it, or start a new run")
     run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
     log(
         f"{pair.description}: {len(splits['train'])} training, {len(splits['validation'])} validation, "

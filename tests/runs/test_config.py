@@ -195,6 +195,6 @@ def test_every_entry_of_a_configuration_that_a_user_chooses_is_an_option():
     settings = {field.name for field in fields(Settings)} - {"schedule"} | {"epochs", "draws"}
     costs = {field.name for field in fields(RateCost)}
     corpus = {"corpus", "validation"} | {option.name for reader in corpora().values() for option in reader.options}
-    nested = {"model", "guide", "settings", "rate_cost", "fingerprint", "versions", "chosen_estimator"}
+    nested = {"model", "guide", "settings", "rate_cost", "fingerprint", "versions", "digests", "chosen_estimator"}
     assert options == {field.name for field in fields(RunConfig)} - nested | settings | costs | corpus
     assert all(option.help for group in training_options().values() for option in group)

@@ -1,0 +1,44 @@
+"""Digests of the user's own files that a run depends on besides its pair: estimator, reader, evidence methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from ppl_vae.data.load import reader_plugin
+from ppl_vae.evidence.plan import own_methods
+from ppl_vae.plugins.discovery import Plugin, find
+
+if TYPE_CHECKING:
+    from ppl_vae.runs.config import RunConfig
+
+__all__ = ["changed_files", "method_digests", "own_digests"]
+
+
+def own_digests(config: RunConfig) -> dict[str, str]:
+    """The digest of each file by what it is, such as ``"estimator mine"``; those that are gone are left out."""
+    choices: list[Callable[[], Plugin]] = [lambda: reader_plugin(config.corpus.name)]
+    if config.estimator != "auto":
+        choices.append(lambda: find("estimators", config.estimator))
+    plugins = []
+    for choose in choices:
+        try:
+            plugins.append(choose())
+        except ValueError:
+            continue
+    return _digests([*plugins, *own_methods()])
+
+
+def method_digests(method: str) -> dict[str, str]:
+    """The digest of an evidence method, if it is the user's own; of ``"auto"`` those of all it may choose."""
+    return _digests(own_methods() if method == "auto" else [find("evidence", method, besides=["auto"])])
+
+
+def changed_files(config: RunConfig) -> list[str]:
+    """Which of the files that a run began with have changed since, or are gone."""
+    now = own_digests(config)
+    return [name for name, digest in config.digests.items() if now.get(name) != digest]
+
+
+def _digests(plugins: Iterable[Plugin]) -> dict[str, str]:
+    return {f"{plugin.singular} {plugin.name}": plugin.sha256 for plugin in plugins if not plugin.shipped}
