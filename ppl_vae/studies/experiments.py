@@ -16,7 +16,7 @@ from ppl_vae.evidence.tables import text_table
 from ppl_vae.plugins.discovery import available, find
 from ppl_vae.runs.devices import resolve_device
 from ppl_vae.studies.report import Report
-from ppl_vae.studies.study import Study
+from ppl_vae.studies.study import Study, package_digest
 from ppl_vae.studies.sweep import Sweep
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Interrupted
@@ -132,6 +132,7 @@ def experiment(
     settings |= {} if seeds is None else {"seeds": seeds}
     folder = Path("runs") / f"{chosen.name}-{preset}" if out is None else Path(out)
     identity: dict[str, Any] = {"experiment": chosen.name, "preset": preset, "device": device}
+    identity["code"] = package_digest()  # cells of one report are computed by one code
     if chosen.sweep is None:
         # More seeds continue the stored ones; values of another version of the file are not reused.
         fixed = {k: v for k, v in settings.items() if k != "seeds"}

@@ -8,7 +8,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
+import ppl_vae
 from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.checkpoint import Checkpoint, atomic_write
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.plugins.discovery import Kind, available
 from ppl_vae.programs.loading import find
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs import train as workflow
@@ -33,9 +35,11 @@ from ppl_vae.training.run_folder import RunFolder, versions
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
 
-__all__ = ["Study", "digest"]
+__all__ = ["Study", "digest", "package_digest"]
 
 Compute = Callable[[], Mapping[str, Tensor | float]]
+
+PAIRS: tuple[Kind, ...] = ("models", "guides")
 
 
 class Study:
@@ -240,6 +244,20 @@ class Study:
             f"![{path.stem}](figures/{path.name})\n" for path in sorted(self.folder.glob("figures/*.png"))
         )
         atomic_write(self.folder / "report.md", f"{report.markdown()}\n{figures}".encode())
+
+
+@cache
+def package_digest() -> str:
+    """Sixteen hexadecimal digits of all code that a cell may use: this package but its command line, models, guides."""
+    root = Path(ppl_vae.__file__).parent
+    others = {file.parent for kind in PAIRS for file in (plugin.file for plugin in available(kind, own=False).values())}
+    not_used = {root / "cli", root / "experiments", *others}
+    files = [file for file in root.rglob("*.py") if not_used.isdisjoint(file.parents)]
+    files += [file for folder in others for file in folder.rglob("*.py")]
+    content = hashlib.sha256()
+    for file in sorted(files, key=lambda file: (file.parent.name, file.name)):
+        content.update(f"{file.parent.name}/{file.name}\n".encode() + file.read_bytes())
+    return content.hexdigest()[:16]
 
 
 def digest(identity: Any) -> str:

@@ -78,6 +78,9 @@ def test_a_file_adds_an_experiment(jobs, tmp_path, monkeypatch):
         f"{kind}-{seed}.safetensors" for kind in ("fair", "loaded") for seed in range(2)
     ]
     assert "Level 5.0%" in (tmp_path / "runs" / "die-smoke" / "report.md").read_text()
+    monkeypatch.setattr("ppl_vae.studies.experiments.package_digest", lambda: "changed")
+    with pytest.raises(ValueError, match="code '[0-9a-f]{16}' is now 'changed'.; choose another --out"):
+        experiment("die", preset="smoke", device="cpu", jobs=jobs)
 
 
 def test_an_experiment_of_the_working_folder_wins_over_a_shipped_one(tmp_path, monkeypatch):
