@@ -26,7 +26,7 @@ FEW = 8
 """Bits whose codes are listed rather than drawn where that is a choice: 256 are as many as the documents of a batch."""
 DRAWING = ("disarm+first_order", "loo")
 """Estimators that draw, the best first."""
-ALLOWANCE = {True: 2.0, False: 4.0}
+ALLOWANCE = {True: 2.0, False: 16.0}
 """Work that listing all states may take, in that of the fewest draws, with the control variate and without."""
 
 
@@ -90,16 +90,22 @@ def _few_states() -> Estimator:
 def refusal(estimator: Estimator, sites: list[GuideSite]) -> str | None:
     """Why an estimator cannot serve a guide, naming the site; None if it can."""
     discrete = [site for site in sites if site.discrete]
-    needs = f"{estimator.name} needs independent bits"
+    needs = f"{estimator.name} needs independent {'bits or states' if estimator.categorical else 'bits'}"
+    is_controlled = estimator.without_control is not estimator
+    if estimator.without_replacement and (len(discrete) != 1 or discrete[0].parts is None):
+        named = ", ".join(f"{site.name!r} ({site.family})" for site in discrete)
+        return f"{estimator.name} draws the states of a single site that lists them, but there are {named}; use loo"
     for site in discrete:
         if estimator.exact and site.kind == "score":
             return f"{estimator.name} cannot list the values of site {site.name!r} ({site.family}); use loo"
         if not estimator.factorised:
             continue
-        if site.kind != "bits":
+        if site.kind != "bits" and not (estimator.categorical and site.parts):
             return f"{needs}, but site {site.name!r} is {site.family}; use loo or enumerate"
         if not site.independent:
             return f"{needs}, but those of site {site.name!r} depend on other draws; use loo"
+        if is_controlled and not site.relaxes:
+            return f"{estimator.name} evaluates the model between states, but those of site {site.name!r} are numbered"
     dependent = [site.name for site in sites if not site.independent]
     if estimator.independent_latents and dependent:
         return (

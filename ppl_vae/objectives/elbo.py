@@ -154,7 +154,11 @@ class DiscreteELBO(RateDistortionObjective):
             return self.draws
         if self.estimator.exact:
             return prod(site.states for site in self._structure.sites if site.discrete)
-        return self.estimator.rows(self._draws)
+        rows = self.estimator.rows(self._draws)
+        if self.estimator.without_replacement:
+            number, states = next(site.parts for site in self._structure.sites if site.parts)
+            rows = min(rows, int(states**number))
+        return rows
 
     @property
     def _draws(self) -> int:
@@ -193,7 +197,7 @@ class DiscreteELBO(RateDistortionObjective):
         differentiated = bool(discrete) and torch.is_grad_enabled()
         # Before the bound, so that a likelihood that knows its flip differences computes them along with its values.
         gradient = estimator.gradient(code.detach(), f) if code is not None and differentiated else None
-        if estimator.exact and discrete and f.log_weights[1].ndim:
+        if (estimator.exact or estimator.without_replacement) and discrete and f.log_weights[1].ndim:
             raise ValueError(
                 f"{estimator.name} needs every site of the pair inside the plate of the discrete sites; use loo"
             )

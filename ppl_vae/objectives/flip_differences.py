@@ -10,12 +10,19 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
+from ppl_vae.distributions.state_tables import log_probabilities
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import DRAWS, SubstituteLatents, latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, guide_sites
 
-__all__ = ["KnownFlipDifferences", "known_flip_differences", "knows_flip_differences", "scaled_logits"]
+__all__ = [
+    "KnownFlipDifferences",
+    "known_flip_differences",
+    "knows_flip_differences",
+    "scaled_log_probabilities",
+    "scaled_logits",
+]
 
 
 class KnownFlipDifferences(NamedTuple):
@@ -82,6 +89,12 @@ def scaled_logits(bits: Mapping[str, Any]) -> Tensor:
         assert logits is not None
         parts.append(_scaled(logits[0].detach(), site))
     return torch.cat(parts, -1)
+
+
+def scaled_log_probabilities(states: Mapping[str, Any]) -> Tensor:
+    """log q of each state at a guide's sites, the same in every row, ``(*plates, states of all)``."""
+    tables = {name: log_probabilities(site["fn"])[0].detach().flatten(-2) for name, site in states.items()}
+    return torch.cat([_scaled(table, states[name]) for name, table in tables.items()], -1)
 
 
 def _scaled(value: Tensor, site: Mapping[str, Any]) -> Tensor:

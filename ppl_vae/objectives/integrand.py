@@ -12,13 +12,19 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ppl_vae.distributions import exponential_family
+from ppl_vae.distributions import state_tables
 from ppl_vae.distributions.bits import bit_flips
 from ppl_vae.estimators.base.estimator import Code
 from ppl_vae.estimators.base.integrand import Integrand, check_slopes
+from ppl_vae.estimators.base.states import parts, switched_values
 from ppl_vae.nn.modes import evaluation_mode, frozen, is_capturing
 from ppl_vae.objectives.base import NonFiniteError, blame
-from ppl_vae.objectives.flip_differences import KnownFlipDifferences, known_flip_differences, scaled_logits
+from ppl_vae.objectives.flip_differences import (
+    KnownFlipDifferences,
+    known_flip_differences,
+    scaled_log_probabilities,
+    scaled_logits,
+)
 from ppl_vae.objectives.rate_distortion import Betas, scaled_sites
 from ppl_vae.programs.handlers import Sites, SubstituteLatents, run
 from ppl_vae.programs.sites import PairSites
@@ -72,7 +78,7 @@ class PairIntegrand(Integrand):
         guided: Log-densities of the latents under the guide by site, those of discrete ones outside any graph.
         betas: Weights of the latents' log-densities by site.
         weights: Weight of each draw in an average, ``(rows, *plates)``; None is their mean.
-        code: The bits drawn, where all discrete sites are bits that an estimator drew.
+        code: The bits or states drawn, where an estimator drew all discrete sites by their logits.
         knows_flip_differences: Whether one run of the model tells its flip differences.
     """
 
@@ -149,8 +155,7 @@ class PairIntegrand(Integrand):
     @cached_property
     def slope_at_mean(self) -> Tensor:
         bits, structure = self.discrete, self.runs.structure
-        logits = {n: exponential_family.bit_logits(site["fn"])[0].detach() for n, site in bits.items()}  # type: ignore[index]
-        means = {n: p.sigmoid().reshape(1, *bits[n]["fn"].shape()[1:]).requires_grad_() for n, p in logits.items()}
+        means = {n: state_tables.mean(site["fn"]).detach().requires_grad_() for n, site in bits.items()}
         model, guide = self.runs.model, self.runs.guide
         with pyro.validation_enabled(False), torch.enable_grad(), frozen(model), evaluation_mode(model, guide):
             values, total = means | self.proposed.indices, torch.zeros(())
@@ -161,15 +166,39 @@ class PairIntegrand(Integrand):
                 total = total - sum(part.sum() for part in structure.sum(others, betas=self.betas))
             try:
                 scored = self.runs.run_model(values, 1)
-                total = total + sum(part.sum() for part in structure.sum(scored, betas=self.betas))
+                relaxed = {n: state_tables.relaxed_log_prob(site) for n, site in scored.items() if n in means}
+                known = {n: value for n, value in relaxed.items() if value is not None}
+                total = total + sum(part.sum() for part in structure.sum(scored, known, self.betas))
                 slopes = torch.autograd.grad(total, list(means.values()), materialize_grads=True)
             except (ValueError, RuntimeError, IndexError, TypeError) as error:
                 raise ValueError(
                     f"the first-order control variate evaluates the model at bits between 0 and 1 "
                     f"(sites {list(bits)}), which it refuses: {error}; use an estimator without it (--control none)"
                 ) from error
-        by_site = [slope.reshape(logits[name].shape) for name, slope in zip(bits, slopes, strict=True)]
+        by_site = [slope.reshape(*self._guide_slope.shape[:-1], -1) for slope in slopes]
+        if self._of_states:
+            is_bits = [state_tables.is_bits(site["fn"]) for site in bits.values()]
+            of_zeros = [torch.stack([torch.zeros_like(s), s], -1).flatten(-2) for s in by_site]
+            by_site = [pair if b else s for b, pair, s in zip(is_bits, of_zeros, by_site, strict=True)]
         return torch.cat(by_site, -1) - self._guide_slope
+
+    @cached_property
+    def switched_values(self) -> Tensor:
+        assert self.code is not None
+        indicators, groups = self.code.bits, self.code.groups
+
+        def log_joint(switched: Tensor) -> Tensor:
+            pieces = [part.argmax(-1) for part in parts(switched, groups)]
+            return self._log_joint_at(
+                {
+                    name: state_tables.values_of_states(site["fn"], piece)
+                    for (name, site), piece in zip(self.discrete.items(), pieces, strict=True)
+                },
+                len(switched) // len(indicators),
+            )
+
+        local, other = self._log_joint
+        return switched_values(log_joint, indicators, groups, (local + other).detach()) - self._guide_slope
 
     @cached_property
     def flip_differences(self) -> Tensor:
@@ -186,8 +215,13 @@ class PairIntegrand(Integrand):
 
     @cached_property
     def _guide_slope(self) -> Tensor:
-        """Slope of log q for the bits, the same at every draw, ``(*plates, bits)``."""
-        return scaled_logits(scaled_sites(self.discrete, self.betas))
+        """Slope of log q for the bits or states, the same at every draw, ``(*plates, bits)``."""
+        sites = scaled_sites(self.discrete, self.betas)
+        return scaled_log_probabilities(sites) if self._of_states else scaled_logits(sites)
+
+    @property
+    def _of_states(self) -> bool:
+        return self.code is not None and bool(self.code.groups)
 
     @cached_property
     def _known(self) -> KnownFlipDifferences | None:
@@ -210,16 +244,20 @@ class PairIntegrand(Integrand):
         local, other = self._log_joint
         now, values = (local + other).detach(), self.proposed.values_of_latents()
         sites, size = [site for site in structure.sites if site.discrete], bits.shape[-1]
-        others = {site.name: values[site.name] for site in structure.sites if not site.discrete}
-        fixed = values | {
-            n: v.expand(len(bits), *v.shape[1:]).repeat(size, *[1] * (v.ndim - 1)) for n, v in others.items()
-        }
         flipped = bit_flips(bits).flatten(0, 1).split([site.size for site in sites], -1)
-        for site, part in zip(sites, flipped, strict=True):
-            fixed[site.name] = part.reshape(-1, *values[site.name].shape[1:])
-        with torch.no_grad():
-            scored = self.runs.run_model(fixed, size * len(bits))
-            local, other = structure.sum(scored, betas=self.betas)
-        change = (local + other).unflatten(0, (size, len(bits))) - now
+        codes = {
+            site.name: part.reshape(-1, *values[site.name].shape[1:]) for site, part in zip(sites, flipped, strict=True)
+        }
+        change = self._log_joint_at(codes, size).unflatten(0, (size, len(bits))) - now
         differences: Tensor = (1 - 2 * bits) * change.reshape(size, *bits.shape[:-1]).movedim(0, -1)
         return differences
+
+    def _log_joint_at(self, codes: dict[str, Tensor], copies: int) -> Tensor:
+        """log p(x, z) at other values of the discrete sites, so many of every draw, ``(copies * rows, *plates)``."""
+        structure, values = self.runs.structure, self.proposed.values_of_latents()
+        others = {site.name: values[site.name] for site in structure.sites if not site.discrete}
+        repeated = {n: v.expand(self.rows, *v.shape[1:]).repeat(copies, *[1] * (v.ndim - 1)) for n, v in others.items()}
+        with torch.no_grad():
+            scored = self.runs.run_model(values | repeated | codes, copies * self.rows)
+            local, other = structure.sum(scored, betas=self.betas)
+        return local + other

@@ -10,7 +10,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ppl_vae.distributions import exponential_family
+from ppl_vae.distributions import exponential_family, state_tables
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.estimators.base.estimator import Code, Estimator
 from ppl_vae.estimators.base.integrand import Integrand
@@ -23,14 +23,14 @@ class EstimatorDraws(Messenger):
     """Handler that draws the discrete sites of a guide by an estimator and keeps the codes.
 
     Arguments:
-        estimator: Draws the bits, or lists their states.
+        estimator: Draws the bits or states, or lists the states.
         sites: Sites of the guide.
         draws: Number of independent draws per datum.
         shared: Whether all data get the same codes, where the estimator lists them all.
 
     Attributes:
         codes: By site, outside any graph but for bits whose slopes the estimator reads.
-        logits: Natural parameters of the bits by site, with their gradient.
+        logits: Natural parameters of the bits, or log-probabilities of the states, by site, with their gradient.
     """
 
     def __init__(self, estimator: Estimator, sites: list[GuideSite], draws: int, shared: bool) -> None:
@@ -40,6 +40,7 @@ class EstimatorDraws(Messenger):
         self.codes: dict[str, Code] = {}
         self.logits: dict[str, Tensor] = {}
         self.stride = prod(site.states for site in self.sites.values()) if estimator.exact else 0
+        self.only_bits = all(site.kind == "bits" for site in self.sites.values())
 
     def _pyro_sample(self, msg: Any) -> None:
         site = self.sites.get(msg["name"])
@@ -48,21 +49,43 @@ class EstimatorDraws(Messenger):
         fn = msg["fn"]
         if self.estimator.exact:
             msg["value"] = self._states(site, fn)
+        elif self.estimator.without_replacement:
+            msg["value"] = self._without_replacement(site, fn)
+        elif self.estimator.categorical and not self.only_bits:
+            logits = self._of_all_rows(state_tables.log_probabilities(fn), "states", site)
+            code = self.estimator.draw_states(logits.detach(), self.draws)
+            self.codes[site.name], self.logits[site.name] = code, logits.flatten(-2)
+            states = code.bits.unflatten(-1, logits.shape[-2:]).argmax(-1)
+            msg["value"] = state_tables.values_of_states(fn, states)
         elif site.kind == "bits" and site.independent:
             every = exponential_family.bit_logits(fn)
             assert every is not None
-            logits = every[0]
-            if len(every) > 1 and every.stride(0) and not torch.equal(every, every[:1].expand_as(every)):
-                raise ValueError(
-                    f"the bits of site {site.name!r} have come to depend on other draws, for which "
-                    f"{self.estimator.name} has no right gradient; use loo"
-                )
+            logits = self._of_all_rows(every, "bits", site)
             code = self.estimator.draw(logits.detach(), self.draws)
             self.codes[site.name], self.logits[site.name] = code, logits
             bits = code.bits.detach()
             if code.bits.requires_grad and logits.requires_grad:
                 bits = _DifferentiatedBits.apply(logits, code.detach(), self.estimator)
             msg["value"] = bits.reshape(fn.shape())
+
+    def _of_all_rows(self, every: Tensor, what: str, site: GuideSite) -> Tensor:
+        """Parameters that all rows must share, of one row."""
+        if len(every) > 1 and every.stride(0) and not torch.equal(every, every[:1].expand_as(every)):
+            raise ValueError(
+                f"the {what} of site {site.name!r} have come to depend on other draws, for which "
+                f"{self.estimator.name} has no right gradient; use loo"
+            )
+        return every[0]
+
+    def _without_replacement(self, site: GuideSite, fn: Any) -> Tensor:
+        """Different joint states of the only discrete site."""
+        logits = self._of_all_rows(state_tables.log_probabilities(fn).detach(), "states", site)
+        number, states = logits.shape[-2:]
+        joint = torch.cartesian_prod(*[torch.arange(states, device=logits.device)] * number).reshape(-1, number)
+        table = logits.log_softmax(-1).movedim((-2, -1), (0, 1))
+        log_q = sum((table[part, joint[:, part]] for part in range(number)), torch.zeros_like(table[0, :1]))
+        rows = self.estimator.draw_rows(log_q, self.draws)
+        return state_tables.values_of_states(fn, joint[rows])
 
     def _states(self, site: GuideSite, fn: Any) -> Tensor:
         """Row r holds state (r // stride) mod states of this site: together the rows run over all joint states."""
@@ -112,4 +135,8 @@ class _Slopes(Integrand):
 
     @property
     def flip_differences(self) -> Tensor:
+        return torch.zeros_like(self._slopes)
+
+    @property
+    def switched_values(self) -> Tensor:
         return torch.zeros_like(self._slopes)

@@ -12,6 +12,8 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
+from ppl_vae.distributions.canonical_forms import Family
+from ppl_vae.distributions.state_tables import number_and_states
 from ppl_vae.nn.modes import evaluating, evaluation_mode
 from ppl_vae.programs.arguments import call
 from ppl_vae.programs.canonical import Layout
@@ -39,6 +41,7 @@ class GuideSite:
         size: The number of bits or of states; 0 for the other kinds.
         independent: Whether its parameters do not depend on other latents.
         frames: Names and dimensions of the plates around it.
+        parts: Number of its independent parts and of the states of each, where those are listed.
     """
 
     name: str
@@ -47,6 +50,12 @@ class GuideSite:
     size: int
     independent: bool
     frames: tuple[tuple[str, int], ...]
+    parts: tuple[int, int] | None = None
+
+    @property
+    def relaxes(self) -> bool:
+        """Whether its values are vectors between whose states a model can be evaluated."""
+        return self.kind == "bits" or self.family == Family.ONE_HOT
 
     @property
     def discrete(self) -> bool:
@@ -120,7 +129,8 @@ def guide_sites(
         else:
             kind, size = "score", 0
         independent = not probe.depends.get(name, True)
-        sites.append(GuideSite(name, exponential_family.family(fn), kind, size, independent, frames))
+        parts = None if kind == "pathwise" else number_and_states(fn)
+        sites.append(GuideSite(name, exponential_family.family(fn), kind, size, independent, frames, parts))
     return sites
 
 

@@ -66,7 +66,8 @@ def check_draws(estimator: Estimator, bits: int, draws: int) -> None:
     logits = torch.randn(2, bits)
     code = estimator.draw(logits, draws)
     if not estimator.exact:
-        assert code.bits.shape == (estimator.rows(draws), 2, bits)
+        rows = estimator.rows(draws)
+        assert code.bits.shape == (min(rows, 2**bits) if estimator.without_replacement else rows, 2, bits)
     assert ((code.bits == 0) | (code.bits == 1)).all()
     assert torch.equal(code.logits, logits)
     assert code.differentiated is None or 0 < code.differentiated <= len(code.bits)
@@ -117,3 +118,7 @@ class Given(Integrand):
     @property
     def flip_differences(self) -> Tensor:
         return self.properties["flip_differences"]
+
+    @property
+    def switched_values(self) -> Tensor:
+        return self.properties["switched_values"]

@@ -1,47 +1,63 @@
-"""The interface of an estimator: coupled draws of bits, and the gradient that belongs to them."""
+"""The interface of an estimator: coupled draws of bits or states, and the gradient that belongs to them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ppl_vae.estimators.base.integrand import Integrand
+from ppl_vae.estimators.base.states import Groups, parts, probabilities
 
 __all__ = ["Code", "Estimator"]
 
 
 @dataclass(frozen=True)
 class Code:
-    """Draws of the bits of a batch.
+    """Draws of the bits of a batch, or of categoricals, each as a bit for every state of which one is 1.
 
     Arguments:
         bits: Zeros and ones, ``(rows, *batch, bits)``. They require a gradient where the estimator reads ``f.slopes``.
         noise: Random numbers that made them, of the estimator's own shape.
-        logits: Natural parameters of the bits, ``(*batch, bits)``.
+        logits: Natural parameters of the bits, ``(*batch, bits)``, or logits of the states.
         differentiated: Number of rows, the first ones, at which the parameters of f get their own gradient; None is
             all. The other rows serve the gradient of the logits alone.
+        groups: Number and states of the categoricals; empty for bits.
     """
 
     bits: Tensor
     noise: Tensor
     logits: Tensor
     differentiated: int | None = None
+    groups: Groups = ()
 
     def detach(self) -> Code:
         """The same draws outside any graph."""
-        return Code(self.bits.detach(), self.noise, self.logits.detach(), self.differentiated)
+        return replace(self, bits=self.bits.detach(), logits=self.logits.detach())
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the bits, ``(*batch, bits)``."""
+        return probabilities(self.logits, self.groups) if self.groups else self.logits.sigmoid()
+
+    def gradient_of_mean(self, slope: Tensor) -> Tensor:
+        """Gradient of ``slope`` times the mean of the bits for the logits, ``(*batch, bits)``."""
+        mean = self.mean
+        if not self.groups:
+            return slope * mean * (1 - mean)
+        pairs = zip(parts(slope, self.groups), parts(mean, self.groups), strict=True)
+        return torch.cat([(m * (s - (m * s).sum(-1, keepdim=True))).flatten(-2) for s, m in pairs], -1)
 
     @staticmethod
     def cat(codes: Iterable[Code]) -> Code:
         """Draws of several sites, made by one estimator, side by side."""
         codes = list(codes)
         bits, noise, logits = (torch.cat([getattr(c, part) for c in codes], -1) for part in ("bits", "noise", "logits"))
-        return Code(bits, noise, logits, codes[0].differentiated)
+        return Code(bits, noise, logits, codes[0].differentiated, sum((code.groups for code in codes), ()))
 
 
 class Estimator(ABC):
@@ -55,7 +71,10 @@ class Estimator(ABC):
             not weighs the scores of any discrete family (:meth:`score_weights`).
         independent_latents: Whether no latent of any family may depend on another one, as where it reads
             ``f.flip_differences``, which leave all latents but one bit as drawn.
+        categorical: Whether it serves independent categoricals, too (:meth:`draw_states`).
         exact: Whether it visits every state instead of drawing.
+        without_replacement: Whether it draws different joint states of a single site (:meth:`draw_rows`), which have
+            weights of their own.
         least_draws: Smallest number of draws it works from.
         most_bits: Longest code it serves; None is any.
         no_control: Why the first-order control variate does not go around it; None where it may.
@@ -64,7 +83,9 @@ class Estimator(ABC):
     name: str
     factorised: ClassVar[bool] = False
     independent_latents: bool = False
+    categorical: bool = False
     exact: ClassVar[bool] = False
+    without_replacement: ClassVar[bool] = False
     least_draws: int = 1
     most_bits: int | None = None
     no_control: ClassVar[str | None] = None
@@ -103,6 +124,24 @@ class Estimator(ABC):
             code: The draws, outside any graph.
             f: The function at these draws; what is read of it is computed, nothing else.
         """
+
+    def draw_states(self, logits: Tensor, draws: int) -> Code:
+        """Draws independent categoricals, ``(rows(draws), *batch, number * states)``, where ``categorical``.
+
+        Arguments:
+            logits: Of the states, ``(*batch, number, states)``.
+            draws: Number of independent draws.
+        """
+        raise NotImplementedError(f"{self.name} draws bits")
+
+    def draw_rows(self, log_q: Tensor, draws: int) -> Tensor:
+        """Draws joint states by number, ``(rows, *batch)``, where ``without_replacement``.
+
+        Arguments:
+            log_q: Log-probabilities of all states, ``(states, *batch)``.
+            draws: Number of draws; the rows are no more than the states.
+        """
+        raise NotImplementedError(f"{self.name} draws with replacement")
 
     def weights(self, log_q: Tensor) -> Tensor:
         """Weight of each row in an average, ``(rows, *batch)``, summing to one over rows."""

@@ -15,15 +15,16 @@ __all__ = ["FirstOrder"]
 class FirstOrder(Estimator):
     r"""Wraps an estimator: f is replaced by what is left of it after its tangent at the mean code.
 
-    With :math:`\mu = \sigma(\eta)` and the slope :math:`s = \nabla_z f(\mu)` of f at relaxed bits,
+    With :math:`\mu = \sigma(\eta)`, or the probabilities of the states of categoricals, and the slope
+    :math:`s = \nabla_z f(\mu)` of f at relaxed bits,
 
-    .. math:: \nabla_\eta \mathbb{E} f(z) = \nabla_\eta \mathbb{E}[f(z) - s^\top z] + s \odot \mu \odot (1 - \mu):
+    .. math:: \nabla_\eta \mathbb{E} f(z) = \nabla_\eta \mathbb{E}[f(z) - s^\top z] + \nabla_\eta\, s^\top \mu:
 
     the estimator reads the residual, and the linear part has its exact gradient (in the manner of MuProp, Gu,
     Levine, Sutskever and Mnih 2016, section 3). Unbiased, for one more evaluation of f and its gradient for z.
 
     Arguments:
-        estimator: Any estimator of independent bits that draws them.
+        estimator: Any estimator of independent bits, or categoricals, that draws them.
 
     Raises:
         ValueError: For an estimator that gains nothing by it.
@@ -38,7 +39,7 @@ class FirstOrder(Estimator):
         self.estimator = estimator
         self.name = f"{estimator.name}+first_order"
         self.least_draws, self.most_bits = estimator.least_draws, estimator.most_bits
-        self.independent_latents = estimator.independent_latents
+        self.independent_latents, self.categorical = estimator.independent_latents, estimator.categorical
 
     @property
     def without_control(self) -> Estimator:
@@ -50,10 +51,11 @@ class FirstOrder(Estimator):
     def draw(self, logits: Tensor, draws: int) -> Code:
         return self.estimator.draw(logits, draws)
 
+    def draw_states(self, logits: Tensor, draws: int) -> Code:
+        return self.estimator.draw_states(logits, draws)
+
     def gradient(self, code: Code, f: Integrand) -> Tensor:
-        residual = _Residual(code, f)
-        mean = code.logits.sigmoid()
-        return self.estimator.gradient(code, residual) + f.slope_at_mean * mean * (1 - mean)
+        return self.estimator.gradient(code, _Residual(code, f)) + code.gradient_of_mean(f.slope_at_mean)
 
 
 class _Residual(Integrand):
@@ -77,3 +79,7 @@ class _Residual(Integrand):
     @cached_property
     def flip_differences(self) -> Tensor:
         return self.f.flip_differences - self.f.slope_at_mean
+
+    @cached_property
+    def switched_values(self) -> Tensor:
+        return self.f.switched_values - self.f.slope_at_mean

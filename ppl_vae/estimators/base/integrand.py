@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.distributions.bits import bit_flips
+from ppl_vae.estimators.base.states import switched_values
 
 if TYPE_CHECKING:
     from ppl_vae.estimators.base.estimator import Code, Estimator
@@ -51,6 +52,15 @@ class Integrand(ABC):
         It takes an evaluation of f for each bit, except where f knows them.
         """
 
+    @property
+    @abstractmethod
+    def switched_values(self) -> Tensor:
+        """f with one categorical at each of its states, the others as drawn, ``(rows, *batch, states of all)``.
+
+        Up to a number that is the same for all states of a categorical. It takes an evaluation of f for each state that
+        was not drawn.
+        """
+
 
 class FunctionIntegrand(Integrand):
     """A plain function at the draws of a code.
@@ -75,12 +85,16 @@ class FunctionIntegrand(Integrand):
 
     @cached_property
     def slope_at_mean(self) -> Tensor:
-        return self._slope(self.code.logits.detach().sigmoid()[None])[0]
+        return self._slope(self.code.detach().mean[None])[0]
 
     @cached_property
     def flip_differences(self) -> Tensor:
         flipped = self.function(bit_flips(self.bits).flatten(0, 1)).detach().reshape(-1, *self.bits.shape[:-1])
         return (1 - 2 * self.bits) * (flipped - self.values).movedim(0, -1)
+
+    @cached_property
+    def switched_values(self) -> Tensor:
+        return switched_values(lambda z: self.function(z).detach(), self.bits, self.code.groups, self.values)
 
     def _slope(self, bits: Tensor) -> Tensor:
         bits = bits.clone().requires_grad_()
@@ -101,13 +115,18 @@ def check_slopes(code: Code) -> None:
         )
 
 
-def estimate(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor, draws: int = 1) -> Tensor:
+def estimate(
+    estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor, draws: int = 1, *, states: bool = False
+) -> Tensor:
     """One estimate of the gradient of E f for a plain function f: ``(rows, *batch, bits)`` to ``(rows, *batch)``.
+
+    With ``states``, f takes categoricals, ``(rows, *batch, number * states)``, each as a bit for every state, and the
+    logits are ``(*batch, number, states)``.
 
     Example:
         >>> from ppl_vae.estimators.enumerate import Enumerate
         >>> estimate(Enumerate(), lambda z: z.sum(-1), torch.zeros(1, 2))
         tensor([[0.2500, 0.2500]])
     """
-    code = estimator.draw(logits.detach(), draws)
-    return estimator.gradient(code.detach(), FunctionIntegrand(f, code))
+    code = (estimator.draw_states if states else estimator.draw)(logits.detach(), draws)
+    return estimator.gradient(code.detach(), FunctionIntegrand(f, code)).reshape(logits.shape)
