@@ -1,4 +1,4 @@
-"""Errors at the command line: one line each, no traceback."""
+"""Errors at the command line: what is wrong and where, without a traceback."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import click
 
-import ppl_vae
+from ppl_vae.plugins.places import place_of
 
 __all__ = ["on_termination", "errors_in_one_line"]
 
@@ -30,7 +29,7 @@ class Refused(click.ClickException):
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Shows an error as one line; with ``PPL_VAE_DEBUG=1`` the traceback, too."""
+    """Shows an error without its traceback, unless ``--debug`` or ``PPL_VAE_DEBUG=1`` asks for it."""
     try:
         yield
     except (click.exceptions.Exit, click.ClickException, click.Abort):
@@ -54,15 +53,20 @@ def errors_in_one_line() -> Iterator[None]:
             ) from error
         if os.environ.get("PPL_VAE_DEBUG"):
             traceback.print_exc()
-        expected = isinstance(error, (ValueError, ArithmeticError))
-        text = str(error) if expected else f"{type(error).__name__}: {error}{_origin(error)}"
-        raise Refused(text or type(error).__name__) from error
+        raise Refused(_told(error)) from error
 
 
-def _origin(error: BaseException) -> str:
-    """The line of the user's file in which an unexpected error arose, and how to see its traceback."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-    user_frames = [f for f in frames if not f.filename.startswith(str(Path(ppl_vae.__file__).parent))]
-    user_frames = [f for f in user_frames if Path(f.filename).suffix == ".py"]
-    place = f" (at {user_frames[-1].filename}, line {user_frames[-1].lineno})" if user_frames else ""
-    return f"{place}; PPL_VAE_DEBUG=1 shows the traceback"
+def _told(error: Exception) -> str:
+    """What is said of an error: a refusal in its own words, an error of a user's program with what is known of it."""
+    name, notes = type(error).__name__, getattr(error, "__notes__", [])
+    if isinstance(error, (ValueError, ArithmeticError)) and not notes:
+        return str(error) or name
+    place = place_of(error)
+    if not notes and place is not None:
+        notes = [f"at {place}"]
+    lines = [
+        f"{name}: {str(error).strip()}",
+        *"\n".join(notes).splitlines(),
+        "--debug prints the traceback",
+    ]
+    return "\n  ".join(lines)

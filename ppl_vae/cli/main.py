@@ -108,6 +108,11 @@ COMMANDS = {name: command for group in GROUPS.values() for name, command in grou
 class Group(click.Group):
     """A group whose commands are imported on demand, and never end in a traceback."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # One who sees an error adds --debug at the end of the line.
+        rest = [arg for arg in args if arg != "--debug"]
+        return super().parse_args(ctx, rest if len(rest) == len(args) else ["--debug", *rest])
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -137,7 +142,9 @@ class Group(click.Group):
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ppl-vae")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error, as PPL_VAE_DEBUG=1 does.")
+@click.option(
+    "--debug", is_flag=True, help="Show the traceback of an error, as PPL_VAE_DEBUG=1 does; anywhere on the line."
+)
 def main(debug: bool) -> None:
     """Train variational autoencoders written in Pyro, and measure the gap between ELBO and evidence.
 

@@ -13,6 +13,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
+from ppl_vae.plugins.places import place_of
+
 __all__ = ["digest", "load_file"]
 
 _loaded: dict[Path, tuple[tuple[int, ...], ModuleType]] = {}
@@ -71,7 +73,9 @@ def _execute(file: Path) -> ModuleType:
         try:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:
-            raise ValueError(f"{file} does not load: {type(error).__name__}: {error}") from error
+            place = place_of(error)
+            where = f" (at {place})" if place is not None else ""
+            raise ValueError(f"{file} does not load: {type(error).__name__}: {error}{where}") from error
     return module
 
 

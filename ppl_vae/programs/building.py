@@ -15,6 +15,7 @@ from torch import nn
 from ppl_vae.data.inputs import Batch, examples
 from ppl_vae.nn.modes import owners
 from ppl_vae.plugins.user_files import load_file
+from ppl_vae.programs.explain import explain
 from ppl_vae.programs.forms import choose, has_state, is_pair
 from ppl_vae.programs.loading import Definition
 from ppl_vae.programs.owned import OwnedProgram, owned
@@ -90,7 +91,12 @@ def _built(definition: Definition, target: Any, args: tuple[object, ...], option
     except TypeError as error:
         where = f"{definition.file}: " if definition.file.name else ""
         raise ValueError(f"{where}{target.__name__} cannot be built: {error}") from error
-    return target(*args, **options)
+    try:
+        return target(*args, **options)
+    except Exception as error:
+        given = [f"{name}={value!r}" for name, value in options.items() if not isinstance(value, torch.Tensor)]
+        explain(error, f"{target.__name__} is built with {', '.join(given) or 'no options'}")
+        raise
 
 
 def _owned(program: Any, x: Batch, device: torch.device, beside: nn.Module | None = None) -> nn.Module:

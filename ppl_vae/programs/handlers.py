@@ -16,6 +16,7 @@ from ppl_vae.distributions import exponential_family
 from ppl_vae.programs.canonical import DRAWS, Layout
 from ppl_vae.programs.densities import Site, inside_support, unvalidated
 from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latents
+from ppl_vae.programs.explain import explained
 from ppl_vae.programs.fit import check_proposal
 from ppl_vae.programs.given import Fixed, Given
 from ppl_vae.programs.layouts import REFUSED, layout_of
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 
+@explained
 def run(
     program: Callable[..., Any],
     args: tuple[Any, ...],

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import math
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyro
 import torch
 from torch import Tensor
 
@@ -21,8 +22,9 @@ from ppl_vae.plugins import discovery
 from ppl_vae.plugins.discovery import Kind, Plugin
 from ppl_vae.plugins.options import Option, options_of
 from ppl_vae.programs.arguments import argument_names
+from ppl_vae.programs.densities import innermost
 from ppl_vae.programs.forms import Form, choose, is_pair, offers
-from ppl_vae.programs.handlers import run, total
+from ppl_vae.programs.handlers import Site, run, total
 from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = [
@@ -170,16 +172,37 @@ def check_fit(model: torch.nn.Module, x: Batch) -> None:
     """Refuses data that a model does not score one by one, such as images given to a model of vectors.
 
     Raises:
-        ValueError: Naming the shape of a datum, and what is wrong with it.
+        ValueError: Naming the shape of a datum, the site that does not take it, and the shape it has.
     """
+    # Whether values lie in the support of their sites is another question, asked of all data.
     with evaluating(model), fork_random_state(), probing_shapes():
         sites = run(model, (x,), {}, draws=1)
         try:
-            # Broadcasting lets some wrong shapes through, with another number of densities than data.
-            total(sites, "model").expand(1, len(x))
+            with pyro.validation_enabled(False):
+                # Broadcasting lets some wrong shapes through, with another number of densities than data.
+                total(sites, "model").expand(1, len(x))
         except (ValueError, RuntimeError) as error:
+            if isinstance(error, ValueError) and error.__cause__ is None:
+                raise  # of the program whatever the data, such as its plates
             shape = x if isinstance(x, Inputs) else f"shape {tuple(x.shape[1:])}"
-            raise ValueError(f"data of {shape} do not fit the model ({error}); choose another corpus") from error
+            raise ValueError(
+                f"data of {shape} do not fit the model ({_misfit(sites) or error}); build it from "
+                "the shape of the data, which a constructor's argument shape is given, or choose data of its shape "
+                "(--corpus)"
+            ) from error
+
+
+def _misfit(sites: Mapping[str, Site]) -> str | None:
+    """The first site whose distribution does not score its value, with both shapes of a datum."""
+    for name, site in sites.items():
+        wanted, value = tuple(site["fn"].event_shape), site["value"]
+        if isinstance(value, PackedCounts):
+            kind = type(innermost(site["fn"])).__name__
+            return f"site {name!r} observes documents, which PackedMultinomial scores, a {kind} does not"
+        found = tuple(value.shape[value.ndim - len(wanted) :])
+        if found != wanted:
+            return f"site {name!r} observes values of shape {found}, but its distribution has shape {wanted}"
+    return None
 
 
 def available(kind: Kind) -> tuple[list[Definition], dict[str, str]]:

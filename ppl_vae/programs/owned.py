@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pyro import poutine
 from torch import nn
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.modes import evaluating, probing_shapes
 from ppl_vae.programs.arguments import call
+from ppl_vae.programs.explain import explained
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.statements import Parameters, StatementRecorder, Statements
 from ppl_vae.programs.types import Program
@@ -171,8 +173,15 @@ def owned(program: Program, x: Batch, *, beside: nn.Module | None = None) -> nn.
     return module
 
 
+@explained
 def _recorded(program: Program, x: Batch, known: Parameters | None) -> StatementRecorder:
-    with evaluating(program), fork_random_state(), probing_shapes(), StatementRecorder(known).recording() as record:
+    with (
+        evaluating(program),
+        fork_random_state(),
+        probing_shapes(),
+        poutine.trace() as tracer,  # noqa: F841  (an error is explained by its sites)
+        StatementRecorder(known).recording() as record,
+    ):
         call(program, (x,), {})
     return record
 

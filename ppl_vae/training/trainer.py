@@ -21,6 +21,7 @@ from ppl_vae.training.cuda_graph import GraphedGradients
 from ppl_vae.training.epoch_metrics import EpochMetrics
 from ppl_vae.training.hooks import FollowsEpochs, RecordsMetrics
 from ppl_vae.training.progress import Reporter
+from ppl_vae.training.remedies import remedy
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 
@@ -145,8 +146,14 @@ class Trainer:
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"epoch {epoch}, batch {step}: {error}; the state of epoch {self.epoch} is kept; "
-                    "lower the learning rate or clip the gradient"
+                    f"{remedy(train, begun=epoch > 1 or step > 1)}"
                 ) from error
+            except ValueError as error:
+                if len(x) == 1 and len(train) > 1:
+                    error.add_note(
+                        f"the last batch of the epoch holds one datum; take --batch-size {settings.batch_size + 1}"
+                    )
+                raise
             sums.add(objective, len(x))
             reporter.advance(1, self._status(total / min(step * settings.batch_size, len(train)), begun, step))
         self.epoch = epoch
@@ -162,7 +169,7 @@ class Trainer:
             if wrong:
                 raise NonFiniteError(
                     f"the validation {wrong[0]} after epoch {epoch} is {metrics[wrong[0]]}; the state of epoch "
-                    f"{self.epoch - 1} is kept; lower the learning rate or clip the gradient"
+                    f"{self.epoch - 1} is kept; {remedy(train, begun=True)}"
                 )
             row |= {f"validation_{name}": value for name, value in metrics.items()}
             score = metrics[objective.selection_metric] if objective.selection_metric else score

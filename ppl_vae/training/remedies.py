@@ -1,0 +1,36 @@
+"""What helps where a training meets a number that is not finite."""
+
+from __future__ import annotations
+
+import torch
+
+from ppl_vae.data.counts import Batch
+
+__all__ = ["remedy"]
+
+LARGE = 1e6
+"""Data beyond it are not on a scale on which networks begin."""
+
+
+def remedy(data: Batch, *, begun: bool) -> str:
+    """Advice that fits the data: the learning rate is at fault only after a step, on data that vary, of some scale.
+
+    Arguments:
+        data: The training data.
+        begun: Whether the parameters have been updated.
+    """
+    if isinstance(data, torch.Tensor) and data.is_floating_point():
+        low, high = (bound.item() for bound in data.aminmax())
+        if low == high:
+            return (
+                f"all numbers of the training data are {low:g}, of which a learned scale has no likelihood with a "
+                "bound; give data that vary, or fix the scale"
+            )
+        if max(-low, high) > LARGE:
+            return f"the training data lie between {low:g} and {high:g}; divide them by their scale"
+    if not begun:
+        return (
+            "no step has been taken, so that the learning rate is not at fault; look at what the model makes of the "
+            "data with its initial parameters (ppl_vae.log_weight)"
+        )
+    return "lower the learning rate or clip the gradient"
