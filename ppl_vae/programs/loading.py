@@ -200,6 +200,8 @@ def _misfit(sites: Mapping[str, Site]) -> str | None:
             kind = type(innermost(site["fn"])).__name__
             return f"site {name!r} observes documents, which PackedMultinomial scores, a {kind} does not"
         found = tuple(value.shape[value.ndim - len(wanted) :])
+        if site["is_observed"] and found == wanted:
+            found = tuple(value.shape[1:])
         if found != wanted:
             return f"site {name!r} observes values of shape {found}, but its distribution has shape {wanted}"
     return None

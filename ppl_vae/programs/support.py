@@ -55,8 +55,8 @@ def checked(model: Program, x: Batch) -> Iterator[None]:
     # A method of an object is a new object at every access, but equal to itself.
     key = (id(getattr(model, "__self__", model)), getattr(model, "__func__", None))
     if key not in _CHECKED.get() and len(x):
-        check_deterministic(model, x)
         check_support(model, x)
+        check_deterministic(model, x)
     token = _CHECKED.set((*_CHECKED.get(), key))
     try:
         yield

@@ -103,6 +103,7 @@ def resume(folder: str | Path, model: Program | None = None, guide: Program | No
     config = RunConfig.of(run)
     if not config.is_of_objects:
         _settle()
+        _check_alone(folder, model, guide, data)
         train_config(config, run.folder, resume=True)
         return open_run(folder)
     pair, corpus = _pair_of_objects(config, run, model, guide, data)
@@ -129,10 +130,14 @@ def load_run(
     config = RunConfig.of(run)
     if not config.is_of_objects:
         _settle()
-        if not all(each is None for each in (model, guide, data)):
-            raise ValueError(f"{folder} knows its model, guide and data; leave them out")
+        _check_alone(folder, model, guide, data)
         return open_run(folder)
     return open_run(folder, *_pair_of_objects(config, run, model, guide, data))
+
+
+def _check_alone(folder: str | Path, *objects: object) -> None:
+    if not all(each is None for each in objects):
+        raise ValueError(f"{folder} knows its model, guide and data; leave them out")
 
 
 def _pair_of_objects(

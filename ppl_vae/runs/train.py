@@ -65,10 +65,10 @@ def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, r
         log(f"note: {note}")
     device = torch.device(config.device)
     splits: dict[str, Batch] = {str(name): data.values.to(device) for name, data in corpus.splits.items()}
-    check_deterministic(pair.model, splits["train"])
     for name, x in splits.items():
         if len(x):
             check_support(pair.model, x, name)
+    check_deterministic(pair.model, splits["train"])
     if config.objective == "sleep":  # the guide learns from data that the model draws
         with frozen(pair.model):
             return _begin(config, folder, pair, corpus, splits, resume)

@@ -83,6 +83,9 @@ def test_a_named_run_from_python_is_that_of_the_command_line(points):
     summaries = [json.loads(Path(f"{name}/summary.json").read_text()) for name in "ab"]
     assert summaries[0]["splits"] == summaries[1]["splits"]
     again = pv.load_run("b")
+    for call in (pv.resume, pv.load_run):
+        with pytest.raises(ValueError, match="b knows its model, guide and data; leave them out"):
+            call("b", "ppca")
     assert all(torch.equal(p, q) for p, q in zip(run.model.parameters(), again.model.parameters(), strict=True))
     assert again.config.settings == run.config.settings
     assert str(again.summary) == str(run.summary) and len(again.history) == 2

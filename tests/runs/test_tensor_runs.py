@@ -185,7 +185,8 @@ def test_data_of_a_shape_that_broadcasts_are_refused(folder):
     np.savez("images.npz", train=np.ones((20, 6, 6)))
     told = words("train", "bits.py", "--corpus", "images.npz", "--batch-size", "6")
     assert "data of shape (6, 6) do not fit the model (" in told
-    assert "choose another corpus" in told
+    assert "site 'x' observes values of shape (6, 6), but its distribution has shape (6,)" in told
+    assert "choose data of its shape (--corpus)" in told
     assert not Path("runs").exists()
 
 
