@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ppl_vae.data.counts import Batch
+from ppl_vae.data.inputs import Batch, main_field
 
 __all__ = ["remedy"]
 
@@ -19,6 +19,7 @@ def remedy(data: Batch, *, begun: bool) -> str:
         data: The training data.
         begun: Whether the parameters have been updated.
     """
+    data = main_field(data)
     if isinstance(data, torch.Tensor) and data.is_floating_point():
         low, high = (bound.item() for bound in data.aminmax())
         if low == high:
