@@ -15,6 +15,7 @@ from torch import nn
 from ppl_vae.data.inputs import Batch, examples
 from ppl_vae.nn.modes import owners
 from ppl_vae.plugins.user_files import load_file
+from ppl_vae.programs.autoguides import refuse_autoguide
 from ppl_vae.programs.explain import explain
 from ppl_vae.programs.forms import choose, has_state, is_pair
 from ppl_vae.programs.loading import Definition
@@ -61,6 +62,7 @@ def build_guide(
     if origin is None or Path(str(origin.__file__)) != definition.file.resolve():
         origin = _afresh(definition)
     target = _target(definition, origin)
+    refuse_autoguide(target)
     if definition.form == "class":
         target = _built(definition, target, (model, examples(x)), options)
     elif definition.form == "pair":
@@ -68,6 +70,7 @@ def build_guide(
         target = owner if isinstance(owner, target) else _built(definition, target, (), definition.facts(x))
     if is_pair(type(target)):
         target = target.guide
+    refuse_autoguide(target)
     return _owned(target, x, device, beside=model)
 
 

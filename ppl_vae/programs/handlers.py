@@ -13,6 +13,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
+from ppl_vae.programs.autoguides import without_autoguide
 from ppl_vae.programs.canonical import DRAWS, Layout
 from ppl_vae.programs.densities import Site, inside_support, unvalidated
 from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latents
@@ -74,6 +75,7 @@ def run(
     if isinstance(program, Given):
         handler, program = Fixed(program, handler), program.func
     adopt_parameters(program)
+    program = without_autoguide(program, training=training)
     layout = layout_of(program, args, kwargs) if plates is None else Layout(plates)
     try:
         return execute(program, args, kwargs, layout, draws=draws, handler=handler, training=training)

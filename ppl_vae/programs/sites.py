@@ -16,6 +16,7 @@ from ppl_vae.distributions.canonical_forms import Family
 from ppl_vae.distributions.state_tables import number_and_states
 from ppl_vae.nn.modes import evaluating, evaluation_mode
 from ppl_vae.programs.arguments import call
+from ppl_vae.programs.autoguides import without_autoguide
 from ppl_vae.programs.canonical import Layout
 from ppl_vae.programs.densities import InOrder
 from ppl_vae.programs.handlers import DRAWS, FirstRow, Site, SubstituteLatents, check_cover, latents, log_prob, run
@@ -163,6 +164,7 @@ class PairSites:
         Raises:
             ValueError: If model and guide do not have the same latents, or a plate is a Python loop.
         """
+        guide = without_autoguide(guide, training=True)
         one, other = (layout_of(program, args, kwargs) for program in (model, guide))
         if _need_canonical(one, other):
             with evaluating(model, guide), fork_random_state():
