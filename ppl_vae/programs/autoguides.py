@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from pyro.infer import autoguide
 from torch import Tensor
 from torch.distributions import Distribution
 
 from ppl_vae.distributions.mapped import MappedNormal
+from ppl_vae.programs.arguments import arguments
 from ppl_vae.programs.latent import Latent
 from ppl_vae.programs.types import Program
 
-__all__ = ["refuse_autoguide", "without_autoguide"]
+__all__ = ["meet_data", "refuse_autoguide", "without_autoguide"]
 
 _AMORTISED = {
     autoguide.AutoMultivariateNormal: "full",
@@ -27,6 +30,14 @@ _AMORTISED = {
 """The guide of this package that does for any datum what an autoguide does for fixed data; mean_field for others."""
 
 
+def meet_data(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Lets an autoguide that is to be trained make its parameters, by a call with all data."""
+    if isinstance(program, autoguide.AutoGuide) and program.prototype_trace is None:
+        args, kwargs = arguments(program, args, kwargs)
+        with poutine.block():
+            program(*args, **kwargs)
+
+
 def without_autoguide(program: Program, *, training: bool = False) -> Program:
     """The program itself, or an autoguide as a guide with parameters of its own for each datum.
 
@@ -34,25 +45,27 @@ def without_autoguide(program: Program, *, training: bool = False) -> Program:
     the data that they were trained on they are guides of single data with nothing to amortise. A datum is known by its
     values; equal data have the parameters of the first.
 
+    Arguments:
+        program: A model or guide.
+        training: Whether an objective runs it; a point estimate is then what Pyro means by ``AutoDelta``.
+
     Raises:
-        ValueError: If it is an autoguide of another kind, naming it and its amortised equivalent.
+        ValueError: If it is an autoguide of another kind, naming it and its amortised equivalent; or untrained.
     """
     if not isinstance(program, autoguide.AutoGuide):
         return program
-    if isinstance(program, (autoguide.AutoNormal, autoguide.AutoDiagonalNormal)):
-        if program.prototype_trace is None and not training:
-            raise ValueError(
-                f"{_name(type(program))} has not seen data yet; train it on all data (pyro.infer.SVI) before it is "
-                "measured"
-            )
-        return _known.setdefault(program, _OfSingleData(program))
-    if not isinstance(program, autoguide.AutoDelta):
-        why = "draws the latents of all data together, so that no datum has a guide, and a density, of its own"
-    elif training:
-        return program  # a point estimate is what Pyro means by it
-    else:
-        why = "is a point without a density, so that its ELBO is no bound on the evidence"
-    raise ValueError(f"{_name(type(program))} {why}; {_remedy(type(program))}")
+    name, remedy = _name(type(program)), _remedy(type(program))
+    of_single_data = isinstance(program, (autoguide.AutoNormal, autoguide.AutoDiagonalNormal))
+    if not of_single_data and not isinstance(program, autoguide.AutoDelta):
+        raise ValueError(
+            f"{name} draws the latents of all data together, so that no datum has a guide, and a density, of its own; "
+            f"{remedy}"
+        )
+    if not of_single_data and not training:
+        raise ValueError(f"{name} is a point without a density, so that its ELBO is no bound on the evidence; {remedy}")
+    if program.prototype_trace is None:
+        raise ValueError(f"{name} has not seen data yet: call it with all data, and train it, before it is measured")
+    return _known.setdefault(program, _OfSingleData(program)) if of_single_data else program
 
 
 def refuse_autoguide(program: object) -> None:
@@ -93,8 +106,6 @@ class _OfSingleData:
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         guide = self.guide
-        if guide.prototype_trace is None:
-            guide._setup_prototype(*args, **kwargs)
         sites = dict(guide.prototype_trace.iter_stochastic_nodes())
         size = self._size(sites)
         rows = self._rows(size, *args, **kwargs)

@@ -16,7 +16,7 @@ from ppl_vae.distributions.canonical_forms import Family
 from ppl_vae.distributions.state_tables import number_and_states
 from ppl_vae.nn.modes import evaluating, evaluation_mode
 from ppl_vae.programs.arguments import call
-from ppl_vae.programs.autoguides import without_autoguide
+from ppl_vae.programs.autoguides import meet_data, without_autoguide
 from ppl_vae.programs.canonical import Layout
 from ppl_vae.programs.densities import InOrder
 from ppl_vae.programs.handlers import DRAWS, FirstRow, Site, SubstituteLatents, check_cover, latents, log_prob, run
@@ -113,6 +113,7 @@ def guide_sites(
     """
     sites, probe = [], _Probe()
     with fork_random_state(), evaluation_mode(guide), torch.enable_grad():
+        guide = without_autoguide(guide, training=True)
         looped = plates is None and layout_of(guide, args, kwargs or {}).vectorise == "loop"
         draws, handler = (1, None) if looped else (4, probe)
         traced = latents(run(guide, args, kwargs or {}, draws=draws, plates=plates, handler=handler, training=True))
@@ -164,6 +165,7 @@ class PairSites:
         Raises:
             ValueError: If model and guide do not have the same latents, or a plate is a Python loop.
         """
+        meet_data(guide, args, kwargs)
         guide = without_autoguide(guide, training=True)
         one, other = (layout_of(program, args, kwargs) for program in (model, guide))
         if _need_canonical(one, other):
