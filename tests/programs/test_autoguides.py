@@ -86,6 +86,7 @@ def test_other_data_are_refused():
 )
 def test_autoguides_of_other_kinds_are_refused_by_name(kind, reason):
     guide = getattr(autoguide, kind)(linear)
+    guide(X)
     for measurement in (pv.measure, pv.split_gap, pv.tightness):
         with pytest.raises(ValueError, match=f"{kind} {reason}"):
             measurement(linear, guide, X)
