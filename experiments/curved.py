@@ -96,7 +96,7 @@ def reference(noise: float | None, x: Tensor, test: Tensor) -> dict[str, Tensor]
     values = {"linear": line.log_prob(test.cpu().double()), "x": x[:300]}
     if noise is not None:
         truth = CurvedSurface(noise).to(x.device)
-        any_guide = MeanField(truth, x[:2], layers=1, width=2).to(x.device)
+        any_guide = MeanField(truth, x[:2], layers=1, width=2, activation="relu").to(x.device)
         exact = measure(truth, any_guide, test, method="quadrature").evidence
         values |= {"evidence": exact.pointwise, "curvature": curvature(truth), "sheet": mesh(truth)}
     return values
@@ -109,10 +109,10 @@ def cell(study: Study, sizes: Mapping[str, Any], condition: tuple[str, str], see
     x, test = data_of(study, noise, seed, sizes["points"], sizes["tested"])
     if kind == LIMIT:
         return reference(noise, x, test)
-    settings = Settings([(sizes["epochs"], sizes["draws"])], learning_rate=5e-3, decay="cosine", seed=seed)
+    settings = Settings([(sizes["epochs"], sizes["draws"])], learning_rate=5e-3, decay="cosine", seed=seed, clip=0.0)
     torch.manual_seed(seed)
     model = Ppca(2, hidden=2, shape=tuple(x.shape[1:]))
-    guide = (Full if kind == FULL else MeanField)(model, x[:2], layers=2, width=64)
+    guide = (Full if kind == FULL else MeanField)(model, x[:2], layers=2, width=64, activation="relu")
     if kind in (WEIGHTS, FROM_THERE):
         study.train(f"{slug((name, WEIGHTS))}-{seed}", model, guide, x, settings, objective=ImportanceWeightedELBO())
     if kind != WEIGHTS:

@@ -80,7 +80,7 @@ def truth_of(study: Study, sizes: Mapping[str, Any], seed: int) -> GanTruth:
 def trained(truth: GanTruth, sizes: Mapping[str, Any], way: Way) -> tuple[Any, Any]:
     """A pair trained one way: by the sleep phase, and from there by the ELBO, the guide alone or both."""
     (name, what), seed, simulated = way, truth.settings.seed, sizes["simulated"]
-    settings = partial(Settings, batch_size=sizes["batch"], learning_rate=1e-3, decay="cosine", seed=seed)
+    settings = partial(Settings, batch_size=sizes["batch"], learning_rate=1e-3, decay="cosine", seed=seed, clip=0.0)
     model, guide = truth.pair(GUIDES[name], **({"rank": sizes["rank"]} if name == WIDE else {}))
     asleep, run = settings([(sizes["asleep"], 1)]), f"{slug((name, ASLEEP))}-{seed}"
     truth.study.train(run, model, guide, truth.batch(simulated), asleep, objective=SleepPhase())

@@ -51,7 +51,7 @@ SQUARES = {"natural_square": "natural order", "gray_square": "Gray order"}
 
 def limits(truth: Gmm, plane: Plane) -> dict[str, Tensor]:
     """The pointwise values for infinitely many data and a guide of unlimited capacity."""
-    guide = MeanField(truth, plane.points[:2], layers=1, width=2).to(plane.points.device)
+    guide = MeanField(truth, plane.points[:2], layers=1, width=2, activation="relu").to(plane.points.device)
     with torch.no_grad():
         family = split_gap(truth, guide, plane.points).best.pointwise
         best, bound = elbo_optimum(truth, plane)
@@ -66,12 +66,12 @@ def limits(truth: Gmm, plane: Plane) -> dict[str, Tensor]:
 
 def cell(study: Study, condition: str, seed: int, points: int, epochs: int, step: float, rate: float) -> Any:
     """One placement of the Gaussians: pairs trained on data drawn from it, measured at each point of the plane."""
-    settings = Settings(schedule=[(epochs, 1)], learning_rate=rate, seed=seed)
+    settings = Settings(schedule=[(epochs, 1)], learning_rate=rate, seed=seed, clip=0.0)
     truth = (Gmm() if condition == FOUR else Gmm(centres=condition)).to(study.device)
     plane = Plane(truth, step)
     torch.manual_seed(seed)
     _, x = simulate(truth, plane.points.new_zeros(points, 2))
-    guide = MeanField(truth, x[:2], layers=2, width=64)
+    guide = MeanField(truth, x[:2], layers=2, width=64, activation="relu")
     train = partial(study.train, x=x, settings=settings)
     if condition == FOUR:
         return four(train, truth, guide, plane, seed)
@@ -102,7 +102,7 @@ def four(train: Any, truth: Gmm, guide: MeanField, plane: Plane, seed: int) -> d
         "posterior, trained jointly": model.posterior(plane.points)["z"].logits.exp(),
         "centres": model.centres,
     }
-    full = Full(truth, plane.points[:2], layers=2, width=64)
+    full = Full(truth, plane.points[:2], layers=2, width=64, activation="relu")
     train(f"full-{seed}", truth, full)
     return values | {"gap, full guide": measure(truth, full, plane.points).gap.pointwise}
 

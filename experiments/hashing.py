@@ -74,7 +74,7 @@ def cell(
     guide_name, bits, hidden, epochs = condition
     x = task.x["train"]
     falling: dict[str, Any] = {"learning_rate": rates[guide_name], "decay": "cosine"} if guide_name in rates else {}
-    settings = Settings(schedule=[(epochs, 1)], seed=seed, **falling)
+    settings = Settings(schedule=[(epochs, 1)], seed=seed, **falling, clip=0.0)
     model, guide = study.pair("text", guide_name, x, seed, bits=bits, hidden=hidden)
     name = f"{slug(condition)}-{seed}"
     trainer = study.train(name, model, guide, x, settings, validation=task.x["validation"], estimator="auto")

@@ -87,7 +87,7 @@ def cell(
     networks = {key: sizes[key] for key in ("channels", "blocks")}
     options = {"latents": sizes["latents"], "sigma": sigma, "scale": 0.3, "floor": floor, **networks}
     model, guide = study.pair("image", "convolutional", x, seed, guide_options=networks, **options)
-    settings = Settings([(sizes["epochs"], 1)], sizes["batch"], learning_rate=1e-3, decay="cosine", seed=seed)
+    settings = Settings([(sizes["epochs"], 1)], sizes["batch"], learning_rate=1e-3, decay="cosine", seed=seed, clip=0.0)
     rows = study.train(f"{slug(name)}-{seed}", model, guide, x, settings).rows
     part = x[: len(test)]
     result, seen = (measure(model, guide, each, method="importance", draws=sizes["draws"]) for each in (test, part))

@@ -25,13 +25,13 @@ from ppl_vae.diagnostics.gap.ladder import ladder
 from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
-from ppl_vae.programs.loading import facts, find
+from ppl_vae.programs.loading import facts
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.grid import Grid
 from ppl_vae.studies.report import Report, Row
-from ppl_vae.studies.study import Study
+from ppl_vae.studies.study import Study, documented_guide
 from ppl_vae.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -138,10 +138,10 @@ def climb(
     torch.manual_seed(seed)
     model, x = system.build()
     x = x.to(study.device)
-    settings = Settings(schedule=[(epochs, 1)], learning_rate=2e-3, decay="cosine", seed=seed)
+    settings = Settings(schedule=[(epochs, 1)], learning_rate=2e-3, decay="cosine", seed=seed, clip=0.0)
     if system.learns:
-        proposal = find("guides", "mean_field", own=False).target(model, x[:2], width=128)
-        learning = Settings(schedule=[(epochs, 16)], learning_rate=2e-3, decay="cosine", seed=seed)
+        proposal = documented_guide("mean_field", model, x, width=128)
+        learning = Settings(schedule=[(epochs, 16)], learning_rate=2e-3, decay="cosine", seed=seed, clip=0.0)
         study.train(f"{name}-{seed}", model, proposal, x[:data], learning, objective=ImportanceWeightedELBO())
     model.to(study.device)
     with fork_random_state(seed):
@@ -152,7 +152,7 @@ def climb(
     with frozen(model):
         for guide in system.guides:
             torch.manual_seed(seed)
-            guides[guide] = find("guides", guide, own=False).target(model, fit[:2], width=128)
+            guides[guide] = documented_guide(guide, model, fit, width=128)
             study.train(f"{name}-{guide}-{seed}", model, guides[guide], fit, settings)
     return ladder(model, guides, fresh, draws=1_000, steps=steps).pointwise()
 

@@ -82,7 +82,7 @@ def cell(
     name, latents = condition
     x = data[name].to(study.device)
     # A high rate that ends at zero: the guide's directions differ in scale by orders of magnitude.
-    settings = Settings([(epochs, 1)], batch_size=len(x) // 4, learning_rate=0.05, decay="cosine", seed=seed)
+    settings = Settings([(epochs, 1)], batch_size=len(x) // 4, learning_rate=0.05, decay="cosine", seed=seed, clip=0.0)
     model, guide = study.pair("ppca", "linear_counts", x, seed, latents=latents)
     with torch.no_grad():
         for parameter in guide.parameters():

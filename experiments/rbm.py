@@ -80,7 +80,7 @@ def fit(study: Study, name: str, seed: int, bits: int, corpus: str, data: int, e
     model, guide = study.pair("rbm", guide_name, x, seed, guide_options=options, bits=bits, prior=prior)
     model.linear.bias.data.copy_((x.mean(0).clamp(0.01, 0.99)).logit())
     # At a tenth of this rate training ends far from any optimum, and what is compared is how fast each pair learns.
-    settings = Settings(schedule=[(epochs, 1)], learning_rate=5e-2, decay="cosine", seed=seed)
+    settings = Settings(schedule=[(epochs, 1)], learning_rate=5e-2, decay="cosine", seed=seed, clip=0.0)
     objective = ImportanceWeightedELBO() if by_likelihood else None
     study.train(f"{slug(name)}-{seed}", model, guide, x, settings, objective=objective)
     values = {}

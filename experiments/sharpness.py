@@ -93,7 +93,7 @@ def cell(study: Study, learned: Cells[str], sizes: dict[str, Any], condition: st
         "manifold", "residual", test, own, guide_options=networks, sigma=sigma, scale=start, **networks
     )
     name = f"{slug(condition)}-{seed}"
-    settings = Settings([(sizes["epochs"], 1)], 100, learning_rate=sizes["rate"], decay="cosine", seed=own)
+    settings = Settings([(sizes["epochs"], 1)], 100, learning_rate=sizes["rate"], decay="cosine", seed=own, clip=0.0)
     trainer = study.train(name, model, guide, FreshPoints(sizes["points"], study.device), settings)
     draws = sizes["draws"]
     elbo, evidence = sampled_elbo(model, guide, test, draws), grid_evidence(model, guide, test, draws)

@@ -68,11 +68,11 @@ def cell(study: Study, sizes: Mapping[str, Any], condition: Condition, seed: int
     first = epochs * 2 // 3
     schedule = [(first, draws[0]), (epochs - first, draws[1])] if way == WEIGHTS else [(2 * epochs, 1)]
     rate = (0.05 if dimensions <= 10 else 0.1) if decoder == "radius" else 0.02
-    settings = Settings(schedule, batch_size=sizes["batch"], learning_rate=rate, decay="cosine", seed=seed)
+    settings = Settings(schedule, batch_size=sizes["batch"], learning_rate=rate, decay="cosine", seed=seed, clip=0.0)
     torch.manual_seed(seed)
     model = Sphere(decoder, sigma=str(sigma), shape=(dimensions,))
     # In many dimensions the posterior is nearly normal, with its mean linear in x and a variance that hardly varies.
-    guide = Full(model, x[:2], layers=1, width=64) if dimensions < 10 else LinearCounts(model, x[:2])
+    guide = Full(model, x[:2], layers=1, width=64, activation="relu") if dimensions < 10 else LinearCounts(model, x[:2])
     linear = guide.encoder if isinstance(guide, LinearCounts) else guide.encoder.linear
     with torch.no_grad():
         if isinstance(guide, LinearCounts):

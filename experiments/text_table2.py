@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GUIDES = {"linear_counts": "e1", "deep_frequencies": "e2", "linear_frequencies": "e3"}
-PAPER: dict[str, Any] = {"schedule": [(1000, 1), (500, 10)]}
+RELU: dict[str, Any] = {"activation": "relu"}
+PAPER: dict[str, Any] = {"schedule": [(1000, 1), (500, 10)], "clip": 0.0}
 OURS = PAPER | {"patience": 15, "optimizer": "AdamW", "weight_decay": 0.1}
-SHORT = {"decay": "cosine", "optimizer": "AdamW", "weight_decay": 0.1}
+SHORT = {"clip": 0.0, "decay": "cosine", "optimizer": "AdamW", "weight_decay": 0.1}
 KINDS = ("linear decoder, up to 16 bits", "linear decoder, longer codes", "hidden layers")
 Recipes = dict[str, dict[str, dict[str, Any]]]
 """How pairs are trained: by one of the kinds above, and by guide."""
@@ -57,7 +58,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": 1,
         "bits": (2,),
         "hidden": (0,),
-        "recipes": dict.fromkeys(KINDS, dict.fromkeys(GUIDES, {"schedule": [(1, 1)]})),
+        "recipes": dict.fromkeys(KINDS, dict.fromkeys(GUIDES, {"schedule": [(1, 1)], "clip": 0.0})),
         "estimators": ("auto",),
         "corpus": "docstrings",
         "vocabulary": 50,
@@ -128,7 +129,7 @@ def config(condition: Condition, seed: int, **what: Any) -> RunConfig:
     model = find("models", "text", own=False)
     return RunConfig(
         model=ProgramChoice.of(model, {"bits": bits, "hidden": hidden, "width": 512}),
-        guide=ProgramChoice.of(find("guides", guide, own=False)),
+        guide=ProgramChoice.of(find("guides", guide, own=False), RELU if guide == "deep_frequencies" else {}),
         corpus=CorpusConfig(what["corpus"], seed=seed, options={"vocabulary": what["vocabulary"]}),
         settings=Settings(**(PAPER if paper else what["recipes"][kind][guide]), seed=seed),
         estimator=estimator,

@@ -64,7 +64,7 @@ def cell(
     train, validation, test = (x[: documents or len(x)].to(study.device) for x in splits)
     model_name, guide_name = PAIRS[name]
     model, guide = study.pair(model_name, guide_name, train, seed, bits=bits)
-    settings = Settings(schedule=[(epochs, 1)], learning_rate=3e-3, decay="cosine", seed=seed)
+    settings = Settings(schedule=[(epochs, 1)], learning_rate=3e-3, decay="cosine", seed=seed, clip=0.0)
     study.train(f"{slug(name)}-{seed}", model, guide, train, settings, validation=validation)
 
     def measured(title: str) -> dict[str, Tensor]:
@@ -77,7 +77,9 @@ def cell(
         # The model draws any number of documents: no guide overfits them.
         several = train[torch.arange(5 * len(train)) % len(train)]
         _, drawn = simulate(model, several)
-        settings = Settings(schedule=[(max(1, refits // 5), 1)], learning_rate=1e-2, decay="cosine", seed=seed)
+        settings = Settings(
+            schedule=[(max(1, refits // 5), 1)], learning_rate=1e-2, decay="cosine", seed=seed, clip=0.0
+        )
         with frozen(model):
             study.train(f"{slug(name)}-refit-{seed}", model, guide, drawn, settings)
         values |= measured(name + REFITTED)

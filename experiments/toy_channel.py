@@ -82,7 +82,7 @@ def cell(study: Study, steps: int, data: int, condition: tuple[str, str], seed: 
     x = sample(law, data).to(study.device)
     torch.manual_seed(seed)
     model, guide = ToyChannel(), LevelGuide(30, kind)
-    settings = Settings([(steps, 1)], batch_size=len(x), learning_rate=0.02, seed=seed)
+    settings = Settings([(steps, 1)], batch_size=len(x), learning_rate=0.02, seed=seed, clip=0.0)
     objective = DiscreteELBO("enumerate", beta=COSTS[cost])
     rows = study.train(f"{slug(condition)}-{seed}", model, guide, x, settings, objective=objective).rows
     with torch.no_grad():

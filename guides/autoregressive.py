@@ -11,7 +11,7 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.bits import AutoregressiveBits
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.nn.arguments import check_at_least
-from ppl_vae.nn.dense import LinearPlusMLP, MaskedAutoregressiveLogits
+from ppl_vae.nn.dense import Activation, LinearPlusMLP, MaskedAutoregressiveLogits
 from ppl_vae.programs.amortised import AmortisedGuide
 from ppl_vae.programs.types import Program
 
@@ -28,8 +28,9 @@ class Autoregressive(AmortisedGuide):
     Arguments:
         model: The generative model, with one latent site of bits.
         x: An example batch.
-        layers: Number of hidden ReLU layers of the network over the data.
+        layers: Number of hidden layers of the network over the data.
         width: Units of each layer.
+        activation: Activation of those layers.
         context: Length of c, on which the masked network is conditioned.
         hidden: Units of the masked network; 0 is four times the bits.
     """
@@ -42,6 +43,7 @@ class Autoregressive(AmortisedGuide):
         x: Batch,
         layers: int = 2,
         width: int = 512,
+        activation: Activation = "elu",
         context: int = 64,
         hidden: int = 0,
     ) -> None:
@@ -49,7 +51,7 @@ class Autoregressive(AmortisedGuide):
         check_at_least(1, context=context)
         check_at_least(0, hidden=hidden)
         self.logits = MaskedAutoregressiveLogits(self.latent.size, context, hidden or 4 * self.latent.size)
-        self.encoder = LinearPlusMLP(x, self.logits.outputs, layers, width)
+        self.encoder = LinearPlusMLP(x, self.logits.outputs, layers, width, activation)
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         logits, latent = partial(self.logits, parameters), self.latent

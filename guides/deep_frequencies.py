@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.nn.dense import MLP
+from ppl_vae.nn.dense import MLP, Activation
 from ppl_vae.programs.amortised import Factorised
 from ppl_vae.programs.types import Program
 
 
 class DeepFrequencies(Factorised):
-    r"""Independent latents with natural parameters from ReLU layers over the word frequencies x / l: encoder e2.
+    r"""Independent latents with natural parameters from hidden layers over the word frequencies x / l: encoder e2.
 
     .. math:: g(x) = \mathrm{network}(x / l)
 
@@ -18,9 +18,15 @@ class DeepFrequencies(Factorised):
     Arguments:
         model: The generative model; its latents may be of any family of ``mean_field``.
         x: An example batch.
-        layers: Number of hidden ReLU layers.
+        layers: Number of hidden layers.
         width: Units of each layer.
+        activation: Activation of those layers.
     """
 
-    def __init__(self, model: Program, x: Batch, layers: int = 2, width: int = 512) -> None:
-        super().__init__(model, x, lambda outputs: MLP(x, outputs, layers, width, keeps_scale=True))
+    def __init__(
+        self, model: Program, x: Batch, layers: int = 2, width: int = 512, activation: Activation = "elu"
+    ) -> None:
+        def network(outputs: int) -> MLP:
+            return MLP(x, outputs, layers, width, activation=activation, keeps_scale=True)
+
+        super().__init__(model, x, network)

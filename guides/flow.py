@@ -13,7 +13,7 @@ from ppl_vae.distributions.flows import autoregressive_steps, normalizing_flow
 from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dcgan import encoder
-from ppl_vae.nn.dense import LinearPlusMLP
+from ppl_vae.nn.dense import Activation, LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide
 from ppl_vae.programs.types import Program
 
@@ -34,8 +34,9 @@ class Flow(AmortisedGuide):
         transforms: Number of steps t.
         units: Units of both hidden layers of each step's networks.
         context: Length of c, on which the flow is conditioned.
-        layers: Number of hidden ReLU layers of the network over the data.
+        layers: Number of hidden layers of the network over the data.
         width: Units of each layer.
+        activation: Activation of those layers.
         network: Encoder of the data: those layers, or for images a GAN's discriminator.
         channels: Channels of the discriminator's first layer.
     """
@@ -51,6 +52,7 @@ class Flow(AmortisedGuide):
         context: int = 32,
         layers: int = 2,
         width: int = 512,
+        activation: Activation = "elu",
         network: Literal["dense", "discriminator"] = "dense",
         channels: int = 16,
     ) -> None:
@@ -58,7 +60,11 @@ class Flow(AmortisedGuide):
         check_at_least(1, transforms=transforms, units=units, context=context)
         self.context, size = context, self.latent.size
         outputs = 2 * size + context
-        self.encoder = encoder(network, x, outputs, channels, dense=lambda: LinearPlusMLP(x, outputs, layers, width))
+
+        def dense() -> LinearPlusMLP:
+            return LinearPlusMLP(x, outputs, layers, width, activation, read_as=self.reads_counts)
+
+        self.encoder = self.near_prior(encoder(network, x, outputs, channels, dense=dense), x)
         self.steps = autoregressive_steps(size, transforms, units, context)
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:

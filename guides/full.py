@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.bits import FEW, AutoregressiveBits, JointBits, bit_states
 from ppl_vae.distributions.exponential_family import Family
-from ppl_vae.nn.dense import LinearPlusMLP, MaskedAutoregressiveLogits
+from ppl_vae.nn.dense import Activation, LinearPlusMLP, MaskedAutoregressiveLogits
 from ppl_vae.programs.amortised import AmortisedGuide, independents, parameter_count
 from ppl_vae.programs.types import Program
 
@@ -27,13 +27,16 @@ class Full(AmortisedGuide):
     Arguments:
         model: The generative model, with one latent site: bits, a categorical, or continuous.
         x: An example batch.
-        layers: Number of hidden ReLU layers of the network over the data.
+        layers: Number of hidden layers of the network over the data.
         width: Units of each layer.
+        activation: Activation of those layers.
     """
 
     supports = (Family.BERNOULLI, Family.CATEGORICAL, Family.ONE_HOT, Family.NORMAL)
 
-    def __init__(self, model: Program, x: Batch, layers: int = 2, width: int = 512) -> None:
+    def __init__(
+        self, model: Program, x: Batch, layers: int = 2, width: int = 512, activation: Activation = "elu"
+    ) -> None:
         super().__init__(model, x)
         latent = self.latent
         if latent.states and latent.size > (latent.states if latent.family == Family.ONE_HOT else 1):
@@ -50,7 +53,8 @@ class Full(AmortisedGuide):
         if latent.family == Family.BERNOULLI and latent.size > FEW:
             self.logits = MaskedAutoregressiveLogits(latent.size)
             outputs, options = self.logits.outputs, {"affine": first}
-        self.encoder = LinearPlusMLP(x, outputs, layers, width, **options)
+        network = LinearPlusMLP(x, outputs, layers, width, activation, read_as=self.reads_counts, **options)
+        self.encoder = self.near_prior(network, x)
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         latent = self.latent

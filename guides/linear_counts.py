@@ -22,4 +22,4 @@ class LinearCounts(Factorised):
     """
 
     def __init__(self, model: Program, x: Batch) -> None:
-        super().__init__(model, x, lambda outputs: CountsLinear(x, outputs, read_as="counts"))
+        super().__init__(model, x, lambda outputs: CountsLinear(x, outputs, self.reads_counts))

@@ -13,7 +13,7 @@ from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dcgan import encoder
-from ppl_vae.nn.dense import LinearPlusMLP
+from ppl_vae.nn.dense import Activation, LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide
 from ppl_vae.programs.types import Program
 
@@ -30,8 +30,9 @@ class LowRank(AmortisedGuide):
         model: The generative model, with one latent site of normals.
         x: An example batch.
         rank: Number of columns of U.
-        layers: Number of hidden ReLU layers of the network over the data.
+        layers: Number of hidden layers of the network over the data.
         width: Units of each layer.
+        activation: Activation of those layers.
         network: Encoder of the data: those layers, or for images a GAN's discriminator.
         channels: Channels of the discriminator's first layer.
     """
@@ -45,6 +46,7 @@ class LowRank(AmortisedGuide):
         rank: int = 2,
         layers: int = 2,
         width: int = 512,
+        activation: Activation = "elu",
         network: Literal["dense", "discriminator"] = "dense",
         channels: int = 16,
     ) -> None:
@@ -53,7 +55,11 @@ class LowRank(AmortisedGuide):
         self.rank = rank
         self.family = f"normals of covariance diagonal plus rank {rank}"
         outputs = self.latent.size * (2 + rank)
-        self.encoder = encoder(network, x, outputs, channels, dense=lambda: LinearPlusMLP(x, outputs, layers, width))
+
+        def dense() -> LinearPlusMLP:
+            return LinearPlusMLP(x, outputs, layers, width, activation, read_as=self.reads_counts)
+
+        self.encoder = self.near_prior(encoder(network, x, outputs, channels, dense=dense), x)
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         size = self.latent.size

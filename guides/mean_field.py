@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.nn.dense import LinearPlusMLP
+from ppl_vae.nn.dense import Activation, LinearPlusMLP
 from ppl_vae.programs.amortised import Factorised
 from ppl_vae.programs.types import Program
 
@@ -19,9 +19,15 @@ class MeanField(Factorised):
     Arguments:
         model: The generative model, with latents of any family.
         x: An example batch.
-        layers: Number of hidden ReLU layers of the network.
+        layers: Number of hidden layers of the network.
         width: Units of each layer.
+        activation: Activation of those layers.
     """
 
-    def __init__(self, model: Program, x: Batch, layers: int = 2, width: int = 512) -> None:
-        super().__init__(model, x, lambda outputs: LinearPlusMLP(x, outputs, layers, width))
+    def __init__(
+        self, model: Program, x: Batch, layers: int = 2, width: int = 512, activation: Activation = "elu"
+    ) -> None:
+        def network(outputs: int) -> LinearPlusMLP:
+            return LinearPlusMLP(x, outputs, layers, width, activation, read_as=self.reads_counts)
+
+        super().__init__(model, x, network)

@@ -11,7 +11,7 @@ from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.mixtures import MixtureOfBits, MixtureOfNormals
 from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
-from ppl_vae.nn.dense import LinearPlusMLP
+from ppl_vae.nn.dense import Activation, LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide, parameter_count
 from ppl_vae.programs.types import Program
 
@@ -28,18 +28,29 @@ class Mixture(AmortisedGuide):
         model: The generative model, with one latent site of bits or normals.
         x: An example batch.
         components: Number of components.
-        layers: Number of hidden ReLU layers of the network over the data.
+        layers: Number of hidden layers of the network over the data.
         width: Units of each layer.
+        activation: Activation of those layers.
     """
 
     supports = (Family.BERNOULLI, Family.NORMAL)
 
-    def __init__(self, model: Program, x: Batch, components: int = 4, layers: int = 2, width: int = 512) -> None:
+    def __init__(
+        self,
+        model: Program,
+        x: Batch,
+        components: int = 4,
+        layers: int = 2,
+        width: int = 512,
+        activation: Activation = "elu",
+    ) -> None:
         super().__init__(model, x)
         check_at_least(1, components=components)
         self.components, self.numbers = components, parameter_count(self.latent)
         self.family = f"mixtures of {components} independent members, {self.latent.family}"
-        self.encoder = LinearPlusMLP(x, components * (self.numbers + 1) - 1, layers, width)
+        outputs = components * (self.numbers + 1) - 1
+        network = LinearPlusMLP(x, outputs, layers, width, activation, read_as=self.reads_counts)
+        self.encoder = self.near_prior(network, x)
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         others = self.components - 1

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.bits import TreeBits
 from ppl_vae.distributions.exponential_family import Family
-from ppl_vae.nn.dense import LinearPlusMLP
+from ppl_vae.nn.dense import Activation, LinearPlusMLP
 from ppl_vae.programs.amortised import AmortisedGuide
 from ppl_vae.programs.types import Program
 
@@ -30,8 +30,9 @@ class Tree(AmortisedGuide):
         model: The generative model, with one latent site of bits.
         x: An example batch.
         layout: Form of the tree.
-        layers: Number of hidden ReLU layers of the network over the data.
+        layers: Number of hidden layers of the network over the data.
         width: Units of each layer.
+        activation: Activation of those layers.
     """
 
     supports = (Family.BERNOULLI,)
@@ -43,13 +44,14 @@ class Tree(AmortisedGuide):
         layout: Literal["balanced", "chain"] = "balanced",
         layers: int = 2,
         width: int = 512,
+        activation: Activation = "elu",
     ) -> None:
         super().__init__(model, x)
         bits = self.latent.size
         below = torch.arange(bits - 1)
         self.register_buffer("parents", below // 2 if layout == "balanced" else below, persistent=False)
         self.family = f"bits along a {layout} tree"
-        self.encoder = LinearPlusMLP(x, 2 * bits - 1, layers, width, zeros=bits - 1)
+        self.encoder = LinearPlusMLP(x, 2 * bits - 1, layers, width, activation, zeros=bits - 1)
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         bits = self.latent.size

@@ -276,8 +276,10 @@ def _width(x: Batch, of_documents: Callable[[PackedCounts], int]) -> int:
     return sum(of_documents(f) if isinstance(f, PackedCounts) else f.shape[1:].numel() for f in fields)
 
 
-def examples(x: Batch) -> Batch:
-    """A few data by which networks learn what they read: two, and those with the largest of an integer, or with NaN.
+def examples(x: Batch, count: int = 2) -> Batch:
+    """A few data by which networks learn what they read, and those with the largest of an integer, or with NaN.
+
+    Of more than two, they lie at equal distances: their order may have a meaning.
 
     Example:
         >>> examples(Inputs(torch.zeros(9), torch.arange(9) % 7)).args[1]
@@ -293,4 +295,6 @@ def examples(x: Batch) -> Batch:
                 rows.append(int(values.amax(1).argmax()))
             elif field.is_floating_point() and (missing := values.isnan().any(1)).any():
                 rows.append(int(missing.byte().argmax()))
-    return x[torch.tensor([*range(min(2, len(x))), *rows], device=x.device)] if rows else x[:2]
+    count = min(count, len(x))
+    some = range(count) if count <= 2 else torch.linspace(0, len(x) - 1, count).long().tolist()
+    return x[torch.tensor([*some, *rows], device=x.device)] if rows or count > 2 else x[:count]

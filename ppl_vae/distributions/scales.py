@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from math import inf, log
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-__all__ = ["bounded_log_scale", "typical_scale"]
+__all__ = ["bounded_log_scale", "location_and_log_scale", "typical_scale"]
 
 LEAST, MOST = -12.0, 4.0
 """Range of the logarithm of a standard deviation, relative to the prior's, in which it is the parameter itself."""
@@ -39,6 +40,21 @@ def bounded_log_scale(parameter: Tensor, unit: float | None) -> Tensor:
     middle = log(unit)
     inside = parameter.clamp(middle + LEAST, middle + MOST)
     return inside + MARGIN * ((parameter - inside) / MARGIN).tanh()
+
+
+def location_and_log_scale(fn: Distribution) -> tuple[Tensor, Tensor]:
+    """The mean of a distribution's values, and the logarithm of its root mean variance, on average over batches.
+
+    Of shape ``event_shape`` each; zeros where they are unknown or infinite.
+    """
+    zeros = torch.zeros(fn.event_shape)
+    try:
+        moments = fn.mean, fn.variance
+    except (NotImplementedError, AttributeError):
+        return zeros, zeros
+    mean, variance = (moment.detach().reshape(-1, *fn.event_shape).mean(0) for moment in moments)
+    known = mean.isfinite() & variance.isfinite() & (variance > 0)
+    return torch.where(known, mean, 0.0), torch.where(known, variance, 1.0).log() / 2
 
 
 def typical_scale(fn: Distribution) -> float:

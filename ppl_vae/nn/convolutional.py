@@ -49,6 +49,9 @@ class ConvResidualBlock(nn.Module):
 class ConvolutionalEncoder(nn.Module):
     """Three convolutions that halve an image, residual blocks, and an affine map (Berger and Sebag 2020, B.1).
 
+    Pixels are read in units of their spread (:func:`~ppl_vae.nn.spread.location_and_spread`); with a small example, as
+    they are.
+
     Arguments:
         x: An example of the data.
         outputs: Width of the result.

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from ppl_vae.data.inputs import Batch, documents
 from ppl_vae.nn.arguments import check_at_least
+from ppl_vae.nn.ends import Ends, ends, start_constant
 from ppl_vae.nn.numbers import Numbers
 
 __all__ = [
     "MLP",
+    "Activation",
     "CountsLinear",
     "DenseResidualBlock",
     "HiddenLayers",
@@ -23,14 +25,22 @@ __all__ = [
     "ReadAs",
 ]
 
-ReadAs = Literal["counts", "frequencies"]
+ReadAs = Literal["counts", "frequencies", "shrunk"]
+
+Activation = Literal["relu", "elu", "tanh", "silu"]
+"""Activation of hidden layers; all but the first are smooth."""
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "tanh": nn.Tanh, "silu": nn.SiLU}
 
 
 class CountsLinear(nn.Module):
-    """An affine map of the data.
+    r"""An affine map of the data.
 
-    Documents are read as word counts, or as frequencies in per cent, 100 times the counts over the document's
-    length; the cost grows with the distinct words. Other fields are read as :class:`~ppl_vae.nn.numbers.Numbers`.
+    Documents of l words are read as word counts x; as frequencies in per cent, :math:`100\, x / l`; or shrunk,
+    :math:`100\, x / (l + \bar l)` with the mean length :math:`\bar l` of the example. The mean of a normal posterior
+    changes so with the length of a document, from its prior's to a limit; affine maps of counts, which have none, give
+    long documents means and deviations without bound. The cost grows with the distinct words. Other fields are read as
+    :class:`~ppl_vae.nn.numbers.Numbers`.
 
     Arguments:
         x: An example of the data.
@@ -41,13 +51,15 @@ class CountsLinear(nn.Module):
         A batch to ``(batch, outputs)``.
     """
 
+    length: Tensor | None
+
     def __init__(self, x: Batch, outputs: int, read_as: ReadAs = "counts") -> None:
         super().__init__()
         self.read_as = read_as
         packed, self.numbers = documents(x), Numbers(x)
         inputs = packed.vocabulary if packed is not None else self.numbers.width
         bound = 1 / sqrt(inputs)
-        if packed is not None and read_as == "frequencies":
+        if packed is not None and read_as != "counts":
             bound = min(
                 bound, 1 / (100 * bound)
             )  # in short documents each word has a large share, which must not saturate bits
@@ -56,19 +68,26 @@ class CountsLinear(nn.Module):
         self.beside: nn.Linear | None = None
         if packed is not None and self.numbers.width:
             self.beside = nn.Linear(self.numbers.width, outputs, bias=False)
+        length = packed.lengths.double().mean().clamp(min=1).float() if packed is not None else None
+        self.register_buffer("length", length if read_as == "shrunk" else None)
 
     def forward(self, x: Batch) -> Tensor:
         packed = documents(x)
         if packed is None:
-            return self.numbers(x, self.weight.dtype) @ self.weight + self.bias
+            numbers: Tensor = self.numbers(x, self.weight.dtype)
+            return numbers @ self.weight + self.bias
         product = packed @ self.weight
-        if self.read_as == "frequencies":
+        if self.read_as != "counts":
             # Percentages are of the size of counts: for fractions, hundreds of times smaller, an optimiser like Adam
             # would need hundreds of epochs.
-            product = product * (100 / packed.lengths.clamp(min=1)[:, None].to(product.dtype))
+            over = packed.lengths.clamp(min=1) if self.length is None else packed.lengths + self.length
+            product = product * (100 / over[:, None].to(product.dtype))
         if self.beside is not None:
             product = product + self.beside(self.numbers(x, product.dtype))
         return product + self.bias
+
+    def ends(self) -> Ends:
+        return [self.weight.T, *([] if self.beside is None else [self.beside.weight])], self.bias
 
 
 class HiddenLayers(nn.Sequential):
@@ -97,7 +116,7 @@ class HiddenLayers(nn.Sequential):
 
 
 class MLP(nn.Module):
-    """A multilayer perceptron of the data with ReLU activations.
+    """A multilayer perceptron of the data.
 
     Arguments:
         x: An example of the data.
@@ -105,6 +124,7 @@ class MLP(nn.Module):
         layers: Number of hidden layers; 0 is an affine map.
         width: Number of units per layer.
         read_as: How documents are read.
+        activation: Activation after each hidden layer.
         keeps_scale: Whether the initial weights preserve the scale of differences between data (He, Zhang, Ren and Sun
             2015, eq. 10). Else each layer shrinks them: this suits a network beside an affine map, but alone all data
             look alike at first, and a decoder learns to ignore the code before the guide has learned to use it.
@@ -121,11 +141,14 @@ class MLP(nn.Module):
         width: int = 512,
         read_as: ReadAs = "frequencies",
         *,
+        activation: Activation = "relu",
         keeps_scale: bool = False,
     ) -> None:
         super().__init__()
         check_at_least(0, layers=layers)
         check_at_least(1, width=width)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {activation!r}; choose from {', '.join(ACTIVATIONS)}")
         widths = [width] * layers + [outputs]
         self.first = CountsLinear(x, widths[0], read_as)
         self.rest = nn.Sequential()
@@ -133,11 +156,14 @@ class MLP(nn.Module):
             layer = nn.Linear(inputs, units)
             if keeps_scale:
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-            self.rest.extend([nn.ReLU(), layer])
+            self.rest.extend([ACTIVATIONS[activation](), layer])
 
     def forward(self, x: Batch) -> Tensor:
         result: Tensor = self.rest(self.first(x))
         return result
+
+    def ends(self) -> Ends:
+        return ends(self.rest[-1] if len(self.rest) else self.first)
 
 
 class DenseResidualBlock(nn.Module):
@@ -169,34 +195,41 @@ class LinearPlusMLP(nn.Module):
         outputs: Width of the result.
         layers: Number of hidden layers of the network.
         width: Number of units per layer.
+        activation: Activation of those layers.
         affine: Number of outputs, the first ones, that have an affine map; None for all.
         zeros: Number of outputs, the last ones, that are initialised to zero.
+        read_as: How the affine map reads documents.
 
     Shapes:
         A batch to ``(batch, outputs)``.
     """
 
     def __init__(
-        self, x: Batch, outputs: int, layers: int, width: int, *, affine: int | None = None, zeros: int = 0
+        self,
+        x: Batch,
+        outputs: int,
+        layers: int,
+        width: int,
+        activation: Activation = "relu",
+        *,
+        affine: int | None = None,
+        zeros: int = 0,
+        read_as: ReadAs = "counts",
     ) -> None:
         super().__init__()
-        self.linear = CountsLinear(x, outputs if affine is None else affine, read_as="counts")
-        self.network = MLP(x, outputs, layers, width, read_as="frequencies")
+        self.linear = CountsLinear(x, outputs if affine is None else affine, read_as=read_as)
+        self.network = MLP(x, outputs, layers, width, read_as="frequencies", activation=activation)
         if zeros:
-            last = self.network.rest[-1] if layers else None
-            weight, bias = self.network.first.weight.T, self.network.first.bias
-            if isinstance(last, nn.Linear):  # its weight is transposed
-                weight, bias = last.weight, last.bias
-            ends = [self.linear.weight.T, self.linear.bias, weight, bias]
-            ends += [beside.weight for beside in (self.linear.beside, self.network.first.beside) if beside is not None]
-            with torch.no_grad():
-                for end in ends:
-                    end[outputs - zeros :] = 0
+            start_constant(self, slice(outputs - zeros, None))
 
     def forward(self, x: Batch) -> Tensor:
         affine: Tensor = self.linear(x)
         network: Tensor = self.network(x)
         return network + nn.functional.pad(affine, (0, network.shape[-1] - affine.shape[-1]))
+
+    def ends(self) -> Ends:
+        (weights, bias), (affine, offset) = ends(self.network), ends(self.linear)
+        return [*weights, *affine, offset], bias
 
 
 class MaskedAutoregressiveLogits(nn.Module):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.images import image_shape
 from ppl_vae.data.inputs import Batch, Inputs, main_field
+from ppl_vae.nn.spread import FEWEST, location_and_spread
 
 __all__ = ["ImageAndNumbers", "Numbers"]
 
@@ -38,22 +39,33 @@ class _Part:
         if self.classes:
             return flat == torch.arange(self.classes, device=flat.device)
         if self.missing:
-            return torch.cat([flat.nan_to_num(0.0), flat.isnan().to(flat)], 1)
+            return torch.cat([flat, flat.isnan().to(flat)], 1)
         return flat
 
+    def location_and_spread(self, field: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of its numbers; 0 and 1 of classes and indicators."""
+        location, spread = torch.zeros(self.width), torch.ones(self.width)
+        if not self.classes:
+            known = location_and_spread(field)
+            location[: len(known[0])], spread[: len(known[1])] = known
+        return location, spread
 
-class Numbers:
+
+class Numbers(nn.Module):
     """The fields of a batch side by side, as numbers: ``(data, width)``.
 
-    Numbers are read as they are, flattened; where some of an example are NaN, as 0 and an indicator beside each number
-    that says which are. One integer a datum is a class and read as a one-hot vector, of as many classes as the example
-    has (a class beyond them is a vector of zeros); several are numbers. Documents are left out, as are constants. A
-    batch of one tensor is read as numbers of whatever kind.
+    Numbers are read flattened, less their location and in units of their spread
+    (:func:`~ppl_vae.nn.spread.location_and_spread`), which belong to the state; with an example of fewer than 16 data,
+    as they are. Where some of an example are NaN, they are read as 0 and an indicator beside each number says which.
+    One integer a datum is a class and read as a one-hot vector, of as many classes as the example has (a class beyond
+    them is a vector of zeros); several are numbers. Documents are left out, as are constants. A batch of one tensor is
+    read as numbers of whatever kind.
 
     Arguments:
         x: An example of the data, with the largest class of each integer, and NaN where data have it
             (:func:`~ppl_vae.data.inputs.examples`).
         besides_main: Whether the main field is left out, too.
+        raw: Whether numbers are read as they are, whatever the size of the example.
 
     Raises:
         ValueError: If an integer has too many classes or is negative, naming the field.
@@ -65,15 +77,26 @@ class Numbers:
                 [1.5000, 1.0000, 0.0000, 0.0000]])
     """
 
-    def __init__(self, x: Batch, *, besides_main: bool = False) -> None:
+    location: Tensor
+    spread: Tensor
+
+    def __init__(self, x: Batch, *, besides_main: bool = False, raw: bool = False) -> None:
+        super().__init__()
         self.parts = [
             _part(name, field, isinstance(x, Inputs))
             for name, field in _tensors(x).items()
             if not (besides_main and field is main_field(x))
         ]
         self.width = sum(part.width for part in self.parts)
+        self.known = len(x) >= FEWEST and self.width > 0 and not raw
+        fields, location, spread = _tensors(x), None, None
+        if self.known:
+            both = [part.location_and_spread(fields[part.name]) for part in self.parts]
+            location, spread = (torch.cat(each) for each in zip(*both, strict=True))
+        self.register_buffer("location", location)
+        self.register_buffer("spread", spread)
 
-    def __call__(self, x: Batch, dtype: torch.dtype = torch.float32) -> Tensor:
+    def forward(self, x: Batch, dtype: torch.dtype = torch.float32) -> Tensor:
         fields = _tensors(x)
         if missing := [part.name for part in self.parts if part.name not in fields]:
             raise ValueError(
@@ -81,13 +104,17 @@ class Numbers:
                 "build another guide for data of other fields"
             )
         parts = [part.read(fields[part.name]).to(dtype) for part in self.parts]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        result = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        if self.known:
+            result = (result - self.location) / self.spread
+        return result.nan_to_num(0.0) if any(part.missing for part in self.parts) else result
 
 
-class ImageAndNumbers:
+class ImageAndNumbers(nn.Module):
     """The main field of a batch as images, and the other fields as :class:`Numbers`.
 
-    Images are read as they are; NaN as 0, with a channel beside each that says where, if an example has them.
+    Images are read less their location and in units of their spread, with an example of fewer than 16 as they are; NaN
+    as 0, with a channel beside each that says where, if an example has them.
 
     Arguments:
         x: An example of the data.
@@ -96,21 +123,31 @@ class ImageAndNumbers:
         ValueError: If the main field holds no images.
     """
 
+    location: Tensor
+    spread: Tensor
+
     def __init__(self, x: Batch) -> None:
+        super().__init__()
         image = main_field(x)
         self.shape = image_shape(image.shape[1:] if isinstance(image, Tensor) else ())
         self.others = Numbers(x, besides_main=True)
         self.missing = isinstance(image, Tensor) and bool(image.isnan().any())
         self.channels = self.shape[0] * (2 if self.missing else 1)
+        self.known = len(x) >= FEWEST
+        known = location_and_spread(image) if self.known and isinstance(image, Tensor) else (None, None)
+        for name, value in zip(("location", "spread"), known, strict=True):
+            self.register_buffer(name, None if value is None else value.reshape(self.shape))
 
     def images(self, x: Batch, dtype: torch.dtype) -> Tensor:
         """The images, ``(data, channels, height, width)``."""
         image = main_field(x)
         assert isinstance(image, Tensor)
-        image = image.reshape(-1, *self.shape)
+        image = image.reshape(-1, *self.shape).to(dtype)
+        if self.known:
+            image = (image - self.location) / self.spread
         if self.missing:
             image = torch.cat([image.nan_to_num(0.0), image.isnan().to(image)], 1)
-        return image.to(dtype)
+        return image
 
     def beside(self, features: Tensor, x: Batch) -> Tensor:
         """Features of the images, ``(data, features)``, and the numbers of the other fields beside them."""

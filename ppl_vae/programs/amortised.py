@@ -17,8 +17,11 @@ from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.mapped import MappedNormal
 from ppl_vae.distributions.scales import bounded_log_scale
+from ppl_vae.nn.dense import ReadAs
+from ppl_vae.nn.ends import start_constant
 from ppl_vae.nn.modes import evaluating, probing_shapes
 from ppl_vae.nn.priors import VampPrior
+from ppl_vae.nn.spread import FEWEST
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.latent import Latent
 from ppl_vae.programs.random_state import fork_random_state
@@ -74,7 +77,8 @@ class AmortisedGuide(PyroModule):
 
     Arguments:
         model: A Pyro model that keeps the contract: one ``pyro.plate("data", len(x))`` with every site inside.
-        x: An example batch of its data, read for its shapes.
+        x: An example batch of its data, read for its shapes and, from 16 data on, for the location and spread of its
+            numbers.
 
     A :class:`~ppl_vae.nn.priors.VampPrior` in the model is made of the first guide that is built for it.
 
@@ -97,6 +101,7 @@ class AmortisedGuide(PyroModule):
         with evaluating(model), fork_random_state(), probing_shapes(), torch.enable_grad():
             sites = run(model, (x,), {}, draws=1, training=True)  # a learned support shows in the graph
         self.latents: list[Latent] = []
+        self._starts: list[Tensor | float | None] = []
         for name, site in sites.items():
             frames = [(f.name, f.dim) for f in site["cond_indep_stack"] if f.dim > -2 and f.name[0] != "_"]
             if frames != [("data", -1)]:
@@ -113,8 +118,11 @@ class AmortisedGuide(PyroModule):
                     f"{', '.join(self.supports)}" + _or_mean_field(latent)
                 )
             self.latents.append(latent)
+            self._starts.append(latent.start(site["fn"]))
         if not self.latents:
             raise ValueError(f"{who}: the model has no latent site; a guide needs at least one pyro.sample without obs")
+        # Of bits and categoricals no count, however large, brings a parameter out of bounds.
+        self.reads_counts: ReadAs = "counts" if all(start is None for start in self._starts) else "shrunk"
         for part in model.modules() if isinstance(model, nn.Module) else ():
             if isinstance(part, VampPrior) and part.guide is None:
                 part.set_guide(self)
@@ -132,6 +140,19 @@ class AmortisedGuide(PyroModule):
                 f"{type(self).__name__} supports one latent site, but the model has {names}; use mean_field"
             )
         return self.latents[0]
+
+    def near_prior(self, encoder: nn.Module, x: Batch) -> nn.Module:
+        """The encoder, begun where latents other than bits and categoricals are near their prior for all data.
+
+        Far from it the first bounds of a pair may be so low that it never recovers. With a small example it stays as it
+        is initialised.
+        """
+        first = 0
+        for latent, start in zip(self.latents, self._starts, strict=True):
+            outputs = slice(first, first := first + parameter_count(latent))
+            if start is not None and len(x) >= FEWEST:
+                start_constant(encoder, outputs, start)
+        return encoder
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         """Distributions of the latents by site, of batch shape ``(*batch,)``, from ``(*batch, parameters)``."""
@@ -185,7 +206,7 @@ class Factorised(AmortisedGuide):
 
     def __init__(self, model: Program, x: Batch, encoder: Callable[[int], nn.Module]) -> None:
         super().__init__(model, x)
-        self.encoder = encoder(sum(map(parameter_count, self.latents)))
+        self.encoder = self.near_prior(encoder(sum(map(parameter_count, self.latents))), x)
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         return independents(self.latents, parameters)

@@ -52,9 +52,16 @@ def build_model(definition: Definition, options: Mapping[str, object], x: Batch,
 
 
 def build_guide(
-    definition: Definition, model: nn.Module, options: Mapping[str, object], x: Batch, device: torch.device
+    definition: Definition,
+    model: nn.Module,
+    options: Mapping[str, object],
+    x: Batch,
+    device: torch.device,
+    count: int = 2,
 ) -> nn.Module:
     """A guide for a model, which holds all that it alone learns; arguments and errors are those of :func:`build_model`.
+
+    A class is built from this count of the data.
 
     The guide of the model's own file or object is the one that shares its networks.
     """
@@ -64,7 +71,7 @@ def build_guide(
     target = _target(definition, origin)
     refuse_autoguide(target)
     if definition.form == "class":
-        target = _built(definition, target, (model, examples(x)), options)
+        target = _built(definition, target, (model, examples(x, count)), options)
     elif definition.form == "pair":
         owner = model.owner if isinstance(model, OwnedProgram) else None
         target = owner if isinstance(owner, target) else _built(definition, target, (), definition.facts(x))

@@ -14,7 +14,7 @@ from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.mapped import Mapped, MappedNormal
-from ppl_vae.distributions.scales import typical_scale
+from ppl_vae.distributions.scales import location_and_log_scale, typical_scale
 
 __all__ = ["Latent", "reshaped"]
 
@@ -91,6 +91,14 @@ class Latent:
     def description(self) -> str:
         """The family in words."""
         return self.family if self.support is None else _MAPPED
+
+    def start(self, prior: Distribution) -> Tensor | float | None:
+        """Parameters with which a guide begins near the prior; None for bits and categoricals: it begins at random."""
+        if self.family in (Family.BERNOULLI, Family.CATEGORICAL, Family.ONE_HOT):
+            return None
+        if self.family != Family.NORMAL or self.support is not None:
+            return 0.0
+        return torch.stack(location_and_log_scale(prior)).flatten()
 
     @property
     def inner(self) -> torch.Size:

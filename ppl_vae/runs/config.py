@@ -107,6 +107,8 @@ class RunConfig:
         estimator: Gradient estimator through discrete latents, by name or file; auto chooses by the pair.
         control: Control variate of the estimator; by default first_order for the estimators that take one.
         kl: How the rate is taken where no latent is discrete: in closed form where there is one, or from the draws.
+        examples: Training data shown to the guide before training. It reads numbers in units of their spread there, and
+            begins near the prior; with fewer than 16 it reads them as they are, and begins at random.
         start: Run whose trained parameters to begin with: the same pair, perhaps with other noise or objective.
         retrain: Whether to train afresh afterwards, on training and validation data for the epochs validation chose.
         device: Where to compute.
@@ -128,6 +130,7 @@ class RunConfig:
     estimator: Annotated[str, PluginChoice("estimators", ("auto",))] = "auto"
     control: Literal["first_order", "none"] | None = None
     kl: Rate = "closed_form"
+    examples: Annotated[int, msgspec.Meta(ge=1)] = 512
     start: str | None = None
     retrain: bool = False
     device: Device = "cpu"

@@ -179,7 +179,7 @@ def training_options(model: Definition | None = None, guide: Definition | None =
             *options_of(RateCost),
             *(record.pop(name) for name in ("estimator", "control", "kl")),
         ],
-        "Optimisation": [*own.values(), *settings.values(), retrain, start],
+        "Optimisation": [*own.values(), *settings.values(), retrain, start, record.pop("examples")],
         "Run": [seed, device, *record.values()],
     }
     groups: dict[str, list[Option]] = {}

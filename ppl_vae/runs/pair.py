@@ -75,7 +75,7 @@ class Pair:
         device = torch.device(config.device)
         built = build_model(model, given, data, device)
         check_fit(built, data[:2])
-        built_guide = build_guide(guide, built, guide_options, data, device)
+        built_guide = build_guide(guide, built, guide_options, data, device, config.examples)
         for note in (*getattr(built, "notes", ()), *getattr(built_guide, "notes", ())):
             log(f"note: {note}")
         if config.objective == "sleep":

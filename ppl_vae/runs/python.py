@@ -56,7 +56,7 @@ def train(
         model: Name or file of a model; a module, function or method; or a class, built from ``shape`` (or
             ``vocabulary`` and ``unigram``) of the data where its constructor takes them. A class, an object or a file
             may have both, as methods or functions ``model`` and ``guide``.
-        guide: Name or file of a guide; a module, function or method; or a class, built from the model and two data.
+        guide: Name or file of a guide; a module, function or method; or a class, built from the model and some data.
             By default that of the model's class, object or file, else ``mean_field``.
         data: Named corpus or path; a :class:`~ppl_vae.data.corpus.Corpus`; or a tensor, array, sparse matrix of counts
             or packed counts, or several fields that model and guide take as arguments, in a tuple, dict, named tuple,
@@ -169,7 +169,7 @@ def _build_pair(programs: tuple[Program, Program], config: RunConfig, corpus: Co
     device = torch.device(config.device)
     model = build_model(definitions[0], config.model.options, x, device)
     check_fit(model, x[:2])
-    guide = build_guide(definitions[1], model, config.guide.options, x, device)
+    guide = build_guide(definitions[1], model, config.guide.options, x, device, config.examples)
     for note in (*getattr(model, "notes", ()), *getattr(guide, "notes", ())):
         log(f"note: {note}")
     return Pair(model, guide, " with ".join(_name(program) for program in programs))

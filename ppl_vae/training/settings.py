@@ -58,7 +58,7 @@ class Settings:
         learning_rate: Learning rate in the first epoch.
         decay: How the learning rate falls from epoch to epoch, towards zero at the end of the schedule.
         weight_decay: Weight decay of the optimizer; 0 leaves its own default.
-        clip: Largest norm of the gradient; 0 is no limit.
+        clip: Largest norm of the gradient of a batch's mean; 0 is no limit.
         patience: Epochs without a better validation score after which training stops; 0 is never.
         seed: Seed of parameters, splits, order of the data, and draws.
         precision: Precision of matrix products in training; ``"bf16"`` rounds their factors to 8 bits of mantissa and
@@ -73,7 +73,7 @@ class Settings:
     learning_rate: float = 1e-3
     decay: Decay = "none"
     weight_decay: float = 0.0
-    clip: float = 0.0
+    clip: float = 100.0
     patience: int = 0
     seed: int = 0
     precision: Precision = "float32"

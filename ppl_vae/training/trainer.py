@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.checkpoint import Checkpoint, optimizer_state, restore_optimizer
-from ppl_vae.nn.modes import matmul_precision
+from ppl_vae.nn.modes import is_capturing, matmul_precision
 from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.random_state import fork_random_state, random_states, set_random_states
 from ppl_vae.training.cuda_graph import GraphedGradients
@@ -221,7 +221,10 @@ class Trainer:
         loss: Tensor = self.loss(x)
         # The mean over the batch: a learning rate then means the same for every batch size.
         (loss / len(x)).backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip or math.inf)
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        norm, clip = torch.nn.utils.get_total_norm(gradients), self.settings.clip
+        if clip and (is_capturing() or norm > clip):
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), clip, norm)
         return {"loss": loss.detach(), "norm": norm} | self.objective.batch_metrics
 
     def _snapshot(self, best: bool = False) -> Checkpoint:

@@ -163,7 +163,7 @@ def from_data(model: Program, x: Batch, coefficients: Callable[[], Tensor], why:
     """
     if (packed := documents(x)) is not None:
         raise ValueError(f"{why}, and documents of {packed.vocabulary} words have no dense coordinates to use instead")
-    numbers = Numbers(x)
+    numbers = Numbers(x, raw=True)
     observed = _precise_numbers(numbers, x)
     if len(x) < 2 * (observed.shape[1] + 2):
         raise ValueError(f"{why}, and {len(x)} data are too few to fit {observed.shape[1] + 1} numbers per coefficient")
@@ -175,7 +175,8 @@ def from_data(model: Program, x: Batch, coefficients: Callable[[], Tensor], why:
 
 
 def _precise_numbers(numbers: Numbers, x: Batch) -> Tensor:
-    return numbers(x, torch.float32 if x.device.type == "mps" else torch.float64)  # mps has no float64
+    result: Tensor = numbers(x, torch.float32 if x.device.type == "mps" else torch.float64)  # mps has no float64
+    return result
 
 
 def _statistics(sites: Sites) -> dict[str, Any]:

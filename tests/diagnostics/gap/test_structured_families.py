@@ -123,7 +123,7 @@ def test_a_low_rank_posterior_is_found():
     """One observed direction makes the posterior's covariance diagonal plus rank one."""
     pair = LinearGaussian(3, 1, noise=0.3)
     _, x = pair.simulate(20)
-    q = LowRank(pair.model, x, rank=1, layers=1, width=8)
+    q = LowRank(pair.model, x[:2], rank=1, layers=1, width=8)
     diagonal = optimal_member(pair.model, pair.guide, x, restarts=2)
     found = optimal_member(pair.model, q, x, restarts=2)
     errors = [e.mean + 4 * e.se for e in found.optimisation.values()]

@@ -1,0 +1,43 @@
+"""Location and spread of each number of the data, by which encoders read them and decoders write them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["FEWEST", "location_and_spread"]
+
+FEWEST = 16
+"""Smallest number of data that tell a spread."""
+
+WIDEST = 8.0
+"""Largest range of a number in units of its spread: one that is rarely other than zero would else be huge there."""
+
+
+def location_and_spread(x: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Mean and spread of each number over a batch, ``(numbers,)`` each.
+
+    The spread is the standard deviation, or an eighth of the range where that is more. Numbers that are constant in the
+    batch have the median spread of the others, for the data that are to come; those of images have one spread for all
+    pixels, since in dark corners there is nothing but noise. Values that are missing (NaN) are left out.
+
+    Arguments:
+        x: The data, ``(data, numbers)``, or images ``(data, ..., height, width)``.
+
+    Example:
+        >>> [value.tolist() for value in location_and_spread(torch.tensor([[1e4, 2.0], [3e4, 2.0]]))]
+        [[20000.0, 2.0], [10000.0, 10000.0]]
+    """
+    kind = torch.get_default_dtype()
+    numbers = x.reshape(len(x), -1).double()
+    location = numbers.nanmean(0).nan_to_num()
+    away = (numbers - location).nan_to_num()
+    spread = away.square().mean(0).sqrt()
+    if x.ndim > 2:
+        spread = spread.square().mean().sqrt().expand_as(spread)
+    else:
+        spread = spread.maximum((away.amax(0) - away.amin(0)) / WIDEST)
+    # Rounding leaves constants with a spread.
+    varied = spread > 1e-7 * location.abs()
+    spread = torch.where(varied, spread, spread[varied].median() if varied.any() else 1.0)
+    return location.to(kind), spread.to(kind)
