@@ -14,6 +14,7 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.importance import Weights, from_log_weights, log_mean_exp, log_weights
 from ppl_vae.evidence.psis import k_hat, smoothed
 from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.slack import Slack
 from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.log_weight import log_parts, log_proposal, prior_terms
 from ppl_vae.programs.types import Program, Progress
@@ -58,8 +59,8 @@ def defensive_importance(
 
 def defensive_slack(
     model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor], draws: int, share: float, smooth: bool
-) -> Tensor:
-    r"""Upper minus lower bound of :func:`defensive_importance` for simulated data, ``(data,)``, in nats.
+) -> Slack:
+    r"""Upper minus lower bound of :func:`defensive_importance` for simulated data.
 
     In the upper bound the posterior sample :math:`z^*` takes the place of a sample of the guide with probability
     :math:`\alpha q(z^*) / (\alpha q(z^*) + (1 - \alpha) p(z^*))`, else of one of the prior: then the inverse of the
@@ -69,7 +70,7 @@ def defensive_slack(
     likelihood, prior = log_parts(model, x, values)
     log_ratio = reduce(torch.add, prior.values()) - log_proposal(guide, x, values)
     true = (likelihood.expand(1, len(x)), log_ratio.expand(1, len(x)))
-    columns: list[Tensor] = []
+    columns, shapes = list[Tensor](), list[Tensor]()
     done = 0
     for block, mixed in _mixtures(model, guide, x, draws, share):
         place = slice(done, done + block.weights.shape[1])
@@ -86,7 +87,8 @@ def defensive_slack(
             both[0] = torch.where(by_guide, weight, mixed[:1])[0]
             both[draws] = torch.where(by_guide, mixed[draws : draws + 1], weight)[0]
         columns.append(both.logsumexp(0) - (smoothed(lower) if smooth else lower).logsumexp(0))
-    return torch.cat(columns)
+        shapes.append(k_hat(lower))
+    return Slack(torch.cat(columns), torch.cat(shapes))
 
 
 def _mixtures(

@@ -59,6 +59,7 @@ class Estimate:
         notes: Further reasons for caution.
         lost: Number of samples, of all data together, whose density is undefined and whose weight counts as zero.
         common_se: Standard error of a constant common to all values, which no mean over data reduces.
+        harmless: Share of data whose k-hat may be high: simulated data with as many lose next to nothing by it.
         uncovered: Number of data whose evidence is mostly that of samples the guide all but never draws.
     """
 
@@ -72,6 +73,7 @@ class Estimate:
     common_se: float = 0.0
     lost: int = 0
     uncovered: int = 0
+    harmless: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -146,7 +148,7 @@ class Estimate:
                 else "the guide all but always draws the same; anneal, or enumerate"
             )
             lines.append(f"{unknown} of {count} data have too few different draws to judge their weights by: {remedy}")
-        if high:
+        if high > self.harmless * count:
             lines.append(
                 f"{high} of {count} data have a Pareto k-hat over {limit:.2f}: few draws carry the estimate, the "
                 "evidence is probably higher and its error larger; raise the draws"

@@ -24,9 +24,19 @@ class Slack:
 
     Arguments:
         pointwise: Upper minus lower bound of each simulated datum, ``(data,)``, in nats.
+        k_hat: Pareto shape of the largest weights of each simulated datum, ``(data,)``; None where no weights are used.
     """
 
     pointwise: Tensor
+    k_hat: Tensor | None = None
+
+    def share_high(self, limit: float) -> float:
+        """Largest share of data whose k-hat is expected above a limit, two standard errors over that of these data."""
+        if self.k_hat is None:
+            return 0.0
+        count = len(self.k_hat)
+        share = (int((self.k_hat > limit).sum()) + 1) / (count + 2)  # Laplace's rule: never 0 or 1
+        return share + 2 * math.sqrt(share * (1 - share) / count)
 
     @property
     def mean(self) -> float:

@@ -89,6 +89,36 @@ def test_a_good_method_is_not_warned_of():
     assert pair.slack is not None and abs(pair.slack.mean) < 0.01 and not pair.warnings
 
 
+def narrow(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(x / 2, 0.45))
+
+
+def test_heavy_tails_that_do_no_harm_on_simulated_data_are_no_warning():
+    """A k-hat over its limit, at an error of the evidence that is a hundredth of the gap."""
+    torch.manual_seed(0)
+    x = torch.randn(200) * 2**0.5
+    truth = norm(0, 2**0.5).logpdf(x.numpy()).mean()
+    settings = dict(method="importance", draws=1000, prior_share=0.0)
+    unchecked = measure(linear, narrow, x, check=False, **settings)
+    checked = measure(linear, narrow, x, check=True, **settings)
+    assert abs(unchecked.evidence.mean - truth) < 0.01
+    assert any("k-hat" in line for line in unchecked.warnings)
+    assert not any("k-hat" in line for line in checked.warnings)
+
+
+def test_heavier_tails_than_those_of_simulated_data_stay_a_warning():
+    """Data far out, for which the guide is poor, beside a model that makes none of them."""
+
+    def far(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2 + 0.5 * x.abs().clamp(min=4) - 2, 0.6))
+
+    torch.manual_seed(0)
+    result = measure(linear, far, torch.randn(200) + 7, method="importance", draws=1000, prior_share=0.0, check=True)
+    assert any("k-hat" in line for line in result.warnings)
+
+
 @pytest.mark.parametrize("method", [Importance(draws=50), Annealing(draws=4, temperatures=20)])
 def test_the_slack_of_a_seed_is_the_same_and_leaves_the_random_state(method):
     x, state = torch.randn(30), torch.get_rng_state()

@@ -19,6 +19,7 @@ from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import log_mean_exp, sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.slack import Slack
 from ppl_vae.programs.given import Given
 from ppl_vae.programs.sites import GuideSite, guide_sites
 from ppl_vae.programs.states import obstacle
@@ -80,7 +81,7 @@ class Annealing(EvidenceMethod):
         weights = reduce(torch.logaddexp, chains)
         return _annealed(weights, sampled_bound(model, guide, x, self.draws), self.temperatures)
 
-    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Tensor | None:
+    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Slack | None:
         if _summed(guide_sites(model, (x[:2],))):
             return None
         widths = []
@@ -89,7 +90,7 @@ class Annealing(EvidenceMethod):
             values = {name: value[start:stop] for name, value in posterior.items()}
             forward, backward = AIS(model, guide, x[start:stop], self.schedule).both(values, self.draws)
             widths.append(-log_mean_exp(-backward)[0] - log_mean_exp(forward)[0])
-        return torch.cat(widths)
+        return Slack(torch.cat(widths))
 
 
 MOST_BITS = 6

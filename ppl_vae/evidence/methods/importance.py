@@ -12,6 +12,7 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.defensive import defensive_importance, defensive_slack
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.slack import Slack
 from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
@@ -54,7 +55,7 @@ class Importance(EvidenceMethod):
     def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
         return defensive_importance(model, guide, x, self.draws, self.prior_share, progress, smooth=self.smooth)
 
-    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Tensor:
+    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Slack:
         return defensive_slack(model, guide, x, posterior, self.draws, self.prior_share, self.smooth)
 
     def conclude(self, model: Program, guide: Program, x: Batch, evidence: Evidence) -> Evidence:

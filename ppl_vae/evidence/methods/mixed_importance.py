@@ -15,6 +15,7 @@ from ppl_vae.evidence.conditioning import discrete, each_state, given, mixed_obs
 from ppl_vae.evidence.importance import from_log_weights, log_weights, sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.slack import Slack
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.sites import GuideSite, guide_sites
 from ppl_vae.programs.types import Program, Progress
@@ -65,7 +66,7 @@ class MixedImportance(EvidenceMethod):
         elbo = sampled_bound(model, guide, x, self.draws)
         return Evidence(elbo, evidence, evidence.minus(elbo))
 
-    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Tensor:
+    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Slack:
         sites = guide_sites(model, (x[:2],))
         values = {name: value[None] for name, value in posterior.items()}
         fixed = {site.name: values.pop(site.name) for site in discrete(sites)}
@@ -73,7 +74,7 @@ class MixedImportance(EvidenceMethod):
         true = (log_joint(model, x, values | fixed) - log_proposal(q, x, values)).expand(1, len(x))
         lower, _ = self._weights(model, guide, x, sites, lambda cells: None)
         upper, _ = self._weights(model, guide, x, sites, lambda cells: None, fixed, true)
-        return upper.logsumexp(0) - lower.logsumexp(0)
+        return Slack(upper.logsumexp(0) - lower.logsumexp(0))
 
     def _weights(
         self,
@@ -92,9 +93,9 @@ class MixedImportance(EvidenceMethod):
         total, distinct = torch.empty(0), torch.empty(0)
         for values in each_state(discrete(sites), model, x):
             blocks = list(log_weights(*given(model, guide, values), x, self.draws, progress))
-            weights = torch.cat([weight for weight, _ in blocks], 1)
+            weights = torch.cat([block.weights for block in blocks], 1)
             weights = weights.masked_fill(weights.isnan(), -torch.inf)
-            differ = torch.cat([each for _, each in blocks])
+            differ = torch.cat([block.distinct for block in blocks])
             if fixed is not None and true is not None:
                 equal = [(v == values[name]).reshape(len(x), -1).all(-1) for name, v in fixed.items()]
                 weights[:1] = torch.where(torch.stack(equal).all(0), true.to(weights), weights[:1])
