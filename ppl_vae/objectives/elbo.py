@@ -173,6 +173,7 @@ class DiscreteELBO(RateDistortionObjective):
         drawn = EstimatorDraws(estimator, self._structure.sites, self._draws, self._shared)
         proposed = runs.run_guide(drawn, rows)
         scored = runs.run_model(proposed.values_of_latents(), rows)
+        proposed = runs.masked(proposed)
 
         discrete = {s.name: proposed[s.name] for s in self._structure.sites if s.discrete}
         by_logits = bool(drawn.codes) and len(drawn.codes) == len(discrete)

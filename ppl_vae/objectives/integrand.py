@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -29,6 +29,7 @@ from ppl_vae.objectives.rate_distortion import Betas, scaled_sites
 from ppl_vae.programs.handlers import Sites, SubstituteLatents, run
 from ppl_vae.programs.sites import PairSites
 from ppl_vae.programs.types import Program
+from ppl_vae.programs.unobserved import with_masks_of
 
 __all__ = ["PairIntegrand", "PairRuns"]
 
@@ -43,6 +44,7 @@ class PairRuns:
         args: Positional arguments of both.
         kwargs: Keyword arguments of both.
         structure: Sites and plates of the pair.
+        masks: Masks of the model's latents that hold for the guide's, too; known from the first run of the model.
     """
 
     model: Program
@@ -50,14 +52,23 @@ class PairRuns:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     structure: PairSites
+    masks: dict[str, Any] = field(default_factory=dict)
 
     def run_model(self, values: Mapping[str, Tensor], draws: int) -> Sites:
         """Sites of the model with these latents."""
-        return self._run(self.model, SubstituteLatents(values), draws)
+        sites = self._run(self.model, SubstituteLatents(values), draws)
+        self.masks.update(with_masks_of(sites, values))
+        return sites
 
     def run_guide(self, handler: Messenger, draws: int) -> Sites:
         """Sites of the guide, whose latents a handler may give."""
-        return self._run(self.guide, handler, draws)
+        return self.masked(self._run(self.guide, handler, draws))
+
+    def masked(self, sites: Sites) -> Sites:
+        """Sites of the guide with the masks of the model, as far as they are known."""
+        if not self.masks:
+            return sites
+        return Sites({n: s | {"mask": self.masks.get(n, s["mask"])} for n, s in sites.items()}, sites.indices)
 
     def _run(self, program: Program, handler: Messenger, draws: int) -> Sites:
         plates = None if self.structure.canonical else self.structure.plates

@@ -139,7 +139,10 @@ class Arrangement:
         kept = int(self.left) + (self.data is not None) + len(self.nested)
         value = value[(None,) * (self.dims - kept)]
         back = sorted(range(self.dims), key=order.__getitem__)
-        return value.permute(*back, *range(self.dims, value.ndim))
+        value = value.permute(*back, *range(self.dims, value.ndim))
+        while value.ndim - events > len(shape) and len(value) == 1:
+            value = value[0]  # a dimension of a plate that is open elsewhere only
+        return value
 
 
 class Canonical(Messenger):

@@ -22,6 +22,7 @@ from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.states import obstacle
 from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
+from ppl_vae.programs.unobserved import check_none
 
 __all__ = ["SPLITS", "SplitMethod", "UnknownFamilyError", "split_gap"]
 
@@ -91,7 +92,9 @@ def split_gap(
             sites = guide_sites(model, (x[:2],))
             with fork_random_state():
                 few = run(guide, (x[:2],), {}, draws=1)
-                check_cover(run(model, (x[:2],), {}, draws=1), few)
+                known = run(model, (x[:2],), {}, draws=1)
+                check_cover(known, few)
+                check_none(known, "the split of the gap")
             error, wrong = normaliser_error(model, x), obstacle(sites, most_bits)
             if method == "enumeration" and wrong:
                 raise ValueError(f"the gap cannot be split by enumeration: {wrong}; use the method 'ascent'")

@@ -21,6 +21,7 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.states import States, obstacle
 from ppl_vae.programs.types import Program, Progress
+from ppl_vae.programs.unobserved import check_none
 
 __all__ = ["Probed", "Rates", "measure_rates", "probe", "rate_and_distortion"]
 
@@ -72,6 +73,7 @@ def probe(model: Program, guide: Program, x: Batch, most_bits: int = 16) -> Prob
     with fork_random_state():
         drawn, scored = run(guide, (x[:2],), {}, draws=1), run(model, (x[:2],), {}, draws=1)
     check_cover(scored, drawn)
+    check_none(scored, "the information of latents")
     prior = latents(scored)
     few = not obstacle(sites, most_bits) and has_cheap_density(guide, x, sites)
     priors = {name: site["fn"] for name, site in prior.items()}

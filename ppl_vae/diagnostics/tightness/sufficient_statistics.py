@@ -14,6 +14,7 @@ from ppl_vae.programs.handlers import Sites, SubstituteLatents, check_cover, lat
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program
+from ppl_vae.programs.unobserved import check_none
 
 __all__ = ["SufficientStatistics", "decoded", "log_prior", "precise"]
 
@@ -39,6 +40,7 @@ class SufficientStatistics:
             few = run(guide, (x,), {}, draws=1)
             scored = run(model, (x,), {}, draws=1)
             check_cover(scored, few)
+            check_none(scored, "the test of tightness")
         drawn_values = [site["value"] for sites in (scored, few) for site in latents(sites).values()]
         self.eps = max((torch.finfo(v.dtype).eps for v in drawn_values if v.is_floating_point()), default=0.0)
         self.fns = {name: site["fn"] for name, site in latents(few).items()}

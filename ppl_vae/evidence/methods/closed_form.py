@@ -27,6 +27,7 @@ from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, discrete_obstacle, guide_sites
 from ppl_vae.programs.types import Program, Progress
+from ppl_vae.programs.unobserved import has_partial_latents
 
 __all__ = ["ClosedForm", "gaussian_posterior", "is_gaussian"]
 
@@ -231,7 +232,10 @@ def _moments(model: Program, guide: Program, x: Batch, dtype: torch.dtype) -> tu
         return None
     with fork_random_state(), torch.no_grad():
         drawn = latents(run(guide, (x,), {}, draws=1))
-        check_cover(run(model, (x[:1],), {}, draws=1), drawn)
+        known = run(model, (x[:1],), {}, draws=1)
+        check_cover(known, drawn)
+    if has_partial_latents(known):
+        return None
     means, blocks = [], []
     for part in Coordinates(model, x).real:
         fn = drawn[part.name]["fn"]

@@ -18,9 +18,11 @@ from ppl_vae.evidence.products import Products
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.handlers import check_cover, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, guide_sites
 from ppl_vae.programs.states import States, obstacle
 from ppl_vae.programs.types import Program, Progress
+from ppl_vae.programs.unobserved import has_partial_latents
 
 __all__ = ["Enumeration", "enumerate_states", "has_cheap_density"]
 
@@ -44,7 +46,8 @@ class Enumeration(EvidenceMethod):
         \log p(x) = \log \sum_z p(x, z), \qquad
         \mathcal{L} = \sum_z q(z \mid x)\, (\log p(x, z) - \log q(z \mid x))
 
-    Only the ELBO of a guide whose density is costly to evaluate (autoregressive, beyond 12 bits) comes from samples.
+    Only the ELBO of a guide whose density is costly to evaluate (autoregressive, beyond 12 bits), or whose latents
+    count for some data only (``obs_mask``), comes from samples.
 
     Arguments:
         draws: Samples per datum of the ELBO, where its guide is too costly to enumerate.
@@ -66,7 +69,10 @@ class Enumeration(EvidenceMethod):
         return len(x) * prod(site.states for site in sites)
 
     def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
-        result = enumerate_states(model, guide if has_cheap_density(guide, x, sites) else None, x, sites, progress)
+        with fork_random_state():
+            partial = has_partial_latents(run(model, (x[:1],), {}, draws=1))
+        cheap = not partial and has_cheap_density(guide, x, sites)
+        result = enumerate_states(model, guide if cheap else None, x, sites, progress)
         if isinstance(result, Evidence):
             return result
         states = prod(site.states for site in sites)

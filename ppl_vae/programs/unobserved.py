@@ -1,0 +1,77 @@
+"""Latents of ``pyro.sample(NAME, ..., obs_mask=...)``: drawn for every datum, of use where the value is missing.
+
+Pyro splits the statement in a site ``NAME_observed``, masked where the value is missing, and a latent
+``NAME_unobserved``, masked elsewhere. Where a datum's value is known its latent has no influence: the density of the
+data is the same whatever the latent is, and with its prior left in the joint density is normalised. What model and
+guide have there is left out of a log-weight, as Pyro does; that of the guide is so by the mask of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.programs.densities import Site
+
+__all__ = ["check_none", "freed", "has_partial_latents", "settled", "with_masks_of"]
+
+_SUFFIX = "_unobserved"
+
+
+def _is_one(name: str, site: Site, sites: Mapping[str, Site]) -> bool:
+    """Whether this is such a latent of a model, or may be that of a guide, which observes nothing."""
+    if site["is_observed"] or not name.endswith(_SUFFIX):
+        return False
+    beside = f"{name.removesuffix(_SUFFIX)}_observed"
+    return beside in sites or not any(other["is_observed"] for other in sites.values())
+
+
+def freed(sites: Mapping[str, Site]) -> dict[str, Site]:
+    """Sites of a measurement whose latents have a density everywhere; ``"free"`` says where they have no influence."""
+    return {
+        name: {**site, "mask": None, "free": ~site["mask"]}
+        if isinstance(site["mask"], Tensor) and _is_one(name, site, sites)
+        else site
+        for name, site in sites.items()
+    }
+
+
+def settled(model: Mapping[str, Site], densities: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Log-densities of latents by site, left out where the model's value is known."""
+    return {
+        name: torch.where(free, torch.zeros(()).to(value), value)
+        if (free := model[name].get("free")) is not None
+        else value
+        for name, value in densities.items()
+    }
+
+
+def with_masks_of(model: Mapping[str, Site], guide: Mapping[str, object]) -> dict[str, Any]:
+    """Masks of the model's latents that the guide's have to have, by site, in training."""
+    return {
+        name: site["mask"]
+        for name, site in model.items()
+        if name in guide and site["mask"] is not None and _is_one(name, site, model)
+    }
+
+
+def has_partial_latents(sites: Mapping[str, Site]) -> bool:
+    """Whether a latent of a model counts for some data only."""
+    return any("free" in site for site in sites.values())
+
+
+def check_none(sites: Mapping[str, Site], what: str) -> None:
+    """Refuses pairs with such latents where they are not taken into account.
+
+    Raises:
+        ValueError: Naming the site.
+    """
+    for name, site in sites.items():
+        if "free" in site:
+            raise ValueError(
+                f"latent site {name!r} of obs_mask counts for some data only, which {what} does not take; measure "
+                "takes it"
+            )
