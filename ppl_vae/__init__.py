@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ppl_vae.objectives.sleep_phase import SleepPhase as SleepPhase
     from ppl_vae.programs.amortised import AmortisedGuide as AmortisedGuide
     from ppl_vae.programs.densities import regulariser as regulariser
+    from ppl_vae.programs.layouts import set_layout as set_layout
     from ppl_vae.programs.log_weight import log_weight as log_weight
     from ppl_vae.programs.simulate import simulate as simulate
     from ppl_vae.runs.catalogue import catalogue as catalogue
@@ -80,6 +81,7 @@ _PLACES = {
     "regulariser": "programs.densities",
     "resume": "runs.python",
     "sandwich": "evidence.bdmc",
+    "set_layout": "programs.layouts",
     "simulate": "programs.simulate",
     "split_gap": "diagnostics.gap.split",
     "tightness": "diagnostics.tightness.tightness",

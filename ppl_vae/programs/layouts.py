@@ -26,7 +26,7 @@ from ppl_vae.programs.memory import Memory
 from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.random_state import fork_random_state
 
-__all__ = ["REFUSED", "describe", "layout_of"]
+__all__ = ["REFUSED", "set_layout", "layout_of"]
 
 log = logging.getLogger("ppl_vae")
 
@@ -41,12 +41,12 @@ _MORE = torch.tensor([0, 1, 2, 0, 1])
 _LAYOUTS, _WISHES = Memory(), Memory()
 
 
-def describe(*programs: Callable[..., Any], plate: str | None = None, vectorise: Vectorise | None = None) -> None:
+def set_layout(*programs: Callable[..., Any], plate: str | None = None, vectorise: Vectorise | None = None) -> None:
     """States the plate over data of programs, and how they take many samples, which are else found.
 
     Arguments:
         programs: Models and guides.
-        plate: Name of the plate over data, such as ``"documents"``; None finds it.
+        plate: Name of the plate over data, such as ``"documents"``; None finds it. A guide may call it ``"data"``.
         vectorise: ``"left"`` adds samples as a dimension left of the plates; ``"fold"`` repeats the data, for networks
             that reshape by ``view(-1, ...)``; ``"loop"`` runs the program once per sample; None tries them in turn.
     """
@@ -164,10 +164,10 @@ class _Finder:
         if grown is None and not over_data:
             over_data = {name: f for name, f in frames.items() if f.full_size == count}
         if self.plate is not None:
-            if self.plate not in frames:
+            if self.plate not in frames and "data" not in over_data:  # as the shipped guides call it
                 raise ValueError(f"there is no plate {self.plate!r}; the program's plates are {sorted(frames)}")
-            chosen = frames[self.plate]
-            over_data = {n: f for n, f in over_data.items() if f.dim == chosen.dim} | {self.plate: chosen}
+            name = self.plate if self.plate in frames else "data"
+            over_data = {n: f for n, f in over_data.items() if f.dim == frames[name].dim} | {name: frames[name]}
         over_data = self._one(over_data)
         stacks = [[(f.name, f.dim) for f in site["cond_indep_stack"]] for site in sites.values()]
         rows = count if grown is None and over_data else None

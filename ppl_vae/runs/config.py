@@ -13,6 +13,7 @@ from ppl_vae.data import Corpus, load_corpus
 from ppl_vae.objectives.divergence import Rate
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.plugins.options import PluginChoice
+from ppl_vae.programs.canonical import Vectorise
 from ppl_vae.programs.loading import Definition
 from ppl_vae.runs.devices import Device
 from ppl_vae.training.run_folder import RunFolder
@@ -109,6 +110,9 @@ class RunConfig:
         kl: How the rate is taken where no latent is discrete: in closed form where there is one, or from the draws.
         examples: Training data shown to the guide before training. It reads numbers in units of their spread there, and
             begins near the prior; with fewer than 16 it reads them as they are, and begins at random.
+        plate: Name of the plate over data, where several have its size; by default it is found.
+        vectorise: How the model takes many samples: as a dimension left of its plates, with the data repeated for each
+            (fold), or run once for each (loop); by default they are tried in turn.
         start: Run whose trained parameters to begin with: the same pair, perhaps with other noise or objective.
         retrain: Whether to train afresh afterwards, on training and validation data for the epochs validation chose.
         device: Where to compute.
@@ -131,6 +135,8 @@ class RunConfig:
     control: Literal["first_order", "none"] | None = None
     kl: Rate = "closed_form"
     examples: Annotated[int, msgspec.Meta(ge=1)] = 512
+    plate: str | None = None
+    vectorise: Vectorise | None = None
     start: str | None = None
     retrain: bool = False
     device: Device = "cpu"

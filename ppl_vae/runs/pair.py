@@ -20,6 +20,7 @@ from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.objectives.sleep_phase import SleepPhase
 from ppl_vae.plugins.options import checked
 from ppl_vae.programs.building import build_guide, build_model
+from ppl_vae.programs.layouts import set_layout
 from ppl_vae.programs.loading import Definition, Kind, check_fit, find
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.runs.config import OptionValue, ProgramChoice, RunConfig
@@ -74,8 +75,10 @@ class Pair:
         given = {name: v for name, v in model_options.items() if not (from_checkpoint and _is_missing_file(v))}
         device = torch.device(config.device)
         built = build_model(model, given, data, device)
+        set_layout(built, plate=config.plate, vectorise=config.vectorise)
         check_fit(built, data[:2])
         built_guide = build_guide(guide, built, guide_options, data, device, config.examples)
+        set_layout(built_guide, plate=config.plate)
         for note in (*getattr(built, "notes", ()), *getattr(built_guide, "notes", ())):
             log(f"note: {note}")
         if config.objective == "sleep":
