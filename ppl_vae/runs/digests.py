@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from ppl_vae.plugins.discovery import Plugin, find
 if TYPE_CHECKING:
     from ppl_vae.runs.config import RunConfig
 
-__all__ = ["changed_files", "method_digests", "own_digests"]
+__all__ = ["changed_files", "method_digests", "own_digests", "source_digest"]
 
 
 def own_digests(config: RunConfig) -> dict[str, str]:
@@ -32,6 +34,15 @@ def own_digests(config: RunConfig) -> dict[str, str]:
 def method_digests(method: str) -> dict[str, str]:
     """The digest of an evidence method, if it is the user's own; of ``"auto"`` those of all it may choose."""
     return _digests(own_methods() if method == "auto" else [find("evidence", method, besides=["auto"])])
+
+
+def source_digest(program: object) -> str:
+    """Digest of the source of a class, a function, or the class of an object; empty where it has none."""
+    target = program if isinstance(program, type) or inspect.isroutine(program) else type(program)
+    try:
+        return hashlib.sha256(inspect.getsource(target).encode()).hexdigest()
+    except (OSError, TypeError):
+        return ""
 
 
 def changed_files(config: RunConfig) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyro
 import torch
@@ -22,6 +23,7 @@ from ppl_vae.programs.forms import is_pair
 from ppl_vae.programs.layouts import set_layout
 from ppl_vae.programs.loading import Definition, Kind, check_fit, find, guide_beside
 from ppl_vae.runs.config import OBJECT, RunConfig
+from ppl_vae.runs.digests import source_digest
 from ppl_vae.runs.open import Run, objects_needed, open_run
 from ppl_vae.runs.options import new_folder, object_config, run_config
 from ppl_vae.runs.pair import Pair
@@ -29,9 +31,6 @@ from ppl_vae.runs.train import train as train_config
 from ppl_vae.runs.train import train_pair
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["load_run", "resume", "train"]
 
@@ -152,6 +151,9 @@ def _pair_of_objects(
     if data is None or (model is None and not shipped[0]) or (guide is None and not shipped[1]):
         raise objects_needed(run, config)
     programs = names[0] if model is None else model, names[1] if guide is None else guide
+    for name, choice, program in zip(names, (config.model, config.guide), programs, strict=True):
+        if choice.sha256 != _digest(program):
+            log(f"note: the source of {name} has changed since the run began, or is that of another object")
     corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
     return _build_pair(programs, config, corpus), corpus
 
@@ -195,11 +197,21 @@ def _train_objects(
     names = _name(model), _name(guide)
     corpus_name = getattr(data, "name", type(data).__name__)
     config = object_config(definitions, names, str(corpus_name), options)
+    config = replace(
+        config,
+        model=replace(config.model, sha256=_digest(model)),
+        guide=replace(config.guide, sha256=_digest(guide)),
+    )
     corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
     pair = _build_pair((model, guide), config, corpus)
     folder = new_folder(None if out is None else Path(out), f"{names[0]}-{names[1]}")
     train_pair(config, folder, pair, corpus)
     return open_run(folder, pair, corpus)
+
+
+def _digest(program: Program) -> str:
+    """Digest of the source of an object; empty for a name or a file."""
+    return "" if isinstance(program, (str, Path)) else source_digest(program)
 
 
 def _definition(kind: Kind, program: Program) -> Definition:

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pyro
+import pyro.distributions as dist
 import pytest
+import torch
+from pyro.nn import PyroModule
 
 import ppl_vae as pv
 from tests.support.added_method import ADDED_METHOD
@@ -52,3 +56,51 @@ def test_what_another_version_of_a_method_measured_is_not_compared(folder):
     assert json_of("compare", "a", "b")["A"]["evidence"]["mean"] == wrong
     file.write_text(ADDED_METHOD)
     assert json_of("compare", "a", "b")["A"]["evidence"]["mean"] == pytest.approx(trained, abs=1e-4)
+
+
+def changed():
+    """Another class of the same name, with another prior."""
+
+    class Line(PyroModule):
+        def __init__(self, shape=(2,)):
+            super().__init__()
+            self.out = torch.nn.Linear(3, shape[0])
+
+        def forward(self, x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Bernoulli(x.new_full((3,), 0.3)).to_event(1))
+                pyro.sample("x", dist.Normal(self.out(z), 0.5).to_event(1), obs=x)
+
+    return Line
+
+
+class Line(PyroModule):
+    """Points around the corners of a box."""
+
+    def __init__(self, shape=(2,)):
+        super().__init__()
+        self.out = torch.nn.Linear(3, shape[0])
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(x.new_full((3,), 0.5)).to_event(1))
+            pyro.sample("x", dist.Normal(self.out(z), 0.5).to_event(1), obs=x)
+
+
+def test_runs_of_objects_are_compared_by_what_they_are_and_their_gaps_are_split(folder, capsys):
+    x = torch.randn(80, 2)
+    settings = {"epochs": 2, "guide_width": 8}
+    first = pv.train(Line, "mean_field", x, out="first", **settings)
+    best = pv.train(Line, "mean_field", x, out="best", objective="likelihood", **settings)
+    other = pv.train(changed(), "mean_field", x, out="other", **settings)
+    shown = pv.compare(first, best, other)
+    assert shown.optimum(shown.runs[0]).name == "best"
+    assert shown.optimum(shown.runs[2]) is None  # of the same name, and of another source
+    for run in shown.runs:
+        whole = run.gap.family_gap.mean + run.gap.amortisation_gap.mean
+        assert whole == pytest.approx(run.measurement.gap.mean, abs=1e-4)
+    capsys.readouterr()
+    pv.load_run("first", Line, "mean_field", x)
+    assert "source of Line" not in capsys.readouterr().err
+    pv.load_run("first", changed(), "mean_field", x)
+    assert "note: the source of Line has changed since the run began" in capsys.readouterr().err
