@@ -18,11 +18,13 @@ from ppl_vae.evidence.methods.base import NotApplicableError
 from ppl_vae.evidence.methods.enumeration import enumerate_states
 from ppl_vae.evidence.plan import OptionValue, Plan, obstacle_of, plan
 from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.shared_latents import given_shared_latents
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.densities import scaled_sites
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.shared import shared_latents
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.states import obstacle
 from ppl_vae.programs.support import checked
@@ -67,12 +69,22 @@ def measure(
         options: Options of the methods by name, such as ``most_bits`` of enumeration and ``temperatures`` of annealing.
 
     Returns:
-        A :class:`Evidence`, in nats per datum.
+        A :class:`Evidence`, in nats per datum. Where data share latents (outside the plate over data) it is that of a
+        datum given what they share, on average over the guide's draws, which is no bound on log p(x); ``joint`` is a
+        bound for all data together (:func:`~ppl_vae.evidence.shared_latents.given_shared_latents`).
 
     Raises:
         ValueError: If the method is impossible, naming the site; if an option is unknown; or if there are no data.
     """
     x = as_batch(*data)
+    with evaluating(model, guide):
+        shared = shared_latents(model, x) if len(x) else []
+        if shared:
+
+            def again(given: Program, proposal: Program) -> Evidence:
+                return measure(given, proposal, x, draws=draws, method=method, check=False, **options)  # type: ignore[arg-type]
+
+            return given_shared_latents(model, guide, x, shared, again)
     done = {} if done is None else done
     tick = progress or (lambda cells: None)
     with checked(model, x), evaluating(model, guide):

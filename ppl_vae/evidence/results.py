@@ -174,6 +174,7 @@ class Evidence(Result):
         gap: Evidence minus bound.
         why: Why the evidence is measured by this method.
         slack: What the method misses of the evidence of simulated data; None where that is not measured.
+        joint: Where data share latents, a lower bound on log p of all data together, ``(1,)``, in nats; else None.
     """
 
     elbo: Estimate
@@ -181,12 +182,14 @@ class Evidence(Result):
     gap: Estimate
     why: str = ""
     slack: Slack | None = None
+    joint: Estimate | None = None
 
     def rows(self) -> dict[str, Estimate]:
         return {"ELBO": self.elbo, "evidence": self.evidence, "gap": self.gap}
 
     def facts(self) -> dict[str, Any]:
-        return {"why": self.why} | ({"slack_on_simulated_data": self.slack.to_json()} if self.slack else {})
+        more = {"slack_on_simulated_data": self.slack, "joint_bound_of_all_data": self.joint}
+        return {"why": self.why} | {name: each.to_json() for name, each in more.items() if each}
 
     def losses(self) -> Tensor:
         return self.gap.pointwise

@@ -17,6 +17,7 @@ from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.densities import Site, chain, has_dependent_support, innermost
 from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.shared import shared_latents
 from ppl_vae.programs.types import Program
 
 __all__ = ["check_deterministic", "check_support", "checked"]
@@ -50,11 +51,19 @@ def checked(model: Program, x: Batch) -> Iterator[None]:
         x: All data.
 
     Raises:
-        ValueError: As :func:`check_deterministic` and :func:`check_support`.
+        ValueError: If data share a latent, naming it; and as :func:`check_deterministic` and :func:`check_support`.
     """
     # A method of an object is a new object at every access, but equal to itself.
     key = (id(getattr(model, "__self__", model)), getattr(model, "__func__", None))
     if key not in _CHECKED.get() and len(x):
+        with evaluating(model):
+            shared = shared_latents(model, x)
+        if shared:
+            raise ValueError(
+                f"all data share the latent site {shared[0]!r}, outside the plate over data, so that no datum has a "
+                "density of its own: pv.measure gives the evidence given it, and a bound for all data together; for "
+                "anything else make it a parameter (pyro.param)"
+            )
         check_support(model, x)
         check_deterministic(model, x)
     token = _CHECKED.set((*_CHECKED.get(), key))
