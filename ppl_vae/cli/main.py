@@ -63,7 +63,6 @@ def _commands(python: str = "{}", **commands: tuple[str, str]) -> dict[str, Comm
 
 
 OF_RUNS = "Run.{}"
-FIRST = "models/text.py --guide linear_counts"
 
 
 GROUPS: dict[str, dict[str, Command]] = {
