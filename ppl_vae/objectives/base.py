@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, Inputs
 from ppl_vae.evidence.importance import sampled_rates
+from ppl_vae.programs.densities import innermost
 from ppl_vae.programs.handlers import log_prob
 from ppl_vae.programs.types import Program
 
@@ -156,8 +157,29 @@ class Objective(ELBO):
 def blame(*programs: Mapping[str, Any], start: int = 0) -> str:
     """Message that names the first site whose log-density is not finite; its data begin at ``start`` in the batch."""
     for name, site in chain.from_iterable(sites.items() for sites in programs):
-        wrong = ~log_prob(site).isfinite()
+        scores = log_prob(site)
+        wrong = ~scores.isfinite()
         if wrong.any():
-            datum = start + int(wrong.nonzero()[0, -1]) if wrong.ndim else start
-            return f"site {name!r} is not finite (first at datum {datum} of the batch)"
+            row = int(wrong.nonzero()[0, -1]) if wrong.ndim else 0
+            where = f"first at datum {start + row} of the batch{_edge(site, scores, row)}"
+            return f"site {name!r} is not finite ({where})"
     return "the loss is not finite"
+
+
+def _edge(site: Mapping[str, Any], scores: Tensor, row: int) -> str:
+    """What is known of an observed value without a finite density: it may lie on the edge of a support, or outside."""
+    value, fn = site["value"], site["fn"]
+    lead = value.ndim - len(fn.event_shape) - 1 if isinstance(value, Tensor) else -1
+    if not site["is_observed"] or lead < 0 or not value.is_floating_point() or not value[..., :1].numel():
+        return ""
+    numbers = value.select(lead, min(row, value.shape[lead] - 1))
+    if not numbers.isfinite().all():
+        return ", which is missing or not finite"
+    base = innermost(fn)
+    bounds = [getattr(base.support, side, None) for side in ("lower_bound", "upper_bound")]
+    ends = [f"{float(torch.as_tensor(bound).max()):g}" for bound in bounds if bound is not None]
+    family = f"{type(base).__name__}{f' from {ends[0]}' if ends else ''}{f' to {ends[1]}' if len(ends) > 1 else ''}"
+    return (
+        f", whose numbers lie between {numbers.min().item():g} and {numbers.max().item():g}: a {family} has no finite "
+        "density at one of them"
+    )

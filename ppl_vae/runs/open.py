@@ -87,6 +87,8 @@ class Run(Measurements):
         """
         if split not in self.data:
             raise ValueError(f"{self.run.folder} has no {split} data; choose from {', '.join(self.data)}")
+        if count > len(self.data[split]):
+            log(f"note: {split} has {len(self.data[split])} data, fewer than the {count} asked for: all are taken")
         rows = self.subsample(split, count)
         return self.data[split] if rows is None else self.data[split][rows.to(self.data[split].device)]
 

@@ -31,7 +31,7 @@ def remedy(data: Batch, *, begun: bool) -> str:
             return f"the training data lie between {low:g} and {high:g}; divide them by their scale"
     if not begun:
         return (
-            "no step has been taken, so that the learning rate is not at fault; look at what the model makes of the "
-            "data with its initial parameters (ppl_vae.log_weight)"
+            "no step has been taken, so that the learning rate is not at fault: the model with its initial parameters "
+            "does not take these data; move data off the edges of its distribution, or take another"
         )
     return "lower the learning rate or clip the gradient"

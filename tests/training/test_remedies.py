@@ -4,9 +4,13 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
+from ppl_vae.objectives.base import blame
+from ppl_vae.programs.handlers import run
 from ppl_vae.training.remedies import remedy
 from tests.support.cli import flat, invoke
 from tests.support.pair_files import METHODS
@@ -46,3 +50,25 @@ def test_a_batch_of_one_that_a_layer_does_not_take_is_named(tmp_path, monkeypatc
     shown = invoke("train", "mine.py", *options, "40", "--out", "r")
     assert "the last batch of the epoch holds one datum; take --batch-size 41" in flat(shown.stderr), shown.stderr
     assert invoke("train", "mine.py", *options, "41", "--out", "r2").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("fn", "numbers", "words"),
+    [
+        (dist.Gamma(2.0, 1.0), [3.0, 0.0], "between 0 and 3: a Gamma from 0 has no finite density at one of them"),
+        (dist.Beta(0.5, 2.0), [0.25, 0.0], "between 0 and 0.25: a Beta from 0 to 1 has no finite density"),
+        (dist.Binomial(10, 0.5), [11.0, 4.0], "between 4 and 11: a Binomial from 0 to 10 has no finite density"),
+        (dist.Normal(0.0, 1.0), [float("nan"), 1.0], "datum 2 of the batch, which is missing or not finite"),
+    ],
+)
+def test_a_number_without_density_is_named_with_its_distribution(fn, numbers, words):
+    x = torch.tensor([[0.5, 0.5], [0.5, 0.25], numbers])
+    x = x.round() if isinstance(fn, dist.Binomial) else x
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", fn.expand([2]).to_event(1), obs=x)
+
+    with pyro.validation_enabled(False):
+        message = blame(run(model, (x,), {}, draws=1, training=True))
+    assert "site 'x' is not finite (first at datum 2 of the batch" in message and words in message

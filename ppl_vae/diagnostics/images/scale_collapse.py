@@ -78,7 +78,7 @@ def sharpness(model: Callable[[Any], Any], x: Tensor, draws: int = 64) -> Sharpn
     base = exponential_family.base(observed[0]["fn"]) if len(observed) == 1 else None
     if not isinstance(base, torch.distributions.Normal):
         return None
-    shape = observed[0]["value"].shape[1:]
+    shape = observed[0]["fn"].event_shape
     if shape.numel() != x[0].numel():  # a part or a function of the data
         return None
     sigma = base.scale.detach().expand(draws, 1, *shape).contiguous().flatten(1).median(0).values
