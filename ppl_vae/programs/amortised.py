@@ -270,8 +270,9 @@ def _counts_or_angles(latent: Latent, parameters: Sequence[Tensor]) -> Any:
         return dist.Binomial(latent.states - 1, logits=parameters[0])
     if latent.family == Family.NEGATIVE_BINOMIAL:
         return dist.NegativeBinomial(parameters[0].exp(), logits=parameters[1])
-    along, across = parameters[0] + 1e-6, parameters[1]  # not quite zero, where an angle has no slope
-    return dist.VonMises(torch.atan2(across, along), torch.hypot(along, across))
+    # Not quite at zero, where guides start: an angle has no slope there, and torch's density none in single precision.
+    along, across = parameters[0] + 0.01, parameters[1]
+    return dist.VonMises(torch.atan2(across, along), (along.square() + across.square() + 1e-6).sqrt())
 
 
 def independents(latents: list[Latent], parameters: Tensor) -> dict[str, Distribution]:

@@ -183,6 +183,18 @@ def test_scores_of_counts_give_the_gradient_of_the_summed_bound(name):
     assert_mean(many.grad, torch.tensor(truth))
 
 
+@pytest.mark.parametrize("name", [*COUNTS, *NUMBERS])
+def test_the_first_gradient_of_a_new_guide_is_finite(name):
+    """In single precision, where the parameters of a guide start near zero."""
+    torch.set_default_dtype(torch.float32)
+    model = model_of((COUNTS | NUMBERS)[name][0])
+    guide = MeanField(model, X.float(), width=4)
+    DiscreteELBO(ReinforceLOO(), draws=4).differentiable_loss(model, guide, X.float()).backward()
+    for parameter in guide.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+
+
 def test_a_support_that_is_learned_or_differs_between_data_is_refused():
     top = nn.Parameter(torch.tensor(2.0))
     message = "the support of latent site 'z' is learned, or differs between data"
