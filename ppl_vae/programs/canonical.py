@@ -229,6 +229,9 @@ class Canonical(Messenger):
         arranged = form.arrange([value], events)
         sizes = [fn.batch_shape[d] if -d <= len(fn.batch_shape) else 1 for d in form.nested]
         arranged = arranged.expand(*arranged.shape[:2], *sizes, *arranged.shape[arranged.ndim - events :])
+        if len(arranged) > 1 and not form.left:  # repeated for each sample, unless the program made another of each
+            same = (arranged == arranged[:1]) | (arranged.isnan() & arranged[:1].isnan())
+            return arranged[0] if bool(same.all()) else arranged
         return arranged[0] if len(arranged) == 1 else arranged
 
     def _scale(self, scale: Any, form: Arrangement, over_data: Any) -> Any:

@@ -128,6 +128,7 @@ class TestLayouts:
         assert z["value"].shape == (5, 4, LATENTS) and z["fn"].batch_shape == (5, 4)
         for site in sites.values():
             assert [(f.name, f.dim) for f in site["cond_indep_stack"]][1:] == [("data", -1)]
+            assert not site["is_observed"] or len(site["value"]) == 4  # without a dimension of samples
 
     @pytest.mark.parametrize("method", ["closed_form", "quadrature", "importance"])
     def test_evidence_is_the_marginal_density(self, layout, method):
