@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,9 +25,7 @@ from ppl_vae.programs.memory import Memory
 from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.random_state import fork_random_state
 
-__all__ = ["REFUSED", "set_layout", "layout_of"]
-
-log = logging.getLogger("ppl_vae")
+__all__ = ["REFUSED", "draws_note", "layout_of", "set_layout"]
 
 REFUSED = (ValueError, RuntimeError, IndexError, TypeError, NotImplementedError, AssertionError)
 """Errors of programs that meet shapes they were not written for."""
@@ -86,6 +83,15 @@ def layout_of(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappin
         known[key] = layout
     found: Layout = known[key]
     return found
+
+
+def draws_note(program: Callable[..., Any], *args: Any) -> tuple[str, ...]:
+    """How a program takes many samples, in words, unless as a dimension on the left."""
+    way = layout_of(program, args, {}).vectorise
+    if way == "left":
+        return ()
+    how = "its data are repeated for each" if way == "fold" else "it runs once for each"
+    return (f"the model does not take draws as a dimension on the left: {how} (--vectorise {way})",)
 
 
 def _kind(value: Any) -> Any:
@@ -245,10 +251,6 @@ class _Finder:
 
     def _chosen(self, layout: Layout) -> Layout:
         layout = replace(layout, opaque=frozenset(self.opaque))
-        if layout.vectorise != "left":
-            how = "repeats its data, one copy per sample" if layout.vectorise == "fold" else "runs once per sample"
-            name = getattr(self.program, "__qualname__", type(self.program).__name__)
-            log.info("%s does not take samples as a dimension left of its plates: it %s", name, how)
         return layout
 
     def _run(self, layout: Layout, few: Arguments, draws: int, values: Mapping[str, Tensor] | None = None) -> Sites:

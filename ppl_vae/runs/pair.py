@@ -20,7 +20,7 @@ from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.objectives.sleep_phase import SleepPhase
 from ppl_vae.plugins.options import checked
 from ppl_vae.programs.building import build_guide, build_model
-from ppl_vae.programs.layouts import set_layout
+from ppl_vae.programs.layouts import draws_note, set_layout
 from ppl_vae.programs.loading import Definition, Kind, check_fit, find
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.runs.config import OptionValue, ProgramChoice, RunConfig
@@ -79,7 +79,7 @@ class Pair:
         check_fit(built, data[:2])
         built_guide = build_guide(guide, built, guide_options, data, device, config.examples)
         set_layout(built_guide, plate=config.plate)
-        for note in (*getattr(built, "notes", ()), *getattr(built_guide, "notes", ())):
+        for note in (*draws_note(built, data[:3]), *getattr(built, "notes", ()), *getattr(built_guide, "notes", ())):
             log(f"note: {note}")
         if config.objective == "sleep":
             built.requires_grad_(False)  # the guide learns from data that the model draws

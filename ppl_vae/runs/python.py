@@ -20,7 +20,7 @@ from ppl_vae.plugins.discovery import available
 from ppl_vae.plugins.options import Value
 from ppl_vae.programs.building import build_guide, build_model
 from ppl_vae.programs.forms import is_pair
-from ppl_vae.programs.layouts import set_layout
+from ppl_vae.programs.layouts import draws_note, set_layout
 from ppl_vae.programs.loading import Definition, Kind, check_fit, find, guide_beside
 from ppl_vae.runs.config import OBJECT, RunConfig
 from ppl_vae.runs.digests import source_digest
@@ -175,7 +175,7 @@ def _build_pair(programs: tuple[Program, Program], config: RunConfig, corpus: Co
     check_fit(model, x[:2])
     guide = build_guide(definitions[1], model, config.guide.options, x, device, config.examples)
     set_layout(guide, plate=config.plate)
-    for note in (*getattr(model, "notes", ()), *getattr(guide, "notes", ())):
+    for note in (*draws_note(model, x[:3]), *getattr(model, "notes", ()), *getattr(guide, "notes", ())):
         log(f"note: {note}")
     return Pair(model, guide, " with ".join(_name(program) for program in programs))
 
