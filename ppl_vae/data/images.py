@@ -94,7 +94,7 @@ def dequantised(source: Source, where: str) -> Source:
     """
     # The noise belongs to the data: the same whatever the seed, so that test results can be compared.
     splits = {
-        split: replace(part, values=_with_noise(part.values, where, place))
+        split: replace(part, values=_with_noise(part.array, where, place))
         for place, (split, part) in enumerate(sorted(source.splits.items()))
     }
     return replace(source, splits=splits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,29 +21,39 @@ class SourceSplit:
     """Data of one split of a source.
 
     Arguments:
-        values: Word counts of documents, ``(documents, words)``, over all words of the source; or finite numbers,
-            ``(data, *shape)``, float32.
+        values: Word counts of documents, ``(documents, words)``, over all words of the source; or numbers,
+            ``(data, *shape)``, float32; or several arrays of one length by the names of a model's arguments, float32,
+            int64 or bool.
         labels: Class ids, ``(data,)``, int64, or ``None``.
         titles: A name for each datum, or ``None``.
     """
 
-    values: csr_matrix | NDArray[np.float32]
+    values: csr_matrix | NDArray[np.float32] | dict[str, NDArray[Any]]
     labels: NDArray[np.int64] | None = None
     titles: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
-        return int(self.values.shape[0])
+        first = next(iter(self.values.values())) if isinstance(self.values, dict) else self.values
+        return int(first.shape[0])
+
+    @property
+    def array(self) -> NDArray[np.float32]:
+        """The values of data that are one array."""
+        assert isinstance(self.values, np.ndarray)
+        return self.values
 
     @property
     def counts(self) -> csr_matrix:
         """The values of documents."""
-        assert not isinstance(self.values, np.ndarray)
+        assert not isinstance(self.values, np.ndarray | dict)
         return self.values
 
     def take(self, rows: NDArray[np.int64]) -> SourceSplit:
         """The data at the positions ``rows``, in that order."""
+        values: Any = self.values
+        several = isinstance(values, dict)
         return SourceSplit(
-            self.values[rows],
+            {name: array[rows] for name, array in values.items()} if several else values[rows],
             None if self.labels is None else self.labels[rows],
             None if self.titles is None else tuple(self.titles[row] for row in rows),
         )

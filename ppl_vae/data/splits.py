@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ppl_vae.data.corpus import Corpus, Data
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Batch, Inputs
 from ppl_vae.data.source import Source, SourceSplit, SplitName
 
 __all__ = ["prepare", "split_positions"]
@@ -43,7 +44,7 @@ def prepare(name: str, source: Source, *, vocabulary: int = 10_000, validation: 
     """
     _check_arguments(vocabulary, validation, seed)
     notes = list(source.notes)
-    if isinstance(source.splits["train"].values, np.ndarray):
+    if isinstance(source.splits["train"].values, np.ndarray | dict):
         splits, words = _arrays(name, source, validation, seed, notes), source.words
     else:
         splits, words = _documents(name, source, vocabulary, validation, seed, notes)
@@ -52,8 +53,13 @@ def prepare(name: str, source: Source, *, vocabulary: int = 10_000, validation: 
 
 
 def _tensors(split: SourceSplit) -> Data:
-    arrays = isinstance(split.values, np.ndarray)
-    values = torch.from_numpy(split.values) if arrays else PackedCounts.from_csr(split.values)
+    values: Batch
+    if isinstance(split.values, dict):
+        values = Inputs(**{name: torch.from_numpy(array) for name, array in split.values.items()})
+    elif isinstance(split.values, np.ndarray):
+        values = torch.from_numpy(split.values)
+    else:
+        values = PackedCounts.from_csr(split.values)
     return Data(values, None if split.labels is None else torch.from_numpy(split.labels), split.titles)
 
 

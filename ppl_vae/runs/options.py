@@ -90,6 +90,8 @@ def run_config(
     programs[0].check_corpus(name)
     reader = {option.name: option.default for option in find_reader(name).options}
     reader |= {option.name: given[option.name] for option in reader_options() if option.name in given}
+    if reader.get("fields") == "":
+        reader["fields"] = ",".join(programs[0].arguments)
     if programs[0].data is not PackedCounts and reader.pop("vocabulary", None) is not None:
         log(f"note: --vocabulary belongs to documents: {name} holds tensors, which have no words")
     if values["start"] is not None:

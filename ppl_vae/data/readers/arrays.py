@@ -26,24 +26,27 @@ T = TypeVar("T")
 
 
 def holds_arrays(path: Path) -> bool:
-    """Whether an ``.npz`` holds tensors, and not the sparse counts of ``scipy.sparse.save_npz``, by its arrays' names.
+    """Whether an ``.npz`` holds an array for each split, by their names."""
+    return "train.npy" in names_in(path)
 
-    A file that is missing or damaged counts as one of counts: their reader says what is wrong with it.
-    """
+
+def names_in(path: Path) -> list[str]:
+    """Names of the files in an archive; none of one that is missing or damaged: the reader of counts says so."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return "format.npy" not in archive.namelist()
+            return archive.namelist()
     except (OSError, zipfile.BadZipFile):
-        return False
+        return []
 
 
-def read_npy(path: Path, dequantise: bool = False) -> Source:
+def read_npy(path: Path, dequantise: bool = False, missing: bool = False) -> Source:
     """Reads one array ``(data, *shape)`` of whole or real numbers; a single axis is taken as data of one number each.
 
     Arguments:
         path: The file.
         dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
             bound on the log-probability of the bytes.
+        missing: Whether NaN is allowed: a value that is missing, which the model masks.
 
     Raises:
         ValueError: If the file is missing, truncated or no array, or the array has no data, other values than numbers
@@ -51,41 +54,36 @@ def read_npy(path: Path, dequantise: bool = False) -> Source:
     """
     # Read whole, so that a compressed one is uncompressed.
     content = TextFile.open(path).content
-    array = _loaded(str(path), lambda: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False), "numpy.save")
+    array = loaded(str(path), lambda: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False), "numpy.save")
     notes: list[str] = []
-    source = Source({"train": SourceSplit(_checked(str(path), array, notes))}, notes=tuple(notes))
+    source = Source({"train": SourceSplit(_checked(str(path), array, notes, missing))}, notes=tuple(notes))
     return dequantised(source, str(path)) if dequantise else source
 
 
-def read_npz(path: Path, dequantise: bool = False) -> Source:
+def read_npz(path: Path, dequantise: bool = False, missing: bool = False) -> Source:
     """Reads the arrays ``train`` and, where they are, ``validation`` and ``test``, each as :func:`read_npy` does.
 
     Arguments:
         path: The file.
         dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
             bound on the log-probability of the bytes.
+        missing: Whether NaN is allowed: a value that is missing, which the model masks.
 
     Raises:
-        ValueError: For the faults of :func:`read_npy`, if there is no array ``train``, or if the data of two arrays
-            have different shapes.
+        ValueError: For the faults of :func:`read_npy`, or if the data of two arrays have different shapes.
     """
     splits: dict[SplitName, SourceSplit] = {}
     notes: list[str] = []
-    with _loaded(str(path), lambda: np.load(path, allow_pickle=False), "numpy.savez") as file:
-        if "train" not in file.files:
-            raise ValueError(
-                f"{path} has the arrays {', '.join(file.files) or 'none'}, none of them called train; name tensors "
-                "train, validation and test, and write word counts with scipy.sparse.save_npz"
-            )
+    with loaded(str(path), lambda: np.load(path, allow_pickle=False), "numpy.savez") as file:
         for name in get_args(SplitName):
             if name in file.files:
                 where = f"{path}, array {name!r}"
-                array = _loaded(where, lambda name=name: file[name], "numpy.savez")  # type: ignore[misc]
-                splits[cast(SplitName, name)] = SourceSplit(_checked(where, array, notes))
+                array = loaded(where, lambda name=name: file[name], "numpy.savez")  # type: ignore[misc]
+                splits[cast(SplitName, name)] = SourceSplit(_checked(where, array, notes, missing))
         unread = [name for name in file.files if name not in splits]
-    first = splits["train"].values.shape[1:]
+    first = splits["train"].array.shape[1:]
     for split, arrays in splits.items():
-        if (other := arrays.values.shape[1:]) != first:
+        if (other := arrays.array.shape[1:]) != first:
             raise ValueError(
                 f"{path}: a datum of array 'train' has shape {first}, one of array {split!r} {other}; "
                 "give all splits data of one shape"
@@ -96,7 +94,8 @@ def read_npz(path: Path, dequantise: bool = False) -> Source:
     return dequantised(source, str(path)) if dequantise else source
 
 
-def _loaded(where: str, load: Callable[[], T], writer: str) -> T:
+def loaded(where: str, load: Callable[[], T], writer: str) -> T:
+    """What a function reads; an error of any kind says that the file is damaged."""
     try:
         return load()
     except Exception as error:
@@ -108,7 +107,7 @@ def _loaded(where: str, load: Callable[[], T], writer: str) -> T:
         ) from error
 
 
-def _checked(where: str, array: NDArray[Any], notes: list[str]) -> NDArray[np.float32]:
+def _checked(where: str, array: NDArray[Any], notes: list[str], missing: bool) -> NDArray[np.float32]:
     if array.dtype.kind not in "buif":
         raise ValueError(f"{where} holds values of type {array.dtype}; give floats or integers")
     if array.ndim == 0 or array.size == 0:
@@ -123,19 +122,31 @@ def _checked(where: str, array: NDArray[Any], notes: list[str]) -> NDArray[np.fl
             f"{where} has data of shape {array.shape[1:]}, which models of images read as {array.shape[1]} channels; "
             "if it is colours that come last, save numpy.moveaxis(array, -1, 1)"
         )
-    with np.errstate(over="ignore"):
-        values = np.array(array, dtype=np.float32, order="C")
-    finite = np.isfinite(values).reshape(len(values), -1).all(1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        wrong = array[row][~np.isfinite(values[row])][0]
-        raise ValueError(
-            f"{where}, row {row} (counted from 0) holds the value {wrong:g}; data are finite, at most 3.4e38: remove "
-            f"the row or mend it ({int((~finite).sum())} of {len(values)} rows have such values)"
-        )
+    values = as_floats(where, array, missing)
     if array.dtype.kind in "ui" and max(-int(array.min()), int(array.max())) > _WHOLE:
         notes.append(f"{where} has whole numbers beyond {_WHOLE:,}, which are rounded to 32-bit floats")
     return values
+
+
+def as_floats(where: str, array: NDArray[Any], missing: bool) -> NDArray[np.float32]:
+    """An array as 32-bit floats.
+
+    Raises:
+        ValueError: If a value is not finite, naming its row; NaN is allowed if it says what is ``missing``.
+    """
+    with np.errstate(over="ignore"):
+        values = np.array(array, dtype=np.float32, order="C")
+    good = np.isfinite(values) | (np.isnan(values) & missing)
+    finite = good.reshape(len(values), -1).all(1)
+    if finite.all():
+        return values
+    row = int(np.argmin(finite))
+    wrong = np.atleast_1d(array[row])[~np.atleast_1d(good[row])][0]
+    remedy = "; if NaN is a missing value that the model masks, --missing allows it" if np.isnan(wrong) else ""
+    raise ValueError(
+        f"{where}, row {row} (counted from 0) holds the value {wrong:g}; data are finite, at most 3.4e38: remove "
+        f"the row or mend it ({int((~finite).sum())} of {len(values)} rows have such values){remedy}"
+    )
 
 
 READERS = (

@@ -76,14 +76,14 @@ def _padded(source: Source, size: int) -> Source:
     Raises:
         ValueError: If they are larger than that.
     """
-    height, width = source.splits["train"].values.shape[1:]
+    height, width = source.splits["train"].array.shape[1:]
     if max(height, width) > size:
         raise ValueError(
             f"images of {height} x {width} are given a margin, not shrunk: --image-size must be at least "
             f"{max(height, width)}, got {size}"
         )
     margins = ((0, 0), *((((size - side) // 2), (size - side + 1) // 2) for side in (height, width)))
-    splits = {name: replace(part, values=np.pad(part.values, margins)) for name, part in source.splits.items()}
+    splits = {name: replace(part, values=np.pad(part.array, margins)) for name, part in source.splits.items()}
     return replace(source, splits=splits)
 
 

@@ -95,7 +95,7 @@ def _shrunk(source: Source, *, binary: bool) -> Source:
     Returns:
         Images ``(data, 64)`` with values in [0, 1], or 0 and 1.
     """
-    splits = {name: replace(part, values=_pooled(part.values, binary)) for name, part in source.splits.items()}
+    splits = {name: replace(part, values=_pooled(part.array, binary)) for name, part in source.splits.items()}
     return replace(source, splits=splits)
 
 

@@ -45,8 +45,8 @@ def test_truncated(tmp_path: Path) -> None:
 
 
 def test_other_arrays(tmp_path: Path) -> None:
-    np.savez(tmp_path / "counts.npz", x=TABLE)
-    with pytest.raises(ValueError, match="counts.npz has the arrays x, none of them called train; .*save_npz"):
+    np.savez(tmp_path / "counts.npz", TABLE)
+    with pytest.raises(ValueError, match="counts.npz has the arrays arr_0, none of them called x or train; .*save_npz"):
         read(tmp_path / "counts.npz")
 
 

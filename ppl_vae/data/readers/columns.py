@@ -1,0 +1,156 @@
+"""Arrays and tables whose columns are the arguments of a model: ``.npz`` and Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ppl_vae.data.readers.arrays import as_floats, loaded, names_in
+from ppl_vae.data.readers.base import Reader
+from ppl_vae.data.source import Source, SourceSplit, SplitName
+
+__all__ = ["READERS"]
+
+SPLIT = "split"
+"""The column that names the split of each row."""
+
+UNNAMED = "arr_"
+"""Begins the names that ``numpy.savez`` makes up."""
+
+
+def holds_columns(path: Path) -> bool:
+    """Whether an ``.npz`` holds neither an array for each split nor SciPy's sparse counts."""
+    names = names_in(path)
+    return bool(names) and not {"train.npy", "format.npy"} & set(names)
+
+
+def read_columns(path: Path, fields: str = "", missing: bool = False) -> Source:
+    """Reads arrays of one length, each an argument of the model by its name, such as ``x`` and ``y``.
+
+    An array ``split`` of texts gives the split of each row: ``train``, ``validation`` or ``test``.
+
+    Arguments:
+        path: The file.
+        fields: Names of the arrays to read, separated by commas; by default those that the model takes.
+        missing: Whether NaN is allowed: a value that is missing, which the model masks.
+
+    Raises:
+        ValueError: If the file is damaged, an array holds no numbers or a value that is not finite, or the arrays have
+            several lengths, naming them.
+    """
+    with loaded(str(path), lambda: np.load(path, allow_pickle=False), "numpy.savez") as file:
+        wanted = _wanted(str(path), file.files, fields)
+        columns = {n: loaded(f"{path}, array {n!r}", partial(file.__getitem__, n), "numpy.savez") for n in wanted}
+        return _source(str(path), columns, file.files, missing)
+
+
+def read_parquet(path: Path, fields: str = "", missing: bool = False) -> Source:
+    """Reads the columns of a table, each an argument of the model by its name; lists of one length are vectors.
+
+    Null counts as NaN. A column ``split`` of texts gives the split of each row: ``train``, ``validation`` or ``test``.
+
+    Arguments:
+        path: The file.
+        fields: Names of the columns to read, separated by commas; by default those that the model takes.
+        missing: Whether NaN is allowed: a value that is missing, which the model masks.
+
+    Raises:
+        ValueError: If pyarrow is not installed, with the command that installs it; else as of arrays.
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ValueError(
+            f"{path} is a Parquet table, which needs pyarrow: pip install 'ppl-vae[parquet]', or write the columns "
+            "with numpy.savez"
+        ) from error
+    names = loaded(str(path), lambda: parquet.read_schema(path).names, "a Parquet writer")
+    wanted = _wanted(str(path), names, fields)
+    table = loaded(str(path), lambda: parquet.read_table(path, columns=wanted), "a Parquet writer")
+    columns = {name: _column(str(path), name, table.column(name).to_numpy()) for name in wanted}
+    return _source(str(path), columns, names, missing)
+
+
+def _column(where: str, name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """A column as an array: of lists a table with a row for each."""
+    if values.dtype != object or isinstance(values[0], str):
+        return values
+    try:
+        return np.stack([np.asarray(value) for value in values])
+    except ValueError as error:
+        raise ValueError(
+            f"{where}, column {name!r} holds values or lists of several kinds or lengths; give numbers, or lists of "
+            "one length"
+        ) from error
+
+
+def _wanted(where: str, names: list[str], fields: str) -> list[str]:
+    """The columns to read: those asked for that are there, and the one that names splits."""
+    asked = [name.strip() for name in fields.split(",") if name.strip()]
+    found = [name for name in names if (name in asked if asked else name != SPLIT and not name.startswith(UNNAMED))]
+    if not found:
+        raise ValueError(
+            f"{where} has the arrays {', '.join(names) or 'none'}, none of them called {' or '.join(asked) or 'x'} or "
+            "train; name them after the arguments of the model, or one for each split train, validation and test, and "
+            "write word counts with scipy.sparse.save_npz"
+        )
+    return found + [SPLIT] * (SPLIT in names and SPLIT not in found)
+
+
+def _source(where: str, columns: Mapping[str, NDArray[Any]], names: list[str], missing: bool) -> Source:
+    values = {name: _numbers(f"{where}, array {name!r}", a, missing) for name, a in columns.items() if name != SPLIT}
+    lengths = {name: len(array) for name, array in columns.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"{where}: the arrays have several lengths ({found}); give each one row per datum")
+    left_out = [name for name in names if name not in columns]
+    notes = (f"{', '.join(left_out)} of {where} are not read: the model does not take them",) if left_out else ()
+    whole = SourceSplit(values if len(values) > 1 else next(iter(values.values())))
+    if SPLIT not in columns:
+        return Source({"train": whole}, notes=notes)
+    split = columns[SPLIT].astype(str)
+    if unknown := sorted(set(split) - set(get_args(SplitName))):
+        raise ValueError(
+            f"{where}: the array 'split' has the value {unknown[0]!r}; use {', '.join(get_args(SplitName))}"
+        )
+    if "train" not in split:
+        raise ValueError(f"{where}: no row of the array 'split' is train; name the training data so")
+    there = [name for name in get_args(SplitName) if name in split]
+    return Source({cast(SplitName, name): whole.take(np.flatnonzero(split == name)) for name in there}, notes=notes)
+
+
+def _numbers(where: str, array: NDArray[Any], missing: bool) -> NDArray[Any]:
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"{where} holds values of type {array.dtype}; give floats, integers or booleans")
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(
+            f"{where} has shape {array.shape}, which holds no data; give (data, ...), at least one of each"
+        )
+    if array.dtype.kind == "f":
+        return as_floats(where, array, missing)
+    return np.ascontiguousarray(array, dtype=bool if array.dtype.kind == "b" else np.int64)
+
+
+READERS = (
+    Reader(
+        "COLUMNS.npz",
+        "arrays of one length called like the model's arguments, such as x and y",
+        Tensor,
+        read_columns,
+        suffixes=(".npz",),
+        matches=holds_columns,
+    ),
+    Reader(
+        "TABLE.parquet",
+        "a table whose columns are called like the model's arguments",
+        Tensor,
+        read_parquet,
+        suffixes=(".parquet",),
+    ),
+)
