@@ -13,7 +13,7 @@ from ppl_vae.data.splits import split_positions
 __all__ = ["corpus_of"]
 
 
-def corpus_of(values: object, *, validation: float = 0.1, seed: int = 0) -> Corpus:
+def corpus_of(values: object, *, validation: float = 0.1, seed: int = 0, missing: bool = False) -> Corpus:
     """Splits data at random into training, validation and test data; a corpus is returned as it is.
 
     A tenth is held out for the test, the same data for every seed. Counts keep all their words.
@@ -24,6 +24,7 @@ def corpus_of(values: object, *, validation: float = 0.1, seed: int = 0) -> Corp
             (:func:`~ppl_vae.data.inputs.as_batch`); or a corpus.
         validation: Share of the remaining data held out to choose the epoch.
         seed: Chooses the validation data.
+        missing: Whether NaN is allowed: a value that is missing, which the model masks.
 
     Raises:
         ValueError: If the values are none of these, or not finite.
@@ -35,7 +36,7 @@ def corpus_of(values: object, *, validation: float = 0.1, seed: int = 0) -> Corp
     """
     if isinstance(values, Corpus):
         return values
-    batch = _batch(values)
+    batch = _batch(values, missing)
     packed = documents(batch)
     words = tuple(f"word {i}" for i in range(packed.vocabulary)) if packed is not None else ()
     positions = split_positions(len(batch), validation, seed)
@@ -43,20 +44,22 @@ def corpus_of(values: object, *, validation: float = 0.1, seed: int = 0) -> Corp
     return Corpus("data", splits, vocabulary=words)
 
 
-def _batch(values: object) -> Batch:
+def _batch(values: object, missing: bool) -> Batch:
     batch = as_batch(values)
     if isinstance(batch, Inputs):
-        return batch.map(_finite)
-    return _finite(batch.float() if isinstance(batch, Tensor) else batch)
+        return batch.map(lambda field: _finite(field, missing))
+    return _finite(batch.float() if isinstance(batch, Tensor) else batch, missing)
 
 
-def _finite(field: Field) -> Field:
+def _finite(field: Field, missing: bool) -> Field:
     if isinstance(field, PackedCounts):
         return field
     tensor = field.detach().cpu()
     tensor = tensor.float() if tensor.is_floating_point() else tensor
-    if not tensor.isfinite().all():
+    wrong = ~(tensor.isfinite() | (tensor.isnan() & missing))
+    if wrong.any():
         raise ValueError(
-            f"the data have {int((~tensor.isfinite()).sum())} values that are not finite; give finite numbers"
+            f"the data have {int(wrong.sum())} values that are not finite; give finite numbers, or missing=True if NaN "
+            "is a missing value that the model masks"
         )
     return tensor

@@ -12,7 +12,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ppl_vae.data.inputs import Batch, as_batch, documents, main_field
+from ppl_vae.data.inputs import Batch, Inputs, as_batch, documents, main_field
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.mapped import MappedNormal
@@ -22,6 +22,7 @@ from ppl_vae.nn.ends import start_constant
 from ppl_vae.nn.modes import evaluating, probing_shapes
 from ppl_vae.nn.priors import VampPrior
 from ppl_vae.nn.spread import FEWEST
+from ppl_vae.programs.arguments import argument_names
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.latent import Latent
 from ppl_vae.programs.random_state import fork_random_state
@@ -64,6 +65,14 @@ def _check_reads(guide: str, reads: Reads, x: Batch) -> None:
         )
 
 
+def _renamed(x: Inputs, names: Sequence[str], by_name: bool) -> Inputs:
+    """The fields by the names of a model's arguments, or by their positions."""
+    named = x.named(names)
+    if by_name:
+        return Inputs(**named)
+    return Inputs(*(named[name] for name in names if name in named))
+
+
 class AmortisedGuide(PyroModule):
     """A guide q(z | x) whose encoder maps each datum to the parameters of a distribution.
 
@@ -97,6 +106,8 @@ class AmortisedGuide(PyroModule):
     def __init__(self, model: Program, x: Batch) -> None:
         super().__init__()
         who = type(self).__name__
+        # The encoder knows the fields by name or by position, as the example has them.
+        self._arguments, self._is_named = argument_names(model), isinstance(x, Inputs) and bool(x.kwargs)
         _check_reads(who, self.reads, x)
         with evaluating(model), fork_random_state(), probing_shapes(), torch.enable_grad():
             sites = run(model, (x,), {}, draws=1, training=True)  # a learned support shows in the graph
@@ -161,6 +172,8 @@ class AmortisedGuide(PyroModule):
     def forward(self, *args: Any, **kwargs: Any) -> None:
         """Draws the latents of a batch, given as to the model."""
         x = as_batch(*args, **kwargs)
+        if isinstance(x, Inputs) and bool(x.kwargs) != self._is_named:
+            x = _renamed(x, self._arguments, self._is_named)
         parameters = self.encoder(x)
         with pyro.plate("data", len(x)):
             for name, fn in self.members(parameters).items():

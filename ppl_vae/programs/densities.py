@@ -95,7 +95,8 @@ def is_density(site: Site) -> bool:
             "program are not defined; observe a distribution instead, or, if it is a term of the training objective "
             "only, put it inside `with pv.regulariser():`, and measurements leave it out"
         )
-    if not site["is_observed"] and not (_covers_all(site["mask"]) and _is_unmasked(site["fn"])):
+    is_latent = not site["is_observed"] and "observed_value" not in site["infer"]  # data are drawn there
+    if is_latent and not (_covers_all(site["mask"]) and _is_unmasked(site["fn"])):
         raise ValueError(
             f"latent site {site['name']!r} is masked, so that its value is free where the mask is off and the ELBO has "
             "no bound; mask the observation instead (for missing data: poutine.mask around the observed site, with any "

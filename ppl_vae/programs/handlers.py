@@ -21,6 +21,7 @@ from ppl_vae.programs.explain import explained
 from ppl_vae.programs.fit import check_proposal
 from ppl_vae.programs.given import Fixed, Given
 from ppl_vae.programs.layouts import REFUSED, layout_of
+from ppl_vae.programs.missing import filled
 from ppl_vae.programs.parameters import adopt_parameters
 from ppl_vae.programs.random_state import fork_random_state
 
@@ -90,7 +91,7 @@ def log_prob(site: Site, *, raw: bool = False) -> Tensor:
     is_checked = is_validation_enabled()
     fn = site["fn"] if is_checked else unvalidated(site["fn"])
     try:
-        value = exponential_family.log_prob(fn, site["value"])
+        value = exponential_family.log_prob(fn, filled(site))
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"site {site['name']!r} cannot be scored: {error}") from error
     if not is_checked:

@@ -7,14 +7,13 @@ from typing import overload
 
 import torch
 from pyro import poutine
-from pyro.distributions import MaskedDistribution
 from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Batch, Field, Inputs, as_batch, concatenate, data_width, documents
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.densities import chain
 from ppl_vae.programs.handlers import Site, SubstituteLatents, latents, run
+from ppl_vae.programs.missing import counted
 from ppl_vae.programs.types import Program
 
 __all__ = ["equals", "simulate"]
@@ -146,14 +145,8 @@ def _sample(site: Site, field: Field) -> Field:
     shape = field.shape
     field = field.reshape(value[0].shape)
     result = torch.where(field.isnan(), field, value[0].to(field.dtype))
-    masks = [(site["mask"], site["fn"].event_dim)]
-    masks += [(part._mask, part.event_dim) for part in chain(site["fn"]) if isinstance(part, MaskedDistribution)]
-    for mask, event_dim in masks:
-        if mask is not None:
-            kept = torch.as_tensor(mask, device=field.device)
-            kept = kept.reshape(*kept.shape, *[1] * event_dim)
-            result = torch.where(kept.reshape(kept.shape[-field.ndim :]), result, field)
-    return result.reshape(shape)
+    counts = counted(site, result)
+    return (result if counts is None else torch.where(counts, result, field)).reshape(shape)
 
 
 def _check(model: Program, x: Batch, places: Mapping[str, str], values: Mapping[str, Tensor]) -> None:

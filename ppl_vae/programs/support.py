@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from pyro.distributions import MaskedDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
-from ppl_vae.programs.densities import Site, chain, has_dependent_support, innermost
+from ppl_vae.programs.densities import Site, has_dependent_support, innermost
 from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
+from ppl_vae.programs.missing import filled
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.shared import shared_latents
 from ppl_vae.programs.types import Program
@@ -107,16 +107,12 @@ def _observed(model: Program, x: Batch) -> dict[str, Site]:
 
 
 def _check_site(site: Site, start: int, name: str) -> None:
-    fn, value = site["fn"], site["value"]
+    fn, value = site["fn"], filled(site)
     base = innermost(fn)
-    is_masked = site["mask"] is not None or any(isinstance(part, MaskedDistribution) for part in chain(fn))
     support = _fixed_support(base)
     if support is None:
         return
     inside = support.check(value)  # of one element, or of one vector where the support is of vectors
-    if is_masked:
-        missing = value.isnan()
-        inside = inside | (missing.any(-1) if missing.ndim > inside.ndim else missing)
     if inside.all():
         return
     vectors = support.event_dim

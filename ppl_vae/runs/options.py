@@ -128,7 +128,7 @@ def object_config(
     if "epochs" in options:  # a number, or phases as text
         options = {**options, "epochs": str(options["epochs"])}
     given = checked(known, options, f"{names[0]} with {names[1]}")
-    by_name = {"retrain", "corpus", "start", *(option.name for option in reader_options())}
+    by_name = {"retrain", "corpus", "start", *(option.name for option in reader_options())} - {"missing"}
     if needless := [name for name in options if name in by_name and options[name] not in (None, False)]:
         raise ValueError(f"{needless[0]} needs a model, a guide and data given by name or file; leave it out")
     if missing := [option.name for option in known if option.required and option.name not in given]:
@@ -140,7 +140,7 @@ def object_config(
         for option in definition.options() if definition is not None else ():
             arguments[option.name] = values.pop(prefix + option.name)
     choices = ProgramChoice(names[0] + OBJECT, "", own[0]), ProgramChoice(names[1] + OBJECT, "", own[1])
-    return _assembled(values, choices, corpus + OBJECT, {})
+    return _assembled(values, choices, corpus + OBJECT, {"missing": True} if given.get("missing") else {})
 
 
 def _assembled(

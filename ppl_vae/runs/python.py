@@ -154,8 +154,13 @@ def _pair_of_objects(
     for name, choice, program in zip(names, (config.model, config.guide), programs, strict=True):
         if choice.sha256 != _digest(program):
             log(f"note: the source of {name} has changed since the run began, or is that of another object")
-    corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
+    corpus = _corpus_of(data, config)
     return _build_pair(programs, config, corpus), corpus
+
+
+def _corpus_of(data: object, config: RunConfig) -> Corpus:
+    missing = bool(config.corpus.options.get("missing", False))
+    return corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed, missing=missing)
 
 
 def _build_pair(programs: tuple[Program, Program], config: RunConfig, corpus: Corpus) -> Pair:
@@ -202,7 +207,7 @@ def _train_objects(
         model=replace(config.model, sha256=_digest(model)),
         guide=replace(config.guide, sha256=_digest(guide)),
     )
-    corpus = corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed)  # type: ignore[arg-type]
+    corpus = _corpus_of(data, config)
     pair = _build_pair((model, guide), config, corpus)
     folder = new_folder(None if out is None else Path(out), f"{names[0]}-{names[1]}")
     train_pair(config, folder, pair, corpus)

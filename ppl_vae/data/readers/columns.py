@@ -117,7 +117,7 @@ def _source(where: str, columns: Mapping[str, NDArray[Any]], names: list[str], m
     split = columns[SPLIT].astype(str)
     if unknown := sorted(set(split) - set(get_args(SplitName))):
         raise ValueError(
-            f"{where}: the array 'split' has the value {unknown[0]!r}; use {', '.join(get_args(SplitName))}"
+            f"{where}: the array 'split' has the value {str(unknown[0])!r}; use {', '.join(get_args(SplitName))}"
         )
     if "train" not in split:
         raise ValueError(f"{where}: no row of the array 'split' is train; name the training data so")
