@@ -22,7 +22,7 @@ from ppl_vae.nn.ends import start_constant
 from ppl_vae.nn.modes import evaluating, probing_shapes
 from ppl_vae.nn.priors import VampPrior
 from ppl_vae.nn.spread import FEWEST
-from ppl_vae.programs.arguments import argument_names
+from ppl_vae.programs.arguments import argument_names, renamed
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.latent import Latent
 from ppl_vae.programs.random_state import fork_random_state
@@ -63,14 +63,6 @@ def _check_reads(guide: str, reads: Reads, x: Batch) -> None:
             f"{guide} reads {_READS[reads]}, but the data are {data}; choose another guide (--guide), or another "
             "corpus and model"
         )
-
-
-def _renamed(x: Inputs, names: Sequence[str], by_name: bool) -> Inputs:
-    """The fields by the names of a model's arguments, or by their positions."""
-    named = x.named(names)
-    if by_name:
-        return Inputs(**named)
-    return Inputs(*(named[name] for name in names if name in named))
 
 
 class AmortisedGuide(PyroModule):
@@ -173,7 +165,7 @@ class AmortisedGuide(PyroModule):
         """Draws the latents of a batch, given as to the model."""
         x = as_batch(*args, **kwargs)
         if isinstance(x, Inputs) and bool(x.kwargs) != self._is_named:
-            x = _renamed(x, self._arguments, self._is_named)
+            x = renamed(x, self._arguments, self._is_named)
         parameters = self.encoder(x)
         with pyro.plate("data", len(x)):
             for name, fn in self.members(parameters).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Inputs, as_batch
 from ppl_vae.programs.types import Program
 
-__all__ = ["argument_names", "arguments", "call", "one_batch"]
+__all__ = ["argument_names", "arguments", "call", "one_batch", "renamed"]
 
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -83,6 +83,12 @@ def argument_names(program: Program) -> list[str]:
     signature = _signature(program)
     parameters = signature.parameters.values() if signature else ()
     return [parameter.name for parameter in parameters if parameter.kind in _BY_POSITION]
+
+
+def renamed(x: Inputs, names: Sequence[str], by_name: bool) -> Inputs:
+    """The fields of a batch by the names of a program's arguments, or by their positions."""
+    named = x.named(names)
+    return Inputs(**named) if by_name else Inputs(*(named[name] for name in names if name in named))
 
 
 def _signature(program: Program) -> inspect.Signature | None:
