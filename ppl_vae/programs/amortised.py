@@ -52,12 +52,8 @@ def _check_reads(guide: str, reads: Reads, x: Batch) -> None:
     """Refuses data of a kind that a guide does not read."""
     if reads not in _READS:
         raise ValueError(f"{guide}.reads must be one of {', '.join(_READS)}, got {reads!r}")
-    fits = {
-        "any": True,
-        "documents": documents(x) is not None,
-        "images": isinstance(main_field(x), Tensor) and len(main_field(x).shape) in (3, 4),
-    }
-    if not fits[reads]:
+    is_image = isinstance(main_field(x), Tensor) and len(main_field(x).shape) in (3, 4)
+    if not {"any": True, "documents": documents(x) is not None, "images": is_image}[reads]:
         data = "documents" if documents(x) is not None else f"tensors of shape {tuple(main_field(x).shape[1:])}"
         raise ValueError(
             f"{guide} reads {_READS[reads]}, but the data are {data}; choose another guide (--guide), or another "
