@@ -145,7 +145,7 @@ class Estimate:
             remedy = (
                 "take 21 draws or more"
                 if self.draws < 21
-                else "the guide all but always draws the same; anneal, or enumerate"
+                else "the guide all but always draws the same; take a wider guide, or another method that applies"
             )
             lines.append(f"{unknown} of {count} data have too few different draws to judge their weights by: {remedy}")
         if high > self.harmless * count:

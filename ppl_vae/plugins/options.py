@@ -116,14 +116,14 @@ def options_of(
 
     Annotations are ``int``, ``float``, ``bool``, ``str`` or ``Literal``; ``X | None``; ``int | str`` and
     ``str | Path``, which are text; ``Sequence[X]``, several of them; and ``Annotated[X, m]`` with an ``m.ge``
-    (``msgspec.Meta(ge=1)``), a least value, or a :class:`PluginChoice`. Without an annotation the type is that of the
-    default.
+    (``msgspec.Meta(ge=1)``), a least value, or a :class:`PluginChoice`.
 
     Arguments:
         target: A class (its constructor counts) or a function.
         skip: Names of arguments that the program gives itself.
         where: File named by an error.
-        strict: Whether an argument that no option can express is an error though it has a default, which it keeps.
+        strict: Whether every argument needs an annotation. If not, one with a default needs none: its type is that of
+            the default, and where no option can express it, it keeps the default.
 
     Raises:
         ValueError: If an argument has no annotation and no default, or a type that no option can express.
@@ -155,7 +155,7 @@ def options_of(
     options = []
     for name, argument in arguments.items():
         required = argument.default is argument.empty
-        kind, optional = _without_none(hints.get(name, None if required else type(argument.default)))
+        kind, optional = _without_none(hints.get(name, None if required or strict else type(argument.default)))
         minimum, plugin = None, None
         if typing.get_origin(kind) is Annotated:
             kind, *metadata = typing.get_args(kind)
@@ -170,7 +170,7 @@ def options_of(
         elif kind not in (int, float, bool, str):
             if not required and not strict:
                 continue
-            stated = f"is annotated {hints[name]}" if name in hints else "has no annotation"
+            stated = f"is annotated {hints[name]}" if name in hints else "is annotated with no type"
             raise ValueError(
                 f"{where}{': ' if where else ''}argument {name!r} of {target.__name__} {stated}; an option needs int, "
                 "float, bool, str or Literal"

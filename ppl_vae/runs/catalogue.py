@@ -78,7 +78,7 @@ def catalogue(*, check: bool = False) -> Catalogue:
             (g.name, g.summary, [m.name for m in models if g.name in fits.guides[m.name]]) for g in guides
         ],
         "estimators (with guides)": [(name, lines[name], fits.estimators[name]) for name in estimators],
-        "corpora (with models)": [
+        "corpora (with models of their kind of data, documents or tensors; the shape must fit, too)": [
             (reader.name, reader.line, [model.name for model in models if model.data is kind])
             for kind in (PackedCounts, torch.Tensor)
             for reader in corpora(kind).values()
