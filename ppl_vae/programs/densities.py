@@ -15,6 +15,8 @@ from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.poutine.messenger import Messenger
 from torch.distributions import constraints
 
+from ppl_vae.programs.rearranged import Rearranged
+
 __all__ = [
     "InOrder",
     "Site",
@@ -114,8 +116,8 @@ def chain(fn: Any) -> list[Any]:
 
 
 def innermost(fn: Any) -> Any:
-    """The distribution inside wrappers that declare dimensions, expand or mask it."""
-    wrappers = (torch.distributions.Independent, ExpandedDistribution, dist.MaskedDistribution)
+    """The distribution inside wrappers that declare dimensions, expand, mask or rearrange it."""
+    wrappers = (torch.distributions.Independent, ExpandedDistribution, dist.MaskedDistribution, Rearranged)
     return next(part for part in chain(fn) if not isinstance(part, wrappers))
 
 

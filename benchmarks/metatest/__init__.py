@@ -1,0 +1,1 @@
+"""Random small programs measured by every method, and by an interpreter written in NumPy."""
