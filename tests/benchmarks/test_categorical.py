@@ -1,0 +1,22 @@
+"""The benchmark of categorical latents runs in small."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import categorical
+
+
+@pytest.mark.parametrize(("sites", "states", "others"), [(2, 3, "arms_tree+first_order:2"), (1, 4, "unordered_set:2")])
+def test_runs_in_small(tmp_path, sites, states, others):
+    options = f"--sites {sites} --states {states} --count 260 --epochs 1 --repeats 3 --race-epochs 1 --seeds 2".split()
+    specs = ["loo:2", others, "local_states:1"]
+    command = [*options, "--estimators", " ".join(specs), "--json", str(tmp_path / "found.json")]
+    result = CliRunner().invoke(categorical.main, command, catch_exceptions=False)
+    assert "loo:2" in result.stdout
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [row["estimator"] for row in found["noise"]] == [*specs, "another batch, exact"]
+    assert [row["estimator"] for row in found["race"]] == specs
+    assert all(row["noise"] > 0 for row in found["noise"][:2])
+    assert [len(row["seeds"]) for row in found["race"]] == [2, 2, 2]
