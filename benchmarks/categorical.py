@@ -191,7 +191,13 @@ def race(
 @click.command()
 @click.option("--sites", default=4, show_default=True, type=POSITIVE)
 @click.option("--states", default=8, show_default=True, type=POSITIVE)
-@click.option("--count", default=2000, show_default=True, type=POSITIVE, help="Training data; half as many held out.")
+@click.option(
+    "--count",
+    default=2000,
+    show_default=True,
+    type=click.IntRange(4 * BATCH),
+    help="Training data; half as many held out.",
+)
 @click.option("--epochs", default=10, show_default=True, type=NATURAL, help="Of training before measuring the noise.")
 @click.option("--repeats", default=100, show_default=True, type=NATURAL, help="Gradients an estimator; 0: no noise.")
 @click.option("--race-epochs", default=40, show_default=True, type=NATURAL, help="Of the first estimator; 0: no race.")

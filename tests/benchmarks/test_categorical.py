@@ -10,7 +10,7 @@ from benchmarks import categorical
 
 @pytest.mark.parametrize(("sites", "states", "others"), [(2, 3, "arms_tree+first_order:2"), (1, 4, "unordered_set:2")])
 def test_runs_in_small(tmp_path, sites, states, others):
-    options = f"--sites {sites} --states {states} --count 260 --epochs 1 --repeats 3 --race-epochs 1 --seeds 2".split()
+    options = f"--sites {sites} --states {states} --count 512 --epochs 1 --repeats 3 --race-epochs 1 --seeds 2".split()
     specs = ["loo:2", others, "local_states:1"]
     command = [*options, "--estimators", " ".join(specs), "--json", str(tmp_path / "found.json")]
     result = CliRunner().invoke(categorical.main, command, catch_exceptions=False)
