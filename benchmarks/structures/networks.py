@@ -6,6 +6,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions import transforms
 from scipy.special import i0, log_softmax
 from scipy.stats import multivariate_normal
 from scipy.stats import t as student
@@ -155,13 +156,10 @@ def hierarchical_vae() -> Structure:
     return Structure("hierarchical VAE", "`z2` to `z1` to x, guide q(z2) q(z1 given z2)", model, guide, (x,), truth)
 
 
-def flow_guide() -> Structure:
-    """An amortised guide with a flow behind its normal."""
-    from pyro.distributions.transforms import conditional_planar
-
+def _flow(kind: str, refused: str | None = None) -> Structure:
     x = (torch.rand(DATA, WIDTH) < 0.5).float()
     decoder, encoder = nn.Linear(2, WIDTH), nn.Linear(WIDTH, 4)
-    flow = conditional_planar(2, WIDTH, hidden_dims=[8])
+    flow = getattr(transforms, f"conditional_{kind}")(2, WIDTH, hidden_dims=[8])
 
     def model(x: Tensor) -> None:
         pyro.module("decoder", decoder)
@@ -182,9 +180,16 @@ def flow_guide() -> Structure:
         logits = points @ array(decoder.weight).T + array(decoder.bias)
         return log_mean(weights, bernoulli_log_prob(array(x)[None], logits[:, None]))
 
-    return Structure(
-        "flow as a guide", "`TransformedDistribution` with a conditional planar flow", model, guide, (x,), truth
-    )
+    form = f"`TransformedDistribution` with `conditional_{kind}`"
+    return Structure("flow as a guide", form, model, guide, (x,), truth, refused)
+
+
+def flow_guide() -> Structure:
+    return _flow("affine_autoregressive")
+
+
+def flow_without_inverse() -> Structure:
+    return _flow("planar", refused="inverse")
 
 
 def circle() -> Structure:
@@ -283,6 +288,7 @@ STRUCTURES = (
     convolutional_vae,
     hierarchical_vae,
     flow_guide,
+    flow_without_inverse,
     circle,
     heavy_tails,
     mixed_columns,
