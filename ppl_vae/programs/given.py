@@ -12,7 +12,10 @@ from torch import Tensor
 from ppl_vae.programs.densities import Site
 from ppl_vae.programs.types import Program
 
-__all__ = ["Fixed", "Given"]
+__all__ = ["GIVEN", "Fixed", "Given"]
+
+GIVEN = "ppl_vae_given"
+"""Mark of a latent whose value is given: its mask is that of a latent, not that of an observation."""
 
 
 class Given(partial[Any]):
@@ -60,6 +63,7 @@ class Fixed(Messenger):
         value, fn = self.given.values[msg["name"]], msg["fn"]
         msg["value"] = value.expand(*fn.batch_shape, *fn.event_shape).clone()
         msg["is_observed"] = True
+        msg["infer"][GIVEN] = True
         if not self.given.scored:
             msg["infer"]["_deterministic"] = True
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.programs.densities import Site
+from ppl_vae.programs.given import GIVEN
 
 __all__ = ["check_none", "freed", "has_partial_latents", "settled", "with_masks_of"]
 
@@ -23,7 +24,8 @@ _SUFFIX = "_unobserved"
 
 def _is_one(name: str, site: Site, sites: Mapping[str, Site]) -> bool:
     """Whether this is such a latent of a model, or may be that of a guide, which observes nothing."""
-    if site["is_observed"] or not name.endswith(_SUFFIX):
+    is_latent = not site["is_observed"] or site["infer"].get(GIVEN)
+    if not is_latent or not name.endswith(_SUFFIX):
         return False
     beside = f"{name.removesuffix(_SUFFIX)}_observed"
     return beside in sites or not any(other["is_observed"] for other in sites.values())
