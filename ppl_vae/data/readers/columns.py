@@ -79,7 +79,7 @@ def read_parquet(path: Path, fields: str = "", missing: bool = False) -> Source:
 
 def _column(where: str, name: str, values: NDArray[Any]) -> NDArray[Any]:
     """A column as an array: of lists a table with a row for each."""
-    if values.dtype != object or isinstance(values[0], str):
+    if values.dtype != object or not len(values) or isinstance(values[0], str):
         return values
     try:
         return np.stack([np.asarray(value) for value in values])
@@ -92,23 +92,28 @@ def _column(where: str, name: str, values: NDArray[Any]) -> NDArray[Any]:
 
 def _wanted(where: str, names: list[str], fields: str) -> list[str]:
     """The columns to read: those asked for that are there, and the one that names splits."""
-    asked = [name.strip() for name in fields.split(",") if name.strip()]
-    found = [name for name in names if (name in asked if asked else name != SPLIT and not name.startswith(UNNAMED))]
-    if not found:
+    choice = [name.strip() for name in fields.split(",") if name.strip()]
+    others = [name for name in names if name != SPLIT]
+    fields_read = [name for name in others if (name in choice if choice else not name.startswith(UNNAMED))]
+    if not fields_read:
         raise ValueError(
-            f"{where} has the arrays {', '.join(names) or 'none'}, none of them called {' or '.join(asked) or 'x'} or "
+            f"{where} has the arrays {', '.join(names) or 'none'}, none of them called {' or '.join(choice) or 'x'} or "
             "train; name them after the arguments of the model, or one for each split train, validation and test, and "
             "write word counts with scipy.sparse.save_npz"
         )
-    return found + [SPLIT] * (SPLIT in names and SPLIT not in found)
+    return fields_read + [SPLIT] * (SPLIT in names)
 
 
 def _source(where: str, columns: Mapping[str, NDArray[Any]], names: list[str], missing: bool) -> Source:
     values = {name: _numbers(f"{where}, array {name!r}", a, missing) for name, a in columns.items() if name != SPLIT}
+    if SPLIT in columns and columns[SPLIT].ndim != 1:
+        raise ValueError(
+            f"{where}: the array 'split' has shape {columns[SPLIT].shape}; give the name of a split for each row"
+        )
     lengths = {name: len(array) for name, array in columns.items()}
     if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise ValueError(f"{where}: the arrays have several lengths ({found}); give each one row per datum")
+        each = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"{where}: the arrays have several lengths ({each}); give each one row per datum")
     left_out = [name for name in names if name not in columns]
     notes = (f"{', '.join(left_out)} of {where} are not read: the model does not take them",) if left_out else ()
     whole = SourceSplit(values if len(values) > 1 else next(iter(values.values())))
@@ -121,8 +126,8 @@ def _source(where: str, columns: Mapping[str, NDArray[Any]], names: list[str], m
         )
     if "train" not in split:
         raise ValueError(f"{where}: no row of the array 'split' is train; name the training data so")
-    there = [name for name in get_args(SplitName) if name in split]
-    return Source({cast(SplitName, name): whole.take(np.flatnonzero(split == name)) for name in there}, notes=notes)
+    present = [name for name in get_args(SplitName) if name in split]
+    return Source({cast(SplitName, name): whole.take(np.flatnonzero(split == name)) for name in present}, notes=notes)
 
 
 def _numbers(where: str, array: NDArray[Any], missing: bool) -> NDArray[Any]:
@@ -134,6 +139,8 @@ def _numbers(where: str, array: NDArray[Any], missing: bool) -> NDArray[Any]:
         )
     if array.dtype.kind == "f":
         return as_floats(where, array, missing)
+    if array.dtype.kind == "u" and int(array.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"{where} holds {array.max()}, which 64-bit integers do not; give smaller ones, or floats")
     return np.ascontiguousarray(array, dtype=bool if array.dtype.kind == "b" else np.int64)
 
 

@@ -60,6 +60,21 @@ def test_what_is_no_column_is_named(tmp_path: Path, arrays: dict[str, np.ndarray
         load_corpus(str(tmp_path / "data.npz"))
 
 
+@pytest.mark.parametrize(
+    ("arrays", "fields", "message"),
+    [
+        ({"split": np.array(["train"] * 30)}, "split", "has the arrays split, none of them called split"),
+        ({"x": X, "split": np.array("train")}, "", r"'split' has shape \(\)"),
+        ({"x": X, "split": np.array([["train"]] * 30)}, "", r"'split' has shape \(30, 1\)"),
+        ({"x": np.array([2**63, 1], dtype=np.uint64)}, "", "holds 9223372036854775808, which 64-bit integers do not"),
+    ],
+)
+def test_arrays_that_are_no_columns_are_refused(tmp_path: Path, arrays, fields, message):
+    np.savez(tmp_path / "data.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        load_corpus(str(tmp_path / "data.npz"), fields=fields)
+
+
 def test_missing_values_on_request(tmp_path: Path):
     x = np.where(X == 9, np.nan, X)
     for name, save in (("x.npy", np.save), ("x.npz", lambda p, a: np.savez(p, x=a, y=Y))):
