@@ -159,3 +159,24 @@ def test_many_states_are_summed_only_on_request():
     assert plan(model, x, method="mixed").method.name == "mixed"
     with pytest.raises(ValueError, match="the latents have 512 joint states, more than 2.4"):
         plan(model, x, method="mixed", most_bits=4)
+
+
+def test_another_method_serves_where_only_some_states_can_be_integrated():
+    """Three numbers that are Gaussian given the first state and not given the second."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Bernoulli(torch.tensor(0.5)))
+            w = pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            loc = torch.where(k[..., None] == 0, w, (2 * w).tanh())
+            pyro.sample("x", dist.Normal(loc, 0.5).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("k", dist.Bernoulli(torch.tensor(0.5)))
+            pyro.sample("w", dist.Normal(0.8 * x, 0.5).to_event(1))
+
+    x = torch.randn(3, 3)
+    assert measure(model, guide, x).evidence.bound == "lower"
+    with pytest.raises(ValueError, match="3 continuous dimensions and 0 bits, given some states of the discrete ones"):
+        measure(model, guide, x, method="mixed")

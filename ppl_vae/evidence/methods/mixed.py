@@ -13,7 +13,7 @@ from ppl_vae.evidence.conditioning import discrete, each_state, mixed_obstacle
 from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import with_sampled_bound
-from ppl_vae.evidence.methods.base import EvidenceMethod
+from ppl_vae.evidence.methods.base import EvidenceMethod, NotApplicableError
 from ppl_vae.evidence.methods.closed_form import gaussian_posterior, is_gaussian
 from ppl_vae.evidence.methods.quadrature import Quadrature, quadrature
 from ppl_vae.evidence.results import Evidence
@@ -92,7 +92,14 @@ class Mixed(EvidenceMethod):
 
 
 def _integrated(model: Given, x: Batch) -> Estimate:
-    """log p(x, k) of each datum, the other latents integrated out."""
+    """log p(x, k) of each datum, the other latents integrated out.
+
+    Raises:
+        NotApplicableError: If that is impossible given this state, although it is possible given the first one.
+    """
     if is_gaussian(model, x) is None:
         return Estimate(gaussian_posterior(model, x)[-1], "closed form", "exact")
-    return quadrature(model, x)
+    try:
+        return quadrature(model, x)
+    except ValueError as error:
+        raise NotApplicableError(f"{error}, given some states of the discrete ones") from error
