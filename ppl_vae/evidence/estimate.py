@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_vae.evidence.psis import k_hat_limit
 
-__all__ = ["Bound", "Estimate", "difference", "finite"]
+__all__ = ["Bound", "Estimate", "difference", "finite", "weakest"]
 
 Bound = Literal["exact", "unbiased", "approximate", "lower", "upper", "between"]
 """``"between"``: off in either direction, as what lies between two lower bounds is."""
@@ -36,6 +36,12 @@ def difference(one: Bound, other: Bound) -> Bound:
     """The direction in which the difference of two numbers is off."""
     bounds = {one, _FLIPPED.get(other, other)}
     return "between" if {"lower", "upper"} <= bounds else next(b for b in _WEAKEST_FIRST if b in bounds)
+
+
+def weakest(parts: Iterable[Estimate]) -> Bound:
+    """The direction in which a mean of estimates is off: that of the one of which least is known."""
+    bounds = {part.bound for part in parts}
+    return next(bound for bound in _WEAKEST_FIRST if bound in bounds)
 
 
 def finite(number: float) -> float | None:
@@ -166,8 +172,6 @@ class Estimate:
             "draws": self.draws,
             "warnings": list(self.warnings),
         }
-        if (limit := self.at_least()) is not None:
-            content["at_least_95"] = finite(limit)
         if self.k_hat is not None:
             known = self.k_hat[~self.k_hat.isnan()]
             content["k_hat_worst"] = finite(known.max().item()) if len(known) else None
@@ -254,10 +258,8 @@ class Estimate:
 
         pointwise = torch.cat([part.pointwise for part in parts])
         method = " or ".join(dict.fromkeys(part.method for part in parts))
-        bounds = {part.bound for part in parts}
-        bound = next(bound for bound in _WEAKEST_FIRST if bound in bounds)
         notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
         errors, shapes = together("pointwise_se"), together("k_hat")
         common, lost = max(part.common_se for part in parts), sum(part.lost for part in parts)
         uncovered = sum(part.uncovered for part in parts)
-        return cls(pointwise, method, bound, parts[0].draws, errors, shapes, notes, common, lost, uncovered)
+        return cls(pointwise, method, weakest(parts), parts[0].draws, errors, shapes, notes, common, lost, uncovered)

@@ -74,12 +74,18 @@ def measure(
         bound for all data together (:func:`~ppl_vae.evidence.shared_latents.given_shared_latents`).
 
     Raises:
-        ValueError: If the method is impossible, naming the site; if an option is unknown; or if there are no data.
+        ValueError: If the method or the check is impossible, naming the site; if an option is unknown; or if there are
+            no data.
     """
     x = as_batch(*data)
     with evaluating(model, guide):
         shared = shared_latents(model, x) if len(x) else []
         if shared:
+            if check:
+                raise ValueError(
+                    f"all data share the latent site {shared[0]!r}, so that no datum has an evidence of its own, which "
+                    "simulated data could check; leave the check out"
+                )
 
             def again(given: Program, proposal: Program) -> Evidence:
                 return measure(given, proposal, x, draws=draws, method=method, check=False, **options)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import draw_gap_bars, draw_spread, folded
 from ppl_vae.evidence.slack import Slack
 from ppl_vae.evidence.tables import text_table
@@ -174,7 +174,8 @@ class Evidence(Result):
         gap: Evidence minus bound.
         why: Why the evidence is measured by this method.
         slack: What the method misses of the evidence of simulated data; None where that is not measured.
-        joint: Where data share latents, a lower bound on log p of all data together, ``(1,)``, in nats; else None.
+        joint: Where data share latents, log p of all data together, ``(1,)``, in nats: a lower bound, or approximate if
+            the evidence is. Else None.
     """
 
     elbo: Estimate
@@ -189,7 +190,11 @@ class Evidence(Result):
 
     def facts(self) -> dict[str, Any]:
         more = {"slack_on_simulated_data": self.slack, "joint_bound_of_all_data": self.joint}
-        return {"why": self.why} | {name: each.to_json() for name, each in more.items() if each}
+        facts: dict[str, Any] = {"why": self.why} | {name: each.to_json() for name, each in more.items() if each}
+        # A limit of log p(x) alone: the gap has the error of the ELBO, too.
+        if (limit := self.evidence.at_least()) is not None:
+            facts["at_least_95"] = finite(limit)
+        return facts
 
     def losses(self) -> Tensor:
         return self.gap.pointwise

@@ -11,7 +11,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.estimate import Bound, Estimate, weakest
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.arguments import call
 from ppl_vae.programs.autoguides import without_autoguide
@@ -65,13 +65,16 @@ def given_shared_latents(
     words = " and ".join(repr(name) for name in names)
     evidence, elbo = (_mean([getattr(each, part) for each in found], words) for part in ("evidence", "elbo"))
     sums = torch.stack([each.evidence.pointwise.double().sum() for each in found]) - torch.stack(rates)
+    # A guide's draw of g may be measured by another method than the next one.
+    bound: Bound = "lower" if evidence.bound in ("unbiased", "lower") else evidence.bound
+    size = "at least" if bound == "lower" else "about"
     note = (
         f"all data share {words}: the evidence is that of a datum given {words}, on average over the guide's draws, "
-        f"and no bound on log p(x) of a datum; the joint bound, log p of all {len(x)} data together, is at least "
+        f"and no bound on log p(x) of a datum; the joint bound, log p of all {len(x)} data together, is {size} "
         f"{sums.mean().item():.6g} +- {_error(sums).item():.2g} nats"
     )
     gap = replace(evidence.minus(elbo), common_se=0.0)
-    joint = Estimate(sums.mean()[None], f"{SHARED_DRAWS} draws of {words}", "lower", SHARED_DRAWS, _error(sums)[None])
+    joint = Estimate(sums.mean()[None], f"{SHARED_DRAWS} draws of {words}", bound, SHARED_DRAWS, _error(sums)[None])
     why = f"{found[0].why}; all data share {words}"
     return Evidence(elbo, evidence, gap, why, joint=joint).noting(note)
 
@@ -109,7 +112,8 @@ def _without_latents(model: Program, x: Batch) -> Evidence:
 def _mean(parts: list[Estimate], words: str) -> Estimate:
     """The mean over draws of what all data share, whose error is common to them."""
     values = torch.stack([part.pointwise.double() for part in parts])
-    bound = "unbiased" if parts[0].bound == "exact" else parts[0].bound
+    bound = weakest(parts)
+    bound = "unbiased" if bound == "exact" else bound
     error = _error(values.mean(1)).item()
     method = f"{parts[0].method}, given {len(parts)} draws of {words}"
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))

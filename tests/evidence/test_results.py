@@ -1,6 +1,7 @@
 """What every result shares: table, JSON, values per datum, worst data, warnings and figure."""
 
 import json
+import math
 from dataclasses import dataclass, fields, replace
 
 import pytest
@@ -144,6 +145,15 @@ def test_a_stored_estimate_is_read_back():
     back = Estimate.stored(whole.to_json()["evidence"], whole.pointwise(), "evidence")
     assert back.warnings == whole.evidence.warnings
     assert (back.mean, back.se, back.bound) == (whole.evidence.mean, whole.evidence.se, whole.evidence.bound)
+
+
+def test_the_limit_is_that_of_the_evidence_alone():
+    whole = evidence()
+    limit = whole.evidence.mean - math.log(20) / 6
+    for result in (whole, results()["split"]):
+        content = result.to_json()
+        assert content["at_least_95"] == pytest.approx(limit)
+        assert "at_least_95" not in content["gap"]
 
 
 def test_a_summary_has_the_warnings_of_its_splits():

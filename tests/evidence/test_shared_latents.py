@@ -56,6 +56,25 @@ def test_another_guide_loses_its_divergence_from_the_posterior():
     assert abs(result.joint.mean - (joint_of_all() - loss)) < 5 * result.joint.se
 
 
+def test_the_joint_number_is_no_bound_where_the_evidence_is_none():
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 2.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(mu, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        pyro.sample("mu", dist.Normal(0.5, 0.5))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.8))
+
+    result = pv.measure(model, guide, X, method="psis", draws=30)
+    assert result.evidence.bound == result.joint.bound == "approximate"
+    assert "data together, is about" in result.evidence.notes[-1]
+    with pytest.raises(ValueError, match="share the latent site 'mu', .*leave the check out"):
+        pv.measure(model, guide, X, check=True)
+
+
 def mixture(x):
     """Two components whose centres are unknown, indexed as in the tutorials."""
     with pyro.plate("components", 2):
