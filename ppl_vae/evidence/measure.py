@@ -23,6 +23,7 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.densities import scaled_sites
 from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.masked import masks_verified
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.shared import shared_latents
 from ppl_vae.programs.sites import guide_sites
@@ -93,7 +94,7 @@ def measure(
             return given_shared_latents(model, guide, x, shared, again)
     done = {} if done is None else done
     tick = progress or (lambda cells: None)
-    with checked(model, x), evaluating(model, guide):
+    with masks_verified(model, x), checked(model, x), evaluating(model, guide):
         how = plan(model, x, draws=draws, method=method, **options)
         seed = int(torch.randint(2**31, ()))
         parts = []
@@ -117,7 +118,7 @@ def measure(
             evidence, elbo = (replace(e, notes=(*e.notes, note)) for e in (joined.evidence, joined.elbo))
             joined = replace(joined, evidence=evidence, elbo=elbo)
         concluded = how.method.conclude(model, guide, x, joined).normalised(normaliser_error(model, x))
-    return calibrated(how.method, model, guide, x, concluded, check)
+        return calibrated(how.method, model, guide, x, concluded, check)
 
 
 def _measure_block(how: Plan, model: Program, guide: Program, x: Batch, progress: Progress, cells: int) -> Evidence:

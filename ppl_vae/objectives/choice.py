@@ -119,6 +119,12 @@ def refusal(estimator: Estimator, sites: list[GuideSite]) -> str | None:
             f"{estimator.name} visits at most {2**estimator.most_bits} states, but sites {names} have {states}"
             "; use disarm or loo"
         )
+    outside = [site.name for site in sites if discrete and not set(discrete[0].frames) <= set(site.frames)]
+    if (estimator.exact or estimator.without_replacement) and outside:
+        return (
+            f"{estimator.name} weighs the states of each datum, but site {outside[0]!r} lies outside the plate of "
+            f"{discrete[0].name!r}; use loo"
+        )
     if len({site.frames for site in discrete}) > 1:
         return f"discrete sites {[site.name for site in discrete]} lie in different plates; put them in the same one"
     return None

@@ -223,8 +223,10 @@ class PairSites:
 
 def _need_canonical(*layouts: Layout) -> bool:
     """Whether the sites of a pair are to be seen in canonical form."""
-    if any(not layout.names or layout.outside or layout.failure is not None for layout in layouts):
+    if any(not layout.names or layout.failure is not None for layout in layouts):
         return False
+    if any(layout.outside for layout in layouts):
+        return any(layout.vectorise != "left" for layout in layouts)
     if len({layout.latents for layout in layouts}) > 1:
         return True
     one_plate = all(layout.plates == 1 for layout in layouts)

@@ -1,14 +1,17 @@
-"""Latents of ``pyro.sample(NAME, ..., obs_mask=...)``: drawn for every datum, of use where the value is missing.
+"""Latents that count for some data only: those of ``pyro.sample(NAME, ..., obs_mask=...)``, and masked ones.
 
-Pyro splits the statement in a site ``NAME_observed``, masked where the value is missing, and a latent
+Pyro splits such a statement in a site ``NAME_observed``, masked where the value is missing, and a latent
 ``NAME_unobserved``, masked elsewhere. Where a datum's value is known its latent has no influence: the density of the
 data is the same whatever the latent is, and with its prior left in the joint density is normalised. What model and
-guide have there is left out of a log-weight, as Pyro does; that of the guide is so by the mask of the model.
+guide have there is left out of a log-weight, as Pyro does; that of the guide is so by the mask of the model. The same
+holds for other masked latents, as the steps of a sequence beyond its length, if they have no influence where they are
+masked, which :func:`ppl_vae.programs.masked.masks_verified` checks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -17,14 +20,19 @@ from torch import Tensor
 from ppl_vae.programs.densities import Site
 from ppl_vae.programs.given import GIVEN
 
-__all__ = ["check_none", "freed", "has_partial_latents", "settled", "with_masks_of"]
+__all__ = ["VERIFIED", "check_none", "freed", "has_partial_latents", "settled", "with_masks_of"]
 
 _SUFFIX = "_unobserved"
+
+VERIFIED: ContextVar[frozenset[str]] = ContextVar("verified", default=frozenset())
+"""Names of masked latents that are known to have no influence where they are masked."""
 
 
 def _is_one(name: str, site: Site, sites: Mapping[str, Site]) -> bool:
     """Whether this is such a latent of a model, or may be that of a guide, which observes nothing."""
     is_latent = not site["is_observed"] or site["infer"].get(GIVEN)
+    if is_latent and name in VERIFIED.get():
+        return True
     if not is_latent or not name.endswith(_SUFFIX):
         return False
     beside = f"{name.removesuffix(_SUFFIX)}_observed"
@@ -56,7 +64,7 @@ def with_masks_of(model: Mapping[str, Site], guide: Mapping[str, object]) -> dic
     return {
         name: site["mask"]
         for name, site in model.items()
-        if name in guide and site["mask"] is not None and _is_one(name, site, model)
+        if name in guide and site["mask"] is not None and not site["is_observed"]
     }
 
 
@@ -74,6 +82,6 @@ def check_none(sites: Mapping[str, Site], what: str) -> None:
     for name, site in sites.items():
         if "free" in site:
             raise ValueError(
-                f"latent site {name!r} of obs_mask counts for some data only, which {what} does not take; measure "
+                f"latent site {name!r} is masked: it counts for some data only, which {what} does not take; measure "
                 "takes it"
             )

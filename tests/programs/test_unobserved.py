@@ -131,7 +131,7 @@ def test_the_objective_is_the_bound_and_its_gradient_is_that_of_the_data_without
 def test_diagnostics_refuse_latents_that_count_for_some_data():
     x, y, *_ = labels()
     for diagnose in (split_gap, tightness):
-        with pytest.raises(ValueError, match="'y_unobserved' of obs_mask counts for some data only"):
+        with pytest.raises(ValueError, match="'y_unobserved' is masked: it counts for some data only"):
             diagnose(labelled, guess, (torch.tensor(x), torch.tensor(y), KNOWN))
 
 
@@ -146,5 +146,67 @@ def test_a_masked_latent_of_another_name_is_refused():
         with pyro.plate("data", len(x)):
             pyro.sample("z_unobserved", dist.Normal(0.0, 1.0))
 
-    with pytest.raises(ValueError, match="latent site 'z_unobserved' is masked"):
+    with pytest.raises(ValueError, match="site 'x' depends on masked latents .'z_unobserved'."):
         measure(model, guide, (torch.zeros(4), KNOWN))
+
+
+STEPS = 3
+
+
+def chain(x, lengths, leaks=False):
+    """A Gaussian random walk of ``lengths`` steps, each seen with noise."""
+    z = torch.zeros(1)
+    with pyro.plate("sequences", len(x)):
+        for t in range(STEPS):
+            with poutine.mask(mask=t < lengths):
+                z = pyro.sample(f"z_{t}", dist.Normal(0.7 * z, 0.8).to_event(1))
+                if not leaks:
+                    pyro.sample(f"x_{t}", dist.Normal(z, 0.5).to_event(1), obs=x[:, t])
+        if leaks:
+            pyro.sample("x", dist.Normal(z, 0.5).to_event(1), obs=x[:, -1])
+
+
+def walk(masked):
+    def guide(x, lengths, leaks=False):
+        with pyro.plate("sequences", len(x)):
+            for t in range(STEPS):
+                with poutine.mask(mask=t < lengths) if masked else nullcontext():
+                    pyro.sample(f"z_{t}", dist.Normal(0.5 * x[:, t], 0.7).to_event(1))
+
+    return guide
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("method", ["auto", "importance", "annealing"])
+def test_steps_beyond_the_length_of_a_sequence_have_no_part(method, masked):
+    """Whether or not the guide masks them, too."""
+    torch.manual_seed(0)
+    x, lengths = torch.randn(6, STEPS, 1), torch.tensor([1, 2, 3, 3, 2, 1])
+    forward = np.array([[0.7 ** (t - s) if s <= t else 0.0 for s in range(STEPS)] for t in range(STEPS)])
+    covariance = 0.64 * forward @ forward.T + 0.25 * np.eye(STEPS)
+    truth = [
+        multivariate_normal(np.zeros(n), covariance[:n, :n]).logpdf(row[:n, 0].numpy())
+        for row, n in zip(x, lengths.tolist(), strict=True)
+    ]
+    options = {"auto": {}, "importance": {"draws": 4000}, "annealing": {"draws": 20, "temperatures": 100}}[method]
+    result = measure(chain, walk(masked), x, lengths, method=method, **options).evidence
+    assert result.bound == ("exact" if method == "auto" else "lower")
+    error = 4 * result.pointwise_se.numpy() if method != "auto" else 1e-6
+    assert (np.abs(result.pointwise.numpy() - truth) < error + 1e-6).all()
+
+
+def test_the_objective_leaves_out_steps_beyond_the_length_of_a_sequence():
+    """With the guide's mask or without it."""
+    torch.manual_seed(0)
+    x, lengths = torch.randn(6, STEPS, 1), torch.tensor([1, 2, 3, 3, 2, 1])
+    bound = measure(chain, walk(False), x, lengths, draws=1000).elbo
+    for masked in (True, False):
+        objective = DiscreteELBO(draws=50)
+        loss = torch.tensor([objective.loss(chain, walk(masked), x, lengths) for _ in range(20)])
+        assert abs(-loss.mean() / 6 - bound.mean) < 5 * (loss.std() / 20**0.5 / 6 + bound.se)
+
+
+def test_a_masked_latent_with_an_influence_where_it_is_masked_is_refused():
+    x, lengths = torch.randn(6, STEPS, 1), torch.tensor([1, 2, 3, 3, 2, 1])
+    with pytest.raises(ValueError, match="site 'x' depends on masked latents .*'z_2'.* mask what depends on them"):
+        measure(lambda *a: chain(*a, leaks=True), lambda *a: walk(True)(*a), x, lengths)

@@ -1,0 +1,73 @@
+"""Masked latents that have no influence where they are masked, as the steps of a sequence beyond its length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ppl_vae.data.inputs import Batch
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.blocks import data_block
+from ppl_vae.programs.handlers import Sites, SubstituteLatents, latents, log_prob, run
+from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.types import Program
+from ppl_vae.programs.unobserved import VERIFIED, settled
+
+__all__ = ["masks_verified"]
+
+
+@contextmanager
+def masks_verified(model: Program, x: Batch) -> Iterator[None]:
+    r"""Lets runs inside take masked latents of a model, if they have no influence where they are masked.
+
+    Then :math:`\int p(x, z, m)\, \mathrm{d} m = p(x, z)` for the masked values m of a datum, whose prior is normalised,
+    and its evidence is that of its other latents. Checked on all data, with two values of each masked latent.
+
+    Arguments:
+        model: The model.
+        x: All data.
+
+    Raises:
+        ValueError: If a density depends on a masked latent, naming both.
+    """
+    with evaluating(model), fork_random_state():
+        sites = latents(run(model, (x[:2],), {}, draws=1, training=True)) if len(x) else {}
+    names = frozenset(name for name, site in sites.items() if isinstance(site["mask"], Tensor))
+    token = VERIFIED.set(VERIFIED.get() | names)
+    try:
+        if names:
+            with evaluating(model), fork_random_state(), torch.no_grad():
+                step = data_block(x)
+                for start in range(0, len(x), step):
+                    _check(model, x[start : start + step], sorted(names))
+        yield
+    finally:
+        VERIFIED.reset(token)
+
+
+def _check(model: Program, x: Batch, names: list[str]) -> None:
+    first, second = (run(model, (x,), {}, draws=1) for _ in range(2))
+    values = first.values_of_latents()
+    for name in names:
+        free = first[name].get("free")
+        if free is not None:
+            fn = first[name]["fn"]
+            everywhere = free.expand(fn.batch_shape)[(..., *(None,) * len(fn.event_shape))]
+            values[name] = torch.where(everywhere, second[name]["value"], values[name])
+    again = run(model, (x,), {}, draws=1, handler=SubstituteLatents(values))
+    for name, (one, other) in _densities(first, again).items():
+        if not torch.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True):
+            raise ValueError(
+                f"site {name!r} depends on masked latents ({', '.join(map(repr, names))}) of data for which they are "
+                "masked, so that their values are free and the ELBO has no bound; mask what depends on them, too, or "
+                "mask the observation instead"
+            )
+
+
+def _densities(*runs: Sites) -> dict[str, tuple[Tensor, Tensor]]:
+    """Log-densities of all sites in two runs, left out where latents are masked."""
+    one, other = ({**settled(sites, {n: log_prob(s) for n, s in sites.items()})} for sites in runs)
+    return {name: (one[name], other[name]) for name in one}
