@@ -156,7 +156,7 @@ def hierarchical_vae() -> Structure:
     return Structure("hierarchical VAE", "`z2` to `z1` to x, guide q(z2) q(z1 given z2)", model, guide, (x,), truth)
 
 
-def _flow(kind: str, refused: str | None = None) -> Structure:
+def _flow(kind: str) -> Structure:
     x = (torch.rand(DATA, WIDTH) < 0.5).float()
     decoder, encoder = nn.Linear(2, WIDTH), nn.Linear(WIDTH, 4)
     flow = getattr(transforms, f"conditional_{kind}")(2, WIDTH, hidden_dims=[8])
@@ -181,7 +181,7 @@ def _flow(kind: str, refused: str | None = None) -> Structure:
         return log_mean(weights, bernoulli_log_prob(array(x)[None], logits[:, None]))
 
     form = f"`TransformedDistribution` with `conditional_{kind}`"
-    return Structure("flow as a guide", form, model, guide, (x,), truth, refused)
+    return Structure("flow as a guide", form, model, guide, (x,), truth)
 
 
 def flow_guide() -> Structure:
@@ -189,7 +189,7 @@ def flow_guide() -> Structure:
 
 
 def flow_without_inverse() -> Structure:
-    return _flow("planar", refused="inverse")
+    return _flow("planar")
 
 
 def circle() -> Structure:

@@ -99,12 +99,13 @@ def markdown(rows: list[Row]) -> str:
     lines = ["| program | as written | | evidence against the truth, nats per datum |", "|---|---|---|---|"]
     for row in rows:
         if not row.runs:
-            told = f"refused: {row.message.splitlines()[0]}"
+            result = row.message.splitlines()[0].removeprefix("ValueError: ")
         elif row.excess is None:
-            told = row.message or "no truth at hand"
+            result = "given draws of what all data share, beside a joint bound"
         elif row.exact:
-            told = f"exact ({row.method}): largest error {row.worst:.0e}"
+            result = f"exact ({row.method}): largest error {row.worst:.0e}"
         else:
-            told = f"lower bound ({row.method}): {row.excess:+.4f} ± {row.error:.4f}"
-        lines.append(f"| {row.structure.title} | {row.structure.form} | {'runs' if row.runs else 'refused'} | {told} |")
+            result = f"lower bound ({row.method}): {row.excess:+.3f} ± {row.error:.3f}"
+        runs = "runs" if row.runs else "refused"
+        lines.append(f"| {row.structure.title} | {row.structure.form} | {runs} | {result} |")
     return "\n".join(lines)

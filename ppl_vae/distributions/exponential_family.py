@@ -170,6 +170,9 @@ def log_prob(fn: Distribution, value: Field) -> Tensor:
 
     Returns:
         ``fn.batch_shape``, in nats.
+
+    Raises:
+        ValueError: If the distribution has a density only at its own draws, a transform of it having no inverse.
     """
     if isinstance(value, Tensor) and len(fn.batch_shape) == 2 and min(fn.batch_shape) > 0:
         draws, batch = fn.batch_shape
@@ -183,5 +186,11 @@ def log_prob(fn: Distribution, value: Field) -> Tensor:
             parameters = logits[:, 0]
             data = value.reshape(batch, -1).to(parameters.dtype)
             return parameters @ data.T - functional.softplus(parameters).sum(-1, keepdim=True)
-    result: Tensor = fn.log_prob(value)  # type: ignore[arg-type]  # documents, for a distribution of documents
+    try:
+        result: Tensor = fn.log_prob(value)  # type: ignore[arg-type]  # documents, for a distribution of documents
+    except KeyError as error:  # of Pyro's planar, radial and other transforms
+        raise ValueError(
+            "the distribution has a density only at its own draws, since one of its transforms has no inverse; take a "
+            "transform with an inverse, such as affine_autoregressive, spline or affine_coupling"
+        ) from error
     return result.expand(torch.broadcast_shapes(result.shape, fn.batch_shape))

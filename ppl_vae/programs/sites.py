@@ -92,7 +92,12 @@ class _Probe(InOrder):
             value[0], value[1] = 0, 1
         # The same value is scored under the parameters of every row; a coupling whose weights are still zero shows
         # only in the graph.
-        scored = fn.log_prob(value[:1].expand(value.shape)) if logits is None else logits
+        try:
+            scored = fn.log_prob(value[:1].expand(value.shape)) if logits is None else logits
+        except KeyError:  # a transform without an inverse scores its own draws only; it may depend on the others
+            self.depends[msg["name"]] = bool(self.before)
+            msg["value"] = value
+            return
         linked = False
         if scored.requires_grad and self.before:
             gradients = torch.autograd.grad(scored.sum(), self.before, allow_unused=True, retain_graph=True)
