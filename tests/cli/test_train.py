@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.plugins.discovery import available
 from tests.support.cli import SMALL, call, flat, invoke, json_of, metrics, succeed, summary
 
@@ -92,7 +93,10 @@ def test_retraining_uses_validation_data_for_training(folder):
 def test_long_codes_get_importance_weights(folder):
     options = ("--bits", "20", "--epochs", "2", "--evidence-draws", "30", "--out", "r")
     test = json_of("train", *SMALL[:-4], *options)["splits"]["test"]
-    assert (test["evidence"]["method"], test["evidence"]["bound"]) == ("importance, 30 draws", "lower")
+    assert (test["evidence"]["method"], test["evidence"]["bound"]) == (
+        "importance, 30 draws and 3 of the prior",
+        "lower",
+    )
     assert test["elbo"]["se"] > 0
     assert test["gap"]["se"] > 0
     assert "k_hat_worst" in test["evidence"]
@@ -103,7 +107,7 @@ def test_long_codes_get_importance_weights(folder):
 def test_every_estimator_trains(folder, estimator, control):
     if estimator == "auto":
         estimator = "disarm"  # what auto is with either answer
-    if estimator in ("enumerate", "local", "double_cv"):
+    if make_estimator(estimator, control=False).no_control is not None:
         control = "none"
     succeed("train", *SMALL, "--epochs", "1", "--estimator", estimator, "--control", control, "--out", "r")
     assert summary("r")["estimator"].startswith(estimator)
@@ -114,7 +118,7 @@ def test_what_cannot_be_known_is_null_in_json_and_named_in_the_table(folder):
     printed = succeed(*options, "--out", "r", "--json").stdout
     content = json.loads(printed, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert content["splits"]["test"]["evidence"]["k_hat_worst"] is None
-    assert "too few different draws" in content["splits"]["test"]["warnings"][0]
+    assert any("too few different draws" in line for line in content["splits"]["test"]["warnings"])
     assert "note: test: " in succeed(*options, "--out", "s").stdout
 
 

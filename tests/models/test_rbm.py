@@ -125,8 +125,8 @@ def test_an_annealed_normaliser_is_one_number_a_state_and_its_error_is_told(monk
         error = model.prior().log_prob_se
     assert error > 0
     assert found.evidence.se == found.elbo.se == error
-    assert (found.evidence.bound, found.gap.bound, found.gap.se) == ("approximate", "exact", 0.0)
-    assert found.evidence.minus(found.elbo).se == 0.0  # they are off together
+    assert (found.evidence.bound, found.gap.bound, found.gap.se) == ("approximate", "lower", 0.0)
+    assert found.evidence.minus(found.elbo).se < 1e-12  # they are off together
     assert f"with standard error {error:.2g} nats" in found.evidence.warnings[0]
     gap = split_gap(model, guide, x, steps=4, draws=4)
     assert gap.evidence.common_se == gap.best.common_se == gap.elbo.common_se == error
@@ -159,7 +159,7 @@ def test_annealing_agrees_with_what_is_exact(monkeypatch, bits):
     model.linear.weight.data.mul_(2)
     x = bit_states(4)
     exact = measure(model, Posterior(model, x), x).evidence
-    assert exact.bound == "exact"  # beyond 16 bits by constant weights
+    assert exact.bound == ("exact" if bits == 3 else "lower")  # beyond 16 bits by constant weights of the posterior
     guide = LinearCounts(model, x[:2])
     for start in ("guide", "prior"):
         found = measure(model, guide, x, method="annealing", draws=50, temperatures=60, start=start).evidence

@@ -226,7 +226,7 @@ def test_faults_are_told(folder):
     assert "compares images" in words("frechet", "p")
     assert invoke(*VAE, "--out", "v").exit_code == 0
     assert "weights are not at" in words("frechet", "v", "--features", "inception", "--weights", "none.pth")
-    assert "--weights is for Inception" in words("frechet", "v", "--weights", "none.pth")
+    assert "weights is a file of Inception: take --features inception" in words("frechet", "v", "--weights", "none.pth")
     assert "leave out --split, --data" in words("frechet", "v", "--against", "v", "--split", "test", "--data", "9")
     Path("none.pth").write_bytes(b"no weights")
     assert "has the SHA-256" in words("frechet", "v", "--features", "inception", "--weights", "none.pth")
