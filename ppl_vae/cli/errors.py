@@ -53,11 +53,11 @@ def errors_in_one_line() -> Iterator[None]:
             ) from error
         if os.environ.get("PPL_VAE_DEBUG"):
             traceback.print_exc()
-        raise Refused(_told(error)) from error
+        raise Refused(_message(error)) from error
 
 
-def _told(error: Exception) -> str:
-    """What is said of an error: a refusal in its own words, an error of a user's program with what is known of it."""
+def _message(error: Exception) -> str:
+    """The message of a refusal; of an error in a user's program also its place and notes."""
     name, notes = type(error).__name__, getattr(error, "__notes__", [])
     if isinstance(error, (ValueError, ArithmeticError)) and not notes:
         return str(error) or name

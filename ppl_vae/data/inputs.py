@@ -67,9 +67,9 @@ class Inputs:
                 )
         lengths = {name: len(field) for name, field in self.fields().items()}
         if len(set(lengths.values())) != 1:
-            found = ", ".join(f"{name} has {length}" for name, length in lengths.items()) or "none has a row for each"
+            each = ", ".join(f"{name} has {length}" for name, length in lengths.items()) or "none has a row for each"
             raise ValueError(
-                f"the fields of a batch have one length, but {found} data; give each one row per datum, and what is "
+                f"the fields of a batch have one length, but {each} data; give each one row per datum, and what is "
                 "the same for all data as a number or a tensor without dimensions"
             )
         self._length = next(iter(lengths.values()))

@@ -53,29 +53,29 @@ def given_shared_latents(
         ValueError: If the guide does not draw one of them, naming it.
     """
     guide = without_autoguide(guide)
-    found, rates = [], []
+    results, rates = [], []
     for _ in range(SHARED_DRAWS):
         values, rate = _draw(model, guide, x, names)
         pair = Shared(model, values), Shared(guide, values)
         if latents(run(pair[0], (x[:2],), {}, draws=1)):
-            found.append(measure(*pair))
+            results.append(measure(*pair))
         else:
-            found.append(_without_latents(pair[0], x))
+            results.append(_without_latents(pair[0], x))
         rates.append(rate)
-    words = " and ".join(repr(name) for name in names)
-    evidence, elbo = (_mean([getattr(each, part) for each in found], words) for part in ("evidence", "elbo"))
-    sums = torch.stack([each.evidence.pointwise.double().sum() for each in found]) - torch.stack(rates)
+    sites = " and ".join(repr(name) for name in names)
+    evidence, elbo = (_mean([getattr(each, part) for each in results], sites) for part in ("evidence", "elbo"))
+    sums = torch.stack([each.evidence.pointwise.double().sum() for each in results]) - torch.stack(rates)
     # A guide's draw of g may be measured by another method than the next one.
     bound: Bound = "lower" if evidence.bound in ("unbiased", "lower") else evidence.bound
     size = "at least" if bound == "lower" else "about"
     note = (
-        f"all data share {words}: the evidence is that of a datum given {words}, on average over the guide's draws, "
+        f"all data share {sites}: the evidence is that of a datum given {sites}, on average over the guide's draws, "
         f"and no bound on log p(x) of a datum; the joint bound, log p of all {len(x)} data together, is {size} "
         f"{sums.mean().item():.6g} +- {_error(sums).item():.2g} nats"
     )
     gap = replace(evidence.minus(elbo), common_se=0.0)
-    joint = Estimate(sums.mean()[None], f"{SHARED_DRAWS} draws of {words}", bound, SHARED_DRAWS, _error(sums)[None])
-    why = f"{found[0].why}; all data share {words}"
+    joint = Estimate(sums.mean()[None], f"{SHARED_DRAWS} draws of {sites}", bound, SHARED_DRAWS, _error(sums)[None])
+    why = f"{results[0].why}; all data share {sites}"
     return Evidence(elbo, evidence, gap, why, joint=joint).noting(note)
 
 
@@ -109,12 +109,12 @@ def _without_latents(model: Program, x: Batch) -> Evidence:
     return Evidence(likelihood, likelihood, Estimate(0 * value, "likelihood", "exact"), "there is no other latent")
 
 
-def _mean(parts: list[Estimate], words: str) -> Estimate:
+def _mean(parts: list[Estimate], sites: str) -> Estimate:
     """The mean over draws of what all data share, whose error is common to them."""
     values = torch.stack([part.pointwise.double() for part in parts])
     bound = weakest(parts)
     bound = "unbiased" if bound == "exact" else bound
     error = _error(values.mean(1)).item()
-    method = f"{parts[0].method}, given {len(parts)} draws of {words}"
+    method = f"{parts[0].method}, given {len(parts)} draws of {sites}"
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
     return Estimate(values.mean(0), method, bound, len(parts), notes=notes, common_se=error)

@@ -162,8 +162,8 @@ def fit_estimator(
         return wanted, None
     plain = wanted.without_control
     if refusal(plain, sites) is None:
-        said = None if by_default else f"{reason.split(';')[0]}: using {plain.name} instead"
-        return plain, said
+        line = None if by_default else f"{reason.split(';')[0]}: using {plain.name} instead"
+        return plain, line
     other = choose_estimator(sites, model, args, kwargs)
     return other, f"{reason.split(';')[0]}: using {other.name} instead"
 

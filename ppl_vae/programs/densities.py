@@ -21,6 +21,7 @@ __all__ = [
     "InOrder",
     "Site",
     "chain",
+    "element_support",
     "has_dependent_support",
     "innermost",
     "inside_support",
@@ -159,6 +160,13 @@ def inside_support(fn: Any, site: Site, log_density: torch.Tensor) -> torch.Tens
     if inside.ndim > log_density.ndim:
         inside = inside.flatten(log_density.ndim).all(-1)
     return torch.where(inside, log_density, -torch.inf)
+
+
+def element_support(support: Any) -> Any:
+    """The support of one element of values whose elements are independent; other supports as they are."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
 
 
 def has_dependent_support(fn: object) -> bool:

@@ -96,8 +96,8 @@ def _of_site(sample: dict[str, Any]) -> str:
 def _shapes(place: Place) -> list[str]:
     """The shapes of the tensors and layers that a line names, else of all local variables."""
     named = dict(_looked_up(name, place.frame) for name in re.findall(r"[A-Za-z_][\w.]*", place.source))
-    found = named if any(map(_is_shown, named.values())) else place.frame.f_locals
-    return [_of_value(name, value) for name, value in found.items() if _is_shown(value)][:MOST]
+    shown = named if any(map(_is_shown, named.values())) else place.frame.f_locals
+    return [_of_value(name, value) for name, value in shown.items() if _is_shown(value)][:MOST]
 
 
 def _looked_up(name: str, frame: FrameType) -> tuple[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import VonMises, constraints
 
-from ppl_vae.programs.densities import Site, innermost
+from ppl_vae.programs.densities import Site, element_support, innermost
 
 __all__ = ["check_densities", "check_proposal"]
 
@@ -68,8 +68,7 @@ def _misfit(prior: Site, theirs: Any, ours: Any, why: str) -> ValueError:
 
 def _largest(support: Any) -> float:
     """The largest whole number of a support; infinite where there is none, or the values are no numbers."""
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
+    support = element_support(support)
     if support is constraints.boolean:
         return 1.0
     upper = getattr(support, "upper_bound", inf)
@@ -90,9 +89,7 @@ def _support(fn: Any) -> Any:
 
 
 def _is_real(support: Any) -> bool:
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support in (constraints.real, constraints.real_vector)
+    return element_support(support) in (constraints.real, constraints.real_vector)
 
 
 def _differs(wanted: Any, offered: Any) -> bool:

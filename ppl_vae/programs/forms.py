@@ -52,15 +52,15 @@ def is_pair(value: Any) -> bool:
 
 def offers(module: ModuleType, kind: Kind) -> list[Offer]:
     """The models or guides of a file: classes that sample, pairs of methods, and what is called model or guide."""
-    found = [Offer(item.__name__, "pair", item) for item in own_classes(module, object) if is_pair(item)]
+    result = [Offer(item.__name__, "pair", item) for item in own_classes(module, object) if is_pair(item)]
     for item in own_classes(module, nn.Module):
         if not is_pair(item) and _samples(item) and _is_guide(item) == (kind == "guides"):
-            found.append(Offer(item.__name__, "class", item))
+            result.append(Offer(item.__name__, "class", item))
     name = kind[:-1]
     value = vars(module).get(name)
     if callable(value) and not isinstance(value, type):
-        found.append(Offer(name, "program", value))
-    return found
+        result.append(Offer(name, "program", value))
+    return result
 
 
 def choose(module: ModuleType, kind: Kind, file: Path, item: str = "") -> Offer:
@@ -69,15 +69,15 @@ def choose(module: ModuleType, kind: Kind, file: Path, item: str = "") -> Offer:
     Raises:
         ValueError: If there is none, or if there are several, naming them.
     """
-    found = offers(module, kind)
+    available = offers(module, kind)
     if item:
         return _named(module, kind, file, item)
     # A class that leaves sampling to a helper is a program, too, where there is no other.
     others = [Offer(c.__name__, "class", c) for c in own_classes(module, PyroModule)]
     chosen = (
-        [offer for offer in found if offer.form != "program" and is_named_after(offer.name, file)]
-        or [offer for offer in found if offer.form == "program"]
-        or found
+        [offer for offer in available if offer.form != "program" and is_named_after(offer.name, file)]
+        or [offer for offer in available if offer.form == "program"]
+        or available
         or [offer for offer in others if is_named_after(offer.name, file)]
         or others
     )

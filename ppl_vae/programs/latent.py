@@ -15,6 +15,7 @@ from ppl_vae.distributions.bits import BitsDistribution
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.mapped import Mapped, MappedNormal
 from ppl_vae.distributions.scales import location_and_log_scale, typical_scale
+from ppl_vae.programs.densities import element_support
 
 __all__ = ["Latent", "reshaped"]
 
@@ -148,9 +149,7 @@ def _guide_family(fn: Any) -> Family | str:
         biject_to(support)
     except NotImplementedError:
         return family
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return Family.NORMAL if support in (constraints.real, constraints.real_vector) else _MAPPED
+    return Family.NORMAL if element_support(support) in (constraints.real, constraints.real_vector) else _MAPPED
 
 
 def _family_of_counts(support: Any) -> Family | None:

@@ -35,11 +35,11 @@ _MORE = torch.tensor([0, 1, 2, 0, 1])
 """Repeats rows, so that nothing but the number of data changes: not the length of the longest document."""
 
 
-_LAYOUTS, _WISHES = Memory(), Memory()
+_LAYOUTS, _CHOICES = Memory(), Memory()
 
 
 def set_layout(*programs: Callable[..., Any], plate: str | None = None, vectorise: Vectorise | None = None) -> None:
-    """States the plate over data of programs, and how they take many samples, which are else found.
+    """States the plate over data of programs, and how they take many samples; by default both are inferred.
 
     Arguments:
         programs: Models and guides.
@@ -52,9 +52,9 @@ def set_layout(*programs: Callable[..., Any], plate: str | None = None, vectoris
             f"vectorise is {vectorise!r}; give 'left', 'fold' or 'loop', or None, which tries them in turn"
         )
     for program in programs:
-        wishes, method = _WISHES.of(program)
-        if wishes.get(method, (None, None)) != (plate, vectorise):
-            wishes[method] = plate, vectorise
+        choices, method = _CHOICES.of(program)
+        if choices.get(method, (None, None)) != (plate, vectorise):
+            choices[method] = plate, vectorise
             layouts, _ = _LAYOUTS.of(program)
             layouts.clear()
 
@@ -71,8 +71,8 @@ def layout_of(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappin
     key = method, tuple(map(_kind, args)), tuple((name, _kind(value)) for name, value in sorted(kwargs.items()))
     rows = known[key].rows if key in known else None
     if key not in known or rows not in (None, length(args, kwargs)):
-        wishes, method = _WISHES.of(program)
-        layout = _Finder(program, args, dict(kwargs), *wishes.get(method, (None, None))).find()
+        choices, method = _CHOICES.of(program)
+        layout = _Finder(program, args, dict(kwargs), *choices.get(method, (None, None))).find()
         if isinstance(layout.failure, RuntimeError) and rows is not None:
             raise ValueError(
                 f"the program takes {rows} data, but the batch has {length(args, kwargs)}: write pyro.plate(NAME, "
@@ -81,8 +81,8 @@ def layout_of(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappin
         if layout.failure is not None:
             return layout
         known[key] = layout
-    found: Layout = known[key]
-    return found
+    result: Layout = known[key]
+    return result
 
 
 def draws_note(program: Callable[..., Any], *args: Any) -> tuple[str, ...]:
@@ -228,8 +228,7 @@ class _Finder:
         single = layout.turn("fold")
         try:
             alone = [self._run(single, few, 1) for _ in range(2)]
-            if not _agree(alone[0], alone[:1]):
-                return layout  # no finite density to compare
+            _agree(alone[0], alone[:1])  # fails where a site cannot be scored
         except REFUSED as error:
             return replace(layout, failure=error)
         values = {
@@ -250,8 +249,7 @@ class _Finder:
         return self._chosen(layout.turn("loop"))
 
     def _chosen(self, layout: Layout) -> Layout:
-        layout = replace(layout, opaque=frozenset(self.opaque))
-        return layout
+        return replace(layout, opaque=frozenset(self.opaque))
 
     def _run(self, layout: Layout, few: Arguments, draws: int, values: Mapping[str, Tensor] | None = None) -> Sites:
         pyro.get_param_store().clear()

@@ -199,11 +199,11 @@ def _misfit(sites: Mapping[str, Site]) -> str | None:
         if isinstance(value, PackedCounts):
             kind = type(innermost(site["fn"])).__name__
             return f"site {name!r} observes documents, which PackedMultinomial scores, a {kind} does not"
-        found = tuple(value.shape[value.ndim - len(wanted) :])
-        if site["is_observed"] and found == wanted:
-            found = tuple(value.shape[1:])
-        if found != wanted:
-            return f"site {name!r} observes values of shape {found}, but its distribution has shape {wanted}"
+        shape = tuple(value.shape[value.ndim - len(wanted) :])
+        if site["is_observed"] and shape == wanted:
+            shape = tuple(value.shape[1:])
+        if shape != wanted:
+            return f"site {name!r} observes values of shape {shape}, but its distribution has shape {wanted}"
     return None
 
 
@@ -250,8 +250,8 @@ def find_pair(model: str, guide: str | None = None) -> tuple[Definition, Definit
     Raises:
         ValueError: As :func:`find`.
     """
-    found = find("models", model)
-    return found, find("guides", guide) if guide is not None else guide_beside(found)
+    definition = find("models", model)
+    return definition, find("guides", guide) if guide is not None else guide_beside(definition)
 
 
 def guide_beside(model: Definition) -> Definition:

@@ -136,13 +136,13 @@ def _standing_in(originals: list[tuple[str, nn.Module]], now: dict[str, nn.Modul
         if (copy := now.get(name)) is not None and copy is not original
         for one, other in zip(original.modules(), copy.modules(), strict=True)
     ]
-    kept = [(one, one._parameters, one._buffers, one.training) for one, _ in pairs]
+    before = [(one, one._parameters, one._buffers, one.training) for one, _ in pairs]
     for one, other in pairs:
         one._parameters, one._buffers, one.training = other._parameters, other._buffers, other.training
     try:
         yield
     finally:
-        for one, parameters, buffers, training in kept:
+        for one, parameters, buffers, training in before:
             one._parameters, one._buffers, one.training = parameters, buffers, training
 
 

@@ -13,7 +13,7 @@ from torch.distributions import constraints
 from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
-from ppl_vae.programs.densities import Site, has_dependent_support, innermost
+from ppl_vae.programs.densities import Site, element_support, has_dependent_support, innermost
 from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.missing import filled
 from ppl_vae.programs.random_state import fork_random_state
@@ -146,8 +146,7 @@ def _inside(support: constraints.Constraint, elements: Tensor) -> Tensor:
 
 
 def _words(support: object) -> str:
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
+    support = element_support(support)
     kind = type(support).__name__
     return _SUPPORTS.get(kind, f"values of {support}")
 

@@ -43,11 +43,11 @@ def switched_values(f: Callable[[Tensor], Tensor], indicators: Tensor, groups: G
                 moved.append(torch.cat([part.flatten(-2) for part in others], -1))
     if not moved:
         return values[..., None].expand(indicators.shape)
-    found = list(f(torch.stack(moved).flatten(0, 1)).unflatten(0, (len(moved), -1)))
+    at_states = list(f(torch.stack(moved).flatten(0, 1)).unflatten(0, (len(moved), -1)))
     columns = []
     for part, (number, states) in zip(drawn, groups, strict=True):
         for place in range(number):
-            by_shift = torch.stack([values, *(found.pop(0) for _ in range(states - 1))], -1)
+            by_shift = torch.stack([values, *(at_states.pop(0) for _ in range(states - 1))], -1)
             away = torch.arange(states, device=values.device) - part[..., place, :].argmax(-1, keepdim=True)
             columns.append(by_shift.gather(-1, away.remainder(states)))
     return torch.cat(columns, -1)

@@ -60,9 +60,9 @@ class MixedImportance(EvidenceMethod):
 
     def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
         weights, distinct = self._weights(model, guide, x, sites, progress)
-        found = from_log_weights(weights, distinct).evidence
+        sampled = from_log_weights(weights, distinct).evidence
         states = prod(site.states for site in discrete(sites))
-        evidence = replace(found, method=f"sum over {states} states, {found.method}")
+        evidence = replace(sampled, method=f"sum over {states} states, {sampled.method}")
         elbo = sampled_bound(model, guide, x, self.draws)
         return Evidence(elbo, evidence, evidence.minus(elbo))
 
