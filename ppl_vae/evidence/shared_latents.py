@@ -15,6 +15,7 @@ from ppl_vae.evidence.estimate import Bound, Estimate, weakest
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.arguments import call
 from ppl_vae.programs.autoguides import without_autoguide
+from ppl_vae.programs.densities import InOrder
 from ppl_vae.programs.handlers import SubstituteLatents, latents, run, total
 from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.shared import Shared
@@ -86,7 +87,7 @@ def _error(values: Tensor) -> Tensor:
 
 def _draw(model: Program, guide: Program, x: Batch, names: list[str]) -> tuple[dict[str, Tensor], Tensor]:
     """A draw of what all data share by site, and log q(g) - log p(g)."""
-    with torch.no_grad(), poutine.block(), LocalParameters():
+    with torch.no_grad(), poutine.block(), LocalParameters(), InOrder(None):
         drawn = poutine.trace(partial(call, guide, (x,), {})).get_trace().nodes
         if missing := [name for name in names if name not in drawn]:
             raise ValueError(f"the guide does not draw {missing[0]!r}, which all data share; add the site to the guide")

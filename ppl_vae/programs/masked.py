@@ -11,6 +11,7 @@ from torch import Tensor
 from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
+from ppl_vae.programs.densities import InOrder
 from ppl_vae.programs.handlers import Sites, SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
@@ -33,7 +34,7 @@ def masks_verified(model: Program, x: Batch) -> Iterator[None]:
     Raises:
         ValueError: If a density depends on a masked latent, naming both.
     """
-    with evaluating(model), fork_random_state():
+    with evaluating(model), fork_random_state(), InOrder(None):
         sites = latents(run(model, (x[:2],), {}, draws=1, training=True)) if len(x) else {}
     names = frozenset(name for name, site in sites.items() if isinstance(site["mask"], Tensor))
     token = VERIFIED.set(VERIFIED.get() | names)

@@ -10,7 +10,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.programs.densities import Site
+from ppl_vae.programs.densities import InOrder, Site
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.layouts import layout_of
 from ppl_vae.programs.types import Program
@@ -55,5 +55,6 @@ def shared_latents(model: Program, x: Batch) -> list[str]:
     layout = layout_of(model, (x,), {})
     if not layout.outside or not layout.names:
         return []
-    sites = latents(run(model, (x[:2],), {}, draws=1, training=True))
+    with InOrder(None):
+        sites = latents(run(model, (x[:2],), {}, draws=1, training=True))
     return [name for name, site in sites.items() if "data" not in {frame.name for frame in site["cond_indep_stack"]}]

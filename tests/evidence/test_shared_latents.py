@@ -75,6 +75,20 @@ def test_the_joint_number_is_no_bound_where_the_evidence_is_none():
         pv.measure(model, guide, X, check=True)
 
 
+def test_rows_taken_by_the_indices_of_a_plate_of_all_data_meet_the_batch_in_order():
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 2.0))
+        with pyro.plate("data", 300, subsample_size=len(x)) as rows:
+            pyro.sample("x", dist.Normal(mu, 1.0), obs=x[rows])
+
+    def guide(x):
+        with pyro.plate("data", 300, subsample_size=len(x)) as rows:
+            centre = x[rows].sum() / 4.25
+        pyro.sample("mu", dist.Normal(centre, 4.25**-0.5))
+
+    assert abs(pv.measure(model, guide, X).joint.mean - joint_of_all()) < 1e-9
+
+
 def mixture(x):
     """Two components whose centres are unknown, indexed as in the tutorials."""
     with pyro.plate("components", 2):
