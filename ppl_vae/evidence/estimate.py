@@ -175,6 +175,8 @@ class Estimate:
         if self.k_hat is not None:
             known = self.k_hat[~self.k_hat.isnan()]
             content["k_hat_worst"] = finite(known.max().item()) if len(known) else None
+        if self.harmless:
+            content["k_hat_harmless_share"] = self.harmless
         return content
 
     @classmethod
@@ -189,6 +191,7 @@ class Estimate:
         """
         errors, shapes = values.get(f"{name}_se"), values.get(f"{name}_k_hat")
         estimate = cls(values[name], content["method"], content["bound"], content["draws"], errors, shapes)
+        estimate = replace(estimate, harmless=content.get("k_hat_harmless_share", 0.0))
         notes = tuple(line for line in content["warnings"] if line not in estimate.warnings)
         return replace(estimate, notes=notes)
 

@@ -145,6 +145,11 @@ def test_a_stored_estimate_is_read_back():
     back = Estimate.stored(whole.to_json()["evidence"], whole.pointwise(), "evidence")
     assert back.warnings == whole.evidence.warnings
     assert (back.mean, back.se, back.bound) == (whole.evidence.mean, whole.evidence.se, whole.evidence.bound)
+    heavy = replace(whole.evidence, k_hat=torch.full((6,), 2.0))
+    assert any("Pareto k-hat over" in line for line in heavy.warnings)
+    for estimate in (heavy, replace(heavy, harmless=1.0)):
+        values = {"evidence": estimate.pointwise, "evidence_k_hat": estimate.k_hat}
+        assert Estimate.stored(estimate.to_json(), values, "evidence").warnings == estimate.warnings
 
 
 def test_the_limit_is_that_of_the_evidence_alone():
