@@ -33,7 +33,7 @@ from ppl_vae.data import Corpus, load_corpus
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.programs.loading import facts
+from ppl_vae.programs.loading import find
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.training.progress import log
 
@@ -74,7 +74,7 @@ class Racer:
 
     def __post_init__(self) -> None:
         with fork_random_state(self.seed):
-            self.model = Text(**facts(self.train), **self.shape)
+            self.model = Text(**find("models", "text").facts(self.train), **self.shape)
             self.guide = LinearCounts(self.model, self.train[:2])
             self.random = torch.get_rng_state()
         self.objective = parse(self.spec)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ppl_vae.data import load_corpus
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.programs.loading import facts
+from ppl_vae.programs.loading import find
 
 Layers = list[tuple[Tensor, Tensor]]
 """Weight, ``(outputs, inputs)``, and bias of each affine layer; ReLU lies between them."""
@@ -46,8 +46,11 @@ class Setting:
 
     def pair(self, x: PackedCounts) -> tuple[Text, LinearCounts | DeepFrequencies]:
         """The shipped model and guide, as the command line builds them."""
-        model = Text(**facts(x), bits=self.bits, hidden=self.hidden, width=self.width)
-        guide = DeepFrequencies(model, x[:2], self.layers, self.width) if self.layers else LinearCounts(model, x[:2])
+        model = Text(**find("models", "text").facts(x), bits=self.bits, hidden=self.hidden, width=self.width)
+        example = x[:2]
+        if self.layers:  # the peers have rectified units
+            return model, DeepFrequencies(model, example, self.layers, self.width, "relu")
+        guide = LinearCounts(model, example)
         return model, guide
 
 

@@ -25,7 +25,7 @@ from ppl_vae.diagnostics.gap.ladder import ladder
 from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
-from ppl_vae.programs.loading import facts
+from ppl_vae.programs.loading import find
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
@@ -113,15 +113,15 @@ def systems(bits: int, digits: str, corpus: str, vocabulary: int) -> dict[str, S
 
     def boltzmann() -> tuple[torch.nn.Module, Any]:
         x = load_corpus(digits).train.values
-        return Rbm(**facts(x), bits=bits, prior="free"), x
+        return Rbm(**find("models", "rbm").facts(x), bits=bits, prior="free"), x
 
     def text() -> tuple[torch.nn.Module, Any]:
         x = load_corpus(corpus, vocabulary=vocabulary).train.values
-        return Text(**facts(x), bits=bits, hidden=1, width=64), x
+        return Text(**find("models", "text").facts(x), bits=bits, hidden=1, width=64), x
 
     def gaussian() -> tuple[torch.nn.Module, Any]:
         x = load_corpus("gaussians" if digits == "bars" else "mnist8").train.values
-        return Ppca(**facts(x), latents=2, hidden=1, width=64), x
+        return Ppca(**find("models", "ppca").facts(x), latents=2, hidden=1, width=64), x
 
     return {
         "mixture": System(f"mixture of {2 ** min(bits, 4)} Gaussians", OF_BITS, mixture, learns=False),

@@ -15,7 +15,8 @@ Data                 load_corpus, Corpus, PackedCounts
 Measure a pair       measure (ELBO, evidence and gap), split_gap, ladder, tightness, information,
                      rate_distortion_curve, sandwich; beneath them log_weight and simulate
 Runs and studies     compare, experiment, catalogue (what is chosen by name, and what goes together)
-In a model           regulariser, around factors that belong to the training objective alone
+A model's form       set_layout, its plate over data and how it takes samples, where they are not found; regulariser,
+                     around factors that belong to the training objective alone
 """
 
 from __future__ import annotations

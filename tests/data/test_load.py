@@ -19,9 +19,9 @@ def test_unknown_name_lists_the_choices(name: str) -> None:
 
 
 def test_unknown_format(tmp_path: Path) -> None:
-    (tmp_path / "docs.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ValueError, match="docs.parquet' has a format that no reader recognises; give one of"):
-        read(tmp_path / "docs.parquet")
+    (tmp_path / "docs.orc").write_bytes(b"ORC1")
+    with pytest.raises(ValueError, match="docs.orc' has a format that no reader recognises; give one of"):
+        read(tmp_path / "docs.orc")
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.svm", "docword.a.txt", "a.csv", "a.tgz"])

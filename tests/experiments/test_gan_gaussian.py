@@ -9,10 +9,10 @@ from ppl_vae.experiments.gan_gaussian import (
     Way,
     claims_of,
     rows_of,
-    with_bounds,
 )
 
 from ppl_vae.studies.decisions import decide
+from ppl_vae.studies.gan_truth import against_truth
 from ppl_vae.studies.grid import Cells
 
 LOWER = {ASLEEP: 100.0, KEPT: 100.0, FIXED: 60.0, LEARNED: 80.0}
@@ -40,7 +40,7 @@ def measured(seeds: int = 3, width: float = 10.0) -> Cells[Way]:
     truth = [
         {"lower": 100.0 + seed + apart, "upper": 104.0 + seed + apart, "width": 4 + apart} for seed in range(seeds)
     ]
-    return with_bounds(pairs, truth)
+    return Cells({way: list(map(against_truth, pairs[way], truth)) for way in pairs})
 
 
 def answers(width: float = 10.0) -> dict[str, str]:
