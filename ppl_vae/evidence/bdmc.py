@@ -18,6 +18,7 @@ from ppl_vae.evidence.results import Result
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
+from ppl_vae.programs.support import check_deterministic
 from ppl_vae.programs.types import Program, Progress
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def sandwich(
             raise ValueError(f"{len(value)} values of site {name!r} were given for {len(x)} data; give one per datum")
     if draws < 2:
         raise ValueError(f"the bounds' errors need at least 2 chains per datum, got {draws}; raise the draws")
+    check_deterministic(model, x)
     schedule, done = schedule or Schedule(), {} if done is None else done
     report = progress or (lambda cells: None)
     seed = int(torch.randint(2**31, ()))

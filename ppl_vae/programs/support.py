@@ -37,6 +37,9 @@ _SUPPORTS = {
 """Supports by the name of their constraint, as a user knows them."""
 
 
+_ORDERED = 2**10
+"""Most data whose order is tested: a block of them."""
+
 _CHECKED: ContextVar[tuple[object, ...]] = ContextVar("checked", default=())
 
 
@@ -155,8 +158,8 @@ def check_deterministic(model: Program, x: Batch) -> None:
     """Checks that log p(x, z) of a datum is the same number whenever and beside whatever other data it is computed.
 
     Raises:
-        ValueError: If it changes from call to call, the program being random beside its sample sites, or with the other
-            rows of the batch.
+        ValueError: If it changes from call to call, the program being random beside its sample sites, with the other
+            rows of the batch, or with the place of the datum among them.
     """
     with evaluating(model), fork_random_state():
         drawn = run(model, (x[:2],), {}, draws=2)
@@ -180,6 +183,28 @@ def check_deterministic(model: Program, x: Batch) -> None:
                 f"the density of site {name!r} for a datum changes with the other data of its batch, so that no datum "
                 "has an evidence of its own; let every operation over data (a mean, batch normalisation by the batch) "
                 "act on each row alone"
+            )
+    with evaluating(model), fork_random_state():
+        _check_order(model, x[: min(_ORDERED, data_block(x))])
+
+
+def _check_order(model: Program, x: Batch) -> None:
+    """Checks that data in reverse order have the same densities: a recurrence over data leaves the first as it was."""
+    backwards = torch.arange(len(x) - 1, -1, -1)
+    drawn = run(model, (x,), {}, draws=1)
+    values = {name: site["value"] for name, site in latents(drawn).items()}
+    reversed_values = {n: v[:, backwards.to(v.device)] if v.shape[1:2] == (len(x),) else v for n, v in values.items()}
+    turned = run(model, (x[backwards],), {}, draws=1, handler=SubstituteLatents(reversed_values))
+    for name, site in drawn.items():
+        one, other = log_prob(site), log_prob(turned[name])
+        if one.shape[1:] == other.shape[1:] == (len(x),) and not torch.allclose(
+            one, other.flip(1), rtol=1e-3, atol=1e-3, equal_nan=True
+        ):
+            raise ValueError(
+                f"the density of site {name!r} for a datum changes with its place in the batch, so that no datum has "
+                "an evidence of its own; give what belongs to each datum as a further argument, model(x, y), instead "
+                "of taking rows of a tensor from outside, and let recurrent networks run over time, not over data "
+                "(batch_first=True)"
             )
 
 

@@ -270,3 +270,23 @@ def test_a_density_that_depends_on_the_other_data_of_the_batch_is_refused():
 
     with pytest.raises(ValueError, match="density of site 'x' for a datum changes with the other data of its batch"):
         measure(model, linear()[1], data())
+
+
+def recurrence(z, x):
+    return (z @ WEIGHT.double()).cumsum(-2)
+
+
+def rows_from_outside(z, x):
+    return z @ WEIGHT.double() + torch.arange(99.0, dtype=torch.double)[: len(x), None]
+
+
+@pytest.mark.parametrize("mean", [recurrence, rows_from_outside])
+def test_a_density_that_depends_on_the_place_of_a_datum_is_refused(mean):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(mean(z, x), SIGMA).to_event(1), obs=x)
+
+    for function in (measure, sandwich):
+        with pytest.raises(ValueError, match="density of site 'x' for a datum changes with its place in the batch"):
+            function(model, linear()[1], data())
