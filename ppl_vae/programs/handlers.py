@@ -80,9 +80,9 @@ def run(
     layout = layout_of(program, args, kwargs) if plates is None else Layout(plates)
     try:
         return execute(program, args, kwargs, layout, draws=draws, handler=handler, training=training)
-    except REFUSED as error:
-        if layout.failure is not None and DRAWS in str(error):
-            raise layout.failure from None  # the program's own error, which does not speak of samples
+    except REFUSED:
+        if layout.failure is not None:
+            raise layout.failure from None  # of a run of one sample: that of several may be of the samples alone
         raise
 
 

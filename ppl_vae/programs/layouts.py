@@ -150,7 +150,7 @@ class _Finder:
         }
         for site in sites.values():
             if site["is_observed"]:
-                unvalidated(site["fn"]).log_prob(site["value"])  # refuses data of another number
+                _check_shapes(site)
         return sites
 
     def _plates(self, sites: Mapping[str, Site], grown: Mapping[str, Site] | None, count: int | None) -> Layout:
@@ -256,6 +256,19 @@ class _Finder:
         handler = SubstituteLatents(values) if values is not None else Messenger()
         with InOrder(None):
             return execute(self.program, *few, layout, draws=draws, handler=handler, training=True, opaque=self.opaque)
+
+
+def _check_shapes(site: Site) -> None:
+    """Refuses an observed value of another shape than its distribution, as data of another number have."""
+    fn, value = unvalidated(site["fn"]), site["value"]
+    try:
+        fn.log_prob(value)
+    except (ValueError, RuntimeError) as error:
+        shape = f"the observed value {tuple(value.shape)}" if isinstance(value, Tensor) else "the observed value"
+        raise type(error)(
+            f"site {site['name']!r}: its distribution has batch shape {tuple(fn.batch_shape)} and event shape "
+            f"{tuple(fn.event_shape)}, but {shape} does not fit: {error}"
+        ) from error
 
 
 def _agree(together: Sites, alone: list[Sites]) -> bool:
