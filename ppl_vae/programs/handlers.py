@@ -80,9 +80,10 @@ def run(
     layout = layout_of(program, args, kwargs) if plates is None else Layout(plates)
     try:
         return execute(program, args, kwargs, layout, draws=draws, handler=handler, training=training)
-    except REFUSED:
-        if layout.failure is not None:
-            raise layout.failure from None  # of a run of one sample: that of several may be of the samples alone
+    except REFUSED as error:
+        of_shapes = DRAWS in str(error) or not isinstance(error, ValueError)
+        if layout.failure is not None and of_shapes:
+            raise layout.failure from None  # of a run of one sample: this one may be of the samples alone
         raise
 
 
