@@ -91,8 +91,11 @@ class Definition(Plugin):
             ValueError: If the corpus holds documents and the model reads tensors, or the other way round, naming those
                 that fit; or if there is no such corpus.
         """
-        kind, wanted = find_reader(name).kind, _DATA[self.data]
+        reader, wanted = find_reader(name), _DATA[self.data]
+        kind = reader.kind
         if kind is not self.data:
+            if not reader.named and not Path(name).exists():
+                raise ValueError(f"there is no file {name}; check the path (--corpus)")
             remedy = f"choose a corpus of {wanted}: {', '.join(corpora(self.data))}"
             if self.data is not PackedCounts and not self.shipped:
                 remedy += f"; if the model reads documents, annotate x of its forward in {self.file} as PackedCounts"
