@@ -8,7 +8,7 @@ from ppl_vae.models.text import Text
 from ppl_vae.data import load_corpus
 from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.programs.loading import facts
+from ppl_vae.programs.loading import find
 from tests.support.z_test import assert_mean
 
 
@@ -16,7 +16,7 @@ from tests.support.z_test import assert_mean
 def test_a_short_training_beats_the_unigram_model_and_its_gap_is_exact():
     corpus = load_corpus("20news", vocabulary=1000)
     x, test = corpus.train.values, corpus.test.values
-    model = Text(**facts(x), bits=8)
+    model = Text(**find("models", "text").facts(x), bits=8)
     guide = LinearCounts(model, x[:2])
     before = measure(model, guide, test).elbo.mean
     loss = DiscreteELBO()(model, guide)
