@@ -24,7 +24,7 @@ from ppl_vae.programs.types import Program, Progress
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["BDMC", "sandwich", "sandwich_cells"]
+__all__ = ["BDMC", "bounds", "sandwich", "sandwich_cells"]
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,23 @@ def sandwich(
                 else:
                     posterior = {name: value[start : start + block] for name, value in drawn_with.items()}
                     drawn = part
-                forward, backward = AIS(model, guide, drawn, schedule).both(posterior, draws, report)
-                method = f"annealing, {schedule.temperatures} temperatures, {draws} chains"
-                low, low_se = log_mean_exp(forward)
-                high, high_se = log_mean_exp(-backward)
-                done[start] = BDMC(
-                    Estimate(low, method, "lower", draws, low_se), Estimate(-high, method, "upper", draws, high_se)
-                )
+                done[start] = bounds(model, guide, drawn, posterior, schedule, draws, report)
         parts.append(done[start])
     return BDMC.join(parts)
+
+
+def bounds(
+    model: Program,
+    guide: Program,
+    x: Batch,
+    posterior: Mapping[str, Tensor],
+    schedule: Schedule,
+    draws: int,
+    progress: Progress | None = None,
+) -> BDMC:
+    """Returns both bounds of a block of data, given an exact sample of their posterior by site, ``(data, *event)``."""
+    forward, backward = AIS(model, guide, x, schedule).both(posterior, draws, progress)
+    method = f"annealing, {schedule.temperatures} temperatures, {draws} chains"
+    low, low_se = log_mean_exp(forward)
+    high, high_se = log_mean_exp(-backward)
+    return BDMC(Estimate(low, method, "lower", draws, low_se), Estimate(-high, method, "upper", draws, high_se))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import reduce
 from math import ceil, log
 
@@ -11,7 +10,15 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.evidence.importance import Weights, from_log_weights, log_mean_exp, log_weights
+from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.importance import (
+    Weights,
+    from_log_weights,
+    log_mean_exp,
+    log_weights,
+    method_and_bound,
+    sampled_elbo_of,
+)
 from ppl_vae.evidence.psis import k_hat, smoothed
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.slack import Slack
@@ -50,11 +57,14 @@ def defensive_importance(
         progress: Called with the number of cells done since the last call.
         smooth: Whether to replace the largest weights by quantiles of a Pareto distribution.
     """
-    parts = []
-    for block, mixed in _mixtures(model, guide, x, draws, share, progress):
-        plain = from_log_weights(block.weights, block.distinct, smooth=smooth)
-        parts.append(plain if mixed is None else _of_mixture(plain, block.weights, mixed, smooth))
-    return Evidence.join(parts)
+    return Evidence.join(
+        [
+            from_log_weights(block.weights, block.distinct, smooth=smooth)
+            if mixed is None
+            else _from_mixture(block.weights, mixed, smooth)
+            for block, mixed in _mixtures(model, guide, x, draws, share, progress)
+        ]
+    )
 
 
 def defensive_slack(
@@ -109,6 +119,7 @@ def _mixtures(
         try:
             likelihood, ratio = _of_prior(model, guide, x[place], priors)
         except (ValueError, RuntimeError, KeyError, NotImplementedError):
+            # The guide cannot score the prior's samples, as with another support: its own give a bound, too.
             yield block, None
             continue
         likelihood, ratio = likelihood.to(block.weights), ratio.to(block.weights)
@@ -138,8 +149,9 @@ def _of_prior(model: Program, guide: Program, x: Batch, draws: int) -> tuple[Ten
     return torch.cat(likelihoods), torch.cat(ratios)
 
 
-def _of_mixture(plain: Evidence, weights: Tensor, mixed: Tensor, smooth: bool) -> Evidence:
-    """The evidence of the mixture in place of that of the guide's samples alone."""
+def _from_mixture(weights: Tensor, mixed: Tensor, smooth: bool) -> Evidence:
+    """ELBO from the log-weights of the guide's samples, ``(draws, data)``, and evidence from those of the mixture."""
+    weights, elbo = sampled_elbo_of(weights)
     guides, everything = len(weights), len(mixed)
     mixed = mixed.masked_fill(mixed.isnan(), -torch.inf)
     evidence, _ = log_mean_exp(mixed)
@@ -153,14 +165,10 @@ def _of_mixture(plain: Evidence, weights: Tensor, mixed: Tensor, smooth: bool) -
     uncovered = int((of_prior.sum(0) > 0.5 * everything).sum())
     if smooth:
         evidence = smoothed(mixed).logsumexp(0) - log(everything)
-    method = f"{plain.evidence.method} and {len(of_prior)} of the prior"
-    estimate = replace(
-        plain.evidence,
-        pointwise=evidence,
-        pointwise_se=se,
-        k_hat=k_hat(mixed),
-        method=method,
-        uncovered=uncovered,
+    name, bound = method_and_bound(guides, smooth)
+    method = f"{name} and {len(of_prior)} of the prior"
+    return Evidence(
+        elbo,
+        Estimate(evidence, method, bound, guides, se, k_hat(mixed), lost=elbo.lost, uncovered=uncovered),
+        Estimate(evidence - elbo.pointwise, method, bound, guides, torch.where(elbo.pointwise.isfinite(), gap_se, 0)),
     )
-    gap = replace(plain.gap, pointwise=evidence - plain.elbo.pointwise, pointwise_se=gap_se, method=method)
-    return replace(plain, evidence=estimate, gap=gap)

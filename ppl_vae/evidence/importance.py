@@ -21,26 +21,15 @@ from ppl_vae.programs.types import Program, Progress
 __all__ = [
     "Weights",
     "from_log_weights",
-    "importance",
     "log_mean_exp",
     "log_weights",
+    "method_and_bound",
     "sampled_bound",
     "sampled_elbo",
+    "sampled_elbo_of",
     "sampled_rates",
     "with_sampled_bound",
 ]
-
-
-def importance(
-    model: Program, guide: Program, x: Batch, draws: int, progress: Progress | None = None, *, smooth: bool = False
-) -> Evidence:
-    """Returns ELBO and importance-weighted evidence from independent samples, optionally Pareto-smoothed."""
-    return Evidence.join(
-        [
-            from_log_weights(block.weights, block.distinct, smooth=smooth)
-            for block in log_weights(model, guide, x, draws, progress)
-        ]
-    )
 
 
 def sampled_elbo(model: Program, guide: Program, x: Batch, draws: int = 1) -> Tensor:
@@ -137,29 +126,41 @@ def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False)
         distinct: Whether the samples of a datum are not all the same, ``(data,)``.
         smooth: Whether to replace the largest weights by quantiles of a Pareto distribution.
     """
+    draws, (weights, elbo) = len(weights), sampled_elbo_of(weights)
+    evidence, error = log_mean_exp(weights)
+    # ELBO and evidence share their draws, so the error of the gap is that of the difference per draw.
+    high = weights.amax(0).clamp(min=torch.finfo(weights.dtype).min)
+    relative = (weights - evidence.clamp(min=torch.finfo(weights.dtype).min)).exp()
+    gap_error = torch.where(elbo.pointwise.isfinite(), (relative - weights).std(0) / draws**0.5, 0)
+    constant = weights.amax(0) - weights.amin(0) <= 1e-9 * high.abs().clamp(min=1)
+    shape = torch.where(constant, torch.where(distinct, -torch.inf, torch.nan), k_hat(weights))
+    method, bound = method_and_bound(draws, smooth)
+    if smooth:
+        evidence = smoothed(weights).logsumexp(0) - log(draws)
+    return Evidence(
+        elbo,
+        Estimate(evidence, method, bound, draws, error, shape, lost=elbo.lost),
+        Estimate(evidence - elbo.pointwise, method, bound, draws, gap_error),
+    )
+
+
+def sampled_elbo_of(weights: Tensor) -> tuple[Tensor, Estimate]:
+    """Returns log-weights, ``(draws, data)``, with minus infinity for those that are undefined, and their ELBO."""
     draws, undefined = len(weights), weights.isnan()
     lost = int(undefined.sum())
     if lost:
         # Without it the bound is lower, and still one.
         weights = weights.masked_fill(undefined, -torch.inf)
-    elbo, (evidence, error) = weights.mean(0), log_mean_exp(weights)
-    # ELBO and evidence share their draws, so the error of the gap is that of the difference per draw.
-    high = weights.amax(0).clamp(min=torch.finfo(weights.dtype).min)
-    relative = (weights - evidence.clamp(min=torch.finfo(weights.dtype).min)).exp()
-    errors = [weights.std(0) / draws**0.5, error, (relative - weights).std(0) / draws**0.5]
-    errors = [torch.where(elbo.isfinite(), errors[0], 0), errors[1], torch.where(elbo.isfinite(), errors[2], 0)]
-    constant = weights.amax(0) - weights.amin(0) <= 1e-9 * high.abs().clamp(min=1)
-    shape = torch.where(constant, torch.where(distinct, -torch.inf, torch.nan), k_hat(weights))
-    bound: Bound
-    method, bound = f"importance, {draws} draws", "lower"
+    elbo = weights.mean(0)
+    error = torch.where(elbo.isfinite(), weights.std(0) / draws**0.5, 0)
+    return weights, Estimate(elbo, f"{draws} draws", "unbiased", draws, error, lost=lost)
+
+
+def method_and_bound(draws: int, smooth: bool) -> tuple[str, Bound]:
+    """Returns the name and the direction of importance sampling with these draws, Pareto-smoothed or not."""
     if smooth:
-        evidence = smoothed(weights).logsumexp(0) - log(draws)
-        method, bound = f"Pareto-smoothed importance, {draws} draws", "approximate"
-    return Evidence(
-        Estimate(elbo, f"{draws} draws", "unbiased", draws, errors[0], lost=lost),
-        Estimate(evidence, method, bound, draws, errors[1], shape, lost=lost),
-        Estimate(evidence - elbo, method, bound, draws, errors[2]),
-    )
+        return f"Pareto-smoothed importance, {draws} draws", "approximate"
+    return f"importance, {draws} draws", "lower"
 
 
 def log_mean_exp(weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,7 +179,7 @@ def sampled_bound(model: Program, guide: Program, x: Batch, draws: int) -> Estim
     """Returns the ELBO of each datum from at least :data:`LEAST_BOUND_DRAWS` samples."""
     draws = max(draws, LEAST_BOUND_DRAWS)
     blocks = log_weights(model, guide, x, draws)
-    return Estimate.join([from_log_weights(block.weights, block.distinct).elbo for block in blocks])
+    return Estimate.join([sampled_elbo_of(block.weights)[1] for block in blocks])
 
 
 def with_sampled_bound(exact: Estimate, model: Program, guide: Program, x: Batch, draws: int) -> Evidence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
 from math import hypot, inf, log
 from typing import cast
@@ -21,7 +21,7 @@ from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.shared_latents import given_shared_latents
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
-from ppl_vae.programs.densities import scaled_sites
+from ppl_vae.programs.densities import Site, scaled_sites
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.masked import masks_verified
 from ppl_vae.programs.random_state import fork_random_state
@@ -109,15 +109,15 @@ def measure(
             parts.append(done[start])
         joined = replace(Evidence.join(parts), why=how.why)
         with fork_random_state():
-            scaled = scaled_sites(run(model, (x[:1],), {}, draws=1))
-        if scaled:
+            sites = run(model, (x[:1],), {}, draws=1)
+        if scaled := scaled_sites(sites):
             note = (
                 f"the log-density of {', '.join(scaled)} is scaled in the model (poutine.scale, or a plate of "
                 "subsamples); it is measured without the scale"
             )
             evidence, elbo = (replace(e, notes=(*e.notes, note)) for e in (joined.evidence, joined.elbo))
             joined = replace(joined, evidence=evidence, elbo=elbo)
-        concluded = how.method.conclude(model, guide, x, joined).normalised(normaliser_error(model, x))
+        concluded = how.method.conclude(model, guide, x, joined).normalised(normaliser_error(sites))
         return calibrated(how.method, model, guide, x, concluded, check)
 
 
@@ -141,11 +141,9 @@ def _measure_block(how: Plan, model: Program, guide: Program, x: Batch, progress
         raise
 
 
-def normaliser_error(model: Program, x: Batch) -> float:
-    """Standard error of log p(z), common to all data, of a prior whose normaliser is an estimate."""
-    with fork_random_state():
-        drawn = latents(run(model, (x[:1],), {}, draws=1)).values()
-    return hypot(*(getattr(base(site["fn"]), "log_prob_se", 0.0) for site in drawn))
+def normaliser_error(sites: Mapping[str, Site]) -> float:
+    """Standard error of log p(z), common to all data, of a model's prior whose normaliser is an estimate."""
+    return hypot(*(getattr(base(site["fn"]), "log_prob_se", 0.0) for site in latents(sites).values()))
 
 
 def quick_evidence(model: Program, guide: Program, x: Batch, draws: int, most_bits: int = 10) -> Tensor:

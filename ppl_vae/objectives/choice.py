@@ -20,7 +20,7 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.types import Program
 
-__all__ = ["Auto", "choose_estimator", "fit_estimator", "make_estimator", "refusal", "shipped"]
+__all__ = ["Auto", "choose_estimator", "fit_estimator", "lists_for_all", "make_estimator", "refusal", "shipped"]
 
 FEW = 8
 """Bits whose codes are listed rather than drawn where that is a choice: 256 are as many as the documents of a batch."""

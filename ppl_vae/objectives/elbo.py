@@ -13,9 +13,8 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from ppl_vae.estimators.base.estimator import Code, Estimator
-from ppl_vae.nn.modes import evaluating
 from ppl_vae.objectives.base import NonFiniteError
-from ppl_vae.objectives.choice import Auto, fit_estimator, make_estimator, refusal
+from ppl_vae.objectives.choice import Auto, fit_estimator, lists_for_all, make_estimator, refusal
 from ppl_vae.objectives.divergence import Rate, closed_rates
 from ppl_vae.objectives.flip_differences import knows_flip_differences
 from ppl_vae.objectives.integrand import PairIntegrand, PairRuns
@@ -23,7 +22,7 @@ from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.objectives.rate_distortion import RateDistortionObjective
 from ppl_vae.objectives.sampling import EstimatorDraws
 from ppl_vae.programs.arguments import one_batch
-from ppl_vae.programs.handlers import SubstituteLatents, broadcasts_codes, latents, log_prob, run
+from ppl_vae.programs.handlers import latents, log_prob
 from ppl_vae.programs.sites import PairSites
 from ppl_vae.programs.types import Program
 
@@ -103,7 +102,7 @@ class DiscreteELBO(RateDistortionObjective):
         """Learns the plates and the guide's sites, once per pair."""
         if self._knows(model, guide, args, kwargs):
             return
-        self._structure, traced = PairSites.learn(model, guide, args, kwargs)
+        self._structure = PairSites.learn(model, guide, args, kwargs)
         sites = self._structure.sites
         one_plate = self._structure.plates == 1
         if self._replaceable is not None:
@@ -114,33 +113,8 @@ class DiscreteELBO(RateDistortionObjective):
         elif (reason := refusal(self.estimator, sites)) is not None:
             raise ValueError(reason)
         self._knows_flips = None
-        sizes = [size for s in traced.values() for size in s["fn"].batch_shape]
-        # A site that depends on others has the guide, too, work on their codes.
-        self._shared = (
-            self.estimator.exact
-            and one_plate
-            and min(sizes, default=0) > 1
-            and all(site.discrete and site.independent for site in sites)
-            and self._broadcasts_codes(model, {site.name: traced[site.name]["fn"] for site in sites}, args, kwargs)
-        )
+        self._shared = self.estimator.exact and one_plate and lists_for_all(model, sites, args, kwargs)
         self._know(model, guide, args, kwargs)
-
-    def _broadcasts_codes(
-        self, model: Program, families: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> bool:
-        def score(values: Mapping[str, Tensor]) -> Tensor:
-            scored = run(
-                model,
-                args,
-                kwargs,
-                draws=len(next(iter(values.values()))),
-                handler=SubstituteLatents(values),
-                training=True,
-            )
-            return self._structure.sum(scored)[0]
-
-        with evaluating(model):
-            return broadcasts_codes(score, families)
 
     def _knows_flip_differences(self, runs: PairRuns) -> bool:
         """Whether one run of the model gives all flip differences; cached per pair."""

@@ -21,7 +21,7 @@ from ppl_vae.programs.densities import InOrder, Site, is_density, is_determinist
 from ppl_vae.programs.given import Fixed
 from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.rearranged import CannotRebuildError, Rearranged, rebuilt
-from ppl_vae.programs.unobserved import freed
+from ppl_vae.programs.unobserved import unmasked
 
 __all__ = ["Arguments", "Sites", "SubstituteLatents", "execute", "latents", "length", "rows_of"]
 
@@ -113,7 +113,7 @@ def execute(
     indices = {name: site["value"] for name, site in sites.items() if poutine.util.site_is_subsample(site)}
     drawn = {name: site for name, site in sites.items() if name not in indices and not is_deterministic(site)}
     if not training:
-        drawn = {name: unscaled(site) for name, site in freed(drawn).items() if is_density(site)}
+        drawn = {name: unscaled(site) for name, site in unmasked(drawn).items() if is_density(site)}
     return Sites(drawn, {name: value for name, value in indices.items() if len(value) < sites[name]["fn"].size})
 
 

@@ -13,7 +13,7 @@ from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.programs.fit import check_densities
 from ppl_vae.programs.handlers import Site, SubstituteLatents, check_cover, latents, run, scores, total
 from ppl_vae.programs.types import Program
-from ppl_vae.programs.unobserved import settled
+from ppl_vae.programs.unobserved import without_masked
 
 __all__ = ["Terms", "log_joint", "log_parts", "log_proposal", "log_proposals", "log_terms", "log_weight", "prior_terms"]
 
@@ -116,8 +116,8 @@ def log_terms(model: Program, guide: Program, x: Batch, draws: int = 1) -> Terms
     _check_rows(likelihood, x)
     return Terms(
         likelihood,
-        settled(scored, prior),
-        settled(scored, scores(proposed, "guide")),
+        without_masked(scored, prior),
+        without_masked(scored, scores(proposed, "guide")),
         {name: site["value"] for name, site in proposed.items()},
     )
 
@@ -127,7 +127,9 @@ def prior_terms(model: Program, guide: Program, x: Batch, draws: int = 1) -> Ter
     scored = run(model, (x,), {}, draws=draws)
     likelihood, prior = _parts(scored)
     values = {name: site["value"] for name, site in latents(scored).items()}
-    return Terms(likelihood, settled(scored, prior), settled(scored, log_proposals(guide, x, values)), values)
+    return Terms(
+        likelihood, without_masked(scored, prior), without_masked(scored, log_proposals(guide, x, values)), values
+    )
 
 
 def log_parts(model: Program, x: Batch, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -12,10 +12,10 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.densities import InOrder
-from ppl_vae.programs.handlers import Sites, SubstituteLatents, latents, log_prob, run
+from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
-from ppl_vae.programs.unobserved import VERIFIED, settled
+from ppl_vae.programs.unobserved import VERIFIED, without_masked
 
 __all__ = ["masks_verified"]
 
@@ -59,16 +59,11 @@ def _check(model: Program, x: Batch, names: list[str]) -> None:
             everywhere = free.expand(fn.batch_shape)[(..., *(None,) * len(fn.event_shape))]
             values[name] = torch.where(everywhere, second[name]["value"], values[name])
     again = run(model, (x,), {}, draws=1, handler=SubstituteLatents(values))
-    for name, (one, other) in _densities(first, again).items():
-        if not torch.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True):
+    one, other = (without_masked(sites, {n: log_prob(s) for n, s in sites.items()}) for sites in (first, again))
+    for name in one:
+        if not torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-4, equal_nan=True):
             raise ValueError(
                 f"site {name!r} depends on masked latents ({', '.join(map(repr, names))}) of data for which they are "
                 "masked, so that their values are free and the ELBO has no bound; mask what depends on them, too, or "
                 "mask the observation instead"
             )
-
-
-def _densities(*runs: Sites) -> dict[str, tuple[Tensor, Tensor]]:
-    """Log-densities of all sites in two runs, left out where latents are masked."""
-    one, other = ({**settled(sites, {n: log_prob(s) for n, s in sites.items()})} for sites in runs)
-    return {name: (one[name], other[name]) for name in one}

@@ -19,7 +19,7 @@ from ppl_vae.programs.arguments import call
 from ppl_vae.programs.autoguides import meet_data, without_autoguide
 from ppl_vae.programs.canonical import Layout
 from ppl_vae.programs.densities import InOrder
-from ppl_vae.programs.handlers import DRAWS, FirstRow, Site, SubstituteLatents, check_cover, latents, log_prob, run
+from ppl_vae.programs.handlers import DRAWS, Site, SubstituteLatents, check_cover, latents, log_prob, run
 from ppl_vae.programs.layouts import layout_of
 from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.random_state import fork_random_state
@@ -162,10 +162,8 @@ class PairSites:
     canonical: bool = False
 
     @classmethod
-    def learn(
-        cls, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[PairSites, dict[str, Any]]:
-        """The sites of a pair from a run of each program, and the guide's trace; leaves the random state unchanged.
+    def learn(cls, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PairSites:
+        """The sites of a pair from a run of each program, which leaves the random state unchanged.
 
         Raises:
             ValueError: If model and guide do not have the same latents, or a plate is a Python loop.
@@ -178,8 +176,7 @@ class PairSites:
                 proposed = run(guide, args, kwargs, draws=1, training=True)
                 fixed = SubstituteLatents(proposed.values_of_latents())
                 check_cover(run(model, args, kwargs, draws=1, handler=fixed, training=True), proposed)
-            rows = {name: {"fn": FirstRow(site["fn"])} for name, site in proposed.items()}
-            return cls(guide_sites(guide, args, kwargs), 1, canonical=True), rows
+            return cls(guide_sites(guide, args, kwargs), 1, canonical=True)
         with evaluating(model, guide), fork_random_state(), poutine.block(), LocalParameters():
             guided = poutine.trace(partial(call, guide, args, kwargs)).get_trace()
             scored = poutine.trace(poutine.replay(partial(call, model, args, kwargs), trace=guided)).get_trace()
@@ -195,7 +192,7 @@ class PairSites:
                     f"plate {frame.name!r} is a Python loop; write `with pyro.plate(...)` so that draws vectorise"
                 )
         plates = max((-frame.dim for frame in frames), default=0)
-        return cls(guide_sites(guide, args, kwargs, plates), plates), drawn
+        return cls(guide_sites(guide, args, kwargs, plates), plates)
 
     def sum(
         self,

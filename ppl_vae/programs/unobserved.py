@@ -20,7 +20,7 @@ from torch import Tensor
 from ppl_vae.programs.densities import Site
 from ppl_vae.programs.given import GIVEN
 
-__all__ = ["VERIFIED", "check_none", "freed", "has_partial_latents", "settled", "with_masks_of"]
+__all__ = ["VERIFIED", "check_none", "unmasked", "has_partial_latents", "without_masked", "with_masks_of"]
 
 _SUFFIX = "_unobserved"
 
@@ -28,7 +28,7 @@ VERIFIED: ContextVar[frozenset[str]] = ContextVar("verified", default=frozenset(
 """Names of masked latents that are known to have no influence where they are masked."""
 
 
-def _is_one(name: str, site: Site, sites: Mapping[str, Site]) -> bool:
+def _is_partial(name: str, site: Site, sites: Mapping[str, Site]) -> bool:
     """Whether this is such a latent of a model, or may be that of a guide, which observes nothing."""
     is_latent = not site["is_observed"] or site["infer"].get(GIVEN)
     if is_latent and name in VERIFIED.get():
@@ -39,17 +39,17 @@ def _is_one(name: str, site: Site, sites: Mapping[str, Site]) -> bool:
     return beside in sites or not any(other["is_observed"] for other in sites.values())
 
 
-def freed(sites: Mapping[str, Site]) -> dict[str, Site]:
+def unmasked(sites: Mapping[str, Site]) -> dict[str, Site]:
     """Sites of a measurement whose latents have a density everywhere; ``"free"`` says where they have no influence."""
     return {
         name: {**site, "mask": None, "free": ~site["mask"]}
-        if isinstance(site["mask"], Tensor) and _is_one(name, site, sites)
+        if isinstance(site["mask"], Tensor) and _is_partial(name, site, sites)
         else site
         for name, site in sites.items()
     }
 
 
-def settled(model: Mapping[str, Site], densities: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def without_masked(model: Mapping[str, Site], densities: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Log-densities of latents by site, left out where the model's value is known."""
     return {
         name: torch.where(free, torch.zeros(()).to(value), value)

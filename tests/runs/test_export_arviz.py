@@ -9,12 +9,12 @@ from ppl_vae.guides.full import Full
 from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.models.text import Text
 
-from ppl_vae.evidence.importance import importance
+from ppl_vae.evidence.defensive import defensive_importance
 from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.runs.export_arviz import save, to_arviz
 from tests.support.cli import json_of, succeed
-from tests.support.small_pairs import BitsOfPoints, documents
+from tests.support.small_pairs import BitsOfPoints, documents, number_with_noise
 from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -62,7 +62,7 @@ def test_k_hat_is_that_of_the_measurement():
     pair, x = BitsOfPoints(3), torch.randn(12, 3)
     torch.manual_seed(5)
     with torch.no_grad():
-        expected = importance(pair.model, pair.guide, x, 100).evidence.k_hat
+        expected = defensive_importance(pair.model, pair.guide, x, 100, 0.0).evidence.k_hat
     torch.manual_seed(5)
     found = to_arviz(pair.model, pair.guide, x, draws=100)
     np.testing.assert_allclose(found.sample_stats.k_hat, expected)
@@ -133,11 +133,7 @@ def test_arviz_reads_the_file_and_works_with_it(kind, tmp_path):
 
 def test_under_the_posterior_the_harmonic_mean_of_the_likelihood_is_the_evidence():
     """What the docstring says of az.loo: a datum leaves together with its latents."""
-
-    def model(x):
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(0.0, 1.0))
-            pyro.sample("x", dist.Normal(z, 2.0), obs=x)
+    model = number_with_noise(2.0)
 
     def posterior(x):
         with pyro.plate("data", len(x)):

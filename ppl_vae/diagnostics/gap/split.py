@@ -95,7 +95,7 @@ def split_gap(
                 known = run(model, (x[:2],), {}, draws=1)
                 check_cover(known, few)
                 check_none(known, "the split of the gap")
-            error, wrong = normaliser_error(model, x), obstacle(sites, most_bits)
+            error, wrong = normaliser_error(known), obstacle(sites, most_bits)
             if method == "enumeration" and wrong:
                 raise ValueError(f"the gap cannot be split by enumeration: {wrong}; use the method 'ascent'")
             only = next(iter(few.values()))["fn"] if len(few) == 1 else None

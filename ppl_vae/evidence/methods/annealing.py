@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
+from ppl_vae.evidence.bdmc import bounds
 from ppl_vae.evidence.conditioning import each_state, given
 from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.estimate import Estimate
@@ -88,8 +89,7 @@ class Annealing(EvidenceMethod):
         for start in range(0, len(x), self.block(x)):
             stop = min(start + self.block(x), len(x))
             values = {name: value[start:stop] for name, value in posterior.items()}
-            forward, backward = AIS(model, guide, x[start:stop], self.schedule).both(values, self.draws)
-            widths.append(-log_mean_exp(-backward)[0] - log_mean_exp(forward)[0])
+            widths.append(bounds(model, guide, x[start:stop], values, self.schedule, self.draws).width.pointwise)
         return Slack(torch.cat(widths))
 
 
