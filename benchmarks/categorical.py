@@ -26,7 +26,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from benchmarks.estimators import over_seeds, parse, show_rows
+from benchmarks.estimators import over_seeds, own_time, parse, show_rows
 from benchmarks.steps import NATURAL, POSITIVE
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.random_state import fork_random_state
@@ -109,16 +109,12 @@ class Racer:
 
     def epoch(self, held_out: Tensor) -> None:
         order = torch.randperm(len(self.x), generator=torch.Generator().manual_seed(len(self.losses)))
-        with fork_random_state():
-            torch.set_rng_state(self.random)
-            start = time.process_time()
+        with own_time(self):
             for rows in order.split(BATCH):
                 self.optimizer.zero_grad()
                 self.objective.loss_and_grads(self.model, self.guide, self.x[rows])
                 self.optimizer.step()
-            self.seconds.append(self.seconds[-1] + time.process_time() - start)
-            self.random = torch.get_rng_state()
-            torch.manual_seed(self.seed)
+        with fork_random_state(self.seed):
             self.losses.append(-self.objective.validate(self.model, self.guide, held_out)["elbo"])
 
     def after(self, seconds: float) -> float:

@@ -9,21 +9,16 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
-from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
 from scipy.stats import multivariate_normal, t
 from torch import Tensor
 
-__all__ = ["GUIDES", "ORACLES", "Oracle"]
+from benchmarks.structures.structure import Array, bernoulli_log_prob, normal_log_prob
 
-Array = NDArray[np.float64]
+__all__ = ["GUIDES", "ORACLES", "Oracle"]
 
 GUIDES = {"good": (0.0, 1.1), "shifted": (1.0, 1.0), "narrow": (0.0, 0.4), "wide": (0.0, 3.0)}
 """Shift in posterior standard deviations, and factor of the standard deviation."""
-
-
-def _normal(x: Array, loc: Array | float, scale: Array | float) -> Array:
-    return -0.5 * ((x - loc) / scale) ** 2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
 
 
 class Oracle(ABC):
@@ -70,7 +65,7 @@ class _Grid(Oracle):
     points = np.linspace(-12, 12, 2401)
 
     def log_prior(self) -> Array:
-        return _normal(self.points, 0.0, 1.0)
+        return normal_log_prob(self.points, 0.0, 1.0)
 
     @abstractmethod
     def log_likelihood(self, x: Array) -> Array:
@@ -106,7 +101,7 @@ class LinearGaussian(_Grid):
         return multivariate_normal(np.zeros(5), covariance).logpdf(x)
 
     def log_likelihood(self, x: Array) -> Array:
-        return _normal(x, self.points[:, None, None] * self.loading, 0.5).sum(-1)
+        return normal_log_prob(x, self.points[:, None, None] * self.loading, 0.5).sum(-1)
 
     def model(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
@@ -128,7 +123,7 @@ class BernoulliFactor(_Grid):
 
     def log_likelihood(self, x: Array) -> Array:
         logits = self.points[:, None, None] * self.loading + self.bias
-        return (x * logits - np.logaddexp(0, logits)).sum(-1)
+        return bernoulli_log_prob(x, logits)
 
     def model(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
@@ -166,13 +161,13 @@ class TwoModes(_Grid):
     points = np.linspace(-14, 14, 5601)
 
     def log_prior(self) -> Array:
-        return _normal(self.points, 0.0, 2.0)
+        return normal_log_prob(self.points, 0.0, 2.0)
 
     def data(self, count: int) -> Tensor:
         return torch.as_tensor((2 * self.rng.normal(size=count)) ** 2 + 0.4 * self.rng.normal(size=count)).float()
 
     def log_likelihood(self, x: Array) -> Array:
-        return _normal(x, self.points[:, None] ** 2, 0.4)
+        return normal_log_prob(x, self.points[:, None] ** 2, 0.4)
 
     def model(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
@@ -202,7 +197,7 @@ class RareBit(Oracle):
     def joint(self, x: Array) -> tuple[Array, Array]:
         codes = np.array(list(product((0.0, 1.0), repeat=4)))
         prior = (codes * np.log(self.prior) + (1 - codes) * np.log1p(-self.prior)).sum(-1)
-        return codes, prior[:, None] + _normal(x, (codes @ self.loading)[:, None], 1.0).sum(-1)
+        return codes, prior[:, None] + normal_log_prob(x, (codes @ self.loading)[:, None], 1.0).sum(-1)
 
     def evidence(self, x: Array) -> Array:
         return logsumexp(self.joint(x)[1], axis=0)
@@ -258,9 +253,8 @@ class Funnel(Oracle):
     def evidence(self, x: Array) -> Array:
         v = np.linspace(-12, 12, 4801)
         scale = np.sqrt(np.exp(2 * v) + 0.09)
-        return logsumexp(
-            (_normal(v, 0.0, 1.5) + np.log(v[1] - v[0]))[:, None] + _normal(x, 0.0, scale[:, None]), axis=0
-        )
+        log_weight = normal_log_prob(v, 0.0, 1.5) + np.log(v[1] - v[0])
+        return logsumexp(log_weight[:, None] + normal_log_prob(x, 0.0, scale[:, None]), axis=0)
 
     def model(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):

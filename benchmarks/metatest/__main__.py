@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 
 import click
-from hypothesis import HealthCheck, Phase, given, settings
 
 from benchmarks.metatest.comparison import Comparison
-from benchmarks.metatest.description import Description, descriptions
+from benchmarks.metatest.description import descriptions, for_each
 
 
 @click.command()
@@ -20,20 +19,7 @@ from benchmarks.metatest.description import Description, descriptions
 def main(programs: int, annealed: int, out: Path | None) -> None:
     """Measures random programs by every method, and by an interpreter in NumPy."""
     comparison, start = Comparison(annealed), time.perf_counter()
-
-    @settings(
-        max_examples=programs,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(descriptions())
-    def measure_all(description: Description) -> None:
-        comparison.add(description)
-
-    measure_all()
+    for_each(descriptions(), programs, comparison.add)
     summary = comparison.summary() | {"seconds": round(time.perf_counter() - start)}
     print(json.dumps(summary, indent=1))
     if out:

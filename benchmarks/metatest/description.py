@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-__all__ = ["LATENTS", "OBSERVED", "PLATES", "Description", "Site", "descriptions"]
+__all__ = ["LATENTS", "OBSERVED", "PLATES", "Description", "Site", "descriptions", "for_each"]
 
 PLATES = ("data", "documents", "rows")
 """Names of the plate over data."""
@@ -215,3 +217,21 @@ def descriptions(draw: st.DrawFn, inner_plates: bool = True, axes: int = 2) -> D
         draw(st.integers(2, 3)),
         draw(st.integers(0, 10_000)),
     )
+
+
+def for_each(drawn: st.SearchStrategy[Description], count: int, use: Callable[[Description], object]) -> None:
+    """Draws descriptions, the same in every run, and uses each."""
+
+    @settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(drawn)
+    def use_all(description: Description) -> None:
+        use(description)
+
+    use_all()

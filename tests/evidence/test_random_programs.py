@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
 from scipy import stats
 
 from benchmarks.metatest.comparison import Comparison
-from benchmarks.metatest.description import Description, Site, descriptions
+from benchmarks.metatest.description import Description, Site, descriptions, for_each
 from benchmarks.metatest.oracle import evidence_and_bound
 from benchmarks.metatest.programs import data_of
 
@@ -18,22 +17,9 @@ PROGRAMS = 120
 @pytest.fixture(scope="module")
 def comparison() -> Comparison:
     """Programs with at most one continuous number, all measured by ``auto``, a third by every method."""
-    found = Comparison(annealed=0, others=3)
-
-    @settings(
-        max_examples=PROGRAMS,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(descriptions(axes=1))
-    def measure_all(description: Description) -> None:
-        found.add(description)
-
-    measure_all()
-    return found
+    result = Comparison(annealed=0, others=3)
+    for_each(descriptions(axes=1), PROGRAMS, result.add)
+    return result
 
 
 def test_nothing_called_exact_is_wrong(comparison):
