@@ -14,6 +14,7 @@ from ppl_vae.evidence.ais import AIS, Schedule
 from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.log_weight import log_joint
+from tests.support.evidence_cases import one_bit_and_a_number
 from tests.support.small_pairs import LinearGaussian, text_pair
 from tests.support.z_test import assert_mean
 
@@ -24,13 +25,6 @@ def posterior_codes(model, x):
     with torch.no_grad():
         table = log_joint(model, x, {"z": bit_states(model.bits)[:, None]})
     return table.logsumexp(0), bit_states(model.bits)[torch.distributions.Categorical(logits=table.T).sample()]
-
-
-def one_bit_and_a_number(x):
-    with pyro.plate("data", len(x)):
-        b = pyro.sample("b", dist.Bernoulli(0.3))
-        z = pyro.sample("z", dist.Normal(2 * b, 1.0))
-        pyro.sample("x", dist.Normal(z + b, 0.5), obs=x)
 
 
 def mixed_guide(x):

@@ -12,6 +12,7 @@ from ppl_vae.evidence.calibration import measure_slack
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.methods.annealing import Annealing
 from ppl_vae.evidence.methods.importance import Importance
+from tests.support.small_pairs import number_with_noise
 from tests.support.z_test import assert_mean
 
 NOISE = 0.4
@@ -37,10 +38,7 @@ def evidence(x: np.ndarray) -> np.ndarray:
     return logsumexp(weights[:, None] + norm(points[:, None] ** 2, NOISE).logpdf(x), axis=0)
 
 
-def linear(x):
-    with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+linear = number_with_noise()
 
 
 def wide(x):

@@ -8,15 +8,13 @@ from scipy.stats import norm
 
 from ppl_vae.evidence.defensive import defensive_importance, defensive_slack
 from ppl_vae.evidence.measure import measure
+from tests.support.small_pairs import number_with_noise
 from tests.support.z_test import assert_mean
 
 RUNS = 4000
 
 
-def linear(x):
-    with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+linear = number_with_noise()
 
 
 def aside(x):

@@ -12,7 +12,7 @@ from ppl_vae.estimators.disarm import DisARM
 from ppl_vae.estimators.enumerate import Enumerate
 from ppl_vae.estimators.loo import ReinforceLOO
 from ppl_vae.objectives.elbo import DiscreteELBO
-from tests.support.small_pairs import copies_of
+from tests.support.small_pairs import copies_of, number_with_noise
 from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -128,12 +128,7 @@ def test_enumeration_of_a_guide_that_works_on_the_codes_of_another_site():
     ("kl", "pyros"), [("sampled", Trace_ELBO), ("closed_form", TraceMeanField_ELBO)], ids=["sampled", "closed"]
 )
 def test_pairs_without_discrete_sites_get_the_pathwise_elbo(kl, pyros):
-    x, loc = torch.randn(5), torch.nn.Parameter(torch.tensor(0.3))
-
-    def model(x):
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(0.0, 1.0))
-            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+    model, x, loc = number_with_noise(), torch.randn(5), torch.nn.Parameter(torch.tensor(0.3))
 
     def guide(x):
         with pyro.plate("data", len(x)):

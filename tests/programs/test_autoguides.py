@@ -9,16 +9,14 @@ from pyro.infer import SVI, Trace_ELBO, autoguide
 from scipy import stats
 
 import ppl_vae as pv
+from tests.support.small_pairs import number_with_noise
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 X = torch.tensor([-1.0, 0.4, 2.5, 0.4], dtype=torch.float64)
 
 
-def linear(x):
-    with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+linear = number_with_noise(0.5)
 
 
 def rates(x):

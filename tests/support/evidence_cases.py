@@ -86,13 +86,14 @@ def text() -> Case:
     return Case(model, LinearCounts(model, x), x, logsumexp(terms, 0))
 
 
-def bit_and_number() -> Case:
-    def model(x):
-        with pyro.plate("data", len(x)):
-            b = pyro.sample("b", dist.Bernoulli(0.3))
-            z = pyro.sample("z", dist.Normal(2 * b, 1.0))
-            pyro.sample("x", dist.Normal(z + b, 0.5), obs=x)
+def one_bit_and_a_number(x):
+    with pyro.plate("data", len(x)):
+        b = pyro.sample("b", dist.Bernoulli(0.3))
+        z = pyro.sample("z", dist.Normal(2 * b, 1.0))
+        pyro.sample("x", dist.Normal(z + b, 0.5), obs=x)
 
+
+def bit_and_number() -> Case:
     def guide(x):
         with pyro.plate("data", len(x)):
             pyro.sample("b", dist.Bernoulli(logits=x - 1.5))
@@ -100,7 +101,7 @@ def bit_and_number() -> Case:
 
     x = torch.randn(DATA) + 1
     terms = [np.log(share) + stats.norm(3 * b, 1.25**0.5).logpdf(x.numpy()) for b, share in ((0, 0.7), (1, 0.3))]
-    return Case(model, guide, x, logsumexp(terms, 0))
+    return Case(one_bit_and_a_number, guide, x, logsumexp(terms, 0))
 
 
 def mixture_along_a_curve() -> Case:

@@ -56,6 +56,17 @@ def copies_of(parameters: Sequence[Tensor], count: int, data: int) -> tuple[list
     return leaves, [p[:, None].expand(count, data, *p.shape[1:]).flatten(0, 1) for p in leaves]
 
 
+def number_with_noise(noise=1.0):
+    """A model of one standard normal per datum, seen with noise: x is normal with variance 1 + noise^2."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, noise), obs=x)
+
+    return model
+
+
 class BitsOfPoints:
     """A stock Pyro pair: bits explain points by a non-linear map, and a linear guide guesses them."""
 
