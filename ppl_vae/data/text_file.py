@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ppl_vae.data.sizes import unpacked
+
 __all__ = ["LARGEST_COUNT", "LARGEST_ID", "TextFile", "first_wrong", "plain_name"]
 
 LARGEST_COUNT = 2**24
@@ -22,7 +24,7 @@ LARGEST_COUNT = 2**24
 
 LARGEST_ID = 2**31 - 1
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def plain_name(path: Path) -> str:
@@ -81,9 +83,11 @@ class TextFile:
         """A file from bytes that are still compressed if ``where`` has such an ending."""
         try:
             if where.endswith((".gz", ".tgz")):
-                content = gzip.decompress(content)
+                with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+                    content = unpacked(where, packed.read)
             elif where.endswith(".xz"):
-                content = lzma.decompress(content)
+                with lzma.LZMAFile(io.BytesIO(content)) as packed:
+                    content = unpacked(where, packed.read)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise ValueError(
                 f"{where} is truncated or not compressed as its ending says ({error}); download or compress it again"

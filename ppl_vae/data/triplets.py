@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppl_vae.data.sizes import check_words
 from ppl_vae.data.text_file import LARGEST_COUNT, LARGEST_ID, TextFile, first_wrong
 
 if TYPE_CHECKING:
@@ -50,4 +51,5 @@ def read_triplets(
             raise file.error(file.line_of(row, skip=skip), f"{what} {values[row]:.12g}", remedy)
     rows, columns = table[:, 0].astype(np.int64) - 1, table[:, 1].astype(np.int64) - 1
     width = int(columns.max(initial=-1)) + 1 if words is None else words
+    check_words(file.where, width)
     return coo_matrix((table[:, 2], (rows, columns)), shape=(documents, width)).tocsr()

@@ -88,12 +88,13 @@ class Checkpoint:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the tensors and their names."""
+        """SHA-256 of the tensors with their names, types and shapes."""
         return _digest(self.tensors)
 
     def write(self, path: Path) -> None:
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors.items()}
-        metadata = {"state": json.dumps(self.state), "sha256": _digest(tensors)}
+        state = json.dumps(self.state)
+        metadata = {"state": state, "sha256": _digest(tensors, state)}
         atomic_write(path, *_ordered(save(tensors, metadata)))
 
     @classmethod
@@ -109,7 +110,7 @@ class Checkpoint:
         """
         try:
             tensors, metadata = _read(path)
-            if metadata["sha256"] != _digest(tensors):
+            if metadata["sha256"] != _digest(tensors, metadata["state"]):
                 raise ValueError("its checksum is wrong")
             return cls(tensors, json.loads(metadata["state"]))
         except (SafetensorError, OSError, KeyError, ValueError) as error:
@@ -161,6 +162,11 @@ def fill(
                 f"{source}: tensor {prefix}{name} has shape {tuple(tensors[name].shape)}, the {owner} needs "
                 f"{tuple(tensor.shape)}; {remedy}"
             )
+        if tensors[name].is_floating_point() != tensor.is_floating_point():
+            raise ValueError(
+                f"{source}: tensor {prefix}{name} holds {tensors[name].dtype}, the {owner} needs {tensor.dtype}; "
+                "restore the file, or make it again"
+            )
     if extra := [name for name in tensors if name not in wanted]:
         raise ValueError(f"{source} has a tensor {prefix}{extra[0]}, which the {owner} lacks; {remedy}")
     module.load_state_dict(tensors)
@@ -182,7 +188,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} is no readable file of tensors ({error}); write one with safetensors.torch.save_file"
         ) from error
     # Files of this package have both keys; checksums of other files mean something else.
-    if "state" in metadata and metadata.get("sha256", "") != _digest(tensors):
+    if "state" in metadata and metadata.get("sha256", "") != _digest(tensors, metadata["state"]):
         raise ValueError(f"{path} is damaged: its checksum is wrong; restore it, or make it again")
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
@@ -205,9 +211,10 @@ def _ordered(content: bytes) -> tuple[bytes, memoryview]:
     return len(written).to_bytes(8, "little") + written, memoryview(content)[end:]
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
+def _digest(tensors: dict[str, Tensor], state: str = "") -> str:
+    """SHA-256 of tensors, with their names, types and shapes, and of a JSON document."""
+    shapes = {name: (str(tensors[name].dtype), list(tensors[name].shape)) for name in sorted(tensors)}
+    digest = hashlib.sha256(json.dumps([shapes, state]).encode())
+    for name in shapes:
         digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -131,7 +131,7 @@ class RunFolder:
             ValueError: If there are fewer.
         """
         path = self.folder / f"{name}.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
         rows = []
         for line in lines:
             try:

@@ -24,5 +24,13 @@ def test_truncated_compression(tmp_path: Path, ending: str) -> None:
             read(tmp_path / f"docs.csv.{ending}")
 
 
+@pytest.mark.parametrize("ending", ["gz", "xz"])
+def test_more_than_memory_holds(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppl_vae.data.sizes.memory_budget", lambda: 10**6)
+    bomb = gzip.compress(bytes(10**7)) if ending == "gz" else lzma.compress(bytes(10**7), preset=0)
+    with pytest.raises(ValueError, match=f"docs.{ending} holds more than 0.0 GB uncompressed, half of this machine's"):
+        TextFile.unpack(f"docs.{ending}", bomb)
+
+
 def test_lines_end_only_where_editors_end_them() -> None:
     assert TextFile("words", "a\x0bb\r\nc\u2028d\n".encode()).lines == ["a\x0bb", "c\u2028d"]

@@ -38,6 +38,32 @@ def test_damaged_files_are_named(tmp_path):
         Checkpoint.read(tmp_path / "missing")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"F32"', b'"I32"'),  # the type of a tensor
+        (b"[20,5]", b"[5,20]"),  # its shape
+        (b'\\"epoch\\": 3', b'\\"epoch\\": 4'),  # the state
+    ],
+)
+def test_one_damaged_byte_of_the_header_is_found(tmp_path, old, new):
+    path = tmp_path / "x.safetensors"
+    Checkpoint({"w": torch.ones(20, 5)}, {"epoch": 3}).write(path)
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(ValueError, match="x.safetensors is not a readable checkpoint .its checksum is wrong"):
+        Checkpoint.read(path)
+    with pytest.raises(ValueError, match="x.safetensors is damaged: its checksum is wrong"):
+        read_tensors(path)
+
+
+def test_numbers_of_another_type_are_refused(tmp_path):
+    kept = Checkpoint({"model.weight": torch.zeros(2, 3, dtype=torch.int32), "model.bias": torch.zeros(2)}, {})
+    with pytest.raises(ValueError, match="tensor model.weight holds torch.int32, the model needs torch.float32"):
+        kept.restore("model", torch.nn.Linear(3, 2), tmp_path)
+
+
 def test_mismatched_tensors_are_named_with_both_shapes(tmp_path):
     kept = Checkpoint({"model.weight": torch.zeros(2, 3)}, {})
     with pytest.raises(ValueError, match=r"tensor model.weight has shape \(2, 3\), the model needs \(4, 3\)"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,12 @@ from torch import Tensor
 
 from ppl_vae.data.images import dequantised
 from ppl_vae.data.readers.base import Reader
+from ppl_vae.data.sizes import memory_budget
 from ppl_vae.data.source import Source, SourceSplit, SplitName
 from ppl_vae.data.text_file import TextFile
+
+if TYPE_CHECKING:
+    from numpy.lib.npyio import NpzFile
 
 __all__ = ["READERS"]
 
@@ -78,7 +83,7 @@ def read_npz(path: Path, dequantise: bool = False, missing: bool = False) -> Sou
         for name in get_args(SplitName):
             if name in file.files:
                 where = f"{path}, array {name!r}"
-                array = loaded(where, lambda name=name: file[name], "numpy.savez")  # type: ignore[misc]
+                array = loaded(where, partial(member, file, name), "numpy.savez")
                 splits[cast(SplitName, name)] = SourceSplit(_checked(where, array, notes, missing))
         unread = [name for name in file.files if name not in splits]
     first = splits["train"].array.shape[1:]
@@ -94,16 +99,33 @@ def read_npz(path: Path, dequantise: bool = False, missing: bool = False) -> Sou
     return dequantised(source, str(path)) if dequantise else source
 
 
+def member(file: NpzFile, name: str) -> NDArray[Any]:
+    """An array of an archive, which must fit into memory and be an array: NumPy hands others over as bytes.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    members = file.zip.infolist() if file.zip is not None else []
+    size = max((info.file_size for info in members if info.filename in (name, f"{name}.npy")), default=0)
+    if size > memory_budget():
+        raise ValueError(f"{size / 2**30:.1f} GB uncompressed, over half of this machine's memory")
+    array = file[name]
+    if not isinstance(array, np.ndarray):
+        raise ValueError("it does not begin as an array does")
+    return array
+
+
 def loaded(where: str, load: Callable[[], T], writer: str) -> T:
     """What a function reads; an error of any kind says that the file is damaged."""
     try:
         return load()
     except Exception as error:
         # Damage shows in too many types to list (zip, zlib, header, shapes too large for any memory).
-        reason = "; an array of Python objects is never unpickled" if "pickle" in str(error) else ""
+        reason = "an array of Python objects is never unpickled" if "pickle" in str(error) else str(error)
+        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
         raise ValueError(
-            f"{where} is truncated or no array of numbers ({type(error).__name__}{reason}); write an array of floats "
-            f"or integers with {writer}"
+            f"{where} is truncated or no array of numbers ({kind}{reason.rstrip('.')}); write an array of floats or "
+            f"integers with {writer}"
         ) from error
 
 

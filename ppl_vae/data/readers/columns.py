@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.data.readers.arrays import as_floats, loaded, names_in
+from ppl_vae.data.readers.arrays import as_floats, loaded, member, names_in
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName
 
@@ -46,7 +46,7 @@ def read_columns(path: Path, fields: str = "", missing: bool = False) -> Source:
     """
     with loaded(str(path), lambda: np.load(path, allow_pickle=False), "numpy.savez") as file:
         wanted = _wanted(str(path), file.files, fields)
-        columns = {n: loaded(f"{path}, array {n!r}", partial(file.__getitem__, n), "numpy.savez") for n in wanted}
+        columns = {n: loaded(f"{path}, array {n!r}", partial(member, file, n), "numpy.savez") for n in wanted}
         return _source(str(path), columns, file.files, missing)
 
 

@@ -113,6 +113,8 @@ def _class_names(file: TextFile) -> tuple[str, ...]:
         if len(cells) != 2 or cells[1] != str(number):
             raise file.error(number, f"expected 'class {number}', got {line!r}", "number the classes from 1 in order")
         names.append(cells[0])
+    if not names:
+        raise ValueError(f"{file.where} names no class; give a line 'class number' for each, or remove the file")
     return tuple(names)
 
 

@@ -17,7 +17,7 @@ __all__ = ["READER", "read_svmlight"]
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
-_LINE = re.compile(rf"\s*{_NUMBER}(\s+{_NUMBER}:{_NUMBER})*\s*")
+_LINE = re.compile(rf"\s*{_NUMBER}(\s+{_NUMBER}:{_NUMBER})*\s*", re.ASCII)
 
 
 def read_svmlight(path: Path) -> Source:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.readers.base import Reader
+from ppl_vae.data.sizes import check_documents, check_words
 from ppl_vae.data.source import Source, SourceSplit, numbered_words
 from ppl_vae.data.text_file import LARGEST_ID, TextFile, plain_name
 from ppl_vae.data.triplets import read_triplets
@@ -27,10 +28,12 @@ def read_uci(path: Path) -> Source:
     for number, (what, line) in enumerate(
         zip(_HEADER, (file.text + "\n\n\n").split("\n", 3)[:3], strict=True), start=1
     ):
-        if not re.fullmatch(r"\s*\d{1,10}\s*", line) or int(line) > LARGEST_ID:
+        if not re.fullmatch(r"\s*[0-9]{1,10}\s*", line) or int(line) > LARGEST_ID:
             raise file.error(number, f"expected the {what}, got {line[:60]!r}", "give the three header lines")
         sizes.append(int(line))
     documents, width, entries = sizes
+    check_words(str(path), width)
+    check_documents(str(path), documents, entries)
     counts = read_triplets(file, documents=documents, words=width, entries=entries, skip=len(_HEADER))
     beside = path.with_name(re.sub(r"^docword\.(.*?\.txt)(\.gz|\.xz)?$", r"vocab.\1", path.name, flags=re.IGNORECASE))
     beside = next((place for place in (beside, beside.with_name(f"{beside.name}.gz")) if place.is_file()), beside)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,20 @@ def test_damage(tmp_path: Path) -> None:
     (tmp_path / "y.npz").write_bytes(packed)
     with pytest.raises(ValueError, match=r"y.npz, array 'train' is truncated or no array .*with numpy.savez"):
         load_corpus(str(tmp_path / "y.npz"))
+
+
+def test_a_member_that_is_no_array(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("train.npy", b"not an array")
+    with pytest.raises(ValueError, match="array 'train' is truncated or no array of numbers .it does not begin as"):
+        load_corpus(str(tmp_path / "x.npz"))
+
+
+def test_a_member_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppl_vae.data.readers.arrays.memory_budget", lambda: 1000)
+    np.savez_compressed(tmp_path / "x.npz", train=np.zeros((100, 100)))
+    with pytest.raises(ValueError, match="array 'train' .*0.0 GB uncompressed, over half of this machine's memory"):
+        load_corpus(str(tmp_path / "x.npz"))
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:

@@ -57,6 +57,39 @@ def test_word_out_of_range(tmp_path: Path) -> None:
         read(tmp_path / "counts.npz")
 
 
+@pytest.mark.parametrize("form", ["csr", "csc", "coo"])
+def test_forms(tmp_path: Path, form: str) -> None:
+    save_npz(tmp_path / "counts.npz", csr_matrix(TABLE).asformat(form))
+    assert documents_of(read(tmp_path / "counts.npz")) == sorted(TABLE.tolist())
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo"])
+@pytest.mark.parametrize("place", [-1, 5, 10**9])
+def test_index_out_of_range_never_reaches_scipy(tmp_path: Path, form: str, place: int) -> None:
+    save_npz(tmp_path / "counts.npz", csr_matrix(TABLE).asformat(form))
+    with np.load(tmp_path / "counts.npz") as file:
+        arrays = dict(file)
+    arrays["row" if form == "coo" else "indices"][1] = place
+    np.savez(tmp_path / "counts.npz", **arrays)
+    with pytest.raises(ValueError, match=r"no sparse matrix \(an entry lies outside its \d (row|column)s\)"):
+        read(tmp_path / "counts.npz")
+
+
+@pytest.mark.parametrize("form", ["bsr", "dia"])
+def test_other_form(tmp_path: Path, form: str) -> None:
+    save_npz(tmp_path / "counts.npz", csr_matrix(TABLE).asformat(form))
+    with pytest.raises(ValueError, match=rf"its format is '{form}'; convert the matrix by .tocsr\(\)"):
+        read(tmp_path / "counts.npz")
+
+
+def test_one_damaged_size(tmp_path: Path) -> None:
+    for shape, words in (((5, 2**31 - 1), "word ids up to 2,147,483,647"), ((2**31 - 1, 3), "pointers do not rise")):
+        arrays = {"data": [1], "indices": [0], "indptr": [0, 1, 1, 1, 1, 1], "shape": shape, "format": b"csr"}
+        np.savez(tmp_path / "counts.npz", **{name: np.array(value) for name, value in arrays.items()})
+        with pytest.raises(ValueError, match=words):
+            read(tmp_path / "counts.npz")
+
+
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     marker = tmp_path / "was-run"
     arrays = {"indices": [0], "indptr": [0, 1], "shape": [1, 3], "format": b"csr"}

@@ -132,6 +132,7 @@ def test_truncated_archive(data: Path) -> None:
         ({"train_label": "1\n1.5\n2\n2\n"}, "train.label.gz, line 2: class id 1.5"),
         ({"train_label": "1\nx\n2\n2\n"}, "train.label.gz, line 2: expected one class id, got 'x'"),
         ({"train_map": "alt.ants 1\nrec.bees 3\n"}, "train.map.gz, line 2: expected 'class 2', got 'rec.bees 3'"),
+        ({"train_map": ""}, "train.map.gz names no class; give a line 'class number' for each, or remove the file"),
         ({"vocabulary_txt": "ant\n\nbee\n"}, "vocabulary.txt.gz, line 2: a blank line where a word"),
     ],
 )

@@ -63,6 +63,19 @@ def test_wrong_header(tmp_path: Path, header: str) -> None:
         read(write(tmp_path, header, ""))
 
 
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("3\n2000000000\n1\n", "word ids up to 2,000,000,000; at most 16,777,216 words are read"),
+        ("2000000000\n3\n1\n", "announces 2,000,000,000 documents and has 1 counts"),
+        ("\u0663\n3\n1\n", "line 1: expected the number of documents"),
+    ],
+)
+def test_one_damaged_size(tmp_path: Path, header: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"docword.kos.txt.* {message}"):
+        read(write(tmp_path, header, "1 1 1\n"))
+
+
 def test_words_of_another_corpus(tmp_path: Path) -> None:
     path = write(tmp_path, "5\n3\n9\n")
     (tmp_path / "vocab.kos.txt").write_text("ant\n")
