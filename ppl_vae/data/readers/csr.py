@@ -83,7 +83,8 @@ def _entries(file: NpzFile) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np
     shape = int(sizes[0]), int(sizes[1])
     if form != "coo":
         outer = shape[0] if form == "csr" else shape[1]
-        steps: NDArray[np.int64] = np.diff(second.astype(np.int64))
+        pointers = second.astype(np.int64)
+        steps = pointers[1:] - pointers[:-1]
         if len(second) != outer + 1 or second[0] != 0 or second[-1] != len(values) or (steps < 0).any():
             raise ValueError(f"its {len(second)} pointers do not rise from 0 to {len(values)} over {outer} of {shape}")
         second = np.repeat(np.arange(outer), steps)
