@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -151,5 +152,8 @@ def main(debug: bool) -> None:
     """
     if debug:
         os.environ["PPL_VAE_DEBUG"] = "1"
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by the caller
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115  (open until the end)
     with contextlib.suppress(ValueError):  # only the main thread may
         signal.signal(signal.SIGTERM, on_termination)

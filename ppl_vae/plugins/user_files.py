@@ -13,14 +13,13 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
+from ppl_vae.plugins.neighbours import neighbours
 from ppl_vae.plugins.places import place_of
 
 __all__ = ["digest", "load_file"]
 
 _loaded: dict[Path, tuple[tuple[int, ...], ModuleType]] = {}
 """The module of each file, with the times of change of the file and its neighbours."""
-_neighbours: dict[Path, tuple[Path, ...]] = {}
-"""The neighbours that each file imported when it was run last."""
 _imported: set[str] = set()
 """Names of all neighbours in ``sys.modules``: another folder may have others of the same names."""
 
@@ -48,16 +47,15 @@ def load_file(file: Path, *, afresh: bool = False) -> ModuleType:
 
 
 def digest(file: Path) -> str:
-    """SHA-256 of a file and of the neighbours it imported when it was run last, in hexadecimal."""
+    """SHA-256 of a file and of the neighbours it imports, in hexadecimal; nothing is run."""
     content = file.read_bytes()
-    for neighbour in _neighbours.get(file.resolve(), ()):
+    for neighbour in neighbours(file):
         content += hashlib.sha256(neighbour.read_bytes()).digest()
     return hashlib.sha256(content).hexdigest()
 
 
 def _times(file: Path) -> tuple[int, ...]:
-    files = (file, *_neighbours.get(file, ()))
-    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in files)
+    return tuple(path.stat().st_mtime_ns for path in (file, *neighbours(file)))
 
 
 def _execute(file: Path) -> ModuleType:
@@ -95,10 +93,7 @@ def _folder_first(file: Path) -> Iterator[None]:
         if folder not in sys.path:
             sys.path.append(folder)  # for imports inside functions
         names = [name for name in sys.modules.keys() - before if _is_neighbour(name, file)]
-        paths = {name: Path(str(sys.modules[name].__file__)).resolve() for name in names}
-        paths = {name: path for name, path in paths.items() if path != file}
-        _imported.update(paths)
-        _neighbours[file] = tuple(sorted(set(paths.values())))
+        _imported.update(name for name in names if Path(str(sys.modules[name].__file__)).resolve() != file)
 
 
 class _Neighbours(MetaPathFinder):

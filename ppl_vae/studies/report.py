@@ -188,7 +188,7 @@ class Report:
         if "se" in columns:
             count = max(len(row.values) for row in self.rows)
             table.caption = f"se: standard error of the mean over {count} seeds"
-        console = Console(width=shutil.get_terminal_size((118, 0)).columns)
+        console = Console(width=shutil.get_terminal_size((118, 0)).columns, markup=False)
         with console.capture() as captured:
             console.print(table)
         return captured.get()

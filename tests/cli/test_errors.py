@@ -1,10 +1,13 @@
 """Mistakes end in a line that says what is wrong and what to do."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from ppl_vae.cli.main import main
+from ppl_vae.training.progress import Reporter
 from tests.support.cli import SMALL, flat, invoke
 
 
@@ -61,3 +64,15 @@ def test_a_full_device_is_named_with_the_remedy(folder, monkeypatch):
     assert result.exit_code == 1
     words = "the device's memory is full (CUDA out of memory); take a smaller --batch-size, or --device cpu"
     assert words in flat(result.output)
+
+
+def test_closed_streams_are_no_error(monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)  # what Python makes of "2>&-"
+    with pytest.raises(SystemExit) as stopped:
+        main.main(["list", "--help"])
+    opened = [sys.stdout, sys.stderr]
+    Reporter("work", 1).advance(1)
+    for stream in opened:
+        stream.close()
+    assert stopped.value.code == 0

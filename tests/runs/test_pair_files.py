@@ -15,6 +15,7 @@ from scipy.stats import multivariate_normal
 import ppl_vae as pv
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.plugins.discovery import find
+from ppl_vae.plugins.neighbours import neighbours
 from ppl_vae.plugins.user_files import load_file
 from tests.support.cli import succeed
 from tests.support.pair_files import CLASSES, FORMS, FUNCTIONS, METHODS
@@ -230,6 +231,40 @@ def test_one_of_several_classes_is_named(folder):
     assert type(pv.load_run("a").model).__name__ == "Other"
     with pytest.raises(ValueError, match=r"has no model 'Third'; it defines LinearGaussian, Other"):
         pv.train("several.py:Third", data="x.npy")
+
+
+def test_a_changed_file_is_refused_without_being_run(folder):
+    Path("vae.py").write_text(CLASSES)
+    Path("beside_it.py").write_text("")
+    Path("vae.py").write_text("import beside_it\n" + CLASSES)
+    pv.train("vae.py", data="x.npy", out="a", epochs=1)
+    mark = "open('was-run', 'w').close()"
+    for name in ("vae.py", "beside_it.py"):
+        before = Path(name).read_text()
+        Path(name).write_text(f"{before}\n{mark}\n")
+        with pytest.raises(ValueError, match="vae.py has changed since the run began"):
+            pv.load_run("a")
+        Path(name).write_text(before)
+    assert not Path("was-run").exists() and pv.load_run("a").summary is not None
+
+
+def test_neighbours_are_found_without_running_them(tmp_path):
+    files = {
+        "vae.py": "import os, json\nfrom . import one\nfrom package.two import f\ndef late(): import three.four",
+        "one.py": "import vae, json\nraise SystemExit",
+        "json.py": "never = 'imported: it is called as a module of Python'",
+        "package/__init__.py": "",
+        "package/two.py": "from .. import five\nfrom ..five import x\nfrom . import six",
+        "package/six.py": "this is no Python",
+        "three/four.py": "",
+        "five.py": "",
+        "unused.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = [str(path.relative_to(tmp_path)) for path in neighbours(tmp_path / "vae.py")]
+    assert found == ["five.py", "one.py", "package/__init__.py", "package/six.py", "package/two.py", "three/four.py"]
 
 
 def test_neighbours_of_two_folders_with_one_name_are_not_mixed_and_make_part_of_the_digest(folder):

@@ -56,6 +56,11 @@ def test_a_report_shows_only_columns_that_say_something():
     assert "| g: a | nats | 1.000 |  |" in report.markdown()
 
 
+def test_square_brackets_are_text_and_no_markup():
+    report = Report("[/b] x", [Row("[red]throw[/red]", torch.tensor([1.0]), group="[bold]die")])
+    assert all(words in str(report) for words in ("[/b] x", "[red]throw[/red]", "[bold]die"))
+
+
 def test_a_report_without_rows_shows_its_claims():
     report = Report("T", [], [Claim.exact("b is two", False, "1.9")], ["none was measured"])
     assert str(report).startswith("T\ndid not hold: b is two (1.9; exact)\n")
