@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ppl_vae.cli.output import Printed, with_json
+
+if TYPE_CHECKING:
+    from ppl_vae.runs.devices import DeviceOption
 
 __all__ = ["experiment"]
 
@@ -34,7 +37,9 @@ __all__ = ["experiment"]
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: runs/NAME-PRESET]")
 @with_json
-def experiment(name: str | None, preset: str, seeds: int | None, jobs: int, device: Any, out: Path | None) -> Printed:
+def experiment(
+    name: str | None, preset: str, seeds: int | None, jobs: int, device: DeviceOption, out: Path | None
+) -> Printed:
     """Reproduce a table or figure of a paper.
 
     NAME is an experiment, or a file of your own: Python with PRESETS and run(study, ...), or a .toml that describes a

@@ -34,7 +34,7 @@ def generator(
     corpus: str | None,
     out: Path | None,
     resume: Path | None,
-    **settings: Any,
+    **settings: Any,  # of the types of its options
 ) -> TrainedGenerator:
     """Train a convolutional GAN generator on images.
 

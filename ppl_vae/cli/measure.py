@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from ppl_vae.cli.options import GroupedCommand, was_given, with_options
 from ppl_vae.cli.output import Printed, with_json
 from ppl_vae.plugins.options import options_of
 from ppl_vae.runs.measurements import Measurements
+
+if TYPE_CHECKING:
+    from ppl_vae.data.source import SplitName
 
 __all__ = [
     "codes",
@@ -52,7 +55,7 @@ def measuring(name: str, cls: type[click.Command] = GroupedCommand) -> click.Com
     options = [replace(option, help=option.help or SHARED.get(option.name, "")) for option in options_of(method)]
     words = {option.name for option in options if option.required}
 
-    def measure(folder: Path, **values: Any) -> Printed:
+    def measure(folder: Path, **values: Any) -> Printed:  # of the types of the method's options
         from ppl_vae.runs.open import open_run
 
         # What a command has besides the options of its method is passed on only if the user gave it.
@@ -76,7 +79,7 @@ def measuring(name: str, cls: type[click.Command] = GroupedCommand) -> click.Com
 @click.argument("folders", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
 @with_json
-def compare(folders: tuple[Path, ...], split: Any) -> Printed:
+def compare(folders: tuple[Path, ...], split: SplitName) -> Printed:
     """Compare ELBO, evidence and gap of trained runs.
 
     If a run was trained with --objective likelihood, the approximation errors of the other runs of its model are

@@ -176,9 +176,7 @@ def as_batch(*args: object, **kwargs: object) -> Batch:
 
 
 def _inputs(args: Sequence[object], kwargs: Mapping[str, object]) -> Inputs:
-    fields: Any = [_field(value) for value in args]
-    named: Any = {str(name): _field(value) for name, value in kwargs.items()}
-    return Inputs(*fields, **named)
+    return Inputs(*map(_field, args), **{str(name): _field(value) for name, value in kwargs.items()})
 
 
 def _by_name(given: object) -> dict[str, object] | None:
@@ -193,7 +191,7 @@ def _by_name(given: object) -> dict[str, object] | None:
 
 def _wrapper(given: object) -> Callable[[Inputs], object]:
     """A function from the fields back to a container like the one given, for programs that take it whole."""
-    kind: Any = type(given)
+    kind: Callable[..., object] = type(given)
     if isinstance(given, Mapping):
         return lambda batch: dict(batch.kwargs)
     if _by_name(given) is not None:
@@ -201,10 +199,11 @@ def _wrapper(given: object) -> Callable[[Inputs], object]:
     return lambda batch: kind(batch.args)
 
 
-def _field(value: object) -> object:
-    """A field from an array; other values as they are."""
+def _field(value: object) -> Field | Constant:
+    """A field from an array; other values as they are, for :class:`Inputs` to check."""
     if isinstance(value, np.generic):
-        return value.item()
+        number: Constant = value.item()
+        return number
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "buif":
             raise ValueError(f"an array of {value.dtype} is no data; give floats, integers or booleans")
@@ -214,7 +213,7 @@ def _field(value: object) -> object:
         return tensor if tensor.dtype == torch.bool else tensor.long()  # bytes would index as a mask does
     if hasattr(value, "tocsr"):
         return PackedCounts.from_csr(value.tocsr())
-    return value
+    return value  # type: ignore[return-value]
 
 
 def concatenate(parts: Sequence[Batch]) -> Batch:

@@ -50,10 +50,9 @@ class SourceSplit:
 
     def take(self, rows: NDArray[np.int64]) -> SourceSplit:
         """The data at the positions ``rows``, in that order."""
-        values: Any = self.values
-        several = isinstance(values, dict)
+        values = self.values
         return SourceSplit(
-            {name: array[rows] for name, array in values.items()} if several else values[rows],
+            {name: array[rows] for name, array in values.items()} if isinstance(values, dict) else values[rows],
             None if self.labels is None else self.labels[rows],
             None if self.titles is None else tuple(self.titles[row] for row in rows),
         )

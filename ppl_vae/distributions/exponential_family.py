@@ -8,9 +8,10 @@ measure h (Schlesinger, Shekhovtsov and Flach 2021, eq. 6).
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import overload
 
 import torch
+from pyro.distributions import TorchDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import Tensor
 from torch import distributions as families
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 
-def base(fn: Distribution) -> Any:
+def base(fn: Distribution) -> TorchDistribution:
     """The distribution inside Independent, expanded and, around a multivariate normal, reshaping wrappers.
 
     Its attributes depend on its family, hence its type. Masked distributions are another family.
@@ -44,7 +45,7 @@ def base(fn: Distribution) -> Any:
     return base(inner.base_dist) if _is_reshaped(inner) else inner
 
 
-def _unwrapped(fn: Distribution) -> Any:
+def _unwrapped(fn: Distribution) -> TorchDistribution:
     while isinstance(fn, (families.Independent, ExpandedDistribution)):
         fn = fn.base_dist
     return fn

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution, Transform, biject_to, constraints, transform_to
 
@@ -82,12 +83,13 @@ def with_parameters(fn: Distribution, numbers: Tensor) -> Distribution:
     return made
 
 
-def _constraint(inner: Any, name: str) -> Any:
+def _constraint(inner: TorchDistribution, name: str) -> constraints.Constraint:
     source = dist.Normal if isinstance(inner, MappedNormal) else inner
-    return source.arg_constraints[name]
+    result: constraints.Constraint = source.arg_constraints[name]
+    return result
 
 
-def _from_numbers(constraint: Any) -> Transform:
+def _from_numbers(constraint: constraints.Constraint) -> Transform:
     """The map from real numbers; of Cholesky factors torch knows it under another name."""
     known = transform_to if constraint is constraints.lower_cholesky else biject_to
     result: Transform = known(constraint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
@@ -33,7 +33,7 @@ class Mapped(dist.TransformedDistribution):  # type: ignore[misc]
         """What the numbers are mapped onto; the codomain of torch's composed maps is sometimes larger."""
         return self.onto
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Mapped:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Mapped:
         return Mapped(self.base_dist.expand(torch.Size(batch_shape)), self.onto)
 
 
@@ -65,6 +65,6 @@ class MappedNormal(Mapped):
         change: Tensor = self.transforms[0].log_abs_det_jacobian(self.numbers(value), value)
         return -change
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> MappedNormal:
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> MappedNormal:
         shape = torch.Size(batch_shape) + self.loc.shape[self.loc.ndim - self.inner_dims :]
         return MappedNormal(self.loc.expand(shape), self.scale.expand(shape), self.onto)

@@ -18,7 +18,7 @@ from ppl_vae.distributions import exponential_family
 __all__ = ["is_bits", "log_probabilities", "mean", "number_and_states", "relaxed_log_prob", "values_of_states"]
 
 
-def _single(fn: Distribution) -> Any:
+def _single(fn: Distribution) -> TorchDistribution:
     """The distribution of one of the independent parts of an event."""
     while isinstance(fn, families.Independent):
         fn = fn.base_dist

@@ -177,7 +177,11 @@ def draw_gap_bars(axes: Axes, bars: Mapping[str, Mapping[str, MeanWithError]]) -
 
 
 def draw_seeds(
-    axes: Axes, values: Mapping[float, Sequence[float]], colour: str, marker: str = "o", **style: Any
+    axes: Axes,
+    values: Mapping[float, Sequence[float]],
+    colour: str,
+    marker: str = "o",
+    **style: Any,  # of the types that matplotlib asks for
 ) -> None:
     """A hollow marker per seed.
 

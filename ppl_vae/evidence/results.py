@@ -133,7 +133,7 @@ class Result:
 def join_fields(parts: Sequence[Any]) -> dict[str, Any]:
     """The fields of a dataclass for all data from those for consecutive blocks; what is no value per datum is kept."""
 
-    def joined(values: list[Any]) -> Any:
+    def joined(values: list[Any]) -> Any:  # a field of a dataclass
         values = [value for value in values if value is not None]
         if not values:
             return None

@@ -84,7 +84,7 @@ class ObservationNoise(nn.Module):
             self._last = sigma.detach()
         return sigma
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: object) -> None:
         name = f"{prefix}log_scale"
         if self.kind == "fixed" and name in state_dict:
             state_dict = state_dict | {name: self.log_scale}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import chain
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
 from pyro.infer import ELBO
@@ -59,7 +59,7 @@ class Objective(ELBO):
     learned_of_pairs: ClassVar[tuple[str, ...]] = ()
     """Names of attributes that the first step with a pair sets."""
 
-    def __init__(self, draws: int, **options: Any) -> None:
+    def __init__(self, draws: int, **options: object) -> None:
         super().__init__(num_particles=draws, vectorize_particles=True, **options)
         self.draws = draws
         self.epoch: float | None = None
@@ -91,7 +91,7 @@ class Objective(ELBO):
         """Notes that this pair was probed with these arguments given."""
         self._probed = (model, guide, _given(args, kwargs))
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
         """The loss of a batch in nats, a scalar with its gradient."""
         raise NotImplementedError
 
@@ -138,19 +138,19 @@ class Objective(ELBO):
         """Further metrics from the distortion and the rate of each latent site, in nats per datum."""
         return {}
 
-    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+    def loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> float:
         """The loss of a batch in nats, without gradients."""
         with torch.no_grad():
             return float(self.differentiable_loss(model, guide, *args, **kwargs))
 
-    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+    def loss_and_grads(self, model: Program, guide: Program, *args: object, **kwargs: object) -> float:
         """The loss of a batch in nats; adds to the gradients, as ``pyro.infer.SVI`` expects."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         loss.backward()  # type: ignore[no-untyped-call]
         self.after_step()
         return loss.item()
 
-    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
+    def _get_trace(self, model: Program, guide: Program, args: object, kwargs: object) -> NoReturn:
         raise NotImplementedError(f"{type(self).__name__} draws all its particles in one run")
 
 

@@ -32,8 +32,7 @@ def divergence(q: Distribution, p: Distribution) -> Tensor | None:
         >>> divergence(Normal(1.0, 1.0), Normal(0.0, 1.0))
         tensor(0.5000)
     """
-    if isinstance(q, MultivariateNormal | LowRankMultivariateNormal) and _is_normal_vector(p):
-        normal: Any = p.base_dist  # type: ignore[attr-defined]
+    if isinstance(q, MultivariateNormal | LowRankMultivariateNormal) and (normal := _normals(p)) is not None:
         squares = ((q.mean - normal.loc).square() + q.variance) / normal.scale.square()
         return (0.5 * squares + normal.entropy() - 0.5).sum(-1) - q.entropy()  # type: ignore[no-untyped-call, no-any-return]
     try:
@@ -43,8 +42,11 @@ def divergence(q: Distribution, p: Distribution) -> Tensor | None:
     return result
 
 
-def _is_normal_vector(p: Distribution) -> bool:
-    return isinstance(p, Independent) and isinstance(p.base_dist, Normal) and p.reinterpreted_batch_ndims == 1
+def _normals(p: Distribution) -> Normal | None:
+    """The independent normals that are a distribution of vectors; None if it is another."""
+    if isinstance(p, Independent) and isinstance(p.base_dist, Normal) and p.reinterpreted_batch_ndims == 1:
+        return p.base_dist
+    return None
 
 
 def closed_rates(guide: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Tensor]:

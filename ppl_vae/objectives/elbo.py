@@ -85,7 +85,7 @@ class DiscreteELBO(RateDistortionObjective):
         beta: float | RateCost = 1.0,
         kl: Rate = "closed_form",
         control: Literal["first_order", "none"] | None = None,
-        **options: Any,
+        **options: object,
     ) -> None:
         super().__init__(draws, beta, **options)
         if kl not in get_args(Rate):
@@ -138,7 +138,7 @@ class DiscreteELBO(RateDistortionObjective):
     def _draws(self) -> int:
         return self.draws if self._replaceable is None else max(self.draws, self.estimator.least_draws)
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
         """D + h(R), the negative ELBO by default, summed over a batch, in nats, with the gradient of the estimator."""
         args, kwargs = one_batch(model, args, kwargs)
         self._probe(model, guide, args, kwargs)

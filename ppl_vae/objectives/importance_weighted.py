@@ -84,7 +84,7 @@ class ImportanceWeightedELBO(Objective):
 
     learned_of_pairs = ("_states", "_shared", "_discrete")
 
-    def __init__(self, draws: int = 16, most_bits: int = 10, **options: Any) -> None:
+    def __init__(self, draws: int = 16, most_bits: int = 10, **options: object) -> None:
         super().__init__(draws, **options)
         self.most_bits = most_bits
         self._states: States | None = None
@@ -113,7 +113,7 @@ class ImportanceWeightedELBO(Objective):
                 self._shared = self._states.shared(*scores)
         self._know(model, guide, (x,), {})
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
         """The negative log-likelihood of a batch, or its bound, in nats, with the gradients of model and guide."""
         x = as_batch(*args, **kwargs)
         self._probe(model, guide, x)

@@ -31,7 +31,7 @@ class RateDistortionObjective(Objective):
         multiplier: Current multiplier of the Lagrangian form.
     """
 
-    def __init__(self, draws: int, beta: float | RateCost = 1.0, **options: Any) -> None:
+    def __init__(self, draws: int, beta: float | RateCost = 1.0, **options: object) -> None:
         super().__init__(draws, **options)
         self.cost = beta if isinstance(beta, RateCost) else RateCost(beta)
         self.multiplier = self.beta = self.cost.beta

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import torch
+from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -14,6 +14,7 @@ from ppl_vae.distributions import exponential_family, state_tables
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.estimators.base.estimator import Code, Estimator
 from ppl_vae.estimators.base.integrand import Integrand
+from ppl_vae.programs.densities import Site
 from ppl_vae.programs.sites import GuideSite
 
 __all__ = ["EstimatorDraws"]
@@ -42,7 +43,7 @@ class EstimatorDraws(Messenger):
         self.stride = prod(site.states for site in self.sites.values()) if estimator.exact else 0
         self.only_bits = all(site.kind == "bits" for site in self.sites.values())
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         site = self.sites.get(msg["name"])
         if site is None or msg["is_observed"]:
             return
@@ -77,7 +78,7 @@ class EstimatorDraws(Messenger):
             )
         return every[0]
 
-    def _without_replacement(self, site: GuideSite, fn: Any) -> Tensor:
+    def _without_replacement(self, site: GuideSite, fn: TorchDistribution) -> Tensor:
         """Different joint states of the only discrete site."""
         logits = self._of_all_rows(state_tables.log_probabilities(fn).detach(), "states", site)
         number, states = logits.shape[-2:]
@@ -87,7 +88,7 @@ class EstimatorDraws(Messenger):
         rows = self.estimator.draw_rows(log_q, self.draws)
         return state_tables.values_of_states(fn, joint[rows])
 
-    def _states(self, site: GuideSite, fn: Any) -> Tensor:
+    def _states(self, site: GuideSite, fn: TorchDistribution) -> Tensor:
         """Row r holds state (r // stride) mod states of this site: together the rows run over all joint states."""
         if site.kind == "bits":
             support = bit_states(site.size, like=exponential_family.bit_logits(fn))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -55,10 +55,10 @@ class SleepPhase(Objective):
 
     measures: Literal["elbo", "evidence", "conditional"] = "conditional"
 
-    def __init__(self, draws: int = 1, **options: Any) -> None:
+    def __init__(self, draws: int = 1, **options: object) -> None:
         super().__init__(draws, **options)
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
         """The negative conditional log-likelihood of pairs simulated for a batch, in nats, with its gradient."""
         x = as_batch(*args, **kwargs)
         if not self._knows(model, guide, (x,), {}):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -157,7 +158,7 @@ class AmortisedGuide(PyroModule):
         """Distributions of the latents by site, of batch shape ``(*batch,)``, from ``(*batch, parameters)``."""
         raise NotImplementedError
 
-    def forward(self, *args: Any, **kwargs: Any) -> None:
+    def forward(self, *args: object, **kwargs: object) -> None:
         """Draws the latents of a batch, given as to the model."""
         x = as_batch(*args, **kwargs)
         if isinstance(x, Inputs) and bool(x.kwargs) != self._is_named:
@@ -262,7 +263,7 @@ def independent(latent: Latent, parameters: Tensor) -> Distribution:
     return fn
 
 
-def _counts_or_angles(latent: Latent, parameters: Sequence[Tensor]) -> Any:
+def _counts_or_angles(latent: Latent, parameters: Sequence[Tensor]) -> TorchDistribution:
     if latent.family == Family.POISSON:
         return dist.Poisson(parameters[0].exp())
     if latent.family == Family.GEOMETRIC:

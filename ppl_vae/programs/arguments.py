@@ -38,7 +38,7 @@ def arguments(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     raise _mismatch(program, signature, f"the fields {', '.join(batch.named())}")
 
 
-def call(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def call(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
     """Runs a program with its :func:`arguments`.
 
     Raises:

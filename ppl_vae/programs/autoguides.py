@@ -11,6 +11,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.infer import autoguide
 from torch import Tensor
 from torch.distributions import Distribution
@@ -100,11 +101,11 @@ class _OfSingleData:
         self.places: dict[bytes, int] = {}
 
     @property
-    def guide(self) -> Any:
+    def guide(self) -> autoguide.AutoGuide:
         """The autoguide, which is not kept alive."""
         return self._guide()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, *args: object, **kwargs: object) -> None:
         guide = self.guide
         sites = dict(guide.prototype_trace.iter_stochastic_nodes())
         size = self._size(sites)
@@ -142,7 +143,7 @@ class _OfSingleData:
             )
         return int(sizes.pop())
 
-    def _rows(self, size: int, *args: Any, **kwargs: Any) -> Tensor:
+    def _rows(self, size: int, *args: object, **kwargs: object) -> Tensor:
         """Positions of data among those the guide was trained on."""
         first = self.guide.prototype_trace.nodes["_INPUT"]
         known, asked = _fields(size, first["args"], first["kwargs"]), _fields(None, args, kwargs)
@@ -180,7 +181,7 @@ class _OfSingleData:
 _known: weakref.WeakKeyDictionary[autoguide.AutoGuide, _OfSingleData] = weakref.WeakKeyDictionary()
 
 
-def _made(name: str, prior: Any, loc: Tensor, scale: Tensor) -> Distribution:
+def _made(name: str, prior: TorchDistribution, loc: Tensor, scale: Tensor) -> Distribution:
     """The distribution of normal numbers mapped to the support of a prior."""
     support = Latent.drawn_by_guides(name, prior).support
     if support is None:

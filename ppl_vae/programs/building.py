@@ -20,6 +20,7 @@ from ppl_vae.programs.explain import explain
 from ppl_vae.programs.forms import choose, has_state, is_pair
 from ppl_vae.programs.loading import Definition
 from ppl_vae.programs.owned import OwnedProgram, owned
+from ppl_vae.programs.types import Program
 
 __all__ = ["build_guide", "build_model"]
 
@@ -89,13 +90,14 @@ def _afresh(definition: Definition) -> ModuleType | None:
     return load_file(definition.file, afresh=True) if stateful else None
 
 
-def _target(definition: Definition, origin: ModuleType | None) -> Any:
+def _target(definition: Definition, origin: ModuleType | None) -> Any:  # a class, a program or an object of methods
     if origin is None:
         return definition.target
     return choose(origin, definition.kind, definition.file, definition.item).value  # type: ignore[arg-type]
 
 
-def _built(definition: Definition, target: Any, args: tuple[object, ...], options: Mapping[str, object]) -> Any:
+def _built(definition: Definition, target: Program, args: tuple[object, ...], options: Mapping[str, object]) -> Any:
+    """An object of the user's class."""
     try:
         inspect.signature(target).bind(*args, **options)
     except TypeError as error:
@@ -109,7 +111,7 @@ def _built(definition: Definition, target: Any, args: tuple[object, ...], option
         raise
 
 
-def _owned(program: Any, x: Batch, device: torch.device, beside: nn.Module | None = None) -> nn.Module:
+def _owned(program: object, x: Batch, device: torch.device, beside: nn.Module | None = None) -> nn.Module:
     if not callable(program):
         raise ValueError(
             f"{program!r} is neither a name nor a file, a function, a method, a module or the class of one"

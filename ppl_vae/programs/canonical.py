@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -206,10 +207,10 @@ class Canonical(Messenger):
         msg["cond_indep_stack"] = tuple(stack)
         self._native = native, form, msg["value"]
 
-    def _distribution(self, fn: Any, value: Any, form: Arrangement) -> Any:
+    def _distribution(self, fn: TorchDistribution, value: object, form: Arrangement) -> TorchDistribution:
         shape = torch.Size((1,) * (form.dims - len(fn.batch_shape))) + fn.batch_shape
 
-        def restore(given: Any, events: int) -> list[Any]:
+        def restore(given: Tensor, events: int) -> list[Tensor]:
             return [form.restore(given, events, shape) if isinstance(given, Tensor) else given]
 
         view = Rearranged([fn], form.arrange, restore, shape, len(form.nested))
@@ -223,7 +224,7 @@ class Canonical(Messenger):
             self.opaque.add(form.site)
         return view if self.opaque is not None and form.site in self.opaque else made
 
-    def _observed(self, value: Tensor, fn: Any, form: Arrangement) -> Tensor:
+    def _observed(self, value: Tensor, fn: TorchDistribution, form: Arrangement) -> Tensor:
         """An observed value in canonical form, without a dimension of samples that it does not have."""
         events = len(fn.event_shape)
         arranged = form.arrange([value], events)
@@ -234,7 +235,7 @@ class Canonical(Messenger):
             return arranged[0] if bool(same.all()) else arranged
         return arranged[0] if len(arranged) == 1 else arranged
 
-    def _scale(self, scale: Any, form: Arrangement, over_data: Any) -> Any:
+    def _scale(self, scale: Tensor | float, form: Arrangement, over_data: CondIndepStackFrame | None) -> Tensor | float:
         if isinstance(scale, Tensor) and scale.ndim:
             scale = form.arrange([scale], 0)
             for _ in form.nested:

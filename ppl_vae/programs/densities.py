@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.poutine.messenger import Messenger
 from torch.distributions import constraints
@@ -108,7 +109,7 @@ def is_density(site: Site) -> bool:
     return True
 
 
-def chain(fn: Any) -> list[Any]:
+def chain(fn: TorchDistribution) -> list[TorchDistribution]:
     """A distribution and those it is made of, from the outside to the inside."""
     parts = [fn]
     while (inner := getattr(parts[-1], "base_dist", None)) is not None:
@@ -116,7 +117,7 @@ def chain(fn: Any) -> list[Any]:
     return parts
 
 
-def innermost(fn: Any) -> Any:
+def innermost(fn: TorchDistribution) -> TorchDistribution:
     """The distribution inside wrappers that declare dimensions, expand, mask or rearrange it."""
     wrappers = (torch.distributions.Independent, ExpandedDistribution, dist.MaskedDistribution, Rearranged)
     return next(part for part in chain(fn) if not isinstance(part, wrappers))
@@ -148,7 +149,7 @@ def unvalidated(fn: D) -> D:
     return cast(D, copies[0])
 
 
-def inside_support(fn: Any, site: Site, log_density: torch.Tensor) -> torch.Tensor:
+def inside_support(fn: TorchDistribution, site: Site, log_density: torch.Tensor) -> torch.Tensor:
     """The log-density of an observed value, minus infinity outside a support that depends on parameters.
 
     Without checks of values some densities, such as that of a Pareto below its scale, are finite there.
@@ -162,7 +163,7 @@ def inside_support(fn: Any, site: Site, log_density: torch.Tensor) -> torch.Tens
     return torch.where(inside, log_density, -torch.inf)
 
 
-def element_support(support: Any) -> Any:
+def element_support(support: constraints.Constraint) -> constraints.Constraint:
     """The support of one element of values whose elements are independent; other supports as they are."""
     while isinstance(support, constraints.independent):
         support = support.base_constraint

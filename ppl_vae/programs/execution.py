@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from copy import copy
-from typing import Any
+from typing import Any, TypeGuard
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
@@ -71,7 +72,7 @@ def length(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
 def rows_of(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: Tensor, count: int) -> Arguments:
     """The arguments with these rows of each that has as many as there are data."""
 
-    def taken(value: Any) -> Any:
+    def taken(value: object) -> object:
         if not _has_rows(value) or len(value) != count:
             return value
         return value[rows.to(value.device)]
@@ -79,7 +80,7 @@ def rows_of(args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: Tensor, coun
     return tuple(map(taken, args)), {name: taken(value) for name, value in kwargs.items()}
 
 
-def _has_rows(value: Any) -> bool:
+def _has_rows(value: object) -> TypeGuard[PackedCounts | Inputs | Tensor]:
     return isinstance(value, PackedCounts | Inputs) or (isinstance(value, Tensor) and value.ndim > 0)
 
 
@@ -100,7 +101,7 @@ def execute(
     """
     if layout.vectorise == "loop":
         return _looped(program, args, kwargs, layout, draws, handler, training)
-    plate: Any = nullcontext()
+    plate: AbstractContextManager[object] = nullcontext()
     if layout.vectorise == "left":
         plate = pyro.plate(DRAWS, draws, dim=-layout.plates - 1)
     elif draws > 1 and (count := length(args, kwargs)) is not None:
@@ -164,12 +165,12 @@ def _joined(sites: list[Site], layout: Layout) -> Site:
     def beside(parts: Sequence[Tensor], events: int) -> Tensor:
         return torch.cat(list(parts))
 
-    def apart(value: Any, events: int) -> list[Any]:
+    def apart(value: Tensor, events: int) -> list[Tensor]:
         events += 2
         shared = not isinstance(value, Tensor) or value.ndim < events or len(value) == 1
         return [value if shared else value[row : row + 1] for row in range(len(sites))]
 
-    fn: Any = None
+    fn: TorchDistribution | None = None
     if first["name"] not in layout.opaque:
         with suppress(CannotRebuildError):
             fn = rebuilt(fns, beside, shape)

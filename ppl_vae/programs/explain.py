@@ -119,5 +119,5 @@ def _is_shown(value: object) -> bool:
     return isinstance(value, torch.Tensor)
 
 
-def _of_value(name: str, value: Any) -> str:
+def _of_value(name: str, value: torch.Tensor | torch.nn.Module) -> str:
     return f"{name} is {value if isinstance(value, torch.nn.Module) else tuple(value.shape)}"

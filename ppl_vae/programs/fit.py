@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
-from typing import Any
 
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import VonMises, constraints
 
@@ -59,14 +59,14 @@ def check_densities(sites: Mapping[str, Site], model: Mapping[str, Site]) -> Non
             )
 
 
-def _misfit(prior: Site, theirs: Any, ours: Any, why: str) -> ValueError:
+def _misfit(prior: Site, theirs: TorchDistribution, ours: TorchDistribution, why: str) -> ValueError:
     return ValueError(
         f"latent site {prior['name']!r} is {type(theirs).__name__} in the model and {type(ours).__name__} in the "
         f"guide: {why}, so that the ELBO is no bound; draw it from a distribution of the same support (mean_field does)"
     )
 
 
-def _largest(support: Any) -> float:
+def _largest(support: constraints.Constraint) -> float:
     """The largest whole number of a support; infinite where there is none, or the values are no numbers."""
     support = element_support(support)
     if support is constraints.boolean:
@@ -75,24 +75,25 @@ def _largest(support: Any) -> float:
     return float(upper.max()) if isinstance(upper, Tensor) else float(upper)
 
 
-def _is_point(fn: Any) -> bool:
+def _is_point(fn: TorchDistribution) -> bool:
     return type(fn).__name__ == "Delta"
 
 
-def _support(fn: Any) -> Any:
+def _support(fn: TorchDistribution) -> constraints.Constraint | None:
     while hasattr(fn, "component_distribution"):
         fn = innermost(fn.component_distribution)
     try:
-        return fn.support
+        support: constraints.Constraint | None = fn.support
     except (NotImplementedError, AttributeError):
         return None
+    return support
 
 
-def _is_real(support: Any) -> bool:
+def _is_real(support: constraints.Constraint) -> bool:
     return element_support(support) in (constraints.real, constraints.real_vector)
 
 
-def _differs(wanted: Any, offered: Any) -> bool:
+def _differs(wanted: constraints.Constraint, offered: constraints.Constraint) -> bool:
     """Whether the supports are not known to be the same."""
     if type(wanted) is not type(offered):
         return True

@@ -14,6 +14,7 @@ from pyro.nn import PyroModule
 from torch import nn
 
 from ppl_vae.plugins.discovery import is_named_after, own_classes
+from ppl_vae.programs.types import Program
 
 __all__ = ["Form", "Kind", "choose", "has_state", "is_pair", "offers"]
 
@@ -42,10 +43,10 @@ class Offer:
 
     name: str
     form: Form
-    value: Any
+    value: Program
 
 
-def is_pair(value: Any) -> bool:
+def is_pair(value: object) -> bool:
     """Whether a class, or an object, has methods ``model`` and ``guide``."""
     return all(callable(getattr(value, name, None)) for name in ("model", "guide"))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution, biject_to, constraints
 
@@ -68,7 +68,7 @@ class Latent:
         return cls(name, family, fn.event_shape, states)
 
     @classmethod
-    def drawn_by_guides(cls, name: str, prior: Distribution) -> Latent:
+    def drawn_by_guides(cls, name: str, prior: TorchDistribution) -> Latent:
         """The latent with the family from which guides draw it, given its prior; see :func:`_guide_family`.
 
         Raises:
@@ -93,7 +93,7 @@ class Latent:
         """The family in words."""
         return self.family if self.support is None else _MAPPED
 
-    def start(self, prior: Distribution) -> Tensor | float | None:
+    def start(self, prior: TorchDistribution) -> Tensor | float | None:
         """Parameters with which a guide begins near the prior; None for bits and categoricals: it begins at random."""
         if self.family in (Family.BERNOULLI, Family.CATEGORICAL, Family.ONE_HOT):
             return None
@@ -124,7 +124,7 @@ class Latent:
         return inverse
 
 
-def _guide_family(fn: Any) -> Family | str:
+def _guide_family(fn: TorchDistribution) -> Family | str:
     """The family from which a guide draws a latent whose prior, inside all wrappers, is this.
 
     - bits: Bernoulli; categoricals, one-hots, Poisson, geometric and negative binomial counts and angles (von Mises):
@@ -152,16 +152,16 @@ def _guide_family(fn: Any) -> Family | str:
     return Family.NORMAL if element_support(support) in (constraints.real, constraints.real_vector) else _MAPPED
 
 
-def _family_of_counts(support: Any) -> Family | None:
-    kind = type(support)
-    if kind is type(constraints.nonnegative_integer) and support.lower_bound == 0:
+def _family_of_counts(support: constraints.Constraint) -> Family | None:
+    kind, lower = type(support), getattr(support, "lower_bound", 0)
+    if kind is type(constraints.nonnegative_integer) and lower == 0:
         return Family.NEGATIVE_BINOMIAL
-    if kind is type(constraints.integer_interval(0, 1)) and not torch.as_tensor(support.lower_bound).any():
+    if kind is type(constraints.integer_interval(0, 1)) and not torch.as_tensor(lower).any():
         return Family.BINOMIAL
     return None
 
 
-def _fixed(support: Any, site: str, events: int) -> constraints.Constraint:
+def _fixed(support: constraints.Constraint, site: str, events: int) -> constraints.Constraint:
     """A support with the same ends for all data and draws."""
     if isinstance(support, constraints.independent):
         inner = _fixed(support.base_constraint, site, events)
@@ -173,7 +173,7 @@ def _fixed(support: Any, site: str, events: int) -> constraints.Constraint:
     return fixed
 
 
-def _end(bound: Any, site: str, events: int) -> Any:
+def _end(bound: Tensor | float, site: str, events: int) -> Tensor | float:
     """The number at which a support ends, or one for each element of an event."""
     if not isinstance(bound, Tensor):
         return bound

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -85,7 +85,7 @@ def layout_of(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappin
     return result
 
 
-def draws_note(program: Callable[..., Any], *args: Any) -> tuple[str, ...]:
+def draws_note(program: Callable[..., Any], *args: object) -> tuple[str, ...]:
     """How a program takes many samples, in words, unless as a dimension on the left."""
     way = layout_of(program, args, {}).vectorise
     if way == "left":
@@ -94,7 +94,7 @@ def draws_note(program: Callable[..., Any], *args: Any) -> tuple[str, ...]:
     return (f"the model does not take draws as a dimension on the left: {how} (--vectorise {way})",)
 
 
-def _kind(value: Any) -> Any:
+def _kind(value: object) -> Hashable:
     if isinstance(value, Inputs):
         return tuple(map(_kind, value.args)), tuple((name, _kind(field)) for name, field in value.kwargs.items())
     return type(value), value.ndim if isinstance(value, Tensor) else value is None

@@ -26,6 +26,7 @@ from ppl_vae.programs.densities import innermost
 from ppl_vae.programs.forms import Form, choose, is_pair, offers
 from ppl_vae.programs.handlers import Site, run, total
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.types import Program
 
 __all__ = [
     "Definition",
@@ -48,21 +49,22 @@ class Definition(Plugin):
         form: Which of these: a class of modules, a class with methods ``model`` and ``guide``, or a program.
     """
 
-    target: Any = None
+    target: Any = None  # by its form
     form: Form = "class"
 
     @classmethod
-    def of_object(cls, kind: Kind, target: Any) -> Definition:
+    def of_object(cls, kind: Kind, target: Program) -> Definition:
         """The definition of a class or program of a Python session."""
         form: Form = "program" if not isinstance(target, type) else "pair" if is_pair(target) else "class"
         return cls(kind, Path(), False, "", target, form)
 
     @property
-    def program(self) -> Any:
+    def program(self) -> Program:
         """The function that is run."""
-        if self.form == "pair":
-            return getattr(self.target, self.singular)
-        return getattr(self.target, "forward", self.target)
+        result: Program = (
+            getattr(self.target, self.singular) if self.form == "pair" else getattr(self.target, "forward", self.target)
+        )
+        return result
 
     @property
     def summary(self) -> str:  # type: ignore[override]

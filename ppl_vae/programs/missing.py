@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro.distributions import MaskedDistribution
 from torch import Tensor
 
+from ppl_vae.data.inputs import Field
 from ppl_vae.programs.densities import Site, chain, innermost
 
 __all__ = ["counted", "filled"]
@@ -29,12 +28,12 @@ def counted(site: Site, value: Tensor) -> Tensor | None:
     return result
 
 
-def filled(site: Site) -> Any:
+def filled(site: Site) -> Field:
     """The observed value of a site with NaN that a mask leaves out replaced by a value that has a density.
 
     The density does not count there, but the gradient of NaN would not vanish. NaN that counts stays.
     """
-    value = site["value"]
+    value: Field = site["value"]
     if not site["is_observed"] or not isinstance(value, Tensor) or not value.is_floating_point():
         return value
     counts = counted(site, value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 from pyro import poutine
 from torch import nn
@@ -18,6 +18,8 @@ from ppl_vae.programs.statements import Parameters, StatementRecorder, Statement
 from ppl_vae.programs.types import Program
 
 __all__ = ["OwnedProgram", "owned"]
+
+T = TypeVar("T")
 
 STORE = "pyro_parameters"
 """Name of the submodule that holds the parameters of ``pyro.param`` statements."""
@@ -39,7 +41,7 @@ class OwnedProgram(nn.Module):
         super().__init__()
         self.__dict__["program"], self.notes = program, list[str]()
         self.called = _Kept(record.called)
-        owner, model = getattr(program, "__self__", None), beside if isinstance(beside, OwnedProgram) else None
+        owner, model = self.owner, beside if isinstance(beside, OwnedProgram) else None
         if not isinstance(owner, nn.Module):
             self._hold(record, model)
         elif model is not None and owner is model.owner:
@@ -50,10 +52,11 @@ class OwnedProgram(nn.Module):
             self._non_persistent_buffers_set = owner._non_persistent_buffers_set
             self._modules = dict(owner._modules)
         # A copy of a method belongs to a copy of its object; a copy of a function is the function.
-        self.originals = _Kept([] if isinstance(owner, nn.Module) else list(self._modules.items()))
+        held = [] if isinstance(owner, nn.Module) else self._modules.items()
+        self.originals = _Kept([(name, part) for name, part in held if part is not None])
 
     @property
-    def owner(self) -> Any:
+    def owner(self) -> object:
         """The object whose method the program is, or None."""
         return getattr(self.__dict__["program"], "__self__", None)
 
@@ -84,30 +87,29 @@ class OwnedProgram(nn.Module):
             if id(parameter) not in held:
                 self.register_parameter(name.replace(".", "/"), parameter)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> object:
         """Runs the program with what this module holds."""
         if isinstance(self.owner, nn.Module):
             self.owner.training = self.training
         with _standing_in(self.originals.value, self._modules):
             return self.__dict__["program"](*args, **kwargs)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # what the object of a method has, of any type
         try:
             return super().__getattr__(name)
         except AttributeError:
-            owner = getattr(self.__dict__.get("program"), "__self__", None)
-            if owner is None:
+            if "program" not in self.__dict__ or self.owner is None:
                 raise
-            return getattr(owner, name)
+            return getattr(self.owner, name)
 
 
-class _Kept:
+class _Kept(Generic[T]):
     """A value that a deep copy shares with its original."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: T) -> None:
         self.value = value
 
-    def __deepcopy__(self, memo: object) -> _Kept:
+    def __deepcopy__(self, memo: object) -> Self:
         return self
 
 

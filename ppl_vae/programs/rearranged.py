@@ -25,7 +25,7 @@ class CannotRebuildError(Exception):
     """A distribution that is not made of its parameters alone."""
 
 
-def rebuilt(fns: Sequence[Any], move: Move, shape: torch.Size, inner: int = 0) -> Any:
+def rebuilt(fns: Sequence[TorchDistribution], move: Move, shape: torch.Size, inner: int = 0) -> TorchDistribution:
     """A distribution of the same family whose parameters are those of others, moved.
 
     Arguments:
@@ -53,7 +53,7 @@ def rebuilt(fns: Sequence[Any], move: Move, shape: torch.Size, inner: int = 0) -
     return _leaf(fns, move, shape, inner)
 
 
-def _leaf(fns: Sequence[Any], move: Move, shape: torch.Size, inner: int) -> Any:
+def _leaf(fns: Sequence[TorchDistribution], move: Move, shape: torch.Size, inner: int) -> TorchDistribution:
     kind, limits = type(fns[0]), fns[0].arg_constraints
     taken = [name for name in inspect.signature(kind.__init__).parameters if name not in ("self", "validate_args")]
     left_out = {name for names in _ALTERNATIVES for name in _others(fns[0], names)}
@@ -61,7 +61,7 @@ def _leaf(fns: Sequence[Any], move: Move, shape: torch.Size, inner: int) -> Any:
     for name in taken:
         if name in left_out:
             continue
-        values = [getattr(fn, name, None) for fn in fns]
+        values: list[Any] = [getattr(fn, name, None) for fn in fns]
         if name in limits and isinstance(values[0], Tensor):
             arguments[name] = _moved(values, limits[name], move, shape, inner)
         elif _is_plain(values):
@@ -73,7 +73,9 @@ def _leaf(fns: Sequence[Any], move: Move, shape: torch.Size, inner: int) -> Any:
     return kind(**arguments)
 
 
-def _moved(values: Sequence[Any], limit: Any, move: Move, shape: torch.Size, inner: int) -> Tensor:
+def _moved(
+    values: Sequence[Tensor], limit: constraints.Constraint, move: Move, shape: torch.Size, inner: int
+) -> Tensor:
     try:
         events = limit.event_dim
     except NotImplementedError as error:
@@ -82,7 +84,7 @@ def _moved(values: Sequence[Any], limit: Any, move: Move, shape: torch.Size, inn
     return move(wide, inner + events)
 
 
-def _others(fn: Any, names: tuple[str, ...]) -> list[str]:
+def _others(fn: TorchDistribution, names: tuple[str, ...]) -> list[str]:
     """The parameters that follow from the one the distribution was made with."""
     known = [name for name in names if name in vars(fn)] or [name for name in names if name in fn.arg_constraints]
     param = vars(fn).get("_param")
@@ -118,7 +120,7 @@ class Rearranged(TorchDistribution):
 
     def __init__(
         self,
-        fns: Sequence[Any],
+        fns: Sequence[TorchDistribution],
         arrange: Move,
         restore: Callable[[Tensor, int], Sequence[Tensor]],
         shape: torch.Size,
@@ -136,14 +138,14 @@ class Rearranged(TorchDistribution):
         return bool(self.base_dist.has_rsample)
 
     @property
-    def support(self) -> Any:
+    def support(self) -> constraints.Constraint:
         support = self.base_dist.support
         return constraints.independent(support, self._nested) if self._nested else support
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008  # torch's own signature
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:  # noqa: B008  # torch's own signature
         return self._drawn("rsample", torch.Size(sample_shape))
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008  # torch's own signature
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:  # noqa: B008  # torch's own signature
         with torch.no_grad():
             return self._drawn("sample", torch.Size(sample_shape))
 
@@ -160,7 +162,7 @@ class Rearranged(TorchDistribution):
         return moved.sum(tuple(range(-self._nested, 0))) if self._nested else moved
 
 
-def is_same(made: Any, view: Rearranged) -> bool:
+def is_same(made: TorchDistribution, view: Rearranged) -> bool:
     """Whether a distribution made from parameters has the shape and the densities of the view it stands for."""
     if made.batch_shape != view.batch_shape or made.event_shape != view.event_shape:
         return False

@@ -33,7 +33,7 @@ class Shared(partial[Any]):
         self.values = values
         return self
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         with _Hidden(self.values):
             return super().__call__(*args, **kwargs)
 

@@ -121,6 +121,7 @@ def _check_site(site: Site, start: int, name: str) -> None:
     vectors = support.event_dim
     rows = inside.flatten(inside.ndim - (fn.event_dim - vectors)).all(-1) if fn.event_dim > vectors else inside
     datum = int((~rows).nonzero()[0][-1])
+    assert isinstance(value, Tensor)
     elements = value.select(value.ndim - fn.event_dim - 1, datum)
     wrong = elements if vectors else elements[~_inside(support, elements)]
     shown = (
@@ -148,7 +149,7 @@ def _inside(support: constraints.Constraint, elements: Tensor) -> Tensor:
     return inside
 
 
-def _words(support: object) -> str:
+def _words(support: constraints.Constraint) -> str:
     support = element_support(support)
     kind = type(support).__name__
     return _SUPPORTS.get(kind, f"values of {support}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae import __version__
@@ -17,6 +18,7 @@ from ppl_vae.evidence.psis import k_hat_limit
 
 if TYPE_CHECKING:
     from arviz import InferenceData
+    from xarray import Dataset
 
 __all__ = ["Arrays", "assemble", "libraries"]
 
@@ -37,7 +39,7 @@ class Arrays:
         self.densities: dict[str, Any] = {}
         self.k_hat = np.full(data, np.nan)
 
-    def put(self, arrays: dict[str, Any], name: str, value: Any, rows: slice, place: slice) -> None:
+    def put(self, arrays: dict[str, Any], name: str, value: Tensor, rows: slice, place: slice) -> None:
         result = value.cpu().numpy()
         if name not in arrays:
             kind = np.int8 if name in self.bits and arrays is self.values else result.dtype
@@ -74,8 +76,8 @@ def assemble(
     coordinates: dict[str, Any] = {"chain": [0], "draw": np.arange(draws), "datum": data_positions}
 
     def dataset(
-        variables_by_name: dict[str, Any], lead: tuple[str, ...] = ("chain", "draw", "datum"), **attributes: Any
-    ) -> Any:
+        variables_by_name: dict[str, Any], lead: tuple[str, ...] = ("chain", "draw", "datum"), **attributes: object
+    ) -> Dataset:
         variables = {
             key: ((*lead, *(f"{key}_dim_{i}" for i in range(value.ndim - len(lead)))), value)
             for key, value in variables_by_name.items()
@@ -83,7 +85,8 @@ def assemble(
         used = {key: value for key, value in coordinates.items() if key in lead}
         if "draw" in used and variables_by_name:
             used["draw"] = used["draw"][: next(iter(variables_by_name.values())).shape[1]]
-        return xarray.Dataset(variables, used, attributes)
+        result: Dataset = xarray.Dataset(variables, used, attributes)
+        return result
 
     statistics = dataset({key: arrays.densities[key][None] for key in ("log_weight", "log_joint", "log_proposal")})
     statistics["k_hat"] = ("datum", arrays.k_hat)
@@ -115,7 +118,7 @@ def assemble(
     return result
 
 
-def _triplets(batches: list[PackedCounts], data_positions: Any) -> dict[str, Any]:
+def _triplets(batches: list[PackedCounts], data_positions: NDArray[np.int64]) -> dict[str, Any]:
     parts = {
         "document": [data_positions[b.documents.cpu().numpy()] for b in batches],
         "word": [b.words.cpu().numpy() for b in batches],

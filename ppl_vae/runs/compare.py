@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Batch
+from ppl_vae.data.source import SplitName
 from ppl_vae.diagnostics.comparison import MOST_RUNS, Compared, Comparison
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import split_gap
@@ -32,7 +33,7 @@ CELLS = 2**27
 """Largest number of (state, datum) cells for which a comparison splits a gap itself, within minutes."""
 
 
-def compare(*runs: Run | Path | str, split: Literal["train", "validation", "test"] = "test") -> Comparison:
+def compare(*runs: Run | Path | str, split: SplitName = "test") -> Comparison:
     """Compare ELBO, evidence and gap of trained runs.
 
     If a run was trained with --objective likelihood, the approximation errors of the other runs of its model are

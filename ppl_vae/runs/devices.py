@@ -6,9 +6,12 @@ from typing import Literal
 
 import torch
 
-__all__ = ["Device", "resolve_device"]
+__all__ = ["Device", "DeviceOption", "resolve_device"]
 
 Device = Literal["cpu", "cuda", "mps"]
+
+DeviceOption = Literal["auto", "cpu", "cuda", "mps"]
+"""A device by name; ``"auto"`` is CUDA where available, else the CPU."""
 
 
 def resolve_device(name: str) -> Device:

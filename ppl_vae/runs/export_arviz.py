@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +102,7 @@ def to_arviz(
                     arrays.put(arrays.values, name, value, rows, place)
                 arrays.put(arrays.densities, "log_likelihood", terms.likelihood, rows, place)
                 arrays.put(arrays.densities, "log_weight", terms.weight, rows, place)
-                arrays.put(arrays.densities, "log_proposal", sum(terms.proposal.values()), rows, place)
+                arrays.put(arrays.densities, "log_proposal", reduce(add, terms.proposal.values()), rows, place)
                 arrays.put(arrays.densities, "log_joint", sum(terms.prior.values()) + terms.likelihood, rows, place)
             arrays.estimate_k_hat(place)
         drawn = []

@@ -56,7 +56,14 @@ def measure_gap(opened: Run, split: str, count: int, *, method: SplitMethod, ste
     return result
 
 
-def measure_ladder(opened: Run, split: str, count: int, names: list[str], epochs: str | None, **options: Any) -> Ladder:
+def measure_ladder(
+    opened: Run,
+    split: str,
+    count: int,
+    names: list[str],
+    epochs: str | None,
+    **options: Any,  # those of split_gap
+) -> Ladder:
     """Fits guides to the model of a run and measures them on one split.
 
     Arguments:

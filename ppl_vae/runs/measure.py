@@ -183,7 +183,7 @@ def measure_sandwich(opened: Run, split: str, draws: int, count: int, schedule: 
     )
 
 
-def measure_curve(opened: Run, split: str, count: int, **options: Any) -> Curve:
+def measure_curve(opened: Run, split: str, count: int, **options: Any) -> Curve:  # those of rate_distortion_curve
     """Measures the rate-distortion curve of a run's decoder on one split, and the excess of its guide."""
     curve_options = {name: value for name, value in options.items() if name != "draws"}
     return measure_and_save(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 from itertools import chain, count
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 from msgspec import Meta
 
@@ -19,7 +19,7 @@ from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.plugins.options import Option, Value, checked, options_of
 from ppl_vae.programs.loading import Definition, find_pair
 from ppl_vae.runs.config import OBJECT, CorpusConfig, ProgramChoice, RunConfig
-from ppl_vae.runs.devices import resolve_device
+from ppl_vae.runs.devices import DeviceOption, resolve_device
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings, parse_schedule
@@ -46,7 +46,7 @@ def run_config(
     epochs: str | int = "60",
     draws: Annotated[int, Meta(ge=1)] | None = None,
     patience: int = 10,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    device: DeviceOption = "auto",
     **options: Value,
 ) -> RunConfig:
     """The configuration of a training from options, each with the default of its class.

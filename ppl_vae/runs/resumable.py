@@ -76,7 +76,7 @@ class BlockStore(MutableMapping[int, R]):
             self.folder.rmdir()
 
 
-def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+def _packed(value: object, name: str, tensors: dict[str, Tensor]) -> object:
     """Returns a field as JSON holds it, and adds the tensors of its estimates to the dictionary."""
     if isinstance(value, dict):
         return {key: _packed(part, f"{name}/{key}", tensors) for key, part in value.items()}
@@ -87,7 +87,7 @@ def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     return {part: getattr(value, part) for part in ("method", "bound", "draws", "notes", "common_se")}
 
 
-def _unpacked(value: Any, name: str, stored: Checkpoint) -> Any:
+def _unpacked(value: object, name: str, stored: Checkpoint) -> object:
     if isinstance(value, dict) and "bound" in value:
         tensors: dict[str, Any] = stored.part(name)
         return Estimate(**tensors, **value | {"notes": tuple(value["notes"])})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
 from ppl_vae.plugins.options import Value, checked, options_of
 from ppl_vae.runs.config import CorpusConfig, from_json, to_json
-from ppl_vae.runs.devices import Device, resolve_device
+from ppl_vae.runs.devices import Device, DeviceOption, resolve_device
 from ppl_vae.runs.options import absolute_corpus, new_folder
 from ppl_vae.training.gan import TrainedGenerator, fit_generator
 from ppl_vae.training.gan_settings import GanSettings, check_images
@@ -50,7 +50,7 @@ def train_generator(
     images: str | Path | None = None,
     *,
     image_size: Annotated[int, Meta(ge=0)] = 0,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    device: DeviceOption = "auto",
     out: str | Path | None = None,
     resume: str | Path | None = None,
     **settings: Value,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,12 +11,21 @@ from torch import Tensor
 __all__ = ["curvature", "mesh"]
 
 
-def curvature(model: Any) -> Tensor:
+class MeanDecoder(Protocol):
+    """A model with standard normal latents, and the mean of x given them."""
+
+    latents: int
+
+    def mean(self, z: Tensor, /) -> Tensor: ...
+
+    def parameters(self) -> Iterator[Tensor]: ...
+
+
+def curvature(model: MeanDecoder) -> Tensor:
     """Returns the share of the variance of the mean of x, under the prior, that no linear function of z explains.
 
     Arguments:
-        model: A model with ``latents`` standard normal latents, and the ``mean`` of x given them. 50,000 draws are
-            taken from its prior, always the same.
+        model: The model. 50,000 draws are taken from its prior, always the same.
     """
     z = torch.randn(50_000, model.latents, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -26,7 +36,7 @@ def curvature(model: Any) -> Tensor:
     return share
 
 
-def mesh(model: Any) -> Tensor:
+def mesh(model: MeanDecoder) -> Tensor:
     """Returns the means of x on circles and spokes of the plane of two latents, ``(lines, points, *shape)``."""
     turn = torch.linspace(0, 2 * torch.pi, 97)
     circles = torch.stack([turn.cos(), turn.sin()], -1)

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cloudpickle import register_pickle_by_value
 from msgspec import Meta
 
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.plugins.discovery import available, find
-from ppl_vae.runs.devices import resolve_device
+from ppl_vae.runs.devices import DeviceOption, resolve_device
 from ppl_vae.studies.report import Report
 from ppl_vae.studies.study import Study, package_digest
 from ppl_vae.studies.sweep import Sweep
@@ -107,7 +107,7 @@ def experiment(
     preset: str = "smoke",
     seeds: Annotated[int, Meta(ge=1)] | None = None,
     jobs: Annotated[int, Meta(ge=1)] = 1,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    device: DeviceOption = "auto",
     out: str | Path | None = None,
 ) -> Report:
     """Runs or resumes an experiment or a sweep, and writes its report, as ``ppl-vae experiment`` does.

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from ppl_vae.diagnostics.images.frechet import Moments, drawn_images, frechet_di
 from ppl_vae.evidence.ais import Schedule
 from ppl_vae.evidence.bdmc import sandwich
 from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.amortised import AmortisedGuide
 from ppl_vae.programs.loading import find
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.image_data import LabelledImages, labelled_images
@@ -34,6 +35,14 @@ __all__ = ["GanTruth", "against_truth"]
 
 BLOCK = 500
 """Images whose features are computed at once."""
+
+
+class ImageDecoder(Protocol):
+    """A model that decodes latents to the means of images, and to their noise."""
+
+    def decode(self, z: Tensor, /) -> tuple[Tensor, Tensor]: ...
+
+    def __call__(self, *args: object, **kwargs: object) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,7 @@ class GanTruth:
         """Returns the moments of the features of ``count`` images that a model draws, or of their means."""
         return self.moments(drawn_images(model, self.batch(1), count, means=means, block=BLOCK))
 
-    def model(self, sigma: str | None = None) -> Any:
+    def model(self, sigma: str | None = None) -> Any:  # a gan_gaussian, whose methods nn.Module does not declare
         """Returns the true model; with sigma ``"learned"`` its noise is a parameter, which starts at the truth."""
         options = self.options(sigma)
         model = find("models", "gan_gaussian", own=False).target(shape=tuple(self.images[0].x.shape[1:]), **options)
@@ -185,7 +194,7 @@ class GanTruth:
         ours, theirs = (self.drawn(each, count, means=means) for each in (model, self.model()))
         return torch.tensor(frechet_distance(ours, theirs))
 
-    def shown(self, model: Any, guide: Any, x: Tensor) -> dict[str, Tensor]:
+    def shown(self, model: ImageDecoder, guide: AmortisedGuide, x: Tensor) -> dict[str, Tensor]:
         """Returns images, their reconstructions at the mean of the guide and at a draw, and images of fixed codes."""
         codes = torch.randn(len(x), self.settings.latents, generator=torch.Generator().manual_seed(self.settings.seed))
         with evaluating(model, guide):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data import load_corpus
+from ppl_vae.data.inputs import Batch
 
 __all__ = ["LabelledImages", "images_with_margins", "labelled_images"]
 
@@ -37,10 +38,10 @@ def labelled_images(corpus: str, size: int, count: int) -> tuple[LabelledImages,
     options: dict[str, Any] = {} if corpus == "bars" else {"image_size": size}
     data = load_corpus(str(where) if corpus == "celeba" else corpus, validation=0, **options)
 
-    def images(values: Any, labels: Tensor | None) -> LabelledImages:
-        if corpus == "bars":
-            values = values.unflatten(1, (4, 4)).repeat_interleave(2, 1).repeat_interleave(2, 2)
-        return LabelledImages(values, None if labels is None else labels[: len(values)])
+    def images(values: Batch, labels: Tensor | None) -> LabelledImages:
+        assert isinstance(values, Tensor)
+        x = values.unflatten(1, (4, 4)).repeat_interleave(2, 1).repeat_interleave(2, 2) if corpus == "bars" else values
+        return LabelledImages(x, None if labels is None else labels[: len(values)])
 
     return images(data.train.values[:count], data.train.labels), images(data.test.values, data.test.labels)
 

@@ -6,7 +6,7 @@ The curve is that of :mod:`ppl_vae.data.readers.manifold`, after Berger and Seba
 from __future__ import annotations
 
 from math import log
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import pyro.distributions as dist
@@ -18,6 +18,7 @@ from ppl_vae.data.readers.manifold import curve_points
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import from_log_weights
 from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.amortised import AmortisedGuide
 from ppl_vae.programs.log_weight import log_joint
 
 __all__ = ["FreshPoints", "grid_evidence", "held_out_points"]
@@ -49,8 +50,20 @@ def held_out_points(count: int, seed: int) -> NDArray[np.float64]:
     return curve_points(count, 1_000 + seed)[0].astype(np.float32).astype(np.float64)
 
 
+class NoisyDecoder(Protocol):
+    """A model of normal data: what its decoder computes of latents, the means, and the scales."""
+
+    def hidden(self, z: Tensor, /) -> Tensor: ...
+
+    def mean(self, z: Tensor, /) -> Tensor: ...
+
+    def noise(self, hidden: Tensor, /) -> Tensor: ...
+
+    def __call__(self, *args: object, **kwargs: object) -> object: ...
+
+
 @torch.no_grad()
-def grid_evidence(model: Any, guide: Any, x: Tensor, draws: int, spacing: float = 0.05) -> Estimate:
+def grid_evidence(model: NoisyDecoder, guide: AmortisedGuide, x: Tensor, draws: int, spacing: float = 0.05) -> Estimate:
     r"""Evidence by importance weights, half of draws from the guide and half from where a grid of latents has mass.
 
     .. math:: r(z \mid x) = \frac12 q(z \mid x) + \frac{1}{2 h^2} \sum_k p_k(x)\, [z \text{ in the square around } z_k],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,19 +11,32 @@ from torch import Tensor
 from ppl_vae.diagnostics.gap.coordinate_ascent import optimal_mean_field
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.programs.log_weight import log_joint, log_proposal
+from ppl_vae.programs.types import Program
 
 __all__ = ["Plane", "code_probabilities", "elbo_optimum", "joint_table"]
+
+
+class PlaneMixture(Protocol):
+    """A model of points in the plane with a centre for each code ``z`` of some bits."""
+
+    bits: int
+    centres: Tensor
+
+    def __call__(self, *args: object, **kwargs: object) -> object: ...
+
+
+M = TypeVar("M", bound=PlaneMixture)
 
 
 class Plane:
     """The plane as a grid of cells, each with its probability under a mixture.
 
     Arguments:
-        truth: A model of points in the plane with ``centres`` and a code ``z`` of ``bits`` bits.
+        truth: The mixture.
         step: Width of a cell; sums over the grid are then integrals, to far more digits than are printed.
     """
 
-    def __init__(self, truth: Any, step: float) -> None:
+    def __init__(self, truth: PlaneMixture, step: float) -> None:
         low, high = truth.centres.amin(0) - 6, truth.centres.amax(0) + 6
         sides = [torch.arange(a, b, step) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
         self.shape = tuple(len(side) for side in sides)
@@ -34,19 +47,19 @@ class Plane:
         self.weights = self.log_density.exp() * step**2
 
 
-def joint_table(model: Any, x: Tensor) -> Tensor:
+def joint_table(model: PlaneMixture, x: Tensor) -> Tensor:
     """Returns log p(x, z) for all codes in float64, ``(data, states)``."""
     codes = bit_states(model.bits, like=x)[:, None]
     return log_joint(model, x, {"z": codes.expand(-1, len(x), -1)}).T.double()
 
 
-def code_probabilities(guide: Any, x: Tensor) -> Tensor:
+def code_probabilities(guide: Program, x: Tensor) -> Tensor:
     """Returns a guide's probabilities of all codes of two bits, ``(data, 4)``."""
     with torch.no_grad():
         return log_proposal(guide, x, {"z": bit_states(2, like=x)[:, None]}).exp().T
 
 
-def elbo_optimum(start: Any, plane: Plane, steps: int = 500) -> tuple[Any, Tensor]:
+def elbo_optimum(start: M, plane: Plane, steps: int = 500) -> tuple[M, Tensor]:
     """Maximises the ELBO over centres and all factorised posteriors of a code of two bits, by variational EM.
 
     Each step takes the best factorised posterior of every point, then moves the centres to the means of their points.

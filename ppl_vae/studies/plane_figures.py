@@ -13,6 +13,7 @@ from ppl_vae.studies.plane import Plane
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
+    from mpl_toolkits.mplot3d import Axes3D
 
 __all__ = ["CODES", "draw_codes", "draw_density", "draw_simplex", "mixed"]
 
@@ -62,7 +63,7 @@ def label_plane(axes: Axes) -> None:
     axes.set(xlim=(-4.5, 4.5), ylim=(-5.5, 5.5), xticks=ticks, yticks=ticks, xlabel="$x_1$", ylabel="$x_2$")
 
 
-def draw_simplex(axes: Any) -> None:
+def draw_simplex(axes: Axes3D) -> None:
     """Draws all distributions of two bits as a tetrahedron in 3D axes, and the factorised ones as a surface in it."""
     corners = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
     side = torch.linspace(0, 1, 25)

@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ppl_vae.evidence.figures import OKABE_ITO, show_sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["REGIMES", "TrainedPair", "draw_curves", "draw_plane", "draw_sheet", "hull", "regimes"]
 
@@ -117,7 +120,7 @@ def styles(points: Sequence[TrainedPair]) -> dict[str, dict[str, Any]]:
     }
 
 
-def draw_plane(figure: Any, points: list[TrainedPair], entropy: float, title: str) -> None:
+def draw_plane(figure: Figure, points: list[TrainedPair], entropy: float, title: str) -> None:
     """Draws all runs, their hull and lines of equal ELBO, and the excess of each run over the best bound."""
     plane, above = figure.subplots(1, 2)
     rates, distortions = [p.rate for p in points], [p.distortion for p in points]
@@ -150,7 +153,7 @@ def draw_plane(figure: Any, points: list[TrainedPair], entropy: float, title: st
     figure.suptitle(title, fontsize=11)
 
 
-def draw_curves(figure: Any, points: list[TrainedPair]) -> None:
+def draw_curves(figure: Figure, points: list[TrainedPair]) -> None:
     """Draws the curves of decoders with their guides, and the loss of each guide at its weight of the rate."""
     plane, loss = figure.subplots(1, 2)
     for family, look in styles(points).items():
@@ -180,7 +183,7 @@ def draw_curves(figure: Any, points: list[TrainedPair]) -> None:
     loss.set_title("every run, at the weight nearest to that of its training", fontsize=9)
 
 
-def draw_sheet(figure: Any, picked: Mapping[str, TrainedPair]) -> None:
+def draw_sheet(figure: Figure, picked: Mapping[str, TrainedPair]) -> None:
     """Draws test data, and of one run per regime its reconstructions and samples."""
     panels = figure.subplots(1 + len(picked), 2, squeeze=False)
     for axes in panels.flat:

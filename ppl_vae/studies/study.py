@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyro
 import torch
@@ -40,14 +40,17 @@ __all__ = ["Study", "digest", "package_digest"]
 
 Compute = Callable[[], Mapping[str, Tensor | float]]
 
+T = TypeVar("T")
+
 PAIRS: tuple[Kind, ...] = ("models", "guides")
 
 
-def documented_guide(name: str, model: torch.nn.Module, x: Batch, **options: object) -> Any:
+def documented_guide(name: str, model: torch.nn.Module, x: Batch, **options: object) -> torch.nn.Module:
     """A shipped guide as those of the documented figures: begun at random, its data as they are, its layers ReLU."""
     target = find("guides", name, own=False).target
     known = {"activation": "relu"} if "activation" in inspect.signature(target).parameters else {}
-    return target(model, x[:2], **(known | options))
+    guide: torch.nn.Module = target(model, x[:2], **(known | options))
+    return guide
 
 
 class Study:
@@ -267,7 +270,7 @@ def package_digest() -> str:
     return content.hexdigest()[:16]
 
 
-def digest(identity: Any) -> str:
+def digest(identity: object) -> str:
     """Returns eight hexadecimal digits that tell settings apart, which JSON can hold."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -282,7 +285,7 @@ def _attempt(study: Study, name: str, compute: Compute) -> dict[str, Tensor] | s
         return reason
 
 
-def _in_worker(attempt: Callable[[], Any]) -> Any:
+def _in_worker(attempt: Callable[[], T]) -> T:
     """Runs an attempt in a worker process, set up as the main one is."""
     prepare()
     return attempt()

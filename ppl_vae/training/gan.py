@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ from ppl_vae.programs.random_state import fork_random_state, random_states, set_
 from ppl_vae.training.gan_settings import GanSettings, check_images
 from ppl_vae.training.progress import Reporter
 from ppl_vae.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["FILE", "TrainedGenerator", "fit_generator"]
 
@@ -177,7 +180,7 @@ class _Gan:
         with fork_random_state(self.settings.seed), torch.no_grad():
             images = (1 + generator(torch.randn(SHOWN, self.settings.latents, device=self.x.device))) / 2
 
-        def draw(figure: Any) -> None:
+        def draw(figure: Figure) -> None:
             panels = figure.subplots(1, 2)
             for axes, each, title in zip(
                 panels, (self.x[:SHOWN], images), ("data", f"generator, epoch {self.epoch}"), strict=True
@@ -187,7 +190,7 @@ class _Gan:
 
         self.run.figure(name, draw, (9.6, 5.0))
 
-    def _draw_losses(self, figure: Any) -> None:
+    def _draw_losses(self, figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
         epochs = [row["epoch"] for row in self.rows]
         lines = {left: (("generator_loss", "generator"), ("discriminator_loss", "discriminator"))}

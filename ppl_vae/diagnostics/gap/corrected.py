@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from pyro.poutine.messenger import Messenger
@@ -14,6 +13,7 @@ from ppl_vae.diagnostics.gap.gap import STRUCTURE
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.free_parameters import free_parameters, has_free_parameters, with_parameters
 from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.densities import Site
 from ppl_vae.programs.handlers import DRAWS, latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
@@ -47,7 +47,7 @@ class CorrectedGuide(nn.Module):
         self._guide, self._corrections = (guide,), corrections  # in a tuple: its parameters are not learned here
         self.free = nn.Parameter(free.clone())
 
-    def forward(self, *args: Any, **kwargs: Any) -> None:
+    def forward(self, *args: object, **kwargs: object) -> None:
         with _Correct(self._corrections, self.free):
             self._guide[0](*args, **kwargs)
 
@@ -57,7 +57,7 @@ class _Correct(Messenger):
         super().__init__()
         self.corrections, self.free = corrections, free
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: Site) -> None:
         correction = self.corrections.get(msg["name"])
         if correction is None:
             return

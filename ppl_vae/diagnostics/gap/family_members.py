@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyro
 import torch
@@ -44,7 +44,7 @@ class PerDatumGuide(nn.Module):
         super().__init__()
         self.members, self.free = members, nn.Parameter(free.clone())
 
-    def forward(self, *args: Any, **kwargs: Any) -> None:
+    def forward(self, *args: object, **kwargs: object) -> None:
         with pyro.plate("data", len(self.free)):
             for name, fn in self.members(self.free).items():
                 pyro.sample(name, fn)
@@ -55,7 +55,7 @@ class PerDatumProgram(Protocol):
 
     free: nn.Parameter
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, *args: object, **kwargs: object) -> None:
         """Draws the latents of these data."""
 
 

@@ -159,7 +159,7 @@ def ladder(
     most_bits: int = 16,
     fits: tuple[str, ...] = (),
     progress: Progress | None = None,
-    **options: Any,
+    **options: Any,  # those of split_gap
 ) -> Ladder:
     """Measures one model under several guides.
 

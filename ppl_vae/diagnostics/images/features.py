@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from unittest import mock
 
 import torch
@@ -157,7 +158,7 @@ class InceptionFeatures:
         name: Name of the features.
     """
 
-    network: Any
+    network: Callable[[Tensor], Sequence[Tensor]]
     name: str = "Inception, 2048 features"
 
     @torch.no_grad()
