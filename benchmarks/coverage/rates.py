@@ -1,0 +1,78 @@
+"""How often a statement held, with the error of that count, and whether it is the rate that was promised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy.stats import binomtest
+
+__all__ = ["Rate", "markdown"]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A count of replications in which a statement held.
+
+    Arguments:
+        statement: What was counted.
+        count: Replications in which it held.
+        runs: All replications.
+        stated: The rate that is promised; None where none is.
+        side: Whether the rate is promised to be at least, or at most, that.
+        note: What else there is to know, such as sizes and mean errors.
+    """
+
+    statement: str
+    count: int
+    runs: int
+    stated: float | None = None
+    side: Literal["at least", "at most"] = "at least"
+    note: str = ""
+
+    @property
+    def rate(self) -> float:
+        """The share of replications."""
+        return self.count / self.runs if self.runs else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Limits between which the true rate lies with a confidence of 95% (Clopper and Pearson 1934)."""
+        if not self.runs:
+            return 0.0, 1.0
+        found = binomtest(self.count, self.runs).proportion_ci(0.95, method="exact")
+        return float(found.low), float(found.high)
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the promised rate is within the interval, or better; None where none is promised."""
+        if self.stated is None:
+            return None
+        low, high = self.interval
+        return high >= self.stated if self.side == "at least" else low <= self.stated
+
+    @property
+    def promise(self) -> str:
+        """The promised rate in words."""
+        if self.stated is None:
+            return ""
+        if self.side == "at most" and not self.stated:
+            return "never"
+        return f"{self.side} {self.stated:.0%}"
+
+    @property
+    def verdict(self) -> str:
+        """Whether the promise is kept, in words."""
+        return {None: "", True: "holds", False: "**does not hold**"}[self.holds]
+
+
+def markdown(rates: Iterable[Rate]) -> str:
+    """The rates as a table of the documentation."""
+    lines = ["| statement | promised | found | 95% interval | | |", "|---|---|---|---|---|---|"]
+    for rate in rates:
+        low, high = rate.interval
+        found = f"{rate.count} of {rate.runs}"
+        cells = (rate.statement, rate.promise, found, f"{low:.1%} to {high:.1%}", rate.verdict, rate.note)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
