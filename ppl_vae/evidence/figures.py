@@ -143,8 +143,10 @@ def draw_gap_bars(axes: Axes, bars: Mapping[str, Mapping[str, MeanWithError]]) -
         bars: Means by name for each label: ``"ELBO"``, ``"evidence"``, and ``"family gap"`` with
             ``"amortisation gap"`` or, undivided, ``"gap"``; and, where a paper has printed its ELBO, ``"paper"``.
     """
-    ends = [means[name].mean for means in bars.values() for name in ("ELBO", "evidence", "paper") if name in means]
-    low, span = min(ends), max(ends) - min(ends) or 1.0
+    marks = [means[name] for means in bars.values() for name in ("ELBO", "evidence", "paper") if name in means]
+    errors = [max(mark.se, 0.0) if math.isfinite(mark.se) else 0.0 for mark in marks]
+    low = min(mark.mean - error for mark, error in zip(marks, errors, strict=True))
+    span = max(mark.mean + error for mark, error in zip(marks, errors, strict=True)) - low or 1.0
     digits = min(max(2, 2 - math.floor(math.log10(span))), 6)
     for place, means in enumerate(bars.values()):
         left = means["ELBO"].mean
