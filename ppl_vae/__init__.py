@@ -12,8 +12,8 @@ Run (help(pv.Run)). Names are loaded when they are first used: importing the pac
 Train                train, resume, load_run, Run, train_generator; AmortisedGuide, the base of guides
 Objectives           DiscreteELBO, ImportanceWeightedELBO, SleepPhase, RateCost; gradients in estimators
 Data                 load_corpus, Corpus, PackedCounts
-Measure a pair       measure (ELBO, evidence and gap), split_gap, ladder, tightness, information,
-                     rate_distortion_curve, sandwich; beneath them log_weight and simulate
+Measure a pair       measure (ELBO, evidence and gap), split_gap, ladder, tightness, calibrate,
+                     information, rate_distortion_curve, sandwich; beneath them log_weight and simulate
 Runs and studies     compare, experiment, catalogue (what is chosen by name, and what goes together)
 A model's form       set_layout, its plate over data and how it takes samples, where they are not found; regulariser,
                      around factors that belong to the training objective alone
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ppl_vae.data.corpus import Corpus as Corpus
     from ppl_vae.data.counts import PackedCounts as PackedCounts
     from ppl_vae.data.load import load_corpus as load_corpus
+    from ppl_vae.diagnostics.calibration.calibrate import calibrate as calibrate
     from ppl_vae.diagnostics.gap.ladder import ladder as ladder
     from ppl_vae.diagnostics.gap.split import split_gap as split_gap
     from ppl_vae.diagnostics.information.information import information as information
@@ -68,6 +69,7 @@ _PLACES = {
     "RateCost": "objectives.rate_cost",
     "Run": "runs.open",
     "SleepPhase": "objectives.sleep_phase",
+    "calibrate": "diagnostics.calibration.calibrate",
     "catalogue": "runs.catalogue",
     "compare": "runs.compare",
     "estimators": "estimators:",

@@ -51,9 +51,8 @@ class Command:
     def summary(self) -> str:
         """First line of the docstring of the command, or of the method of runs that it is made of, read unimported."""
         package = Path(__file__).parents[1]
-        trees = [
-            ast.parse((package / f"{file}.py").read_text()) for file in (f"cli/{self.module}", "runs/measurements")
-        ]
+        files = (f"cli/{self.module}", "runs/measurements", "runs/uses")
+        trees = [ast.parse((package / f"{file}.py").read_text()) for file in files]
         functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         texts = (ast.get_docstring(node) for node in functions if node.name == self.function)
         return next(text for text in texts if text).splitlines()[0]
@@ -77,6 +76,7 @@ GROUPS: dict[str, dict[str, Command]] = {
             evidence=("evidence", "evidence runs/text --method annealing --data 100"),
             gap=("measure", "gap runs/text --ladder linear_counts,mean_field,full"),
             tightness=("measure", "tightness runs/text --data 200"),
+            calibrate=("measure", "calibrate runs/text --simulated 2000"),
             information=("measure", "information runs/text --split validation"),
             curve=("measure", "curve runs/text --betas 4,2,1,0.5 --data 100"),
             sandwich=("measure", "sandwich runs/text --data 100 --temperatures 1000"),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ppl_vae.data.source import SplitName
 
 __all__ = [
+    "calibrate",
     "codes",
     "compare",
     "curve",
@@ -91,6 +92,6 @@ def compare(folders: tuple[Path, ...], split: SplitName) -> Printed:
     return compare(*folders, split=split)
 
 
-gap, tightness, information = map(measuring, ("gap", "tightness", "information"))
+gap, tightness, calibrate, information = map(measuring, ("gap", "tightness", "calibrate", "information"))
 curve, sandwich, export = map(measuring, ("curve", "sandwich", "export"))
 codes, search, retrieval = map(measuring, ("codes", "search", "retrieval"))

@@ -11,6 +11,8 @@ import pyro
 import torch
 
 from ppl_vae.data.inputs import Batch
+from ppl_vae.diagnostics.calibration.calibrate import calibrate
+from ppl_vae.diagnostics.calibration.result import Calibration
 from ppl_vae.diagnostics.information.curve import Curve
 from ppl_vae.diagnostics.information.information import Information, information, steps
 from ppl_vae.diagnostics.information.rate_distortion_curve import curve_cells, rate_distortion_curve
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "measure_calibration",
     "measure_curve",
     "measure_evidence",
     "measure_information",
@@ -126,6 +129,19 @@ def measure_tightness(opened: Run, split: str, draws: int | None, count: int) ->
         residuals = result.affine["guide"].residual.sqrt()
         opened.name_worst("furthest from affine, nats", split, count, result.worst(3), residuals)
     return result
+
+
+def measure_calibration(opened: Run, split: str, count: int, simulated: int, draws: int) -> Calibration:
+    """Tests the calibration of a run's guide on data simulated in the shape of one split."""
+    options = {"simulated": simulated, "draws": draws}
+    return measure_and_save(
+        opened,
+        f"calibration-{split}",
+        split,
+        count,
+        lambda pair, x, progress: calibrate(pair.model, pair.guide, x, progress=progress, **options),
+        lambda pair, x: simulated * draws,
+    )
 
 
 def measure_evidence(

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from msgspec import Meta
 
 from ppl_vae.plugins.options import PluginChoice
+from ppl_vae.runs.uses import AtLeastTwo, Count, Positive, Split, Uses
 
 if TYPE_CHECKING:
+    from ppl_vae.diagnostics.calibration.result import Calibration
     from ppl_vae.diagnostics.gap.gap import Gap
     from ppl_vae.diagnostics.gap.ladder import Ladder
     from ppl_vae.diagnostics.information.curve import Curve
     from ppl_vae.diagnostics.information.information import Information
-    from ppl_vae.diagnostics.retrieval.retrieval import Retrieval
     from ppl_vae.diagnostics.tightness.verdict import Tightness
     from ppl_vae.evidence.bdmc import BDMC
     from ppl_vae.evidence.plan import OptionValue
     from ppl_vae.evidence.results import Evidence
-    from ppl_vae.runs.export_arviz import Exported
-    from ppl_vae.runs.frechet import Frechet
     from ppl_vae.runs.open import Run
-    from ppl_vae.runs.search import SearchResult, Written
 
 __all__ = ["Measurements"]
 
-Split = Literal["train", "validation", "test"]
-Count = Annotated[int, Meta(ge=0)]
-"""Number of data to measure; 0 for all."""
-Positive = Annotated[int, Meta(ge=1)]
-AtLeastTwo = Annotated[int, Meta(ge=2)]
 
-
-class Measurements:
+class Measurements(Uses):
     """The measurements of a run; each is stored in its folder.
 
     ``split`` names the data to measure, and ``data`` is the size of a random sample of them; 0 takes all.
@@ -127,6 +118,31 @@ class Measurements:
 
         return measure_tightness(cast("Run", self), split, draws, data)
 
+    def calibrate(
+        self, *, split: Split = "test", data: Count = 0, simulated: AtLeastTwo = 1000, draws: Positive = 99
+    ) -> Calibration:
+        """Test the calibration of a guide on simulated data.
+
+        Does q(z|x) put its mass where the posterior has its own? Data are simulated from the model; the latents they
+        were made from are a sample of their posterior, which a calibrated guide cannot tell from its own. Tested are
+        the rank of each latent and of the densities among the guide's samples (simulation-based calibration), the
+        probability integral of each bit, and the coverage of regions around random points (TARP). Ties of discrete
+        latents are taken in random order, so that a calibrated guide is called miscalibrated, in anything, with a
+        probability of at most 5%.
+
+        A guide is too narrow, too wide or shifted on average over the data; one that is off in another direction for
+        each datum is too narrow. That nothing is found does not show that the guide is calibrated. Simulated data have
+        the shapes (documents: the lengths) of those of the split. Writes calibration-SPLIT.json, the ranks and a figure
+        into the run.
+
+        Arguments:
+            simulated: Number of simulated data.
+            draws: Samples of the guide for each.
+        """
+        from ppl_vae.runs.measure import measure_calibration
+
+        return measure_calibration(cast("Run", self), split, data, simulated, draws)
+
     def information(
         self, *, split: Split = "test", data: Count = 0, draws: AtLeastTwo = 100, codes: AtLeastTwo = 10_000
     ) -> Information:
@@ -200,101 +216,3 @@ class Measurements:
         from ppl_vae.runs.measure import measure_sandwich
 
         return measure_sandwich(cast("Run", self), split, draws, data, Schedule(temperatures, leapfrog_steps, start))
-
-    def export(
-        self, *, split: Split = "test", data: Count = 0, draws: AtLeastTwo = 100, predictive: Count = 5
-    ) -> Exported:
-        """Export draws, weights, likelihoods and data for ArviZ.
-
-        Writes arviz-SPLIT.nc into the run, for arviz.from_netcdf. The draws come from the guide.
-
-        Arguments:
-            draws: Draws per datum.
-            predictive: Number of draws for which data are drawn from the model.
-        """
-        from ppl_vae.runs.export_arviz import export_arviz
-
-        return export_arviz(cast("Run", self), split, draws, data, predictive)
-
-    def codes(
-        self,
-        *,
-        split: Literal["all", "train", "validation", "test"] = "all",
-        out: str | Path | None = None,
-        how: Literal["mean-sign", "median", "sampled"] = "mean-sign",
-    ) -> Written:
-        """Write the binary codes of a run's data.
-
-        Codes are packed, eight bits per byte, for NumPy, faiss, or a database: SPLIT_codes, and SPLIT_labels,
-        SPLIT_titles and label_names where the corpus has them.
-
-        Arguments:
-            split: Data to encode.
-            out: Path of the file; by default RUN/codes.npz.
-            how: Take each bit's more probable value, its side of the training median, or a draw.
-        """
-        from ppl_vae.runs.search import write_codes
-
-        return write_codes(cast("Run", self), split, None if out is None else Path(out), how)
-
-    def search(self, query: str, *, count: Positive = 10) -> SearchResult:
-        """Find the documents whose codes are nearest to a query's.
-
-        The words of the query are counted as those of the corpus, and the guide encodes them like any document. Shows
-        the Hamming distance of each document's code, and the cosine of weighted words, by which ties are ordered. A
-        document need not share a word with the query. For many documents, pip install 'ppl-vae[search]' is faster.
-
-        Arguments:
-            query: The words.
-            count: Number of documents to show.
-        """
-        from ppl_vae.runs.search import search
-
-        return search(cast("Run", self), query, count)
-
-    def retrieval(self, *, split: Split = "test", data: Count = 0, k: Positive = 100) -> Retrieval:
-        """Measure how well codes retrieve documents of one class.
-
-        Queries are the documents of the split; the database holds the training documents (and the validation documents,
-        if the queries are test documents). Documents are ranked by Hamming distance, and the precision is the
-        expectation over random orders of ties. Baselines are the cosine of words weighted by rarity, and chance.
-
-        Writes retrieval-SPLIT.json, the precision of each query, and a figure of precision against recall into the run.
-
-        Arguments:
-            k: Number of documents that each query retrieves.
-        """
-        from ppl_vae.runs.search import measure_retrieval
-
-        return measure_retrieval(cast("Run", self), split, k, data)
-
-    def frechet(
-        self,
-        *,
-        split: Split = "test",
-        data: Count = 0,
-        against: str | Path | None = None,
-        images: AtLeastTwo = 10_000,
-        means: bool = False,
-        features: Literal["classifier", "inception"] = "classifier",
-        weights: str | Path | None = None,
-    ) -> Frechet:
-        """Measure the Frechet distance of images that a model draws.
-
-        For scale, the table also has the distance between training images and those of the split (or test images, with
-        --split train), or between two sets of draws of the other run, which is not 0 either. Distances depend on the
-        features: only those by Inception are the FID, which needs pip install 'ppl-vae[fid]' and the weights. The
-        classifier is trained on the run's labelled training images and stored in RUN/classifier.safetensors; only
-        distances by the same classifier, whose digest the table shows, can be compared. Writes
-        frechet-REFERENCE-FEATURES.json into the run.
-
-        Arguments:
-            against: Folder of a run with images of whose model to compare; by default with the images of the split.
-            images: Number of images that each model draws.
-            means: Compare the means of p(x | z) instead of samples.
-            features: Features of a classifier trained on the run's labelled images, or of Inception (the FID).
-            weights: File of Inception's weights, never downloaded; by default in torch's folder of downloads.
-        """
-        from ppl_vae.runs.frechet import measure_frechet
-
-        return measure_frechet(cast("Run", self), split, data, against, images, means, features, weights)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ppl_vae.diagnostics.holm import holm
 from ppl_vae.studies.claims import Claim
 
 __all__ = ["LEVEL", "Answer", "Decision", "decide", "holm"]
@@ -87,18 +88,3 @@ def decide(claims: Sequence[Claim], level: float = LEVEL) -> list[Decision]:
         answer: Answer = "held" if p_false <= level else "did not hold" if p_true <= level else "undecided"
         decisions.append(Decision(claim, answer, p_false, p_true))
     return decisions
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted by Holm's procedure, in the order given: those at most a level are rejected at it.
-
-    Example:
-        >>> [round(p, 4) for p in holm([0.01, 0.04, 0.03])]
-        [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted, largest = [1.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted

@@ -65,6 +65,20 @@ def test_a_sandwich_of_simulated_data(trained):
     assert Path("r/figures/sandwich-test.png").exists()
 
 
+def test_the_calibration_of_a_run_is_tested(trained):
+    content = json_of("calibrate", "r", "--simulated", "120", "--draws", "9")
+    assert (content["data"], content["draws"], content["level"]) == (120, 9, 0.05)
+    assert [test["site"] for test in content["tests"]] == [
+        *["z"] * 6,
+        "log p(x | z)",
+        "log p(x, z)",
+        "coverage, all latents",
+    ]
+    for name in ("calibration-test.json", "calibration-test.safetensors", "figures/calibration-test.png"):
+        assert Path("r", name).exists()
+    assert "120 simulated data" in succeed("calibrate", "r", "--simulated", "120", "--draws", "9").stdout
+
+
 def test_the_information_of_a_run_is_measured(trained):
     content = json_of("information", "r")
     assert content["elbo"]["mean"] == pytest.approx(summary("r")["splits"]["test"]["elbo"]["mean"], abs=1e-4)

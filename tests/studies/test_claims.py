@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, false_discovery_control, norm, t, ttest_1samp
 
+from ppl_vae.diagnostics.holm import holm
 from ppl_vae.studies.claims import Claim
-from ppl_vae.studies.decisions import decide, holm
+from ppl_vae.studies.decisions import decide
 from ppl_vae.studies.report import Report, Row
 from tests.support.z_test import FLAKES, TESTS
 
