@@ -18,6 +18,7 @@ from ppl_vae.evidence.methods.base import NotApplicableError
 from ppl_vae.evidence.methods.enumeration import enumerate_states
 from ppl_vae.evidence.plan import OptionValue, Plan, obstacle_of, plan
 from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.rounding import rounded
 from ppl_vae.evidence.shared_latents import given_shared_latents
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
@@ -117,7 +118,7 @@ def measure(
             )
             evidence, elbo = (replace(e, notes=(*e.notes, note)) for e in (joined.evidence, joined.elbo))
             joined = replace(joined, evidence=evidence, elbo=elbo)
-        concluded = how.method.conclude(model, guide, x, joined).normalised(normaliser_error(sites))
+        concluded = rounded(how.method.conclude(model, guide, x, joined), sites, x).normalised(normaliser_error(sites))
         return calibrated(how.method, model, guide, x, concluded, check)
 
 

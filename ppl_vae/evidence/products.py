@@ -55,7 +55,7 @@ class Products:
         if self.proposed is not None:
             _finite(_code_side(self.proposed))
             v, b = _finite(_data_side(self.proposed))
-            self.parameters = torch.cat([v, b[:, None].to(v.dtype)], 1)
+            self.parameters = torch.cat([v, b[:, None].to(v.dtype)], 1).to(self.data.dtype)
 
     def _run(self, program: Program, codes: Mapping[str, Tensor]) -> Sites:
         return run(program, (self.x,), {}, draws=len(next(iter(codes.values()))), handler=SubstituteLatents(codes))
@@ -69,7 +69,7 @@ class Products:
         u, a = _finite(_code_side(self._run(self.model, codes)))
         if self.proposed is not None:
             drawn = {name: site | {"value": codes[name]} for name, site in self.proposed.items()}
-            bits, constant = _finite(_code_side(drawn))
+            bits, constant = (part.to(u.dtype) for part in _finite(_code_side(drawn)))
             bits = torch.cat([bits, torch.ones_like(bits[:, :1])], 1)
         step = max(1, TILE // len(u))
         for start in range(0, len(self.data), step):
@@ -120,7 +120,8 @@ def _code_side(sites: Mapping[str, Site]) -> tuple[Tensor, Tensor] | None:
             return None
     if not features:
         return None
-    return torch.cat(features, 1), sum(constants, features[0].new_zeros(len(features[0])))
+    together = torch.cat(features, 1)
+    return together, sum(constants, together.new_zeros(len(together)))
 
 
 def _data_side(sites: Mapping[str, Site]) -> tuple[Tensor, Tensor]:
