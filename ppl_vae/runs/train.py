@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyro
@@ -26,6 +27,7 @@ from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.digests import changed_files, own_digests
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.summary import Split, Summary
+from ppl_vae.training.gradient_noise import draw_signal_to_noise
 from ppl_vae.training.progress import Reporter, log
 from ppl_vae.training.run_folder import Interrupted, RunFolder
 from ppl_vae.training.settings import Settings
@@ -174,6 +176,8 @@ def _train_and_measure(
         run.figure("training", lambda figure: summary.draw(figure, trainer.rows), (9, 3.8))
     else:
         log("note: no figure is drawn, since some of the results are not finite")
+    if settings.watch_gradients and trainer.rows:
+        run.figure("gradients", partial(draw_signal_to_noise, rows=trainer.rows, title=pair.description), (7, 4))
     return summary
 
 

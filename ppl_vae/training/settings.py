@@ -65,6 +65,8 @@ class Settings:
             adds up in float32. Measurements are in float32.
         capture: Whether steps on CUDA are captured as a graph and replayed. Gaussian models with learned observation
             noise, and costs of the rate that change, are trained without.
+        watch_gradients: Measure the signal-to-noise ratio of the gradient after each epoch, by groups of parameters,
+            from ten gradients of the first batch of the data; the training is the same with and without.
     """
 
     schedule: list[tuple[int, int]] = field(default_factory=lambda: [(100, 1)])
@@ -78,6 +80,7 @@ class Settings:
     seed: int = 0
     precision: Precision = "float32"
     capture: bool = False
+    watch_gradients: bool = False
 
     def __post_init__(self) -> None:
         kind = getattr(torch.optim, self.optimizer, None)

@@ -19,6 +19,7 @@ from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.random_state import fork_random_state, random_states, set_random_states
 from ppl_vae.training.cuda_graph import GraphedGradients
 from ppl_vae.training.epoch_metrics import EpochMetrics
+from ppl_vae.training.gradient_noise import PREFIX, signal_to_noise
 from ppl_vae.training.hooks import FollowsEpochs, RecordsMetrics
 from ppl_vae.training.progress import Reporter
 from ppl_vae.training.remedies import remedy
@@ -159,8 +160,10 @@ class Trainer:
         self.epoch = epoch
         self._set_epoch(epoch)
         seconds = time.monotonic() - begun
-        row = {"epoch": epoch, "draws": self.objective.draws, "learning_rate": settings.rate(epoch)}
+        row: dict[str, Any] = {"epoch": epoch, "draws": self.objective.draws, "learning_rate": settings.rate(epoch)}
         row |= sums.row(objective, total / len(train)) | start | self._module_metrics()
+        if settings.watch_gradients:
+            row |= self._signal_to_noise(train[: settings.batch_size], epoch)
         score = float(epoch)
         if validation is not None:
             with fork_random_state(settings.seed):
@@ -178,6 +181,13 @@ class Trainer:
             self.best, self.best_epoch = score, epoch
             self._best = self._snapshot(best=True)
         self._last = self._snapshot()
+
+    def _signal_to_noise(self, x: Batch, epoch: int) -> dict[str, float | None]:
+        """Signal-to-noise ratios of the gradient of a batch by group of parameters, as the metrics name them."""
+        seed = self.settings.seed * 1_000_003 + epoch
+        with matmul_precision("medium" if self.settings.precision == "bf16" else "highest"):
+            ratios = signal_to_noise(self.loss, self.objective, (self.model, self.guide), self.parameters, x, seed)
+        return {f"{PREFIX}{group}": ratio for group, ratio in ratios.items()}
 
     def _set_epoch(self, epoch: float) -> None:
         self.objective.epoch = epoch
