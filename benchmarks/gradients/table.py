@@ -1,0 +1,141 @@
+"""z-scores of the mean gradients of all estimators, and their distribution."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from scipy import stats
+
+from benchmarks.gradients.pairs import DATA, Pair
+from ppl_vae.estimators.base.estimator import Estimator
+from ppl_vae.objectives.choice import make_estimator, refusal
+from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.plugins.discovery import available
+from ppl_vae.programs.sites import PairSites
+
+__all__ = ["Scores", "estimators", "markdown", "score"]
+
+
+@dataclass
+class Scores:
+    """What was found of one estimator.
+
+    Arguments:
+        name: Its name, with its control variate.
+        models: Number of models.
+        guide: z-score of the guide's gradient in a random direction, one for every model where it has noise.
+        model: The same of the model's gradient.
+        error: Largest relative error of gradients without noise.
+        copies: Number of estimates in a mean.
+    """
+
+    name: str
+    copies: int
+    models: int = 0
+    guide: list[float] = field(default_factory=list)
+    model: list[float] = field(default_factory=list)
+    error: float = 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """Models, worst z-scores with their limit, and p-values of Kolmogorov-Smirnov and chi-square tests."""
+        law = stats.t(self.copies - 1)
+        row: dict[str, Any] = {"estimator": self.name, "models": self.models, "error_without_noise": self.error}
+        for name, values in (("guide", self.guide), ("model", self.model)):
+            if not values:
+                continue
+            count, normal = len(values), stats.norm.ppf(law.cdf(values))
+            row[name] = {
+                "count": count,
+                "worst": float(np.abs(values).max()),
+                "limit": float(law.isf(0.05 / 2 / count)),
+                "ks_p": float(stats.kstest(values, law.cdf).pvalue),
+                "chi2_p": float(stats.chi2.sf((normal**2).sum(), count)),
+            }
+        return row
+
+
+def estimators() -> Iterator[Estimator]:
+    """Every shipped estimator, without and with the control variate."""
+    for name in available("estimators", own=False):
+        plain = make_estimator(name, False)
+        yield plain
+        if plain.no_control is None:
+            yield make_estimator(name, True)
+
+
+def score(found: Scores, estimator: Estimator, pair: Pair, exact: dict[str, torch.Tensor]) -> bool:
+    """Adds the z-scores of one pair; returns whether the estimator serves it."""
+    copies = 2 if estimator.exact and not pair.normal else found.copies
+    leaves = {n: p.expand(copies, *p.shape).clone().requires_grad_() for n, p in pair.values.items()}
+    rows = {n: leaf[:, None].expand(-1, DATA, *leaf.shape[1:]).flatten(0, 1) for n, leaf in leaves.items()}
+    model, guide = pair.programs(rows, copies)
+    data = (pair.x.repeat(copies, 1), pair.at.repeat(copies, 1))
+    if refusal(estimator, PairSites.learn(model, guide, data, {}).sites) is not None:
+        return False
+    objective = DiscreteELBO(estimator, draws=max(2, estimator.least_draws), beta=pair.beta)
+    objective.loss_and_grads(model, guide, *data)
+    guided = pair.guided
+    for names, values in ((guided, found.guide), ([n for n in leaves if n not in guided], found.model)):
+        whole = torch.cat([exact[n].flatten() for n in names])
+        gradients = [leaves[n].grad for n in names]
+        together = torch.cat(
+            [
+                torch.zeros(copies, p.numel()) if g is None else g.flatten(1)
+                for g, p in zip(gradients, (exact[n] for n in names), strict=True)
+            ],
+            1,
+        )
+        direction = torch.randn(len(whole))
+        along = together @ direction - whole @ direction
+        error, size = along.std().item() / copies**0.5, 1 + whole.norm().item() * direction.norm().item()
+        if error > 1e-9 * size:
+            values.append(along.mean().item() / error)
+        else:
+            found.error = max(found.error, abs(along[0].item()) / size)
+    found.models += 1
+    return True
+
+
+def run(models: int, copies: int, first: int = 0, most: int = 100_000) -> list[Scores]:
+    """Scores of so many models per estimator."""
+    torch.set_default_dtype(torch.float64)
+    kinds = list(estimators())
+    found = [Scores(kind.name, copies) for kind in kinds]
+    with warnings.catch_warnings(), pyro.validation_enabled(False):
+        warnings.simplefilter("ignore")
+        for seed in range(first, first + most):
+            missing = [(s, kind) for s, kind in zip(found, kinds, strict=True) if s.models < models]
+            if not missing:
+                break
+            pair = Pair(seed)
+            exact = pair.gradient()
+            for scores, kind in missing:
+                score(scores, kind, pair, exact)
+    return found
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table of the docs."""
+    lines = [
+        "| estimator | models | guide: worst z | KS p | chi2 p | model: worst z | KS p | chi2 p | without noise |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [f"`{row['estimator']}`", str(row["models"])]
+        for name in ("guide", "model"):
+            found = row.get(name)
+            cells += _cells(found) if found else [""] * 3
+        cells.append(f"{row['error_without_noise']:.0e}" if row["error_without_noise"] else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cells(found: dict[str, float]) -> list[str]:
+    worst = f"{found['worst']:.2f} (limit {found['limit']:.2f}, {found['count']} models)"
+    return [worst, f"{found['ks_p']:.2f}", f"{found['chi2_p']:.2f}"]
