@@ -84,8 +84,8 @@ def compare(folders: tuple[Path, ...], split: SplitName) -> Printed:
     """Compare ELBO, evidence and gap of trained runs.
 
     If a run was trained with --objective likelihood, the approximation errors of the other runs of its model are
-    shown. Stored measurements are read, missing ones are made. Writes compare-SPLIT.json and a figure into the first
-    run.
+    shown. Stored measurements are read, missing ones are made; evidence that is not exact is taken by the same method
+    with the same draws for all. Writes compare-SPLIT.json and a figure into the first run.
     """
     from ppl_vae.runs.compare import compare
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import Tensor
-
+from ppl_vae.diagnostics.difference import Difference
 from ppl_vae.diagnostics.gap.gap import Gap
-from ppl_vae.evidence.estimate import Estimate, difference, finite
+from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import draw_gap_bars
 from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.evidence.tables import text_table
@@ -18,7 +17,7 @@ from ppl_vae.evidence.tables import text_table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Compared", "Comparison", "Difference"]
+__all__ = ["Compared", "Comparison", "with_shared_evidence"]
 
 MOST_RUNS = len(ascii_uppercase)
 
@@ -37,6 +36,7 @@ class Compared:
         gap: The parts of the gap, where they are known.
         saturated: Mean log-likelihood of documents under their own word frequencies; None for other data.
         notes: Remarks on its measurement.
+        state: Digest of the model's parameters; empty where equal ones would not prove that the model is the same.
     """
 
     name: str
@@ -48,42 +48,33 @@ class Compared:
     gap: Gap | None = None
     saturated: float | None = None
     notes: tuple[str, ...] = ()
+    state: str = ""
+
+    def is_one_model_with(self, other: Compared) -> bool:
+        """Whether two runs have one model with the same parameters, and so the same evidence."""
+        return bool(self.state) and (self.model, self.state) == (other.model, other.state)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A mean difference of two numbers of the same data, in nats per datum.
+def with_shared_evidence(runs: Sequence[Compared]) -> tuple[Compared, ...]:
+    """The same runs, those of one model in one state with the best evidence that any of them has measured.
 
-    Arguments:
-        pointwise: One difference per datum, ``(data,)``.
-        sign: Relation of the number to the true one: ``""`` exact or unbiased, ``">="`` the true one is at least this,
-            ``"<="`` at most this, ``"~"`` not known: a difference of two bounds or of approximations.
+    The evidence does not depend on the guide, so that an exact one, else the highest mean of lower bounds, serves all;
+    one is chosen for all data, since the higher of two lower bounds, chosen for each datum, is none.
     """
+    return tuple(_sharing(run, [other for other in runs if run.is_one_model_with(other)]) for run in runs)
 
-    pointwise: Tensor
-    sign: str
 
-    @classmethod
-    def of(cls, one: Estimate, other: Estimate) -> Difference:
-        """Returns the first estimate minus the second."""
-        signs = {"lower": ">=", "upper": "<=", "between": "~", "approximate": "~"}
-        sign = signs.get(difference(one.bound, other.bound), "")
-        return cls(one.pointwise.double().cpu() - other.pointwise.double().cpu(), sign)
+def _sharing(run: Compared, others: Sequence[Compared]) -> Compared:
+    evidences = [other.measurement.evidence for other in (run, *others)]
+    best = max(evidences, key=lambda e: (_RANK.get(e.bound, 0), e.mean))
+    own = run.measurement
+    if best is own.evidence:
+        return run
+    return replace(run, measurement=replace(own, evidence=best, gap=best.minus(own.elbo)))
 
-    @property
-    def mean(self) -> float:
-        return self.pointwise.mean().item()
 
-    @property
-    def se(self) -> float:
-        """Standard error over the data; it includes the noise of the draws, if any."""
-        return float(self.pointwise.std() / len(self.pointwise) ** 0.5) if len(self.pointwise) > 1 else math.nan
-
-    def to_json(self) -> dict[str, Any]:
-        return {"mean": finite(self.mean), "se": finite(self.se), "sign": self.sign, "data": len(self.pointwise)}
-
-    def __str__(self) -> str:
-        return f"{self.sign} {self.mean:.3f} +- {self.se:.2g}".strip()
+_RANK = {"exact": 2, "unbiased": 1, "lower": 1}
+"""Which evidences are taken before others, whatever their values."""
 
 
 @dataclass(frozen=True)
@@ -140,16 +131,20 @@ class Comparison(Result):
             return {}
         values = {}
         if best.train is not None and run.train is not None:
-            values["train"] = Difference.of(best.train, run.train)
-        return values | {self.split: Difference.of(best.measurement.evidence, run.measurement.evidence)}
+            values["train"] = Difference.of(best.train, run.train, one_model=best.is_one_model_with(run))
+        return values | {self.split: self._evidence_difference(best, run)}
 
     def differences(self, run: Compared) -> dict[str, Difference]:
         """Returns evidence and bound of a run minus those of the first."""
-        first = self.runs[0].measurement
+        first = self.runs[0]
         return {
-            "evidence": Difference.of(run.measurement.evidence, first.evidence),
-            "elbo": Difference.of(run.measurement.elbo, first.elbo),
+            "evidence": self._evidence_difference(run, first),
+            "elbo": Difference.of(run.measurement.elbo, first.measurement.elbo),
         }
+
+    def _evidence_difference(self, one: Compared, other: Compared) -> Difference:
+        evidences = one.measurement.evidence, other.measurement.evidence
+        return Difference.of(*evidences, one_model=one.is_one_model_with(other))
 
     def rows(self) -> dict[str, Estimate]:
         rows: dict[str, Estimate] = {}
@@ -179,7 +174,8 @@ class Comparison(Result):
     def warnings(self) -> tuple[str, ...]:
         lines = list(self.notes)
         for letter, run in self.labelled().items():
-            lines += [f"{letter}: {line}" for line in (*run.notes, *run.measurement.warnings)]
+            of_gap = () if run.gap is None else run.gap.warnings
+            lines += [f"{letter}: {line}" for line in dict.fromkeys((*run.notes, *run.measurement.warnings, *of_gap))]
         if any(self.approximation_errors(run) for run in self.runs):
             lines.append(
                 "approximation error: evidence of the same model trained on the likelihood, minus the run's own; a "
@@ -189,7 +185,10 @@ class Comparison(Result):
         return tuple(lines)
 
     def table(self) -> str:
-        runs = [f"{letter}  {run.name}: {run.pair}" for letter, run in self.labelled().items()]
+        runs = [
+            f"{letter}  {run.name}: {run.pair}; evidence: {run.measurement.evidence.how}"
+            for letter, run in self.labelled().items()
+        ]
         return "\n".join([*runs, self._levels(), self._differences()])
 
     def _levels(self) -> str:
@@ -206,7 +205,10 @@ class Comparison(Result):
                 cells.append("" if run.saturated is None else f"{run.saturated - run.measurement.elbo.mean:.2f}")
             lines.append((letter, _objective(run), *cells))
         title = f"nats per datum over {self.data} {self.split} data, higher is better"
-        return text_table(title, ("", "trained on", *names, *text), lines, left=("", "trained on"), width=126)
+        signs = ">=, <=: a lower, an upper bound; ~: neither" if any(e.sign for e in rows.values()) else ""
+        caption = "; ".join(filter(None, (signs, self.errors_in_words())))
+        columns = ("", "trained on", *names, *text)
+        return text_table(title, columns, lines, left=("", "trained on"), caption=caption, width=126)
 
     def _differences(self) -> str:
         splits = list(dict.fromkeys(name for run in self.runs for name in self.approximation_errors(run)))
@@ -217,7 +219,16 @@ class Comparison(Result):
             cells += ["optimum" if is_optimum else str(errors.get(split, "")) for split in splits]
             lines.append((letter, *cells))
         columns = ("", "evidence - A's", "ELBO - A's", *(f"approximation error, {split}" for split in splits))
-        return text_table("+- is the standard error of the mean difference over the data", columns, lines)
+        shown = [cell for line in lines for cell in line[1:]]
+        caption = ["+-: standard error over the data, which are paired, the noise of draws included"]
+        if any(each.estimate.bound not in ("exact", "unbiased") for run in self.runs[1:] for each in self._all(run)):
+            caption.append("elsewhere the 95% interval from the lower bound of one and the upper bound of the other")
+        if any("not known" in cell for cell in shown):
+            caption.append("not known: neither has an upper bound that can be trusted")
+        return text_table("differences, nats per datum", columns, lines, caption="; ".join(caption))
+
+    def _all(self, run: Compared) -> list[Difference]:
+        return [*self.differences(run).values(), *self.approximation_errors(run).values()]
 
     def draw_panels(self, *axes: Axes) -> None:
         """Draws a bar per run from its ELBO up to its evidence, divided into the parts of the gap where known."""

@@ -50,6 +50,9 @@ class BDMC(Result):
             self.upper.pointwise - self.lower.pointwise, self.lower.method, "upper", self.lower.draws, pointwise_se=se
         )
 
+    def of_sample(self, sample: Tensor | None, split_size: int | None = None) -> BDMC:
+        return super().of_sample(sample)  # the data are simulated: they have but the shapes of those of a split
+
     def rows(self) -> dict[str, Estimate]:
         return {"upper": self.upper, "lower": self.lower, "width": self.width}
 
@@ -61,10 +64,10 @@ class BDMC(Result):
 
     def caption(self) -> str:
         errors = ", ".join(f"{name} {estimate.data_se:.3f}" for name, estimate in self.rows().items())
-        return (
-            "the evidence lies between the bounds in expectation; +- is the noise of the chains given one "
-            f"sample of the posterior per datum; standard errors over the data: {errors}"
-        )
+        return f"the evidence lies between the bounds in expectation; standard errors over the data: {errors}"
+
+    def errors_in_words(self) -> str:
+        return "+-: noise of the chains given one sample of the posterior per datum"
 
     def draw_panels(self, *axes: Axes) -> None:
         draw_spread(axes[0], {"width": self.width.pointwise}, xlabel="upper minus lower bound (nats)")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import draw_gap_bars, draw_spread, folded
+from ppl_vae.evidence.intervals import LEVEL, Ends, Interval, ends, of_population, of_these_data, split_se
 from ppl_vae.evidence.slack import Slack
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.programs.random_state import positions
@@ -30,10 +31,12 @@ class Result:
     JSON nests it, ``{"group": {"name": ...}}``, and its pointwise values are called ``group.name``.
 
     Arguments:
-        sample: Positions of the data in the split of which they are a sample; None if they are all of it.
+        sample: Positions of the data in the split of which they are a random sample; None if they are all of it.
+        split_size: Number of data of that split; None if they are all of it.
     """
 
     sample: Tensor | None = field(default=None)
+    split_size: int | None = field(default=None)
 
     panels: ClassVar[tuple[float, ...]] = (3, 2)
     """Widths of the figure's panels."""
@@ -49,6 +52,47 @@ class Result:
     def facts(self) -> dict[str, Any]:
         """What JSON holds besides the estimates."""
         return {}
+
+    def ends(self, name: str) -> Ends:
+        """Numbers below and above the true one of an estimate, in expectation; by default as its direction tells."""
+        return ends(self.rows()[name])
+
+    def interval(
+        self, name: str, of: Literal["data", "split", "population"] = "data", level: float = LEVEL
+    ) -> Interval:
+        """Where the true mean of an estimate lies, an end being None where it is unknown.
+
+        Arguments:
+            name: Its name among the rows.
+            of: The mean over these ``"data"``, about which only draws leave a doubt; over all data of the ``"split"``
+                of which they are a sample; or over the ``"population"`` that they were drawn from.
+            level: Confidence level.
+        """
+        size = len(self.rows()[name].pointwise) if self.split_size is None else self.split_size
+        if of == "data":
+            return of_these_data(self.ends(name), level)
+        return of_population(self.ends(name), level, of=size if of == "split" else None)
+
+    def figure(self, estimate: Estimate) -> str:
+        """A mean as in the table, with its errors."""
+        if self.split_size is None or len(estimate.pointwise) == 1:
+            return estimate.figure
+        return f"{estimate.figure} ({split_se(estimate.pointwise, estimate.pointwise_se, self.split_size):.2g})"
+
+    def errors_in_words(self) -> str:
+        """What the errors of the table are of."""
+        parts = ["+-: Monte Carlo standard error of the mean over these data"] if self.has_draws else []
+        if self.split_size is not None:
+            parts.append(
+                f"in parentheses: standard error as the mean of all {self.split_size:,} data, of which these "
+                f"{self.data:,} are a sample"
+            )
+        return "; ".join(parts)
+
+    @property
+    def has_draws(self) -> bool:
+        """Whether some of the numbers have an error by their draws."""
+        return any(estimate.se for estimate in self.rows().values())
 
     def losses(self) -> Tensor | None:
         """The quantity that is largest for the worst data, ``(data,)``; None if the data are not ranked."""
@@ -82,9 +126,9 @@ class Result:
         losses = self.losses()
         return [] if losses is None else losses.topk(min(count, len(losses))).indices.tolist()
 
-    def of_sample(self, sample: Tensor | None) -> Self:
-        """The same result, its data known to be a sample of a split at these positions."""
-        return replace(self, sample=sample)
+    def of_sample(self, sample: Tensor | None, split_size: int | None = None) -> Self:
+        """The same result, its data known to be a sample of a split of this size at these positions; None is all."""
+        return self if sample is None else replace(self, sample=sample, split_size=split_size)
 
     def pointwise(self) -> dict[str, Tensor]:
         """All values per datum by name, with ``_se`` for their standard errors and ``_k_hat`` for Pareto shapes."""
@@ -99,17 +143,32 @@ class Result:
         content: dict[str, Any] = {}
         for name, estimate in self.rows().items():
             *group, key = _path(name)
-            (content.setdefault(group[0], {}) if group else content)[key] = estimate.to_json()
+            (content.setdefault(group[0], {}) if group else content)[key] = estimate.to_json() | self._errors(name)
         content |= {"data": self.data, **self.facts()}
+        if self.split_size is not None:
+            content["split_size"] = self.split_size
         if self.losses() is not None:
             content["worst"] = positions(self.worst(), self.sample)
         return content | {"warnings": list(self.warnings)}
 
+    def _errors(self, name: str) -> dict[str, Any]:
+        """What JSON says of the errors of a mean besides its standard errors."""
+        errors: dict[str, Any] = {f"{of}_95": self.interval(name, of).to_json() for of in ("data", "population")}
+        if self.split_size is not None:
+            estimate = self.rows()[name]
+            errors["split_se"] = finite(split_se(estimate.pointwise, estimate.pointwise_se, self.split_size))
+            errors["split_95"] = self.interval(name, "split").to_json()
+        return errors
+
     def table(self) -> str:
         """The table, without the warnings."""
-        rows = [(name, e.figure, *_spread(e), e.how) for name, e in self.rows().items()]
+        rows = [(name, self.figure(e), *_spread(e), e.how) for name, e in self.rows().items()]
         columns = ("", "mean", "smallest", "median", "largest", "how")
-        return text_table(self.title(), columns, rows, left=("", "how"), caption=self.caption())
+        return text_table(self.title(), columns, rows, left=("", "how"), caption=self.described())
+
+    def described(self) -> str:
+        """The caption, and what the errors are of."""
+        return "; ".join(filter(None, (self.caption(), self.errors_in_words())))
 
     def __str__(self) -> str:
         return "\n".join([self.table(), *(f"note: {line}" for line in self.warnings)])

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Batch
 from ppl_vae.data.source import SplitName
-from ppl_vae.diagnostics.comparison import MOST_RUNS, Compared, Comparison
+from ppl_vae.diagnostics.comparison import MOST_RUNS, Compared, Comparison, with_shared_evidence
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.plan import plan
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
-from ppl_vae.plugins.discovery import available
 from ppl_vae.programs.types import Progress
 from ppl_vae.runs.config import RunConfig, to_json
-from ppl_vae.runs.digests import method_digests
-from ppl_vae.runs.measure import measure_and_save, measure_evidence, save_figure
+from ppl_vae.runs.measure import measure_and_save, save_figure
 from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.pair import Pair
+from ppl_vae.runs.stored import estimates_of, measurements, read_stored
 from ppl_vae.training.run_folder import RunFolder
 
 __all__ = ["compare"]
@@ -37,8 +34,8 @@ def compare(*runs: Run | Path | str, split: SplitName = "test") -> Comparison:
     """Compare ELBO, evidence and gap of trained runs.
 
     If a run was trained with --objective likelihood, the approximation errors of the other runs of its model are
-    shown. Stored measurements are read, missing ones are made. Writes compare-SPLIT.json and a figure into the first
-    run.
+    shown. Stored measurements are read, missing ones are made; evidence that is not exact is taken by the same method
+    with the same draws for all. Writes compare-SPLIT.json and a figure into the first run.
 
     Arguments:
         runs: Opened runs, or their folders.
@@ -51,7 +48,9 @@ def compare(*runs: Run | Path | str, split: SplitName = "test") -> Comparison:
         raise ValueError(f"a comparison takes 2 to {MOST_RUNS} runs, got {len(runs)}; name their folders")
     opened = [run if isinstance(run, Run) else None for run in runs]
     stored = [RunFolder.open(run.folder if isinstance(run, Run) else Path(run)) for run in runs]
-    for run in stored[1:]:
+    for i, run in enumerate(stored[1:], 1):
+        if run.folder.resolve() in (other.folder.resolve() for other in stored[:i]):
+            raise ValueError(f"{run.folder} is named twice; name different runs")
         _check_same_data(stored[0], run)
     retrained = {run.best_state()[0] for run in stored}
     notes = []
@@ -61,10 +60,24 @@ def compare(*runs: Run | Path | str, split: SplitName = "test") -> Comparison:
                 "some of the runs were retrained on training and validation data; compare on test data (--split test)"
             )
         notes.append("not compared on training data: some runs were retrained on training and validation data")
-    parts = [_compared(*each, split, len(retrained) == 1) for each in zip(stored, opened, strict=True)]
+    measured, how = measurements(stored, opened, split)
+    trained = measurements(stored, opened, "train")[0] if len(retrained) == 1 else None
+    notes += how
+    parts = with_shared_evidence(
+        [
+            _compared(run, opened[i], split, measured[i], None if trained is None else trained[i].evidence)
+            for i, run in enumerate(stored)
+        ]
+    )
+    for one, other in combinations(parts, 2):
+        if one.is_one_model_with(other):
+            notes.append(
+                f"{one.name} and {other.name} have one model with the same parameters: their evidence is the same, and "
+                "the better of their two measurements is taken for both"
+            )
     if len({RunConfig.of(run).settings.seed for run in stored}) > 1:
         notes.append("the runs have different seeds, so their models began from different parameters")
-    result = Comparison(split, tuple(parts), tuple(notes))
+    result = Comparison(split, parts, tuple(notes))
     stored[0].write_json(f"compare-{split}.json", result.to_json())
     size = (9.0, 1.9 + 0.6 * len(stored))
     save_figure(stored[0], f"compare-{split}", result, f"{len(stored)} runs on {split} data", size)
@@ -80,10 +93,11 @@ def _check_same_data(first: RunFolder, other: RunFolder) -> None:
         )
 
 
-def _compared(run: RunFolder, opened: Run | None, split: str, with_train: bool) -> Compared:
+def _compared(
+    run: RunFolder, opened: Run | None, split: str, measurement: Evidence, train: Estimate | None
+) -> Compared:
     """What is stored of a run, which is opened only if something has to be measured."""
     summary, config = run.summary, RunConfig.of(run)
-    measurement = _measurement(run, opened, split)
     gap, notes = _gap(run, opened, split, measurement)
     if summary is None or summary["splits"][split]["data"] != measurement.data:
         opened = opened or open_run(run.folder)
@@ -97,54 +111,33 @@ def _compared(run: RunFolder, opened: Run | None, split: str, with_train: bool) 
         name=str(run.folder),
         pair=pair,
         objective=config.objective_description,
-        model=_model(run, config),
+        **_model(run, config),
         measurement=measurement,
-        train=_measurement(run, opened, "train").evidence if with_train else None,
+        train=train,
         gap=gap,
         saturated=saturated,
         notes=notes,
     )
 
 
-def _model(run: RunFolder, config: RunConfig) -> str:
-    """What two runs of one model have in common: file, options and digest; and the shapes of its tensors.
+def _model(run: RunFolder, config: RunConfig) -> dict[str, str]:
+    """What two runs of one model have in common: file, options and digest, and the shapes of its tensors; their state.
 
     Objects of a Python program may have the same name and class without being the same.
     """
     tensors = Checkpoint.read(run.checkpoint(run.best_state()[0])).part("model")
     shapes = {name: list(value.shape) for name, value in tensors.items()}
-    return json.dumps([to_json(config.model), shapes], sort_keys=True)
-
-
-def _measurement(run: RunFolder, opened: Run | None, split: str) -> Evidence:
-    """The best measurement of a split: exact, else the highest lower bound."""
-    stored, summary = [], run.summary
-    if summary is not None and split not in summary["splits"]:
-        raise ValueError(f"{run.folder} has no {split} data; choose from {', '.join(summary['splits'])}")
-    if summary is not None:
-        values = Checkpoint.read(run.folder / "pointwise.safetensors").part(split)
-        if "rows" not in values:  # else the summary is of a sample
-            stored.append((summary["splits"][split], values))
-    stored += [
-        each
-        for method in ("auto", *available("evidence"))
-        if (each := _stored(run, f"evidence-{split}-{method}", method_digests(method)))
-    ]
-    measurements = [Evidence(**_estimates(*each, elbo="elbo", evidence="evidence", gap="gap")) for each in stored]
-    if not measurements:
-        opened = opened or open_run(run.folder)
-        measurements.append(measure_evidence(opened, split, "auto", opened.config.evidence_draws))
-    rank = {"exact": 2, "lower": 1}
-    return max(measurements, key=lambda m: (rank.get(m.evidence.bound, 0), m.evidence.mean))
+    state = "" if config.is_of_objects else Checkpoint(tensors, {}).digest
+    return {"model": json.dumps([to_json(config.model), shapes], sort_keys=True), "state": state}
 
 
 def _gap(run: RunFolder, opened: Run | None, split: str, measurement: Evidence) -> tuple[Gap | None, tuple[str, ...]]:
     """The parts of the gap, read or computed, or the reason why there are none."""
     if measurement.evidence.bound != "exact":
         return None, ()
-    stored = _stored(run, f"gap-{split}")
+    stored = read_stored(run, f"gap-{split}")
     if stored is not None:
-        estimates = _estimates(*stored, evidence="evidence", best="best_of_family", elbo="elbo")
+        estimates = estimates_of(*stored, evidence="evidence", best="best_of_family", elbo="elbo")
         return Gap(**estimates, family=stored[0]["family"]), ()
 
     def split_if_fast(pair: Pair, x: Batch, progress: Progress) -> Gap:
@@ -156,27 +149,3 @@ def _gap(run: RunFolder, opened: Run | None, split: str, measurement: Evidence) 
         return measure_and_save(opened or open_run(run.folder), f"gap-{split}", split, 0, split_if_fast), ()
     except ValueError as error:
         return None, (f"its gap is not split: {error}",)
-
-
-def _stored(
-    run: RunFolder, name: str, digests: dict[str, str] | None = None
-) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """JSON and pointwise values of a stored measurement of all data of a split in the best state of the run.
-
-    Arguments:
-        run: The run.
-        name: Name of the measurement.
-        digests: Of the user's own files that measure: what others have measured is not taken.
-    """
-    if not (run.folder / f"{name}.safetensors").exists():
-        return None
-    stored = Checkpoint.read(run.folder / f"{name}.safetensors", "delete that file, and it is measured again")
-    is_current = stored.state.get("of") == run.best_state()[1] and stored.state.get("digests", {}) == (digests or {})
-    if "rows" in stored.tensors or not is_current:
-        return None
-    return run.read_json(f"{name}.json"), stored.tensors
-
-
-def _estimates(content: dict[str, Any], values: dict[str, Tensor], **names: str) -> dict[str, Any]:
-    """Estimates of a stored result by argument of its class, each with its name in JSON."""
-    return {field: Estimate.stored(content[name], values, name) for field, name in names.items()}

@@ -96,7 +96,7 @@ def measure_and_save(
         result = compute(pair, x, reporter.advance)
     rows = opened.subsample(split, count)
     if isinstance(result, Result):
-        result = result.of_sample(rows)
+        result = result.of_sample(rows, len(opened.data[split]))
     opened.run.write_json(f"{name}.json", result.to_json())
     tensors = result.pointwise() | ({} if rows is None else {"rows": rows})
     state = {"split": split, "of": opened.state, "digests": dict(digests or {})}

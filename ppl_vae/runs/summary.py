@@ -93,7 +93,8 @@ class Split(Result):
         names = ("elbo", "evidence", "gap", "rate", "distortion")
         elbo, evidence, gap, rate, distortion = (Estimate.stored(content[name], values, name) for name in names)
         measurement = Evidence(elbo, evidence, gap, content["why"])
-        return cls(measurement, rate, distortion, content["saturated"], content["pixels"], sample=values.get("rows"))
+        split = cls(measurement, rate, distortion, content["saturated"], content["pixels"])
+        return split.of_sample(values.get("rows"), content.get("split_size"))
 
 
 TRAINED = {
@@ -171,7 +172,10 @@ class Summary:
         columns += ["bits/pixel"] if any(split.pixels for split in self.splits.values()) else []
         rows = []
         for name, split in self.splits.items():
-            cells = {label: estimate.figure for label, estimate in split.rows().items()} | {"data": str(split.data)}
+            size = "" if split.split_size is None else f" of {split.split_size}"
+            cells = {label: split.figure(each) for label, each in split.rows().items()} | {
+                "data": f"{split.data}{size}"
+            }
             if split.deviance is not None:
                 cells["deviance"] = f"{split.deviance:.2f}{_error(split.measurement.elbo.se)}"
             if split.bits is not None:
@@ -195,8 +199,10 @@ class Summary:
         if self.objective not in TRAINED:
             chosen = SELECTION.get(self.chosen_by, "the loss on validation data chose the epoch")
             yield f"all figures are the model's own, with beta = 1; {chosen}"
-        if any(s.measurement.elbo.se for s in self.splits.values()):
-            yield "+- is the Monte Carlo standard error of the mean over these data"
+        if any(split.has_draws for split in self.splits.values()):
+            yield "+-: Monte Carlo standard error of the mean over these data"
+        if any(split.split_size for split in self.splits.values()):
+            yield "in parentheses: standard error as the mean of the whole split, of which these data are a sample"
         if "deviance" in columns:
             yield "deviance: saturated log-likelihood minus ELBO, lower is better"
         if "bits/pixel" in columns:

@@ -150,7 +150,7 @@ def _train_and_measure(
         notes = (scale.warning, *notes)
         log(f"note: {scale.warning}")
     numbers = None if scale is None else pixels(train_data)
-    sampled_rows = {}
+    sampled_rows, sizes = {}, {name: len(x) for name, x in splits.items()}
     for name, x in splits.items():
         rows = subsample(len(x), config.evidence_data)
         splits[name] = x if rows is None else x[rows.to(x.device)]
@@ -166,7 +166,10 @@ def _train_and_measure(
         estimator=method,
         best_epoch=trainer.best_epoch,
         epochs=trainer.epoch,
-        splits=_measure(pair, splits, config, numbers),
+        splits={
+            name: split.of_sample(sampled_rows.get(f"{name}.rows"), sizes[name])
+            for name, split in _measure(pair, splits, config, numbers).items()
+        },
         notes=notes,
     )
     run.write_json("summary.json", summary.to_json())

@@ -52,8 +52,9 @@ def test_runs_are_compared_from_what_was_measured_before(trained, monkeypatch):
         raise AssertionError("measured again")
 
     monkeypatch.setattr("ppl_vae.runs.compare.measure_and_save", measure_again)
-    monkeypatch.setattr("ppl_vae.runs.compare.measure_evidence", measure_again)
+    monkeypatch.setattr("ppl_vae.runs.stored.measure_evidence", measure_again)
     monkeypatch.setattr("ppl_vae.runs.compare.open_run", measure_again)
+    monkeypatch.setattr("ppl_vae.runs.stored.open_run", measure_again)
     assert "approximation error, train" in succeed("compare", "bound", "best").output
     # Another state than that of the run is measured afresh.
     path = Path("bound/checkpoints/train-best.safetensors")

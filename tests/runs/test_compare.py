@@ -3,8 +3,10 @@ import json
 import pytest
 import torch
 from matplotlib.figure import Figure
+from scipy.stats import t
 
-from ppl_vae.diagnostics.comparison import Compared, Comparison, Difference
+from ppl_vae.diagnostics.comparison import Compared, Comparison, with_shared_evidence
+from ppl_vae.diagnostics.difference import Difference
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence
@@ -33,19 +35,41 @@ def test_differences_are_paired():
     found = Difference.of(Estimate(one, "", "exact"), Estimate(other, "", "exact"))
     assert_mean(found.pointwise, torch.tensor(0.3))
     assert found.se == pytest.approx(0.1 / 400**0.5, rel=0.2)
-    assert found.to_json() == {"mean": found.mean, "se": found.se, "sign": "", "data": 400}
+    content = found.to_json()
+    assert (content["mean"], content["se"], content["monte_carlo_se"]) == (found.mean, found.se, 0.0)
+    assert (content["bound"], content["data"], content["zero_by_construction"]) == ("exact", 400, False)
+    low, high = content["population_95"]
+    assert low < 0.3 < high
+    assert high - low == pytest.approx(2 * t.ppf(0.975, 399) * found.se, rel=0.01)
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "sign"),
-    [("exact", "exact", ""), ("lower", "exact", ">="), ("exact", "lower", "<="), ("lower", "lower", "~"),
-     ("unbiased", "exact", "")],
+    ("one", "other", "words"),
+    [("exact", "exact", "0.000 +- 0"), ("unbiased", "exact", "0.000 +- 0"), ("lower", "exact", ">= 0.000"),
+     ("exact", "lower", "<= 0.000"), ("lower", "lower", "not known"), ("approximate", "exact", "not known"),
+     ("lower", "upper", ">= 0.000")],
 )  # fmt: skip
-def test_differences_of_bounds_say_which_way_they_point(one, other, sign):
+def test_differences_of_bounds_have_the_ends_that_are_known(one, other, words):
     value = torch.randn(5)
-    found = Difference.of(Estimate(value, "", one), Estimate(value, "", other))
-    assert found.sign == sign
-    assert str(found) == f"{sign} 0.000 +- 0".strip()
+    assert str(Difference.of(Estimate(value, "", one), Estimate(value, "", other))) == words
+
+
+def test_evidence_of_one_model_is_one_number():
+    """Whichever guide measured it: the best serves both, and their difference is zero."""
+    good, bad = compared("a", bound="lower", state="s"), compared("b", bound="lower", state="s", lift=-1.0)
+    other = compared("c", bound="lower", state="t")
+    runs = with_shared_evidence([bad, good, other])
+    assert runs[0].measurement.evidence is runs[1].measurement.evidence is good.measurement.evidence
+    lost = good.measurement.evidence.mean - bad.measurement.elbo.mean
+    assert runs[0].measurement.gap.mean == pytest.approx(lost)
+    assert runs[2] is other
+    result = Comparison("test", runs)
+    zero = result.differences(runs[1])["evidence"]
+    assert (zero.mean, zero.interval.to_json(), str(zero)) == (0, [0, 0], "0 (one model)")
+    assert str(result.differences(other)["evidence"]) == "not known"
+    assert result.to_json()["B"]["from_first"]["evidence"]["zero_by_construction"]
+    assert "not known: neither has an upper bound" in " ".join(str(result).split())
+    assert not compared("d").is_one_model_with(compared("e"))  # no state is known of them
 
 
 def test_the_optimum_is_the_likelihood_run_of_the_same_model_that_explains_training_data_best():
@@ -93,7 +117,7 @@ def test_what_is_not_known_is_left_out():
     assert row["deviance"] is row["optimum"] is None
     assert not {"family_gap", "amortisation_gap"} & set(row)
     assert "approximation" not in str(result)
-    assert "~" in str(result)
+    assert "not known" in str(result)
     assert "note: B: not finished" in str(result)
 
 

@@ -93,10 +93,6 @@ class Gap(Result):
     def title(self) -> str:
         return f"nats per datum over {self.data} data; family: {self.family}"
 
-    def caption(self) -> str:
-        exact = not any(row.se for row in self.rows().values())
-        return "" if exact else "+- is the Monte Carlo standard error of the mean over these data"
-
     def draw_panels(self, *axes: Axes) -> None:
         bars, spread = axes
         draw_gap_bars(bars, {"": self.rows()})

@@ -104,11 +104,11 @@ class Ladder(Result):
         lines = []
         for name in levels:
             cells = {column: rows.get(f"{name}: {key or column}") for column, key in columns.items()}
-            figures = {column: "" if estimate is None else estimate.figure for column, estimate in cells.items()}
+            figures = {column: "" if estimate is None else self.figure(estimate) for column, estimate in cells.items()}
             if (step := cells["step up"]) is not None:
                 figures["step up"] = _signed(step)
             if name == "evidence":
-                figures["ELBO"] = self.evidence.figure
+                figures["ELBO"] = self.figure(self.evidence)
             elif self.rungs[name].best is None:
                 figures["best of family"] = "not known"
             lines.append((name, *figures.values()))

@@ -75,17 +75,21 @@ class Curve(Result):
     def facts(self) -> dict[str, Any]:
         return {"betas": list(self.betas)}
 
+    def caption(self) -> str:
+        return f"curve: {self.cost[0].method}; guide: {self.guide_distortion.method}"
+
     def table(self) -> str:
         points = zip(*self.columns().values(), strict=True)
         rows = [
-            (f"{beta:g}", *(value.figure for value in values)) for beta, values in zip(self.betas, points, strict=True)
+            (f"{beta:g}", *(self.figure(value) for value in values))
+            for beta, values in zip(self.betas, points, strict=True)
         ]
-        rows.append(("guide", self.guide_rate.figure, self.guide_distortion.figure, "", ""))
+        rows.append(("guide", self.figure(self.guide_rate), self.figure(self.guide_distortion), "", ""))
         return text_table(
             f"rate-distortion curve of the decoder: nats per datum over {self.data} data",
             ("beta", "rate R", "distortion D", "smallest D + beta R", "excess of the guide"),
             rows,
-            caption=f"curve: {self.cost[0].method}; guide: {self.guide_distortion.method}",
+            caption=self.described(),
         )
 
     def draw_panels(self, *axes: Axes) -> None:

@@ -81,9 +81,9 @@ class Tightness(Result):
 
     panels: ClassVar[tuple[float, ...]] = (1, 1)
 
-    def of_sample(self, sample: Tensor | None) -> Tightness:
+    def of_sample(self, sample: Tensor | None, split_size: int | None = None) -> Tightness:
         examples = [replace(each, datum=positions([each.datum], sample)[0]) for each in self.examples]
-        return replace(self, examples=tuple(examples), sample=sample)
+        return replace(self, examples=tuple(examples), sample=sample, split_size=split_size)
 
     @property
     def status(self) -> Status:
@@ -136,6 +136,8 @@ class Tightness(Result):
                 yield f"log p(x, z) does not vary over z of the {proposal}: there is nothing to explain"
         if self.status == "outside" and self._hardly():
             yield "the residual is little more than rounding: repeat the test with the pair in float64"
+        if self.gap is not None:
+            yield from self.gap.warnings
 
     def _hardly(self) -> bool:
         """Whether the residual is so near to rounding that it may come from float32."""
