@@ -94,7 +94,7 @@ def trained(truth: GanTruth, sizes: Mapping[str, Any], way: Way) -> tuple[Any, A
 
 def truth_cell(study: Study, sizes: Mapping[str, Any], condition: str, seed: int) -> dict[str, Tensor]:
     """Evidence of images of the truth under it, from both sides."""
-    truth, schedule = truth_of(study, sizes, seed), Schedule(sizes["temperatures"], sizes["leapfrog_steps"])
+    truth, schedule = truth_of(study, sizes, seed), Schedule(sizes["temperatures"], sizes["leapfrog_steps"], "guide")
     drawn = truth.draw(sizes["annealed"], 3)
     return truth.evidence(trained(truth, sizes, (WIDE, ASLEEP)), drawn, sizes["chains"], schedule)
 
@@ -102,7 +102,7 @@ def truth_cell(study: Study, sizes: Mapping[str, Any], condition: str, seed: int
 def cell(study: Study, sizes: Mapping[str, Any], way: Way, seed: int) -> dict[str, Tensor]:
     """A pair trained one way, measured on images of the truth in nats, on the scale of [-1, 1]."""
     truth, chains = truth_of(study, sizes, seed), sizes["chains"]
-    steps = {name: sizes[name] for name in ("temperatures", "leapfrog_steps")}
+    steps = {name: sizes[name] for name in ("temperatures", "leapfrog_steps")} | {"start": "guide"}
     model, guide = trained(truth, sizes, way)
     (z, x), few = truth.draw(sizes["tested"], 2), truth.draw(sizes["annealed"], 3)[1]
     elbo, of_few = (measure(model, guide, part, method="importance", draws=20).elbo.pointwise for part in (x, few))

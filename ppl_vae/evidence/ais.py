@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import inf
-from typing import Literal
+from typing import Literal, get_args
 
 import pyro
 import torch
@@ -21,7 +21,10 @@ from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["AIS", "CHAINS", "Schedule"]
+__all__ = ["AIS", "CHAINS", "Schedule", "Start"]
+
+Start = Literal["both", "guide", "prior"]
+"""Where chains start: at samples of the guide, of the prior, or half of them at each."""
 
 CHAINS = 2**9
 """Largest number of annealing chains that move together."""
@@ -43,21 +46,21 @@ class Schedule:
     Arguments:
         temperatures: Number of steps from the starting distribution to the posterior.
         leapfrog_steps: Number of leapfrog steps per Hamiltonian move.
-        start: Distribution that the chains start from, ``"guide"`` or ``"prior"``.
+        start: Distribution that the chains start from; by default half of them from the guide, half from the prior.
         pilot: Share of the temperatures at which step sizes are tuned beforehand.
         through: Further inverse temperatures on the path; the largest, which may be above 1, is its end.
     """
 
     temperatures: int = 500
     leapfrog_steps: int = 5
-    start: Literal["guide", "prior"] = "guide"
+    start: Start = "both"
     pilot: float = 0.25
     through: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.start not in ("guide", "prior") or not 0 < self.pilot <= 1:
+        if self.start not in get_args(Start) or not 0 < self.pilot <= 1:
             raise ValueError(
-                f"annealing starts from 'guide' or 'prior' and tunes at a share of the temperatures, "
+                f"annealing starts from 'guide', 'prior' or 'both' and tunes at a share of the temperatures, "
                 f"got {self.start!r} and {self.pilot}"
             )
         if self.temperatures < 1 or self.leapfrog_steps < 1:
@@ -73,9 +76,21 @@ class Schedule:
         """Number of temperatures of the pilot run."""
         return max(50, round(self.pilot * self.temperatures)) if len(self.path) > 2 else 0
 
+    def shares(self, chains: int) -> list[tuple[Schedule, int]]:
+        """The schedule of each start, and its number of chains."""
+        if self.start != "both":
+            return [(self, chains)]
+        half = chains - chains // 2
+        return [(replace(self, start="guide"), half), (replace(self, start="prior"), chains - half)]
+
+    def block(self, chains: int) -> int:
+        """Number of data that move together."""
+        return max(1, CHAINS // self.shares(chains)[0][1])
+
     def cells(self, chains: int, walks: int = 1) -> int:
         """Number of moves of all chains per datum, which the progress counts."""
-        return (len(self.path) - 2) * chains * walks + (self.pilots + WARM_UP * bool(self.pilots)) * PILOT_CHAINS
+        pilots = (self.pilots + WARM_UP * bool(self.pilots)) * PILOT_CHAINS * len(self.shares(chains))
+        return (len(self.path) - 2) * chains * walks + pilots
 
     def betas(self, count: int) -> Tensor:
         """Inverse temperatures from 0 to the end, ``(count + 1,)``, closer together at both ends (a logistic curve)."""
@@ -102,13 +117,15 @@ class AIS:
         model: The model; its latents continuous, or bits.
         guide: Its guide.
         x: A block of data.
-        schedule: Temperatures and moves.
+        schedule: Temperatures and moves, from one start.
 
     Raises:
-        ValueError: If a latent is neither continuous nor a bit.
+        ValueError: If a latent is neither continuous nor a bit, or there are two starts.
     """
 
     def __init__(self, model: Program, guide: Program, x: Batch, schedule: Schedule) -> None:
+        if schedule.start == "both":
+            raise ValueError("these chains have one start; set start='guide' or start='prior'")
         self.model, self.guide, self.x, self.schedule = model, guide, x, schedule
         self.coordinates = Coordinates(model, x)
         self.fixed: dict[str, Site] | None = None

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, as_batch
-from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
+from ppl_vae.evidence.ais import AIS, Schedule
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import draw_spread
-from ppl_vae.evidence.importance import log_mean_exp
 from ppl_vae.evidence.results import Result
+from ppl_vae.evidence.starts import by_start, chosen, together
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
@@ -34,10 +34,14 @@ class BDMC(Result):
     Arguments:
         lower: The bound by chains from the starting distribution to the posterior.
         upper: The bound by chains from an exact sample of the posterior back to the start.
+        lowers: The lower bound by start, where there are several.
+        uppers: The upper bound by start.
     """
 
     lower: Estimate
     upper: Estimate
+    lowers: dict[str, Estimate] = field(default_factory=dict)
+    uppers: dict[str, Estimate] = field(default_factory=dict)
 
     panels: ClassVar[tuple[float, ...]] = (1,)
 
@@ -55,6 +59,12 @@ class BDMC(Result):
 
     def rows(self) -> dict[str, Estimate]:
         return {"upper": self.upper, "lower": self.lower, "width": self.width}
+
+    def concluded(self) -> BDMC:
+        """The tightest bounds over all data, where there are several starts."""
+        if not self.lowers:
+            return self
+        return replace(self, lower=chosen(self.lowers), upper=chosen(self.uppers))
 
     def losses(self) -> Tensor:
         return self.width.pointwise
@@ -120,13 +130,16 @@ def sandwich(
     for name, value in (drawn_with or {}).items():
         if len(value) != len(x):
             raise ValueError(f"{len(value)} values of site {name!r} were given for {len(x)} data; give one per datum")
-    if draws < 2:
-        raise ValueError(f"the bounds' errors need at least 2 chains per datum, got {draws}; raise the draws")
-    check_deterministic(model, x)
     schedule, done = schedule or Schedule(), {} if done is None else done
+    if draws < 2 * len(schedule.shares(draws)):
+        raise ValueError(
+            f"the bounds' errors need at least 2 chains per datum and start, got {draws} from {schedule.start}; raise "
+            "the draws"
+        )
+    check_deterministic(model, x)
     report = progress or (lambda cells: None)
     seed = int(torch.randint(2**31, ()))
-    block = max(1, min(len(x), CHAINS // draws))
+    block = schedule.block(draws)
     parts = []
     for start in range(0, len(x), block):
         part = x[start : start + block]
@@ -141,7 +154,7 @@ def sandwich(
                     drawn = part
                 done[start] = bounds(model, guide, drawn, posterior, schedule, draws, report)
         parts.append(done[start])
-    return BDMC.join(parts)
+    return BDMC.join(parts).concluded()
 
 
 def bounds(
@@ -154,8 +167,11 @@ def bounds(
     progress: Progress | None = None,
 ) -> BDMC:
     """Returns both bounds of a block of data, given an exact sample of their posterior by site, ``(data, *event)``."""
-    forward, backward = AIS(model, guide, x, schedule).both(posterior, draws, progress)
-    method = f"annealing, {schedule.temperatures} temperatures, {draws} chains"
-    low, low_se = log_mean_exp(forward)
-    high, high_se = log_mean_exp(-backward)
-    return BDMC(Estimate(low, method, "lower", draws, low_se), Estimate(-high, method, "upper", draws, high_se))
+    forward, backward = dict[str, Tensor](), dict[str, Tensor]()
+    for one, chains in schedule.shares(draws):
+        forward[one.start], back = AIS(model, guide, x, one).both(posterior, chains, progress)
+        backward[one.start] = -back
+    method = f"annealing, {schedule.temperatures} temperatures"
+    lowers, uppers = by_start(forward, method, "lower"), by_start(backward, method, "upper")
+    several = len(lowers) > 1
+    return BDMC(together(lowers), together(uppers), lowers if several else {}, uppers if several else {})

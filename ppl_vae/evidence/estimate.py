@@ -67,6 +67,8 @@ class Estimate:
         common_se: Standard error of a constant common to all values, which no mean over data reduces.
         harmless: Share of data whose k-hat may be high: simulated data with as many lose next to nothing by it.
         uncovered: Number of data whose evidence is mostly that of samples the guide all but never draws.
+        selection: Where it is the best of several bounds, chosen by their means: the logarithm of their number, in
+            nats, summed over separate choices.
     """
 
     pointwise: Tensor
@@ -80,6 +82,7 @@ class Estimate:
     lost: int = 0
     uncovered: int = 0
     harmless: float = 0.0
+    selection: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -106,7 +109,9 @@ class Estimate:
 
         .. math:: \frac1n \sum_i \log p(x_i) \ge \frac1n \sum_i \log \hat p_i - \frac1n \log \frac1{1 - \text{level}}
 
-        whatever the distribution of the weights. The value itself if it is exact; None where no such number is known.
+        whatever the distribution of the weights. Of the best of K such means the product has at most the mean K, and
+        log K is added to the last term (``selection``). The value itself if it is exact; None where no such number is
+        known.
 
         Example:
             >>> Estimate(torch.full((100,), -3.0), "importance", "lower", 1000).at_least()
@@ -114,7 +119,9 @@ class Estimate:
         """
         if self.bound not in ("exact", "lower") or self.common_se:
             return None
-        return self.mean - (math.log(1 / (1 - level)) / len(self.pointwise) if self.bound == "lower" else 0)
+        if self.bound == "exact":
+            return self.mean
+        return self.mean - (math.log(1 / (1 - level)) + self.selection) / len(self.pointwise)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -177,6 +184,8 @@ class Estimate:
             content["k_hat_worst"] = finite(known.max().item()) if len(known) else None
         if self.harmless:
             content["k_hat_harmless_share"] = self.harmless
+        if self.selection:
+            content["selection"] = self.selection
         return content
 
     @classmethod
@@ -191,7 +200,8 @@ class Estimate:
         """
         errors, shapes = values.get(f"{name}_se"), values.get(f"{name}_k_hat")
         estimate = cls(values[name], content["method"], content["bound"], content["draws"], errors, shapes)
-        estimate = replace(estimate, harmless=content.get("k_hat_harmless_share", 0.0))
+        harmless, selection = content.get("k_hat_harmless_share", 0.0), content.get("selection", 0.0)
+        estimate = replace(estimate, harmless=harmless, selection=selection)
         notes = tuple(line for line in content["warnings"] if line not in estimate.warnings)
         return replace(estimate, notes=notes)
 
@@ -264,5 +274,6 @@ class Estimate:
         notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
         errors, shapes = together("pointwise_se"), together("k_hat")
         common, lost = max(part.common_se for part in parts), sum(part.lost for part in parts)
-        uncovered = sum(part.uncovered for part in parts)
-        return cls(pointwise, method, weakest(parts), parts[0].draws, errors, shapes, notes, common, lost, uncovered)
+        uncovered, selection = sum(part.uncovered for part in parts), sum(part.selection for part in parts)
+        bound, draws = weakest(parts), parts[0].draws
+        return cls(pointwise, method, bound, draws, errors, shapes, notes, common, lost, uncovered, selection=selection)

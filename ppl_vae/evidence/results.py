@@ -235,6 +235,7 @@ class Evidence(Result):
         slack: What the method misses of the evidence of simulated data; None where that is not measured.
         joint: Where data share latents, log p of all data together, ``(1,)``, in nats: a lower bound, or approximate if
             the evidence is. Else None.
+        starts: Where chains have several starts, the evidence by each alone.
     """
 
     elbo: Estimate
@@ -243,6 +244,7 @@ class Evidence(Result):
     why: str = ""
     slack: Slack | None = None
     joint: Estimate | None = None
+    starts: dict[str, Estimate] = field(default_factory=dict)
 
     def rows(self) -> dict[str, Estimate]:
         return {"ELBO": self.elbo, "evidence": self.evidence, "gap": self.gap}
@@ -250,6 +252,8 @@ class Evidence(Result):
     def facts(self) -> dict[str, Any]:
         more = {"slack_on_simulated_data": self.slack, "joint_bound_of_all_data": self.joint}
         facts: dict[str, Any] = {"why": self.why} | {name: each.to_json() for name, each in more.items() if each}
+        if self.starts:
+            facts["evidence_by_start"] = {start: each.to_json() for start, each in self.starts.items()}
         # A limit of log p(x) alone: the gap has the error of the ELBO, too.
         if (limit := self.evidence.at_least()) is not None:
             facts["at_least_95"] = finite(limit)

@@ -26,13 +26,14 @@ Kind = Literal["models", "guides", "experiments", "estimators", "evidence", "rea
 
 T = TypeVar("T")
 
-_PACKAGES: dict[Kind, str] = {
-    "models": "ppl_vae.models",
-    "guides": "ppl_vae.guides",
-    "experiments": "ppl_vae.experiments",
-    "estimators": "ppl_vae.estimators",
-    "evidence": "ppl_vae.evidence.methods",
-    "readers": "ppl_vae.data.readers",
+_PACKAGES: dict[Kind, tuple[str, ...]] = {
+    "models": ("ppl_vae.models",),
+    "guides": ("ppl_vae.guides",),
+    "experiments": ("ppl_vae.experiments",),
+    "estimators": ("ppl_vae.estimators",),
+    # The second is for methods that search as diagnostics do.
+    "evidence": ("ppl_vae.evidence.methods", "ppl_vae.diagnostics.gap.methods"),
+    "readers": ("ppl_vae.data.readers",),
 }
 _SUFFIXES: dict[Kind, tuple[str, ...]] = {"experiments": (".py", ".toml")}
 """How file names of a kind end, if not with ``.py`` alone."""
@@ -84,7 +85,10 @@ class Plugin:
             ValueError: If it does not load, with the reason.
         """
         if self.shipped:
-            return importlib.import_module(f"{_PACKAGES[self.kind]}.{self.name}")
+            package = next(
+                name for name in _PACKAGES[self.kind] if _folder(name).resolve() == self.file.parent.resolve()
+            )
+            return importlib.import_module(f"{package}.{self.name}")
         return load_file(self.file)
 
     def load_class(self, parent: type[T]) -> type[T]:
@@ -155,13 +159,18 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _shipped(kind: Kind) -> dict[str, Path]:
-    parent, _, name = _PACKAGES[kind].rpartition(".")
-    module = sys.modules.get(_PACKAGES[kind])
+    files: dict[str, Path] = {}
+    for package in _PACKAGES[kind]:
+        files |= _files(kind, _folder(package))
+    return files
+
+
+def _folder(package: str) -> Path:
+    """The folder of a package, also where it is not imported."""
+    module = sys.modules.get(package)
     if module is not None:
-        folder = Path(module.__path__[0])
-    else:
-        folder = Path(ppl_vae.__file__).parent.joinpath(*parent.split(".")[1:], name)
-    return _files(kind, folder)
+        return Path(module.__path__[0])
+    return Path(ppl_vae.__file__).parent.joinpath(*package.split(".")[1:])
 
 
 def _own(kind: Kind) -> dict[str, Path]:

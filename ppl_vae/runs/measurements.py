@@ -198,7 +198,7 @@ class Measurements(Uses):
         draws: AtLeastTwo = 16,
         temperatures: Positive = 500,
         leapfrog_steps: Positive = 5,
-        start: Literal["guide", "prior"] = "guide",
+        start: Literal["both", "guide", "prior"] = "both",
     ) -> BDMC:
         """Bound the evidence of simulated data from below and above.
 
@@ -210,7 +210,7 @@ class Measurements(Uses):
             draws: Chains per datum and direction.
             temperatures: Steps from the starting distribution to the posterior.
             leapfrog_steps: Leapfrog steps of a Hamiltonian move.
-            start: Distribution that the chains start from.
+            start: Distribution that the chains start from; both is half of them from each.
         """
         from ppl_vae.evidence.ais import Schedule
         from ppl_vae.runs.measure import measure_sandwich

@@ -57,14 +57,14 @@ def test_data_that_come_with_their_latents_are_bounded_themselves():
 
 def test_coarse_annealing_leaves_a_wide_sandwich():
     model, guide, x = pairs("gaussian")
-    coarse = sandwich(model, guide, x, draws=4, schedule=Schedule(temperatures=3))
-    fine = sandwich(model, guide, x, draws=4, schedule=Schedule(temperatures=100))
+    coarse = sandwich(model, guide, x, draws=4, schedule=Schedule(temperatures=3, start="guide"))
+    fine = sandwich(model, guide, x, draws=4, schedule=Schedule(temperatures=100, start="guide"))
     assert coarse.width.mean > fine.width.mean + 1
     assert "standard errors over the data" in " ".join(str(coarse).split())
 
 
 def test_blocks_are_taken_up(monkeypatch, tmp_path):
-    monkeypatch.setattr("ppl_vae.evidence.bdmc.CHAINS", 40)
+    monkeypatch.setattr("ppl_vae.evidence.ais.CHAINS", 20)
     model, guide, x = pairs("gaussian")
     x = x[:30]  # three blocks
     options = {"draws": 4, "schedule": Schedule(temperatures=3)}
@@ -132,7 +132,7 @@ def test_blocks_measured_by_different_methods_join_under_both_names():
 
 def test_too_few_chains_and_no_data_are_refused():
     model, guide, x = pairs("gaussian")
-    with pytest.raises(ValueError, match="at least 2 chains per datum, got 1"):
-        sandwich(model, guide, x, draws=1)
+    with pytest.raises(ValueError, match="at least 2 chains per datum and start, got 3 from both"):
+        sandwich(model, guide, x, draws=3)
     with pytest.raises(ValueError, match="an empty batch has no shape"):
         sandwich(model, guide, x[:0])

@@ -167,7 +167,7 @@ def test_weights_of_draws_and_of_annealed_chains_have_the_mean_that_quadrature_f
     assert exact.bound == "exact"
     with torch.no_grad():
         drawn = log_weight(model, q, x[:3], 3000)
-    chains = AIS(model, q, x[:3], Schedule(20, leapfrog_steps=2)).forward(200)
+    chains = AIS(model, q, x[:3], Schedule(20, leapfrog_steps=2, start="guide")).forward(200)
     for weights in (drawn, chains):
         assert_mean((weights - exact.pointwise).exp(), torch.ones(3))
 

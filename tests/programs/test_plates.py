@@ -155,7 +155,7 @@ def test_diagnostics_are_those_of_the_same_model_written_canonically(layout):
     def tables(model):
         torch.manual_seed(0)
         split = split_gap(model, guide, x, steps=4)
-        bounds = sandwich(model, guide, x, draws=2, schedule=Schedule(5))
+        bounds = sandwich(model, guide, x, draws=4, schedule=Schedule(5))
         return [str(table) for table in (split, tightness(model, guide, x), information(model, guide, x), bounds)]
 
     assert tables(factors(layout)) == tables(factors("event"))

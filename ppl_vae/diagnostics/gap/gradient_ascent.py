@@ -46,6 +46,7 @@ class Ascent:
         lead: Lead over the best ascent from another start: near zero where starts agree, large where there are many
             maxima, the best of which may have been missed. None with a single start.
         free: Parameters of the member, ``(data, numbers)``.
+        ends: Parameters of the members at which the ascents from all starts end, ``(data, starts, numbers)``.
     """
 
     best: Estimate
@@ -53,6 +54,7 @@ class Ascent:
     gain: Estimate
     lead: Estimate | None
     free: Tensor
+    ends: Tensor
 
     @property
     def optimisation(self) -> dict[str, Estimate]:
@@ -64,7 +66,8 @@ class Ascent:
         """Returns the ascent of all data from those of consecutive blocks."""
         best, evidence, gain = (Estimate.join([getattr(p, n) for p in parts]) for n in ("best", "evidence", "gain"))
         leads = [part.lead for part in parts if part.lead is not None]
-        return cls(best, evidence, gain, Estimate.join(leads) if leads else None, torch.cat([p.free for p in parts]))
+        free, ends = torch.cat([part.free for part in parts]), torch.cat([part.ends for part in parts])
+        return cls(best, evidence, gain, Estimate.join(leads) if leads else None, free, ends)
 
 
 def optimal_member(
@@ -207,9 +210,8 @@ class _BlockAscent:
         if len(self.starts) > 1:
             scores[0], scores[chosen, rows] = -torch.inf, -torch.inf
             lead = value.minus(self._value(after[scores.argmax(0), rows]).elbo)
-        return Ascent(
-            result, self._value(best).evidence, value.minus(self._value(before[chosen, rows]).elbo), lead, best
-        )
+        gain = value.minus(self._value(before[chosen, rows]).elbo)
+        return Ascent(result, self._value(best).evidence, gain, lead, best, after[1:].transpose(0, 1))
 
     def _value(self, free: Tensor) -> Evidence:
         """Evidence and ELBO of members with these parameters, ``(data, numbers)``, from fresh draws."""

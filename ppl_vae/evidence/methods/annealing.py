@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
-from ppl_vae.evidence.bdmc import bounds
+from ppl_vae.evidence.ais import AIS, Schedule, Start
+from ppl_vae.evidence.bdmc import sandwich
 from ppl_vae.evidence.conditioning import each_state, given
 from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.estimate import Estimate
-from ppl_vae.evidence.importance import log_mean_exp, sampled_bound
+from ppl_vae.evidence.importance import sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.starts import by_start, chosen, disagreement, together
 from ppl_vae.programs.given import Given
 from ppl_vae.programs.sites import GuideSite, guide_sites
 from ppl_vae.programs.states import obstacle
@@ -31,29 +32,31 @@ __all__ = ["Annealing"]
 
 @dataclass(frozen=True)
 class Annealing(EvidenceMethod):
-    """A lower bound for continuous latents and bits: chains that move from the guide to the posterior.
+    """A lower bound for continuous latents and bits: chains that move from guide and prior to the posterior.
 
     Annealed importance sampling (Neal 2001): a lower bound in expectation, much tighter than that of importance
-    sampling where the guide misses the posterior. Categorical latents beside others are summed over: every state has
-    chains of its own.
+    sampling where the guide misses the posterior. Half of the chains start from the guide, half from the prior; the
+    evidence is that of all of them, or of one start alone where that is better over all data, and a warning says where
+    the two disagree (:mod:`ppl_vae.evidence.starts`). Categorical latents beside others are summed over: every state
+    has chains of its own.
 
     Arguments:
         draws: Annealed chains per datum.
         temperatures: Steps from the starting distribution to the posterior.
         leapfrog_steps: Leapfrog steps of a Hamiltonian move.
-        start: Distribution that the chains start from.
+        start: Distribution that the chains start from; both is half of them from each.
         pilot: Share of the temperatures at which step sizes are tuned beforehand.
     """
 
     exact: ClassVar[bool] = False
     priority: ClassVar[int] = 30
-    fewest_draws: ClassVar[int] = 2
-    remedy: ClassVar[str] = "raise the temperatures, or start from the prior"
+    fewest_draws: ClassVar[int] = 4
+    remedy: ClassVar[str] = "raise the temperatures"
 
     draws: int = 16
     temperatures: int = 500
     leapfrog_steps: int = 5
-    start: Literal["guide", "prior"] = "guide"
+    start: Start = "both"
     pilot: float = 0.25
 
     @property
@@ -73,24 +76,32 @@ class Annealing(EvidenceMethod):
         return len(x) * self.schedule.cells(self.draws) * prod(site.states for site in _summed(sites))
 
     def block(self, x: Batch) -> int:
-        return max(1, min(len(x), CHAINS // self.draws))
+        return min(len(x), self.schedule.block(self.draws))
 
     def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
         summed = _summed(sites)
         pairs = [given(model, guide, v) for v in each_state(summed, model, x)] if summed else [(model, guide)]
-        chains = [AIS(p, q, x, self.schedule).forward(self.draws, progress) for p, q in pairs]
-        weights = reduce(torch.logaddexp, chains)
-        return _annealed(weights, sampled_bound(model, guide, x, self.draws), self.temperatures)
+        weights = dict[str, Tensor]()
+        for one, chains in self.schedule.shares(self.draws):
+            walks = [AIS(p, q, x, one).forward(chains, progress) for p, q in pairs]
+            weights[one.start] = reduce(torch.logaddexp, walks)
+        starts = by_start(weights, f"annealing, {self.temperatures} temperatures", "lower")
+        evidence, elbo = together(starts), sampled_bound(model, guide, x, self.draws)
+        return Evidence(elbo, evidence, _gap(evidence, elbo), starts=starts if len(starts) > 1 else {})
+
+    def conclude(self, model: Program, guide: Program, x: Batch, evidence: Evidence) -> Evidence:
+        if not evidence.starts:
+            return evidence
+        best = chosen(evidence.starts)
+        line = disagreement(evidence.starts, best)
+        notes = (*evidence.evidence.notes, *([line] if line else []))
+        return replace(evidence, evidence=replace(best, notes=notes), gap=_gap(best, evidence.elbo))
 
     def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Slack | None:
         if _summed(guide_sites(model, (x[:2],))):
             return None
-        widths = []
-        for start in range(0, len(x), self.block(x)):
-            stop = min(start + self.block(x), len(x))
-            values = {name: value[start:stop] for name, value in posterior.items()}
-            widths.append(bounds(model, guide, x[start:stop], values, self.schedule, self.draws).width.pointwise)
-        return Slack(torch.cat(widths))
+        found = sandwich(model, guide, x, draws=self.draws, schedule=self.schedule, drawn_with=posterior)
+        return Slack(found.width.pointwise)
 
 
 MOST_BITS = 6
@@ -103,14 +114,6 @@ def _summed(sites: list[GuideSite]) -> list[GuideSite]:
     return states if len(states) < len(sites) else []
 
 
-def _annealed(weights: Tensor, elbo: Estimate, temperatures: int) -> Evidence:
-    """Evidence and gap from the log-weights of annealed chains, ``(chains, data)``, beside an ELBO."""
-    chains, (evidence, se) = len(weights), log_mean_exp(weights)
-    method = f"annealing, {temperatures} temperatures, {chains} chains"
-    assert elbo.pointwise_se is not None
-    both = (se.square() + elbo.pointwise_se.square()).sqrt()
-    return Evidence(
-        elbo,
-        Estimate(evidence, method, "lower", chains, se),
-        Estimate(evidence - elbo.pointwise, method, "lower", chains, both),
-    )
+def _gap(evidence: Estimate, elbo: Estimate) -> Estimate:
+    """Annealed evidence minus an ELBO from other draws."""
+    return replace(evidence.minus(elbo), bound="lower", method=evidence.method, draws=evidence.draws)

@@ -1,0 +1,1 @@
+"""Evidence methods that search for the best members of the guide's family, one a file."""

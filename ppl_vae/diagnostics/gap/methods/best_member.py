@@ -1,0 +1,97 @@
+"""Evidence by importance sampling from the best members of the guide's family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ppl_vae.data.inputs import Batch
+from ppl_vae.diagnostics.gap.family_members import members_of
+from ppl_vae.diagnostics.gap.gradient_ascent import optimal_member
+from ppl_vae.evidence.methods.base import EvidenceMethod
+from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.several_proposals import Proposal, evidence_of, mixture_weights, with_posterior
+from ppl_vae.evidence.slack import Slack
+from ppl_vae.programs.blocks import rows_at_once
+from ppl_vae.programs.handlers import run
+from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.sites import GuideSite
+from ppl_vae.programs.types import Program, Progress
+from ppl_vae.programs.unobserved import check_none
+
+__all__ = ["BestMember"]
+
+DATA = 2**9
+"""Largest number of data whose members are searched for together."""
+
+
+@dataclass(frozen=True)
+class BestMember(EvidenceMethod):
+    r"""A lower bound for guides of a known family: importance sampling from members fitted to each datum.
+
+    Gradient ascents on the ELBO of each datum alone, from the guide's output, the prior and points between, end at
+    members of the guide's family, several where the posterior has several modes. The evidence is the log of the mean
+    weight of fresh samples,
+
+    .. math:: w(z) = \frac{p(x, z)}{\alpha_0\, q(z \mid x) + \alpha_1\, p(z) + \sum_k \alpha_k\, q_k(z)}
+
+    of guide (a quarter), prior (a tenth) and all members found, under their mixture: samples are independent of the
+    search, so that the mean weight is unbiased, and what guide or members leave out is found by the others.
+
+    Arguments:
+        draws: Samples per datum, of all proposals together.
+        search_steps: Steps of each gradient ascent.
+        restarts: Number of starts of the search.
+    """
+
+    exact: ClassVar[bool] = False
+    priority: ClassVar[int] = 40
+    fewest_draws: ClassVar[int] = 40
+    remedy: ClassVar[str] = "raise the search steps and the restarts, or anneal"
+
+    search_steps: int = 200
+    restarts: int = 4
+
+    def obstacle(self, model: Program, x: Batch, sites: list[GuideSite]) -> str | None:
+        with fork_random_state():
+            check_none(run(model, (x[:2],), {}, draws=1), "the search for the best member")
+        return None
+
+    def cost(self, x: Batch, sites: list[GuideSite]) -> int:
+        return len(x) * (self.draws + self.search_steps)
+
+    def block(self, x: Batch) -> int:
+        return max(1, min(DATA, rows_at_once(x) // 8))
+
+    def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
+        proposals = self._proposals(model, guide, x, progress)
+        weights, own = mixture_weights(model, x, proposals, progress)
+        method = f"importance, {self.draws} draws of guide, prior and best members"
+        return evidence_of(weights, own, proposals, method)
+
+    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Slack:
+        proposals = self._proposals(model, guide, x, None)
+        weights, _ = mixture_weights(model, x, proposals)
+        weights = weights.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
+        upper = with_posterior(model, x, proposals, weights, posterior)
+        return Slack(upper.logsumexp(0) - weights.logsumexp(0))
+
+    def _proposals(self, model: Program, guide: Program, x: Batch, progress: Progress | None) -> list[Proposal]:
+        """The guide, the prior and the members at the ends of the search, with their numbers of samples."""
+        family = members_of(guide, x)
+        ends = optimal_member(
+            model, guide, x, steps=self.search_steps, draws=SEARCHED, restarts=self.restarts, progress=progress
+        ).ends
+        counts = [self.draws // 4, self.draws // 10]
+        left = self.draws - sum(counts)
+        each = [left // self.restarts + (k < left % self.restarts) for k in range(self.restarts)]
+        members = [family.program(end) for end in ends.unbind(1)]
+        return [Proposal(p, n) for p, n in zip([guide, None, *members], [*counts, *each], strict=True)]
+
+
+SEARCHED = 10
+"""Draws by which the search judges its ends, all of which are proposals here."""

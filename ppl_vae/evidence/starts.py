@@ -1,0 +1,102 @@
+r"""Annealing from the guide and from the prior: the estimates of both, and the choice among them.
+
+Chains that start from the guide may never reach a mode that it leaves out; chains that start from the prior may need
+more temperatures. With weights :math:`\hat p^{g}_i` and :math:`\hat p^{p}_i` of datum i, both unbiased for
+:math:`p(x_i)`, there are three unbiased estimates: either, and the mean :math:`\hat p^{b}_i` over all chains, which is
+within log 2 of the better one for every datum by itself. The three compete by their mean over all data,
+
+.. math:: \max_{s \in \{b, g, p\}} \frac1n \sum_i \log \hat p^{s}_i ,
+
+never datum by datum, since the larger of two noisy values of every datum is too high on average. The products
+:math:`\prod_i \hat p^{s}_i / p(x_i)` have mean one, so that their maximum has at most mean three: by Jensen's
+inequality the choice raises the expectation by at most :math:`\log(3) / n` nats per datum, and Markov's inequality
+holds with that much added (:meth:`~ppl_vae.evidence.estimate.Estimate.at_least`). The mean over all chains is kept
+unless one start alone is better by more than the error, so that noise rarely chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import hypot, log
+
+import torch
+from torch import Tensor
+
+from ppl_vae.evidence.estimate import Bound, Estimate
+from ppl_vae.evidence.importance import log_mean_exp
+
+__all__ = ["by_start", "chosen", "disagreement", "together"]
+
+CERTAIN = 3
+"""Standard errors by which starts must differ to disagree: few chains have errors of their own errors."""
+
+LEAST = 0.01
+"""Difference between starts that is never a warning, in nats per datum."""
+
+
+def by_start(weights: Mapping[str, Tensor], method: str, bound: Bound) -> dict[str, Estimate]:
+    """Estimates of log p(x) by start, from the log-weights of their chains, ``(chains, data)``.
+
+    Arguments:
+        weights: Log-weights of p(x) by start; of an upper bound those of 1 / p(x), whose logarithm is negated.
+        method: What the chains are.
+        bound: ``"lower"`` or ``"upper"``.
+    """
+    sign = 1 if bound == "lower" else -1
+    estimates = {}
+    for start, each in weights.items():
+        value, se = log_mean_exp(each)
+        whence = f" from the {start}" if len(weights) > 1 else ""
+        estimates[start] = Estimate(sign * value, f"{method}, {len(each)} chains{whence}", bound, len(each), se)
+    return estimates
+
+
+def together(starts: Mapping[str, Estimate]) -> Estimate:
+    """The estimate of all chains, whatever their start: the logarithm of the mean of all weights."""
+    parts = list(starts.values())
+    if len(parts) == 1:
+        return parts[0]
+    sign, chains = (1 if parts[0].bound == "lower" else -1), sum(part.draws for part in parts)
+    shares = torch.stack([sign * part.pointwise + log(part.draws / chains) for part in parts])
+    value = shares.logsumexp(0)
+    errors = torch.stack([part.pointwise_se for part in parts if part.pointwise_se is not None])
+    se = ((shares - value).exp().nan_to_num(0) * errors).square().sum(0).sqrt()
+    method = parts[0].method.rpartition(", ")[0]
+    return replace(parts[0], pointwise=sign * value, method=f"{method}, {chains} chains", draws=chains, pointwise_se=se)
+
+
+def chosen(starts: Mapping[str, Estimate]) -> Estimate:
+    """The best of the estimates of all chains and of each start alone, by their means over all data."""
+    best = together(starts)
+    if len(starts) == 1:
+        return best
+    sign = 1 if best.bound == "lower" else -1
+    # Chains of one start are half of all: the difference from their mean has half the error of that of two starts.
+    error = hypot(*(each.se for each in starts.values()))
+    for each in starts.values():
+        if sign * (each.mean - best.mean) > error:
+            best = each
+    return replace(best, selection=log(1 + len(starts)))
+
+
+def disagreement(starts: Mapping[str, Estimate], best: Estimate) -> str | None:
+    """A warning where chains from one start fall short of the best estimate beyond error; None where they agree."""
+    worse, other = sorted(starts, key=lambda start: starts[start].mean)
+    one, two = starts[worse], starts[other]
+    error = hypot(one.se, two.se)
+    missed = best.mean - one.mean
+    if not missed > max(CERTAIN * error, LEAST):
+        return None
+    errors = torch.stack([e.pointwise_se for e in (one, two) if e.pointwise_se is not None]).square().sum(0).sqrt()
+    apart = int(((two.pointwise - one.pointwise).abs() > CERTAIN * errors + LEAST).sum())
+    reason = (
+        "the guide leaves out a part of the posterior"
+        if worse == "guide"
+        else "from there the temperatures are too few; raise them until the starts agree"
+    )
+    return (
+        f"the starts of annealing disagree, in {apart} of {len(errors)} data: chains from the {worse} reach "
+        f"{one.mean:.3f}, from the {other} {two.mean:.3f} (difference {two.mean - one.mean:.3f} +- {error:.2g}); "
+        f"{reason}. The evidence is that of {best.method}"
+    )
