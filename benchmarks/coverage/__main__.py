@@ -1,17 +1,23 @@
-"""Prints and stores how often statements about evidence are true: ``python -m benchmarks.coverage adversarial``."""
+"""How often what is printed about evidence is true: ``python -m benchmarks.coverage all --out FILE``."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from benchmarks.coverage import adversarial
-from benchmarks.coverage.rates import markdown
+from benchmarks.coverage import adversarial, alarms, annealed, sampled
+from benchmarks.coverage.rates import Rate, markdown
 
 RESULTS = Path(__file__).parents[1] / "results" / "coverage.json"
+"""The stored rates."""
+
+PARTS = ("statements", "adversarial", "warnings")
 
 
 @click.group()
@@ -19,33 +25,106 @@ def main() -> None:
     """Counts how often limits, brackets and warnings of the evidence are right."""
 
 
-stored = click.option("--out", type=click.Path(path_type=Path), help="File for the results, as JSON.")
+stored = click.option("--out", type=click.Path(path_type=Path), help="File for the rates, as JSON.")
+replications = click.option("--runs", default=200, show_default=True, help="Replications; fewer where one is costly.")
+guides = click.option("--cases", default=200, show_default=True, help="Number of guides built to deceive.")
+random_pairs = click.option("--pairs", "pairs", default=500, show_default=True, help="Number of random pairs.")
+
+
+@main.command()
+@replications
+@click.option("--only", help="Names of groups of statements, separated by commas.")
+@stored
+def statements(runs: int, only: str | None, out: Path | None) -> None:
+    """Statements of the manual about evidence, gap and comparison, each over replications on new data."""
+    for row in (*sampled.ROWS, *annealed.ROWS):
+        if only is None or row.__name__ in only.split(","):
+            rates = list(row(runs))
+            click.echo("\n".join(markdown(rates).splitlines()[2:]))
+            store(out, "statements", rates, more=True)
 
 
 @main.command("adversarial")
-@click.option("--cases", "count", default=200, show_default=True, help="Number of guides.")
+@guides
 @click.option("--methods", default=",".join(adversarial.METHODS), show_default=True, help="Evidence methods.")
 @stored
-def deceive(count: int, methods: str, out: Path | None) -> None:
-    """Measures guides built to deceive: missed modes, collapsed bits, too narrow, too wide, beside the posterior."""
+def deceive(cases: int, methods: str, out: Path | None) -> None:
+    """Guides built to deceive: missed modes, collapsed bits, too narrow, too wide, beside the posterior."""
     outcomes = []
-    for case in adversarial.cases(count):
+    for case in adversarial.cases(cases):
         for method in methods.split(","):
-            outcome = adversarial.examine(case, method)
-            outcomes.append(outcome)
-            faults = [name for name in ("wrong_exact", "missed", "silent", "message") if getattr(outcome, name)]
+            outcomes.append(adversarial.examine(case, method))
+            faults = [name for name in ("wrong_exact", "missed", "silent", "message") if getattr(outcomes[-1], name)]
             if faults:
-                click.echo(f"{', '.join(faults)}: {outcome}", err=True)
-    click.echo(markdown(adversarial.rates(outcomes)))
-    store(out, "adversarial", outcomes)
+                click.echo(f"{', '.join(faults)}: {outcomes[-1]}", err=True)
+    rates = adversarial.rates(outcomes)
+    click.echo(markdown(rates))
+    store(out, "adversarial", rates)
 
 
-def store(out: Path | None, part: str, rows: list) -> None:
-    """Puts the rows of one part into the file, beside those of the others."""
+@main.command("warnings")
+@random_pairs
+@stored
+def judge(pairs: int, out: Path | None) -> None:
+    """True and false positive rates of the warnings over random pairs."""
+    rates = alarms.rates([alarms.sound(*pair) for pair in alarms.pairs(pairs)])
+    click.echo(markdown(rates))
+    store(out, "warnings", rates)
+
+
+@main.command("all")
+@replications
+@guides
+@random_pairs
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="File for the rates.")
+@click.pass_context
+def everything(context: click.Context, runs: int, cases: int, pairs: int, out: Path) -> None:
+    """All three, and the commit they were measured at."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps({"commit": commit.stdout.strip()}))
+    context.invoke(judge, pairs=pairs, out=out)
+    context.invoke(deceive, cases=cases, methods=",".join(adversarial.METHODS), out=out)
+    context.invoke(statements, runs=runs, only=None, out=out)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True), default=RESULTS)
+@click.option("--page", type=click.Path(path_type=Path, exists=True), help="Page whose tables are replaced.")
+def show(file: Path, page: Path | None) -> None:
+    """Prints the tables of stored rates, or puts them into a page, below the comments that name them."""
+    for part in PARTS:
+        table = markdown(read(file, part))
+        if page:
+            marker = f"<!-- {part} -->\n"
+            before, after = page.read_text().split(marker)
+            rest = re.sub(r"\A\n(\|.*\n)*", "", after)
+            page.write_text(f"{before}{marker}\n{table}\n{rest}")
+        else:
+            click.echo(table + "\n")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True), default=RESULTS)
+@click.option("--picture", type=click.Path(path_type=Path), default=Path("docs/figures/coverage.png"))
+def draw(file: Path, picture: Path) -> None:
+    """Draws how often promises were kept."""
+    from benchmarks.coverage.figure import draw as drawn
+
+    drawn([*read(file, "statements"), *read(file, "adversarial")], picture)
+
+
+def read(file: Path, part: str) -> list[Rate]:
+    """The stored rates of one part; none if it was not measured."""
+    return [Rate(**row) for row in json.loads(file.read_text()).get(part, [])]
+
+
+def store(out: Path | None, part: str, rates: Iterable[Rate], more: bool = False) -> None:
+    """Puts the rates of one part into the file, or adds them."""
     if out:
         content = json.loads(out.read_text()) if out.exists() else {}
-        content[part] = [asdict(row) for row in rows]
-        out.write_text(json.dumps(content, indent=1) + "\n")
+        content[part] = [*(content.get(part, []) if more else []), *(asdict(rate) for rate in rates)]
+        out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ class Rate:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the promised rate is within the interval, or better; None where none is promised."""
-        if self.stated is None:
+        """Whether the promised rate is within the interval, or better; None without a promise, or a replication."""
+        if self.stated is None or not self.runs:
             return None
         low, high = self.interval
         return high >= self.stated if self.side == "at least" else low <= self.stated

@@ -1,7 +1,5 @@
 """The benchmark of coverage: its models and their NumPy agree, its counts are counts, and it runs in small."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -9,10 +7,10 @@ from click.testing import CliRunner
 from scipy.stats import beta
 
 import ppl_vae as pv
-from benchmarks.coverage.__main__ import main
-from benchmarks.coverage.adversarial import MODELS, cases
+from benchmarks.coverage.__main__ import PARTS, main, read
+from benchmarks.coverage.adversarial import MODELS, cases, examine
 from benchmarks.coverage.guides import KINDS, Guide, good, one_mode, prior
-from benchmarks.coverage.rates import Rate
+from benchmarks.coverage.rates import Rate, markdown
 from benchmarks.coverage.several import Labels
 
 
@@ -60,12 +58,33 @@ def test_a_rate_and_its_interval():
     assert Rate("silent", 5, 200, 0.02, "at most").holds
 
 
-def test_runs_in_small(tmp_path):
+def test_guides_that_deceive_in_small(tmp_path):
+    outcomes = [examine(case, "importance") for case in cases(len(MODELS))]
+    assert [outcome.model for outcome in outcomes] == [kind.__name__ for kind in MODELS]
+    assert all(outcome.lower <= outcome.truth - outcome.error + 1e-6 for outcome in outcomes)
+    assert sum(outcome.error for outcome in outcomes) > 0
+    assert not any(outcome.wrong_exact or outcome.message for outcome in outcomes)
     out = tmp_path / "found.json"
-    result = CliRunner().invoke(
-        main, ["adversarial", "--cases", "11", "--methods", "importance", "--out", str(out)], catch_exceptions=False
-    )
-    assert "`importance`: called exact and wrong | never | 0 of 11" in result.stdout
-    rows = json.loads(out.read_text())["adversarial"]
-    assert {row["model"] for row in rows} == {kind.__name__ for kind in MODELS}
-    assert all(row["lower"] <= row["truth"] - row["error"] + 1e-6 for row in rows)
+    options = ["--cases", "1", "--methods", "importance", "--out", str(out)]
+    result = CliRunner().invoke(main, ["adversarial", *options], catch_exceptions=False)
+    assert "`importance`: called exact and wrong | never | 0 of 1" in result.stdout
+    assert len(read(out, "adversarial")) == 5
+
+
+def test_statements_and_warnings_in_small(tmp_path):
+    out = tmp_path / "found.json"
+    for command in (
+        ["statements", "--runs", "2", "--only", "constant_weights"],
+        ["warnings", "--pairs", "3"],
+    ):
+        CliRunner().invoke(main, [*command, "--out", str(out)], catch_exceptions=False)
+    assert {rate.runs for rate in read(out, "statements") if "called exact" in rate.statement} == {2}
+    due = read(out, "warnings")
+    assert len(due) == 12 and sum(rate.runs for rate in due) == 3 * 3
+    CliRunner().invoke(main, ["draw", str(out), "--picture", str(tmp_path / "found.png")], catch_exceptions=False)
+    assert (tmp_path / "found.png").stat().st_size > 10_000
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"<!-- {part} -->\n\n| stale |\n\nText.\n" for part in PARTS))
+    CliRunner().invoke(main, ["show", str(out), "--page", str(page)], catch_exceptions=False)
+    assert markdown(due) in page.read_text() and "stale" not in page.read_text()
+    assert page.read_text().count("Text.") == 3
