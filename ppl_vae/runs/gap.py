@@ -33,23 +33,27 @@ BLOCK = 512
 """Number of data whose gap is split and stored together."""
 
 
-def measure_gap(opened: Run, split: str, count: int, *, method: SplitMethod, steps: int, draws: int) -> Gap:
+def measure_gap(
+    opened: Run, split: str, count: int, *, method: SplitMethod, steps: int, draws: int, restarts: int, check: int
+) -> Gap:
     """Splits the gap of one split of a run; names the worst data."""
     config = opened.config
     estimator = make_estimator(config.estimator, config.use_control)
-    options: dict[str, Any] = {"method": method, "steps": steps, "draws": draws}
+    options: dict[str, Any] = {"method": method, "steps": steps, "draws": draws, "restarts": restarts, "check": check}
 
     def in_blocks(pair: Pair, x: Batch, done: BlockStore[Gap], progress: Progress) -> Gap:
-        for start in range(0, len(x), BLOCK):
+        starts = range(0, len(x), BLOCK)
+        each = options | {"check": -(-check // len(starts))}
+        for start in starts:
             part = x[start : start + BLOCK]
             if start in done:
                 progress(len(part))
             else:
                 with fork_random_state(config.settings.seed + start):
                     done[start] = split_gap(
-                        pair.model, pair.guide, part, estimator=estimator, progress=progress, **options
+                        pair.model, pair.guide, part, estimator=estimator, progress=progress, **each
                     )
-        return Gap.join([done[start] for start in range(0, len(x), BLOCK)])
+        return Gap.join([done[start] for start in starts])
 
     result = measure_in_blocks(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
     opened.name_worst("widest gaps", split, count, result.worst(3), result.losses())

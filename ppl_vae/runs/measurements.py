@@ -66,6 +66,8 @@ class Measurements(Uses):
         method: Literal["auto", "enumeration", "ascent"] = "auto",
         steps: Annotated[int, Meta(ge=4)] = 600,
         draws: AtLeastTwo = 200,
+        restarts: Positive = 4,
+        check: Count = 20,
         ladder: Sequence[str] | None = None,
         epochs: str | None = None,
     ) -> Gap | Ladder:
@@ -85,6 +87,9 @@ class Measurements(Uses):
             method: auto enumerates where it can.
             steps: Steps of the gradient ascent.
             draws: Draws per datum where they are needed.
+            restarts: Starts of the gradient ascent that go on to the end; there are twice as many at first.
+            check: Data for which it is checked how far the member found is from the best: of at most 12 independent
+                bits by branch and bound, else, where latents are enumerated, by more starts; 0 for none.
             ladder: Names or files of guides to fit to the run's fixed model, and to compare.
             epochs: Maximum number of epochs per guide of the ladder; by default as the run.
         """
@@ -92,7 +97,8 @@ class Measurements(Uses):
 
         if ladder is None and epochs is not None:
             raise ValueError("epochs applies to fitted guides: name them with --ladder")
-        run, how = cast("Run", self), {"method": method, "steps": steps, "draws": draws}
+        run = cast("Run", self)
+        how = {"method": method, "steps": steps, "draws": draws, "restarts": restarts, "check": check}
         if ladder is not None:
             return measure_ladder(run, split, data, list(ladder), epochs, **how)
         return measure_gap(run, split, data, **how)  # type: ignore[arg-type]

@@ -48,7 +48,7 @@ def test_the_gap_of_long_codes_is_split_by_ascent(folder):
     succeed("train", *SMALL[:-4], "--bits", "20", "--epochs", "2", "--out", "r")
     result = succeed("gap", "r", "--data", "10", "--steps", "10", "--draws", "30", "--json")
     content = json.loads(Path("r/gap-test.json").read_text())
-    assert content["best_of_family"]["method"] == "ascent of 10 steps from 4 starts"
+    assert content["best_of_family"]["method"] == "ascent of 10 steps from 8 starts"
     assert content["family_gap"]["bound"] == "between"
     assert content["gain_of_the_second_round"]["se"] > 0
     assert "widest gaps" in result.stderr

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.gap.gap import STRUCTURE
+from ppl_vae.diagnostics.gap.starts import Draws
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.free_parameters import free_parameters, has_free_parameters, with_parameters
 from ppl_vae.nn.modes import evaluating
@@ -94,10 +95,9 @@ class CorrectedFamily:
         """The corrections of the guide itself, zero."""
         return torch.zeros(len(x), self.count, device=getattr(x, "device", None))
 
-    def from_prior(self, drawn: dict[str, Tensor], numbers: int, which: int) -> Tensor:
-        """Start number ``which``, ``(data, numbers)``: random corrections."""
-        data = next(iter(drawn.values())).shape[1]
-        return SPREADS[which % len(SPREADS)] * torch.randn(data, numbers)
+    def from_draws(self, draws: Draws, weights: Tensor, numbers: int, which: int) -> Tensor:
+        """Start number ``which``, ``(data, numbers)``: random corrections, wherever the draws lie."""
+        return SPREADS[which % len(SPREADS)] * torch.randn(weights.shape[1], numbers)
 
     def program(self, free: Tensor) -> CorrectedGuide:
         """The guide with corrections ``(data, numbers)``."""

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from ppl_vae.data.inputs import Batch
+from ppl_vae.diagnostics.gap.branch_and_bound import bracket_mean_field
 from ppl_vae.diagnostics.gap.coordinate_ascent import best_structured, marginals, optimal_mean_field
 from ppl_vae.diagnostics.gap.family_members import VariationalFamily
-from ppl_vae.diagnostics.gap.gap import ANY, Gap
-from ppl_vae.diagnostics.gap.gradient_ascent import GAINED, LEAD
+from ppl_vae.diagnostics.gap.gap import ANY, GAINED, LEAD, Gap
 from ppl_vae.distributions import exponential_family
-from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.estimate import Bound, Estimate
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.random_state import fork_random_state
@@ -31,6 +31,9 @@ CELLS = 2**24
 SEARCHED = 2**12
 """Largest number of states over which the bound of a structured member is summed at each step of an ascent."""
 
+BOUNDED = 2**12
+"""Largest number of states over which the best member is bounded by branch and bound."""
+
 ASCENT_CELLS = 2**20
 """Largest number of (state, start, datum) cells of such a step."""
 
@@ -43,6 +46,7 @@ def by_enumeration(
     universal: bool,
     coupled: VariationalFamily | None,
     steps: int,
+    check: int,
     progress: Progress | None,
 ) -> Gap:
     """Returns the gap of each datum, split exactly except for the search for the best member.
@@ -55,14 +59,24 @@ def by_enumeration(
         universal: Whether the guide's family holds every distribution of the codes.
         coupled: The family, if it is neither universal nor factorised; else None.
         steps: Number of steps of each ascent in that family.
+        check: Number of data, evenly spaced, whose best independent members are searched for again, of bits by branch
+            and bound.
         progress: Called with the number of data completed since the last call.
     """
     count = prod(site.states for site in sites)
     block = max(1, CELLS // count)
-    pieces = []
+    checked = torch.linspace(0, len(x) - 1, min(check, len(x))).round().long()
+    if coupled is not None or universal:
+        checked = checked[:0]
+    pieces, missed = [], dict[str, list[Estimate]]()
     for start in range(0, len(x), block):
         part = x[start : start + block]
-        pieces.append(_split(model, guide, part, sites, universal, coupled, steps))
+        *values, joint = _split(model, guide, part, sites, universal, coupled, steps)
+        pieces.append(values)
+        rows = checked[(checked >= start) & (checked < start + len(part))].to(joint.device) - start
+        if len(rows):
+            for name, estimate in _missed(joint[rows], values[1][rows], sites).items():
+                missed.setdefault(name, []).append(estimate)
         if progress:
             progress(len(part))
     values = [torch.cat(parts) for parts in zip(*pieces, strict=True)]
@@ -71,7 +85,9 @@ def by_enumeration(
     if universal:
         return Gap(evidence, evidence, elbo, ANY)
     if coupled is None:
-        return Gap(evidence, Estimate(values[1], "coordinate ascent", "lower"), elbo, "independent latents")
+        best = Estimate(values[1], "coordinate ascent", "lower")
+        joined = {name: Estimate.join(parts) for name, parts in missed.items()}
+        return Gap(evidence, best, elbo, "independent latents", missed=joined)
     method = f"ascent of {steps} steps along exact gradients"
     best, before, other = (Estimate(bound, method, "lower") for bound in (values[1], *values[3:]))
     return Gap(evidence, best, elbo, coupled.name, {GAINED: best.minus(before), LEAD: best.minus(other)})
@@ -88,7 +104,8 @@ def _split(
 ) -> tuple[Tensor, ...]:
     """Evidence, bound of the family's best member, and bound of the guide, ``(data,)`` each.
 
-    For a coupled family also the bound of the best start half-way, and the bound of the second-best start.
+    For a coupled family also the bound of the best start half-way, and the bound of the second-best start. Last the
+    log p(x, z) of all states, ``(data, states)``.
     """
     states = States(sites, model, x[:3])
     shared = states.shared(partial(log_joint, model), partial(log_proposal, guide))
@@ -104,7 +121,7 @@ def _split(
     probability = proposal.exp()
     elbo = torch.where(probability > 0, probability * (joint - proposal), 0).sum(1)
     if universal:
-        return evidence, evidence, elbo
+        return evidence, evidence, elbo, joint
     if coupled is None:
         guide_factors = _factors(guide, x, sites, precise)
         sizes = [factor.shape[1] for factor in guide_factors]
@@ -119,7 +136,23 @@ def _split(
         least = torch.maximum(best, elbo)
         best, more = torch.maximum(reached, least), (torch.maximum(before, least), torch.maximum(other, least))
     # Rounding must not lift the best member above the evidence.
-    return evidence, torch.maximum(best, elbo).clamp(max=evidence), elbo, *(m.clamp(max=evidence) for m in more)
+    return evidence, torch.maximum(best, elbo).clamp(max=evidence), elbo, *(m.clamp(max=evidence) for m in more), joint
+
+
+def _missed(joint: Tensor, found: Tensor, sites: list[GuideSite]) -> dict[str, Estimate]:
+    """What the best factorised members found miss of the best: by branch and bound, or at least, by more starts."""
+    if joint.shape[1] > BOUNDED or not all(site.kind == "bits" for site in sites):
+        sizes = [size for s in sites for size in ([2] * s.size if s.kind == "bits" else [s.states])]
+        count = max(4, min(32, BOUNDED * 32 // joint.shape[1]))
+        with fork_random_state(0):
+            starts = [[2 * torch.randn(len(joint), size).to(joint) for size in sizes] for _ in range(count)]
+        better, _ = optimal_mean_field(joint, sizes, [[s.log_softmax(1) for s in start] for start in starts])
+        more = torch.maximum(better, found) - found
+        return {"at least": Estimate(more, f"{count} more starts at random (no proof)", "lower")}
+    lower, upper = bracket_mean_field(joint, found)
+    bounds: dict[str, Bound] = {"at least": "lower", "at most": "upper"}
+    values = {"at least": lower - found, "at most": upper - found}
+    return {name: Estimate(value, "branch and bound", bounds[name]) for name, value in values.items()}
 
 
 def _ascend(

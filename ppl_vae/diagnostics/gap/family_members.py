@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.gap.corrected import corrected_family
+from ppl_vae.diagnostics.gap.gap import STRUCTURE
+from ppl_vae.diagnostics.gap.starts import PRIOR, Draws
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.amortised import AmortisedGuide, independents, parameter_count, parameters_of
 from ppl_vae.programs.handlers import latents, run
@@ -27,6 +29,10 @@ __all__ = ["GuideFamily", "PerDatumGuide", "VariationalFamily", "members_of", "s
 
 FAMILIES = ("Bernoulli", "categorical", "one-hot categorical", "normal", "multivariate normal")
 """Families of independent sites whose members have parameters of their own; other guides are corrected."""
+
+DOUBT = 0.002
+"""Least probability of a value at a start: with more, what is all but impossible around a mode drives away from it;
+with much less, draws never change."""
 
 LOOSE = (0.1, 0.5, 2.0)
 """Standard deviations of the random couplings, one start after the other."""
@@ -71,8 +77,8 @@ class GuideFamily(Protocol):
         """Parameters of the guide's own members, ``(data, numbers)``."""
         ...
 
-    def from_prior(self, drawn: dict[str, Tensor], numbers: int, which: int) -> Tensor:
-        """Another start, number ``which``, given draws of the prior ``(draws, data, *event)`` by site."""
+    def from_draws(self, draws: Draws, weights: Tensor, numbers: int, which: int) -> Tensor:
+        """Another start, number ``which``, ``(data, numbers)``, at draws with these weights, ``(draws, data)``."""
         ...
 
     def program(self, free: Tensor) -> PerDatumProgram:
@@ -108,9 +114,9 @@ class VariationalFamily:
         more = start.new_empty(len(start), numbers - start.shape[-1]).normal_()
         return torch.cat([start, LOOSE[which % len(LOOSE)] * more], -1)
 
-    def from_prior(self, drawn: dict[str, Tensor], numbers: int, which: int) -> Tensor:
-        """Start number ``which``, ``(data, numbers)``, with the moments of prior draws ``(draws, data, *event)``."""
-        start = torch.cat([_moments(latent, drawn[latent.name], which) for latent in self.latents], -1)
+    def from_draws(self, draws: Draws, weights: Tensor, numbers: int, which: int) -> Tensor:
+        """Start number ``which``, ``(data, numbers)``, with the moments of weighted draws."""
+        start = torch.cat([_moments(latent, draws.values[latent.name], weights) for latent in self.latents], -1)
         return self.with_couplings(start, numbers, which)
 
 
@@ -133,6 +139,9 @@ def unknown_family(guide: Program, x: Batch) -> str | None:
 def members_of(guide: Program, x: Batch) -> GuideFamily:
     """Returns a guide's family: all members where they are known, else those of its structure.
 
+    Of an amortised guide whose sites have no known parameters, such as a flow, they are those that other outputs of its
+    encoder make, all its other networks fixed.
+
     Raises:
         ValueError: If neither is known, naming the site.
     """
@@ -141,7 +150,14 @@ def members_of(guide: Program, x: Batch) -> GuideFamily:
         return coupled
     sites, result = guide_sites(guide, (x[:2],)), _drawn(guide, x[:2])[0]
     if not all(site.independent for site in sites) or any(each.family not in FAMILIES for each in result.values()):
-        return corrected_family(guide, x)
+        try:
+            return corrected_family(guide, x)
+        except ValueError:
+            if not isinstance(guide, AmortisedGuide) or type(guide).members is AmortisedGuide.members:
+                raise
+            # A flow, say: its networks are the same for all data, what the encoder tells them of a datum is not.
+            name = f"{STRUCTURE}, its encoder's outputs free for each datum, its other networks fixed"
+            return VariationalFamily(name, guide.latents, guide.members, guide.encoder)
     families = {name: result[name].description for name in sorted(result)}
     alike = len(set(families.values())) == 1
     description = (
@@ -165,21 +181,25 @@ def _drawn(guide: Program, x: Batch) -> tuple[dict[str, Latent], dict[str, Distr
     return {name: Latent.of(name, fn) for name, fn in fns.items()}, fns
 
 
-def _moments(latent: Latent, drawn: Tensor, which: int) -> Tensor:
-    """Parameters ``(data, parameters)`` with the moments of prior draws ``(draws, data, *event)``.
+def _moments(latent: Latent, drawn: Tensor, weights: Tensor) -> Tensor:
+    """Parameters ``(data, parameters)`` with the moments of draws ``(draws, data, *event)``, those of the prior first.
 
-    The first start is the prior itself; the others are half-way to one draw, with half the deviation.
+    A single draw has no deviation: it is at least a tenth of the prior's.
     """
     drawn = latent.numbers(drawn)
     if latent.family == "categorical":
         drawn = functional.one_hot(drawn.long(), latent.states).to(torch.get_default_dtype())
-    mean = drawn.mean(0) if which == 0 else (drawn.mean(0) + drawn[which]) / 2
+    weights = weights.view(*weights.shape, *[1] * (drawn.dim() - 2)).to(drawn) * drawn.isfinite()
+    weights = weights / weights.sum(0).clamp(min=1e-9)  # without what is rounded to the end of a support
+    drawn = torch.where(drawn.isfinite(), drawn, 0)
+    mean = (weights * drawn).sum(0)
     if latent.family == "Bernoulli":
-        parts = [mean.clamp(0.02, 0.98).logit()]
+        parts = [mean.clamp(DOUBT, 1 - DOUBT).logit()]
     elif "categorical" in latent.family:
-        parts = [mean.clamp(min=0.1 / latent.states).log()]
+        parts = [mean.clamp(min=DOUBT / latent.states).log()]
     else:
-        parts = [mean, drawn.std(0).log() - (0.7 if which else 0)]
+        deviation = (weights * (drawn - mean).square()).sum(0).sqrt()
+        parts = [mean, torch.maximum(deviation, drawn[:PRIOR].std(0) / 10).log()]
     if latent.family == "multivariate normal":
         parts.append(mean.new_zeros(len(mean), parameter_count(latent) - 2 * latent.size))
     return torch.cat([part.reshape(len(mean), -1) for part in parts], -1)

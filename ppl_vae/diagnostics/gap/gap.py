@@ -15,13 +15,22 @@ from ppl_vae.evidence.results import Result
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ANY", "STRUCTURE", "Gap"]
+__all__ = ["ANY", "GAINED", "LEAD", "MISSED", "STRUCTURE", "Gap"]
 
 ANY = "all distributions of the code"
 """The family whose best member is the posterior."""
 
 STRUCTURE = "the guide's own structure"
 """How the name of a family begins that no other guide has, since its members are corrections of the guide's output."""
+
+GAINED, LEAD = "gain in last half of steps", "best minus second-best start"
+"""The estimates by which a search from several starts is judged."""
+
+MISSED = 0.01
+"""A best member that is better by more than this was missed, in nats."""
+
+ALONE, MOST_ALONE = 0.1, 0.1
+"""Nats by which the best start is alone, and the share of data for which it may be."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class Gap(Result):
         elbo: The ELBO of the guide.
         family: Name of the family.
         optimisation: Estimates of the error of the search for the best member, by name.
+        missed: What the search missed of the best member's ELBO, of a sample of the data: ``"at most"``, where that is
+            proved, and ``"at least"``, by a better member found.
     """
 
     evidence: Estimate
@@ -46,6 +57,7 @@ class Gap(Result):
     elbo: Estimate
     family: str
     optimisation: dict[str, Estimate] = field(default_factory=dict)
+    missed: dict[str, Estimate] = field(default_factory=dict)
 
     @property
     def family_gap(self) -> Estimate:
@@ -83,15 +95,54 @@ class Gap(Result):
         ):
             if gap.mean < -3 * gap.se - 1e-6:
                 yield f"the {name} gap is negative, which is impossible without error; {remedy}"
+        if self.missed and (count := int((self.missed["at least"].pointwise > MISSED).sum())):
+            checked = self.missed["at least"].pointwise
+            yield (
+                f"the best member was missed in {count} of {len(checked)} data checked, by up to {checked.max():.3f} "
+                "nats: the family gap is narrower there"
+            )
+        lead = self.optimisation.get(LEAD)
+        if lead is not None:
+            error = 0 if lead.pointwise_se is None else 2 * lead.pointwise_se
+            alone = (lead.pointwise > ALONE + error).double().mean().item()
+            if alone > MOST_ALONE:
+                yield (
+                    f"the best member was found from one start only for {alone:.0%} of the data, over {ALONE} nats "
+                    "above all other starts: better ones may have been missed; take more restarts"
+                )
 
     def facts(self) -> dict[str, Any]:
-        return {"family": self.family}
+        return {"family": self.family} | ({"search_check": self._check()} if self.missed else {})
+
+    def _check(self) -> dict[str, Any]:
+        """How often the search missed the best member of the data that were checked, and by how much."""
+        least, most = self.missed["at least"].pointwise, self.missed.get("at most")
+        proved = {} if most is None else {"at_most": most.pointwise.max().item()}
+        undecided = least <= MISSED if most is None else (least <= MISSED) & (most.pointwise > MISSED)
+        return {
+            "data": len(least),
+            "missed": int((least > MISSED).sum()),
+            "not_decided": int(undecided.sum()),
+            "at_least": least.max().item(),
+            **proved,
+            "method": self.missed["at least"].method,
+        }
 
     def losses(self) -> Tensor:
         return self.evidence.pointwise - self.elbo.pointwise
 
     def title(self) -> str:
         return f"nats per datum over {self.data} data; family: {self.family}"
+
+    def caption(self) -> str:
+        if not self.missed:
+            return ""
+        check = self._check()
+        missed = f"{check['method']}: the best member was missed in {check['missed']} of {check['data']} data checked"
+        if "at_most" not in check:
+            return f"{missed}, by at least {max(check['at_least'], 0):.3f} nats"
+        open_ = f" (not decided in {check['not_decided']})" if check["not_decided"] else ""
+        return f"{missed}{open_}, by at most {check['at_most']:.3f} nats"
 
     def draw_panels(self, *axes: Axes) -> None:
         bars, spread = axes

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, data_width
 from ppl_vae.diagnostics.gap.family_members import GuideFamily, members_of
+from ppl_vae.diagnostics.gap.gap import GAINED, LEAD
+from ppl_vae.diagnostics.gap.starts import draw_latents, regions
 from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import from_log_weights, log_weights
@@ -17,7 +20,6 @@ from ppl_vae.nn.modes import evaluating, evaluation_mode, frozen
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.blocks import CELLS
-from ppl_vae.programs.handlers import check_cover, latents, run
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress
 
@@ -26,13 +28,16 @@ __all__ = ["Ascent", "optimal_member"]
 FINER = 0.2
 """Ratio of the learning rate in the second round to that in the first."""
 
-PRIOR_DRAWS = 32
+MOST_STARTS = 64
+
+FIRST = 6
+"""The part of the steps, one in so many, after which half of the ascents end: those that are lowest."""
+
+JUDGED = 32
+"""Draws per datum by which ascents are compared then."""
 
 DATA = 2**9
 """Largest number of data that ascend together."""
-
-GAINED, LEAD = "gain of the second round", "lead over other starts"
-"""The estimates by which the optimisation error is judged."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,9 @@ class Ascent:
     Arguments:
         best: ELBO of the member from fresh draws, a lower bound on that of the best member.
         evidence: log p(x) by importance weights from other draws of the member.
-        gain: Gain of the second round of the ascent over the first, of the order of what a third would gain.
-        lead: Lead over the best ascent from another start: near zero where starts agree, large where there are many
-            maxima, the best of which may have been missed. None with a single start.
+        gain: ELBO gained in the last half of the steps, of the order of what as many more would gain.
+        lead: ELBO of the best start minus that of the second-best: near zero where two starts agree, large where there
+            are many maxima, the best of which may have been missed. None with a single start.
         free: Parameters of the member, ``(data, numbers)``.
         ends: Parameters of the members at which the ascents from all starts end, ``(data, starts, numbers)``.
     """
@@ -87,11 +92,13 @@ def optimal_member(
 
     .. math:: \max_{\lambda_i}\ \mathbb{E}_{q_{\lambda_i}(z)}\bigl[\log p(x_i, z) - \log q_{\lambda_i}(z)\bigr]
 
-    (Cremer, Li and Duvenaud 2018, section 3.1.) Adam ascends from several starts at once: the guide's own output, the
-    prior's marginals, then points half-way between those and single draws of the prior. It does so in two rounds of
-    half the steps, the second at a fifth of the rate; a round ends at the mean over its last half of
-    iterates (Polyak and Juditsky 1992). For each datum the best end is chosen on one set of draws and valued on
-    another, so that the choice does not bias the value; the unchanged output of the guide may be chosen too.
+    (Cremer, Li and Duvenaud 2018, section 3.1.) Adam ascends from several starts at once: the guide's own output; the
+    moments of the prior; those of the posterior, by importance weights of draws from prior and guide; the likeliest of
+    these draws, far from each other (of bits, after each has been turned to its likelier side); points half-way between
+    the prior and single draws. After a sixth of the steps half of the starts go on: guide and prior, and the best of
+    the others. There are two rounds of half the steps, the second at a fifth of the rate; a round ends at the mean over
+    its last half of iterates (Polyak and Juditsky 1992). For each datum the best end is chosen on one set of draws and
+    valued on another, so that the choice does not bias the value; the unchanged output of the guide may be chosen too.
 
     Arguments:
         model: The generative model.
@@ -101,7 +108,7 @@ def optimal_member(
         x: The data; worked through in blocks.
         steps: Number of steps of each ascent, even.
         draws: Number of draws per datum, for the choice and again for each returned value.
-        restarts: Number of starts.
+        restarts: Number of starts that ascend to the end; there are twice as many at first.
         rate: Learning rate of Adam in the first round.
         step_draws: Number of draws per datum and step.
         estimator: Gradient estimator for discrete sites; replaced where it does not fit.
@@ -131,8 +138,8 @@ def optimal_member(
             raise ValueError(f"{name} must be at least {least}, got {value}")
     if steps % 2:
         raise ValueError(f"an ascent has two rounds of half the steps, which must be even, got {steps}")
-    if restarts > PRIOR_DRAWS:
-        raise ValueError(f"there are at most {PRIOR_DRAWS} restarts, got {restarts}")
+    if restarts > MOST_STARTS:
+        raise ValueError(f"there are at most {MOST_STARTS} restarts, got {restarts}")
     family = members_of(guide, x)
     estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
     report = progress or (lambda cells: None)
@@ -156,13 +163,13 @@ class _BlockAscent:
         self, model: Program, guide: Program, family: GuideFamily, x: Batch, restarts: int, draws: int
     ) -> None:
         self.model, self.family, self.x, self.draws = model, family, x, draws
+        self.restarts = restarts
         with evaluating(model, guide):
-            prior = latents(run(model, (x,), {}, draws=PRIOR_DRAWS))
-            check_cover(prior, latents(run(guide, (x[:1],), {}, draws=1)))
-            self.guide_parameters = family.guide_parameters(x)
-            drawn = {name: site["value"] for name, site in prior.items()}
-            others = [family.from_prior(drawn, self.guide_parameters.shape[-1], k) for k in range(restarts - 1)]
-        self.starts = torch.stack([self.guide_parameters, *(start.to(self.guide_parameters) for start in others)])
+            drawn, self.guide_parameters = draw_latents(model, guide, x), family.guide_parameters(x)
+            numbers = self.guide_parameters.shape[-1]
+            others = enumerate(islice(regions(drawn), 2 * restarts - 1))
+            starts = [family.from_draws(drawn, weights, numbers, which) for which, weights in others]
+        self.starts = torch.stack([self.guide_parameters, *(start.to(self.guide_parameters) for start in starts)])
         self.rounds: list[Tensor] = []
 
     def ascend(
@@ -174,46 +181,58 @@ class _BlockAscent:
         progress: Progress,
     ) -> None:
         """Runs two rounds of ascent, the second finer; each ends at the mean of its last iterates."""
-        count, data = self.starts.shape[:2]
-        free = self.family.program(self.starts.flatten(0, 1))
-        x = self.x[torch.arange(data, device=self.guide_parameters.device).repeat(count)]
+        first, half = max(1, steps // FIRST), steps // 2
+        ends = self._climb(self.starts, first, rate, step_draws, estimator, progress)
+        scores = torch.stack([self._value(free, min(self.draws, JUDGED)).elbo.pointwise for free in ends])
+        # The guide and the prior go on: they begin wide, and may end highest though they are not ahead yet.
+        scores[: self.restarts // 2] = torch.inf
+        chosen = scores.nan_to_num(-torch.inf, torch.inf, -torch.inf).topk(self.restarts, 0).indices
+        ends = ends.gather(0, chosen[..., None].expand(-1, -1, ends.shape[-1]))
+        for count, fineness in ((half - first, 1), (half, FINER)):
+            ends = self._climb(ends, count, fineness * rate, step_draws, estimator, progress)
+            self.rounds.append(ends)
+
+    def _climb(
+        self, starts: Tensor, steps: int, rate: float, step_draws: int, estimator: Estimator, progress: Progress
+    ) -> Tensor:
+        """The mean of the last half of the iterates of each ascent, ``(starts, data, numbers)``."""
+        count, data = starts.shape[:2]
+        free = self.family.program(starts.flatten(0, 1))
+        x = self.x[torch.arange(data, device=starts.device).repeat(count)]
         estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)), self.model, (x,))
         # Without antithetic pairs and control variate the gradient is noisier.
         enough = step_draws if estimator.factorised else 4 * step_draws
         # From draws: near the best member their noise and that of the fit cancel.
         objective = DiscreteELBO(estimator, draws=max(enough, estimator.least_draws), kl="sampled")
-        half = steps // 2  # of each round
-        for fineness in (1, FINER):
-            optimizer = torch.optim.Adam([free.free], lr=fineness * rate)
-            mean, averaged = torch.zeros_like(self.starts), half - half // 2
-            for step in range(half):
-                with torch.enable_grad():
-                    loss = objective.differentiable_loss(self.model, free, x)
-                    # Not backward: parameters of a model that is no module must keep their gradients.
-                    (free.free.grad,) = torch.autograd.grad(loss, [free.free])
-                optimizer.step()
-                if step >= half - averaged:
-                    mean += free.free.detach().view_as(mean) / averaged
-                progress(data)
-            free.free.data.copy_(mean.flatten(0, 1))
-            self.rounds.append(mean)
+        optimizer = torch.optim.Adam([free.free], lr=rate)
+        mean, averaged = torch.zeros_like(starts), steps - steps // 2
+        for step in range(steps):
+            with torch.enable_grad():
+                loss = objective.differentiable_loss(self.model, free, x)
+                # Not backward: parameters of a model that is no module must keep their gradients.
+                (free.free.grad,) = torch.autograd.grad(loss, [free.free])
+            optimizer.step()
+            if step >= steps - averaged:
+                mean += free.free.detach().view_as(mean) / averaged
+            progress(data)
+        return mean
 
     def result(self, steps: int) -> Ascent:
         before, after = (torch.cat([self.guide_parameters[None], ends]) for ends in self.rounds)
         scores = torch.stack([self._value(free).elbo.pointwise for free in after])
         chosen, rows = scores.argmax(0), torch.arange(len(self.guide_parameters), device=self.guide_parameters.device)
         best = after[chosen, rows]
-        method = f"ascent of {steps} steps from {len(self.starts)} start{'s' * (len(self.starts) > 1)}"
+        method = f"ascent of {steps} steps from {len(self.starts)} starts"
         value = self._value(best).elbo
         result = Estimate(value.pointwise, method, "lower", value.draws, value.pointwise_se)
         lead = None
-        if len(self.starts) > 1:
+        if self.restarts > 1:
             scores[0], scores[chosen, rows] = -torch.inf, -torch.inf
             lead = value.minus(self._value(after[scores.argmax(0), rows]).elbo)
         gain = value.minus(self._value(before[chosen, rows]).elbo)
         return Ascent(result, self._value(best).evidence, gain, lead, best, after[1:].transpose(0, 1))
 
-    def _value(self, free: Tensor) -> Evidence:
+    def _value(self, free: Tensor, draws: int | None = None) -> Evidence:
         """Evidence and ELBO of members with these parameters, ``(data, numbers)``, from fresh draws."""
-        pieces = log_weights(self.model, self.family.program(free), self.x, self.draws)
+        pieces = log_weights(self.model, self.family.program(free), self.x, draws or self.draws)
         return Evidence.join([from_log_weights(piece.weights, piece.distinct) for piece in pieces])
