@@ -31,7 +31,7 @@ FINER = 0.2
 MOST_STARTS = 64
 
 FIRST = 6
-"""The part of the steps, one in so many, after which half of the ascents end: those that are lowest."""
+"""The part of the steps, one in so many, after which half of the ascents end."""
 
 JUDGED = 32
 """Draws per datum by which ascents are compared then."""
