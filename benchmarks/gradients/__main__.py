@@ -5,25 +5,35 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
-from benchmarks.gradients.table import markdown, run
+from benchmarks.gradients.table import Scores, markdown, run
 
 
 @click.command()
 @click.option("--models", default=1000, show_default=True, help="Random models per estimator.")
 @click.option("--copies", default=300, show_default=True, help="Gradient estimates per model.")
+@click.option("--seconds", default=900.0, show_default=True, help="Processor time after which it ends in any case.")
 @click.option("--out", type=click.Path(path_type=Path), help="File for the table, as JSON.")
-def main(models: int, copies: int, out: Path | None) -> None:
+def main(models: int, copies: int, seconds: float, out: Path | None) -> None:
     """Compares mean gradients of random models with sums over all states."""
     start = time.process_time()
-    rows = [scores.summary() for scores in run(models, copies)]
-    print(markdown(rows))
-    seconds = round(time.process_time() - start)
-    print(f"{seconds} s of processor time")
-    if out:
-        out.write_text(json.dumps({"models": models, "copies": copies, "seconds": seconds, "rows": rows}, indent=1))
+
+    def store(found: list[Scores]) -> list[dict[str, Any]]:
+        rows = [scores.summary() for scores in found]
+        if out:
+            used = round(time.process_time() - start)
+            out.write_text(json.dumps({"models": models, "copies": copies, "seconds": used, "rows": rows}, indent=1))
+        return rows
+
+    def after(seed: int, found: list[Scores]) -> bool:
+        if seed % 100 == 99:
+            store(found)
+        return time.process_time() - start > seconds
+
+    print(markdown(store(run(models, copies, after))))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -49,13 +50,13 @@ class Scores:
         for name, values in (("guide", self.guide), ("model", self.model)):
             if not values:
                 continue
-            count, normal = len(values), stats.norm.ppf(law.cdf(values))
+            number, normal = len(values), stats.norm.ppf(law.cdf(values))
             row[name] = {
-                "count": count,
+                "count": number,
                 "worst": float(np.abs(values).max()),
-                "limit": float(law.isf(0.05 / 2 / count)),
+                "limit": float(law.isf(0.05 / 2 / number)),
                 "ks_p": float(stats.kstest(values, law.cdf).pvalue),
-                "chi2_p": float(stats.chi2.sf((normal**2).sum(), count)),
+                "chi2_p": float(stats.chi2.sf((normal**2).sum(), number)),
             }
         return row
 
@@ -102,14 +103,20 @@ def score(found: Scores, estimator: Estimator, pair: Pair, exact: dict[str, torc
     return True
 
 
-def run(models: int, copies: int, first: int = 0, most: int = 100_000) -> list[Scores]:
-    """Scores of so many models per estimator."""
+def run(models: int, copies: int, after: Callable[[int, list[Scores]], bool] | None = None) -> list[Scores]:
+    """Scores of so many models per estimator.
+
+    Arguments:
+        models: Number of models that each estimator serves.
+        copies: Number of gradient estimates per model.
+        after: Called after each random model with its number and the scores so far; ends the run by returning True.
+    """
     torch.set_default_dtype(torch.float64)
     kinds = list(estimators())
     found = [Scores(kind.name, copies) for kind in kinds]
     with warnings.catch_warnings(), pyro.validation_enabled(False):
         warnings.simplefilter("ignore")
-        for seed in range(first, first + most):
+        for seed in count():
             missing = [(s, kind) for s, kind in zip(found, kinds, strict=True) if s.models < models]
             if not missing:
                 break
@@ -117,6 +124,8 @@ def run(models: int, copies: int, first: int = 0, most: int = 100_000) -> list[S
             exact = pair.gradient()
             for scores, kind in missing:
                 score(scores, kind, pair, exact)
+            if after is not None and after(seed, found):
+                break
     return found
 
 

@@ -3,6 +3,8 @@
 import math
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from ppl_vae.guides.linear_counts import LinearCounts
@@ -69,3 +71,26 @@ def test_a_hidden_layer_in_float32_is_not_called_exact_for_a_million_words():
     assert short.evidence.bound == "exact"
     assert long.evidence.bound == "approximate"
     assert "float32 rounds log-densities of this size by up to 0.48 nats" in " ".join(long.warnings)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_sum_of_many_numbers_is_off_by_less_than_is_said(kind):
+    centres = torch.linspace(-1, 1, 100_000, dtype=torch.float64)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(torch.tensor(0.5, dtype=kind)))
+            pyro.sample("x", dist.Normal(z[..., None] * centres.to(kind), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(torch.full((), 0.5, dtype=kind)))
+
+    x = torch.randn(2, 100_000, dtype=kind)
+    found = measure(model, guide, x)
+    numbers, at = x.double().numpy(), centres.to(kind).double().numpy()
+    terms = [[-((row - z * at) ** 2) / 2 - math.log(2 * math.pi) / 2 for z in (0, 1)] for row in numbers]
+    truth = [np.logaddexp(*(math.fsum(part) for part in parts)) + math.log(0.5) for parts in terms]
+    error = np.abs(found.evidence.pointwise.numpy() - truth).max()
+    assert found.evidence.bound == ("approximate" if kind == torch.float32 else "exact")
+    assert error < (4 * np.finfo(np.float32).eps * np.abs(truth).max() if kind == torch.float32 else 1e-6)

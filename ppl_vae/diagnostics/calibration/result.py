@@ -30,7 +30,7 @@ LEVEL = 0.05
 
 Finding = Literal["too narrow", "too wide", "shifted", "of another shape"]
 
-COLOURS: dict[Finding, str] = {
+COLOURS: dict[str, str] = {
     "too narrow": OKABE_ITO.vermilion,
     "too wide": OKABE_ITO.blue,
     "shifted": OKABE_ITO.orange,
@@ -221,47 +221,50 @@ class Calibration(Result):
         )
         return f"{table}\n{self.verdict}"
 
-    def _label(self, word: str) -> str:
-        """A finding with the number and the first names of the ranks it was made of."""
-        names = dict.fromkeys(t.name for t in self.found if t.kind != "distance" and t.finding == word)
-        if not names:
-            return NOTHING
-        return f"{word}: {', '.join([*names][:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    def _drawn(self) -> Iterator[tuple[Tested, str]]:
+        """The quantities, the clearest last, each with what its unit is found to be."""
+        clearest = {
+            name: each for site in dict.fromkeys(t.site for t in self.tested) for name, each in self._of(site).items()
+        }
+        for each in sorted(self.tested, key=lambda each: -each.p):
+            yield each, (clearest[each.name].finding if each.finding else None) or NOTHING
 
     def draw_panels(self, *axes: Axes) -> None:
         """Distribution functions minus the diagonal, and coverage against credibility, with bands for all together."""
         differences, coverage = axes
         lowest, highest = self._band()
-        differences.fill_between(
-            POINTS, lowest - POINTS, highest - POINTS, color="0.88", label="calibrated: 95% stay inside"
-        )
+        band = f"where all stay in {1 - LEVEL:.0%} of cases, if calibrated"
+        differences.fill_between(POINTS, lowest - POINTS, highest - POINTS, color="0.88", label=band)
         coverage.fill_between(POINTS, lowest, highest, color="0.88")
-        labelled, lines = set[str](), cycle(("-", "--", ":", "-."))
-        for each in sorted(self.tested, key=lambda each: each.finding is not None):
+        named: dict[str, list[str]] = {}
+        lines = cycle(("-", "--", ":", "-."))
+        for each, word in self._drawn():
             shares = Uniformity.counts(each.values.double().cpu().numpy()) / self.data
-            colour = COLOURS[each.finding] if each.finding else "0.45"
-            style: dict[str, Any] = {"color": colour, "lw": 1.6 if each.finding else 0.7}
+            style: dict[str, Any] = {"color": COLOURS.get(word, "0.45"), "lw": 0.7 if word == NOTHING else 1.4}
             if each.kind == "distance":
-                label = f"{each.name.removeprefix('coverage, ')}: {each.finding}" if each.finding else None
+                label = f"{each.name.removeprefix('coverage, ')}: {word}"
                 coverage.plot(POINTS, shares, ls=next(lines), label=label, **style)
                 continue
-            word = each.finding or NOTHING
-            differences.plot(POINTS, shares - POINTS, label=None if word in labelled else self._label(word), **style)
-            labelled.add(word)
+            differences.plot(POINTS, shares - POINTS, ls="--" if each.kind == "density" else "-", **style)
+            named.setdefault(word, []).insert(0, each.name)
+        for word, names in named.items():
+            several = [*dict.fromkeys(names)]
+            label = f"{word}: {', '.join(several[:3])}" + (f" and {len(several) - 3} more" if len(several) > 3 else "")
+            differences.plot([], [], color=COLOURS.get(word, "0.45"), label=label)
         differences.axhline(0, color="black", lw=0.8)
         differences.set(
             xlabel="place of the true value among the guide's samples",
             ylabel="distribution function minus diagonal",
-            title=f"Ranks: {self.status}",
+            title=f"Ranks (densities dashed): {self.status}",
         )
-        differences.margins(y=0.25)
-        differences.legend(frameon=False, fontsize="small", ncols=2)
+        low, high = differences.get_ylim()
+        differences.set_ylim(low, high + (0.1 + 0.1 * len(named)) * (high - low))
+        differences.legend(frameon=False, fontsize="small", loc="upper left")
         coverage.axline((0, 0), slope=1, color="black", lw=0.8)
         coverage.set(
             xlim=(0, 1), ylim=(0, 1), xlabel="credibility", ylabel="coverage", title="Regions around random points"
         )
-        if coverage.get_legend_handles_labels()[0]:
-            coverage.legend(frameon=False, fontsize="small", loc="upper left")
+        coverage.legend(frameon=False, fontsize="small", loc="upper left")
 
 
 def _p_value(p: float) -> str:
