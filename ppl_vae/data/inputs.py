@@ -191,9 +191,7 @@ def _by_name(given: object) -> dict[str, object] | None:
 
 def _wrapper(given: object) -> Callable[[Inputs], object]:
     """A function from the fields back to a container like the one given, for programs that take it whole."""
-    kind: Callable[..., object] = type(given)
-    if isinstance(given, Mapping):
-        return lambda batch: dict(batch.kwargs)
+    kind: Callable[..., object] = dict if isinstance(given, Mapping) else type(given)
     if _by_name(given) is not None:
         return lambda batch: kind(**batch.kwargs)
     return lambda batch: kind(batch.args)
@@ -207,6 +205,8 @@ def _field(value: object) -> Field | Constant:
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "buif":
             raise ValueError(f"an array of {value.dtype} is no data; give floats, integers or booleans")
+        if value.dtype == np.uint64 and value.size and value.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"an array of uint64 holds {value.max()}, above 2**63 - 1; give int64, or floats")
         tensor = torch.as_tensor(np.ascontiguousarray(value) if value.ndim else value)
         if tensor.is_floating_point():
             return tensor.to(torch.get_default_dtype())

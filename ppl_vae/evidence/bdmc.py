@@ -16,9 +16,9 @@ from ppl_vae.evidence.figures import draw_spread
 from ppl_vae.evidence.results import Result
 from ppl_vae.evidence.starts import by_start, chosen, together
 from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.invariance import check_deterministic
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
-from ppl_vae.programs.support import check_deterministic
 from ppl_vae.programs.types import Program, Progress
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ own, which win over shipped ones of the same name. The name of a plugin is the n
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib
 import sys
 import tomllib
@@ -225,6 +226,8 @@ def find(kind: Kind, name: str, *, own: bool = True, besides: Sequence[str] = ()
             f"there is no file {name} (working folder {Path.cwd()}), nor a shipped {singular} of that name"
         )
     choices = ", ".join((*besides, *plugins))
+    near = difflib.get_close_matches(name, (*besides, *plugins), n=1)
     raise ValueError(
         f"there is no {singular} {name!r}; choose from {choices}, or give the path of a {' or '.join(suffixes)} file"
+        + (f"; did you mean {near[0]}?" if near else "")
     )

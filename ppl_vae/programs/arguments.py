@@ -56,8 +56,13 @@ def call(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
 def _mismatch(program: Program, signature: inspect.Signature, given: str) -> ValueError:
     name = getattr(program, "__qualname__", type(program).__name__)
+    if not signature.parameters:
+        return ValueError(
+            f"{name} takes no arguments, so that its data come from outside and cannot be taken in parts; let it take "
+            f"them, def {getattr(program, '__name__', 'model')}(x), and use x inside"
+        )
     return ValueError(
-        f"{name} takes {', '.join(signature.parameters) or 'no arguments'}, but the data are {given}: give as many "
+        f"{name} takes {', '.join(signature.parameters)}, but the data are {given}: give as many "
         "fields as it takes, by its names if they have names; model and guide take the same ones"
     )
 

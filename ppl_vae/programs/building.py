@@ -102,7 +102,16 @@ def _built(definition: Definition, target: Program, args: tuple[object, ...], op
         inspect.signature(target).bind(*args, **options)
     except TypeError as error:
         where = f"{definition.file}: " if definition.file.name else ""
-        raise ValueError(f"{where}{target.__name__} cannot be built: {error}") from error
+        wanted = inspect.signature(target).parameters
+        facts = [name for name in wanted if name.endswith(("_shape", "_classes")) and name not in options]
+        remedy = ""
+        if facts and definition.kind == "models":
+            field = facts[0].rpartition("_")[0]
+            remedy = (
+                f"; {facts[0]} comes from a field {field!r} of the data, which have none: give one (an array called "
+                f"{field!r} of an .npz, or a further argument), of integers if classes are counted"
+            )
+        raise ValueError(f"{where}{target.__name__} cannot be built: {error}{remedy}") from error
     try:
         return target(*args, **options)
     except Exception as error:

@@ -42,6 +42,7 @@ class Layout:
         fixed: Whether the plates over data have the size of all data, of which a batch is a subsample.
         opaque: Sites whose distributions are not given by their parameters.
         failure: The error of a program that did not run.
+        others: Names and sizes of the plates of a program none of which is over data.
     """
 
     plates: int = 1
@@ -56,6 +57,7 @@ class Layout:
     fixed: bool = False
     opaque: frozenset[str] = frozenset()
     failure: Exception | None = None
+    others: tuple[tuple[str, int], ...] = ()
 
     def turn(self, vectorise: Vectorise) -> Layout:
         """The same layout, with samples taken in another way."""

@@ -101,6 +101,13 @@ def is_density(site: Site) -> bool:
         )
     is_latent = not site["is_observed"] and "observed_value" not in site["infer"]  # data are drawn there
     if is_latent and not (_covers_all(site["mask"]) and _is_unmasked(site["fn"])):
+        if site["name"].endswith("_unobserved"):
+            name = site["name"].removesuffix("_unobserved")
+            raise ValueError(
+                f"site {name!r} is observed by element (obs_mask), so that {site['name']!r} is free where the mask is "
+                f"on; leave missing elements out instead: `pyro.sample({name!r}, fn.mask(m), obs=x)`, m the same mask, "
+                f"without {site['name']!r} in the guide (docs/inputs.md); an obs_mask of whole data is taken"
+            )
         raise ValueError(
             f"latent site {site['name']!r} is masked, so that its value is free where the mask is off and the ELBO has "
             "no bound; mask the observation instead (for missing data: poutine.mask around the observed site, with any "

@@ -13,13 +13,24 @@ from pyro import poutine
 
 from ppl_vae.plugins.places import Place, frames_of, is_ours, place_of
 
-__all__ = ["explain", "explained"]
+__all__ = ["explain", "explained", "is_refusal"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 MOST = 6
 """Number of shapes that are listed."""
+
+_REMEDIES = {
+    r"more than 1 value per channel when training": (
+        "batch normalisation by the batch (training=True) makes the density of a datum depend on the others: use a "
+        "module, torch.nn.BatchNorm1d, which is measured in evaluation mode"
+    ),
+    r"Double|double != float|float != double": (
+        "data and parameters are of different precision: convert the data, x.float(), or the networks, .double()"
+    ),
+}
+"""What to do, by errors of PyTorch that shapes do not explain."""
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
@@ -48,12 +59,20 @@ def explain(error: BaseException, *lines: str) -> None:
     """
     frames = list(frames_of(error.__traceback__))
     place = place_of(error)
-    if place is None or getattr(error, "__notes__", None) or (frames and is_ours(frames[-1][0])):
+    if place is None or getattr(error, "__notes__", None) or is_refusal(error):
         return
-    error.add_note("\n".join([f"at {place}", *_facts([frame for frame, _ in frames], place), *lines]))
+    known = [remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, str(error))]
+    facts = [*known, *_facts([frame for frame, _ in frames], place, shapes=not known)]
+    error.add_note("\n".join([f"at {place}", *facts, *lines]))
 
 
-def _facts(frames: list[FrameType], place: Place) -> Iterator[str]:
+def is_refusal(error: BaseException) -> bool:
+    """Whether an error arose in this package, rather than in a program that it runs."""
+    frames = list(frames_of(error.__traceback__))
+    return bool(frames) and is_ours(frames[-1][0])
+
+
+def _facts(frames: list[FrameType], place: Place, shapes: bool) -> Iterator[str]:
     sample = next((frame.f_locals for frame in reversed(frames) if _is_statement(frame, "sample")), None)
     draws = next((f.f_locals["draws"] for f in frames if is_ours(f) and isinstance(f.f_locals.get("draws"), int)), 0)
     if sample is not None:
@@ -70,7 +89,15 @@ def _facts(frames: list[FrameType], place: Place) -> Iterator[str]:
     sites = [_of_value(n, v) for n, v in values.items() if isinstance(v, torch.Tensor) and not n.startswith("_")]
     if sites:
         yield f"sampled so far: {', '.join(sites[:MOST])}"
-    if sample is not None:
+    copied = [name for name, site in nodes.items() if name in values and "." in name and site["cond_indep_stack"]]
+    if copied:
+        yield (
+            f"site {copied[0]!r} is a PyroSample, drawn where it is first read, here once for each datum inside the "
+            f"plate: read it before the plate, as `self.{copied[0]}` on a line of its own, so that all data share it"
+        )
+    elif not shapes:
+        return
+    elif sample is not None:
         yield (
             "inside a plate of N data a distribution has batch shape (N,), with samples in front (draws, N): declare "
             "the dimensions of one datum by .to_event(number of them)"

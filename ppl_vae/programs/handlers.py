@@ -12,15 +12,18 @@ from pyro.distributions.util import is_validation_enabled, scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions import exponential_family
+from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.autoguides import without_autoguide
 from ppl_vae.programs.canonical import DRAWS, Layout
 from ppl_vae.programs.densities import Site, inside_support, unvalidated
 from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latents
-from ppl_vae.programs.explain import explained
+from ppl_vae.programs.explain import explained, is_refusal
 from ppl_vae.programs.fit import check_proposal
 from ppl_vae.programs.given import Fixed, Given
-from ppl_vae.programs.layouts import REFUSED, layout_of
+from ppl_vae.programs.layout_finder import REFUSED
+from ppl_vae.programs.layouts import layout_again, layout_of
 from ppl_vae.programs.missing import filled
 from ppl_vae.programs.parameters import adopt_parameters
 from ppl_vae.programs.random_state import fork_random_state
@@ -32,6 +35,7 @@ __all__ = [
     "Site",
     "Sites",
     "check_cover",
+    "check_pair",
     "latents",
     "log_prob",
     "run",
@@ -84,7 +88,10 @@ def run(
         of_shapes = DRAWS in str(error) or not isinstance(error, ValueError)
         if layout.failure is not None and of_shapes:
             raise layout.failure from None  # of a run of one sample: this one may be of the samples alone
-        raise
+        again = layout_again(program, args, kwargs, layout) if plates is None and not is_refusal(error) else None
+        if again is None:
+            raise
+    return execute(program, args, kwargs, again, draws=draws, handler=handler, training=training)
 
 
 def log_prob(site: Site, *, raw: bool = False) -> Tensor:
@@ -143,6 +150,14 @@ def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
         )
     for name, site in guide.items():
         check_proposal(model[name], site)
+
+
+def check_pair(model: Callable[..., Any], guide: Callable[..., Any], x: Batch) -> None:
+    """Checks that a guide samples exactly the model's latents: :func:`check_cover` of a run of each on some data."""
+    with evaluating(model, guide), fork_random_state():
+        proposed = run(guide, (x,), {}, draws=1, training=True)
+        fixed = SubstituteLatents(proposed.values_of_latents())
+        check_cover(run(model, (x,), {}, draws=1, handler=fixed, training=True), proposed)
 
 
 def broadcasts_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapping[str, Any]) -> bool:

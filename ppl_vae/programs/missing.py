@@ -9,7 +9,10 @@ from torch import Tensor
 from ppl_vae.data.inputs import Field
 from ppl_vae.programs.densities import Site, chain, innermost
 
-__all__ = ["counted", "filled"]
+__all__ = ["MASKED", "counted", "filled"]
+
+MASKED = "write `.mask(~x.isnan())` after the distribution, which leaves it out of the density (docs/inputs.md)"
+"""How a model leaves out missing values, for errors."""
 
 
 def counted(site: Site, value: Tensor) -> Tensor | None:

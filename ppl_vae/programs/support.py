@@ -1,12 +1,13 @@
-"""Checks that a model can have produced the data, and that its density is a function of data and latents."""
+"""Checks that a model can have produced the data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
+from pyro import validation_enabled
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -14,13 +15,15 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.densities import Site, element_support, has_dependent_support, innermost
-from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
-from ppl_vae.programs.missing import filled
+from ppl_vae.programs.handlers import latents, log_prob, run
+from ppl_vae.programs.invariance import check_deterministic
+from ppl_vae.programs.layouts import layout_of
+from ppl_vae.programs.missing import MASKED, counted, filled
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.shared import shared_latents
 from ppl_vae.programs.types import Program
 
-__all__ = ["check_deterministic", "check_support", "checked"]
+__all__ = ["check_support", "checked"]
 
 _SUPPORTS = {
     "_Boolean": "zeros and ones",
@@ -37,8 +40,8 @@ _SUPPORTS = {
 """Supports by the name of their constraint, as a user knows them."""
 
 
-_ORDERED = 2**10
-"""Most data whose order is tested: a block of them."""
+_TRIED = 256
+"""Samples of the latents by which no density of a datum is finite before the datum is refused."""
 
 _CHECKED: ContextVar[tuple[object, ...]] = ContextVar("checked", default=())
 
@@ -91,6 +94,7 @@ def check_support(model: Program, x: Batch, name: str = "given") -> None:
         ValueError: If not, naming the site, the first datum, its value and the support.
     """
     with evaluating(model), fork_random_state():
+        _check_plate(model, x)
         observed = _observed(model, x[:2])
         if not observed:
             raise ValueError("the model observes nothing; give its observation obs=x")
@@ -101,10 +105,26 @@ def check_support(model: Program, x: Batch, name: str = "given") -> None:
             for site in _observed(model, x[start : start + step]).values():
                 if isinstance(site["value"], Tensor) and hasattr(site["fn"], "support"):
                     _check_site(site, start, name)
+                    for datum in _doubtful(site):
+                        _check_datum(model, x[start + datum : start + datum + 1], site["name"], start + datum, name)
 
 
-def _observed(model: Program, x: Batch) -> dict[str, Site]:
-    sites = run(model, (x,), {}, draws=1)
+def _check_plate(model: Program, x: Batch) -> None:
+    """Refuses a model without a plate over data, naming the plates it has."""
+    layout = layout_of(model, (x,), {})
+    if (layout.names and not layout.others) or layout.failure is not None:
+        return
+    has = " and ".join(f"{name!r} of {size}" for name, size in layout.others)
+    raise ValueError(
+        f"no plate of the model has the number of data, {len(x)}, as its size{f' (it has {has})' if has else ''}, so "
+        "that no datum has a density of its own: write `with pyro.plate(NAME, len(x)):` around the sites of a datum, "
+        "with .to_event for the dimensions of one datum only; rows are data (else transpose, x.T), and data are an "
+        "argument of the model, not taken from outside"
+    )
+
+
+def _observed(model: Program, x: Batch, draws: int = 1) -> dict[str, Site]:
+    sites = run(model, (x,), {}, draws=draws)
     drawn = latents(sites)
     return {name: site for name, site in sites.items() if name not in drawn}
 
@@ -113,9 +133,13 @@ def _check_site(site: Site, start: int, name: str) -> None:
     fn, value = site["fn"], filled(site)
     base = innermost(fn)
     support = _fixed_support(base)
-    if support is None:
+    if support is None or not isinstance(value, Tensor):
         return
     inside = support.check(value)  # of one element, or of one vector where the support is of vectors
+    if (counts := counted(site, value)) is not None:
+        if vectors := support.event_dim:
+            counts = counts.expand(value.shape).flatten(value.ndim - vectors).any(-1)
+        inside = inside | ~counts
     if inside.all():
         return
     vectors = support.event_dim
@@ -123,13 +147,19 @@ def _check_site(site: Site, start: int, name: str) -> None:
     datum = int((~rows).nonzero()[0][-1])
     assert isinstance(value, Tensor)
     elements = value.select(value.ndim - fn.event_dim - 1, datum)
-    wrong = elements if vectors else elements[~_inside(support, elements)]
+    of_datum = inside.select(inside.ndim - (fn.event_dim - vectors) - 1, datum)
+    while of_datum.ndim > elements.ndim - vectors:
+        of_datum = of_datum[0]
+    wrong = elements[~of_datum]
     shown = (
         f"{wrong.flatten()[0].item():g}" if not vectors else str([round(v, 4) for v in wrong.flatten()[:6].tolist()])
     )
+    remedy = "take data of that kind, or another distribution"
+    if wrong.isnan().any():
+        remedy = f"where NaN means a missing value, {MASKED}"
     raise ValueError(
         f"site {site['name']!r} is {type(base).__name__} and takes {_words(support)}, but the {name} data have "
-        f"{shown} in datum {start + datum}; take data of that kind, or another distribution"
+        f"{shown} in datum {start + datum}; {remedy}"
     )
 
 
@@ -141,80 +171,56 @@ def _fixed_support(base: torch.distributions.Distribution) -> constraints.Constr
     return constraints.nonnegative_integer if support is not None and support.is_discrete else None
 
 
-def _inside(support: constraints.Constraint, elements: Tensor) -> Tensor:
-    """Whether the elements of one datum lie in the support."""
-    inside: Tensor = support.check(elements)
-    while inside.ndim > elements.ndim:
-        inside = inside[0]
-    return inside
+def _doubtful(site: Site) -> list[int]:
+    """Data without a finite density that the parameters decide: at the end of a support, or above a largest count.
+
+    The first few are enough.
+    """
+    base, value = innermost(site["fn"]), site["value"]
+    support = element_support(base.support)
+    if has_dependent_support(base):
+        if support is None or not support.is_discrete:
+            return []
+    else:
+        ends = [getattr(support, end, None) for end in ("lower_bound", "upper_bound")]
+        ends = [0.0] if support is constraints.simplex else ends
+        if not any(isinstance(end, int | float) and bool((value == end).any()) for end in ends):
+            return []
+    with validation_enabled(False):
+        finite = log_prob(site).isfinite()
+    places: list[int] = (~finite.reshape(-1, finite.shape[-1]).all(0)).nonzero()[:4, 0].tolist()
+    return places
+
+
+def _check_datum(model: Program, x: Batch, site_name: str, datum: int, name: str) -> None:
+    """Refuses a datum whose density is not finite whatever its latents are."""
+    site = _observed(model, x, _TRIED)[site_name]
+    with validation_enabled(False):
+        if log_prob(site).isfinite().any():
+            return
+    base, value = innermost(site["fn"]), site["value"]
+    kind = type(base).__name__
+    if not has_dependent_support(base):
+        raise ValueError(
+            f"site {site_name!r} is {kind}, whose density is zero or infinite at the ends of its support, but the "
+            f"{name} data have {_at_an_end(value, base.support):g} in datum {datum}; move such values inside (by half "
+            "of the rounding of the data), or observe them as a state of their own"
+        )
+    most = getattr(base.support, "upper_bound", None)
+    if isinstance(most, Tensor) and bool((most == most[:1]).all()):  # else the latents decide which counts there are
+        over = value[value > most[0].expand(value.shape)] if most.ndim else value[value > most]
+        raise ValueError(
+            f"site {site_name!r} is {kind} and takes whole numbers up to {most.max().item():g}, but the {name} data "
+            f"have {over.max().item():g} in datum {datum}; raise total_count, or take another distribution"
+        )
+
+
+def _at_an_end(value: Tensor, support: constraints.Constraint) -> float:
+    ends = [getattr(element_support(support), end, 0.0) for end in ("lower_bound", "upper_bound")]
+    return float(next(end for end in ends if bool((value == end).any())))
 
 
 def _words(support: constraints.Constraint) -> str:
     support = element_support(support)
     kind = type(support).__name__
     return _SUPPORTS.get(kind, f"values of {support}")
-
-
-def check_deterministic(model: Program, x: Batch) -> None:
-    """Checks that log p(x, z) of a datum is the same number whenever and beside whatever other data it is computed.
-
-    Raises:
-        ValueError: If it changes from call to call, the program being random beside its sample sites, with the other
-            rows of the batch, or with the place of the datum among them.
-    """
-    with evaluating(model), fork_random_state():
-        drawn = run(model, (x[:2],), {}, draws=2)
-        fixed = SubstituteLatents(drawn.values_of_latents())
-        runs = [run(model, (x[:2],), {}, draws=2, handler=fixed) for _ in range(2)]
-        alone = _first_alone(model, x, {name: site["value"] for name, site in latents(drawn).items()})
-    for name, first in runs[0].items():
-        one, other = log_prob(first), log_prob(runs[1][name])
-        if not torch.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True):
-            raise ValueError(
-                f"the density of site {name!r} changes from call to call, although data and latents are the same: the "
-                "model draws random numbers outside its sample sites (torch.nn.functional.dropout outside a module?); "
-                "use modules, which are put into evaluation mode, or sample sites"
-            )
-        if (
-            name in alone
-            and one.shape[1:] == (2,)
-            and not torch.allclose(one[:, :1], log_prob(alone[name]), rtol=1e-3, atol=1e-3, equal_nan=True)
-        ):
-            raise ValueError(
-                f"the density of site {name!r} for a datum changes with the other data of its batch, so that no datum "
-                "has an evidence of its own; let every operation over data (a mean, batch normalisation by the batch) "
-                "act on each row alone"
-            )
-    with evaluating(model), fork_random_state():
-        _check_order(model, x[: min(_ORDERED, data_block(x))])
-
-
-def _check_order(model: Program, x: Batch) -> None:
-    """Checks that data in reverse order have the same densities: a recurrence over data leaves the first as it was."""
-    backwards = torch.arange(len(x) - 1, -1, -1)
-    drawn = run(model, (x,), {}, draws=1)
-    values = {name: site["value"] for name, site in latents(drawn).items()}
-    reversed_values = {n: v[:, backwards.to(v.device)] if v.shape[1:2] == (len(x),) else v for n, v in values.items()}
-    turned = run(model, (x[backwards],), {}, draws=1, handler=SubstituteLatents(reversed_values))
-    for name, site in drawn.items():
-        one, other = log_prob(site), log_prob(turned[name])
-        if one.shape[1:] == other.shape[1:] == (len(x),) and not torch.allclose(
-            one, other.flip(1), rtol=1e-3, atol=1e-3, equal_nan=True
-        ):
-            raise ValueError(
-                f"the density of site {name!r} for a datum changes with its place in the batch, so that no datum has "
-                "an evidence of its own; give what belongs to each datum as a further argument, model(x, y), instead "
-                "of taking rows of a tensor from outside, and let recurrent networks run over time, not over data "
-                "(batch_first=True)"
-            )
-
-
-def _first_alone(model: Program, x: Batch, values: Mapping[str, Tensor]) -> Mapping[str, Site]:
-    """The sites of the first datum alone with the same latents; none where the program does not run on one datum."""
-    first = {name: value[:, :1] for name, value in values.items() if value.ndim > 1 and value.shape[1] == 2}
-    if len(first) < len(values) or len(x) < 2:
-        return {}
-    try:
-        return run(model, (x[:1],), {}, draws=2, handler=SubstituteLatents(first))
-    except (ValueError, RuntimeError, IndexError):
-        return {}

@@ -42,7 +42,7 @@ def train(
     model: Program,
     guide: Program | None = None,
     data: object = None,
-    *,
+    *fields: object,
     out: str | Path | None = None,
     **options: Value,
 ) -> Run:
@@ -62,6 +62,7 @@ def train(
             or packed counts, or several fields that model and guide take as arguments, in a tuple, dict, named tuple,
             dataclass or ``TensorDataset``, of which validation and test data are held out. None takes the corpus of the
             named model.
+        fields: Further fields, the arguments of model and guide after ``data``, as :func:`ppl_vae.measure` takes them.
         out: The run folder; by default ``runs/MODEL-GUIDE-TIME``.
         options: Options of ``ppl-vae train`` by name, with underscores: those of the training
             (:func:`~ppl_vae.runs.options.training_options`), and those of a named model and, behind ``guide_``, of a
@@ -74,6 +75,8 @@ def train(
         >>> run = train("text", "linear_counts", "docstrings", bits=8, epochs=20)      # doctest: +SKIP
         >>> print(run.summary)                                                         # doctest: +SKIP
     """
+    if fields:
+        data = (data, *fields)
     if isinstance(data, (str, Path)):
         options = options | {"corpus": str(data)}
         data = None

@@ -21,8 +21,10 @@ from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.programs.handlers import check_pair
+from ppl_vae.programs.invariance import check_deterministic
 from ppl_vae.programs.random_state import fork_random_state, subsample
-from ppl_vae.programs.support import check_deterministic, check_support
+from ppl_vae.programs.support import check_support
 from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.digests import changed_files, own_digests
 from ppl_vae.runs.pair import Pair, make_objective
@@ -90,6 +92,7 @@ def _begin(
         config = replace(config, fingerprint=corpus.fingerprint, digests=own_digests(config))
     elif changed := [name for name in changed_files(config) if name.startswith("estimator ")]:
         raise ValueError(f"{changed[0]} has changed since the run began, or is gone; restore it, or start a new run")
+    check_pair(pair.model, pair.guide, batch)
     run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
     log(
         f"{pair.description}: {len(splits['train'])} training, {len(splits['validation'])} validation, "

@@ -223,3 +223,49 @@ def test_positive_parameters_of_pyro_stay_with_the_run(points):
 def test_wrong_arguments_are_named(points, call, message):
     with pytest.raises(ValueError, match=message):
         call(points)
+
+
+def test_a_guide_of_other_sites_leaves_no_run(points):
+    slope = torch.nn.Linear(1, 2)
+
+    def model(x):
+        pyro.module("slope", slope)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(slope(z), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("code", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+
+    with pytest.raises(ValueError, match=r"the guide draws \['code'\] but the latents of the model are \['z'\]"):
+        pv.train(model, guide, points, epochs=1, out="run")
+    assert not Path("run").exists()
+
+
+class Conditional(PyroModule):
+    """A model of x given a class y, as its constructor has to know."""
+
+    def __init__(self, shape: tuple[int, ...], y_classes: int):
+        super().__init__()
+        self.mean = torch.nn.Linear(1 + y_classes, shape[0])
+        self.classes = y_classes
+
+    def forward(self, x, y):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            one_hot = torch.nn.functional.one_hot(y, self.classes).float().expand(*z.shape[:-1], -1)
+            pyro.sample("x", dist.Normal(self.mean(torch.cat([z, one_hot], -1)), 1.0).to_event(1), obs=x)
+
+
+def test_several_fields_are_trained_on_as_they_are_measured(points):
+    y = np.arange(len(points)) % 3
+    run = pv.train(Conditional, "mean_field", points, y, epochs=1, out="run", guide_width=4)
+    assert run.data["test"].kwargs == {} and len(run.data["test"].args) == 2
+    with pytest.raises(ValueError, match="y_classes comes from a field 'y' of the data, which have none: give one"):
+        pv.train(Conditional, "mean_field", points, epochs=1, out="other", guide_width=4)
+
+
+def test_names_that_are_nearly_right_are_told(points):
+    with pytest.raises(ValueError, match="no guide 'mean_feild'; choose from .*; did you mean mean_field"):
+        pv.train(Line, "mean_feild", points, out="run")

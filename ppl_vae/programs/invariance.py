@@ -1,0 +1,111 @@
+"""Checks that the density of a datum is a function of the datum and its latents alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from ppl_vae.data.inputs import Batch, data_width
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.blocks import data_block
+from ppl_vae.programs.handlers import Site, SubstituteLatents, latents, log_prob, run
+from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.types import Program
+
+__all__ = ["check_deterministic"]
+
+_BLOCK = 2**10
+"""Most data of a block that is compared with a larger batch."""
+
+_MOST, _NUMBERS = 2**13, 2**19
+"""Most data of the largest batch, and most numbers of its data."""
+
+
+def check_deterministic(model: Program, x: Batch) -> None:
+    """Checks that log p(x, z) of a datum is the same number whenever and beside whatever other data it is computed.
+
+    Raises:
+        ValueError: If it changes from call to call, the program being random beside its sample sites, with the other
+            rows of the batch, or with the place of the datum among them.
+    """
+    with evaluating(model), fork_random_state():
+        drawn = run(model, (x[:2],), {}, draws=2)
+        fixed = SubstituteLatents(drawn.values_of_latents())
+        runs = [run(model, (x[:2],), {}, draws=2, handler=fixed) for _ in range(2)]
+        alone = _first_alone(model, x, {name: site["value"] for name, site in latents(drawn).items()})
+    for name, first in runs[0].items():
+        one, other = log_prob(first), log_prob(runs[1][name])
+        if not torch.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True):
+            raise ValueError(
+                f"the density of site {name!r} changes from call to call, although data and latents are the same: the "
+                "model draws random numbers outside its sample sites (torch.nn.functional.dropout outside a module?); "
+                "use modules, which are put into evaluation mode, or sample sites"
+            )
+        if (
+            name in alone
+            and one.shape[1:] == (2,)
+            and not torch.allclose(one[:, :1], log_prob(alone[name]), rtol=1e-3, atol=1e-3, equal_nan=True)
+        ):
+            raise ValueError(
+                f"the density of site {name!r} for a datum changes with the other data of its batch, so that no datum "
+                "has an evidence of its own; let every operation over data (a mean, batch normalisation by the batch) "
+                "act on each row alone"
+            )
+    with evaluating(model), fork_random_state():
+        _check_batches(model, x)
+
+
+def _check_batches(model: Program, x: Batch) -> None:
+    """Checks that data have the same densities in many batches: in reverse order, in a block, and a few alone.
+
+    The largest is larger than a block, in which measurements work through the data.
+    """
+    block = min(_BLOCK, data_block(x))
+    x = x[: max(block, min(_MOST, _NUMBERS // data_width(x)))]
+    drawn = run(model, (x,), {}, draws=1)
+    values = {name: site["value"] for name, site in latents(drawn).items()}
+    for places, remedy in _batches(len(x), block):
+        of_these = {n: v[:, places.to(v.device)] if v.shape[1:2] == (len(x),) else v for n, v in values.items()}
+        again = run(model, (x[places],), {}, draws=1, handler=SubstituteLatents(of_these))
+        for name, site in drawn.items():
+            one, other = log_prob(site), log_prob(again[name])
+            if one.shape[1:] != (len(x),) or other.shape[1:] != places.shape:
+                continue
+            if not torch.allclose(one[:, places.to(one.device)], other, rtol=1e-3, atol=1e-3, equal_nan=True):
+                raise ValueError(
+                    f"the density of site {name!r} for a datum changes with {remedy.format(len(places), len(x))}"
+                )
+
+
+def _batches(count: int, block: int) -> Iterator[tuple[Tensor, str]]:
+    """Places of the data of further batches, and what differs there and the remedy, in words."""
+    yield (
+        torch.arange(count - 1, -1, -1),
+        (
+            "its place in the batch, so that no datum has an evidence of its own; give what belongs to each datum as a "
+            "further argument, model(x, y), instead of taking rows of a tensor from outside, and let recurrent "
+            "networks run over time, not over data (batch_first=True)"
+        ),
+    )
+    size = (
+        "the other data of its batch, or their number ({} or {} in all), so that no datum has an evidence of its own; "
+        "let every operation over data (a mean, batch normalisation by the batch) act on each row alone, and nothing "
+        "but the plate depend on len(x)"
+    )
+    if count > 3:
+        yield torch.tensor([0, count // 2, count - 1]), size
+    if count > block:
+        yield torch.arange(count - block, count), size
+
+
+def _first_alone(model: Program, x: Batch, values: Mapping[str, Tensor]) -> Mapping[str, Site]:
+    """The sites of the first datum alone with the same latents; none where the program does not run on one datum."""
+    first = {name: value[:, :1] for name, value in values.items() if value.ndim > 1 and value.shape[1] == 2}
+    if len(first) < len(values) or len(x) < 2:
+        return {}
+    try:
+        return run(model, (x[:1],), {}, draws=2, handler=SubstituteLatents(first))
+    except (ValueError, RuntimeError, IndexError):
+        return {}
