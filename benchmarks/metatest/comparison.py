@@ -34,6 +34,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Options of the methods that sample."""
 
+SLOW = ("annealing", "best_member")
+"""Methods that are compared on some programs only."""
+
 UNSEEN = 3.2
 """A state that the guide draws with probability u is missed by all S samples with probability exp(-u S), when the mean
 weight may be too high by a factor of 1 / (1 - u) and its error too small: at five standard deviations u S is 16, so
@@ -45,7 +48,7 @@ class Comparison:
     """What the measurements of many programs were, beside the truth.
 
     Arguments:
-        annealed: Every how many programs annealing is among the methods; 0 for never.
+        annealed: Every how many programs the slow ones are among the methods; 0 for never.
         others: Every how many programs the methods are compared that ``auto`` does not choose.
     """
 
@@ -86,7 +89,7 @@ class Comparison:
             with evaluating(model):
                 sites = guide_sites(model, (x[:2],))
             for name, plugin in available("evidence").items():
-                if name == "annealing" and not (self.annealed and position % self.annealed == 0):
+                if name in SLOW and not (self.annealed and position % self.annealed == 0):
                     continue
                 method = plugin.load_class(EvidenceMethod)(**OPTIONS.get(name, {}))  # type: ignore[type-abstract]
                 with evaluating(model):

@@ -171,8 +171,17 @@ def _site(draw: st.DrawFn, name: str, family: str, earlier: tuple[Site, ...], gu
 
 
 @st.composite
-def descriptions(draw: st.DrawFn, inner_plates: bool = True, axes: int = 2) -> Description:
-    """Pairs of one to three latents with at most so many continuous numbers, and one or two observations."""
+def descriptions(
+    draw: st.DrawFn, inner_plates: bool = True, axes: int = 2, most_cells: int = MOST_CELLS
+) -> Description:
+    """Pairs of one to three latents with at most so many continuous numbers, and one or two observations.
+
+    Arguments:
+        draw: Of hypothesis.
+        inner_plates: Whether there are plates inside the plate over data.
+        axes: Most continuous numbers.
+        most_cells: Most points of the interpreter's grid.
+    """
     latents: list[Site] = []
     left, cells = axes, 1
     gaussian = draw(st.sampled_from([False] * 5 + [True]))
@@ -180,9 +189,9 @@ def descriptions(draw: st.DrawFn, inner_plates: bool = True, axes: int = 2) -> D
     for position in range(draw(st.integers(1, 3))):
         family = draw(st.sampled_from([f for f in families if AXES.get(f, 0) <= left]))
         site = draw(_site(f"z{position}", family, tuple(latents), False, None))
-        if AXES.get(family, 0) * max(site.size, 1) > left or cells * _cells(site) > MOST_CELLS:
+        if AXES.get(family, 0) * max(site.size, 1) > left or cells * _cells(site) > most_cells:
             site = replace(site, size=0, inner=False, offsets=site.offsets[: 1 if site.size else None])
-        if cells * _cells(site) > MOST_CELLS:
+        if cells * _cells(site) > most_cells:
             continue
         left -= AXES.get(family, 0) * max(site.size, 1)
         cells *= _cells(site)

@@ -11,14 +11,14 @@ from benchmarks.metatest.description import Description, Site, descriptions, for
 from benchmarks.metatest.oracle import evidence_and_bound
 from benchmarks.metatest.programs import data_of
 
-PROGRAMS = 120
+PROGRAMS = 500
 
 
 @pytest.fixture(scope="module")
 def comparison() -> Comparison:
-    """Programs with at most one continuous number, all measured by ``auto``, a third by every method."""
-    result = Comparison(annealed=0, others=3)
-    for_each(descriptions(axes=1), PROGRAMS, result.add)
+    """Programs with at most one continuous number and few states, all measured by ``auto``, some by every method."""
+    result = Comparison(annealed=0, others=20)
+    for_each(descriptions(axes=1, most_cells=250), PROGRAMS, result.add)
     return result
 
 
