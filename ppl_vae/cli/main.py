@@ -74,7 +74,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         **_commands(
             OF_RUNS,
             evidence=("evidence", "evidence runs/text --method annealing --data 100"),
-            gap=("measure", "gap runs/text --ladder linear_counts,mean_field,full"),
+            gap=("evidence", "gap runs/text --ladder linear_counts,mean_field,full"),
             tightness=("measure", "tightness runs/text --data 200"),
             calibrate=("measure", "calibrate runs/text --simulated 2000"),
             information=("measure", "information runs/text --split validation"),

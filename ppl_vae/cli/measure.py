@@ -25,7 +25,6 @@ __all__ = [
     "compare",
     "curve",
     "export",
-    "gap",
     "information",
     "measuring",
     "retrieval",
@@ -92,6 +91,6 @@ def compare(folders: tuple[Path, ...], split: SplitName) -> Printed:
     return compare(*folders, split=split)
 
 
-gap, tightness, calibrate, information = map(measuring, ("gap", "tightness", "calibrate", "information"))
+tightness, calibrate, information = map(measuring, ("tightness", "calibrate", "information"))
 curve, sandwich, export = map(measuring, ("curve", "sandwich", "export"))
 codes, search, retrieval = map(measuring, ("codes", "search", "retrieval"))

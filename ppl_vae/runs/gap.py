@@ -18,6 +18,7 @@ from ppl_vae.programs.loading import find
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Progress
 from ppl_vae.runs.config import ProgramChoice, to_json
+from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.measure import measure_and_save, measure_in_blocks
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.pair import Pair, make_objective
@@ -34,12 +35,22 @@ BLOCK = 512
 
 
 def measure_gap(
-    opened: Run, split: str, count: int, *, method: SplitMethod, steps: int, draws: int, restarts: int, check: int
+    opened: Run,
+    split: str,
+    count: int,
+    *,
+    method: SplitMethod,
+    steps: int,
+    draws: int,
+    restarts: int,
+    check: int,
+    **evidence: Any,
 ) -> Gap:
-    """Splits the gap of one split of a run; names the worst data."""
+    """Splits the gap of one split of a run, its evidence by the options given; names the worst data."""
     config = opened.config
     estimator = make_estimator(config.estimator, config.use_control)
     options: dict[str, Any] = {"method": method, "steps": steps, "draws": draws, "restarts": restarts, "check": check}
+    options |= evidence
 
     def in_blocks(pair: Pair, x: Batch, done: BlockStore[Gap], progress: Progress) -> Gap:
         starts = range(0, len(x), BLOCK)
@@ -55,7 +66,8 @@ def measure_gap(
                     )
         return Gap.join([done[start] for start in starts])
 
-    result = measure_in_blocks(opened, f"gap-{split}", split, count, options, Gap, in_blocks)
+    digests = method_digests(evidence["evidence"])
+    result = measure_in_blocks(opened, f"gap-{split}", split, count, options, Gap, in_blocks, digests=digests)
     opened.name_worst("widest gaps", split, count, result.worst(3), result.losses())
     return result
 

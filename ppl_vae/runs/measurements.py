@@ -68,8 +68,11 @@ class Measurements(Uses):
         draws: AtLeastTwo = 200,
         restarts: Positive = 4,
         check: Count = 20,
+        evidence: Annotated[str, PluginChoice("evidence", ("auto",))] = "auto",
+        evidence_draws: AtLeastTwo | None = None,
         ladder: Sequence[str] | None = None,
         epochs: str | None = None,
+        **options: OptionValue,
     ) -> Gap | Ladder:
         """Split the gap into family gap and amortisation gap.
 
@@ -90,8 +93,12 @@ class Measurements(Uses):
             restarts: Starts of the gradient ascent that go on to the end; there are twice as many at first.
             check: Data for which it is checked how far the member found is from the best: of at most 12 independent
                 bits by branch and bound, else, where latents are enumerated, by more starts; 0 for none.
+            evidence: Evidence method of the ascent; auto takes the first exact one that applies, else importance.
+            evidence_draws: Samples of the evidence per datum, or annealing chains; by default those of --draws, of a
+                method that is named as many as it usually takes.
             ladder: Names or files of guides to fit to the run's fixed model, and to compare.
             epochs: Maximum number of epochs per guide of the ladder; by default as the run.
+            options: Options of the evidence methods by name, such as temperatures.
         """
         from ppl_vae.runs.gap import measure_gap, measure_ladder
 
@@ -100,8 +107,11 @@ class Measurements(Uses):
         run = cast("Run", self)
         how = {"method": method, "steps": steps, "draws": draws, "restarts": restarts, "check": check}
         if ladder is not None:
+            if evidence != "auto" or evidence_draws is not None or options:
+                raise ValueError("evidence methods apply to the split of the run's own gap: leave out the ladder")
             return measure_ladder(run, split, data, list(ladder), epochs, **how)
-        return measure_gap(run, split, data, **how)  # type: ignore[arg-type]
+        options |= {"evidence": evidence, "evidence_draws": evidence_draws}  # type: ignore[dict-item]
+        return measure_gap(run, split, data, **how, **options)  # type: ignore[arg-type]
 
     def tightness(self, *, split: Split = "test", data: Count = 0, draws: AtLeastTwo | None = None) -> Tightness:
         """Test whether the posterior lies in the guide's family.

@@ -22,6 +22,7 @@ PAIR = find("models", "text"), find("guides", "linear_counts")
 KEYWORDS = {
     "train": lambda: [option for group in training_options(*PAIR).values() for option in group],
     "evidence": lambda: [option for group in method_options().values() for option in group],
+    "gap": lambda: [option for group in method_options().values() for option in group],
     "generator": lambda: options_of(GanSettings),
 }
 """Where the options of commands that take further keywords are declared."""

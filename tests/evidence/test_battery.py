@@ -35,7 +35,7 @@ def method_class(name: str) -> type[EvidenceMethod]:
 
 def options(name: str) -> dict[str, Any]:
     """Few samples, so that all methods take some tenths of a second."""
-    fast = {"draws": 60, "temperatures": 40, "leapfrog_steps": 3, "search_steps": 40, "restarts": 2}
+    fast = {"draws": 60, "temperatures": 40, "leapfrog_steps": 3, "search_steps": 40, "search_starts": 2}
     known = method_class(name)
     return {"method": name} | {key: value for key, value in fast.items() if hasattr(known, key)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -200,7 +200,9 @@ def ladder(
                 if progress:
                     progress(len(x))
     evidences = [each.evidence for each in values.values()]
-    evidence = next((e for e in evidences if e.bound == "exact"), max(evidences, key=lambda e: e.mean))
+    highest = max(evidences, key=lambda e: e.mean)
+    highest = replace(highest, selection=max(each.selection for each in evidences) + math.log(len(evidences)))
+    evidence = next((e for e in evidences if e.bound == "exact"), highest)
     bests: dict[str, Estimate] = {}
     for name, each in values.items():
         if isinstance(each, Gap):

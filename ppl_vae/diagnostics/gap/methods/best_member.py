@@ -45,16 +45,16 @@ class BestMember(EvidenceMethod):
     Arguments:
         draws: Samples per datum, of all proposals together.
         search_steps: Steps of each gradient ascent.
-        restarts: Number of starts of the search.
+        search_starts: Starts of the search, each of which ends at a proposal.
     """
 
     exact: ClassVar[bool] = False
     priority: ClassVar[int] = 40
     fewest_draws: ClassVar[int] = 40
-    remedy: ClassVar[str] = "raise the search steps and the restarts, or anneal"
+    remedy: ClassVar[str] = "raise the steps and starts of the search, or anneal"
 
     search_steps: int = 200
-    restarts: int = 4
+    search_starts: int = 4
 
     def obstacle(self, model: Program, x: Batch, sites: list[GuideSite]) -> str | None:
         with fork_random_state():
@@ -84,11 +84,11 @@ class BestMember(EvidenceMethod):
         """The guide, the prior and the members at the ends of the search, with their numbers of samples."""
         family = members_of(guide, x)
         ends = optimal_member(
-            model, guide, x, steps=self.search_steps, draws=SEARCHED, restarts=self.restarts, progress=progress
+            model, guide, x, steps=self.search_steps, draws=SEARCHED, restarts=self.search_starts, progress=progress
         ).ends
         counts = [self.draws // 4, self.draws // 10]
         left = self.draws - sum(counts)
-        each = [left // self.restarts + (k < left % self.restarts) for k in range(self.restarts)]
+        each = [left // ends.shape[1] + (k < left % ends.shape[1]) for k in range(ends.shape[1])]
         members = [family.program(end) for end in ends.unbind(1)]
         return [Proposal(p, n) for p, n in zip([guide, None, *members], [*counts, *each], strict=True)]
 
