@@ -136,3 +136,41 @@ def test_calibration_that_is_asked_for_and_impossible_says_why():
     with pytest.raises(ValueError, match="cannot be checked on simulated data.*observe obs=x"):
         measure(half, wide, x, method="importance", draws=50, check=True)
     assert measure(half, wide, x, method="importance", draws=50).slack is None
+
+
+def test_annealing_with_states_summed_over_misses_what_its_slack_says():
+    """At one temperature it is importance sampling from guide and prior, which NumPy repeats."""
+    weights, means, noise = np.array([0.5, 0.2, 0.3]), np.array([-1.0, 0.5, 2.0]), 0.7
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(torch.tensor(weights)))
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + torch.tensor(means)[k], noise), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("k", dist.Categorical(torch.ones(3).expand(len(x), 3)))
+            pyro.sample("z", dist.Normal(0.5 * x, 0.5))
+
+    rng, count = np.random.default_rng(0), 6000
+    k, z = rng.choice(3, size=count, p=weights), rng.normal(size=count)
+    x = z + means[k] + noise * rng.normal(size=count)
+    torch.manual_seed(0)
+    posterior = {"k": torch.tensor(k), "z": torch.tensor(z)}
+    slack = Annealing(draws=4, temperatures=1).slack(model, guide, torch.tensor(x), posterior)
+
+    def joint(z, k):
+        return np.log(weights[k]) + norm.logpdf(z) + norm.logpdf(x, z + means[k], noise)
+
+    lower, upper = np.empty((4, 3, count)), np.empty((4, 3, count))
+    replaced = np.where(rng.random(count) < 0.5, 0, 2)
+    for chain in range(4):
+        centre, scale = (0.5 * x, 0.5) if chain < 2 else (0.0, 1.0)
+        for state in range(3):
+            drawn = centre + scale * rng.normal(size=count)
+            lower[chain, state] = joint(drawn, state) - norm.logpdf(drawn, centre, scale)
+            true = joint(z, k) - norm.logpdf(z, centre, scale)
+            upper[chain, state] = np.where((replaced == chain) & (k == state), true, lower[chain, state])
+    expected = logsumexp(upper, axis=(0, 1)) - logsumexp(lower, axis=(0, 1))
+    assert_mean((slack.pointwise - torch.tensor(expected).to(slack.pointwise))[:, None], torch.zeros(1))

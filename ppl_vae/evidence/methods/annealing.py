@@ -98,10 +98,38 @@ class Annealing(EvidenceMethod):
         return replace(evidence, evidence=replace(best, notes=notes), gap=_gap(best, evidence.elbo))
 
     def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Slack | None:
-        if _summed(guide_sites(model, (x[:2],))):
-            return None
+        if summed := _summed(guide_sites(model, (x[:2],))):
+            return Slack(self._width_of_sum(model, guide, x, posterior, summed))
         found = sandwich(model, guide, x, draws=self.draws, schedule=self.schedule, drawn_with=posterior)
         return Slack(found.width.pointwise)
+
+    def _width_of_sum(
+        self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor], summed: list[GuideSite]
+    ) -> Tensor:
+        """Upper minus lower bound of a sum over states, ``(data,)``.
+
+        In the upper bound one chain of the state that the data come from goes backwards from their latents.
+        """
+        names = {site.name for site in summed}
+        rest = {name: value for name, value in posterior.items() if name not in names}
+        lowers, uppers = [], []
+        for one, chains in self.schedule.shares(self.draws):
+            below, above = list[Tensor](), list[Tensor]()
+            for values in each_state(summed, model, x):
+                forward, backward = AIS(*given(model, guide, values), x, one).both(rest, chains)
+                equal = [(posterior[n] == v[0]).reshape(len(x), -1).all(-1) for n, v in values.items()]
+                here = torch.stack(equal).all(0)
+                below.append(forward)
+                above.append(torch.cat([torch.where(here, backward[:1], forward[:1]), forward[1:]]))
+            lowers.append(reduce(torch.logaddexp, below))
+            uppers.append(reduce(torch.logaddexp, above))
+        # One of all chains is replaced, whatever its start: the first of a start as often as that has chains.
+        shares = torch.tensor([float(len(lower)) for lower in lowers])
+        start = torch.distributions.Categorical(shares).sample((len(x),)).to(lowers[0].device)
+        upper = torch.cat(
+            [torch.where(start == k, up, low) for k, (low, up) in enumerate(zip(lowers, uppers, strict=True))]
+        )
+        return upper.logsumexp(0) - torch.cat(lowers).logsumexp(0)
 
 
 MOST_BITS = 6
