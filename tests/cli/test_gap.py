@@ -50,7 +50,7 @@ def test_the_gap_of_long_codes_is_split_by_ascent(folder):
     content = json.loads(Path("r/gap-test.json").read_text())
     assert content["best_of_family"]["method"] == "ascent of 10 steps from 8 starts"
     assert content["family_gap"]["bound"] == "between"
-    assert content["gain_of_the_second_round"]["se"] > 0
+    assert content["gain_in_last_half_of_steps"]["se"] > 0
     assert "widest gaps" in result.stderr
     few = invoke("gap", "r", "--data", "10", "--method", "enumeration")
     assert "the latents have 1048576 joint states, more than 2^16; use the method 'ascent'" in flat(few.output)
