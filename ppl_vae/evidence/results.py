@@ -164,7 +164,7 @@ class Result:
         """The table, without the warnings."""
         rows = [(name, self.figure(e), *_spread(e), e.how) for name, e in self.rows().items()]
         columns = ("", "mean", "smallest", "median", "largest", "how")
-        return text_table(self.title(), columns, rows, left=("", "how"), caption=self.described())
+        return text_table(self.title(), columns, rows, left=("", "how"), caption=self.described(), beneath=True)
 
     def described(self) -> str:
         """The caption, and what the errors are of."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterable, Sequence
+from textwrap import fill
 
 __all__ = ["text_table"]
+
+READABLE = 26
+"""Width in characters below which a column of sentences is hard to read."""
 
 
 def text_table(
@@ -18,6 +22,7 @@ def text_table(
     width: int = 110,
     min_width: int = 0,
     boxed: bool = True,
+    beneath: bool = False,
 ) -> str:
     """A table as lines of text.
 
@@ -31,6 +36,7 @@ def text_table(
         min_width: Smallest width in characters.
         boxed: Whether lines are drawn around the cells, if the terminal is wide enough; if not, the title is aligned to
             the left.
+        beneath: Whether the last column, of text, is written below the table, row by row, where little room is left.
 
     Example:
         >>> print(text_table("nats per datum", ("", "mean"), [("ELBO", "-12.3")]))
@@ -46,7 +52,11 @@ def text_table(
 
     console = Console(width=shutil.get_terminal_size((width, 0)).columns, markup=False)
     table = Table(title=title, caption=caption or None, min_width=min(min_width, console.width) or None)
-    lines, narrowest = list(rows), 1
+    lines, narrowest, notes = list(rows), 1, list[str]()
+    widths = [3 + max(map(len, cells)) for cells in zip(columns, *lines, strict=True)]
+    if beneath and console.width - sum(widths[:-1]) < min(widths[-1], READABLE):
+        notes = [f"{line[0]}: {line[-1]}" for line in lines if line[-1]]
+        columns, lines = columns[:-1], [line[:-1] for line in lines]
     for place, column in enumerate(columns):
         cells = [column, *(line[place] for line in lines)]
         # Text is wrapped between words, where it must be; numbers and the names of rows never are.
@@ -61,4 +71,5 @@ def text_table(
     console.width = max(console.width, narrowest)
     with console.capture() as captured:
         console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
+    shown = [line.rstrip() for line in captured.get().rstrip().splitlines()]
+    return "\n".join([*shown, *(fill(note, console.width, subsequent_indent="  ") for note in notes)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -20,6 +20,8 @@ from ppl_vae.runs.compatibility import Compatibility
 
 __all__ = ["Catalogue", "catalogue", "working_estimators"]
 
+Chosen = Literal["models", "guides", "estimators", "corpora", "evidence", "experiments"]
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -27,9 +29,11 @@ class Catalogue:
 
     Arguments:
         sections: Rows of name, summary and compatible partners by title of the section.
+        with_partners: Whether the table shows the partners.
     """
 
     sections: dict[str, list[tuple[str, str, list[str]]]]
+    with_partners: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -38,24 +42,21 @@ class Catalogue:
         }
 
     def __str__(self) -> str:
-        columns = ("name", "description", "goes with")
-        tables = (
-            text_table(
-                title,
-                columns,
-                [(name, summary, ", ".join(partners)) for name, summary, partners in rows],
-                left=columns,
-                boxed=False,
-            )
-            for title, rows in self.sections.items()
-        )
+        tables = []
+        for title, rows in self.sections.items():
+            columns = ("name", "description", "goes with")[: 2 + (self.with_partners and any(row[2] for row in rows))]
+            lines = [(name, summary, ", ".join(partners))[: len(columns)] for name, summary, partners in rows]
+            tables.append(text_table(title, columns, lines, left=columns, boxed=False))
+        if not self.with_partners:
+            tables.append("ppl-vae list KIND, such as ppl-vae list guides, shows what fits together.")
         return "\n\n".join(tables)
 
 
-def catalogue(*, check: bool = False) -> Catalogue:
+def catalogue(kind: Chosen | None = None, *, check: bool = False) -> Catalogue:
     """Lists what is chosen by name, files of the working folder included, and which of it fits together.
 
     Arguments:
+        kind: What to list; None for everything.
         check: Whether to build every pair and compare it with the declaration in ``compatibility.json``.
 
     Raises:
@@ -73,12 +74,10 @@ def catalogue(*, check: bool = False) -> Catalogue:
     lines["auto"] = (inspect.getdoc(Auto) or "").split("\n")[0]
     models = [model for model in models if model.name in fits.guides]
     sections: dict[str, list[tuple[str, str, list[str]]]] = {
-        "models (with guides, by their default options)": [(m.name, m.summary, fits.guides[m.name]) for m in models],
-        "guides (with models)": [
-            (g.name, g.summary, [m.name for m in models if g.name in fits.guides[m.name]]) for g in guides
-        ],
-        "estimators (with guides)": [(name, lines[name], fits.estimators[name]) for name in estimators],
-        "corpora (with models of their kind of data, documents or tensors; the shape must fit, too)": [
+        "models (guides by their default options)": [(m.name, m.summary, fits.guides[m.name]) for m in models],
+        "guides": [(g.name, g.summary, [m.name for m in models if g.name in fits.guides[m.name]]) for g in guides],
+        "estimators": [(name, lines[name], fits.estimators[name]) for name in estimators],
+        "corpora (models of their kind of data, documents or tensors; the shape must fit, too)": [
             (reader.name, reader.line, [model.name for model in models if model.data is kind])
             for kind in (PackedCounts, torch.Tensor)
             for reader in corpora(kind).values()
@@ -89,7 +88,9 @@ def catalogue(*, check: bool = False) -> Catalogue:
     broken |= broken_readers()
     if broken:
         sections["broken"] = [(file, reason, []) for file, reason in broken.items()]
-    return Catalogue(sections)
+    if kind is not None:
+        sections = {title: rows for title, rows in sections.items() if title.split(" ")[0] in (kind, "broken")}
+    return Catalogue(sections, with_partners=kind is not None)
 
 
 def working_estimators(broken: dict[str, str], *, own: bool = True) -> dict[str, Estimator]:

@@ -42,7 +42,10 @@ def test_list_shows_what_goes_with_what(folder):
     assert {"full", "tree"} <= set(estimators["loo"])
     assert "tree" not in estimators["disarm"]
     assert all(row["summary"] for rows in content.values() for row in rows)
-    assert "linear_counts" in invoke("list").output
+    whole, guides_alone = invoke("list").output, invoke("list", "guides").output
+    assert "linear_counts" in whole and "goes with" not in whole and "ppl-vae list KIND" in whole
+    assert "linear_counts" in guides_alone and "goes with" in guides_alone and "disarm" not in guides_alone
+    assert json_of("list", "estimators") == {"estimators": content["estimators"]}
 
 
 def test_list_shows_evidence_methods_and_experiments(folder):

@@ -185,6 +185,17 @@ def test_tables_are_as_wide_as_the_terminal_and_no_number_is_broken(monkeypatch,
     assert all(word in " ".join(" ".join(lines).split()) for word in ("evidence", "minus", "family:", "upper", "bound"))
 
 
+@pytest.mark.parametrize(("columns", "beneath"), [("80", False), ("54", True)])
+def test_a_column_of_sentences_stands_below_a_narrow_table(monkeypatch, columns, beneath):
+    monkeypatch.setenv("COLUMNS", columns)
+    rows = [("gap", "0.061", "evidence minus best of family: an upper bound"), ("rate", "3", "sampled"), ("H", "", "")]
+    table = text_table("nats", ("", "mean of all the data", "how"), rows, left=("", "how"), beneath=True)
+    last = table.splitlines()[-2:]
+    assert (last == ["gap: evidence minus best of family: an upper bound", "rate: sampled"]) is beneath
+    assert ("how" in table) is not beneath
+    assert "0.061" in table and " ".join(table.split()).count("minus") == 1
+
+
 def test_results_are_shown_as_tables_in_words_and_not_as_tensors():
     evidence = Estimate(torch.tensor([-3.0, -4.0]), "16 chains", "lower", 16)
     best = Estimate(torch.tensor([-3.5, -4.5]), "ascent", "lower")
