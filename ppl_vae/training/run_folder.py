@@ -163,7 +163,7 @@ class RunFolder:
         for kind in kinds:
             content = io.BytesIO()
             # Stronger compression takes as long as the drawing.
-            options = {"pil_kwargs": {"compress_level": 1}} if kind == "png" else {}
+            options: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if kind == "png" else {}
             # The layout forgets the titles of panels of fixed aspect; the page grows by what would be cut off.
             figure.savefig(content, format=kind, dpi=RESOLUTION, bbox_inches="tight", pad_inches=0.05, **options)
             atomic_write(self.folder / "figures" / f"{name}.{kind}", content.getvalue())
