@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ppl_vae.diagnostics.difference import Difference
 from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.evidence.bracket import Bracket, bracket_of
 from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import draw_gap_bars
 from ppl_vae.evidence.results import Evidence, Result
@@ -154,6 +155,10 @@ class Comparison(Result):
                 rows[f"{letter}: family gap"] = run.gap.family_gap
                 rows[f"{letter}: amortisation gap"] = run.gap.amortisation_gap
         return rows
+
+    def brackets(self) -> dict[str, Bracket]:
+        found = {letter: bracket_of(run.measurement.evidence) for letter, run in self.labelled().items()}
+        return {f"{letter}: evidence": bracket for letter, bracket in found.items() if bracket is not None}
 
     def to_json(self) -> dict[str, Any]:
         content = super().to_json()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.evidence.ais import AIS, Schedule
-from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.bracket import Bracket, UpperLimit
+from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import draw_spread
+from ppl_vae.evidence.intervals import LEVEL
 from ppl_vae.evidence.results import Result
 from ppl_vae.evidence.starts import by_start, chosen, together
 from ppl_vae.nn.modes import evaluating
@@ -56,6 +59,21 @@ class BDMC(Result):
 
     def of_sample(self, sample: Tensor | None, split_size: int | None = None) -> BDMC:
         return super().of_sample(sample)  # the data are simulated: they have but the shapes of those of a split
+
+    def bracket(self, level: float = LEVEL) -> Bracket:
+        r"""Limits between which the mean of log p(x) of these simulated data lies, for any number of chains.
+
+        Both rest on Markov's inequality: the forward chains estimate :math:`p(x_i)` without bias, the backward ones
+        :math:`1 / p(x_i)`, so that the mean of either bound is beyond the truth by
+        :math:`\log(2 / (1 - \text{level})) / n` with a probability of at most half of 1 - level.
+        """
+        margins = [(math.log(2 / (1 - level)) + bound.selection) / self.data for bound in (self.lower, self.upper)]
+        lower, upper = finite(self.lower.mean - margins[0]), finite(self.upper.mean + margins[1])
+        limit = UpperLimit(upper, "backward chains", "for any number of chains")
+        return Bracket(lower, upper, level, (limit,), "mean log p(x) of these simulated data")
+
+    def brackets(self) -> dict[str, Bracket]:
+        return {"width": self.bracket()}
 
     def rows(self) -> dict[str, Estimate]:
         return {"upper": self.upper, "lower": self.lower, "width": self.width}

@@ -19,7 +19,7 @@ __all__ = ["SHARE", "SIZE", "calibrated", "measure_slack"]
 SIZE = 20
 """Number of simulated data."""
 
-CHEAP = 0.2
+CHEAP = 0.8
 """Share of a measurement's cost up to which its method is calibrated without being asked; two bounds are computed."""
 
 SHARE = 0.1
@@ -84,10 +84,10 @@ def calibrated(
     if missed <= max(SHARE * gap, LEAST):
         # Tails as heavy as those of the simulated data do no harm there.
         harmless = slack.share_high(k_hat_limit(evidence.evidence.draws))
-        return replace(evidence, slack=slack, evidence=replace(evidence.evidence, harmless=harmless))
+        return replace(evidence, evidence=replace(evidence.evidence, slack=slack, harmless=harmless))
     share = f", {missed / gap:.0%} of the gap" if gap > missed else ""
     noted = evidence.noting(
         f"on {len(slack.pointwise)} data simulated from the model this method misses {slack} nats of the "
         f"evidence{share}: {method.remedy}"
     )
-    return replace(noted, slack=slack)
+    return replace(noted, evidence=replace(noted.evidence, slack=slack))

@@ -19,6 +19,7 @@ from ppl_vae.evidence.importance import (
     method_and_bound,
     sampled_elbo_of,
 )
+from ppl_vae.evidence.leave_one_out import leave_one_out, stratified
 from ppl_vae.evidence.psis import k_hat, smoothed
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.slack import Slack
@@ -165,10 +166,11 @@ def _from_mixture(weights: Tensor, mixed: Tensor, smooth: bool) -> Evidence:
     uncovered = int((of_prior.sum(0) > 0.5 * everything).sum())
     if smooth:
         evidence = smoothed(mixed).logsumexp(0) - log(everything)
+    upper = leave_one_out(stratified(mixed, [guides, len(of_prior)]))
     name, bound = method_and_bound(guides, smooth)
     method = f"{name} and {len(of_prior)} of the prior"
     return Evidence(
         elbo,
-        Estimate(evidence, method, bound, guides, se, k_hat(mixed), lost=elbo.lost, uncovered=uncovered),
+        Estimate(evidence, method, bound, guides, se, k_hat(mixed), lost=elbo.lost, uncovered=uncovered, upper=upper),
         Estimate(evidence - elbo.pointwise, method, bound, guides, torch.where(elbo.pointwise.isfinite(), gap_se, 0)),
     )

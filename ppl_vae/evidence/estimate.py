@@ -5,43 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppl_vae.evidence.bounds import IN_WORDS, WEAKEST_FIRST, Bound, difference
 from ppl_vae.evidence.psis import k_hat_limit
+from ppl_vae.evidence.slack import Slack
 
 __all__ = ["Bound", "Estimate", "difference", "finite", "weakest"]
-
-Bound = Literal["exact", "unbiased", "approximate", "lower", "upper", "between"]
-"""``"between"``: off in either direction, as what lies between two lower bounds is."""
-
-_WEAKEST_FIRST: tuple[Bound, ...] = ("between", "approximate", "lower", "upper", "unbiased", "exact")
-
-_FLIPPED: dict[Bound, Bound] = {"lower": "upper", "upper": "lower"}
-
-
-_IN_WORDS: dict[Bound, str] = {
-    "exact": "exact",
-    "unbiased": "unbiased",
-    "approximate": "approximate",
-    "lower": "a lower bound",
-    "upper": "an upper bound",
-    "between": "off in either direction",
-}
-
-
-def difference(one: Bound, other: Bound) -> Bound:
-    """The direction in which the difference of two numbers is off."""
-    bounds = {one, _FLIPPED.get(other, other)}
-    return "between" if {"lower", "upper"} <= bounds else next(b for b in _WEAKEST_FIRST if b in bounds)
 
 
 def weakest(parts: Iterable[Estimate]) -> Bound:
     """The direction in which a mean of estimates is off: that of the one of which least is known."""
     bounds = {part.bound for part in parts}
-    return next(bound for bound in _WEAKEST_FIRST if bound in bounds)
+    return next(bound for bound in WEAKEST_FIRST if bound in bounds)
 
 
 def finite(number: float) -> float | None:
@@ -69,6 +48,9 @@ class Estimate:
         uncovered: Number of data whose evidence is mostly that of samples the guide all but never draws.
         selection: Where it is the best of several bounds, chosen by their means: the logarithm of their number, in
             nats, summed over separate choices.
+        upper: An upper bound in expectation from the same draws
+            (:func:`~ppl_vae.evidence.leave_one_out.leave_one_out`); None where there is none.
+        slack: What the method misses of the evidence of simulated data; None where that is not measured.
     """
 
     pointwise: Tensor
@@ -83,6 +65,8 @@ class Estimate:
     uncovered: int = 0
     harmless: float = 0.0
     selection: float = 0.0
+    upper: Estimate | None = None
+    slack: Slack | None = None
 
     @property
     def mean(self) -> float:
@@ -186,6 +170,12 @@ class Estimate:
             content["k_hat_harmless_share"] = self.harmless
         if self.selection:
             content["selection"] = self.selection
+        if self.common_se:
+            content["common_se"] = self.common_se
+        if self.upper is not None:
+            content["upper_bound"] = self.upper.to_json()
+        if self.slack is not None:
+            content["simulated_data"] = self.slack.to_json()
         return content
 
     @classmethod
@@ -200,8 +190,15 @@ class Estimate:
         """
         errors, shapes = values.get(f"{name}_se"), values.get(f"{name}_k_hat")
         estimate = cls(values[name], content["method"], content["bound"], content["draws"], errors, shapes)
-        harmless, selection = content.get("k_hat_harmless_share", 0.0), content.get("selection", 0.0)
-        estimate = replace(estimate, harmless=harmless, selection=selection)
+        upper, slack = content.get("upper_bound"), content.get("simulated_data")
+        estimate = replace(
+            estimate,
+            common_se=content.get("common_se", 0.0),
+            harmless=content.get("k_hat_harmless_share", 0.0),
+            selection=content.get("selection", 0.0),
+            upper=upper and cls.stored(upper, values, f"{name}_upper"),
+            slack=slack and Slack.stored(slack),
+        )
         notes = tuple(line for line in content["warnings"] if line not in estimate.warnings)
         return replace(estimate, notes=notes)
 
@@ -219,7 +216,7 @@ class Estimate:
     @property
     def how(self) -> str:
         """Its method and direction in words."""
-        return f"{self.method}: {_IN_WORDS[self.bound]}"
+        return f"{self.method}: {IN_WORDS[self.bound]}"
 
     def __str__(self) -> str:
         return f"{self.figure} ({self.method})"
@@ -276,4 +273,13 @@ class Estimate:
         common, lost = max(part.common_se for part in parts), sum(part.lost for part in parts)
         uncovered, selection = sum(part.uncovered for part in parts), sum(part.selection for part in parts)
         bound, draws = weakest(parts), parts[0].draws
-        return cls(pointwise, method, bound, draws, errors, shapes, notes, common, lost, uncovered, selection=selection)
+        joined = cls(pointwise, method, bound, draws, errors, shapes, notes, common, lost, uncovered)
+        return replace(joined, selection=selection, upper=cls._join_upper(parts))
+
+    @classmethod
+    def _join_upper(cls, parts: list[Estimate]) -> Estimate | None:
+        """The upper bound of all data; that of an exact part is itself."""
+        found, uppers = [part.upper for part in parts if part.upper], [part.upper or part for part in parts]
+        if not found or weakest(uppers) != "upper":
+            return None
+        return replace(cls.join(uppers), method=found[0].method, draws=min(upper.draws for upper in found))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.estimate import Bound, Estimate
+from ppl_vae.evidence.leave_one_out import leave_one_out
 from ppl_vae.evidence.psis import k_hat, smoothed
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
@@ -139,7 +140,7 @@ def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False)
         evidence = smoothed(weights).logsumexp(0) - log(draws)
     return Evidence(
         elbo,
-        Estimate(evidence, method, bound, draws, error, shape, lost=elbo.lost),
+        Estimate(evidence, method, bound, draws, error, shape, lost=elbo.lost, upper=leave_one_out(weights)),
         Estimate(evidence - elbo.pointwise, method, bound, draws, gap_error),
     )
 

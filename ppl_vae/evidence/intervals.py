@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.upper import above
 
 __all__ = [
     "LEVEL",
@@ -54,14 +53,17 @@ class Interval:
         return f">= {low}" if low else f"<= {high}" if high else "not known"
 
 
-Ends = tuple["Estimate | None", "Estimate | None"]
+Ends = tuple[Estimate | None, Estimate | None]
 """A number that is at most the true one in expectation, and one that is at least; None where none is known."""
 
 
 def ends(estimate: Estimate) -> Ends:
-    """The number itself at the ends where it bounds the true one: both of an exact one, neither of an approximation."""
+    """The number itself at the ends where it bounds the true one: both of an exact one, neither of an approximation.
+
+    A lower bound of the evidence has an upper one beside it, where its weights or simulated data give an honest one.
+    """
     low = estimate if estimate.bound in ("exact", "unbiased", "lower") else None
-    return low, estimate if estimate.bound in ("exact", "unbiased", "upper") else None
+    return low, estimate if estimate.bound in ("exact", "unbiased", "upper") else above(estimate)
 
 
 def minus(one: Ends, other: Ends) -> Ends:

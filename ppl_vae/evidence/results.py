@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-import torch
 from torch import Tensor
 
+from ppl_vae.evidence.bracket import Bracket, bracket_of, bracket_of_gap
 from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import draw_gap_bars, draw_spread, folded
-from ppl_vae.evidence.intervals import LEVEL, Ends, Interval, ends, of_population, of_these_data, split_se
+from ppl_vae.evidence.intervals import LEVEL, Ends, Interval, ends, minus, of_population, of_these_data, split_se
+from ppl_vae.evidence.joining import join_fields
 from ppl_vae.evidence.slack import Slack
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.programs.random_state import positions
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Evidence", "Result", "join_fields"]
+__all__ = ["Evidence", "Result"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,10 @@ class Result:
     def rows(self) -> dict[str, Estimate]:
         """The estimates by name, in the order of the table."""
         raise NotImplementedError
+
+    def brackets(self) -> dict[str, Bracket]:
+        """Brackets of the means of some rows, by the name of the row."""
+        return {}
 
     def remarks(self) -> Iterable[str]:
         """Reasons for caution besides those of the single estimates."""
@@ -131,19 +136,28 @@ class Result:
         return self if sample is None else replace(self, sample=sample, split_size=split_size)
 
     def pointwise(self) -> dict[str, Tensor]:
-        """All values per datum by name, with ``_se`` for their standard errors and ``_k_hat`` for Pareto shapes."""
+        """All values per datum by name.
+
+        With ``_se`` for their standard errors, ``_k_hat`` for Pareto shapes, and ``_upper`` for upper bounds of the
+        same in expectation.
+        """
         values: dict[str, Tensor] = {}
         for name, estimate in self.rows().items():
             parts = {"": estimate.pointwise, "_se": estimate.pointwise_se, "_k_hat": estimate.k_hat}
+            if estimate.upper is not None:
+                parts |= {"_upper": estimate.upper.pointwise, "_upper_se": estimate.upper.pointwise_se}
             values |= {".".join(_path(name)) + end: part for end, part in parts.items() if part is not None}
         return values
 
     def to_json(self) -> dict[str, Any]:
         """All numbers and warnings, without the values per datum."""
         content: dict[str, Any] = {}
+        brackets = self.brackets()
         for name, estimate in self.rows().items():
             *group, key = _path(name)
-            (content.setdefault(group[0], {}) if group else content)[key] = estimate.to_json() | self._errors(name)
+            bracket = {"bracket": brackets[name].to_json()} if name in brackets else {}
+            described = estimate.to_json() | self._errors(name) | bracket
+            (content.setdefault(group[0], {}) if group else content)[key] = described
         content |= {"data": self.data, **self.facts()}
         if self.split_size is not None:
             content["split_size"] = self.split_size
@@ -171,7 +185,8 @@ class Result:
         return "; ".join(filter(None, (self.caption(), self.errors_in_words())))
 
     def __str__(self) -> str:
-        return "\n".join([self.table(), *(f"note: {line}" for line in self.warnings)])
+        brackets = (name[: name.find(": ") + 2 if ": " in name else 0] + str(b) for name, b in self.brackets().items())
+        return "\n".join([self.table(), *brackets, *(f"note: {line}" for line in self.warnings)])
 
     def __init_subclass__(cls) -> None:
         # Shown as a table instead of as tensors; in the class itself, which its dataclass then leaves as it is.
@@ -187,25 +202,6 @@ class Result:
     def join(cls, parts: Sequence[Self]) -> Self:
         """The result of all data from those of consecutive blocks."""
         return cls(**join_fields(parts))
-
-
-def join_fields(parts: Sequence[Any]) -> dict[str, Any]:
-    """The fields of a dataclass for all data from those for consecutive blocks; what is no value per datum is kept."""
-
-    def joined(values: list[Any]) -> Any:  # a field of a dataclass
-        values = [value for value in values if value is not None]
-        if not values:
-            return None
-        if isinstance(values[0], Estimate):
-            return Estimate.join(values)
-        if isinstance(values[0], Tensor):
-            return torch.cat(values)
-        if isinstance(values[0], dict):
-            names = [name for name in values[0] if all(name in value for value in values)]
-            return {name: joined([value[name] for value in values]) for name in names}
-        return values[0]
-
-    return {each.name: joined([getattr(part, each.name) for part in parts]) for each in fields(parts[0])}
 
 
 def _path(name: str) -> list[str]:
@@ -232,7 +228,6 @@ class Evidence(Result):
         evidence: log p(x) of each datum.
         gap: Evidence minus bound.
         why: Why the evidence is measured by this method.
-        slack: What the method misses of the evidence of simulated data; None where that is not measured.
         joint: Where data share latents, log p of all data together, ``(1,)``, in nats: a lower bound, or approximate if
             the evidence is. Else None.
         starts: Where chains have several starts, the evidence by each alone.
@@ -242,21 +237,37 @@ class Evidence(Result):
     evidence: Estimate
     gap: Estimate
     why: str = ""
-    slack: Slack | None = None
     joint: Estimate | None = None
     starts: dict[str, Estimate] = field(default_factory=dict)
 
     def rows(self) -> dict[str, Estimate]:
         return {"ELBO": self.elbo, "evidence": self.evidence, "gap": self.gap}
 
+    @property
+    def slack(self) -> Slack | None:
+        """What the method misses of the evidence of simulated data; None where that is not measured."""
+        return self.evidence.slack
+
+    def bracket(self, level: float = LEVEL) -> Bracket | None:
+        """Limits between which the mean of log p(x) lies at a level; None where it is exact."""
+        return bracket_of(self.evidence, level)
+
+    def brackets(self) -> dict[str, Bracket]:
+        found = {"evidence": self.bracket(), "gap": bracket_of_gap(self.evidence, self.elbo)}
+        return {name: bracket for name, bracket in found.items() if bracket is not None}
+
+    def ends(self, name: str) -> Ends:
+        if name != "gap" or self.evidence.bound != "lower":
+            return super().ends(name)
+        # From below the gap itself, of which evidence and bound share their draws.
+        return self.gap, minus(ends(self.evidence), ends(self.elbo))[1]
+
     def facts(self) -> dict[str, Any]:
-        more = {"slack_on_simulated_data": self.slack, "joint_bound_of_all_data": self.joint}
-        facts: dict[str, Any] = {"why": self.why} | {name: each.to_json() for name, each in more.items() if each}
+        facts: dict[str, Any] = {"why": self.why}
+        if self.joint is not None:
+            facts["joint_bound_of_all_data"] = self.joint.to_json()
         if self.starts:
             facts["evidence_by_start"] = {start: each.to_json() for start, each in self.starts.items()}
-        # A limit of log p(x) alone: the gap has the error of the ELBO, too.
-        if (limit := self.evidence.at_least()) is not None:
-            facts["at_least_95"] = finite(limit)
         return facts
 
     def losses(self) -> Tensor:

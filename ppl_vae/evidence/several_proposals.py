@@ -13,6 +13,7 @@ from torch import Tensor
 from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import log_mean_exp, sampled_elbo_of
+from ppl_vae.evidence.leave_one_out import leave_one_out, stratified
 from ppl_vae.evidence.psis import k_hat
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.blocks import rows_at_once
@@ -129,10 +130,11 @@ def evidence_of(weights: Tensor, own: Tensor, proposals: Sequence[Proposal], met
     se = noise.sum(0).sqrt() / total
     # ELBO and evidence share the samples of the first proposal.
     paired = count / total * groups[0] - own
+    upper = leave_one_out(stratified(weights, [part.draws for part in proposals]))
     gap_se = (paired.var(0) / count + noise[1:].sum(0) / total**2).sqrt()
     return Evidence(
         elbo,
-        Estimate(evidence, method, "lower", total, se, k_hat(weights), lost=lost),
+        Estimate(evidence, method, "lower", total, se, k_hat(weights), lost=lost, upper=upper),
         Estimate(evidence - elbo.pointwise, method, "lower", total, torch.where(elbo.pointwise.isfinite(), gap_se, 0)),
     )
 

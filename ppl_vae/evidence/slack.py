@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
+import torch
 from torch import Tensor
 
-from ppl_vae.evidence.estimate import finite
-
 __all__ = ["Slack"]
+
+LOWEST = -1e3
+"""The Pareto shape of constant weights in JSON, which has no infinity."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,23 @@ class Slack:
         return (self.pointwise.std() / math.sqrt(len(self.pointwise))).item()
 
     def to_json(self) -> dict[str, Any]:
-        """Mean, standard error and largest value, in nats per datum."""
-        largest = self.pointwise.max().item()
-        return {
-            "mean": finite(self.mean),
-            "se": finite(self.se),
-            "largest": finite(largest),
+        """Mean and standard error, and the values of each simulated datum, in nats per datum."""
+        content = {
+            "mean": self.mean,
+            "se": None if math.isnan(self.se) else self.se,
             "data": len(self.pointwise),
+            "pointwise": self.pointwise.tolist(),
         }
+        if self.k_hat is not None:
+            content["k_hat"] = [None if math.isnan(each) else max(each, LOWEST) for each in self.k_hat.tolist()]
+        return content
+
+    @classmethod
+    def stored(cls, content: Mapping[str, Any]) -> Self:
+        """What :meth:`to_json` returned, read back."""
+        shapes = content.get("k_hat")
+        known = shapes and torch.tensor([math.nan if each is None else each for each in shapes])
+        return cls(torch.tensor(content["pointwise"], dtype=torch.float64), known)
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} +- {self.se:.2g}"

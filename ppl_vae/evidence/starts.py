@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ppl_vae.evidence.estimate import Bound, Estimate
 from ppl_vae.evidence.importance import log_mean_exp
+from ppl_vae.evidence.leave_one_out import leave_one_out
 
 __all__ = ["by_start", "chosen", "disagreement", "together"]
 
@@ -45,10 +46,14 @@ def by_start(weights: Mapping[str, Tensor], method: str, bound: Bound) -> dict[s
     """
     sign = 1 if bound == "lower" else -1
     estimates = {}
+    # The chains of all starts together are not blind where one start is.
+    upper = leave_one_out(torch.cat(list(weights.values()))) if bound == "lower" else None
     for start, each in weights.items():
         value, se = log_mean_exp(each)
         whence = f" from the {start}" if len(weights) > 1 else ""
-        estimates[start] = Estimate(sign * value, f"{method}, {len(each)} chains{whence}", bound, len(each), se)
+        estimates[start] = Estimate(
+            sign * value, f"{method}, {len(each)} chains{whence}", bound, len(each), se, upper=upper
+        )
     return estimates
 
 

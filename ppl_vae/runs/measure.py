@@ -109,7 +109,7 @@ def save_figure(
     run: RunFolder, name: str, result: Measurement, title: str, size: tuple[float, float] = (9, 3.8)
 ) -> None:
     """Draws a result into the folder of a run, unless some of its values are not finite."""
-    values = (value for key, value in result.pointwise().items() if not key.endswith("k_hat"))
+    values = (value for key, value in result.pointwise().items() if not key.endswith(("k_hat", "_upper", "_upper_se")))
     if all(value.isfinite().all() for value in values):
         run.figure(name, lambda figure: result.draw(figure, title), size)
     else:

@@ -82,15 +82,17 @@ def _packed(value: object, name: str, tensors: dict[str, Tensor]) -> object:
         return {key: _packed(part, f"{name}/{key}", tensors) for key, part in value.items()}
     if not isinstance(value, Estimate):
         return value
-    parts = {part: getattr(value, part) for part in ("pointwise", "pointwise_se", "k_hat")}
-    tensors |= {f"{name}.{part}": tensor for part, tensor in parts.items() if tensor is not None}
-    return {part: getattr(value, part) for part in ("method", "bound", "draws", "notes", "common_se")}
+    parts = {each.name: getattr(value, each.name) for each in fields(value)}
+    tensors |= {f"{name}.{part}": each for part, each in parts.items() if isinstance(each, Tensor)}
+    rest = {part: each for part, each in parts.items() if each is not None and not isinstance(each, Tensor)}
+    return {part: _packed(each, f"{name}/{part}", tensors) for part, each in rest.items()}
 
 
 def _unpacked(value: object, name: str, stored: Checkpoint) -> object:
     if isinstance(value, dict) and "bound" in value:
         tensors: dict[str, Any] = stored.part(name)
-        return Estimate(**tensors, **value | {"notes": tuple(value["notes"])})
+        rest = {part: _unpacked(each, f"{name}/{part}", stored) for part, each in value.items()}
+        return Estimate(**tensors, **rest | {"notes": tuple(value["notes"])})
     if isinstance(value, dict):
         return {key: _unpacked(part, f"{name}/{key}", stored) for key, part in value.items()}
     return value

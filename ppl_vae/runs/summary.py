@@ -12,6 +12,7 @@ from torch import Tensor
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.images import bits_per_number
 from ppl_vae.data.inputs import Batch
+from ppl_vae.evidence.bracket import Bracket
 from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import OKABE_ITO, marker, whole
 from ppl_vae.evidence.results import Evidence, Result
@@ -52,6 +53,9 @@ class Split(Result):
 
     def rows(self) -> dict[str, Estimate]:
         return {**self.measurement.rows(), "rate": self.rate, "distortion": self.distortion}
+
+    def brackets(self) -> dict[str, Bracket]:
+        return self.measurement.brackets()
 
     def losses(self) -> Tensor:
         return self.measurement.losses()
@@ -215,7 +219,9 @@ class Summary:
         return str(self)
 
     def __str__(self) -> str:
-        return "\n".join([self.table(), *(f"note: {line}" for line in self.warnings)])
+        found = {name: split.measurement.bracket() for name, split in self.splits.items()}
+        brackets = (f"{name}: {bracket}" for name, bracket in found.items() if bracket is not None)
+        return "\n".join([self.table(), *brackets, *(f"note: {line}" for line in self.warnings)])
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def test_a_guide_that_misses_a_mode_is_found_out():
     assert missed > 0.4  # about log 2, unseen by the weights of the guide
     assert pair.slack is not None and pair.slack.mean > missed - 4 * pair.slack.se
     assert any("simulated from the model this method misses" in line for line in pair.warnings)
-    assert pair.to_json()["slack_on_simulated_data"]["data"] == 20
+    assert pair.to_json()["evidence"]["simulated_data"]["data"] == 20
 
 
 def two_modes_data(count: int) -> torch.Tensor:

@@ -25,7 +25,7 @@ def test_auto_says_why():
     )
     assert measure(model, guide, x, method="psis").why == "psis, as requested"
     with pytest.raises(
-        ValueError, match="there is no evidence method 'exact'; choose from auto, annealing, closed_form"
+        ValueError, match="there is no evidence method 'exact'; choose from auto, annealing, best_member, closed_form"
     ):
         measure(model, guide, x, method="exact")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ppl_vae.evidence.bracket import Bracket, bracket_of, bracket_of_gap
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import draw_gap_bars, draw_spread, folded
 from ppl_vae.evidence.results import Result
@@ -88,6 +89,12 @@ class Gap(Result):
             **self.optimisation,
         }
 
+    def brackets(self) -> dict[str, Bracket]:
+        found = {"evidence": bracket_of(self.evidence), "gap": bracket_of_gap(self.evidence, self.elbo)}
+        if self.best is not self.evidence:
+            found["family gap"] = bracket_of_gap(self.evidence, self.best, of="mean family gap", best=True)
+        return {name: bracket for name, bracket in found.items() if bracket is not None}
+
     def remarks(self) -> Iterator[str]:
         for name, gap, remedy in (
             ("family", self.family_gap, "the evidence is too low: measure it with more draws, or by annealing"),
@@ -112,7 +119,9 @@ class Gap(Result):
                 )
 
     def facts(self) -> dict[str, Any]:
-        return {"family": self.family} | ({"search_check": self._check()} if self.missed else {})
+        gap = self.brackets().get("gap")
+        bracket = {} if gap is None else {"gap_bracket": gap.to_json()}
+        return {"family": self.family} | bracket | ({"search_check": self._check()} if self.missed else {})
 
     def _check(self) -> dict[str, Any]:
         """How often the search missed the best member of the data that were checked, and by how much."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from ppl_vae.data.inputs import as_batch
 from ppl_vae.diagnostics.gap.gap import STRUCTURE, Gap
 from ppl_vae.diagnostics.gap.split import UnknownFamilyError, split_gap
+from ppl_vae.evidence.bracket import Bracket, bracket_of
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.measure import measure
@@ -79,6 +80,10 @@ class Ladder(Result):
                 rows[f"{name}: best of family"] = rung.best
                 rows[f"{name}: amortisation gap"], rows[f"{name}: family gap"] = gaps
         return rows | {f"{name}: step": step for name, step in self.steps().items()}
+
+    def brackets(self) -> dict[str, Bracket]:
+        bracket = bracket_of(self.evidence)
+        return {} if bracket is None else {"evidence": bracket}
 
     def remarks(self) -> Iterator[str]:
         yield from self.fits

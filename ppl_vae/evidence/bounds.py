@@ -1,0 +1,30 @@
+"""In which direction a number may be off."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ["IN_WORDS", "WEAKEST_FIRST", "Bound", "difference"]
+
+Bound = Literal["exact", "unbiased", "approximate", "lower", "upper", "between"]
+"""``"between"``: off in either direction, as what lies between two lower bounds is."""
+
+WEAKEST_FIRST: tuple[Bound, ...] = ("between", "approximate", "lower", "upper", "unbiased", "exact")
+
+_FLIPPED: dict[Bound, Bound] = {"lower": "upper", "upper": "lower"}
+
+
+IN_WORDS: dict[Bound, str] = {
+    "exact": "exact",
+    "unbiased": "unbiased",
+    "approximate": "approximate",
+    "lower": "a lower bound",
+    "upper": "an upper bound",
+    "between": "off in either direction",
+}
+
+
+def difference(one: Bound, other: Bound) -> Bound:
+    """The direction in which the difference of two numbers is off."""
+    bounds = {one, _FLIPPED.get(other, other)}
+    return "between" if {"lower", "upper"} <= bounds else next(b for b in WEAKEST_FIRST if b in bounds)

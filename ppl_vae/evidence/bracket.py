@@ -1,0 +1,143 @@
+"""A bracket of log p(x): a lower and an upper limit of its mean over the data, at a stated level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ppl_vae.evidence.estimate import Estimate, finite
+from ppl_vae.evidence.intervals import LEVEL, monte_carlo_margin, over_data
+from ppl_vae.evidence.upper import distrust_simulated, distrust_weights
+
+__all__ = ["Bracket", "UpperLimit", "bracket_of", "bracket_of_gap"]
+
+
+@dataclass(frozen=True)
+class UpperLimit:
+    """One upper limit of the mean of log p(x) over the data.
+
+    Arguments:
+        value: The limit, in nats per datum; None where it is not honest.
+        method: Where it comes from.
+        validity: What it rests on; where there is no value, why there is none.
+    """
+
+    value: float | None
+    method: str
+    validity: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"value": self.value, "method": self.method, "validity": self.validity}
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Lower and upper limit of a mean over the data, in nats per datum.
+
+    Arguments:
+        lower: The lower limit; None where it is unknown.
+        upper: The upper limit, the largest of those that are honest; None where there is none.
+        level: Probability with which the mean lies between them, half of the rest on either side.
+        uppers: The upper limits by method.
+        of: What lies between them.
+    """
+
+    lower: float | None
+    upper: float | None
+    level: float
+    uppers: tuple[UpperLimit, ...] = ()
+    of: str = "mean log p(x)"
+
+    @property
+    def reason(self) -> str:
+        """Why there is no upper limit; empty where there is one."""
+        return "" if self.upper is not None else "; ".join(f"{u.method}: {u.validity}" for u in self.uppers)
+
+    def __contains__(self, value: float) -> bool:
+        """Whether a value lies within; an unknown limit excludes none."""
+        low, high = self.lower, self.upper
+        return (low is None or low <= value) and (high is None or value <= high)
+
+    def __str__(self) -> str:
+        head, low = f"{self.level:.0%} bracket:", "" if self.lower is None else f"{_figure(self.lower)} <= "
+        if self.upper is None:
+            above = f"unknown above: {self.reason}"
+            return f"{head} {low}{self.of}, {above}" if low else f"{head} {self.of} is unknown below and {above}"
+        methods = "; ".join(limit.method for limit in self.uppers if limit.value is not None)
+        return f"{head} {low}{self.of} <= {_figure(self.upper)}{f' ({methods})' if methods else ''}"
+
+    def to_json(self) -> dict[str, Any]:
+        content = {"lower": self.lower, "upper": self.upper, "level": self.level}
+        return content | {"uppers": [limit.to_json() for limit in self.uppers], "unknown_above": self.reason or None}
+
+
+def bracket_of(evidence: Estimate, level: float = LEVEL) -> Bracket | None:
+    r"""The bracket of an estimate of log p(x); None if it is exact.
+
+    The lower limit is that of Markov's inequality (:meth:`~ppl_vae.evidence.estimate.Estimate.at_least`). The upper
+    one is the largest of
+
+    - leave-one-out weights (:func:`~ppl_vae.evidence.leave_one_out.leave_one_out`), an upper bound in expectation on
+      these very data, and Student's t times its error;
+    - simulated data (:class:`~ppl_vae.evidence.slack.Slack`): the estimate plus what its method misses of data drawn
+      from the model, and Student's t times the error of both.
+
+    Arguments:
+        evidence: The estimate.
+        level: Probability with which the mean lies in the bracket, half of the rest on either side.
+    """
+    if evidence.bound == "exact":
+        return None
+    uppers = tuple(_uppers(evidence, level))
+    lower = evidence.at_least((1 + level) / 2)
+    highest = max((limit.value for limit in uppers if limit.value is not None), default=None)
+    return Bracket(None if lower is None else finite(lower), highest, level, uppers)
+
+
+def _uppers(evidence: Estimate, level: float) -> Iterator[UpperLimit]:
+    reason, upper = distrust_weights(evidence), evidence.upper
+    if reason or upper is None:
+        yield UpperLimit(None, "leave-one-out weights", reason)
+    else:
+        value = upper.mean + monte_carlo_margin(upper, level)
+        validity = "in expectation, if guide and prior leave out no part of the posterior"
+        yield UpperLimit(value, "leave-one-out weights", validity)
+    slack = evidence.slack
+    if slack is None:
+        return
+    if reason := distrust_simulated(evidence):
+        yield UpperLimit(None, "simulated data", reason)
+    else:
+        error = math.hypot(over_data(slack.pointwise, level)[1], monte_carlo_margin(evidence, level))
+        validity = "as far as the data resemble those that the model generates"
+        yield UpperLimit(evidence.mean + max(slack.mean, 0.0) + error, "simulated data", validity)
+
+
+def bracket_of_gap(
+    evidence: Estimate, bound: Estimate, level: float = LEVEL, *, of: str = "mean gap", best: bool = False
+) -> Bracket | None:
+    """The bracket of the evidence minus a bound; None if the evidence is exact.
+
+    Half of the chance to miss is the evidence's, half the bound's, unless that is exact.
+
+    Arguments:
+        evidence: The estimate of log p(x).
+        bound: The ELBO of a guide, or that of the best member found of a family.
+        level: Probability with which the mean lies in the bracket.
+        of: What lies in it.
+        best: Whether the bound is that of a best member, which may have been missed: the gap is then at least zero.
+    """
+    each = level if bound.bound == "exact" else (1 + level) / 2
+    bracket, margin = bracket_of(evidence, each), monte_carlo_margin(bound, each)
+    if bracket is None:
+        return None
+    low = None if bracket.lower is None else bracket.lower - bound.mean - margin
+    low = 0.0 if best else low
+    high = None if bracket.upper is None else bracket.upper - bound.mean + margin
+    return replace(bracket, lower=low, upper=high, level=level, of=of)
+
+
+def _figure(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3f}"

@@ -1,0 +1,80 @@
+"""Upper bounds on log p(x) of real data, and when they can be believed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.psis import k_hat, k_hat_limit
+
+__all__ = ["above", "distrust_simulated", "distrust_weights"]
+
+HEAVY = 0.7
+"""Pareto shape beyond which a mean over samples cannot be trusted (Vehtari et al. 2024)."""
+
+FEWEST_SIMULATED = 5
+"""Fewest simulated data from which a limit is drawn."""
+
+FEWEST_DATA = 25
+"""Fewest data whose errors show by their own tail whether a few carry all."""
+
+
+def distrust_weights(evidence: Estimate) -> str:
+    """Why leave-one-out weights give no honest upper bound on log p(x); empty if they do."""
+    upper, shapes = evidence.upper, evidence.k_hat
+    if reason := _not_unbiased(evidence):
+        return reason
+    if upper is None or upper.pointwise_se is None:
+        return "there are too few independent estimates per datum"
+    if single := int((~upper.pointwise.isfinite()).sum()):
+        return f"a single sample carries the evidence of {single} data"
+    if shapes is not None:
+        if bool(shapes.isneginf().all()):
+            return "constant weights show nothing of what was not drawn"
+        known = shapes[shapes > -math.inf]
+        if len(known) and (average := known.mean().item()) > HEAVY:
+            return f"the k-hat of the weights is {average:.2f} on average, over {HEAVY}"
+    if len(upper.pointwise) >= FEWEST_DATA:
+        shape = k_hat(upper.pointwise_se.clamp(min=1e-300).log()[:, None]).item()
+        if shape > HEAVY:
+            return f"a few data carry all of its error (k-hat {shape:.2f}, over {HEAVY})"
+    return ""
+
+
+def distrust_simulated(evidence: Estimate) -> str:
+    """Why what is missed of simulated data says nothing of these; empty if it does."""
+    slack, limit = evidence.slack, k_hat_limit(evidence.draws)
+    if reason := _not_unbiased(evidence):
+        return reason
+    if slack is None:
+        return "not measured"
+    if len(slack.pointwise) < FEWEST_SIMULATED:
+        return f"{len(slack.pointwise)} simulated data are too few"
+    if evidence.k_hat is not None and slack.k_hat is not None:
+        share, expected = (evidence.k_hat > limit).double().mean().item(), slack.share_high(limit)
+        if share > expected:
+            return f"{share:.0%} of the data have a k-hat over {limit:.2f}, of simulated data at most {expected:.0%}"
+    return ""
+
+
+def _not_unbiased(evidence: Estimate) -> str:
+    if evidence.common_se:
+        return "it has an error common to all data"
+    if evidence.bound != "lower":
+        return "the number is neither a bound nor unbiased"
+    return "" if math.isfinite(evidence.mean) else "some data have no finite evidence"
+
+
+def above(evidence: Estimate) -> Estimate | None:
+    """A number per datum that is at least log p(x) in expectation, as far as is known; None where nothing is.
+
+    The upper bound of leave-one-out weights; raised, on average, to that of simulated data where that is higher.
+    """
+    raised = None if distrust_weights(evidence) else evidence.upper
+    slack = evidence.slack
+    if slack is None or distrust_simulated(evidence):
+        return raised
+    raised = raised or replace(evidence, bound="upper", upper=None, slack=None)
+    more = evidence.mean + max(slack.mean, 0.0) - raised.mean
+    return replace(raised, pointwise=raised.pointwise + more, common_se=slack.se) if more > 0 else raised

@@ -1,0 +1,257 @@
+"""Brackets of log p(x), against numbers by NumPy and SciPy: how often they cover, and when they say unknown."""
+
+import json
+import math
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import binom, norm
+
+from ppl_vae.diagnostics.comparison import Compared, Comparison
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.diagnostics.gap.ladder import Ladder, Rung
+from ppl_vae.evidence.ais import Schedule
+from ppl_vae.evidence.bdmc import sandwich
+from ppl_vae.evidence.bracket import bracket_of
+from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.leave_one_out import leave_one_out
+from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.slack import Slack
+from ppl_vae.runs.resumable import BlockStore
+from tests.support.small_pairs import number_with_noise
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+RUNS, DATA = 100, 20
+linear = number_with_noise()
+
+
+def normal_guide(shift=0.0, factor=1.0):
+    """The posterior of :func:`number_with_noise`, moved by deviations and widened by a factor."""
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2 + shift * 0.5**0.5, factor * 0.5**0.5))
+
+    return guide
+
+
+def numbers(count):
+    x = 2**0.5 * torch.randn(count)
+    return x, norm(0, 2**0.5).logpdf(x.numpy())
+
+
+LOADING = np.random.default_rng(3).normal(size=(4, 5))
+
+
+def factor(x):
+    """Four bits that are seen through the logits of five."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Bernoulli(0.4 * torch.ones(4)).to_event(1))
+        pyro.sample("x", dist.Bernoulli(logits=z @ torch.tensor(LOADING)).to_event(1), obs=x)
+
+
+def half(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(len(x), 4)).to_event(1))
+
+
+def bits(count):
+    x = torch.rand(count, 5).round()
+    codes = np.array(list(product((0.0, 1.0), repeat=4)))
+    prior = (codes * np.log(0.4) + (1 - codes) * np.log(0.6)).sum(-1)
+    logits = (codes @ LOADING)[:, None]
+    return x, logsumexp(prior[:, None] + (x.numpy() * logits - np.logaddexp(0, logits)).sum(-1), 0)
+
+
+def two_modes(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 2.0))
+        pyro.sample("x", dist.Normal(z**2, 0.4), obs=x)
+
+
+def one_sided(x):
+    root = x.clamp(min=0.05).sqrt()
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(root, 0.3 / root.clamp(min=0.5)))
+
+
+def squares(count):
+    x = (2 * torch.randn(count)) ** 2 + 0.4 * torch.randn(count)
+    grid = np.linspace(-12, 12, 4001)
+    prior = norm(0, 2).logpdf(grid) + np.log(grid[1] - grid[0])
+    return x, logsumexp(prior[:, None] + norm(grid[:, None] ** 2, 0.4).logpdf(x.numpy()), 0)
+
+
+def part(estimate, rows):
+    """The estimate of some of the data."""
+    names = ("pointwise", "pointwise_se", "k_hat")
+    values = {name: None if (v := getattr(estimate, name)) is None else v[rows] for name in names}
+    return replace(estimate, **values, upper=estimate.upper and part(estimate.upper, rows))
+
+
+def brackets(estimate):
+    """Brackets of measurements of twenty data each: replications that are measured together."""
+    return [bracket_of(part(estimate, slice(start, start + DATA))) for start in range(0, RUNS * DATA, DATA)]
+
+
+def assert_covered(found, truth, known=0.5):
+    """Brackets miss the truth no more often than by chance at their level, and not by being unknown."""
+    means = truth.reshape(RUNS, DATA).mean(-1)
+    missed = sum(mean not in bracket for bracket, mean in zip(found, means, strict=True))
+    assert missed <= binom.ppf(1 - 1e-6, RUNS, 0.05)
+    assert sum(bracket.upper is not None for bracket in found) > known * RUNS
+
+
+CASES = {
+    "good": (linear, normal_guide(0.1, 1.1), numbers, {}),
+    "wide": (linear, normal_guide(0, 2.0), numbers, {}),
+    "narrow": (linear, normal_guide(0, 0.6), numbers, {}),
+    "shifted": (linear, normal_guide(1.5), numbers, {}),
+    "bits": (factor, half, bits, {}),
+    "two modes": (two_modes, one_sided, squares, {}),
+    "few draws": (linear, normal_guide(1.0), numbers, {"draws": 8, "prior_share": 0.0}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_brackets_cover_at_their_level(case):
+    torch.manual_seed(0)
+    model, guide, data, options = CASES[case]
+    x, truth = data(RUNS * DATA)
+    estimate = measure(model, guide, x, check=False, **{"method": "importance", "draws": 100} | options).evidence
+    assert_covered(brackets(estimate), truth)
+
+
+def test_a_sandwich_of_few_chains_covers():
+    torch.manual_seed(0)
+    x, _ = numbers(RUNS * DATA)
+    z = x / 2 + 0.5**0.5 * torch.randn(len(x))
+    found = sandwich(linear, normal_guide(1.5), x, draws=2, schedule=Schedule(1), drawn_with={"z": z})
+    truth = norm(0, 2**0.5).logpdf(x.numpy())
+    several = [
+        type(found)(*(part(each, slice(start, start + DATA)) for each in (found.lower, found.upper)))
+        for start in range(0, RUNS * DATA, DATA)
+    ]
+    assert_covered([each.bracket() for each in several], truth)
+    low, high = several[0].bracket().lower, several[0].bracket().upper
+    assert low == pytest.approx(several[0].lower.mean - math.log(40) / DATA)
+    assert high == pytest.approx(several[0].upper.mean + math.log(40) / DATA)
+    assert several[0].to_json()["width"]["bracket"]["upper"] == high
+    assert "95% bracket" in str(several[0])
+
+
+def test_simulated_data_raise_the_upper_limit_where_the_weights_are_blind():
+    """Without samples of the prior nothing shows the other mode but simulated data."""
+    torch.manual_seed(0)
+    x, truth = squares(200)
+    settings = {"method": "importance", "draws": 200, "prior_share": 0.0}
+    blind = measure(two_modes, one_sided, x, check=False, **settings)
+    assert blind.evidence.upper.mean < truth.mean() - 0.2
+    checked = measure(two_modes, one_sided, x, check=True, **settings)
+    assert truth.mean() in checked.bracket()
+    _, simulated = checked.bracket().uppers
+    assert truth.mean() < simulated.value == checked.bracket().upper
+    assert "as far as the data resemble" in simulated.validity
+    low, high = checked.interval("evidence").low, checked.interval("evidence").high
+    assert low < truth.mean() < high
+
+
+def test_exact_evidence_has_no_bracket_and_others_one_in_table_and_json():
+    torch.manual_seed(0)
+    x, truth = numbers(30)
+    exact = measure(linear, normal_guide(), x)
+    assert exact.bracket() is None and "bracket" not in str(exact)
+    found = measure(linear, normal_guide(0.5), x, method="importance", draws=200)
+    bracket = found.bracket()
+    assert bracket.lower <= truth.mean() <= bracket.upper
+    line = f"95% bracket: {bracket.lower:.3f} <= mean log p(x) <= {bracket.upper:.3f} (leave-one-out weights)"
+    assert line in str(found)
+    content = json.loads(json.dumps(found.to_json(), allow_nan=False))["evidence"]["bracket"]
+    assert (content["lower"], content["upper"], content["level"]) == (bracket.lower, bracket.upper, 0.95)
+    (limit,) = content["uppers"]
+    assert limit["method"] == "leave-one-out weights" and limit["validity"].startswith("in expectation")
+    narrow = found.bracket(level=0.5)
+    assert bracket.lower < narrow.lower < narrow.upper < bracket.upper
+
+
+def lower(weights, **more):
+    size = len(weights)
+    upper = leave_one_out(weights)
+    return Estimate(weights.logsumexp(0) - math.log(size), "weights", "lower", size, upper=upper, **more)
+
+
+def test_unknown_above_says_why():
+    torch.manual_seed(0)
+    weights = torch.randn(100, 4)
+    single = torch.full((100, 4), -torch.inf).scatter(0, torch.zeros(1, 4).long(), 1.0)
+    reasons = {
+        "a single sample carries the evidence of 4 data": lower(single),
+        "constant weights show nothing": lower(0 * weights, k_hat=torch.full((4,), -torch.inf)),
+        "the k-hat of the weights is 0.90 on average": lower(weights, k_hat=torch.full((4,), 0.9)),
+        "neither a bound nor unbiased": replace(lower(weights), bound="approximate"),
+        "an error common to all data": replace(lower(weights), common_se=0.1),
+        "too few independent estimates": lower(weights[:1]),
+        "some data have no finite evidence": lower(torch.full((100, 4), -torch.inf)),
+    }
+    for reason, estimate in reasons.items():
+        bracket = bracket_of(estimate)
+        assert bracket.upper is None and reason in bracket.reason and reason in str(bracket)
+        assert bracket.to_json()["unknown_above"] == bracket.reason
+    heavy = replace(lower(weights), k_hat=torch.full((4,), 0.9))
+    of_light, of_heavy = (Slack(torch.full((20,), 0.1), torch.full((20,), k)) for k in (0.0, 0.9))
+    assert "of simulated data at most" in bracket_of(replace(heavy, slack=of_light)).reason
+    assert bracket_of(replace(heavy, slack=of_heavy)).upper == pytest.approx(heavy.mean + 0.1)
+
+
+def test_chains_have_an_upper_bound_each_chain_by_itself():
+    torch.manual_seed(0)
+    x, truth = numbers(10)
+    found = measure(linear, normal_guide(1.0), x, method="annealing", draws=6, temperatures=5)
+    assert found.evidence.upper.draws == 6
+    assert truth.mean() in found.bracket()
+
+
+def test_gaps_inherit_the_bracket_and_the_warnings():
+    torch.manual_seed(0)
+    x, truth = numbers(40)
+    measured = measure(linear, normal_guide(0.7), x, method="importance", draws=400).noting("handle with care")
+    total = 0.7**2 / 2  # the divergence of a normal moved by 0.7 deviations
+    best = Estimate(torch.tensor(truth), "ascent", "lower", 100, torch.full((40,), 0.01))
+    gap = Gap(measured.evidence, best, measured.elbo, "independent latents")
+    content = gap.to_json()
+    for found in (content["gap_bracket"], measured.to_json()["gap"]["bracket"]):
+        assert found["lower"] < total < found["upper"] < total + 0.2
+    interval = measured.interval("gap")
+    assert interval.low < total < interval.high < total + 0.2
+    assert gap.brackets()["family gap"].lower == 0
+    assert 0 < content["family_gap"]["bracket"]["upper"] < 0.2
+    assert truth.mean() in gap.brackets()["evidence"]
+    assert any("handle with care" in line for line in content["warnings"])
+    assert "<= mean family gap <=" in str(gap) and "note: handle with care" in str(gap)
+    rungs = Ladder(measured.evidence, {"aside": Rung(measured.elbo, best, "independent latents")})
+    compared = Comparison("test", tuple(Compared(name, "pair", "elbo", name, measured) for name in "ab"))
+    assert "A: 95% bracket" in str(compared)
+    for result, name in ((rungs, "evidence"), (compared, "B: evidence")):
+        assert any("handle with care" in line for line in result.to_json()["warnings"])
+        assert truth.mean() in result.brackets()[name]
+
+
+def test_stored_evidence_has_the_same_bracket(tmp_path):
+    x, _ = numbers(60)
+    found = measure(linear, normal_guide(0.5), x, method="importance", draws=100)
+    content = json.loads(json.dumps(found.to_json()))["evidence"]
+    back = Estimate.stored(content, found.pointwise(), "evidence")
+    assert bracket_of(back) == found.bracket() and back.warnings == found.evidence.warnings
+    shared = replace(found.evidence, common_se=0.3)
+    assert Estimate.stored(shared.to_json(), found.pointwise(), "evidence").common_se == 0.3
+    blocks = BlockStore(tmp_path, {}, type(found))
+    blocks[0] = replace(found, evidence=replace(found.evidence, slack=None, lost=3, uncovered=60))
+    assert blocks[0].evidence.warnings == replace(found.evidence, lost=3, uncovered=60).warnings
+    assert torch.equal(blocks[0].evidence.upper.pointwise, found.evidence.upper.pointwise)
