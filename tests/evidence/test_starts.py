@@ -55,7 +55,7 @@ def test_a_mode_that_the_guide_leaves_out_is_found_from_the_prior_and_said():
     # JSON names both starts; the choice among three costs the guaranteed limit log 3 / n more.
     content = found.to_json()
     assert content["evidence_by_start"]["guide"]["mean"] < content["evidence_by_start"]["prior"]["mean"]
-    assert content["at_least_95"] == pytest.approx(found.evidence.mean - np.log(3 / 0.05) / 20)
+    assert content["evidence"]["bracket"]["lower"] == pytest.approx(found.evidence.mean - np.log(3 / 0.025) / 20)
 
 
 def test_the_sandwich_of_both_starts_is_narrow_where_that_of_the_guide_is_wide():
