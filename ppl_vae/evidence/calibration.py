@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+
+import torch
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.methods.base import EvidenceMethod
@@ -21,6 +24,9 @@ SIZE = 20
 
 CHEAP = 0.8
 """Share of a measurement's cost up to which its method is calibrated without being asked; two bounds are computed."""
+
+AT_ONCE = 5_000
+"""Number of samples up to which a calibration is cheap, however few the data."""
 
 SHARE = 0.1
 """Share of the gap beyond which the slack of a method is a warning."""
@@ -42,7 +48,7 @@ def measure_slack(
         size: Number of simulated data.
         seed: Seed of the simulated data and of the samples.
     """
-    rows = subsample(len(x), size)
+    rows = torch.arange(size) % len(x) if len(x) < size else subsample(len(x), size)
     shape = x if rows is None else x[rows]
     with fork_random_state(seed), evaluating(model, guide):
         try:
@@ -57,7 +63,13 @@ def measure_slack(
 
 
 def calibrated(
-    method: EvidenceMethod, model: Program, guide: Program, x: Batch, evidence: Evidence, check: bool | None
+    method: EvidenceMethod,
+    model: Program,
+    guide: Program,
+    x: Batch,
+    evidence: Evidence,
+    check: bool | None,
+    samples: float = math.inf,
 ) -> Evidence:
     """An evidence with the slack of its method, and a warning where that exceeds :data:`SHARE` of the gap.
 
@@ -67,12 +79,15 @@ def calibrated(
         guide: Its guide.
         x: The data.
         evidence: Their evidence.
-        check: Whether to calibrate; None where that costs at most :data:`CHEAP` of the measurement.
+        check: Whether to calibrate; None where that costs at most :data:`CHEAP` of the measurement, or
+            :data:`AT_ONCE` samples.
+        samples: Number of samples, or moves of chains, per datum.
 
     Raises:
         ValueError: If calibration is asked for and impossible, saying why.
     """
-    wanted = CHEAP * len(x) >= 2 * SIZE if check is None else check
+    cheap = CHEAP * len(x) >= 2 * SIZE or 2 * SIZE * samples <= AT_ONCE
+    wanted = cheap if check is None else check
     if not wanted or evidence.evidence.bound == "exact":
         return evidence
     slack = measure_slack(method, model, guide, x)

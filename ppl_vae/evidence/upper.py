@@ -22,16 +22,23 @@ FEWEST_DATA = 25
 
 def distrust_weights(evidence: Estimate) -> str:
     """Why leave-one-out weights give no honest upper bound on log p(x); empty if they do."""
-    upper, shapes = evidence.upper, evidence.k_hat
     if reason := _not_unbiased(evidence):
         return reason
-    if upper is None or upper.pointwise_se is None:
+    if evidence.upper is None:
         return "there are too few independent estimates per datum"
+    if evidence.k_hat is not None and bool(evidence.k_hat.isneginf().all()):
+        return "constant weights show nothing of what was not drawn"
+    return _heavy_tails(evidence)
+
+
+def _heavy_tails(evidence: Estimate) -> str:
+    """Why a few samples or data carry the evidence; empty if they do not."""
+    upper, shapes = evidence.upper, evidence.k_hat
+    if upper is None or upper.pointwise_se is None:
+        return ""
     if single := int((~upper.pointwise.isfinite()).sum()):
         return f"a single sample carries the evidence of {single} data"
     if shapes is not None:
-        if bool(shapes.isneginf().all()):
-            return "constant weights show nothing of what was not drawn"
         known = shapes[shapes > -math.inf]
         if len(known) and (average := known.mean().item()) > HEAVY:
             return f"the k-hat of the weights is {average:.2f} on average, over {HEAVY}"
@@ -45,7 +52,7 @@ def distrust_weights(evidence: Estimate) -> str:
 def distrust_simulated(evidence: Estimate) -> str:
     """Why what is missed of simulated data says nothing of these; empty if it does."""
     slack, limit = evidence.slack, k_hat_limit(evidence.draws)
-    if reason := _not_unbiased(evidence):
+    if reason := _not_unbiased(evidence) or _heavy_tails(evidence):
         return reason
     if slack is None:
         return "not measured"
