@@ -7,7 +7,7 @@ from typing import Literal
 __all__ = ["IN_WORDS", "WEAKEST_FIRST", "Bound", "difference"]
 
 Bound = Literal["exact", "unbiased", "approximate", "lower", "upper", "between"]
-"""``"between"``: off in either direction, as what lies between two lower bounds is."""
+"""``"between"``: too high or too low, as the difference of two lower bounds may be."""
 
 WEAKEST_FIRST: tuple[Bound, ...] = ("between", "approximate", "lower", "upper", "unbiased", "exact")
 
@@ -20,7 +20,7 @@ IN_WORDS: dict[Bound, str] = {
     "approximate": "approximate",
     "lower": "a lower bound",
     "upper": "an upper bound",
-    "between": "off in either direction",
+    "between": "may be too high or too low",
 }
 
 

@@ -205,7 +205,7 @@ class Estimate:
     @property
     def sign(self) -> str:
         """The sign of its direction, written before the mean."""
-        return {"lower": ">= ", "upper": "<= ", "approximate": "~ ", "between": "~ "}.get(self.bound, "")
+        return {"lower": ">= ", "upper": "<= ", "approximate": "about ", "between": "about "}.get(self.bound, "")
 
     @property
     def figure(self) -> str:

@@ -202,4 +202,4 @@ def test_results_are_shown_as_tables_in_words_and_not_as_tensors():
     gap = Gap(evidence, best, best, "independent bits")
     assert repr(gap) == str(gap) and "tensor" not in repr([gap])
     assert repr(evidence) == "Estimate(>= -3.500 nats, 16 chains: a lower bound; 2 data)"
-    assert evidence.minus(best).how == "16 chains minus ascent: off in either direction"
+    assert evidence.minus(best).how == "16 chains minus ascent: may be too high or too low"
