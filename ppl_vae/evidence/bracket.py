@@ -92,8 +92,7 @@ def bracket_of(evidence: Estimate, level: float = LEVEL) -> Bracket | None:
         return None
     uppers = tuple(_uppers(evidence, level))
     lower = evidence.at_least((1 + level) / 2)
-    highest = max((limit.value for limit in uppers if limit.value is not None), default=None)
-    return Bracket(None if lower is None else finite(lower), highest, level, uppers)
+    return Bracket(None if lower is None else finite(lower), _highest(uppers), level, uppers)
 
 
 def _uppers(evidence: Estimate, level: float) -> Iterator[UpperLimit]:
@@ -103,7 +102,7 @@ def _uppers(evidence: Estimate, level: float) -> Iterator[UpperLimit]:
     else:
         value = upper.mean + monte_carlo_margin(upper, level)
         validity = "in expectation, if guide and prior leave out no part of the posterior"
-        yield UpperLimit(value, "leave-one-out weights", validity)
+        yield UpperLimit(finite(value), "leave-one-out weights", validity)
     slack = evidence.slack
     if slack is None:
         return
@@ -112,7 +111,7 @@ def _uppers(evidence: Estimate, level: float) -> Iterator[UpperLimit]:
     else:
         error = math.hypot(over_data(slack.pointwise, level)[1], monte_carlo_margin(evidence, level))
         validity = "as far as the data resemble those that the model generates"
-        yield UpperLimit(evidence.mean + max(slack.mean, 0.0) + error, "simulated data", validity)
+        yield UpperLimit(finite(evidence.mean + max(slack.mean, 0.0) + error), "simulated data", validity)
 
 
 def bracket_of_gap(
@@ -133,10 +132,16 @@ def bracket_of_gap(
     bracket, margin = bracket_of(evidence, each), monte_carlo_margin(bound, each)
     if bracket is None:
         return None
-    low = None if bracket.lower is None else bracket.lower - bound.mean - margin
-    low = 0.0 if best else low
-    high = None if bracket.upper is None else bracket.upper - bound.mean + margin
-    return replace(bracket, lower=low, upper=high, level=level, of=of)
+    low = None if bracket.lower is None else finite(bracket.lower - bound.mean - margin)
+    uppers = tuple(
+        limit if limit.value is None else replace(limit, value=finite(limit.value - bound.mean + margin))
+        for limit in bracket.uppers
+    )
+    return Bracket(0.0 if best else low, _highest(uppers), level, uppers, of)
+
+
+def _highest(uppers: tuple[UpperLimit, ...]) -> float | None:
+    return max((limit.value for limit in uppers if limit.value is not None), default=None)
 
 
 def _figure(value: float) -> str:

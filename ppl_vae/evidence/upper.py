@@ -25,7 +25,7 @@ def distrust_weights(evidence: Estimate) -> str:
     if reason := _not_unbiased(evidence):
         return reason
     if evidence.upper is None:
-        return "there are too few independent estimates per datum"
+        return "there are not several independent estimates of each datum"
     if evidence.k_hat is not None and bool(evidence.k_hat.isneginf().all()):
         return "constant weights show nothing of what was not drawn"
     return _heavy_tails(evidence)

@@ -210,7 +210,7 @@ def test_unknown_above_says_why():
         "the k-hat of the weights is 0.90 on average": lower(weights, k_hat=torch.full((4,), 0.9)),
         "neither a bound nor unbiased": replace(lower(weights), bound="approximate"),
         "an error common to all data": replace(lower(weights), common_se=0.1),
-        "too few independent estimates": lower(weights[:1]),
+        "not several independent estimates": lower(weights[:1]),
         "some data have no finite evidence": lower(torch.full((100, 4), -torch.inf)),
     }
     for reason, estimate in reasons.items():
