@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -22,11 +21,8 @@ __all__ = ["SHARE", "SIZE", "calibrated", "measure_slack"]
 SIZE = 20
 """Number of simulated data."""
 
-CHEAP = 0.8
+CHEAP = 0.2
 """Share of a measurement's cost up to which its method is calibrated without being asked; two bounds are computed."""
-
-AT_ONCE = 5_000
-"""Number of samples up to which a calibration is cheap, however few the data."""
 
 SHARE = 0.1
 """Share of the gap beyond which the slack of a method is a warning."""
@@ -63,13 +59,7 @@ def measure_slack(
 
 
 def calibrated(
-    method: EvidenceMethod,
-    model: Program,
-    guide: Program,
-    x: Batch,
-    evidence: Evidence,
-    check: bool | None,
-    samples: float = math.inf,
+    method: EvidenceMethod, model: Program, guide: Program, x: Batch, evidence: Evidence, check: bool | None
 ) -> Evidence:
     """An evidence with the slack of its method, and a warning where that exceeds :data:`SHARE` of the gap.
 
@@ -79,15 +69,12 @@ def calibrated(
         guide: Its guide.
         x: The data.
         evidence: Their evidence.
-        check: Whether to calibrate; None where that costs at most :data:`CHEAP` of the measurement, or
-            :data:`AT_ONCE` samples.
-        samples: Number of samples, or moves of chains, per datum.
+        check: Whether to calibrate; None where that costs at most :data:`CHEAP` of the measurement.
 
     Raises:
         ValueError: If calibration is asked for and impossible, saying why.
     """
-    cheap = CHEAP * len(x) >= 2 * SIZE or 2 * SIZE * samples <= AT_ONCE
-    wanted = cheap if check is None else check
+    wanted = CHEAP * len(x) >= 2 * SIZE if check is None else check
     if not wanted or evidence.evidence.bound == "exact":
         return evidence
     slack = measure_slack(method, model, guide, x)

@@ -119,7 +119,7 @@ def measure(
             evidence, elbo = (replace(e, notes=(*e.notes, note)) for e in (joined.evidence, joined.elbo))
             joined = replace(joined, evidence=evidence, elbo=elbo)
         concluded = rounded(how.method.conclude(model, guide, x, joined), sites, x).normalised(normaliser_error(sites))
-        return calibrated(how.method, model, guide, x, concluded, check, how.cells / len(x))
+        return calibrated(how.method, model, guide, x, concluded, check)
 
 
 def _measure_block(how: Plan, model: Program, guide: Program, x: Batch, progress: Progress, cells: int) -> Evidence:

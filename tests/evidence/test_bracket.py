@@ -260,7 +260,7 @@ def test_gaps_inherit_the_bracket_and_the_warnings():
 
 def test_stored_evidence_has_the_same_bracket(tmp_path):
     x, _ = numbers(60)
-    found = measure(linear, normal_guide(0.5), x, method="importance", draws=100)
+    found = measure(linear, normal_guide(0.5), x, method="importance", draws=100, check=True)
     content = json.loads(json.dumps(found.to_json()))["evidence"]
     back = Estimate.stored(content, found.pointwise(), "evidence")
     assert bracket_of(back) == found.bracket() and back.warnings == found.evidence.warnings
