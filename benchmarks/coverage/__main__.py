@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.coverage import adversarial, alarms, annealed, sampled
+from benchmarks.coverage import adversarial, alarms, annealed, differences, sampled
 from benchmarks.coverage.rates import Rate, markdown
 
 RESULTS = Path(__file__).parents[1] / "results" / "coverage.json"
@@ -62,6 +62,16 @@ def deceive(cases: int, methods: str, out: Path | None) -> None:
     store(out, "adversarial", rates)
 
 
+@main.command("differences")
+@replications
+@stored
+def cover(runs: int, out: Path | None) -> None:
+    """Intervals of population means, of differences between guides and models, of the curve and of information."""
+    rates = differences.rates(runs)
+    click.echo(markdown(rates))
+    store(out, "differences", rates)
+
+
 @main.command("warnings")
 @random_pairs
 @stored
@@ -79,12 +89,13 @@ def judge(pairs: int, out: Path | None) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="File for the rates.")
 @click.pass_context
 def everything(context: click.Context, runs: int, cases: int, pairs: int, out: Path) -> None:
-    """All three, and the commit they were measured at."""
+    """All four, and the commit they were measured at."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps({"commit": commit.stdout.strip()}))
     context.invoke(judge, pairs=pairs, out=out)
     context.invoke(deceive, cases=cases, methods=",".join(adversarial.METHODS), out=out)
+    context.invoke(cover, runs=runs, out=out)
     context.invoke(statements, runs=runs, only=None, out=out)
 
 

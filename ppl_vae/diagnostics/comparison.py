@@ -12,6 +12,7 @@ from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.bracket import Bracket, bracket_of
 from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import draw_gap_bars
+from ppl_vae.evidence.intervals import Ends
 from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.evidence.tables import text_table
 
@@ -59,7 +60,8 @@ class Compared:
 def with_shared_evidence(runs: Sequence[Compared]) -> tuple[Compared, ...]:
     """The same runs, those of one model in one state with the best evidence that any of them has measured.
 
-    The evidence does not depend on the guide, so that an exact one, else the highest mean of lower bounds, serves all;
+    The evidence does not depend on the guide, so that an exact one, else the highest lower bound, less two errors of
+    its draws, serves all;
     one is chosen for all data, since the higher of two lower bounds, chosen for each datum, is none.
     """
     return tuple(_sharing(run, [other for other in runs if run.is_one_model_with(other)]) for run in runs)
@@ -67,7 +69,7 @@ def with_shared_evidence(runs: Sequence[Compared]) -> tuple[Compared, ...]:
 
 def _sharing(run: Compared, others: Sequence[Compared]) -> Compared:
     evidences = [other.measurement.evidence for other in (run, *others)]
-    best = max(evidences, key=lambda e: (_RANK.get(e.bound, 0), e.mean))
+    best = max(evidences, key=lambda e: (_RANK.get(e.bound, 0), e.mean - 2 * e.se))
     own = run.measurement
     if best is own.evidence:
         return run
@@ -147,6 +149,11 @@ class Comparison(Result):
         evidences = one.measurement.evidence, other.measurement.evidence
         return Difference.of(*evidences, one_model=one.is_one_model_with(other))
 
+    def ends(self, name: str) -> Ends:
+        letter, _, what = name.partition(": ")
+        run = self.labelled()[letter]
+        return run.measurement.ends(what) if what in run.measurement.rows() or run.gap is None else run.gap.ends(what)
+
     def rows(self) -> dict[str, Estimate]:
         rows: dict[str, Estimate] = {}
         for letter, run in self.labelled().items():
@@ -210,8 +217,7 @@ class Comparison(Result):
                 cells.append("" if run.saturated is None else f"{run.saturated - run.measurement.elbo.mean:.2f}")
             lines.append((letter, _objective(run), *cells))
         title = f"nats per datum over {self.data} {self.split} data, higher is better"
-        signs = ">=, <=: a lower, an upper bound; ~: neither" if any(e.sign for e in rows.values()) else ""
-        caption = "; ".join(filter(None, (signs, self.errors_in_words())))
+        caption = "; ".join(filter(None, (self.signs_in_words(), self.errors_in_words())))
         columns = ("", "trained on", *names, *text)
         return text_table(title, columns, lines, left=("", "trained on"), caption=caption, width=126)
 

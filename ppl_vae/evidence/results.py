@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor
 
 from ppl_vae.evidence.bracket import Bracket, bracket_of, bracket_of_gap
-from ppl_vae.evidence.estimate import Estimate, finite
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import draw_gap_bars, draw_spread, folded
-from ppl_vae.evidence.intervals import LEVEL, Ends, Interval, ends, minus, of_population, of_these_data, split_se
+from ppl_vae.evidence.intervals import LEVEL, Ends, ends, minus
 from ppl_vae.evidence.joining import join_fields
+from ppl_vae.evidence.result_errors import ResultErrors
 from ppl_vae.evidence.slack import Slack
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.programs.random_state import positions
@@ -25,7 +26,7 @@ __all__ = ["Evidence", "Result"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class Result(ResultErrors):
     """Estimates of the same data by name.
 
     A subclass is a dataclass that names its estimates in :meth:`rows`. A name ``"group: name"`` belongs to a group:
@@ -46,10 +47,6 @@ class Result:
         """The estimates by name, in the order of the table."""
         raise NotImplementedError
 
-    def brackets(self) -> dict[str, Bracket]:
-        """Brackets of the means of some rows, by the name of the row."""
-        return {}
-
     def remarks(self) -> Iterable[str]:
         """Reasons for caution besides those of the single estimates."""
         return ()
@@ -57,47 +54,6 @@ class Result:
     def facts(self) -> dict[str, Any]:
         """What JSON holds besides the estimates."""
         return {}
-
-    def ends(self, name: str) -> Ends:
-        """Numbers below and above the true one of an estimate, in expectation; by default as its direction tells."""
-        return ends(self.rows()[name])
-
-    def interval(
-        self, name: str, of: Literal["data", "split", "population"] = "data", level: float = LEVEL
-    ) -> Interval:
-        """Where the true mean of an estimate lies, an end being None where it is unknown.
-
-        Arguments:
-            name: Its name among the rows.
-            of: The mean over these ``"data"``, about which only draws leave a doubt; over all data of the ``"split"``
-                of which they are a sample; or over the ``"population"`` that they were drawn from.
-            level: Confidence level.
-        """
-        size = len(self.rows()[name].pointwise) if self.split_size is None else self.split_size
-        if of == "data":
-            return of_these_data(self.ends(name), level)
-        return of_population(self.ends(name), level, of=size if of == "split" else None)
-
-    def figure(self, estimate: Estimate) -> str:
-        """A mean as in the table, with its errors."""
-        if self.split_size is None or len(estimate.pointwise) == 1:
-            return estimate.figure
-        return f"{estimate.figure} ({split_se(estimate.pointwise, estimate.pointwise_se, self.split_size):.2g})"
-
-    def errors_in_words(self) -> str:
-        """What the errors of the table are of."""
-        parts = ["+-: Monte Carlo standard error of the mean over these data"] if self.has_draws else []
-        if self.split_size is not None:
-            parts.append(
-                f"in parentheses: standard error as the mean of all {self.split_size:,} data, of which these "
-                f"{self.data:,} are a sample"
-            )
-        return "; ".join(parts)
-
-    @property
-    def has_draws(self) -> bool:
-        """Whether some of the numbers have an error by their draws."""
-        return any(estimate.se for estimate in self.rows().values())
 
     def losses(self) -> Tensor | None:
         """The quantity that is largest for the worst data, ``(data,)``; None if the data are not ranked."""
@@ -114,11 +70,6 @@ class Result:
     def draw_panels(self, *axes: Axes) -> None:
         """Draws one panel of the figure in each of the axes."""
         raise NotImplementedError
-
-    @property
-    def data(self) -> int:
-        """Number of data."""
-        return len(next(iter(self.rows().values())).pointwise)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -152,11 +103,9 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """All numbers and warnings, without the values per datum."""
         content: dict[str, Any] = {}
-        brackets = self.brackets()
         for name, estimate in self.rows().items():
             *group, key = _path(name)
-            bracket = {"bracket": brackets[name].to_json()} if name in brackets else {}
-            described = estimate.to_json() | self._errors(name) | bracket
+            described = estimate.to_json() | self.errors_to_json(name)
             (content.setdefault(group[0], {}) if group else content)[key] = described
         content |= {"data": self.data, **self.facts()}
         if self.split_size is not None:
@@ -164,15 +113,6 @@ class Result:
         if self.losses() is not None:
             content["worst"] = positions(self.worst(), self.sample)
         return content | {"warnings": list(self.warnings)}
-
-    def _errors(self, name: str) -> dict[str, Any]:
-        """What JSON says of the errors of a mean besides its standard errors."""
-        errors: dict[str, Any] = {f"{of}_95": self.interval(name, of).to_json() for of in ("data", "population")}
-        if self.split_size is not None:
-            estimate = self.rows()[name]
-            errors["split_se"] = finite(split_se(estimate.pointwise, estimate.pointwise_se, self.split_size))
-            errors["split_95"] = self.interval(name, "split").to_json()
-        return errors
 
     def table(self) -> str:
         """The table, without the warnings."""

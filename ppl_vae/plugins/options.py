@@ -114,9 +114,9 @@ def options_of(
 ) -> list[Option]:
     """The options of a class or function: its arguments, less those skipped.
 
-    Annotations are ``int``, ``float``, ``bool``, ``str`` or ``Literal``; ``X | None``; ``int | str`` and
-    ``str | Path``, which are text; ``Sequence[X]``, several of them; and ``Annotated[X, m]`` with an ``m.ge``
-    (``msgspec.Meta(ge=1)``), a least value, or a :class:`PluginChoice`.
+    Annotations are ``int``, ``float``, ``bool``, ``str`` or ``Literal``; ``X | None``; ``int | str``,
+    ``str | Path`` and ``str | Callable[..., object]``, which are text; ``Sequence[X]``, several of them; and
+    ``Annotated[X, m]`` with an ``m.ge`` (``msgspec.Meta(ge=1)``), a least value, or a :class:`PluginChoice`.
 
     Arguments:
         target: A class (its constructor counts) or a function.
@@ -163,7 +163,7 @@ def options_of(
             plugin = next((part for part in metadata if isinstance(part, PluginChoice)), None)
         if several := typing.get_origin(kind) is Sequence:
             (kind,) = typing.get_args(kind)
-        if set(typing.get_args(kind)) in ({int, str}, {str, Path}):
+        if set(typing.get_args(kind)) in ({int, str}, {str, Path}, {str, Callable[..., object]}):
             kind = str
         if typing.get_origin(kind) is Literal:
             kind = typing.get_args(kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.programs.loading import find
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.programs.types import Progress
+from ppl_vae.programs.types import Program, Progress
 from ppl_vae.runs.config import ProgramChoice, to_json
 from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.measure import measure_and_save, measure_in_blocks
@@ -76,7 +77,7 @@ def measure_ladder(
     opened: Run,
     split: str,
     count: int,
-    names: list[str],
+    guides: Sequence[str | Program],
     epochs: str | None,
     **options: Any,  # those of split_gap
 ) -> Ladder:
@@ -86,7 +87,7 @@ def measure_ladder(
         opened: The run; the fits are stored in ``ladder/`` inside its folder.
         split: Name of the split.
         count: Size of a random sample of the data; 0 for all.
-        names: Names or files of guides, from the smallest family up.
+        guides: Names or files of guides, or guides that are fitted already, from the smallest family up.
         epochs: Epochs of fitting, in the notation of :func:`~ppl_vae.training.settings.parse_schedule`; by default
             those of the run.
         options: Options of :func:`~ppl_vae.diagnostics.gap.split.split_gap`.
@@ -96,7 +97,7 @@ def measure_ladder(
             the model.
     """
     opened.split(split, count)  # refused, if it must be, before hours of fitting
-    fits = [_Fit(opened, name, epochs) for name in names]
+    fits = [_Fit(opened, each, epochs) if isinstance(each, str) else _Fitted(each) for each in guides]
     labels = [fit.label for fit in fits]
     if len(set(labels)) < len(labels):
         raise ValueError(f"each guide of a ladder is named once, got {', '.join(labels)}")
@@ -105,16 +106,26 @@ def measure_ladder(
     except KeyboardInterrupt:
         log("the fits are stored; the same command continues")
         raise
-    guides = {fit.label: fit.pair.guide for fit in fits}
+    rungs = {fit.label: fit.guide for fit in fits}
     options["estimator"] = make_estimator(opened.config.estimator, opened.config.use_control)
     return measure_and_save(
         opened,
         f"ladder-{split}",
         split,
         count,
-        lambda pair, x, progress: ladder(pair.model, guides, x, fits=tuple(remarks), progress=progress, **options),
-        lambda pair, x: len(x) * len(guides),
+        lambda pair, x, progress: ladder(pair.model, rungs, x, fits=tuple(remarks), progress=progress, **options),
+        lambda pair, x: len(x) * len(rungs),
     )
+
+
+class _Fitted:
+    """A guide that is fitted already, called by the name of its function or class."""
+
+    def __init__(self, guide: Program) -> None:
+        self.guide, self.label = guide, getattr(guide, "__name__", type(guide).__name__)
+
+    def fit(self) -> None:
+        """There is nothing to do, and nothing to remark."""
 
 
 class _Fit:
@@ -149,6 +160,7 @@ class _Fit:
         self.objective, _, self.settings = make_objective(
             config, self.pair, settings, self.train[: settings.batch_size]
         )
+        self.guide: Program = self.pair.guide
         self.run = self._folder(opened, {"guide": to_json(guide), "model": opened.pair.state})
 
     def _folder(self, opened: Run, identity: dict[str, object]) -> RunFolder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from msgspec import Meta
@@ -70,7 +70,7 @@ class Measurements(Uses):
         check: Count = 20,
         evidence: Annotated[str, PluginChoice("evidence", ("auto",))] = "auto",
         evidence_draws: AtLeastTwo | None = None,
-        ladder: Sequence[str] | None = None,
+        ladder: Sequence[str | Callable[..., object]] | None = None,
         epochs: str | None = None,
         **options: OptionValue,
     ) -> Gap | Ladder:
@@ -96,7 +96,8 @@ class Measurements(Uses):
             evidence: Evidence method of the ascent; auto takes the first exact one that applies, else importance.
             evidence_draws: Samples of the evidence per datum, or annealing chains; by default those of --draws, of a
                 method that is named as many as it usually takes.
-            ladder: Names or files of guides to fit to the run's fixed model, and to compare.
+            ladder: Names or files of guides to fit to the run's fixed model, and to compare; in Python also guides
+                that are fitted already.
             epochs: Maximum number of epochs per guide of the ladder; by default as the run.
             options: Options of the evidence methods by name, such as temperatures.
         """

@@ -53,7 +53,7 @@ def measurements(
 
     Exact evidence is taken where it is stored. The others are taken by the same method with the same draws, the best
     that is stored of all of them; where there is none, those are measured again that the automatic choice has measured
-    with fewer draws than of others, or not at all.
+    with fewer draws than others, or not at all.
 
     Arguments:
         runs: Folders of the runs.
@@ -69,17 +69,17 @@ def measurements(
         return _Measured(measure_evidence(run, split, "auto", draws), "auto")
 
     found = [_all_stored(run, split) for run in runs]
-    draws = [RunConfig.of(run).evidence_draws for run in runs]
+    automatic = [m.evidence.evidence.draws for each in found for m in each if m.requested == "auto"]
+    most = max([*automatic, *(RunConfig.of(run).evidence_draws for run in runs)])
     for place, each in enumerate(found):
         if not each:
-            each.append(measured(place, draws[place]))
+            each.append(measured(place, most))
     chosen = [max(each, key=lambda m: m.rank) for each in found]
     sampled = [place for place, best in enumerate(chosen) if best.evidence.evidence.bound != "exact"]
     if len(sampled) < 2:
         return [best.evidence for best in chosen], []
     common = set.intersection(*({name for m in found[place] for name in m.settings} for place in sampled))
     if not common:
-        most = max(m.evidence.evidence.draws for place in sampled for m in found[place] if m.requested == "auto")
         setting = f"auto, {most} draws"
         for place in sampled:
             if not any(setting in m.settings for m in found[place]):

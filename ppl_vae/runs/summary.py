@@ -15,6 +15,7 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.bracket import Bracket
 from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import OKABE_ITO, marker, whole
+from ppl_vae.evidence.intervals import Ends
 from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.nn.checkpoint import Checkpoint
@@ -56,6 +57,9 @@ class Split(Result):
 
     def brackets(self) -> dict[str, Bracket]:
         return self.measurement.brackets()
+
+    def ends(self, name: str) -> Ends:
+        return self.measurement.ends(name) if name in self.measurement.rows() else super().ends(name)
 
     def losses(self) -> Tensor:
         return self.measurement.losses()

@@ -4,7 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from ppl_vae.diagnostics.gap.ladder import ladder
+from ppl_vae.runs.open import open_run
 from tests.support.cli import SMALL, flat, invoke, json_of, succeed
 
 LADDER = ("gap", "r", "--ladder", "linear_counts, mean_field, full", "--data", "30", "--epochs")
@@ -57,3 +60,17 @@ def test_mistakes_with_ladders_are_named(trained, args, words):
     result = invoke("gap", "r", *args)
     assert result.exit_code in (1, 2)
     assert words in flat(result.output), result.output
+
+
+def test_a_ladder_takes_fitted_guides_beside_names(trained):
+    run = open_run("r")
+
+    def twin(x):
+        run.guide(x)
+
+    found = run.gap(ladder=[twin, run.guide], data=10)
+    assert list(found.rungs) == ["twin", "LinearCounts"]
+    assert torch.equal(found.rungs["twin"].elbo.pointwise, found.rungs["LinearCounts"].elbo.pointwise)
+    assert not Path("r/ladder").exists()
+    with pytest.raises(ValueError, match=r"'full' is no fitted guide; .*run.gap\(ladder=\['full'\]\)"):
+        ladder(run.model, {"full": "full"}, run.data["test"])

@@ -2,15 +2,26 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import pytest
 import torch
 from matplotlib.figure import Figure
 
+import ppl_vae
+from ppl_vae.diagnostics.calibration import result as calibration
 from ppl_vae.diagnostics.comparison import Compared, Comparison
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.ladder import Ladder, Rung
+from ppl_vae.diagnostics.information.active_units import Units
+from ppl_vae.diagnostics.information.curve import Curve
+from ppl_vae.diagnostics.information.information import Information
+from ppl_vae.diagnostics.information.mutual_information import Mutual
+from ppl_vae.diagnostics.information.rates import Rates
+from ppl_vae.diagnostics.tightness.least_squares import Unexplained
+from ppl_vae.diagnostics.tightness.verdict import Tightness
 from ppl_vae.evidence.bdmc import BDMC
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence, Result
@@ -54,13 +65,40 @@ def results() -> dict[str, Result]:
     }
 
 
+def others() -> dict[str, Result]:
+    """One of each further kind, whose rows are not all values per datum."""
+    whole = evidence()
+    exact = replace(whole.gap, bound="exact")
+    ones = torch.ones(6)
+    units = Units(["z"], torch.ones(1), torch.zeros(1), None, {})
+    mutual = Mutual(exact, replace(exact, bound="lower"), replace(exact, bound="upper", notes=(CAUTION,)), 3)
+    fit = Unexplained(ones, ones, torch.zeros(6, 3), 1e-9 * ones, ones > 0)
+    gap = Gap(whole.evidence, whole.elbo, whole.elbo, "independent latents")
+    rates = Rates(exact, exact, whole.elbo, units)
+    places = calibration.Tested("z", "z", "density", torch.linspace(0.1, 0.9, 6), 1.0)
+    outside = Tightness({"guide": fit}, {}, {}, "none", False, "independent", 2, "all states", gap, ())
+    return {
+        "information": Information(rates, mutual),
+        "curve": Curve((1.0,), (exact,), (exact,), (exact,), exact, exact, replace(whole.elbo, notes=(CAUTION,))),
+        "tightness": outside,
+        "calibration": calibration.Calibration((places,), 10, {"z": 1}),
+    }
+
+
+def test_every_kind_of_result_is_here():
+    source = Path(ppl_vae.__file__).parent
+    named = {name for path in source.rglob("*.py") for name in re.findall(r"class (\w+)\(Result\)", path.read_text())}
+    assert named == {type(result).__name__ for result in [*results().values(), *others().values()]}
+
+
 every = pytest.mark.parametrize("name", list(results()))
 
 
-@every
+@pytest.mark.parametrize("name", [*results(), *others()])
 def test_warnings_are_in_json_and_in_print(name):
-    result = results()[name]
-    assert any(CAUTION in line for line in result.warnings)
+    result = (results() | others())[name]
+    caution = "6 simulated data show gross faults alone" if name == "calibration" else CAUTION
+    assert any(caution in line for line in result.warnings)
     content = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert content["warnings"] == list(result.warnings)
     assert len(set(result.warnings)) == len(result.warnings)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ppl_vae.evidence.bracket import Bracket, bracket_of, bracket_of_gap
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import draw_gap_bars, draw_spread, folded
+from ppl_vae.evidence.intervals import Ends, ends, minus
 from ppl_vae.evidence.results import Result
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class Gap(Result):
             "ELBO": self.elbo,
             **self.optimisation,
         }
+
+    def ends(self, name: str) -> Ends:
+        parts = {"family gap": (self.evidence, self.best), "amortisation gap": (self.best, self.elbo)}
+        return minus(*map(ends, parts[name])) if name in parts else super().ends(name)
 
     def brackets(self) -> dict[str, Bracket]:
         found = {"evidence": bracket_of(self.evidence), "gap": bracket_of_gap(self.evidence, self.elbo)}

@@ -16,6 +16,7 @@ from ppl_vae.diagnostics.gap.split import UnknownFamilyError, split_gap
 from ppl_vae.evidence.bracket import Bracket, bracket_of
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import OKABE_ITO
+from ppl_vae.evidence.intervals import Ends, ends, minus
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.evidence.tables import text_table
@@ -36,11 +37,13 @@ class Rung:
         elbo: ELBO of the guide.
         best: ELBO of the best member of its family; None where the family is not known.
         family: Name of the family, or why it is not known.
+        notes: Reasons for caution about its gap.
     """
 
     elbo: Estimate
     best: Estimate | None
     family: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,17 @@ class Ladder(Result):
         """Returns the gain of each guide over the one below it, and of the evidence over the last."""
         elbos = {name: rung.elbo for name, rung in self.rungs.items()} | {"evidence": self.evidence}
         return {name: high.minus(low) for (_, low), (name, high) in pairwise(elbos.items())}
+
+    def ends(self, name: str) -> Ends:
+        guide, _, what = name.partition(": ")
+        if what == "step" and guide == "evidence":
+            return minus(ends(self.evidence), ends([*self.rungs.values()][-1].elbo))
+        best = self.rungs[guide].best if guide in self.rungs else None
+        if what == "amortisation gap" and best is not None:
+            return minus(ends(best), ends(self.rungs[guide].elbo))
+        if what == "family gap" and best is not None:
+            return minus(ends(self.evidence), ends(best))
+        return super().ends(name)
 
     def gaps(self, name: str) -> tuple[Estimate, Estimate] | None:
         """Returns amortisation gap and family gap of a guide; None where its family is not known."""
@@ -96,6 +110,7 @@ class Ladder(Result):
         for name, rung in self.rungs.items():
             if rung.best is None:
                 yield f"{name}: {rung.family}"
+            yield from (f"{name}: {note}" for note in rung.notes)
 
     def facts(self) -> dict[str, Any]:
         return {"families": {name: rung.family for name, rung in self.rungs.items()}}
@@ -117,10 +132,10 @@ class Ladder(Result):
             elif self.rungs[name].best is None:
                 figures["best of family"] = "not known"
             lines.append((name, *figures.values()))
-        caption = (
-            f"evidence: {self.evidence.method}, {self.evidence.bound}; step up: over the guide below, paired by datum, "
-            "+- its standard error over the data; elsewhere +- is the Monte Carlo error"
-        )
+        step = "step up: over the guide below, paired by datum, +- its standard error over the data, draws included"
+        caption = "; ".join(filter(None, (f"evidence: {self.evidence.how}", self.signs_in_words(), step)))
+        if self.has_draws or self.split_size:
+            caption += f"; elsewhere {self.errors_in_words()}"
         title = f"nats per datum over {self.data} data, the model fixed"
         return text_table(title, ("guide", *columns), lines, left=("guide",), caption=caption, width=126)
 
@@ -191,6 +206,12 @@ def ladder(
     x = as_batch(*data)
     if not guides:
         raise ValueError("a ladder needs at least one guide")
+    for guide in guides.values():
+        if not callable(guide):
+            raise ValueError(
+                f"{guide!r} is no fitted guide; a guide is fitted by its name to the model of a run: "
+                f"run.gap(ladder=[{guide!r}])"
+            )
     values: dict[str, Gap | Evidence] = {}
     unknown = {}
     with checked(model, x):
@@ -216,7 +237,7 @@ def ladder(
             shared = _shared_family(name, each)
             bests[shared] = max(bests.get(shared, best), best, key=lambda e: e.mean)
     rungs = {
-        name: Rung(each.elbo, bests[_shared_family(name, each)], each.family)
+        name: Rung(each.elbo, bests[_shared_family(name, each)], each.family, tuple(each.remarks()))
         if isinstance(each, Gap)
         else Rung(each.elbo, None, unknown[name])
         for name, each in values.items()

@@ -43,6 +43,7 @@ class Units:
     Arguments:
         names: Name of each unit, ``site[index]``.
         variance: Variance of the posterior mean of each unit over the data, ``(units,)``.
+        variance_se: Its standard error as that of the population of the data, ``(units,)``.
         kl: Mean over the data of the divergence of each unit from its prior in nats, ``(units,)``, where the guide
             and the prior are independent over units; else None.
         sites: Mean divergence of each site from its prior in nats, where draws or enumeration estimate it.
@@ -50,6 +51,7 @@ class Units:
 
     names: list[str]
     variance: Tensor
+    variance_se: Tensor
     kl: Tensor | None
     sites: dict[str, float]
 
@@ -63,19 +65,33 @@ class Units:
         """Names of the units that are not active."""
         return [name for name, active in zip(self.names, self.active.tolist(), strict=True) if not active]
 
+    @property
+    def undecided(self) -> list[str]:
+        """Names of the units of which these data do not show whether they are active: 0.01 is within two errors.
+
+        A variance that is known to some digits has its error on the scale of its logarithm.
+        """
+        relative = self.variance_se / self.variance
+        by_ratio = (self.variance / ACTIVE).log().abs() <= 2 * relative
+        near = torch.where(relative < 0.5, by_ratio, (self.variance - ACTIVE).abs() <= 2 * self.variance_se)
+        return [name for name, is_near in zip(self.names, near.tolist(), strict=True) if is_near]
+
     def to_json(self) -> dict[str, Any]:
         divergence = [None] * len(self.names) if self.kl is None else [finite(kl) for kl in self.kl.tolist()]
-        rows = zip(self.names, divergence, map(finite, self.variance.tolist()), self.active.tolist(), strict=True)
+        variance, error = (map(finite, each.tolist()) for each in (self.variance, self.variance_se))
+        rows = zip(self.names, divergence, variance, error, self.active.tolist(), strict=True)
         return {
             "active": int(self.active.sum()),
             "share_active": self.active.double().mean().item(),
             "collapsed": self.collapsed,
-            "units": [{"name": n, "kl": k, "variance": v, "active": a} for n, k, v, a in rows],
+            "undecided": self.undecided,
+            "units": [{"name": n, "kl": k, "variance": v, "variance_se": e, "active": a} for n, k, v, e, a in rows],
             "kl_of_sites": {name: finite(kl) for name, kl in self.sites.items()},
         }
 
     def __str__(self) -> str:
-        summary = f"active units: {int(self.active.sum())} of {len(self.names)}"
+        near = f" ({len(self.undecided)} within the error of the limit)" if self.undecided else ""
+        summary = f"active units: {int(self.active.sum())} of {len(self.names)}{near}"
         if not self.collapsed:
             return summary
         more = len(self.collapsed) - 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -72,11 +72,17 @@ class Curve(Result):
         }
         return {"guide: rate": self.guide_rate, "guide: distortion": self.guide_distortion, **points}
 
+    def remarks(self) -> Iterator[str]:
+        yield from self.guide_elbo.warnings
+
     def facts(self) -> dict[str, Any]:
         return {"betas": list(self.betas)}
 
     def caption(self) -> str:
-        return f"curve: {self.cost[0].method}; guide: {self.guide_distortion.method}"
+        parts = [f"curve: {self.cost[0].method}; guide: {self.guide_distortion.method}", self.signs_in_words()]
+        if any(cost.bound == "upper" for cost in self.cost):
+            parts.append("how far below the bound the smallest D + beta R lies is not known")
+        return "; ".join(filter(None, parts))
 
     def table(self) -> str:
         points = zip(*self.columns().values(), strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -17,6 +17,7 @@ from ppl_vae.diagnostics.information.rates import Rates, measure_rates, probe
 from ppl_vae.evidence.coordinates import one_prior
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import OKABE_ITO
+from ppl_vae.evidence.intervals import Ends
 from ppl_vae.evidence.results import Result
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.support import checked
@@ -68,6 +69,24 @@ class Information(Result):
     def mismatch(self) -> Estimate:
         r"""The divergence :math:`\mathrm{KL}(\bar q \,\|\, p) = R - I`, one number for all data."""
         return _difference(self.rates.rate, self.mutual.among)
+
+    def population_ends(self, name: str) -> Ends:
+        r"""Of the population the information lies between that of these data and that of leaving one out.
+
+        Its influence function is the value of each datum, :math:`\\mathrm{KL}(q(z \mid x) \,\|\, \bar q) - I`, so
+        that the spread of the values is the error, in spite of the aggregate that they share.
+        """
+        among, upper = self.mutual.among, self.mutual.upper
+        rows = slice(None) if self.mutual.rows is None else self.mutual.rows
+        rate, distortion = (_of_rows(each, rows) for each in (self.rates.rate, self.rates.distortion))
+        if name == "information":
+            return among, upper
+        if name == "marginal mismatch":
+            return rate.minus(upper), rate.minus(among)
+        if name == "entropy of the data":
+            by_rate = self.rates.rate.mean <= upper.mean
+            return None, _negative(self.rates.elbo) if by_rate else distortion.minus(_negative(upper))
+        return super().population_ends(name)
 
     @property
     def entropy(self) -> Estimate:
@@ -143,7 +162,9 @@ class Information(Result):
         return f"ELBO = -R - D; marginal mismatch = R - I; batches of {self.mutual.batch}; H - D <= I <= R: {order}"
 
     def table(self) -> str:
-        return f"{super().table()}\n{self.units}"
+        known = ("information", "marginal mismatch", "entropy of the data")
+        intervals = (f"{name} {self.interval(name, 'population')}" for name in known if name in self.rows())
+        return f"{super().table()}\n95% intervals for the population: {', '.join(intervals)} nats\n{self.units}"
 
     def draw_panels(self, *axes: Axes) -> None:
         units, right = axes
@@ -250,6 +271,16 @@ def _difference(first: Estimate, second: Estimate, sign: int = -1) -> Estimate:
     method = first.method if first.method == second.method else f"{first.method}; {second.method}"
     single = torch.tensor([value, error], dtype=torch.float64)
     return Estimate(single[:1], method, "exact" if exact else "unbiased", 0, None if exact else single[1:])
+
+
+def _of_rows(estimate: Estimate, rows: slice | Tensor) -> Estimate:
+    """The estimate of some of the data."""
+    error = estimate.pointwise_se
+    return replace(estimate, pointwise=estimate.pointwise[rows], pointwise_se=None if error is None else error[rows])
+
+
+def _negative(estimate: Estimate) -> Estimate:
+    return replace(estimate, pointwise=-estimate.pointwise)
 
 
 def _ordered(low: Estimate, high: Estimate) -> bool:

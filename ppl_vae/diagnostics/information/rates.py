@@ -119,7 +119,7 @@ def measure_rates(
         estimate("rate", "closed form" if known.closed else method, exact or known.closed),
         estimate("distortion", method, exact),
         estimate("elbo", method, exact),
-        Units(known.names, sums.spread.variance(), kl if known.closed else None, {} if known.closed else sums.sites),
+        Units(known.names, *sums.spread.variance(), kl if known.closed else None, {} if known.closed else sums.sites),
     )
 
 
@@ -154,12 +154,11 @@ def rate_and_distortion(
 
 
 class _Spread:
-    """Variance over the data of posterior means, without the noise of the draws they come from."""
+    """Variance over the data of posterior means, without the noise of the draws they come from, and its error."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.total: Tensor | float = 0.0
-        self.squares: Tensor | float = 0.0
+        self.powers: list[Tensor | float] = [0.0, 0.0, 0.0, 0.0]
         self.noise: Tensor | float = 0.0
         self.shift: Tensor | None = None
 
@@ -168,15 +167,23 @@ class _Spread:
         self.shift = means[0] if self.shift is None else self.shift
         centred = means - self.shift
         self.count += len(means)
-        self.total = self.total + centred.sum(0)
-        self.squares = self.squares + centred.square().sum(0)
+        self.powers = [total + centred.pow(k).sum(0) for k, total in enumerate(self.powers, 1)]
         self.noise = self.noise + (noise.sum(0) if isinstance(noise, Tensor) else noise)
 
-    def variance(self) -> Tensor:
-        """Returns the variance, ``(units,)``; for a categorical that of its most variable state."""
-        spread = torch.as_tensor(self.squares - self.total**2 / self.count)
-        variance: Tensor = (spread - self.noise * (self.count - 1) / self.count) / (self.count - 1)
-        return variance.clamp(min=0).amax(-1)
+    def variance(self) -> tuple[Tensor, Tensor]:
+        r"""The variance and its standard error, ``(units,)`` each; for a categorical of its most variable state.
+
+        The error of a variance :math:`s^2` over n data with fourth central moment :math:`m_4` is
+        :math:`\sqrt{(m_4 - s^4 (n - 3) / (n - 1)) / n}`; the noise of the draws adds to it.
+        """
+        count, (total, squares, cubes, fourths) = self.count, map(torch.as_tensor, self.powers)
+        mean = total / count
+        spread = squares - total**2 / count
+        fourth = fourths / count - 4 * mean * cubes / count + 6 * mean**2 * squares / count - 3 * mean**4
+        error = (fourth - (spread / count) ** 2 * (count - 3) / (count - 1)).clamp(min=0).div(count).sqrt()
+        variance = ((spread - self.noise * (count - 1) / count) / (count - 1)).clamp(min=0)
+        largest = variance.max(-1, keepdim=True)
+        return largest.values[..., 0], error.gather(-1, largest.indices)[..., 0]
 
 
 class _Sums:

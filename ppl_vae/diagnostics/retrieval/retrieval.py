@@ -65,6 +65,7 @@ class Retrieval:
             "bits": self.bits,
             "queries": len(self.labels),
             "database": self.database,
+            "se_of": "the mean over the queries, for this database and this training alone",
             "precision": {name: ranking.to_json() for name, ranking in self.rankings.items()},
             "by_label": self.by_label,
         }
@@ -86,7 +87,11 @@ class Retrieval:
             ("nearest by", "mean", "se", "distinct codes"),
             rows,
             left=("nearest by",),
-            caption="share of the query's class among the nearest, with ties in random order",
+            caption=(
+                "share of the query's class among the nearest, with ties in random order; se: of the mean over the "
+                "queries, for this database and this training: trainings that differ by their seed alone differ by "
+                "more, so that two models are told apart by several seeds of each"
+            ),
         )
         worst = ", ".join(f"{name} ({mean:.2f})" for name, mean in list(self.by_label.items())[:3])
         return f"{table}\nhardest classes: {worst}"

@@ -1,0 +1,80 @@
+"""Which stored evidence of several runs is compared: by one method, with one number of draws."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.results import Evidence
+from ppl_vae.runs import stored
+from ppl_vae.runs.stored import _Measured, measurements
+
+
+@dataclass(frozen=True)
+class Folder:
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Config:
+    evidence_draws: int = 100
+
+
+def found(method: str, mean: float, draws: int, bound: str = "lower", requested: str = "auto") -> _Measured:
+    """A measurement of two data."""
+    evidence = Estimate(torch.full((2,), float(mean)), f"{method}, {draws} draws", bound, draws)
+    elbo = Estimate(torch.full((2,), mean - 1.0), "draws", "unbiased", draws)
+    return _Measured(Evidence(elbo, evidence, evidence.minus(elbo)), requested)
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """Chooses among measurements by run; what is measured again is listed."""
+    again = []
+
+    def choose(**runs):
+        monkeypatch.setattr(stored, "_all_stored", lambda run, split: list(runs[run.folder.name]))
+        monkeypatch.setattr(stored, "open_run", lambda folder: folder.name)
+        monkeypatch.setattr(stored.RunConfig, "of", lambda run: Config())
+
+        def measure(run, split, method, draws):
+            again.append((run, method, draws))
+            return found("importance", -7, draws).evidence
+
+        monkeypatch.setattr(stored, "measure_evidence", measure)
+        folders = [Folder(Path(name)) for name in runs]
+        evidences, notes = measurements(folders, [None] * len(folders), "test")
+        return [each.evidence.method for each in evidences], notes, again
+
+    return choose
+
+
+def test_exact_evidence_is_taken_however_it_was_measured(chosen):
+    exact = found("enumeration", -9, 0, "exact")
+    methods, notes, again = chosen(a=[found("importance", -8, 100), exact], b=[found("quadrature", -9, 0, "exact")])
+    assert methods == ["enumeration, 0 draws", "quadrature, 0 draws"]
+    assert (notes, again) == ([], [])
+
+
+def test_the_best_that_all_have_is_taken_and_a_better_one_named(chosen):
+    common = [found("importance", -8, 100)]
+    better = found("annealing", -7, 16, requested="annealing")
+    methods, notes, again = chosen(a=[*common, better], b=common)
+    assert methods == ["importance, 100 draws"] * 2
+    assert len(notes) == 1 and "a also has the evidence by annealing, 16 draws, which is not taken" in notes[0]
+    assert again == []
+    assert chosen(a=[*common, better], b=[*common, better])[0] == ["annealing, 16 draws"] * 2
+
+
+def test_runs_with_fewer_draws_are_measured_again(chosen):
+    methods, _, again = chosen(a=[found("importance", -8, 100)], b=[found("importance", -8, 1000)], c=[])
+    assert methods == ["importance, 1000 draws"] * 3
+    assert again == [("c", "auto", 1000), ("a", "auto", 1000)]
+
+
+def test_one_sampled_run_beside_exact_ones_is_taken_as_it_is(chosen):
+    methods, notes, again = chosen(a=[found("enumeration", -9, 0, "exact")], b=[found("importance", -8, 100)])
+    assert methods == ["enumeration, 0 draws", "importance, 100 draws"]
+    assert (notes, again) == ([], [])
