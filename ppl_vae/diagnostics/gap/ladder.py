@@ -132,8 +132,8 @@ class Ladder(Result):
             elif self.rungs[name].best is None:
                 figures["best of family"] = "not known"
             lines.append((name, *figures.values()))
-        step = "step up: over the guide below, paired by datum, +- its standard error over the data, draws included"
-        caption = "; ".join(filter(None, (f"evidence: {self.evidence.how}", self.signs_in_words(), step)))
+        of_steps = "step up: over the guide below, paired by datum, +- its standard error over the data, draws included"
+        caption = "; ".join(filter(None, (f"evidence: {self.evidence.how}", self.signs_in_words(), of_steps)))
         if self.has_draws or self.split_size:
             caption += f"; elsewhere {self.errors_in_words()}"
         title = f"nats per datum over {self.data} data, the model fixed"
