@@ -262,7 +262,7 @@ def informations(runs: int, data: int, codes: int = 10_000, noise: float = 0.5) 
     yield Rate(f"linear guide, {data} data: variance of the posterior mean", sum(undecided), runs, 0.95)
 
 
-def precisions(runs: int, queries: int, database: int = 500) -> Rate:
+def precisions(runs: int, queries: int, database: int = 300) -> Rate:
     """Precision of codes of random bits that lean towards their class, over queries, for one database."""
     rng = np.random.default_rng(4)
     lean = rng.uniform(0.2, 0.8, size=(4, 12))
