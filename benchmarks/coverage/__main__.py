@@ -110,7 +110,7 @@ def show(file: Path, page: Path | None) -> None:
             marker = f"<!-- {part} -->\n"
             before, after = page.read_text().split(marker)
             rest = re.sub(r"\A\n(\|.*\n)*", "", after)
-            page.write_text(f"{before}{marker}\n{table}\n{rest}")
+            page.write_text(f"{before}{marker}\n{table}\n\n{rest.lstrip()}")
         else:
             click.echo(table + "\n")
 

@@ -29,7 +29,10 @@ def draw(rates: Sequence[Rate], picture: Path) -> None:
         axes.plot(stated, i, "|", color="black", markersize=9)
     axes.set_yticks(range(len(promised)), [_label(rate) for rate in promised], fontsize=7)
     axes.invert_yaxis()
-    axes.set(xlabel="share of replications that kept the promise", xlim=(-0.02, 1.02))
+    axes.set(
+        xlabel="share of replications that kept the promise",
+        xlim=(min(_kept(rate)[1] for rate in promised) - 0.02, 1.01),
+    )
     axes.grid(axis="x", alpha=0.3)
     kept_all = sum(bool(rate.holds) for rate in promised)
     figure.suptitle(f"{kept_all} of {len(promised)} promises held within the error of their count")
@@ -50,4 +53,4 @@ def _kept(rate: Rate) -> tuple[float, float, float, float]:
 
 def _label(rate: Rate) -> str:
     text = rate.statement.replace("`", "")
-    return f"{'no: ' if rate.side == 'at most' else ''}{text} ({rate.runs})"
+    return f"{'not: ' if rate.side == 'at most' else ''}{text} ({rate.runs})"

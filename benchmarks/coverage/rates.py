@@ -59,7 +59,7 @@ class Rate:
             return ""
         if self.side == "at most" and not self.stated:
             return "never"
-        return f"{self.side} {self.stated:.0%}"
+        return f"{self.side} {100 * self.stated:g}%"
 
     @property
     def verdict(self) -> str:

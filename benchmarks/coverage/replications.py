@@ -65,9 +65,7 @@ class Replication:
 
 def limits(found: Evidence) -> tuple[float | None, float | None]:
     """Both ends of the bracket that is printed; None where an end is unknown."""
-    bracket = found.bracket() if hasattr(found, "bracket") else None
-    if bracket is None and found.evidence.bound != "exact":
-        return found.evidence.at_least(), None
+    bracket = found.bracket()
     return (found.evidence.mean,) * 2 if bracket is None else (bracket.lower, bracket.upper)
 
 

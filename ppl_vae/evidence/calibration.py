@@ -30,6 +30,9 @@ SHARE = 0.1
 LEAST = 0.01
 """Slack that is never a warning, in nats per datum."""
 
+MOST = 0.5
+"""Slack that always is one: of a guide hundreds of nats off even a small part of the gap is much of the evidence."""
+
 
 def measure_slack(
     method: EvidenceMethod, model: Program, guide: Program, x: Batch, size: int = SIZE, seed: int = 0
@@ -61,7 +64,7 @@ def measure_slack(
 def calibrated(
     method: EvidenceMethod, model: Program, guide: Program, x: Batch, evidence: Evidence, check: bool | None
 ) -> Evidence:
-    """An evidence with the slack of its method, and a warning where that exceeds :data:`SHARE` of the gap.
+    """An evidence with the slack of its method, and a warning where that exceeds a share of the gap or :data:`MOST`.
 
     Arguments:
         method: The method that measured it.
@@ -83,9 +86,10 @@ def calibrated(
             raise ValueError(f"the method cannot be checked on simulated data: {slack}; leave the check out")
         return evidence
     gap, missed = evidence.gap.mean, slack.mean
-    if missed <= max(SHARE * gap, LEAST):
-        # Tails as heavy as those of the simulated data do no harm there.
-        harmless = slack.share_high(k_hat_limit(evidence.evidence.draws))
+    if missed <= min(max(SHARE * gap, LEAST), MOST):
+        # Tails as heavy as those of the simulated data do no harm there, nor here if the data are like those.
+        unlike = slack.unlike(evidence.evidence.pointwise)
+        harmless = 0.0 if unlike else slack.share_high(k_hat_limit(evidence.evidence.draws))
         return replace(evidence, evidence=replace(evidence.evidence, slack=slack, harmless=harmless))
     share = f", {missed / gap:.0%} of the gap" if gap > missed else ""
     noted = evidence.noting(

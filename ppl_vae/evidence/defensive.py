@@ -81,8 +81,8 @@ def defensive_slack(
     likelihood, prior = log_parts(model, x, values)
     log_ratio = reduce(torch.add, prior.values()) - log_proposal(guide, x, values)
     true = (likelihood.expand(1, len(x)), log_ratio.expand(1, len(x)))
-    columns, shapes = list[Tensor](), list[Tensor]()
-    done = 0
+    columns, shapes, bounds = list[Tensor](), list[Tensor](), list[Tensor]()
+    done = uncovered = 0
     for block, mixed in _mixtures(model, guide, x, draws, share):
         place = slice(done, done + block.weights.shape[1])
         done = place.stop
@@ -97,9 +97,12 @@ def defensive_slack(
             both = mixed.clone()
             both[0] = torch.where(by_guide, weight, mixed[:1])[0]
             both[draws] = torch.where(by_guide, mixed[draws : draws + 1], weight)[0]
-        columns.append(both.logsumexp(0) - (smoothed(lower) if smooth else lower).logsumexp(0))
+            uncovered += int((mixed[draws:].logsumexp(0) > mixed[:draws].logsumexp(0)).sum())
+        total = (smoothed(lower) if smooth else lower).logsumexp(0)
+        bounds.append(total - log(len(lower)))
+        columns.append(both.logsumexp(0) - total)
         shapes.append(k_hat(lower))
-    return Slack(torch.cat(columns), torch.cat(shapes))
+    return Slack(torch.cat(columns), torch.cat(shapes), uncovered, torch.cat(bounds))
 
 
 def _mixtures(

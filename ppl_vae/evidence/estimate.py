@@ -128,7 +128,9 @@ class Estimate:
                 f"{self.lost} of {self.draws * len(self.pointwise)} samples have no density (NaN), as where a rate "
                 "overflows, and count as impossible; bound the parameters of the model"
             )
-        if self.uncovered:
+        # As many as among simulated data, which lose next to nothing by it, are no reason for caution.
+        usual = self.slack if self.harmless else None
+        if self.uncovered > (usual.share_uncovered if usual else 0) * len(self.pointwise):
             lines.append(
                 f"{self.uncovered} of {len(self.pointwise)} data owe over half of their evidence to a few samples of "
                 "the prior: the guide leaves out a part of their posterior, and the evidence is probably higher; "
@@ -138,7 +140,7 @@ class Estimate:
             return tuple(lines)
         limit, count = k_hat_limit(self.draws), len(self.k_hat)
         unknown, high = int(self.k_hat.isnan().sum()), int((self.k_hat > limit).sum())
-        if unknown:
+        if unknown > (usual.share_unknown if usual else 0) * count:
             remedy = (
                 "take 21 draws or more"
                 if self.draws < 21

@@ -28,17 +28,46 @@ class Slack:
     Arguments:
         pointwise: Upper minus lower bound of each simulated datum, ``(data,)``, in nats.
         k_hat: Pareto shape of the largest weights of each simulated datum, ``(data,)``; None where no weights are used.
+        uncovered: Number of simulated data whose evidence is mostly that of samples of the prior.
+        lower: The lower bound of each simulated datum, ``(data,)``; None where it is not kept.
     """
 
     pointwise: Tensor
     k_hat: Tensor | None = None
+    uncovered: int = 0
+    lower: Tensor | None = None
 
     def share_high(self, limit: float) -> float:
-        """Largest share of data whose k-hat is expected above a limit, two standard errors over that of these data."""
-        if self.k_hat is None:
-            return 0.0
-        count = len(self.k_hat)
-        share = (int((self.k_hat > limit).sum()) + 1) / (count + 2)  # Laplace's rule: never 0 or 1
+        """Largest share of data whose k-hat is expected above a limit."""
+        return 0.0 if self.k_hat is None else self._expected(int((self.k_hat > limit).sum()))
+
+    def unlike(self, evidence: Tensor) -> str:
+        """Why data of this evidence, ``(data,)``, are not like the simulated ones; empty if they may be.
+
+        A model that generates data of much higher density than these does not resemble them, and then what is missed of
+        its own data says nothing of theirs.
+        """
+        if self.lower is None:
+            return ""
+        share = (evidence.to(self.lower) < self.lower.min()).double().mean().item()
+        if share <= self._expected(0):
+            return ""
+        return f"{share:.0%} of the data have a lower evidence than any of {len(self.lower)} simulated ones"
+
+    @property
+    def share_unknown(self) -> float:
+        """Largest share of data whose weights are expected to show no tail."""
+        return 0.0 if self.k_hat is None else self._expected(int(self.k_hat.isnan().sum()))
+
+    @property
+    def share_uncovered(self) -> float:
+        """Largest share of data that are expected to owe most of their evidence to samples of the prior."""
+        return self._expected(self.uncovered)
+
+    def _expected(self, found: int) -> float:
+        """Two standard errors over the share of the simulated data by Laplace's rule, which is never 0 or 1."""
+        count = len(self.pointwise)
+        share = (found + 1) / (count + 2)
         return share + 2 * math.sqrt(share * (1 - share) / count)
 
     @property
@@ -58,9 +87,11 @@ class Slack:
             "se": None if math.isnan(self.se) else self.se,
             "data": len(self.pointwise),
             "pointwise": self.pointwise.tolist(),
+            "lower": None if self.lower is None else self.lower.tolist(),
         }
         if self.k_hat is not None:
             content["k_hat"] = [None if math.isnan(each) else max(each, LOWEST) for each in self.k_hat.tolist()]
+            content["uncovered"] = self.uncovered
         return content
 
     @classmethod
@@ -68,7 +99,12 @@ class Slack:
         """What :meth:`to_json` returned, read back."""
         shapes = content.get("k_hat")
         known = shapes and torch.tensor([math.nan if each is None else each for each in shapes])
-        return cls(torch.tensor(content["pointwise"], dtype=torch.float64), known)
+        values, lower = (
+            None if content.get(name) is None else torch.tensor(content[name], dtype=torch.float64)
+            for name in ("pointwise", "lower")
+        )
+        assert values is not None
+        return cls(values, known, content.get("uncovered", 0), lower)
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} +- {self.se:.2g}"

@@ -13,6 +13,9 @@ __all__ = ["above", "distrust_simulated", "distrust_weights"]
 HEAVY = 0.7
 """Pareto shape beyond which a mean over samples cannot be trusted (Vehtari et al. 2024)."""
 
+CONSTANT = 0.01
+"""Distance between the bounds, in nats per datum, below which weights are all but constant."""
+
 FEWEST_SIMULATED = 5
 """Fewest simulated data from which a limit is drawn."""
 
@@ -28,6 +31,9 @@ def distrust_weights(evidence: Estimate) -> str:
         return "there are not several independent estimates of each datum"
     if evidence.k_hat is not None and bool(evidence.k_hat.isneginf().all()):
         return "constant weights show nothing of what was not drawn"
+    slack, near = evidence.slack, evidence.upper.mean - evidence.mean < CONSTANT
+    if near and slack is not None and slack.unlike(evidence.pointwise):
+        return "weights that hardly differ, of data unlike those of the model, show nothing of what was not drawn"
     return _heavy_tails(evidence)
 
 
@@ -58,6 +64,8 @@ def distrust_simulated(evidence: Estimate) -> str:
         return "not measured"
     if len(slack.pointwise) < FEWEST_SIMULATED:
         return f"{len(slack.pointwise)} simulated data are too few"
+    if reason := slack.unlike(evidence.pointwise):
+        return reason
     if evidence.k_hat is not None and slack.k_hat is not None:
         share, expected = (evidence.k_hat > limit).double().mean().item(), slack.share_high(limit)
         if share > expected:

@@ -12,6 +12,8 @@ from ppl_vae.evidence.calibration import measure_slack
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.methods.annealing import Annealing
 from ppl_vae.evidence.methods.importance import Importance
+from ppl_vae.evidence.slack import Slack
+from ppl_vae.programs.simulate import simulate
 from tests.support.small_pairs import number_with_noise
 from tests.support.z_test import assert_mean
 
@@ -85,6 +87,21 @@ def test_a_good_method_is_not_warned_of():
     torch.manual_seed(0)
     pair = measure(linear, wide, torch.randn(200) * 2**0.5, method="importance", draws=1000)
     assert pair.slack is not None and abs(pair.slack.mean) < 0.01 and not pair.warnings
+
+
+def test_nats_that_are_missed_are_a_warning_however_wide_the_gap():
+    """A guide so far off that what the samples of the prior miss is a small part of the gap."""
+
+    def far_off(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2 + 4, 0.1))
+
+    torch.manual_seed(0)
+    x = torch.randn(200) * 2**0.5
+    pair = measure(linear, far_off, x, method="importance", draws=10)
+    missed = norm(0, 2**0.5).logpdf(x.numpy()).mean() - pair.evidence.mean
+    assert 0.5 < missed < 0.1 * pair.gap.mean
+    assert any("this method misses" in line for line in pair.warnings)
 
 
 def narrow(x):
@@ -174,3 +191,69 @@ def test_annealing_with_states_summed_over_misses_what_its_slack_says():
             upper[chain, state] = np.where((replaced == chain) & (k == state), true, lower[chain, state])
     expected = logsumexp(upper, axis=(0, 1)) - logsumexp(lower, axis=(0, 1))
     assert_mean((slack.pointwise - torch.tensor(expected).to(slack.pointwise))[:, None], torch.zeros(1))
+
+
+def test_one_datum_is_checked_on_twenty():
+    slack = measure_slack(Importance(draws=20), linear, wide, torch.zeros(1))
+    assert len(slack.pointwise) == 20 and slack.pointwise.std() > 0
+
+
+def step(x):
+    """A number that jumps where the latent passes 2.5, which the prior's draws hardly ever do."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(6.0 * (z > 2.5), 1.0), obs=x)
+
+
+def all_but_the_prior(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.001))
+
+
+def test_data_of_lower_evidence_than_the_model_s_are_not_judged_by_those():
+    """A datum beyond the jump, whose weights are all but constant, as are those of simulated data."""
+    torch.manual_seed(0)
+    result = measure(step, all_but_the_prior, torch.tensor([6.0]), method="importance", draws=100, check=True)
+    truth = np.logaddexp(norm.logsf(2.5) + norm.logpdf(0), norm.logcdf(2.5) + norm.logpdf(6))
+    assert truth - result.evidence.mean > 5 and result.slack.mean < 0.01
+    assert "lower evidence than any of 20 simulated" in result.slack.unlike(result.evidence.pointwise)
+    assert result.bracket().upper is None
+
+
+def test_data_that_live_on_the_prior_s_samples_do_no_harm_where_simulated_ones_lose_nothing_by_it():
+    """A guide far off, whose data owe their evidence to a hundred samples of the prior, which are enough."""
+
+    def far_off(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2 + 4, 0.1))
+
+    torch.manual_seed(0)
+    x = torch.randn(200) * 2**0.5
+    unchecked, checked = (
+        measure(linear, far_off, x, method="importance", draws=1000, check=check) for check in (False, True)
+    )
+    assert abs(norm(0, 2**0.5).logpdf(x.numpy()).mean() - checked.evidence.mean) < 0.05
+    assert any("samples of the prior" in line for line in unchecked.warnings)
+    assert not any("samples of the prior" in line for line in checked.warnings)
+    assert Slack.stored(checked.slack.to_json()).share_uncovered == checked.slack.share_uncovered > 0.9
+
+
+def test_few_distinct_weights_are_no_warning_where_simulated_data_lose_nothing_by_them():
+    """Two bits, four weights at most: no tail can be fitted, and none is needed."""
+
+    def bits(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(2)).to_event(1))
+            pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
+
+    def fair(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(0.5 * torch.ones(len(x), 2)).to_event(1))
+
+    torch.manual_seed(0)
+    _, x = simulate(bits, torch.zeros(100))
+    unchecked, checked = (
+        measure(bits, fair, x, method="importance", draws=1000, check=check) for check in (False, True)
+    )
+    assert any("too few different draws" in line for line in unchecked.warnings)
+    assert not checked.warnings

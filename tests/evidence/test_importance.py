@@ -172,7 +172,7 @@ def test_collapsed_guides_are_not_taken_for_perfect_ones():
     pair = uninformative_bits(torch.full((2,), 60.0))
     found = measure(*pair, x, method="importance", draws=50, prior_share=0.0)
     assert found.evidence.bound == "lower"
-    assert "4 of 4 data have too few different draws" in found.evidence.warnings[0]
+    assert any("4 of 4 data have too few different draws" in line for line in found.evidence.warnings)
     some = from_log_weights(torch.zeros(50, 2), torch.tensor([True, False]))
     assert some.evidence.k_hat[0] == -torch.inf
     assert some.evidence.k_hat[1].isnan()
@@ -190,7 +190,7 @@ def test_tied_weights_are_not_taken_for_constant_ones():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Bernoulli(logits=torch.zeros(20)).to_event(1))
 
-    found = measure(model, guide, torch.zeros(4), draws=100)
+    found = measure(model, guide, torch.zeros(4), draws=100, check=False)
     assert found.evidence.bound == "lower"
     assert found.gap.mean > 0.5
     assert found.evidence.warnings

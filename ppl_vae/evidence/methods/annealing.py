@@ -101,7 +101,7 @@ class Annealing(EvidenceMethod):
         if summed := _summed(guide_sites(model, (x[:2],))):
             return Slack(self._width_of_sum(model, guide, x, posterior, summed))
         found = sandwich(model, guide, x, draws=self.draws, schedule=self.schedule, drawn_with=posterior)
-        return Slack(found.width.pointwise)
+        return Slack(found.width.pointwise, lower=found.lower.pointwise)
 
     def _width_of_sum(
         self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor], summed: list[GuideSite]

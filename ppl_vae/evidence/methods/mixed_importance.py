@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import prod
+from math import log, prod
 from typing import ClassVar
 
 import torch
@@ -74,7 +74,8 @@ class MixedImportance(EvidenceMethod):
         true = (log_joint(model, x, values | fixed) - log_proposal(q, x, values)).expand(1, len(x))
         lower, _ = self._weights(model, guide, x, sites, lambda cells: None)
         upper, _ = self._weights(model, guide, x, sites, lambda cells: None, fixed, true)
-        return Slack(upper.logsumexp(0) - lower.logsumexp(0))
+        total = lower.logsumexp(0)
+        return Slack(upper.logsumexp(0) - total, lower=total - log(len(lower)))
 
     def _weights(
         self,

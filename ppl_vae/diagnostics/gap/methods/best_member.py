@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log
 from typing import ClassVar
 
 import torch
@@ -78,7 +79,8 @@ class BestMember(EvidenceMethod):
         weights, _ = mixture_weights(model, x, proposals)
         weights = weights.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
         upper = with_posterior(model, x, proposals, weights, posterior)
-        return Slack(upper.logsumexp(0) - weights.logsumexp(0))
+        total = weights.logsumexp(0)
+        return Slack(upper.logsumexp(0) - total, lower=total - log(len(weights)))
 
     def _proposals(self, model: Program, guide: Program, x: Batch, progress: Progress | None) -> list[Proposal]:
         """The guide, the prior and the members at the ends of the search, with their numbers of samples."""
