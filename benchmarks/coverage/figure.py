@@ -10,6 +10,9 @@ from ppl_vae.evidence.figures import OKABE_ITO
 
 __all__ = ["draw"]
 
+FEWEST = 10
+"""Replications of a rate that is drawn."""
+
 HOLDS, FAILS = (OKABE_ITO.blue, "o"), (OKABE_ITO.vermilion, "s")
 
 
@@ -17,7 +20,7 @@ def draw(rates: Sequence[Rate], picture: Path) -> None:
     """Draws the share of replications that kept each promise, with its error, beside the share that is promised."""
     from matplotlib.figure import Figure
 
-    promised = [rate for rate in rates if rate.stated is not None and rate.runs]
+    promised = [rate for rate in rates if rate.stated is not None and rate.runs >= FEWEST]
     promised.sort(key=lambda rate: (rate.holds is False, -_kept(rate)[0]))
     figure = Figure((9.0, 1.4 + 0.21 * len(promised)), layout="constrained")
     axes = figure.subplots()
@@ -28,7 +31,7 @@ def draw(rates: Sequence[Rate], picture: Path) -> None:
         axes.plot(kept, i, marker, color=colour, markersize=5)
         axes.plot(stated, i, "|", color="black", markersize=9)
     axes.set_yticks(range(len(promised)), [_label(rate) for rate in promised], fontsize=7)
-    axes.invert_yaxis()
+    axes.set_ylim(len(promised), -1)
     axes.set(
         xlabel="share of replications that kept the promise",
         xlim=(min(_kept(rate)[1] for rate in promised) - 0.02, 1.01),
@@ -38,7 +41,7 @@ def draw(rates: Sequence[Rate], picture: Path) -> None:
     figure.suptitle(f"{kept_all} of {len(promised)} promises held within the error of their count")
     for (colour, marker), text in ((HOLDS, "holds"), (FAILS, "does not"), (("black", "|"), "promised")):
         axes.plot([], [], marker, color=colour, label=text)
-    axes.legend(loc="lower left", fontsize=8)
+    axes.legend(loc="upper left", fontsize=8)
     figure.savefig(picture, dpi=130)
 
 

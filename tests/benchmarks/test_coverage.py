@@ -1,5 +1,7 @@
 """The benchmark of coverage: its models and their NumPy agree, its counts are counts, and it runs in small."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from click.testing import CliRunner
 from scipy.stats import beta
 
 import ppl_vae as pv
-from benchmarks.coverage.__main__ import PARTS, main, read
+from benchmarks.coverage.__main__ import PARTS, RESULTS, main, read
 from benchmarks.coverage.adversarial import MODELS, cases, examine
 from benchmarks.coverage.guides import KINDS, Guide, good, one_mode, prior
 from benchmarks.coverage.rates import Rate, markdown
@@ -81,10 +83,16 @@ def test_statements_and_warnings_in_small(tmp_path):
     assert {rate.runs for rate in read(out, "statements") if "called exact" in rate.statement} == {2}
     due = read(out, "warnings")
     assert len(due) == 12 and sum(rate.runs for rate in due) == 3 * 3
-    CliRunner().invoke(main, ["draw", str(out), "--picture", str(tmp_path / "found.png")], catch_exceptions=False)
+    CliRunner().invoke(main, ["draw", "--picture", str(tmp_path / "found.png")], catch_exceptions=False)
     assert (tmp_path / "found.png").stat().st_size > 10_000
     page = tmp_path / "page.md"
     page.write_text("".join(f"<!-- {part} -->\n\n| stale |\n\nText.\n" for part in PARTS))
     CliRunner().invoke(main, ["show", str(out), "--page", str(page)], catch_exceptions=False)
     assert markdown(due) in page.read_text() and "stale" not in page.read_text()
     assert page.read_text().count("Text.") == 3
+
+
+def test_the_page_has_the_stored_rates():
+    page = (Path(__file__).parents[2] / "docs/honest.md").read_text()
+    for part in PARTS:
+        assert f"<!-- {part} -->\n\n{markdown(read(RESULTS, part))}\n" in page
