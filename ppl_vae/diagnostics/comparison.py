@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from string import ascii_uppercase
@@ -61,8 +62,8 @@ def with_shared_evidence(runs: Sequence[Compared]) -> tuple[Compared, ...]:
     """The same runs, those of one model in one state with the best evidence that any of them has measured.
 
     The evidence does not depend on the guide, so that an exact one, else the highest lower bound, less two errors of
-    its draws, serves all;
-    one is chosen for all data, since the higher of two lower bounds, chosen for each datum, is none.
+    its draws, serves all; one is chosen for all data, since the higher of two lower bounds, chosen for each datum, is
+    none. The limits of its bracket allow for the choice.
     """
     return tuple(_sharing(run, [other for other in runs if run.is_one_model_with(other)]) for run in runs)
 
@@ -71,9 +72,10 @@ def _sharing(run: Compared, others: Sequence[Compared]) -> Compared:
     evidences = [other.measurement.evidence for other in (run, *others)]
     best = max(evidences, key=lambda e: (_RANK.get(e.bound, 0), e.mean - 2 * e.se))
     own = run.measurement
-    if best is own.evidence:
-        return run
-    return replace(run, measurement=replace(own, evidence=best, gap=best.minus(own.elbo)))
+    gap = own.gap if best is own.evidence else best.minus(own.elbo)
+    if best.bound == "lower" and len(others) > 1:
+        best = replace(best, selection=best.selection + math.log(len(others)))
+    return run if best is own.evidence else replace(run, measurement=replace(own, evidence=best, gap=gap))
 
 
 _RANK = {"exact": 2, "unbiased": 1, "lower": 1}

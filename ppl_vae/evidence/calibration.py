@@ -31,7 +31,7 @@ LEAST = 0.01
 """Slack that is never a warning, in nats per datum."""
 
 MOST = 0.5
-"""Slack that always is one: of a guide hundreds of nats off even a small part of the gap is much of the evidence."""
+"""Slack that is always a warning: of a guide hundreds of nats off, a small part of the gap is much of the evidence."""
 
 
 def measure_slack(

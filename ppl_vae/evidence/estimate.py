@@ -276,7 +276,12 @@ class Estimate:
         uncovered, selection = sum(part.uncovered for part in parts), sum(part.selection for part in parts)
         bound, draws = weakest(parts), parts[0].draws
         joined = cls(pointwise, method, bound, draws, errors, shapes, notes, common, lost, uncovered)
-        return replace(joined, selection=selection, upper=cls._join_upper(parts))
+        joined = replace(joined, selection=selection, upper=cls._join_upper(parts))
+        # What a method misses of simulated data holds for all blocks that are measured by it.
+        checked = next((part for part in parts if part.slack), None)
+        if checked is None or len({part.method for part in parts}) > 1:
+            return joined
+        return replace(joined, slack=checked.slack, harmless=checked.harmless)
 
     @classmethod
     def _join_upper(cls, parts: list[Estimate]) -> Estimate | None:

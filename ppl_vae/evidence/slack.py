@@ -98,7 +98,7 @@ class Slack:
     def stored(cls, content: Mapping[str, Any]) -> Self:
         """What :meth:`to_json` returned, read back."""
         shapes = content.get("k_hat")
-        known = shapes and torch.tensor([math.nan if each is None else each for each in shapes])
+        known = shapes and torch.tensor([math.nan if s is None else s for s in shapes], dtype=torch.float64)
         values, lower = (
             None if content.get(name) is None else torch.tensor(content[name], dtype=torch.float64)
             for name in ("pointwise", "lower")

@@ -90,6 +90,8 @@ def above(evidence: Estimate) -> Estimate | None:
     slack = evidence.slack
     if slack is None or distrust_simulated(evidence):
         return raised
+    simulated = evidence.mean + max(slack.mean, 0.0)
+    if raised is not None and raised.mean >= simulated:
+        return raised
     raised = raised or replace(evidence, bound="upper", upper=None, slack=None)
-    more = evidence.mean + max(slack.mean, 0.0) - raised.mean
-    return replace(raised, pointwise=raised.pointwise + more, common_se=slack.se) if more > 0 else raised
+    return replace(raised, pointwise=raised.pointwise + (simulated - raised.mean), common_se=slack.se)

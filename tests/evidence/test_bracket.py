@@ -23,6 +23,7 @@ from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.leave_one_out import leave_one_out
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.upper import above
 from ppl_vae.runs.resumable import BlockStore
 from tests.support.small_pairs import number_with_noise
 
@@ -267,6 +268,23 @@ def test_stored_evidence_has_the_same_bracket(tmp_path):
     shared = replace(found.evidence, common_se=0.3)
     assert Estimate.stored(shared.to_json(), found.pointwise(), "evidence").common_se == 0.3
     blocks = BlockStore(tmp_path, {}, type(found))
-    blocks[0] = replace(found, evidence=replace(found.evidence, slack=None, lost=3, uncovered=60))
+    blocks[0] = replace(found, evidence=replace(found.evidence, lost=3, uncovered=60))
     assert blocks[0].evidence.warnings == replace(found.evidence, lost=3, uncovered=60).warnings
+    assert bracket_of(blocks[0].evidence) == found.bracket()
     assert torch.equal(blocks[0].evidence.upper.pointwise, found.evidence.upper.pointwise)
+
+
+def test_the_check_of_one_block_holds_for_all_that_are_measured_alike():
+    """Its simulated data would be those of every block."""
+    light = Estimate(torch.zeros(300), "importance, 100 draws", "lower", 100, torch.full((300,), 0.1))
+    first = replace(light, slack=Slack(torch.full((20,), 0.2)), harmless=0.3)
+    joined = Estimate.join([first, light])
+    assert joined.slack is first.slack and joined.harmless == 0.3
+    assert Estimate.join([first, replace(light, method="annealing")]).slack is None
+
+
+def test_simulated_data_of_which_nothing_is_missed_have_an_error_still():
+    missed = torch.linspace(-0.3, 0.2, 20)
+    light = Estimate(torch.zeros(300), "annealing, 16 chains", "lower", 16, torch.full((300,), 0.1))
+    high = above(replace(light, slack=Slack(missed)))
+    assert high.mean == 0 and high.common_se == pytest.approx(missed.std().item() / 20**0.5)

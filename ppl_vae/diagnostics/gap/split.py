@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import log, prod
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ppl_vae.data.inputs import as_batch
 from ppl_vae.diagnostics.gap.closed_form import best_gaussian
@@ -50,6 +50,7 @@ def split_gap(
     estimator: Estimator | str = "auto",
     evidence: str = "auto",
     evidence_draws: int | None = None,
+    check_evidence: bool | None = None,
     measurement: Evidence | None = None,
     progress: Progress | None = None,
     **options: OptionValue,
@@ -87,6 +88,8 @@ def split_gap(
         evidence: The evidence method of the gradient ascent, by name or file.
         evidence_draws: Its samples, or chains, per datum; None for ``draws`` if the method is ``"auto"``, else for as
             many as the method usually takes.
+        check_evidence: Whether to measure what the evidence method misses of data simulated from the model; None where
+            that is cheap.
         measurement: Evidence and ELBO of these data, for the gradient ascent; by default they are measured.
         progress: Called with the number of data completed since the last call.
         options: Options of the evidence method by name, such as ``temperatures`` of annealing.
@@ -145,7 +148,8 @@ def split_gap(
             raise UnknownFamilyError(f"{reason}; use evidence")
         if evidence == "auto":
             evidence_draws, options = evidence_draws or draws, {"most_bits": most_bits, **options}
-        measured = measurement or measure(model, guide, x, method=evidence, draws=evidence_draws, **options)  # type: ignore[arg-type]
+        how: dict[str, Any] = {"method": evidence, "draws": evidence_draws, "check": check_evidence, **options}
+        measured = measurement or measure(model, guide, x, **how)
         if universal:
             return Gap(measured.evidence, measured.evidence, measured.elbo, ANY)
         name = members_of(guide, x).name

@@ -73,7 +73,7 @@ class Information(Result):
     def population_ends(self, name: str) -> Ends:
         r"""Of the population the information lies between that of these data and that of leaving one out.
 
-        Its influence function is the value of each datum, :math:`\\mathrm{KL}(q(z \mid x) \,\|\, \bar q) - I`, so
+        Its influence function is the value of each datum, :math:`\mathrm{KL}(q(z \mid x) \,\|\, \bar q) - I`, so
         that the spread of the values is the error, in spite of the aggregate that they share.
         """
         among, upper = self.mutual.among, self.mutual.upper
