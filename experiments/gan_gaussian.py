@@ -38,7 +38,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "seeds": 1, "corpus": "bars", "size": 8, "data": 200, "latents": 3, "channels": 2, "gan_epochs": 1,
         "simulated": 100, "asleep": 1, "epochs": 1, "batch": 50, "rank": 2, "tested": 20, "sampled": 100,
-        "annealed": 2, "chains": 2, "temperatures": 2, "leapfrog_steps": 1, "features": "classifier",
+        "annealed": 2, "chains": 4, "temperatures": 2, "leapfrog_steps": 1, "features": "classifier",
     },
     "cpu": {
         "seeds": 3, "corpus": "mnist", "size": 32, "data": 20_000, "latents": 32, "channels": 16, "gan_epochs": 6,
