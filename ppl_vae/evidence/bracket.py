@@ -19,7 +19,7 @@ class UpperLimit:
     """One upper limit of the mean of log p(x) over the data.
 
     Arguments:
-        value: The limit, in nats per datum; None where it is not honest.
+        value: The limit, in nats per datum; None where it is not valid.
         method: Where it comes from.
         validity: What it rests on; where there is no value, why there is none.
     """
@@ -38,7 +38,7 @@ class Bracket:
 
     Arguments:
         lower: The lower limit; None where it is unknown.
-        upper: The upper limit, the largest of those that are honest; None where there is none.
+        upper: The upper limit, the largest of those that are valid; None where there is none.
         level: Probability with which the mean lies between them, half of the rest on either side.
         uppers: The upper limits by method.
         of: What lies between them.

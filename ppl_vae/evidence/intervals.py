@@ -60,7 +60,7 @@ Ends = tuple[Estimate | None, Estimate | None]
 def ends(estimate: Estimate) -> Ends:
     """The number itself at the ends where it bounds the true one: both of an exact one, neither of an approximation.
 
-    A lower bound of the evidence has an upper one beside it, where its weights or simulated data give an honest one.
+    A lower bound of the evidence has an upper one beside it, where its weights or simulated data give a valid one.
     """
     low = estimate if estimate.bound in ("exact", "unbiased", "lower") else None
     return low, estimate if estimate.bound in ("exact", "unbiased", "upper") else above(estimate)

@@ -24,7 +24,7 @@ FEWEST_DATA = 25
 
 
 def distrust_weights(evidence: Estimate) -> str:
-    """Why leave-one-out weights give no honest upper bound on log p(x); empty if they do."""
+    """Why leave-one-out weights give no valid upper bound on log p(x); empty if they do."""
     if reason := _not_unbiased(evidence):
         return reason
     if evidence.upper is None:

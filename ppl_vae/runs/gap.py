@@ -62,17 +62,11 @@ def measure_gap(
                 progress(len(part))
             else:
                 with fork_random_state(config.settings.seed + start):
-                    # The simulated data of all blocks would be the same: those of the first serve all.
-                    check_evidence = None if start == 0 else False
                     done[start] = split_gap(
-                        pair.model,
-                        pair.guide,
-                        part,
-                        estimator=estimator,
-                        check_evidence=check_evidence,
-                        progress=progress,
-                        **each,
+                        pair.model, pair.guide, part, estimator=estimator, progress=progress, **each
                     )
+                # The simulated data of all blocks would be the same: those of the first serve all.
+                each["check_evidence"] = False
         return Gap.join([done[start] for start in starts])
 
     digests = method_digests(evidence["evidence"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from msgspec import Meta
 
@@ -70,6 +70,7 @@ class Measurements(Uses):
         check: Count = 20,
         evidence: Annotated[str, PluginChoice("evidence", ("auto",))] = "auto",
         evidence_draws: AtLeastTwo | None = None,
+        check_evidence: bool | None = None,
         ladder: Sequence[str | Callable[..., object]] | None = None,
         epochs: str | None = None,
         **options: OptionValue,
@@ -96,6 +97,8 @@ class Measurements(Uses):
             evidence: Evidence method of the ascent; auto takes the first exact one that applies, else importance.
             evidence_draws: Samples of the evidence per datum, or annealing chains; by default those of --draws, of a
                 method that is named as many as it usually takes.
+            check_evidence: Measure what the evidence method misses of the evidence of 20 data simulated from the model;
+                by default where that is cheap.
             ladder: Names or files of guides to fit to the run's fixed model, and to compare; in Python also guides
                 that are fitted already.
             epochs: Maximum number of epochs per guide of the ladder; by default as the run.
@@ -106,13 +109,13 @@ class Measurements(Uses):
         if ladder is None and epochs is not None:
             raise ValueError("epochs applies to fitted guides: name them with --ladder")
         run = cast("Run", self)
-        how = {"method": method, "steps": steps, "draws": draws, "restarts": restarts, "check": check}
+        how: dict[str, Any] = {"method": method, "steps": steps, "draws": draws, "restarts": restarts, "check": check}
         if ladder is not None:
-            if evidence != "auto" or evidence_draws is not None or options:
+            if evidence != "auto" or evidence_draws is not None or check_evidence is not None or options:
                 raise ValueError("evidence methods apply to the split of the run's own gap: leave out the ladder")
             return measure_ladder(run, split, data, list(ladder), epochs, **how)
-        options |= {"evidence": evidence, "evidence_draws": evidence_draws}  # type: ignore[dict-item]
-        return measure_gap(run, split, data, **how, **options)  # type: ignore[arg-type]
+        how |= {"evidence": evidence, "evidence_draws": evidence_draws, "check_evidence": check_evidence}
+        return measure_gap(run, split, data, **how, **options)
 
     def tightness(self, *, split: Split = "test", data: Count = 0, draws: AtLeastTwo | None = None) -> Tightness:
         """Test whether the posterior lies in the guide's family.

@@ -94,7 +94,7 @@ def optimal_member(
 
     (Cremer, Li and Duvenaud 2018, section 3.1.) Adam ascends from several starts at once: the guide's own output; the
     moments of the prior; those of the posterior, by importance weights of draws from prior and guide; the likeliest of
-    these draws, far from each other (of bits, after each has been turned to its likelier side); points half-way between
+    these draws, far from each other (of bits, after each has been set to its likelier value); points half-way between
     the prior and single draws. After a sixth of the steps half of the starts go on: guide and prior, and the best of
     the others. There are two rounds of half the steps, the second at a fifth of the rate; a round ends at the mean over
     its last half of iterates (Polyak and Juditsky 1992). For each datum the best end is chosen on one set of draws and

@@ -28,10 +28,10 @@ MODES = 3
 """Draws of high density to start from, each far from the others."""
 
 CANDIDATES = 8
-"""Draws from each of which the bits are turned one by one, uphill."""
+"""Draws from each of which bits are flipped one by one, uphill."""
 
 MOST_BITS = 64
-"""Length of the longest code whose bits are turned: each takes an evaluation of the model."""
+"""Length of the longest code whose bits are flipped: each takes an evaluation of the model."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def _uphill(model: Program, x: Batch, draws: Draws, bits: dict[str, int]) -> Dra
     for _ in range(2):
         for site, size in bits.items():
             for j in range(size):
-                turned = values[site].reshape(CANDIDATES, len(x), -1).clone()
-                turned[..., j] = 1 - turned[..., j]
-                other = values | {site: turned.view_as(values[site])}
+                flipped = values[site].reshape(CANDIDATES, len(x), -1).clone()
+                flipped[..., j] = 1 - flipped[..., j]
+                other = values | {site: flipped.view_as(values[site])}
                 likelihood, prior = log_parts(model, x, other)
                 score = sum(prior.values(), likelihood)
                 better = score > joint  # never where it is undefined

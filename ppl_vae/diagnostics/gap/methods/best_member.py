@@ -34,9 +34,9 @@ DATA = 2**9
 class BestMember(EvidenceMethod):
     r"""A lower bound for guides of a known family: importance sampling from members fitted to each datum.
 
-    Gradient ascents on the ELBO of each datum alone, from the guide's output, the prior and points between, end at
-    members of the guide's family, several where the posterior has several modes. The evidence is the log of the mean
-    weight of fresh samples,
+    Gradient ascents on the ELBO of each datum alone, from the guide's output, the prior, the likeliest draws and points
+    between, end at members of the guide's family, several where the posterior has several modes. The evidence is the
+    log of the mean weight of fresh samples,
 
     .. math:: w(z) = \frac{p(x, z)}{\alpha_0\, q(z \mid x) + \alpha_1\, p(z) + \sum_k \alpha_k\, q_k(z)}
 
