@@ -115,7 +115,7 @@ class Measurements(Uses):
                 raise ValueError("evidence methods apply to the split of the run's own gap: leave out the ladder")
             return measure_ladder(run, split, data, list(ladder), epochs, **how)
         how |= {"evidence": evidence, "evidence_draws": evidence_draws, "check_evidence": check_evidence}
-        return measure_gap(run, split, data, **how, **options)
+        return measure_gap(run, split, data, **how, **options)  # type: ignore[arg-type]
 
     def tightness(self, *, split: Split = "test", data: Count = 0, draws: AtLeastTwo | None = None) -> Tightness:
         """Test whether the posterior lies in the guide's family.
