@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ import click
 
 from ppl_vae import __version__
 from ppl_vae.cli.errors import errors_in_one_line, on_termination
+from ppl_vae.plugins.nearest import nearest
 
 __all__ = ["GROUPS", "Command", "main"]
 
@@ -127,7 +127,7 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def _refuse(self, ctx: click.Context, name: str) -> Never:
-        near = difflib.get_close_matches(name, COMMANDS, n=3)
+        near = nearest(name, COMMANDS, 3)
         ctx.fail(f"No such command {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else "see --help"))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

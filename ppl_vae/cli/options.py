@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 import click
 
 from ppl_vae.cli.plugin_name import PluginName
+from ppl_vae.plugins.nearest import nearest
 from ppl_vae.plugins.options import Option
 
 __all__ = ["GroupedCommand", "GroupedOption", "click_option", "was_given", "with_options"]
@@ -37,6 +38,14 @@ class GroupedOption(click.Option):
 
 class GroupedCommand(click.Command):
     """A command whose ``--help`` shows options by group."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            flags = [flag for param in self.get_params(ctx) for flag in param.opts]
+            near = nearest(error.option_name, flags, 3)
+            raise click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}

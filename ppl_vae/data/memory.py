@@ -47,19 +47,29 @@ def corpus_of(values: object, *, validation: float = 0.1, seed: int = 0, missing
 def _batch(values: object, missing: bool) -> Batch:
     batch = as_batch(values)
     if isinstance(batch, Inputs):
-        return batch.map(lambda field: _finite(field, missing))
-    return _finite(batch.float() if isinstance(batch, Tensor) else batch, missing)
+        for name, field in batch.fields().items():
+            _check_finite(field, missing, f"field {name} of the data has")
+        return batch.map(_on_cpu)
+    _check_finite(batch, missing, "the data have")
+    return _on_cpu(batch.float() if isinstance(batch, Tensor) else batch)
 
 
-def _finite(field: Field, missing: bool) -> Field:
+def _on_cpu(field: Field) -> Field:
     if isinstance(field, PackedCounts):
         return field
     tensor = field.detach().cpu()
-    tensor = tensor.float() if tensor.is_floating_point() else tensor
-    wrong = ~(tensor.isfinite() | (tensor.isnan() & missing))
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _check_finite(field: Field, missing: bool, what: str) -> None:
+    field = _on_cpu(field)
+    if isinstance(field, PackedCounts):
+        return
+    wrong = ~(field.isfinite() | (field.isnan() & missing)).reshape(len(field), -1)
     if wrong.any():
+        row = int(wrong.any(1).int().argmax())
+        value = field.reshape(len(field), -1)[row][wrong[row]][0].item()
         raise ValueError(
-            f"the data have {int(wrong.sum())} values that are not finite; give finite numbers, or missing=True if NaN "
-            "is a missing value that the model masks"
+            f"{what} {int(wrong.sum())} values that are not finite, the first in row {row} (counted from 0): {value:g}"
+            "; give finite numbers, or missing=True if NaN is a missing value that the model masks"
         )
-    return tensor

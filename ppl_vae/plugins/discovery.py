@@ -7,7 +7,6 @@ own, which win over shipped ones of the same name. The name of a plugin is the n
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import sys
 import tomllib
@@ -19,6 +18,7 @@ from types import ModuleType
 from typing import Literal, TypeVar
 
 import ppl_vae
+from ppl_vae.plugins.nearest import nearest
 from ppl_vae.plugins.user_files import digest, load_file
 
 __all__ = ["Kind", "Plugin", "available", "find", "is_named_after", "own_classes", "summary_of"]
@@ -226,7 +226,7 @@ def find(kind: Kind, name: str, *, own: bool = True, besides: Sequence[str] = ()
             f"there is no file {name} (working folder {Path.cwd()}), nor a shipped {singular} of that name"
         )
     choices = ", ".join((*besides, *plugins))
-    near = difflib.get_close_matches(name, (*besides, *plugins), n=1)
+    near = nearest(name, (*besides, *plugins))
     raise ValueError(
         f"there is no {singular} {name!r}; choose from {choices}, or give the path of a {' or '.join(suffixes)} file"
         + (f"; did you mean {near[0]}?" if near else "")

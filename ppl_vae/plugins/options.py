@@ -6,7 +6,6 @@ and in a run's configuration.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import operator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ppl_vae.plugins.discovery import Kind, available, find
+from ppl_vae.plugins.nearest import nearest
 
 __all__ = ["Option", "PluginChoice", "Value", "argument_help", "checked", "options_of"]
 
@@ -217,7 +217,7 @@ def checked(options: Iterable[Option], values: Mapping[str, object], where: str)
     """
     known = {option.name: option for option in options}
     if unknown := [key for key in values if key not in known]:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
+        near = nearest(unknown[0], known)
         hint = f"did you mean {near[0]}? It has" if near else "it has"
         raise ValueError(f"{where} has no {', '.join(unknown)}; {hint} {', '.join(known)}")
     return {key: known[key].check(value, f"{where}.{key}") for key, value in values.items()}

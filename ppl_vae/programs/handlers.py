@@ -22,6 +22,7 @@ from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latent
 from ppl_vae.programs.explain import explained, is_refusal
 from ppl_vae.programs.fit import check_proposal
 from ppl_vae.programs.given import Fixed, Given
+from ppl_vae.programs.kept_apart import check_untouched
 from ppl_vae.programs.layout_finder import REFUSED
 from ppl_vae.programs.layouts import layout_again, layout_of
 from ppl_vae.programs.missing import filled
@@ -79,6 +80,7 @@ def run(
     """
     if isinstance(program, Given):
         handler, program = Fixed(program, handler), program.func
+    check_untouched(program)
     adopt_parameters(program)
     program = without_autoguide(program, training=training)
     layout = layout_of(program, args, kwargs) if plates is None else Layout(plates)

@@ -13,6 +13,7 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.modes import evaluating, probing_shapes
 from ppl_vae.programs.arguments import call
 from ppl_vae.programs.explain import explained
+from ppl_vae.programs.kept_apart import keep_apart
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.statements import Parameters, StatementRecorder, Statements
 from ppl_vae.programs.types import Program
@@ -163,6 +164,8 @@ def owned(program: Program, x: Batch, *, beside: nn.Module | None = None) -> nn.
     known = getattr(beside, STORE, None) if beside is not None else None
     record = _recorded(program, x, known)
     statements = dict(record.statements)
+    if statements and not isinstance(program, nn.Module):
+        keep_apart(program, ((name, value) for name, (value, _) in statements.items()))
     for name in list(statements):
         if known is not None and name in known:
             known.begin_at(name, statements.pop(name))

@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 import torch
 
+from ppl_vae.plugins.nearest import nearest
+
 __all__ = ["Decay", "Precision", "Settings", "parse_schedule"]
 
 Decay = Literal["none", "linear", "cosine"]
@@ -88,7 +90,11 @@ class Settings:
         unfit = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
         names = sorted(n for n, v in vars(torch.optim).items() if isinstance(v, type) and n not in unfit)
         if self.optimizer not in names or kind is None:
-            raise ValueError(f"unknown optimizer {self.optimizer!r}; choose from {', '.join(names)}")
+            near = nearest(self.optimizer, names)
+            raise ValueError(
+                f"unknown optimizer {self.optimizer!r}; choose from {', '.join(names)}"
+                + (f"; did you mean {near[0]}?" if near else "")
+            )
         if not self.schedule or min(epochs for epochs, _ in self.schedule) < 0 or min(d for _, d in self.schedule) < 1:
             raise ValueError(f"the schedule must have phases of epochs with at least one draw, got {self.schedule}")
         if not (0 <= self.clip < math.inf and 0 <= self.weight_decay < math.inf) or self.patience < 0:

@@ -200,6 +200,13 @@ def test_positive_parameters_of_pyro_stay_with_the_run(points):
     assert again.model.scale.item() == first.model.scale.item() != 0.5
 
 
+def holed(x, row):
+    """The points with a missing number."""
+    x = x.copy()
+    x[row, 1] = np.nan
+    return x
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -215,6 +222,9 @@ def test_positive_parameters_of_pyro_stay_with_the_run(points):
         (lambda x: pv.train("text", "linear_counts", x), "model text reads PackedCounts, but the data are Tensor"),
         (lambda x: pv.train(Line, Reading, [1, 2]), "data are a tensor, .* got list"),
         (lambda x: pv.train(Line, Reading, x * np.nan), "400 values that are not finite"),
+        (lambda x: pv.train(Line, Reading, holed(x, 137)), r"the first in row 137 \(counted from 0\): nan"),
+        (lambda x: pv.train(Line, Reading, x, holed(x, 5)), r"field 2 of the data has .* the first in row 5"),
+        (lambda x: pv.train(Line, Reading, x, lr=0.1), "has no lr; did you mean learning_rate"),
         (lambda x: pv.train("no_model", "mean_field", "bars"), "there is no model 'no_model'"),
         (lambda x: pv.train(3, Reading, x), "neither a name nor a file, a function, a method, a module or the class"),
         (lambda x: pv.train(len, Reading, x), "the model observes nothing"),
