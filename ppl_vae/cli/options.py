@@ -45,7 +45,8 @@ class GroupedCommand(click.Command):
         except click.NoSuchOption as error:
             flags = [flag for param in self.get_params(ctx) for flag in param.opts]
             near = nearest(error.option_name, flags, 3)
-            raise click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx) from None
+            hint = f"did you mean {' or '.join(near)}?" if near else "see --help"
+            raise click.UsageError(f"No such option {error.option_name!r}; {hint}", error.ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
