@@ -23,7 +23,7 @@ from tests.support.cli import SMALL, flat, invoke
         (("train", "text", "--optimizer", "Adm"), "unknown optimizer 'Adm'; choose from"),
         (("train", "text", "--optimizer", "adm"), "; did you mean Adam?"),
         (("train", "text", "--lr", "1"), "; did you mean --learning-rate?"),
-        (("evidence", "r", "--temps", "9"), "--temperatures?"),
+        (("evidence", "r", "--temps", "9"), "--temperatures"),
         (("train", "text", "--bits", "0", "--corpus", "topics.npz"), "bits must be at least 1, got 0"),
         (("train", "text", "--bits", "two"), "'two' is not a valid integer"),
         (("train", "text", "--resume", "nowhere"), "leave out"),
