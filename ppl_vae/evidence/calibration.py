@@ -89,8 +89,8 @@ def calibrated(
     if missed <= min(max(SHARE * gap, LEAST), MOST):
         # Tails as heavy as those of the simulated data do no harm there, nor here if the data are like those.
         unlike = slack.unlike(evidence.evidence.pointwise)
-        harmless = 0.0 if unlike else slack.share_high(k_hat_limit(evidence.evidence.draws))
-        return replace(evidence, evidence=replace(evidence.evidence, slack=slack, harmless=harmless))
+        tolerated = 0.0 if unlike else slack.share_high(k_hat_limit(evidence.evidence.draws))
+        return replace(evidence, evidence=replace(evidence.evidence, slack=slack, tolerated=tolerated))
     share = f", {missed / gap:.0%} of the gap" if gap > missed else ""
     noted = evidence.noting(
         f"on {len(slack.pointwise)} data simulated from the model this method misses {slack} nats of the "

@@ -44,7 +44,8 @@ class Estimate:
         notes: Further reasons for caution.
         lost: Number of samples, of all data together, whose density is undefined and whose weight counts as zero.
         common_se: Standard error of a constant common to all values, which no mean over data reduces.
-        harmless: Share of data whose k-hat may be high: simulated data with as many lose next to nothing by it.
+        tolerated: Share of data whose k-hat may be over its limit without a warning: simulated data with as many lose
+            next to nothing by it.
         uncovered: Number of data whose evidence is mostly that of samples the guide all but never draws.
         selection: Where it is the best of several bounds, chosen by their means: the logarithm of their number, in
             nats, summed over separate choices.
@@ -63,7 +64,7 @@ class Estimate:
     common_se: float = 0.0
     lost: int = 0
     uncovered: int = 0
-    harmless: float = 0.0
+    tolerated: float = 0.0
     selection: float = 0.0
     upper: Estimate | None = None
     slack: Slack | None = None
@@ -129,7 +130,7 @@ class Estimate:
                 "overflows, and count as impossible; bound the parameters of the model"
             )
         # As many as among simulated data, which lose next to nothing by it, are no reason for caution.
-        usual = self.slack if self.harmless else None
+        usual = self.slack if self.tolerated else None
         if self.uncovered > (usual.share_uncovered if usual else 0) * len(self.pointwise):
             lines.append(
                 f"{self.uncovered} of {len(self.pointwise)} data owe over half of their evidence to a few samples of "
@@ -147,7 +148,7 @@ class Estimate:
                 else "the guide all but always draws the same; take a wider guide, or another method that applies"
             )
             lines.append(f"{unknown} of {count} data have too few different draws to judge their weights by: {remedy}")
-        if high > self.harmless * count:
+        if high > self.tolerated * count:
             lines.append(
                 f"{high} of {count} data have a Pareto k-hat over {limit:.2f}: few draws carry the estimate, the "
                 "evidence is probably higher and its error larger; raise the draws"
@@ -168,8 +169,8 @@ class Estimate:
         if self.k_hat is not None:
             known = self.k_hat[~self.k_hat.isnan()]
             content["k_hat_worst"] = finite(known.max().item()) if len(known) else None
-        if self.harmless:
-            content["k_hat_harmless_share"] = self.harmless
+        if self.tolerated:
+            content["k_hat_tolerated_share"] = self.tolerated
         if self.selection:
             content["selection"] = self.selection
         if self.common_se:
@@ -196,7 +197,7 @@ class Estimate:
         estimate = replace(
             estimate,
             common_se=content.get("common_se", 0.0),
-            harmless=content.get("k_hat_harmless_share", 0.0),
+            tolerated=content.get("k_hat_tolerated_share", 0.0),
             selection=content.get("selection", 0.0),
             upper=upper and cls.stored(upper, values, f"{name}_upper"),
             slack=slack and Slack.stored(slack),
@@ -281,7 +282,7 @@ class Estimate:
         checked = next((part for part in parts if part.slack), None)
         if checked is None or len({part.method for part in parts}) > 1:
             return joined
-        return replace(joined, slack=checked.slack, harmless=checked.harmless)
+        return replace(joined, slack=checked.slack, tolerated=checked.tolerated)
 
     @classmethod
     def _join_upper(cls, parts: list[Estimate]) -> Estimate | None:

@@ -277,9 +277,9 @@ def test_stored_evidence_has_the_same_bracket(tmp_path):
 def test_the_check_of_one_block_holds_for_all_that_are_measured_alike():
     """Its simulated data would be those of every block."""
     light = Estimate(torch.zeros(300), "importance, 100 draws", "lower", 100, torch.full((300,), 0.1))
-    first = replace(light, slack=Slack(torch.full((20,), 0.2)), harmless=0.3)
+    first = replace(light, slack=Slack(torch.full((20,), 0.2)), tolerated=0.3)
     joined = Estimate.join([first, light])
-    assert joined.slack is first.slack and joined.harmless == 0.3
+    assert joined.slack is first.slack and joined.tolerated == 0.3
     assert Estimate.join([first, replace(light, method="annealing")]).slack is None
 
 

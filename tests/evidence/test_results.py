@@ -185,7 +185,7 @@ def test_a_stored_estimate_is_read_back():
     assert (back.mean, back.se, back.bound) == (whole.evidence.mean, whole.evidence.se, whole.evidence.bound)
     heavy = replace(whole.evidence, k_hat=torch.full((6,), 2.0))
     assert any("Pareto k-hat over" in line for line in heavy.warnings)
-    for estimate in (heavy, replace(heavy, harmless=1.0)):
+    for estimate in (heavy, replace(heavy, tolerated=1.0)):
         values = {"evidence": estimate.pointwise, "evidence_k_hat": estimate.k_hat}
         assert Estimate.stored(estimate.to_json(), values, "evidence").warnings == estimate.warnings
 
