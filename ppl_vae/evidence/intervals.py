@@ -47,7 +47,7 @@ class Interval:
         return (self.low is None or self.low <= value) and (self.high is None or value <= self.high)
 
     def __str__(self) -> str:
-        low, high = ("" if end is None else f"{end + 0.0:.3f}" for end in (self.low, self.high))
+        low, high = ("" if end is None else f"{end + 0.0:.3f}" for end in self.to_json())
         if low and high:
             return f"{low} to {high}"
         return f">= {low}" if low else f"<= {high}" if high else "not known"
