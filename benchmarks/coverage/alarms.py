@@ -32,9 +32,9 @@ class Alarm:
         draws: Samples of the guide per datum.
         error: Truth minus evidence, in nats per datum.
         gap: Truth minus ELBO.
-        slack: What the method misses of the evidence of simulated data.
+        shortfall: What the method misses of the evidence of simulated data.
         high: Share of data whose k-hat is over the limit of Vehtari et al. (2024).
-        by_slack: Whether the slack was warned of.
+        by_shortfall: Whether the shortfall was warned of.
         by_k_hat: Whether the k-hat was.
         warned: Whether anything was.
     """
@@ -45,9 +45,9 @@ class Alarm:
     draws: int
     error: float
     gap: float
-    slack: float
+    shortfall: float
     high: float
-    by_slack: bool
+    by_shortfall: bool
     by_k_hat: bool
     warned: bool
 
@@ -86,7 +86,7 @@ def sound(case: Case, draws: int) -> Alarm:
         draws,
         truth - found.evidence.mean,
         truth - found.elbo.mean,
-        found.slack.mean if found.slack else float("nan"),
+        found.shortfall.mean if found.shortfall else float("nan"),
         0.0 if shapes is None else float((shapes > k_hat_limit(draws)).double().mean()),
         any("misses" in line for line in found.warnings),
         any("k-hat" in line for line in found.warnings),
@@ -98,7 +98,7 @@ UNLIKE = ("Step", "Unseen")
 """Models of which half of the data are of a kind that they hardly ever make."""
 
 WARNINGS: dict[str, Callable[[Alarm], bool]] = {
-    "of the slack": lambda alarm: alarm.by_slack,
+    "of the shortfall": lambda alarm: alarm.by_shortfall,
     "of k-hat": lambda alarm: alarm.by_k_hat,
     "of any kind": lambda alarm: alarm.warned,
 }

@@ -81,7 +81,7 @@ def bracket_of(evidence: Estimate, level: float = LEVEL) -> Bracket | None:
 
     - leave-one-out weights (:func:`~ppl_vae.evidence.leave_one_out.leave_one_out`), an upper bound in expectation on
       these very data, and Student's t times its error;
-    - simulated data (:class:`~ppl_vae.evidence.slack.Slack`): the estimate plus what its method misses of data drawn
+    - simulated data (:class:`~ppl_vae.evidence.shortfall.Shortfall`): the estimate plus what its method misses of data drawn
       from the model, and Student's t times the error of both.
 
     Arguments:
@@ -103,15 +103,15 @@ def _uppers(evidence: Estimate, level: float) -> Iterator[UpperLimit]:
         value = upper.mean + monte_carlo_margin(upper, level)
         validity = "in expectation, if guide and prior leave out no part of the posterior"
         yield UpperLimit(finite(value), "leave-one-out weights", validity)
-    slack = evidence.slack
-    if slack is None:
+    shortfall = evidence.shortfall
+    if shortfall is None:
         return
     if reason := distrust_simulated(evidence):
         yield UpperLimit(None, "simulated data", reason)
     else:
-        error = math.hypot(over_data(slack.pointwise, level)[1], monte_carlo_margin(evidence, level))
+        error = math.hypot(over_data(shortfall.pointwise, level)[1], monte_carlo_margin(evidence, level))
         validity = "as far as the data resemble those that the model generates"
-        yield UpperLimit(finite(evidence.mean + max(slack.mean, 0.0) + error), "simulated data", validity)
+        yield UpperLimit(finite(evidence.mean + max(shortfall.mean, 0.0) + error), "simulated data", validity)
 
 
 def bracket_of_gap(

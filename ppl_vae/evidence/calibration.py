@@ -10,13 +10,13 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.psis import k_hat_limit
 from ppl_vae.evidence.results import Evidence
-from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.random_state import fork_random_state, subsample
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.programs.types import Program
 
-__all__ = ["SHARE", "SIZE", "calibrated", "measure_slack"]
+__all__ = ["SHARE", "SIZE", "calibrated", "measure_shortfall"]
 
 SIZE = 20
 """Number of simulated data."""
@@ -25,19 +25,19 @@ CHEAP = 0.2
 """Share of a measurement's cost up to which its method is calibrated without being asked; two bounds are computed."""
 
 SHARE = 0.1
-"""Share of the gap beyond which the slack of a method is a warning."""
+"""Share of the gap beyond which the shortfall of a method is a warning."""
 
 LEAST = 0.01
-"""Slack that is never a warning, in nats per datum."""
+"""Shortfall that is never a warning, in nats per datum."""
 
 MOST = 0.5
-"""Slack that is always a warning: of a guide hundreds of nats off, a small part of the gap is much of the evidence."""
+"""Shortfall that is always a warning, in nats per datum: a small part of a gap of hundreds of nats may be as much."""
 
 
-def measure_slack(
+def measure_shortfall(
     method: EvidenceMethod, model: Program, guide: Program, x: Batch, size: int = SIZE, seed: int = 0
-) -> Slack | str:
-    """The slack of a method on data simulated in the shape of some of ``x``, or why it cannot be measured.
+) -> Shortfall | str:
+    """The shortfall of a method on data simulated in the shape of some of ``x``, or why it cannot be measured.
 
     Arguments:
         method: A method, with the options it measures with.
@@ -52,19 +52,19 @@ def measure_slack(
     with fork_random_state(seed), evaluating(model, guide):
         try:
             latents, data = simulate(model, shape)
-            slack = method.slack(model, guide, data, latents)
+            shortfall = method.shortfall(model, guide, data, latents)
         except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
             # A model need not generate its data, nor a guide score others' samples: what was measured stands without.
             return str(error)
-    if slack is None:
+    if shortfall is None:
         return f"{method.title} has no upper bound on simulated data"
-    return slack if slack.pointwise.isfinite().all() else "a simulated datum has a bound that is not finite"
+    return shortfall if shortfall.pointwise.isfinite().all() else "a simulated datum has a bound that is not finite"
 
 
 def calibrated(
     method: EvidenceMethod, model: Program, guide: Program, x: Batch, evidence: Evidence, check: bool | None
 ) -> Evidence:
-    """An evidence with the slack of its method, and a warning where that exceeds a share of the gap or :data:`MOST`.
+    """An evidence with the shortfall of its method, and a warning if that exceeds a share of the gap or :data:`MOST`.
 
     Arguments:
         method: The method that measured it.
@@ -80,20 +80,20 @@ def calibrated(
     wanted = CHEAP * len(x) >= 2 * SIZE if check is None else check
     if not wanted or evidence.evidence.bound == "exact":
         return evidence
-    slack = measure_slack(method, model, guide, x)
-    if isinstance(slack, str):
+    shortfall = measure_shortfall(method, model, guide, x)
+    if isinstance(shortfall, str):
         if check:
-            raise ValueError(f"the method cannot be checked on simulated data: {slack}; leave the check out")
+            raise ValueError(f"the method cannot be checked on simulated data: {shortfall}; leave the check out")
         return evidence
-    gap, missed = evidence.gap.mean, slack.mean
+    gap, missed = evidence.gap.mean, shortfall.mean
     if missed <= min(max(SHARE * gap, LEAST), MOST):
         # Tails as heavy as those of the simulated data do no harm there, nor here if the data are like those.
-        unlike = slack.unlike(evidence.evidence.pointwise)
-        tolerated = 0.0 if unlike else slack.share_high(k_hat_limit(evidence.evidence.draws))
-        return replace(evidence, evidence=replace(evidence.evidence, slack=slack, tolerated=tolerated))
+        unlike = shortfall.unlike(evidence.evidence.pointwise)
+        tolerated = 0.0 if unlike else shortfall.share_high(k_hat_limit(evidence.evidence.draws))
+        return replace(evidence, evidence=replace(evidence.evidence, shortfall=shortfall, tolerated=tolerated))
     share = f", {missed / gap:.0%} of the gap" if gap > missed else ""
     noted = evidence.noting(
-        f"on {len(slack.pointwise)} data simulated from the model this method misses {slack} nats of the "
+        f"on {len(shortfall.pointwise)} data simulated from the model this method misses {shortfall} nats of the "
         f"evidence{share}: {method.remedy}"
     )
-    return replace(noted, evidence=replace(noted.evidence, slack=slack))
+    return replace(noted, evidence=replace(noted.evidence, shortfall=shortfall))

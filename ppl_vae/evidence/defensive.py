@@ -22,12 +22,12 @@ from ppl_vae.evidence.importance import (
 from ppl_vae.evidence.leave_one_out import leave_one_out, stratified
 from ppl_vae.evidence.psis import k_hat, smoothed
 from ppl_vae.evidence.results import Evidence
-from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.log_weight import log_parts, log_proposal, prior_terms
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["defensive_importance", "defensive_slack"]
+__all__ = ["defensive_importance", "defensive_shortfall"]
 
 
 def defensive_importance(
@@ -68,9 +68,9 @@ def defensive_importance(
     )
 
 
-def defensive_slack(
+def defensive_shortfall(
     model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor], draws: int, share: float, smooth: bool
-) -> Slack:
+) -> Shortfall:
     r"""Upper minus lower bound of :func:`defensive_importance` for simulated data.
 
     In the upper bound the posterior sample :math:`z^*` takes the place of a sample of the guide with probability
@@ -102,7 +102,7 @@ def defensive_slack(
         bounds.append(total - log(len(lower)))
         columns.append(both.logsumexp(0) - total)
         shapes.append(k_hat(lower))
-    return Slack(torch.cat(columns), torch.cat(shapes), uncovered, torch.cat(bounds))
+    return Shortfall(torch.cat(columns), torch.cat(shapes), uncovered, torch.cat(bounds))
 
 
 def _mixtures(

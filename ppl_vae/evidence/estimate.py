@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_vae.evidence.bounds import IN_WORDS, WEAKEST_FIRST, Bound, difference
 from ppl_vae.evidence.psis import k_hat_limit
-from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.shortfall import Shortfall
 
 __all__ = ["Bound", "Estimate", "difference", "finite", "weakest"]
 
@@ -51,7 +51,7 @@ class Estimate:
             nats, summed over separate choices.
         upper: An upper bound in expectation from the same draws
             (:func:`~ppl_vae.evidence.leave_one_out.leave_one_out`); None where there is none.
-        slack: What the method misses of the evidence of simulated data; None where that is not measured.
+        shortfall: What the method misses of the evidence of simulated data; None where that is not measured.
     """
 
     pointwise: Tensor
@@ -67,7 +67,7 @@ class Estimate:
     tolerated: float = 0.0
     selection: float = 0.0
     upper: Estimate | None = None
-    slack: Slack | None = None
+    shortfall: Shortfall | None = None
 
     @property
     def mean(self) -> float:
@@ -130,7 +130,7 @@ class Estimate:
                 "overflows, and count as impossible; bound the parameters of the model"
             )
         # As many as among simulated data, which lose next to nothing by it, are no reason for caution.
-        usual = self.slack if self.tolerated else None
+        usual = self.shortfall if self.tolerated else None
         if self.uncovered > (usual.share_uncovered if usual else 0) * len(self.pointwise):
             lines.append(
                 f"{self.uncovered} of {len(self.pointwise)} data owe over half of their evidence to a few samples of "
@@ -177,8 +177,8 @@ class Estimate:
             content["common_se"] = self.common_se
         if self.upper is not None:
             content["upper_bound"] = self.upper.to_json()
-        if self.slack is not None:
-            content["simulated_data"] = self.slack.to_json()
+        if self.shortfall is not None:
+            content["simulated_data"] = self.shortfall.to_json()
         return content
 
     @classmethod
@@ -193,14 +193,14 @@ class Estimate:
         """
         errors, shapes = values.get(f"{name}_se"), values.get(f"{name}_k_hat")
         estimate = cls(values[name], content["method"], content["bound"], content["draws"], errors, shapes)
-        upper, slack = content.get("upper_bound"), content.get("simulated_data")
+        upper, shortfall = content.get("upper_bound"), content.get("simulated_data")
         estimate = replace(
             estimate,
             common_se=content.get("common_se", 0.0),
             tolerated=content.get("k_hat_tolerated_share", 0.0),
             selection=content.get("selection", 0.0),
             upper=upper and cls.stored(upper, values, f"{name}_upper"),
-            slack=slack and Slack.stored(slack),
+            shortfall=shortfall and Shortfall.stored(shortfall),
         )
         notes = tuple(line for line in content["warnings"] if line not in estimate.warnings)
         return replace(estimate, notes=notes)
@@ -279,10 +279,10 @@ class Estimate:
         joined = cls(pointwise, method, bound, draws, errors, shapes, notes, common, lost, uncovered)
         joined = replace(joined, selection=selection, upper=cls._join_upper(parts))
         # What a method misses of simulated data holds for all blocks that are measured by it.
-        checked = next((part for part in parts if part.slack), None)
+        checked = next((part for part in parts if part.shortfall), None)
         if checked is None or len({part.method for part in parts}) > 1:
             return joined
-        return replace(joined, slack=checked.slack, tolerated=checked.tolerated)
+        return replace(joined, shortfall=checked.shortfall, tolerated=checked.tolerated)
 
     @classmethod
     def _join_upper(cls, parts: list[Estimate]) -> Estimate | None:

@@ -14,7 +14,7 @@ from ppl_vae.evidence.figures import draw_gap_bars, draw_spread, folded
 from ppl_vae.evidence.intervals import LEVEL, Ends, ends, minus
 from ppl_vae.evidence.joining import join_fields
 from ppl_vae.evidence.result_errors import ResultErrors
-from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.programs.random_state import positions
 
@@ -184,9 +184,9 @@ class Evidence(Result):
         return {"ELBO": self.elbo, "evidence": self.evidence, "gap": self.gap}
 
     @property
-    def slack(self) -> Slack | None:
+    def shortfall(self) -> Shortfall | None:
         """What the method misses of the evidence of simulated data; None where that is not measured."""
-        return self.evidence.slack
+        return self.evidence.shortfall
 
     def bracket(self, level: float = LEVEL) -> Bracket | None:
         """Limits between which the mean of log p(x) lies at a level; None where it is exact."""
@@ -214,10 +214,10 @@ class Evidence(Result):
         return self.gap.pointwise
 
     def caption(self) -> str:
-        if self.slack is None:
+        if self.shortfall is None:
             return self.why
-        count = len(self.slack.pointwise)
-        return f"{self.why}; checked on {count} simulated data, of whose evidence it misses {self.slack} nats"
+        count = len(self.shortfall.pointwise)
+        return f"{self.why}; checked on {count} simulated data, of whose evidence it misses {self.shortfall} nats"
 
     def draw_panels(self, *axes: Axes) -> None:
         bars, spread = axes

@@ -31,8 +31,8 @@ def distrust_weights(evidence: Estimate) -> str:
         return "there are not several independent estimates of each datum"
     if evidence.k_hat is not None and bool(evidence.k_hat.isneginf().all()):
         return "constant weights show nothing of what was not drawn"
-    slack, near = evidence.slack, evidence.upper.mean - evidence.mean < CONSTANT
-    if near and slack is not None and slack.unlike(evidence.pointwise):
+    shortfall, near = evidence.shortfall, evidence.upper.mean - evidence.mean < CONSTANT
+    if near and shortfall is not None and shortfall.unlike(evidence.pointwise):
         return "weights that hardly differ, of data unlike those of the model, show nothing of what was not drawn"
     return _heavy_tails(evidence)
 
@@ -57,17 +57,17 @@ def _heavy_tails(evidence: Estimate) -> str:
 
 def distrust_simulated(evidence: Estimate) -> str:
     """Why what is missed of simulated data says nothing of these; empty if it does."""
-    slack, limit = evidence.slack, k_hat_limit(evidence.draws)
+    shortfall, limit = evidence.shortfall, k_hat_limit(evidence.draws)
     if reason := _not_unbiased(evidence) or _heavy_tails(evidence):
         return reason
-    if slack is None:
+    if shortfall is None:
         return "not measured"
-    if len(slack.pointwise) < FEWEST_SIMULATED:
-        return f"{len(slack.pointwise)} simulated data are too few"
-    if reason := slack.unlike(evidence.pointwise):
+    if len(shortfall.pointwise) < FEWEST_SIMULATED:
+        return f"{len(shortfall.pointwise)} simulated data are too few"
+    if reason := shortfall.unlike(evidence.pointwise):
         return reason
-    if evidence.k_hat is not None and slack.k_hat is not None:
-        share, expected = (evidence.k_hat > limit).double().mean().item(), slack.share_high(limit)
+    if evidence.k_hat is not None and shortfall.k_hat is not None:
+        share, expected = (evidence.k_hat > limit).double().mean().item(), shortfall.share_high(limit)
         if share > expected:
             return f"{share:.0%} of the data have a k-hat over {limit:.2f}, of simulated data at most {expected:.0%}"
     return ""
@@ -87,11 +87,11 @@ def above(evidence: Estimate) -> Estimate | None:
     The upper bound of leave-one-out weights; raised, on average, to that of simulated data where that is higher.
     """
     raised = None if distrust_weights(evidence) else evidence.upper
-    slack = evidence.slack
-    if slack is None or distrust_simulated(evidence):
+    shortfall = evidence.shortfall
+    if shortfall is None or distrust_simulated(evidence):
         return raised
-    simulated = evidence.mean + max(slack.mean, 0.0)
+    simulated = evidence.mean + max(shortfall.mean, 0.0)
     if raised is not None and raised.mean >= simulated:
         return raised
-    raised = raised or replace(evidence, bound="upper", upper=None, slack=None)
-    return replace(raised, pointwise=raised.pointwise + (simulated - raised.mean), common_se=slack.se)
+    raised = raised or replace(evidence, bound="upper", upper=None, shortfall=None)
+    return replace(raised, pointwise=raised.pointwise + (simulated - raised.mean), common_se=shortfall.se)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Result
-from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.nn.checkpoint import Checkpoint
 
 __all__ = ["BlockStore"]
@@ -81,7 +81,7 @@ def _packed(value: object, name: str, tensors: dict[str, Tensor]) -> object:
     """Returns a field as JSON holds it, and adds the tensors of its estimates to the dictionary."""
     if isinstance(value, dict):
         return {key: _packed(part, f"{name}/{key}", tensors) for key, part in value.items()}
-    if isinstance(value, Slack):
+    if isinstance(value, Shortfall):
         return value.to_json()
     if not isinstance(value, Estimate):
         return value
@@ -95,8 +95,8 @@ def _unpacked(value: object, name: str, stored: Checkpoint) -> object:
     if isinstance(value, dict) and "bound" in value:
         tensors: dict[str, Any] = stored.part(name)
         rest = {part: _unpacked(each, f"{name}/{part}", stored) for part, each in value.items()}
-        if "slack" in rest:
-            rest["slack"] = Slack.stored(value["slack"])
+        if "shortfall" in rest:
+            rest["shortfall"] = Shortfall.stored(value["shortfall"])
         return Estimate(**tensors, **rest | {"notes": tuple(value["notes"])})
     if isinstance(value, dict):
         return {key: _unpacked(part, f"{name}/{key}", stored) for key, part in value.items()}

@@ -22,7 +22,7 @@ from ppl_vae.evidence.bracket import bracket_of
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.leave_one_out import leave_one_out
 from ppl_vae.evidence.measure import measure
-from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.evidence.upper import above
 from ppl_vae.runs.resumable import BlockStore
 from tests.support.small_pairs import number_with_noise
@@ -219,10 +219,12 @@ def test_unknown_above_says_why():
         assert bracket.upper is None and reason in bracket.reason and reason in str(bracket)
         assert bracket.to_json()["unknown_above"] == bracket.reason
     light = replace(lower(weights), k_hat=torch.full((4,), 0.6))
-    of_light, of_heavy = (Slack(torch.full((20,), 2.0), torch.full((20,), k)) for k in (0.0, 0.6))
-    assert "of simulated data at most" in bracket_of(replace(light, slack=of_light)).uppers[1].validity
-    assert bracket_of(replace(light, slack=of_heavy)).upper == pytest.approx(light.mean + 2)
-    heavy = replace(light, k_hat=torch.full((4,), 0.9), slack=Slack(torch.full((20,), 2.0), torch.full((20,), 0.9)))
+    of_light, of_heavy = (Shortfall(torch.full((20,), 2.0), torch.full((20,), k)) for k in (0.0, 0.6))
+    assert "of simulated data at most" in bracket_of(replace(light, shortfall=of_light)).uppers[1].validity
+    assert bracket_of(replace(light, shortfall=of_heavy)).upper == pytest.approx(light.mean + 2)
+    heavy = replace(
+        light, k_hat=torch.full((4,), 0.9), shortfall=Shortfall(torch.full((20,), 2.0), torch.full((20,), 0.9))
+    )
     assert bracket_of(heavy).upper is None
 
 
@@ -277,14 +279,14 @@ def test_stored_evidence_has_the_same_bracket(tmp_path):
 def test_the_check_of_one_block_holds_for_all_that_are_measured_alike():
     """Its simulated data would be those of every block."""
     light = Estimate(torch.zeros(300), "importance, 100 draws", "lower", 100, torch.full((300,), 0.1))
-    first = replace(light, slack=Slack(torch.full((20,), 0.2)), tolerated=0.3)
+    first = replace(light, shortfall=Shortfall(torch.full((20,), 0.2)), tolerated=0.3)
     joined = Estimate.join([first, light])
-    assert joined.slack is first.slack and joined.tolerated == 0.3
-    assert Estimate.join([first, replace(light, method="annealing")]).slack is None
+    assert joined.shortfall is first.shortfall and joined.tolerated == 0.3
+    assert Estimate.join([first, replace(light, method="annealing")]).shortfall is None
 
 
 def test_simulated_data_of_which_nothing_is_missed_have_an_error_still():
     missed = torch.linspace(-0.3, 0.2, 20)
     light = Estimate(torch.zeros(300), "annealing, 16 chains", "lower", 16, torch.full((300,), 0.1))
-    high = above(replace(light, slack=Slack(missed)))
+    high = above(replace(light, shortfall=Shortfall(missed)))
     assert high.mean == 0 and high.common_se == pytest.approx(missed.std().item() / 20**0.5)

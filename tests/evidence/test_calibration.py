@@ -1,4 +1,4 @@
-"""The slack of a method on simulated data, against what it really misses, by numbers computed without the package."""
+"""The shortfall of a method on simulated data, against what it really misses by numbers without the package."""
 
 import numpy as np
 import pyro
@@ -8,11 +8,11 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from ppl_vae.evidence.calibration import measure_slack
+from ppl_vae.evidence.calibration import measure_shortfall
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.methods.annealing import Annealing
 from ppl_vae.evidence.methods.importance import Importance
-from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.programs.simulate import simulate
 from tests.support.small_pairs import number_with_noise
 from tests.support.z_test import assert_mean
@@ -48,11 +48,11 @@ def wide(x):
         pyro.sample("z", dist.Normal(x / 2, 1.0))
 
 
-def test_importance_sampling_with_few_draws_misses_what_its_slack_says():
+def test_importance_sampling_with_few_draws_misses_what_its_shortfall_says():
     method, torch_seed = Importance(draws=3, prior_share=0.0), 5
     torch.manual_seed(torch_seed)
     x = torch.randn(4000) * 2**0.5
-    slack = measure_slack(method, linear, wide, x, size=len(x) - 1, seed=1)
+    shortfall = measure_shortfall(method, linear, wide, x, size=len(x) - 1, seed=1)
     # The upper bound of few draws is about as far above the evidence as the lower one is below it.
     rng = np.random.default_rng(0)
     data = rng.normal(0, 2**0.5, 200_000)
@@ -64,7 +64,7 @@ def test_importance_sampling_with_few_draws_misses_what_its_slack_says():
     exact = norm.logpdf(posterior) + norm.logpdf(data, posterior, 1) - norm.logpdf(posterior, data / 2, 1)
     upper = logsumexp(np.vstack([exact, weights[1:]]), axis=0) - np.log(3)
     assert upper.mean() > truth.mean() > lower.mean()
-    assert_mean(slack.pointwise[:, None], torch.tensor([(upper - lower).mean()]))
+    assert_mean(shortfall.pointwise[:, None], torch.tensor([(upper - lower).mean()]))
 
 
 def test_a_guide_that_misses_a_mode_is_found_out():
@@ -73,7 +73,7 @@ def test_a_guide_that_misses_a_mode_is_found_out():
     pair = measure(two_modes, one_sided, x, method="importance", draws=200, prior_share=0.0)
     missed = evidence(x.numpy()).mean() - pair.evidence.mean
     assert missed > 0.4  # about log 2, unseen by the weights of the guide
-    assert pair.slack is not None and pair.slack.mean > missed - 4 * pair.slack.se
+    assert pair.shortfall is not None and pair.shortfall.mean > missed - 4 * pair.shortfall.se
     assert any("simulated from the model this method misses" in line for line in pair.warnings)
     assert pair.to_json()["evidence"]["simulated_data"]["data"] == 20
 
@@ -86,7 +86,7 @@ def two_modes_data(count: int) -> torch.Tensor:
 def test_a_good_method_is_not_warned_of():
     torch.manual_seed(0)
     pair = measure(linear, wide, torch.randn(200) * 2**0.5, method="importance", draws=1000)
-    assert pair.slack is not None and abs(pair.slack.mean) < 0.01 and not pair.warnings
+    assert pair.shortfall is not None and abs(pair.shortfall.mean) < 0.01 and not pair.warnings
 
 
 def test_nats_that_are_missed_are_a_warning_however_wide_the_gap():
@@ -135,12 +135,12 @@ def test_heavier_tails_than_those_of_simulated_data_stay_a_warning():
 
 
 @pytest.mark.parametrize("method", [Importance(draws=50), Annealing(draws=4, temperatures=20)])
-def test_the_slack_of_a_seed_is_the_same_and_leaves_the_random_state(method):
+def test_the_shortfall_of_a_seed_is_the_same_and_leaves_the_random_state(method):
     x, state = torch.randn(30), torch.get_rng_state()
-    slacks = [measure_slack(method, linear, wide, x, size=10) for _ in range(2)]
-    assert torch.equal(slacks[0].pointwise, slacks[1].pointwise)
+    shortfalls = [measure_shortfall(method, linear, wide, x, size=10) for _ in range(2)]
+    assert torch.equal(shortfalls[0].pointwise, shortfalls[1].pointwise)
     assert torch.equal(state, torch.get_rng_state())
-    assert len(slacks[0].pointwise) == 10
+    assert len(shortfalls[0].pointwise) == 10
 
 
 def test_calibration_that_is_asked_for_and_impossible_says_why():
@@ -152,10 +152,10 @@ def test_calibration_that_is_asked_for_and_impossible_says_why():
     x = torch.randn(5)
     with pytest.raises(ValueError, match="cannot be checked on simulated data.*observe obs=x"):
         measure(half, wide, x, method="importance", draws=50, check=True)
-    assert measure(half, wide, x, method="importance", draws=50).slack is None
+    assert measure(half, wide, x, method="importance", draws=50).shortfall is None
 
 
-def test_annealing_with_states_summed_over_misses_what_its_slack_says():
+def test_annealing_with_states_summed_over_misses_what_its_shortfall_says():
     """At one temperature it is importance sampling from guide and prior, which NumPy repeats."""
     weights, means, noise = np.array([0.5, 0.2, 0.3]), np.array([-1.0, 0.5, 2.0]), 0.7
 
@@ -175,7 +175,7 @@ def test_annealing_with_states_summed_over_misses_what_its_slack_says():
     x = z + means[k] + noise * rng.normal(size=count)
     torch.manual_seed(0)
     posterior = {"k": torch.tensor(k), "z": torch.tensor(z)}
-    slack = Annealing(draws=4, temperatures=1).slack(model, guide, torch.tensor(x), posterior)
+    shortfall = Annealing(draws=4, temperatures=1).shortfall(model, guide, torch.tensor(x), posterior)
 
     def joint(z, k):
         return np.log(weights[k]) + norm.logpdf(z) + norm.logpdf(x, z + means[k], noise)
@@ -190,12 +190,12 @@ def test_annealing_with_states_summed_over_misses_what_its_slack_says():
             true = joint(z, k) - norm.logpdf(z, centre, scale)
             upper[chain, state] = np.where((replaced == chain) & (k == state), true, lower[chain, state])
     expected = logsumexp(upper, axis=(0, 1)) - logsumexp(lower, axis=(0, 1))
-    assert_mean((slack.pointwise - torch.tensor(expected).to(slack.pointwise))[:, None], torch.zeros(1))
+    assert_mean((shortfall.pointwise - torch.tensor(expected).to(shortfall.pointwise))[:, None], torch.zeros(1))
 
 
 def test_one_datum_is_checked_on_twenty():
-    slack = measure_slack(Importance(draws=20), linear, wide, torch.zeros(1))
-    assert len(slack.pointwise) == 20 and slack.pointwise.std() > 0
+    shortfall = measure_shortfall(Importance(draws=20), linear, wide, torch.zeros(1))
+    assert len(shortfall.pointwise) == 20 and shortfall.pointwise.std() > 0
 
 
 def step(x):
@@ -215,8 +215,8 @@ def test_data_of_lower_evidence_than_the_model_s_are_not_judged_by_those():
     torch.manual_seed(0)
     result = measure(step, all_but_the_prior, torch.tensor([6.0]), method="importance", draws=100, check=True)
     truth = np.logaddexp(norm.logsf(2.5) + norm.logpdf(0), norm.logcdf(2.5) + norm.logpdf(6))
-    assert truth - result.evidence.mean > 5 and result.slack.mean < 0.01
-    assert "lower evidence than any of 20 simulated" in result.slack.unlike(result.evidence.pointwise)
+    assert truth - result.evidence.mean > 5 and result.shortfall.mean < 0.01
+    assert "lower evidence than any of 20 simulated" in result.shortfall.unlike(result.evidence.pointwise)
     assert result.bracket().upper is None
 
 
@@ -235,7 +235,7 @@ def test_data_that_live_on_the_prior_s_samples_do_no_harm_where_simulated_ones_l
     assert abs(norm(0, 2**0.5).logpdf(x.numpy()).mean() - checked.evidence.mean) < 0.05
     assert any("samples of the prior" in line for line in unchecked.warnings)
     assert not any("samples of the prior" in line for line in checked.warnings)
-    assert Slack.stored(checked.slack.to_json()).share_uncovered == checked.slack.share_uncovered > 0.9
+    assert Shortfall.stored(checked.shortfall.to_json()).share_uncovered == checked.shortfall.share_uncovered > 0.9
 
 
 def test_few_distinct_weights_are_no_warning_where_simulated_data_lose_nothing_by_them():

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from scipy.stats import norm
 
-from ppl_vae.evidence.defensive import defensive_importance, defensive_slack
+from ppl_vae.evidence.defensive import defensive_importance, defensive_shortfall
 from ppl_vae.evidence.measure import measure
 from tests.support.small_pairs import number_with_noise
 from tests.support.z_test import assert_mean
@@ -43,7 +43,7 @@ def test_a_sample_of_the_posterior_makes_the_inverse_unbiased():
     torch.manual_seed(2)
     lower = defensive_importance(linear, aside, x, 10, 0.3).evidence.pointwise
     torch.manual_seed(2)  # the same samples
-    upper = lower + defensive_slack(linear, aside, x, posterior, 10, 0.3, smooth=False).pointwise
+    upper = lower + defensive_shortfall(linear, aside, x, posterior, 10, 0.3, smooth=False).pointwise
     assert_mean((norm(0, 2**0.5).logpdf(0.7) - upper).exp()[:, None], torch.ones(1))
 
 

@@ -97,9 +97,9 @@ def test_a_network_is_left_to_quadrature_or_importance(latents):
         truth = found.evidence.pointwise
         sampled = measure(pair, pair.guide, x, draws=500, method="mixed_importance", check=True)
         assert (sampled.evidence.mean - truth.mean()).abs() < 5 * sampled.evidence.se + 0.02
-        assert sampled.slack is not None
-        noise = 5 * sampled.slack.se
-        assert -noise < sampled.slack.mean < 0.2 + noise
+        assert sampled.shortfall is not None
+        noise = 5 * sampled.shortfall.se
+        assert -noise < sampled.shortfall.mean < 0.2 + noise
     else:
         assert found.evidence.method == "sum over 3 states, importance, 500 draws"
         assert "mixed: the latents have 3 dimensions, given the discrete ones" in found.why

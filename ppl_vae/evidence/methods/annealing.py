@@ -20,7 +20,7 @@ from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence
-from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.evidence.starts import by_start, chosen, disagreement, together
 from ppl_vae.programs.given import Given
 from ppl_vae.programs.sites import GuideSite, guide_sites
@@ -97,11 +97,11 @@ class Annealing(EvidenceMethod):
         notes = (*evidence.evidence.notes, *([line] if line else []))
         return replace(evidence, evidence=replace(best, notes=notes), gap=_gap(best, evidence.elbo))
 
-    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Slack | None:
+    def shortfall(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Shortfall | None:
         if summed := _summed(guide_sites(model, (x[:2],))):
-            return Slack(self._width_of_sum(model, guide, x, posterior, summed))
+            return Shortfall(self._width_of_sum(model, guide, x, posterior, summed))
         found = sandwich(model, guide, x, draws=self.draws, schedule=self.schedule, drawn_with=posterior)
-        return Slack(found.width.pointwise, lower=found.lower.pointwise)
+        return Shortfall(found.width.pointwise, lower=found.lower.pointwise)
 
     def _width_of_sum(
         self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor], summed: list[GuideSite]

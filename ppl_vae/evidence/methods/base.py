@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.results import Evidence
-from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.types import Program, Progress
@@ -107,7 +107,7 @@ class EvidenceMethod(ABC):
                 then measures the block by the next method.
         """
 
-    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Slack | None:
+    def shortfall(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Shortfall | None:
         r"""Upper minus lower bound of data with a known sample of the posterior.
 
         The lower bound is this method's; the upper one uses the sample, so that in expectation the difference is at

@@ -9,10 +9,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.evidence.defensive import defensive_importance, defensive_slack
+from ppl_vae.evidence.defensive import defensive_importance, defensive_shortfall
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence
-from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
@@ -55,8 +55,8 @@ class Importance(EvidenceMethod):
     def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
         return defensive_importance(model, guide, x, self.draws, self.prior_share, progress, smooth=self.smooth)
 
-    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Slack:
-        return defensive_slack(model, guide, x, posterior, self.draws, self.prior_share, self.smooth)
+    def shortfall(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Shortfall:
+        return defensive_shortfall(model, guide, x, posterior, self.draws, self.prior_share, self.smooth)
 
     def conclude(self, model: Program, guide: Program, x: Batch, evidence: Evidence) -> Evidence:
         if not evidence.constant:

@@ -15,7 +15,7 @@ from ppl_vae.evidence.conditioning import discrete, each_state, given, mixed_obs
 from ppl_vae.evidence.importance import from_log_weights, log_weights, sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence
-from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.sites import GuideSite, guide_sites
 from ppl_vae.programs.types import Program, Progress
@@ -66,7 +66,7 @@ class MixedImportance(EvidenceMethod):
         elbo = sampled_bound(model, guide, x, self.draws)
         return Evidence(elbo, evidence, evidence.minus(elbo))
 
-    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Slack:
+    def shortfall(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Shortfall:
         sites = guide_sites(model, (x[:2],))
         values = {name: value[None] for name, value in posterior.items()}
         fixed = {site.name: values.pop(site.name) for site in discrete(sites)}
@@ -75,7 +75,7 @@ class MixedImportance(EvidenceMethod):
         lower, _ = self._weights(model, guide, x, sites, lambda cells: None)
         upper, _ = self._weights(model, guide, x, sites, lambda cells: None, fixed, true)
         total = lower.logsumexp(0)
-        return Slack(upper.logsumexp(0) - total, lower=total - log(len(lower)))
+        return Shortfall(upper.logsumexp(0) - total, lower=total - log(len(lower)))
 
     def _weights(
         self,

@@ -16,7 +16,7 @@ from ppl_vae.diagnostics.gap.gradient_ascent import optimal_member
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.several_proposals import Proposal, evidence_of, mixture_weights, with_posterior
-from ppl_vae.evidence.slack import Slack
+from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.handlers import run
 from ppl_vae.programs.random_state import fork_random_state
@@ -74,13 +74,13 @@ class BestMember(EvidenceMethod):
         method = f"importance, {self.draws} draws of guide, prior and best members"
         return evidence_of(weights, own, proposals, method)
 
-    def slack(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Slack:
+    def shortfall(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Shortfall:
         proposals = self._proposals(model, guide, x, None)
         weights, _ = mixture_weights(model, x, proposals)
         weights = weights.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
         upper = with_posterior(model, x, proposals, weights, posterior)
         total = weights.logsumexp(0)
-        return Slack(upper.logsumexp(0) - total, lower=total - log(len(weights)))
+        return Shortfall(upper.logsumexp(0) - total, lower=total - log(len(weights)))
 
     def _proposals(self, model: Program, guide: Program, x: Batch, progress: Progress | None) -> list[Proposal]:
         """The guide, the prior and the members at the ends of the search, with their numbers of samples."""

@@ -10,14 +10,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-__all__ = ["Slack"]
+__all__ = ["Shortfall"]
 
 LOWEST = -1e3
 """The Pareto shape of constant weights in JSON, which has no infinity."""
 
 
 @dataclass(frozen=True)
-class Slack:
+class Shortfall:
     r"""What a lower bound misses of the evidence of simulated data, in nats per datum.
 
     A simulated datum comes with a sample of its posterior: the latents it was generated from. A sample of the posterior
