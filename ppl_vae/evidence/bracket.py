@@ -81,8 +81,8 @@ def bracket_of(evidence: Estimate, level: float = LEVEL) -> Bracket | None:
 
     - leave-one-out weights (:func:`~ppl_vae.evidence.leave_one_out.leave_one_out`), an upper bound in expectation on
       these very data, and Student's t times its error;
-    - simulated data (:class:`~ppl_vae.evidence.shortfall.Shortfall`): the estimate plus what its method misses of data drawn
-      from the model, and Student's t times the error of both.
+    - simulated data (:class:`~ppl_vae.evidence.shortfall.Shortfall`): the estimate plus what its method misses of data
+      drawn from the model, and Student's t times the error of both.
 
     Arguments:
         evidence: The estimate.
