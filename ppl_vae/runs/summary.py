@@ -136,6 +136,7 @@ class Summary:
         splits: The measurements by split.
         notes: Remarks on the data and the training.
         chosen_by: The validation metric that chose the epoch; empty if none did and the last epoch counts.
+        undertrained: That the metric still rose at the end, and what to do; None if it did not.
     """
 
     run: str
@@ -147,6 +148,7 @@ class Summary:
     splits: dict[str, Split]
     notes: tuple[str, ...] = field(default=())
     chosen_by: str = "elbo"
+    undertrained: str | None = None
 
     @classmethod
     def of(cls, run: RunFolder) -> Summary | None:
@@ -162,12 +164,14 @@ class Summary:
             splits=splits,
             notes=tuple(content["notes"]),
             chosen_by=content["chosen_by"] or "",
+            undertrained=content.get("undertrained"),
         )
 
     def to_json(self) -> dict[str, Any]:
         names = ("run", "pair", "objective", "estimator", "best_epoch", "epochs")
         return {name: getattr(self, name) for name in names} | {
             "chosen_by": self.chosen_by or None,
+            "undertrained": self.undertrained,
             "splits": {name: split.to_json() for name, split in self.splits.items()},
             "notes": list(self.notes),
             "warnings": list(self.warnings),
@@ -229,8 +233,9 @@ class Summary:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings of each split, and where the ELBO is not minus the sum of rate and distortion."""
-        lines = [f"{name}: {line}" for name, split in self.splits.items() for line in split.warnings]
+        """A training too short, warnings of each split, and where the ELBO is not minus the sum of rate and distortion."""
+        lines = [] if self.undertrained is None else [self.undertrained]
+        lines += [f"{name}: {line}" for name, split in self.splits.items() for line in split.warnings]
         sums = [
             f"{split.imbalance:+.3g} ({name})"
             for name, split in self.splits.items()

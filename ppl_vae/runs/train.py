@@ -34,6 +34,7 @@ from ppl_vae.training.progress import Reporter, log
 from ppl_vae.training.run_folder import Interrupted, RunFolder
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import NOTHING_TO_TRAIN, Trainer
+from ppl_vae.training.undertraining import undertrained
 
 __all__ = ["train", "train_pair"]
 
@@ -174,6 +175,9 @@ def _train_and_measure(
             for name, split in _measure(pair, splits, config, numbers).items()
         },
         notes=notes,
+        undertrained=undertrained(
+            trainer.rows, objective.selection_metric or "", trainer.best_epoch, settings.schedule
+        ),
     )
     run.write_json("summary.json", summary.to_json())
     values = {f"{name}.{key}": v for name, s in summary.splits.items() for key, v in s.pointwise().items()}
