@@ -233,7 +233,7 @@ class Summary:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A training too short, warnings of each split, and where the ELBO is not minus the sum of rate and distortion."""
+        """A training too short, warnings of each split, and an ELBO that is not minus rate plus distortion."""
         lines = [] if self.undertrained is None else [self.undertrained]
         lines += [f"{name}: {line}" for name, split in self.splits.items() for line in split.warnings]
         sums = [
