@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.special import entr
 
-__all__ = ["Bracket", "bracket_mean_field"]
+__all__ = ["Bounds", "bracket_mean_field"]
 
 CELLS = 2**21
 """Largest number of (box, vertex) cells worked on together."""
@@ -26,7 +26,7 @@ IMPROBABLE = -100.0
 """Log-probability, below the most probable state, to which all lower ones are raised: so a bound stays one."""
 
 
-class Bracket(NamedTuple):
+class Bounds(NamedTuple):
     """The best bound of each datum, from both sides, in nats.
 
     Arguments:
@@ -38,7 +38,7 @@ class Bracket(NamedTuple):
     upper: Tensor
 
 
-def bracket_mean_field(table: Tensor, found: Tensor, *, tolerance: float = 0.01, most: int = 2**17) -> Bracket:
+def bracket_mean_field(table: Tensor, found: Tensor, *, tolerance: float = 0.01, most: int = 2**17) -> Bounds:
     r"""Brackets the ELBO of the best factorised distribution of bits of each datum.
 
     With the probabilities :math:`\mu \in [0, 1]^n` of the bits it is the largest value of
@@ -67,7 +67,7 @@ def bracket_mean_field(table: Tensor, found: Tensor, *, tolerance: float = 0.01,
         most: Largest number of (box, vertex) cells of a datum.
 
     Returns:
-        The :class:`Bracket`.
+        The :class:`Bounds`.
 
     Example:
         >>> table = torch.tensor([[0.5, 0.125, 0.25, 0.125]], dtype=torch.float64).log()
@@ -102,7 +102,7 @@ def bracket_mean_field(table: Tensor, found: Tensor, *, tolerance: float = 0.01,
         closed = closed.scatter_reduce(0, rows[~keep], limit[~keep], "amax")
         rows, low, side, limit = rows[keep], low[keep], side[keep], limit[keep]
     upper = torch.maximum(closed, best).clamp(max=evidence)
-    return Bracket(best + high[:, 0], torch.maximum(upper, best) + high[:, 0])
+    return Bounds(best + high[:, 0], torch.maximum(upper, best) + high[:, 0])
 
 
 def _worst_first(rows: Tensor, low: Tensor, side: Tensor, limit: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
