@@ -26,6 +26,8 @@ R = TypeVar("R", bound=Result)
 class BlockStore(MutableMapping[int, R]):
     """Measured blocks in a folder, by the position of their first datum.
 
+    Blocks read or written are remembered: another process that measures the same, and ends first, deletes the files.
+
     Arguments:
         folder: The folder of the measurement; blocks of another state of the pair are deleted.
         settings: All that the measurement depends on, as JSON holds it, including the ``"state"`` of the pair.
@@ -38,6 +40,7 @@ class BlockStore(MutableMapping[int, R]):
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         state = str(settings.get("state", ""))[:16]
         self.blocks = folder / f"{state}-{digest[:16]}"
+        self._known: dict[int, R] = {}
         for other in folder.glob("*"):
             if not other.name.startswith(f"{state}-"):
                 shutil.rmtree(other, ignore_errors=True)
@@ -46,26 +49,32 @@ class BlockStore(MutableMapping[int, R]):
         return self.blocks / f"{start:09d}.safetensors"
 
     def __getitem__(self, start: int) -> R:
+        if start in self._known:
+            return self._known[start]
         path = self._path(start)
         if not path.exists():
             raise KeyError(start)
         try:
             stored = Checkpoint.read(path)
         except ValueError as error:
-            path.unlink()  # it is measured again
+            path.unlink(missing_ok=True)  # it is measured again
             raise KeyError(start) from error
-        return self.kind(**{name: _unpacked(value, name, stored) for name, value in stored.state.items()})
+        parts = {name: _unpacked(value, name, stored) for name, value in stored.state.items()}
+        self._known[start] = self.kind(**parts)
+        return self._known[start]
 
     def __setitem__(self, start: int, result: R) -> None:
         tensors: dict[str, Tensor] = {}
         content = {field.name: _packed(getattr(result, field.name), field.name, tensors) for field in fields(result)}
         Checkpoint(tensors, content).write(self._path(start))
+        self._known[start] = result
 
     def __delitem__(self, start: int) -> None:
-        self._path(start).unlink()
+        self._known.pop(start, None)
+        self._path(start).unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[int]:
-        return (int(path.stem) for path in sorted(self.blocks.glob("*.safetensors")))
+        return iter(sorted({int(path.stem) for path in self.blocks.glob("*.safetensors")} | self._known.keys()))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
