@@ -152,7 +152,7 @@ def sandwich(
     if draws < 2 * len(schedule.shares(draws)):
         raise ValueError(
             f"the bounds' errors need at least 2 chains per datum and start, got {draws} from {schedule.start}; raise "
-            "the draws"
+            "the draws (--draws, draws=)"
         )
     check_deterministic(model, x)
     report = progress or (lambda cells: None)

@@ -151,7 +151,8 @@ class Estimate:
         if high > self.tolerated * count:
             lines.append(
                 f"{high} of {count} data have a Pareto k-hat over {limit:.2f}: few draws carry the estimate, the "
-                "evidence is probably higher and its error larger; raise the draws"
+                "evidence is probably higher and its error larger; raise the draws (--draws, draws=; of a training "
+                "or a gap --evidence-draws, evidence_draws=)"
             )
         return tuple(lines)
 

@@ -64,7 +64,8 @@ def plan(model: Program, x: Batch, *, draws: int | None = 100, method: str = "au
                 )
     if chosen.draws < chosen.fewest_draws:
         raise ValueError(
-            f"{chosen.name} needs at least {chosen.fewest_draws} draws per datum, got {chosen.draws}; raise the draws"
+            f"{chosen.name} needs at least {chosen.fewest_draws} draws per datum, got {chosen.draws}; raise the draws "
+            "(--draws, draws=; of a gap --evidence-draws, evidence_draws=)"
         )
     return Plan(chosen, why, sites, chosen.block(x), chosen.cost(x, sites), fallbacks)
 

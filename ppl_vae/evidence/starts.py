@@ -98,7 +98,8 @@ def disagreement(starts: Mapping[str, Estimate], best: Estimate) -> str | None:
     reason = (
         "the guide leaves out a part of the posterior"
         if worse == "guide"
-        else "from there the temperatures are too few; raise them until the starts agree"
+        else "from there the temperatures are too few; raise them (--temperatures, temperatures=) until the starts "
+        "agree"
     )
     return (
         f"the starts of annealing disagree, in {apart} of {len(errors)} data: chains from the {worse} reach "

@@ -188,5 +188,8 @@ class _Fit:
             trainer.fit(self.train, self.validation)
             trainer.restore_best()
         if self.validation is not None and trainer.best_epoch == trainer.epoch > 0:
-            return f"{self.label} was still improving in its last epoch, {trainer.epoch}: raise --epochs"
+            return (
+                f"{self.label} was still improving in its last epoch, {trainer.epoch}: raise the epochs "
+                "(--epochs, epochs=)"
+            )
         return None

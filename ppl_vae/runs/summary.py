@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -233,9 +234,20 @@ class Summary:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A training too short, warnings of each split, and an ELBO that is not minus rate plus distortion."""
+        """A training too short, notes of the splits, and an ELBO that is not minus rate plus distortion.
+
+        Notes that differ by their numbers only are one, with the shares of data of each split.
+        """
         lines = [] if self.undertrained is None else [self.undertrained]
-        lines += [f"{name}: {line}" for name, split in self.splits.items() for line in split.warnings]
+        kinds: dict[tuple[str, int], list[tuple[str, str]]] = {}
+        for name, split in self.splits.items():
+            masked = [re.sub(r"\d[\d.,]*", "#", line) for line in split.warnings]
+            for place, (kind, line) in enumerate(zip(masked, split.warnings, strict=True)):
+                kinds.setdefault((kind, masked[:place].count(kind)), []).append((name, line))
+        for (name, line), *others in kinds.values():
+            shares = [(other, re.match(r"[\d,]+ of [\d,]+(?= )", text)) for other, text in others]
+            likewise = ", ".join(other + (f": {share[0]}" if share else "") for other, share in shares)
+            lines.append(f"{name}{f' (likewise {likewise})' if likewise else ''}: {line}")
         sums = [
             f"{split.imbalance:+.3g} ({name})"
             for name, split in self.splits.items()

@@ -134,7 +134,7 @@ class _Gan:
         if not all(map(math.isfinite, means)):
             raise NonFiniteError(
                 f"epoch {self.epoch + 1}: the losses are {means[0]:g} and {means[1]:g}; the state of epoch "
-                f"{self.epoch} is kept; lower the learning rate"
+                f"{self.epoch} is kept; lower the learning rate (--learning-rate, learning_rate=)"
             )
         self.epoch += 1
         row = {"epoch": self.epoch} | dict(zip(NAMES, means, strict=True))

@@ -34,4 +34,4 @@ def remedy(data: Batch, *, begun: bool) -> str:
             "no step has been taken, so that the learning rate is not at fault: the model with its initial parameters "
             "does not take these data; move data off the edges of its distribution, or take another"
         )
-    return "lower the learning rate or clip the gradient"
+    return "lower the learning rate (--learning-rate, learning_rate=) or clip the gradient (--clip, clip=)"

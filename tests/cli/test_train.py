@@ -1,6 +1,7 @@
 """``ppl-vae train``: what it prints, what it keeps, and which numbers these are."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,9 @@ def test_what_cannot_be_known_is_null_in_json_and_named_in_the_table(folder):
     content = json.loads(printed, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert content["splits"]["test"]["evidence"]["k_hat_worst"] is None
     assert any("too few different draws" in line for line in content["splits"]["test"]["warnings"])
-    assert "note: test: " in succeed(*options, "--out", "s").stdout
+    table = flat(succeed(*options, "--out", "s").stdout)
+    assert table.count("too few different draws") == 1
+    assert re.search(r"note: train \(likewise validation: (\d+) of \1, test: (\d+) of \2\): (\d+) of \3 data", table)
 
 
 @pytest.mark.parametrize(("bits", "line"), [("3", "using enumerate"), ("14", "using loo")])

@@ -19,7 +19,11 @@ from tests.support.pair_files import METHODS
 @pytest.mark.parametrize(
     ("data", "begun", "words"),
     [
-        (torch.randn(5, 2), True, "lower the learning rate or clip the gradient"),
+        (
+            torch.randn(5, 2),
+            True,
+            r"lower the learning rate \(--learning-rate, .*\) or clip the gradient \(--clip, clip=",
+        ),
         (torch.randn(5, 2), False, "no step has been taken, so that the learning rate is not at fault"),
         (torch.full((5, 2), 3.0), True, "all numbers of the training data are 3, .*give data that vary, or fix the sc"),
         (torch.tensor([[-2.0, 1e18]]), True, r"lie between -2 and 1e\+18; divide them by their scale"),

@@ -102,8 +102,17 @@ class Gap(Result):
 
     def remarks(self) -> Iterator[str]:
         for name, gap, remedy in (
-            ("family", self.family_gap, "the evidence is too low: measure it with more draws, or by annealing"),
-            ("amortisation", self.amortisation_gap, "the best member was not found: take more steps"),
+            (
+                "family",
+                self.family_gap,
+                "the evidence is too low: measure it with more draws (--evidence-draws, evidence_draws=), or by "
+                "annealing (--evidence annealing, evidence='annealing')",
+            ),
+            (
+                "amortisation",
+                self.amortisation_gap,
+                "the best member was not found: take more steps (--steps, steps=)",
+            ),
         ):
             if gap.mean < -3 * gap.se - 1e-6:
                 yield f"the {name} gap is negative, which is impossible without error; {remedy}"

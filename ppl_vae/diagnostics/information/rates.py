@@ -90,7 +90,9 @@ def measure_rates(
 ) -> Rates:
     """Returns rate, distortion and units of these data; networks are in evaluation mode already."""
     if known.states is None and draws < 2:
-        raise ValueError(f"the distortion needs at least 2 draws per datum, got {draws}; raise the draws")
+        raise ValueError(
+            f"the distortion needs at least 2 draws per datum, got {draws}; raise the draws (--draws, draws=)"
+        )
     count = len(x)
     if known.states is not None:
         sums = _enumerate(model, guide, x, known, progress)

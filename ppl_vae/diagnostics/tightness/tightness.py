@@ -124,7 +124,8 @@ def _enough(draws: int | None, family: SufficientStatistics) -> int:
     least = 2 if family.universal else family.count + 3
     if draws < least:
         raise ValueError(
-            f"{family.count} statistics need at least {least} draws per datum, got {draws}; raise the draws"
+            f"{family.count} statistics need at least {least} draws per datum, got {draws}; raise the draws "
+            "(--draws, draws=)"
         )
     return draws
 

@@ -51,7 +51,7 @@ class Annealing(EvidenceMethod):
     exact: ClassVar[bool] = False
     priority: ClassVar[int] = 30
     fewest_draws: ClassVar[int] = 4
-    remedy: ClassVar[str] = "raise the temperatures"
+    remedy: ClassVar[str] = "raise the temperatures (--temperatures, temperatures=)"
 
     draws: int = 16
     temperatures: int = 500

@@ -46,7 +46,9 @@ class EvidenceMethod(ABC):
     fewest_draws: ClassVar[int] = 1
     """Fewest samples per datum that give an estimate and its error."""
 
-    remedy: ClassVar[str] = "raise the draws, or take another method"
+    remedy: ClassVar[str] = (
+        "raise the draws (--draws, draws=), or take another method (--method, method=; of a gap --evidence, evidence=)"
+    )
     """What helps where the method misses much of the evidence."""
 
     draws: int = 1000

@@ -42,7 +42,10 @@ class Importance(EvidenceMethod):
     exact: ClassVar[bool] = False
     priority: ClassVar[int] = 10
     fewest_draws: ClassVar[int] = 2
-    remedy: ClassVar[str] = "the guide leaves out a part of the posterior; anneal, or raise the draws"
+    remedy: ClassVar[str] = (
+        "the guide leaves out a part of the posterior; anneal (--method annealing, method='annealing'; of a gap "
+        "--evidence annealing), or raise the draws (--draws, draws=)"
+    )
     smooth: ClassVar[bool] = False
     """Whether the largest weights are Pareto-smoothed."""
 

@@ -52,7 +52,10 @@ class BestMember(EvidenceMethod):
     exact: ClassVar[bool] = False
     priority: ClassVar[int] = 40
     fewest_draws: ClassVar[int] = 40
-    remedy: ClassVar[str] = "raise the steps and starts of the search, or anneal"
+    remedy: ClassVar[str] = (
+        "raise the steps and starts of the search (--search-steps, search_steps=; --search-starts, search_starts=), or "
+        "anneal (--method annealing, method='annealing'; of a gap --evidence annealing)"
+    )
 
     search_steps: int = 200
     search_starts: int = 4
