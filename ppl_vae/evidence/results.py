@@ -15,7 +15,7 @@ from ppl_vae.evidence.intervals import LEVEL, Ends, ends, minus
 from ppl_vae.evidence.joining import join_fields
 from ppl_vae.evidence.result_errors import ResultErrors
 from ppl_vae.evidence.shortfall import Shortfall
-from ppl_vae.evidence.tables import text_table
+from ppl_vae.evidence.tables import noted, text_table
 from ppl_vae.programs.random_state import positions
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Result(ResultErrors):
 
     def __str__(self) -> str:
         brackets = (name[: name.find(": ") + 2 if ": " in name else 0] + str(b) for name, b in self.brackets().items())
-        return "\n".join([self.table(), *brackets, *(f"note: {line}" for line in self.warnings)])
+        return "\n".join([self.table(), *brackets, *map(noted, self.warnings)])
 
     def __init_subclass__(cls) -> None:
         # Shown as a table instead of as tensors; in the class itself, which its dataclass then leaves as it is.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from textwrap import fill
+from typing import TextIO
 
-__all__ = ["text_table"]
+__all__ = ["noted", "text_table"]
 
 READABLE = 26
 """Width in characters below which a column of sentences is hard to read."""
@@ -73,3 +75,18 @@ def text_table(
         console.print(table)
     shown = [line.rstrip() for line in captured.get().rstrip().splitlines()]
     return "\n".join([*shown, *(fill(note, console.width, subsequent_indent="  ") for note in notes)])
+
+
+def noted(line: str, stream: TextIO | None = None) -> str:
+    """A remark as ``note: line``; for a terminal folded to its width, with a hanging indent.
+
+    Arguments:
+        line: The remark.
+        stream: Where it is printed; by default the output stream.
+    """
+    text = f"note: {line}"
+    if not (stream or sys.stdout).isatty():
+        return text
+    indent = " " * len("note: ")
+    columns = shutil.get_terminal_size().columns
+    return fill(text, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

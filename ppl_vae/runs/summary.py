@@ -18,7 +18,7 @@ from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import OKABE_ITO, marker, whole
 from ppl_vae.evidence.intervals import Ends
 from ppl_vae.evidence.results import Evidence, Result
-from ppl_vae.evidence.tables import text_table
+from ppl_vae.evidence.tables import noted, text_table
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.training.run_folder import RunFolder
 
@@ -230,7 +230,7 @@ class Summary:
     def __str__(self) -> str:
         found = {name: split.measurement.bracket() for name, split in self.splits.items()}
         brackets = (f"{name}: {bracket}" for name, bracket in found.items() if bracket is not None)
-        return "\n".join([self.table(), *brackets, *(f"note: {line}" for line in self.warnings)])
+        return "\n".join([self.table(), *brackets, *map(noted, self.warnings)])
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from ppl_vae.evidence.tables import noted
+
 __all__ = ["Reporter"]
 
 EVERY = 10.0
@@ -66,5 +68,6 @@ class Reporter:
 
 
 def log(line: str) -> None:
-    """Prints a line for the user on the error stream."""
-    print(line, file=sys.stderr, flush=True)
+    """Prints a line for the user on the error stream, a note folded to the width of a terminal."""
+    remark = line.removeprefix("note: ")
+    print(line if remark == line else noted(remark, sys.stderr), file=sys.stderr, flush=True)

@@ -25,8 +25,9 @@ from ppl_vae.diagnostics.tightness.verdict import Tightness
 from ppl_vae.evidence.bdmc import BDMC
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence, Result
-from ppl_vae.evidence.tables import text_table
+from ppl_vae.evidence.tables import noted, text_table
 from ppl_vae.runs.summary import Split, Summary
+from ppl_vae.training.progress import log
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -241,3 +242,15 @@ def test_results_are_shown_as_tables_in_words_and_not_as_tensors():
     assert repr(gap) == str(gap) and "tensor" not in repr([gap])
     assert repr(evidence) == "Estimate(>= -3.500 nats, 16 chains: a lower bound; 2 data)"
     assert evidence.minus(best).how == "16 chains minus ascent: may be too high or too low"
+
+
+def test_notes_are_folded_for_a_terminal_alone(monkeypatch, capsys):
+    remark = "the importance-weighted bound of a single draw is the ELBO: take more"
+    log(f"note: {remark}")
+    assert capsys.readouterr().err == f"note: {remark}\n"
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    lines = noted(remark).splitlines()
+    assert len(lines) == 3 and max(map(len, lines)) <= 30
+    assert all(line.startswith("      ") and line[6] != " " for line in lines[1:])
+    assert " ".join(line[6:] for line in lines) == remark
