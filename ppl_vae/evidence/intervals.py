@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ppl_vae.evidence.estimate import Estimate
@@ -126,7 +127,8 @@ def _degrees_of_freedom(estimate: Estimate) -> float:
     """Degrees of freedom of the Monte Carlo error of a mean; infinite where the number of draws is not known."""
     if estimate.pointwise_se is None or estimate.draws < 2:
         return math.inf
-    squares = estimate.pointwise_se.double().square()
+    errors = estimate.pointwise_se.double()
+    squares = (errors / errors.max().clamp(min=torch.finfo(errors.dtype).tiny)).square()  # fourth powers overflow
     fourth = squares.square().sum().item()
     return (estimate.draws - 1) * squares.sum().item() ** 2 / fourth if fourth > 0 else math.inf
 

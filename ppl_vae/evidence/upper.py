@@ -16,6 +16,9 @@ HEAVY = 0.7
 CONSTANT = 0.01
 """Distance between the bounds, in nats per datum, below which weights are all but constant."""
 
+MOST_CONSTANT = 0.1
+"""Largest share of data with constant weights: of them a part of the posterior may be missing without a trace."""
+
 FEWEST_SIMULATED = 5
 """Fewest simulated data from which a limit is drawn."""
 
@@ -29,12 +32,19 @@ def distrust_weights(evidence: Estimate) -> str:
         return reason
     if evidence.upper is None:
         return "there are not several independent estimates of each datum"
-    if evidence.k_hat is not None and bool(evidence.k_hat.isneginf().all()):
-        return "constant weights show nothing of what was not drawn"
+    if reason := _constant_weights(evidence):
+        return reason
     shortfall, near = evidence.shortfall, evidence.upper.mean - evidence.mean < CONSTANT
     if near and shortfall is not None and shortfall.unlike(evidence.pointwise):
         return "weights that hardly differ, of data unlike those of the model, show nothing of what was not drawn"
     return _heavy_tails(evidence)
+
+
+def _constant_weights(evidence: Estimate) -> str:
+    """Why equal weights of single data show nothing of what was not drawn; empty where few data have them."""
+    share = 0.0 if evidence.k_hat is None else evidence.k_hat.isneginf().double().mean().item()
+    whose = "" if share == 1 else f", which {share:.0%} of the data have,"
+    return f"constant weights{whose} show nothing of what was not drawn" if share > MOST_CONSTANT else ""
 
 
 def _heavy_tails(evidence: Estimate) -> str:
@@ -66,6 +76,8 @@ def distrust_simulated(evidence: Estimate) -> str:
         return f"{len(shortfall.pointwise)} simulated data are too few"
     if reason := shortfall.unlike(evidence.pointwise):
         return reason
+    if shortfall.mean < CONSTANT and (reason := _constant_weights(evidence)):
+        return reason  # a rare part of the posterior may be missing of simulated data as well
     if evidence.k_hat is not None and shortfall.k_hat is not None:
         share, expected = (evidence.k_hat > limit).double().mean().item(), shortfall.share_high(limit)
         if share > expected:

@@ -11,7 +11,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from scipy.special import logsumexp
-from scipy.stats import binom, norm
+from scipy.stats import binom, norm, t
 
 from ppl_vae.diagnostics.comparison import Compared, Comparison
 from ppl_vae.diagnostics.gap.gap import Gap
@@ -20,6 +20,7 @@ from ppl_vae.evidence.ais import Schedule
 from ppl_vae.evidence.bdmc import sandwich
 from ppl_vae.evidence.bracket import bracket_of
 from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.intervals import of_these_data
 from ppl_vae.evidence.leave_one_out import leave_one_out
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.shortfall import Shortfall
@@ -175,6 +176,42 @@ def test_simulated_data_give_the_upper_limit_where_the_weights_are_blind():
     assert "as far as the data resemble" in simulated.validity
     interval = checked.interval("evidence")
     assert interval.low < truth < interval.high
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_rare_bit_that_few_draws_of_the_prior_hold_leaves_brackets_that_cover(check):
+    """A guide that never draws it: most data have constant weights, those that need the bit among them."""
+    share, shift, runs, data = 0.05, 2.0, 16, 20
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(share * torch.ones(1)).to_event(1))
+            pyro.sample("x", dist.Normal(shift * z.expand(*z.shape[:-1], 6), 0.8).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(torch.full((len(x), 1), 1e-6)).to_event(1))
+
+    random = np.random.default_rng(0)
+    missed, short = 0, 0.0
+    torch.manual_seed(0)
+    for _ in range(runs):
+        on = random.random((data, 1)) < share
+        x = shift * on + 0.8 * random.normal(size=(data, 6))
+        joint = [norm(loc, 0.8).logpdf(x).sum(-1) for loc in (0.0, shift)]
+        truth = np.logaddexp(joint[0] + np.log1p(-share), joint[1] + np.log(share)).mean()
+        found = measure(model, guide, torch.tensor(x), method="importance", draws=100, check=check)
+        missed += truth not in found.bracket()
+        short = max(short, truth - found.evidence.mean)
+    assert missed <= binom.ppf(1 - 1e-3, runs, 0.05)
+    assert short > 0.5  # there is something to miss
+
+
+def test_errors_of_any_size_have_an_interval():
+    """Errors of 1e120 nats, of a single large weight: their fourth power is beyond a float."""
+    errors = torch.tensor([1e120, 1.0])
+    interval = of_these_data((Estimate(torch.zeros(2), "weights", "upper", 50, errors),) * 2)
+    assert interval.high == pytest.approx(t(49).ppf(0.975) * 5e119)
 
 
 def test_exact_evidence_has_no_bracket_and_others_one_in_table_and_json():
