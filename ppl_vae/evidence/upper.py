@@ -56,8 +56,10 @@ def _heavy_tails(evidence: Estimate) -> str:
         return f"a single sample carries the evidence of {single} data"
     if shapes is not None:
         known = shapes[shapes > -math.inf]
-        if len(known) and (average := known.mean().item()) > HEAVY:
-            return f"the k-hat of the weights is {average:.2f} on average, over {HEAVY}"
+        # The error of a shape is about (1 + k) / sqrt(size of its tail); the tail is that of Pareto smoothing.
+        tail = max(1.0, min(0.2 * evidence.draws, 3 * math.sqrt(evidence.draws)) * len(known))
+        if len(known) and (average := known.mean().item()) + max(0.0, 1 + average) / math.sqrt(tail) > HEAVY:
+            return f"the k-hat of the weights, {average:.2f} on average, is not below {HEAVY} by more than its error"
     if len(upper.pointwise) >= FEWEST_DATA:
         shape = k_hat(upper.pointwise_se.clamp(min=1e-300).log()[:, None]).item()
         if shape > HEAVY:

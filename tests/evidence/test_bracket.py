@@ -245,7 +245,7 @@ def test_unknown_above_says_why():
     reasons = {
         "a single sample carries the evidence of 4 data": lower(single),
         "constant weights show nothing": lower(0 * weights, k_hat=torch.full((4,), -torch.inf)),
-        "the k-hat of the weights is 0.90 on average": lower(weights, k_hat=torch.full((4,), 0.9)),
+        "the k-hat of the weights, 0.90 on average": lower(weights, k_hat=torch.full((4,), 0.9)),
         "neither a bound nor unbiased": replace(lower(weights), bound="approximate"),
         "an error common to all data": replace(lower(weights), common_se=0.1),
         "not several independent estimates": lower(weights[:1]),
@@ -255,8 +255,8 @@ def test_unknown_above_says_why():
         bracket = bracket_of(estimate)
         assert bracket.upper is None and reason in bracket.reason and reason in str(bracket)
         assert bracket.to_json()["unknown_above"] == bracket.reason
-    light = replace(lower(weights), k_hat=torch.full((4,), 0.6))
-    of_light, of_heavy = (Shortfall(torch.full((20,), 2.0), torch.full((20,), k)) for k in (0.0, 0.6))
+    light = replace(lower(weights), k_hat=torch.full((4,), 0.52))
+    of_light, of_heavy = (Shortfall(torch.full((20,), 2.0), torch.full((20,), k)) for k in (0.0, 0.52))
     assert "of simulated data at most" in bracket_of(replace(light, shortfall=of_light)).uppers[1].validity
     assert bracket_of(replace(light, shortfall=of_heavy)).upper == pytest.approx(light.mean + 2)
     heavy = replace(
