@@ -42,6 +42,7 @@ class Bracket:
         level: Probability with which the mean lies between them, half of the rest on either side.
         uppers: The upper limits by method.
         of: What lies between them.
+        remedy: What may give an upper limit where there is none.
     """
 
     lower: float | None
@@ -49,11 +50,18 @@ class Bracket:
     level: float
     uppers: tuple[UpperLimit, ...] = ()
     of: str = "mean log p(x)"
+    remedy: str = ""
 
     @property
     def reason(self) -> str:
-        """Why there is no upper limit; empty where there is one."""
-        return "" if self.upper is not None else "; ".join(f"{u.method}: {u.validity}" for u in self.uppers)
+        """Why there is no upper limit, and what may give one; empty where there is one."""
+        if self.upper is not None:
+            return ""
+        methods: dict[str, list[str]] = {}
+        for limit in self.uppers:
+            methods.setdefault(limit.validity, []).append(limit.method)
+        lines = [f"{' and '.join(names)}: {why}" for why, names in methods.items()]
+        return "; ".join([*lines, *filter(None, [self.remedy])])
 
     def __contains__(self, value: float) -> bool:
         """Whether a value lies within; an unknown limit excludes none."""
@@ -92,7 +100,17 @@ def bracket_of(evidence: Estimate, level: float = LEVEL) -> Bracket | None:
         return None
     uppers = tuple(_uppers(evidence, level))
     lower = evidence.at_least((1 + level) / 2)
-    return Bracket(None if lower is None else finite(lower), _highest(uppers), level, uppers)
+    lower = None if lower is None else finite(lower)
+    return Bracket(lower, _highest(uppers), level, uppers, remedy=_remedy(evidence))
+
+
+def _remedy(evidence: Estimate) -> str:
+    """Methods besides that of an estimate that may give an upper limit; empty where none can."""
+    if evidence.common_se:
+        return ""
+    signs = {"best_member": "best members", "annealing": "annealing"}
+    others = " or ".join(name for name, sign in signs.items() if sign not in evidence.method)
+    return f"the method {others} (--method, method=; of a gap --evidence, evidence=) may know"
 
 
 def _uppers(evidence: Estimate, level: float) -> Iterator[UpperLimit]:
@@ -119,25 +137,30 @@ def bracket_of_gap(
 ) -> Bracket | None:
     """The bracket of the evidence minus a bound; None if the evidence is exact.
 
-    Half of the chance to miss is the evidence's, half the bound's, unless that is exact.
+    Half of the chance to miss is the evidence's, half the bound's, unless that is exact. The gap is a Kullback-Leibler
+    divergence: neither limit is below zero.
 
     Arguments:
         evidence: The estimate of log p(x).
         bound: The ELBO of a guide, or that of the best member found of a family.
         level: Probability with which the mean lies in the bracket.
         of: What lies in it.
-        best: Whether the bound is that of a best member, which may have been missed: the gap is then at least zero.
+        best: Whether the bound is that of a best member, which may have been missed: the lower limit is then zero.
     """
     each = level if bound.bound == "exact" else (1 + level) / 2
     bracket, margin = bracket_of(evidence, each), monte_carlo_margin(bound, each)
     if bracket is None:
         return None
-    low = None if bracket.lower is None else finite(bracket.lower - bound.mean - margin)
+    low = None if bracket.lower is None else _at_least_zero(bracket.lower - bound.mean - margin)
     uppers = tuple(
-        limit if limit.value is None else replace(limit, value=finite(limit.value - bound.mean + margin))
+        limit if limit.value is None else replace(limit, value=_at_least_zero(limit.value - bound.mean + margin))
         for limit in bracket.uppers
     )
-    return Bracket(0.0 if best else low, _highest(uppers), level, uppers, of)
+    return Bracket(0.0 if best else low, _highest(uppers), level, uppers, of, bracket.remedy)
+
+
+def _at_least_zero(value: float) -> float | None:
+    return finite(max(value, 0.0))
 
 
 def _highest(uppers: tuple[UpperLimit, ...]) -> float | None:

@@ -135,7 +135,8 @@ class Estimate:
             lines.append(
                 f"{self.uncovered} of {len(self.pointwise)} data owe over half of their evidence to a few samples of "
                 "the prior: the guide leaves out a part of their posterior, and the evidence is probably higher; "
-                'anneal with start="prior"'
+                "anneal from the prior (--method annealing --start prior, method='annealing', start='prior'; of a gap "
+                "--evidence annealing)"
             )
         if self.k_hat is None:
             return tuple(lines)

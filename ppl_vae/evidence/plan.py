@@ -53,7 +53,9 @@ def plan(model: Program, x: Batch, *, draws: int | None = 100, method: str = "au
     with evaluating(model):
         sites = guide_sites(model, (x[:2],))
         if method == "auto":
-            chosen, why, fallbacks = _first_applicable(_all_methods(given), model, x, sites)
+            methods = _all_methods(given)
+            chosen, why, fallbacks = _first_applicable(methods, model, x, sites)
+            _check_used(options, methods, chosen)
         else:
             chosen, fallbacks = _configured(find("evidence", method, besides=["auto"]), given), ()
             why = chosen.reason(sites) if chosen.exact else f"{chosen.name}, as requested"
@@ -135,6 +137,20 @@ def _all_methods(options: Mapping[str, OptionValue]) -> list[EvidenceMethod]:
         for plugin in plugins
     ]
     return sorted(methods, key=lambda method: (not method.exact, method.priority))
+
+
+def _check_used(options: Mapping[str, OptionValue], methods: list[EvidenceMethod], chosen: EvidenceMethod) -> None:
+    """Refuses options that neither the chosen method has nor one tried before, whose obstacles may depend on them."""
+    names = [{option.name for option in options_of(type(method))} for method in methods]
+    used = set().union(*names[: methods.index(chosen) + 1])
+    for option in options:
+        if option not in used:
+            owners = " or ".join(m.name for m, has in zip(methods, names, strict=True) if option in has)
+            raise ValueError(
+                f"the method auto took {chosen.name}, which has no option {option} (--{option.replace('_', '-')}, "
+                f"{option}=): leave it out, or take the method {owners} (--method, method=; of a gap --evidence, "
+                "evidence=)"
+            )
 
 
 def own_methods() -> list[Plugin]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ppl_vae.evidence.bracket import Bracket
 from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.intervals import LEVEL, Ends, Interval, ends, of_population, of_these_data, split_se
 
 __all__ = ["ResultErrors"]
+
+Of = Literal["data", "split", "population"]
+"""What a mean is over."""
 
 
 class ResultErrors:
@@ -37,9 +40,7 @@ class ResultErrors:
         """The same of the population that the data were drawn from, where that is another number."""
         return self.ends(name)
 
-    def interval(
-        self, name: str, of: Literal["data", "split", "population"] = "data", level: float = LEVEL
-    ) -> Interval:
+    def interval(self, name: str, of: Of = "data", level: float = LEVEL) -> Interval:
         """Where the true mean of an estimate lies, an end being None where it is unknown.
 
         Arguments:
@@ -47,7 +48,14 @@ class ResultErrors:
             of: The mean over these ``"data"``, about which only draws leave a doubt; over all data of the ``"split"``
                 of which they are a sample; or over the ``"population"`` that they were drawn from.
             level: Confidence level.
+
+        Raises:
+            ValueError: If there is no such row, or the mean is over something else.
         """
+        if name not in self.rows():
+            raise ValueError(f"there is no row {name!r}; there are {', '.join(map(repr, self.rows()))}")
+        if of not in (kinds := get_args(Of)):
+            raise ValueError(f"the mean is over {', '.join(map(repr, kinds))}, got {of!r}")
         size = len(self.rows()[name].pointwise) if self.split_size is None else self.split_size
         if of == "data":
             return of_these_data(self.ends(name), level)

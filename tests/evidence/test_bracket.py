@@ -21,7 +21,6 @@ from ppl_vae.evidence.bdmc import sandwich
 from ppl_vae.evidence.bracket import bracket_of
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.intervals import of_these_data
-from ppl_vae.evidence.leave_one_out import leave_one_out
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.evidence.upper import above
@@ -230,39 +229,6 @@ def test_exact_evidence_has_no_bracket_and_others_one_in_table_and_json():
     assert limit["method"] == "leave-one-out weights" and limit["validity"].startswith("in expectation")
     narrow = found.bracket(level=0.5)
     assert bracket.lower < narrow.lower < narrow.upper < bracket.upper
-
-
-def lower(weights, **more):
-    size = len(weights)
-    upper = leave_one_out(weights)
-    return Estimate(weights.logsumexp(0) - math.log(size), "weights", "lower", size, upper=upper, **more)
-
-
-def test_unknown_above_says_why():
-    torch.manual_seed(0)
-    weights = torch.randn(100, 4)
-    single = torch.full((100, 4), -torch.inf).scatter(0, torch.zeros(1, 4).long(), 1.0)
-    reasons = {
-        "a single sample carries the evidence of 4 data": lower(single),
-        "constant weights show nothing": lower(0 * weights, k_hat=torch.full((4,), -torch.inf)),
-        "the k-hat of the weights, 0.90 on average": lower(weights, k_hat=torch.full((4,), 0.9)),
-        "neither a bound nor unbiased": replace(lower(weights), bound="approximate"),
-        "an error common to all data": replace(lower(weights), common_se=0.1),
-        "not several independent estimates": lower(weights[:1]),
-        "some data have no finite evidence": lower(torch.full((100, 4), -torch.inf)),
-    }
-    for reason, estimate in reasons.items():
-        bracket = bracket_of(estimate)
-        assert bracket.upper is None and reason in bracket.reason and reason in str(bracket)
-        assert bracket.to_json()["unknown_above"] == bracket.reason
-    light = replace(lower(weights), k_hat=torch.full((4,), 0.52))
-    of_light, of_heavy = (Shortfall(torch.full((20,), 2.0), torch.full((20,), k)) for k in (0.0, 0.52))
-    assert "of simulated data at most" in bracket_of(replace(light, shortfall=of_light)).uppers[1].validity
-    assert bracket_of(replace(light, shortfall=of_heavy)).upper == pytest.approx(light.mean + 2)
-    heavy = replace(
-        light, k_hat=torch.full((4,), 0.9), shortfall=Shortfall(torch.full((20,), 2.0), torch.full((20,), 0.9))
-    )
-    assert bracket_of(heavy).upper is None
 
 
 def test_chains_have_an_upper_bound_each_chain_by_itself():

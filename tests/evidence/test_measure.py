@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.plan import plan
 from ppl_vae.evidence.results import Evidence
@@ -28,6 +29,24 @@ def test_auto_says_why():
         ValueError, match="there is no evidence method 'exact'; choose from auto, annealing, best_member, closed_form"
     ):
         measure(model, guide, x, method="exact")
+
+
+def test_options_of_a_method_that_auto_does_not_take_are_refused():
+    model, guide, x = text_pair(4, 1, scale=5.0)
+    for most_bits, taken in {16: "enumeration", 3: "importance"}.items():
+        options = {"most_bits": most_bits, "draws": 30}
+        message = (
+            rf"auto took {taken}, which has no option leapfrog_steps \(--leapfrog-steps, leapfrog_steps=\).* take the "
+            "method annealing .--method, method="
+        )
+        with pytest.raises(ValueError, match=message):
+            measure(model, guide, x, leapfrog_steps=2, **options)
+        with pytest.raises(ValueError, match=message):
+            split_gap(model, guide, x, method="ascent", leapfrog_steps=2, **options)
+    own = measure(model, guide, x, most_bits=3, draws=30, prior_share=0.0)
+    assert own.evidence.method == "importance, 30 draws"
+    with pytest.raises(ValueError, match="auto took enumeration, which has no option prior_share"):
+        measure(model, guide, x, prior_share=0.0)
 
 
 def test_few_draws_are_refused_and_impossible_enumeration_named():

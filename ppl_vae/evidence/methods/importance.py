@@ -73,7 +73,8 @@ class Importance(EvidenceMethod):
         return evidence.noting(
             f"the log-weights are constant over {self.draws} draws of the guide and {PRIOR_DRAWS} of the prior: exact "
             f"if the guide covers the posterior; a part with under {share:.1%} of the prior's mass may have been "
-            'missed (95% confidence), with any share of the evidence; annealing with start="prior" searches for it'
+            "missed (95% confidence), with any share of the evidence; annealing from the prior searches for it "
+            "(--method annealing --start prior, method='annealing', start='prior'; of a gap --evidence annealing)"
         )
 
 
