@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +16,13 @@ from ppl_vae.diagnostics.gap.split import SplitMethod, split_gap
 from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.objectives.rate_cost import RateCost
-from ppl_vae.programs.loading import find
+from ppl_vae.programs.building import build_guide
+from ppl_vae.programs.layouts import set_layout
+from ppl_vae.programs.loading import Definition, find
+from ppl_vae.programs.owned import OwnedProgram
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program, Progress
-from ppl_vae.runs.config import ProgramChoice, to_json
+from ppl_vae.runs.config import OBJECT, ProgramChoice, RunConfig, to_json
 from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.measure import measure_and_save, measure_in_blocks
 from ppl_vae.runs.open import Run
@@ -89,7 +93,8 @@ def measure_ladder(
         opened: The run; the fits are stored in ``ladder/`` inside its folder.
         split: Name of the split.
         count: Size of a random sample of the data; 0 for all.
-        guides: Names or files of guides, or guides that are fitted already, from the smallest family up.
+        guides: Names or files of guides, or guides that are fitted already, from the smallest family up. The guide of a
+            run of objects is fitted already.
         epochs: Epochs of fitting, in the notation of :func:`~ppl_vae.training.settings.parse_schedule`; by default
             those of the run.
         options: Options of :func:`~ppl_vae.diagnostics.gap.split.split_gap`.
@@ -99,7 +104,7 @@ def measure_ladder(
             the model.
     """
     opened.split(split, count)  # refused, if it must be, before hours of fitting
-    fits = [_Fit(opened, each, epochs) if isinstance(each, str) else _Fitted(each) for each in guides]
+    fits = [_fit_of(opened, each, epochs) for each in guides]
     labels = [fit.label for fit in fits]
     if len(set(labels)) < len(labels):
         raise ValueError(f"each guide of a ladder is named once, got {', '.join(labels)}")
@@ -120,11 +125,25 @@ def measure_ladder(
     )
 
 
-class _Fitted:
-    """A guide that is fitted already, called by the name of its function or class."""
+def _fit_of(opened: Run, guide: str | Program, epochs: str | None) -> _Fit | _Fitted:
+    name = Path(opened.config.guide.name.removesuffix(OBJECT)).stem
+    own = opened.guide
+    # The function or method of the run's guide lacks the parameters of its statements, which the run holds.
+    if (opened.config.is_of_objects and guide == name) or (
+        isinstance(own, OwnedProgram) and guide in (own, own.program)
+    ):
+        return _Fitted(own, name)
+    if isinstance(guide, str):
+        return _Fit(opened, guide, epochs)
+    return _Fitted(guide, getattr(guide, "__name__", type(guide).__name__))
 
-    def __init__(self, guide: Program) -> None:
-        self.guide, self.label = guide, getattr(guide, "__name__", type(guide).__name__)
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A guide that is fitted already."""
+
+    guide: Program
+    label: str
 
     def fit(self) -> None:
         """There is nothing to do, and nothing to remark."""
@@ -144,7 +163,9 @@ class _Fit:
         config = opened.config
         definition = find("guides", name)
         self.label = definition.name
-        self.is_own = definition.file.resolve() == find("guides", config.guide.name).file.resolve()
+        self.is_own = (
+            not config.is_of_objects and definition.file.resolve() == find("guides", config.guide.name).file.resolve()
+        )
         guide = config.guide if self.is_own else ProgramChoice.of(definition)
         # The guide learns by the ELBO, whatever the run was trained on.
         config = replace(config, guide=guide, objective="elbo", rate_cost=RateCost(), chosen_estimator=None)
@@ -155,15 +176,31 @@ class _Fit:
         corpus = opened.corpus
         self.train, validation = (data.values.to(config.device) for data in (corpus.train, corpus.validation))
         self.validation = validation if len(validation) else None
-        self.pair = Pair.from_config(config, self.train, from_checkpoint=True)
-        self.pair.model.load_state_dict(opened.pair.model.state_dict())
-        if self.is_own:
-            self.pair.guide.load_state_dict(opened.pair.guide.state_dict())
+        self.pair = self._beside(opened, definition) if config.is_of_objects else self._anew(opened, config)
         self.objective, _, self.settings = make_objective(
             config, self.pair, settings, self.train[: settings.batch_size]
         )
         self.guide: Program = self.pair.guide
         self.run = self._folder(opened, {"guide": to_json(guide), "model": opened.pair.state})
+
+    def _anew(self, opened: Run, config: RunConfig) -> Pair:
+        """A model with the tensors of the run's, and this guide."""
+        pair = Pair.from_config(config, self.train, from_checkpoint=True)
+        # A model of one object with the run's guide leaves it networks, which it holds itself beside another guide.
+        known = opened.guide.state_dict() | opened.model.state_dict()
+        pair.model.load_state_dict({name: known[name] for name in pair.model.state_dict()})
+        if self.is_own:
+            pair.guide.load_state_dict(opened.guide.state_dict())
+        return pair
+
+    def _beside(self, opened: Run, definition: Definition) -> Pair:
+        """The run's own model, an object that nothing else can build, and this guide."""
+        config = opened.config
+        torch.manual_seed(config.settings.seed)
+        device = torch.device(config.device)
+        guide = build_guide(definition, opened.model, {}, self.train, device, config.examples)
+        set_layout(guide, plate=config.plate)
+        return Pair(opened.model, guide, f"{opened.pair.description}; {definition.name}")
 
     def _folder(self, opened: Run, identity: dict[str, object]) -> RunFolder:
         folder = opened.run.folder / "ladder" / self.label
