@@ -71,6 +71,10 @@ class Weights(NamedTuple):
     ratio: Tensor | None = None
 
 
+IMPOSSIBLE = 40.0
+r"""Nats by which log p(z) does not exceed log q(z | x) at draws of q: :math:`\mathbb{E}_q[p / q] \le 1`, and Markov."""
+
+
 def log_weights(
     model: Program, guide: Program, x: Batch, draws: int, progress: Progress | None = None, *, ratio: bool = False
 ) -> Iterator[Weights]:
@@ -82,6 +86,8 @@ def log_weights(
             weights, values = terms.weight, terms.values
             if (weights == torch.inf).any():
                 raise ValueError(_infinite(terms, place.start))
+            if (terms.ratio > IMPOSSIBLE).any():
+                raise ValueError(_rounded(terms.ratio, place.start))
             if not done:
                 precise = torch.float32 if weights.device.type == "mps" else torch.float64
                 together = torch.empty(draws, place.stop - place.start, dtype=precise, device=weights.device)
@@ -97,6 +103,16 @@ def log_weights(
             done += len(weights)
         assert distinct is not None
         yield Weights(together, distinct, ratios)
+
+
+def _rounded(ratio: Tensor, start: int) -> str:
+    """Which datum has draws that the guide would not draw, if its densities were right."""
+    datum = int((ratio > IMPOSSIBLE).nonzero()[0][-1])
+    return (
+        f"the guide's own draws for datum {start + datum} have a density {ratio[..., datum].max():.3g} nats below that "
+        f"of the prior, which happens with probability e^-{IMPOSSIBLE:.0f} unless it is lost to rounding, as where a "
+        "covariance is nearly singular; train the guide with a lower learning rate, or in float64"
+    )
 
 
 def _infinite(terms: Terms, start: int) -> str:

@@ -1,5 +1,7 @@
 """Importance sampling: unbiased weights, constant weights, and their errors."""
 
+from functools import partial
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -241,3 +243,19 @@ def test_priors_without_a_known_map_are_left_to_importance():
             pyro.sample("z", dist.Poisson(2.0 + 0 * x))
 
     assert measure(counts, counted, torch.randn(4), draws=30).evidence.method.startswith("importance, 30 draws")
+
+
+def test_densities_lost_to_rounding_are_refused():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x, last=1e-20):  # far below the spacing of floats near 1, to which draws are rounded
+        with pyro.plate("data", len(x)):
+            tril = torch.tensor([[1.0, 0.0], [0.7, last]])
+            pyro.sample("z", dist.MultivariateNormal(torch.full((len(x), 2), 0.3), scale_tril=tril))
+
+    with pytest.raises(ValueError, match=r"own draws for datum 0 have a density .* nearly singular; train the guide"):
+        measure(model, guide, torch.zeros(3, 2), method="importance")
+    assert measure(model, partial(guide, last=0.1), torch.zeros(3, 2), method="importance").elbo.mean < 0
