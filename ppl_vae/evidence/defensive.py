@@ -22,6 +22,7 @@ from ppl_vae.evidence.importance import (
 from ppl_vae.evidence.leave_one_out import leave_one_out, stratified
 from ppl_vae.evidence.psis import k_hat, smoothed
 from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.several_proposals import mixture_errors
 from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.log_weight import log_parts, log_proposal, prior_terms
@@ -160,16 +161,12 @@ def _from_mixture(weights: Tensor, mixed: Tensor, smooth: bool) -> Evidence:
     mixed = mixed.masked_fill(mixed.isnan(), -torch.inf)
     evidence, _ = log_mean_exp(mixed)
     relative = (mixed - evidence.clamp(min=torch.finfo(mixed.dtype).min)).exp()
-    # Each group of samples has a mean of its own; only the deviations from it are noise.
-    of_prior = relative[guides:]
-    noise = len(of_prior) * of_prior.var(0, correction=int(len(of_prior) > 1))
-    se = (guides * relative[:guides].var(0) + noise).sqrt() / everything
-    paired = guides / everything * relative[:guides] - weights
-    gap_se = (paired.var(0) / guides + noise / everything**2).sqrt()
+    of_prior, sizes = relative[guides:], [guides, everything - guides]
+    se, gap_se = mixture_errors(relative, weights, sizes)
     uncovered = int((of_prior.sum(0) > 0.5 * everything).sum())
     if smooth:
         evidence = smoothed(mixed).logsumexp(0) - log(everything)
-    upper = leave_one_out(stratified(mixed, [guides, len(of_prior)]))
+    upper = leave_one_out(stratified(mixed, sizes))
     name, bound = method_and_bound(guides, smooth)
     method = f"{name} and {len(of_prior)} of the prior"
     return Evidence(

@@ -83,11 +83,11 @@ def log_weights(
         # Small tensors allocated between large ones would keep the allocator from freeing memory.
         together, ratios, done, first, distinct = torch.empty(0), None, 0, None, None
         for terms in parts:
-            weights, values = terms.weight, terms.values
+            weights, values, apart = terms.weight, terms.values, terms.ratio
             if (weights == torch.inf).any():
                 raise ValueError(_infinite(terms, place.start))
-            if (terms.ratio > IMPOSSIBLE).any():
-                raise ValueError(_rounded(terms.ratio, place.start))
+            if (apart > IMPOSSIBLE).any():
+                raise ValueError(_rounded(apart, place.start))
             if not done:
                 precise = torch.float32 if weights.device.type == "mps" else torch.float64
                 together = torch.empty(draws, place.stop - place.start, dtype=precise, device=weights.device)
@@ -99,7 +99,7 @@ def log_weights(
             distinct = different if distinct is None else distinct | different
             together[done : done + len(weights)] = weights
             if ratios is not None:
-                ratios[done : done + len(weights)] = terms.ratio
+                ratios[done : done + len(weights)] = apart
             done += len(weights)
         assert distinct is not None
         yield Weights(together, distinct, ratios)

@@ -7,7 +7,7 @@ from math import ceil, log10, sqrt
 import torch
 from torch import Tensor
 
-__all__ = ["k_hat", "k_hat_limit", "smoothed"]
+__all__ = ["k_hat", "k_hat_limit", "smoothed", "tail_size"]
 
 
 def k_hat_limit(draws: int) -> float:
@@ -22,12 +22,23 @@ def k_hat_limit(draws: int) -> float:
     return min(1 - 1 / log10(draws), 0.7) if draws > 10 else 0.0
 
 
+def tail_size(draws: int) -> float:
+    r"""Number of the largest of S weights that a Pareto distribution is fitted to, :math:`\min(S / 5, 3 \sqrt S)`.
+
+    (Vehtari et al. 2024; to be rounded up.)
+
+    Example:
+        >>> tail_size(100), tail_size(400)
+        (20.0, 60.0)
+    """
+    return min(0.2 * draws, 3 * sqrt(draws))
+
+
 def k_hat(log_weights: Tensor) -> Tensor:
     r"""Shape of the generalised Pareto distribution of the largest weights of each datum.
 
-    The tail holds the :math:`M = \lceil \min(S / 5, 3 \sqrt S) \rceil` largest of S weights; the shape comes from
-    the posterior mean of Zhang and Stephens (2009), shrunk towards 1/2 by a prior worth ten observations (Vehtari et
-    al. 2024, appendix G).
+    The tail holds the :func:`tail_size` largest of S weights, rounded up; the shape comes from the posterior mean of
+    Zhang and Stephens (2009), shrunk towards 1/2 by a prior worth ten observations (Vehtari et al. 2024, appendix G).
 
     Arguments:
         log_weights: Log-weights, ``(draws, data)``, in nats.
@@ -74,7 +85,7 @@ def smoothed(log_weights: Tensor) -> Tensor:
 def _tail(log_weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | None]:
     """Sorted log-weights; the same with exceedances of the tail and whether it is tied, None for too few draws."""
     draws = len(log_weights)
-    size = ceil(min(0.2 * draws, 3 * sqrt(draws)))
+    size = ceil(tail_size(draws))
     ordered = log_weights.sort(0).values
     if size < 5:
         return ordered, None

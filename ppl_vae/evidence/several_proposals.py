@@ -20,7 +20,7 @@ from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.log_weight import log_parts, log_proposal, log_terms, prior_terms
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["Proposal", "evidence_of", "mixture_weights", "with_posterior"]
+__all__ = ["Proposal", "evidence_of", "mixture_errors", "mixture_weights", "with_posterior"]
 
 
 class Proposal(NamedTuple):
@@ -115,28 +115,36 @@ def with_posterior(
 
 
 def evidence_of(weights: Tensor, own: Tensor, proposals: Sequence[Proposal], method: str) -> Evidence:
-    """Returns ELBO and evidence from the results of :func:`mixture_weights`.
-
-    The standard error is that of samples stratified by proposal: the mean of each is no noise.
-    """
+    """Returns ELBO and evidence from the results of :func:`mixture_weights`."""
     own, elbo = sampled_elbo_of(own)
     lost = int(weights.isnan().sum())
     weights = weights.masked_fill(weights.isnan(), -torch.inf)
     evidence, _ = log_mean_exp(weights)
     relative = (weights - evidence.clamp(min=torch.finfo(weights.dtype).min)).exp()
-    groups = relative.split([part.draws for part in proposals])
-    noise = torch.stack([len(group) * group.var(0, correction=int(len(group) > 1)) for group in groups])
-    total, count = len(weights), proposals[0].draws
-    se = noise.sum(0).sqrt() / total
-    # ELBO and evidence share the samples of the first proposal.
-    paired = count / total * groups[0] - own
-    upper = leave_one_out(stratified(weights, [part.draws for part in proposals]))
-    gap_se = (paired.var(0) / count + noise[1:].sum(0) / total**2).sqrt()
+    sizes, total = [part.draws for part in proposals], len(weights)
+    se, gap_se = mixture_errors(relative, own, sizes)
+    upper = leave_one_out(stratified(weights, sizes))
     return Evidence(
         elbo,
         Estimate(evidence, method, "lower", total, se, k_hat(weights), lost=lost, upper=upper),
         Estimate(evidence - elbo.pointwise, method, "lower", total, torch.where(elbo.pointwise.isfinite(), gap_se, 0)),
     )
+
+
+def mixture_errors(relative: Tensor, own: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Standard errors of evidence and gap from samples of a mixture, ``(data,)`` each.
+
+    Each part's samples have a mean of their own; only the deviations from it are noise.
+
+    Arguments:
+        relative: Weights under the mixture over their mean, part after part, ``(draws of all, data)``.
+        own: Log-weights of the first part's samples, which evidence and ELBO share, ``(draws of the first, data)``.
+        sizes: Number of samples of each part.
+    """
+    groups, total = relative.split(list(sizes)), len(relative)
+    noise = torch.stack([len(group) * group.var(0, correction=int(len(group) > 1)) for group in groups])
+    paired = sizes[0] / total * groups[0] - own
+    return noise.sum(0).sqrt() / total, (paired.var(0) / sizes[0] + noise[1:].sum(0) / total**2).sqrt()
 
 
 def _scores(

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from ppl_vae.evidence.estimate import Estimate
-from ppl_vae.evidence.psis import k_hat, k_hat_limit
+from ppl_vae.evidence.psis import k_hat, k_hat_limit, tail_size
 
 __all__ = ["above", "distrust_simulated", "distrust_weights"]
 
@@ -57,7 +57,7 @@ def _heavy_tails(evidence: Estimate) -> str:
     if shapes is not None:
         known = shapes[shapes > -math.inf]
         # The error of a shape is about (1 + k) / sqrt(size of its tail); the tail is that of Pareto smoothing.
-        tail = max(1.0, min(0.2 * evidence.draws, 3 * math.sqrt(evidence.draws)) * len(known))
+        tail = max(1.0, tail_size(evidence.draws) * len(known))
         if len(known) and (average := known.mean().item()) + max(0.0, 1 + average) / math.sqrt(tail) > HEAVY:
             return f"the k-hat of the weights, {average:.2f} on average, is not below {HEAVY} by more than its error"
     if len(upper.pointwise) >= FEWEST_DATA:

@@ -89,13 +89,13 @@ def test_a_good_method_is_not_warned_of():
     assert pair.shortfall is not None and abs(pair.shortfall.mean) < 0.01 and not pair.warnings
 
 
+def far_off(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(x / 2 + 4, 0.1))
+
+
 def test_nats_that_are_missed_are_a_warning_however_wide_the_gap():
     """A guide so far off that what the samples of the prior miss is a small part of the gap."""
-
-    def far_off(x):
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(x / 2 + 4, 0.1))
-
     torch.manual_seed(0)
     x = torch.randn(200) * 2**0.5
     pair = measure(linear, far_off, x, method="importance", draws=10)
@@ -222,11 +222,6 @@ def test_data_of_lower_evidence_than_the_model_s_are_not_judged_by_those():
 
 def test_data_that_live_on_the_prior_s_samples_do_no_harm_where_simulated_ones_lose_nothing_by_it():
     """A guide far off, whose data owe their evidence to a hundred samples of the prior, which are enough."""
-
-    def far_off(x):
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(x / 2 + 4, 0.1))
-
     torch.manual_seed(0)
     x = torch.randn(200) * 2**0.5
     unchecked, checked = (
