@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Unpack
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -11,12 +12,12 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.bits import AutoregressiveBits
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.nn.arguments import check_at_least
-from ppl_vae.nn.dense import Activation, LinearPlusMLP, MaskedAutoregressiveLogits
-from ppl_vae.programs.amortised import AmortisedGuide
+from ppl_vae.nn.dense import MaskedAutoregressiveLogits
+from ppl_vae.programs.deep_guide import DeepGuide, LayerOptions
 from ppl_vae.programs.types import Program
 
 
-class Autoregressive(AmortisedGuide):
+class Autoregressive(DeepGuide):
     r"""Bits drawn one by one, each from a masked network of those before it (Germain et al. 2015).
 
     .. math:: q(z \mid x) = \prod_j \mathrm{Bernoulli}\bigl(z_j \mid
@@ -28,11 +29,9 @@ class Autoregressive(AmortisedGuide):
     Arguments:
         model: The generative model, with one latent site of bits.
         x: An example batch.
-        layers: Number of hidden layers of the network over the data.
-        width: Units of each layer.
-        activation: Activation of those layers.
         context: Length of c, on which the masked network is conditioned.
         hidden: Units of the masked network; 0 is four times the bits.
+        encoder: Options of the encoder, as of :class:`~ppl_vae.programs.deep_guide.DeepGuide`.
     """
 
     supports = (Family.BERNOULLI,)
@@ -41,17 +40,15 @@ class Autoregressive(AmortisedGuide):
         self,
         model: Program,
         x: Batch,
-        layers: int = 2,
-        width: int = 512,
-        activation: Activation = "elu",
         context: int = 64,
         hidden: int = 0,
+        **encoder: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(model, x)
+        super().__init__(model, x, **encoder)
         check_at_least(1, context=context)
         check_at_least(0, hidden=hidden)
         self.logits = MaskedAutoregressiveLogits(self.latent.size, context, hidden or 4 * self.latent.size)
-        self.encoder = LinearPlusMLP(x, self.logits.outputs, layers, width, activation)
+        self.set_encoder(x, self.logits.outputs)
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         logits, latent = partial(self.logits, parameters), self.latent

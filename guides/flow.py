@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Unpack
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -12,13 +12,11 @@ from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.flows import autoregressive_steps, normalizing_flow
 from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
-from ppl_vae.nn.dcgan import encoder
-from ppl_vae.nn.dense import Activation, LinearPlusMLP
-from ppl_vae.programs.amortised import AmortisedGuide
+from ppl_vae.programs.deep_guide import DeepGuide, NetworkOptions
 from ppl_vae.programs.types import Program
 
 
-class Flow(AmortisedGuide):
+class Flow(DeepGuide):
     r"""Inverse autoregressive flow (Kingma et al. 2016, section 3).
 
     .. math:: z_0 = \mu(x) + \sigma(x) \odot \epsilon, \qquad
@@ -34,11 +32,7 @@ class Flow(AmortisedGuide):
         transforms: Number of steps t.
         units: Units of both hidden layers of each step's networks.
         context: Length of c, on which the flow is conditioned.
-        layers: Number of hidden layers of the network over the data.
-        width: Units of each layer.
-        activation: Activation of those layers.
-        network: Encoder of the data: those layers, or for images a GAN's discriminator.
-        channels: Channels of the discriminator's first layer.
+        encoder: Options of the encoder, as of :class:`~ppl_vae.programs.deep_guide.DeepGuide`.
     """
 
     supports = (Family.NORMAL,)
@@ -50,21 +44,12 @@ class Flow(AmortisedGuide):
         transforms: int = 2,
         units: int = 64,
         context: int = 32,
-        layers: int = 2,
-        width: int = 512,
-        activation: Activation = "elu",
-        network: Literal["dense", "discriminator"] = "dense",
-        channels: int = 16,
+        **encoder: Unpack[NetworkOptions],
     ) -> None:
-        super().__init__(model, x)
+        super().__init__(model, x, **encoder)
         check_at_least(1, transforms=transforms, units=units, context=context)
         self.context, size = context, self.latent.size
-        outputs = 2 * size + context
-
-        def dense() -> LinearPlusMLP:
-            return LinearPlusMLP(x, outputs, layers, width, activation, read_as=self.reads_counts)
-
-        self.encoder = self.near_prior(encoder(network, x, outputs, channels, dense=dense), x)
+        self.set_encoder(x, 2 * size + context)
         self.steps = autoregressive_steps(size, transforms, units, context)
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Unpack
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -11,12 +12,13 @@ from torch.distributions import Distribution
 from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.bits import FEW, AutoregressiveBits, JointBits, bit_states
 from ppl_vae.distributions.exponential_family import Family
-from ppl_vae.nn.dense import Activation, LinearPlusMLP, MaskedAutoregressiveLogits
-from ppl_vae.programs.amortised import AmortisedGuide, independents, parameter_count
+from ppl_vae.nn.dense import MaskedAutoregressiveLogits
+from ppl_vae.programs.amortised import independents, parameter_count
+from ppl_vae.programs.deep_guide import DeepGuide, LayerOptions
 from ppl_vae.programs.types import Program
 
 
-class Full(AmortisedGuide):
+class Full(DeepGuide):
     r"""The exact family where that is affordable, autoregressive beyond it.
 
     Up to 12 bits every joint state has its own logit; longer codes are drawn bit by bit as by ``autoregressive``; a
@@ -27,17 +29,13 @@ class Full(AmortisedGuide):
     Arguments:
         model: The generative model, with one latent site: bits, a categorical, or continuous.
         x: An example batch.
-        layers: Number of hidden layers of the network over the data.
-        width: Units of each layer.
-        activation: Activation of those layers.
+        encoder: Options of the encoder, as of :class:`~ppl_vae.programs.deep_guide.DeepGuide`.
     """
 
     supports = (Family.BERNOULLI, Family.CATEGORICAL, Family.ONE_HOT, Family.NORMAL)
 
-    def __init__(
-        self, model: Program, x: Batch, layers: int = 2, width: int = 512, activation: Activation = "elu"
-    ) -> None:
-        super().__init__(model, x)
+    def __init__(self, model: Program, x: Batch, **encoder: Unpack[LayerOptions]) -> None:
+        super().__init__(model, x, **encoder)
         latent = self.latent
         if latent.states and latent.size > (latent.states if latent.family == Family.ONE_HOT else 1):
             raise ValueError(
@@ -49,12 +47,11 @@ class Full(AmortisedGuide):
         elif latent.family == Family.NORMAL:
             outputs = parameter_count(replace(latent, family=Family.MULTIVARIATE_NORMAL))
         # Couplings are many: an affine map of the counts to each would be larger than all else.
-        options = {"affine": first, "zeros": outputs - first}
+        zeros = outputs - first
         if latent.family == Family.BERNOULLI and latent.size > FEW:
             self.logits = MaskedAutoregressiveLogits(latent.size)
-            outputs, options = self.logits.outputs, {"affine": first}
-        network = LinearPlusMLP(x, outputs, layers, width, activation, read_as=self.reads_counts, **options)
-        self.encoder = self.near_prior(network, x)
+            outputs, zeros = self.logits.outputs, 0
+        self.set_encoder(x, outputs, affine=first, zeros=zeros)
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         latent = self.latent

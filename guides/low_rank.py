@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Unpack
 
 from pyro.distributions import LowRankMultivariateNormal
 from torch import Tensor
@@ -12,13 +12,11 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
-from ppl_vae.nn.dcgan import encoder
-from ppl_vae.nn.dense import Activation, LinearPlusMLP
-from ppl_vae.programs.amortised import AmortisedGuide
+from ppl_vae.programs.deep_guide import DeepGuide, NetworkOptions
 from ppl_vae.programs.types import Program
 
 
-class LowRank(AmortisedGuide):
+class LowRank(DeepGuide):
     r"""A normal whose covariance is diagonal but for a few directions (Ong, Nott and Smith 2018, section 3).
 
     .. math:: q(z \mid x) = \mathcal{N}\bigl(\mu, S (1 + U U^\top) S\bigr), \qquad S = \mathrm{diag}(\sigma)
@@ -30,11 +28,7 @@ class LowRank(AmortisedGuide):
         model: The generative model, with one latent site of normals.
         x: An example batch.
         rank: Number of columns of U.
-        layers: Number of hidden layers of the network over the data.
-        width: Units of each layer.
-        activation: Activation of those layers.
-        network: Encoder of the data: those layers, or for images a GAN's discriminator.
-        channels: Channels of the discriminator's first layer.
+        encoder: Options of the encoder, as of :class:`~ppl_vae.programs.deep_guide.DeepGuide`.
     """
 
     supports = (Family.NORMAL,)
@@ -44,22 +38,13 @@ class LowRank(AmortisedGuide):
         model: Program,
         x: Batch,
         rank: int = 2,
-        layers: int = 2,
-        width: int = 512,
-        activation: Activation = "elu",
-        network: Literal["dense", "discriminator"] = "dense",
-        channels: int = 16,
+        **encoder: Unpack[NetworkOptions],
     ) -> None:
-        super().__init__(model, x)
+        super().__init__(model, x, **encoder)
         check_at_least(1, rank=rank)
         self.rank = rank
         self.family = f"normals of covariance diagonal plus rank {rank}"
-        outputs = self.latent.size * (2 + rank)
-
-        def dense() -> LinearPlusMLP:
-            return LinearPlusMLP(x, outputs, layers, width, activation, read_as=self.reads_counts)
-
-        self.encoder = self.near_prior(encoder(network, x, outputs, channels, dense=dense), x)
+        self.set_encoder(x, self.latent.size * (2 + rank))
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         size = self.latent.size

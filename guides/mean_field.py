@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
+from torch import Tensor
+from torch.distributions import Distribution
+
 from ppl_vae.data.inputs import Batch
-from ppl_vae.nn.dense import Activation, LinearPlusMLP
-from ppl_vae.programs.amortised import Factorised
+from ppl_vae.programs.amortised import INDEPENDENT, independents, parameter_count
+from ppl_vae.programs.deep_guide import DeepGuide, LayerOptions
 from ppl_vae.programs.types import Program
 
 
-class MeanField(Factorised):
+class MeanField(DeepGuide):
     r"""Independent latents whose parameters are an affine map of the data plus a deep network.
 
     .. math:: g(x) = W x + b + \mathrm{network}(x)
@@ -20,14 +25,14 @@ class MeanField(Factorised):
         model: The generative model, with latents of any family.
         x: An example batch.
         layers: Number of hidden layers of the network.
-        width: Units of each layer.
-        activation: Activation of those layers.
+        encoder: Options of the encoder, as of :class:`~ppl_vae.programs.deep_guide.DeepGuide`.
     """
 
-    def __init__(
-        self, model: Program, x: Batch, layers: int = 2, width: int = 512, activation: Activation = "elu"
-    ) -> None:
-        def network(outputs: int) -> LinearPlusMLP:
-            return LinearPlusMLP(x, outputs, layers, width, activation, read_as=self.reads_counts)
+    supports = INDEPENDENT
 
-        super().__init__(model, x, network)
+    def __init__(self, model: Program, x: Batch, **encoder: Unpack[LayerOptions]) -> None:
+        super().__init__(model, x, **encoder)
+        self.set_encoder(x, sum(map(parameter_count, self.latents)))
+
+    def members(self, parameters: Tensor) -> dict[str, Distribution]:
+        return independents(self.latents, parameters)

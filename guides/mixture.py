@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import pad
@@ -11,12 +13,12 @@ from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.mixtures import MixtureOfBits, MixtureOfNormals
 from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
-from ppl_vae.nn.dense import Activation, LinearPlusMLP
-from ppl_vae.programs.amortised import AmortisedGuide, parameter_count
+from ppl_vae.programs.amortised import parameter_count
+from ppl_vae.programs.deep_guide import DeepGuide, LayerOptions
 from ppl_vae.programs.types import Program
 
 
-class Mixture(AmortisedGuide):
+class Mixture(DeepGuide):
     r"""A mixture of independent bits, or of independent normals (Jaakkola and Jordan 1998).
 
     .. math:: q(z \mid x) = \sum_k w_k(x) \prod_j q_j\bigl(z_j \mid g_{kj}(x)\bigr)
@@ -28,9 +30,7 @@ class Mixture(AmortisedGuide):
         model: The generative model, with one latent site of bits or normals.
         x: An example batch.
         components: Number of components.
-        layers: Number of hidden layers of the network over the data.
-        width: Units of each layer.
-        activation: Activation of those layers.
+        encoder: Options of the encoder, as of :class:`~ppl_vae.programs.deep_guide.DeepGuide`.
     """
 
     supports = (Family.BERNOULLI, Family.NORMAL)
@@ -40,17 +40,13 @@ class Mixture(AmortisedGuide):
         model: Program,
         x: Batch,
         components: int = 4,
-        layers: int = 2,
-        width: int = 512,
-        activation: Activation = "elu",
+        **encoder: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(model, x)
+        super().__init__(model, x, **encoder)
         check_at_least(1, components=components)
         self.components, self.numbers = components, parameter_count(self.latent)
         self.family = f"mixtures of {components} independent members, {self.latent.family}"
-        outputs = components * (self.numbers + 1) - 1
-        network = LinearPlusMLP(x, outputs, layers, width, activation, read_as=self.reads_counts)
-        self.encoder = self.near_prior(network, x)
+        self.set_encoder(x, components * (self.numbers + 1) - 1)
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         others = self.components - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
@@ -11,12 +11,11 @@ from torch.distributions import Distribution
 from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.bits import TreeBits
 from ppl_vae.distributions.exponential_family import Family
-from ppl_vae.nn.dense import Activation, LinearPlusMLP
-from ppl_vae.programs.amortised import AmortisedGuide
+from ppl_vae.programs.deep_guide import DeepGuide, LayerOptions
 from ppl_vae.programs.types import Program
 
 
-class Tree(AmortisedGuide):
+class Tree(DeepGuide):
     r"""Bits of which each depends on one other: structured mean field (Saul and Jordan 1996).
 
     .. math:: q(z \mid x) = \prod_j \mathrm{Bernoulli}\bigl(z_j \mid \mathrm{logit} = a_j(x) + c_j(x) z_{p(j)}\bigr)
@@ -30,9 +29,7 @@ class Tree(AmortisedGuide):
         model: The generative model, with one latent site of bits.
         x: An example batch.
         layout: Form of the tree.
-        layers: Number of hidden layers of the network over the data.
-        width: Units of each layer.
-        activation: Activation of those layers.
+        encoder: Options of the encoder, as of :class:`~ppl_vae.programs.deep_guide.DeepGuide`.
     """
 
     supports = (Family.BERNOULLI,)
@@ -42,16 +39,14 @@ class Tree(AmortisedGuide):
         model: Program,
         x: Batch,
         layout: Literal["balanced", "chain"] = "balanced",
-        layers: int = 2,
-        width: int = 512,
-        activation: Activation = "elu",
+        **encoder: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(model, x)
+        super().__init__(model, x, **encoder)
         bits = self.latent.size
         below = torch.arange(bits - 1)
         self.register_buffer("parents", below // 2 if layout == "balanced" else below, persistent=False)
         self.family = f"bits along a {layout} tree"
-        self.encoder = LinearPlusMLP(x, 2 * bits - 1, layers, width, activation, zeros=bits - 1)
+        self.set_encoder(x, 2 * bits - 1, zeros=bits - 1)
 
     def members(self, parameters: Tensor) -> dict[str, Distribution]:
         bits = self.latent.size

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
-from pyro.nn import PyroModule
 from torch import Tensor
 
 from ppl_vae.nn.checkpoint import fill, read_tensors
 from ppl_vae.nn.dcgan import Generator
-from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.nn.observation_noise import GaussianDecoder
 from ppl_vae.nn.priors import StandardNormal
 
 
-class GanGaussian(PyroModule):
+class GanGaussian(GaussianDecoder):
     r"""A GAN's generator G as a stochastic decoder (Schlesinger, Shekhovtsov and Flach 2021, section 4.2).
 
     .. math:: z \sim \mathcal{N}(0, I_k), \qquad x \mid z \sim \mathcal{N}(\mu(z), \sigma^2 I), \qquad
@@ -52,7 +51,7 @@ class GanGaussian(PyroModule):
         floor: float = 0.0,
         shape: tuple[int, ...] = (32, 32),
     ) -> None:
-        super().__init__()
+        super().__init__(sigma, scale, floor)
         self.latents, self.shape = latents, tuple(shape)
         self.generator = Generator(latents, shape, channels, frozen=True)
         if generator:
@@ -60,7 +59,7 @@ class GanGaussian(PyroModule):
             remedy = "give --latents and --channels as it has, and images like its own (--image-size, --corpus)"
             fill(self.generator, read_tensors(file), str(file), "generator", remedy)
         self.prior = StandardNormal(latents)
-        self.noise = ObservationNoise(sigma, self.shape, latents, scale, floor)
+        self.set_noise(latents)
 
     def forward(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):

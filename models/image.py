@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import pyro
 import pyro.distributions as dist
-from pyro.nn import PyroModule
 from torch import Tensor
 
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.convolutional import ConvDecoderBody, ConvDecoderHead
-from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.nn.observation_noise import GaussianDecoder, NoiseOptions
 from ppl_vae.nn.priors import StandardNormal
 
 
-class Image(PyroModule):
+class Image(GaussianDecoder):
     r"""The Gaussian image model (Berger and Sebag 2020, appendix B.1).
 
     .. math:: z \sim \mathcal{N}(0, I_k), \qquad x \mid z \sim \mathcal{N}(\mu(z), \sigma^2)
@@ -27,11 +28,8 @@ class Image(PyroModule):
         latents: Number k of latents.
         channels: A quarter of the channels of the residual blocks.
         blocks: Number of residual blocks.
-        sigma: ``"learned"``, a scalar; ``"vector"``, one per dimension of x, by the network; a number, which is
-            fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
-        scale: Start of a learned sigma.
-        floor: Lower bound of a learned sigma.
         shape: Shape of a datum, ``(height, width)`` or ``(channels, height, width)``; the data give it.
+        noise: Options of sigma, as of :class:`~ppl_vae.nn.observation_noise.GaussianDecoder`.
 
     Raises:
         ValueError: If a number is out of range, or the data are no images.
@@ -44,19 +42,17 @@ class Image(PyroModule):
         latents: int = 32,
         channels: int = 16,
         blocks: int = 4,
-        sigma: str = "learned",
-        scale: float = 1.0,
-        floor: float = 0.0,
         shape: tuple[int, ...] = (28, 28),
+        **noise: Unpack[NoiseOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(**noise)
         check_at_least(1, latents=latents, channels=channels)
         check_at_least(0, blocks=blocks)
         self.latents, self.shape = latents, tuple(shape)
         self.prior = StandardNormal(latents)
         self.body = ConvDecoderBody(latents, shape, channels, blocks)
         self.head = ConvDecoderHead(shape, channels)
-        self.noise = ObservationNoise(sigma, self.shape, self.body.outputs, scale, floor)
+        self.set_noise(self.body.outputs)
 
     def forward(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from ppl_vae.models.ppca import Ppca
 from torch import nn
 
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dense import DenseResidualBlock
+from ppl_vae.nn.observation_noise import NoiseOptions
 
 
 class Manifold(Ppca):
@@ -21,11 +24,8 @@ class Manifold(Ppca):
         latents: Number k of latents.
         blocks: Number of residual blocks of the decoder.
         width: Units of each layer.
-        sigma: ``"learned"``, a scalar; ``"vector"``, one per dimension of x, by the network; a number, which is
-            fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
-        scale: Start of a learned sigma.
-        floor: Lower bound of a learned sigma.
         shape: Shape of a datum; the data give it.
+        noise: Options of sigma, as of :class:`~ppl_vae.nn.observation_noise.GaussianDecoder`.
 
     Raises:
         ValueError: If a number is out of range.
@@ -38,12 +38,10 @@ class Manifold(Ppca):
         latents: int = 2,
         blocks: int = 4,
         width: int = 200,
-        sigma: str = "learned",
-        scale: float = 1.0,
-        floor: float = 0.0,
         shape: tuple[int, ...] = (2,),
+        **noise: Unpack[NoiseOptions],
     ) -> None:
         check_at_least(0, blocks=blocks)
-        super().__init__(latents, 1, width, sigma, scale, floor, shape)
+        super().__init__(latents, 1, width, shape, **noise)
         residual = (DenseResidualBlock(width) for _ in range(blocks))
         self.hidden = nn.Sequential(nn.Linear(latents, width), *residual, nn.ReLU())

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Unpack
 
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dense import HiddenLayers
-from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.nn.observation_noise import GaussianDecoder, NoiseOptions
 from ppl_vae.nn.priors import StandardNormal
 
 
-class Ppca(PyroModule):
+class Ppca(GaussianDecoder):
     r"""Probabilistic principal component analysis (Tipping and Bishop 1999, eq. 2), or a Gaussian VAE.
 
     .. math:: z \sim \mathcal{N}(0, I_k), \qquad x \mid z \sim \mathcal{N}(W z + b, \sigma^2 I)
@@ -31,11 +31,8 @@ class Ppca(PyroModule):
         latents: Number k of latents.
         hidden: Number of tanh layers before the linear one; 0 is probabilistic PCA.
         width: Units of each layer.
-        sigma: ``"learned"``, a scalar; ``"vector"``, one per dimension of x, by the network; a number, which is
-            fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
-        scale: Start of a learned sigma.
-        floor: Lower bound of a learned sigma.
         shape: Shape of a datum; the data give it.
+        noise: Options of sigma, as of :class:`~ppl_vae.nn.observation_noise.GaussianDecoder`.
 
     Raises:
         ValueError: If a number is out of range.
@@ -57,18 +54,16 @@ class Ppca(PyroModule):
         latents: int = 1,
         hidden: int = 0,
         width: int = 64,
-        sigma: str = "learned",
-        scale: float = 1.0,
-        floor: float = 0.0,
         shape: tuple[int, ...] = (2,),
+        **noise: Unpack[NoiseOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(**noise)
         check_at_least(1, latents=latents)
         self.latents, self.shape = latents, tuple(shape)
         self.prior = StandardNormal(latents)
         self.hidden = HiddenLayers(latents, hidden, width, nn.Tanh)
         self.linear = nn.Linear(self.hidden.outputs, prod(self.shape))
-        self.noise = ObservationNoise(sigma, self.shape, self.hidden.outputs, scale, floor)
+        self.set_noise(self.hidden.outputs)
 
     def forward(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):

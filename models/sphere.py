@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
+from typing import Literal, Unpack
 
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dense import HiddenLayers
-from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.nn.observation_noise import GaussianDecoder, ScaleOptions
 from ppl_vae.nn.priors import StandardNormal
 
 
-class Sphere(PyroModule):
+class Sphere(GaussianDecoder):
     r"""A Gaussian VAE whose noise is given, for data on a sphere (Berger and Sebag 2020, section 3.1).
 
     .. math:: z \sim \mathcal{N}(0, I_k), \qquad x \mid z \sim \mathcal{N}(f(z), \sigma^2 I)
@@ -39,9 +38,8 @@ class Sphere(PyroModule):
         sigma: A number, which is fixed; ``"learned"``, a scalar; ``"vector"``, one per dimension of x, from z; or
             ``"schedule:RUN"``, its values over the epochs of a run. Data exactly on a sphere have no best sigma, unless
             ``floor`` holds it: the likelihood grows without bound as it falls.
-        scale: Start of a learned sigma.
-        floor: Lower bound of a learned sigma.
         shape: Shape of a datum; the data give it.
+        noise: Options of a learned sigma, as of :class:`~ppl_vae.nn.observation_noise.GaussianDecoder`.
 
     Raises:
         ValueError: If a number is out of range.
@@ -63,17 +61,16 @@ class Sphere(PyroModule):
         hidden: int = 2,
         width: int = 64,
         sigma: str = "0.5",
-        scale: float = 1.0,
-        floor: float = 0.0,
         shape: tuple[int, ...] = (3,),
+        **noise: Unpack[ScaleOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(sigma, **noise)
         check_at_least(0, latents=latents, hidden=hidden)
         check_at_least(1, width=width)
         size = prod(shape)
         self.latents, self.shape = latents or size, tuple(shape)
         self.prior = StandardNormal(self.latents)
-        self.noise = ObservationNoise(sigma, self.shape, self.latents, scale, floor)
+        self.set_noise(self.latents)
         if decoder == "radius":
             if self.latents != size:
                 raise ValueError(

@@ -6,12 +6,13 @@ import json
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-__all__ = ["ObservationNoise", "read_trace"]
+__all__ = ["GaussianDecoder", "NoiseOptions", "ObservationNoise", "ScaleOptions", "read_trace"]
 
 
 class ObservationNoise(nn.Module):
@@ -123,6 +124,45 @@ class ObservationNoise(nn.Module):
         # Before the first batch the weights are zero.
         last = self.layer.bias.exp() + self.floor if self._last is None else self._last
         return {"sigma": last.log().mean().exp().item()}
+
+
+class ScaleOptions(TypedDict, total=False):
+    """The options of a :class:`GaussianDecoder` that says itself what sigma is."""
+
+    scale: float
+    floor: float
+
+
+class NoiseOptions(ScaleOptions, total=False):
+    """The options of a :class:`GaussianDecoder`."""
+
+    sigma: str
+
+
+class GaussianDecoder(PyroModule):
+    r"""A model with :math:`x \mid z \sim \mathcal{N}(\mu(z), \sigma^2)`.
+
+    A subclass whose constructor ends in ``**noise: Unpack[NoiseOptions]`` has these options too, sets ``shape``, the
+    shape of a datum, and calls :meth:`set_noise`.
+
+    Arguments:
+        sigma: ``"learned"``, a scalar; ``"vector"``, one per dimension of x, by the network; a number, which is
+            fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
+        scale: Start of a learned sigma.
+        floor: Lower bound of a learned sigma.
+    """
+
+    shape: tuple[int, ...]
+    noise: ObservationNoise
+
+    def __init__(self, sigma: str = "learned", scale: float = 1.0, floor: float = 0.0) -> None:
+        super().__init__()
+        self._sigma = (sigma, scale, floor)
+
+    def set_noise(self, inputs: int) -> None:
+        """Makes the noise, which takes hidden units of this number where sigma is an output of the decoder."""
+        sigma, scale, floor = self._sigma
+        self.noise = ObservationNoise(sigma, self.shape, inputs, scale, floor)
 
 
 _KINDS = {True: "an output of the decoder (vector)", False: "one number for all data"}

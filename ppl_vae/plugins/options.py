@@ -13,7 +13,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -116,7 +116,9 @@ def options_of(
 
     Annotations are ``int``, ``float``, ``bool``, ``str`` or ``Literal``; ``X | None``; ``int | str``,
     ``str | Path`` and ``str | Callable[..., object]``, which are text; ``Sequence[X]``, several of them; and
-    ``Annotated[X, m]`` with an ``m.ge`` (``msgspec.Meta(ge=1)``), a least value, or a :class:`PluginChoice`.
+    ``Annotated[X, m]`` with an ``m.ge`` (``msgspec.Meta(ge=1)``), a least value, or a :class:`PluginChoice`. A
+    constructor that ends in ``**rest: Unpack[T]`` has the arguments of its base class that the ``TypedDict`` T names,
+    with the base's defaults and its lines of help.
 
     Arguments:
         target: A class (its constructor counts) or a function.
@@ -147,10 +149,7 @@ def options_of(
         for name, argument in inspect.signature(constructor).parameters.items()
         if name != "self" and name not in skip and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
     }
-    # Only these: what a function returns may be known to type checkers alone.
-    own = {name: hint for name, hint in inspect.get_annotations(constructor).items() if name in arguments}
-    names = getattr(constructor, "__globals__", None)
-    hints = typing.get_type_hints(types.SimpleNamespace(__annotations__=own), names, include_extras=True)
+    hints = _hints(constructor, arguments)
     help_lines = argument_help(inspect.getdoc(target) or "")
     options = []
     for name, argument in arguments.items():
@@ -179,7 +178,36 @@ def options_of(
         options.append(
             Option(name, kind, default, help_lines.get(name, ""), required, optional, minimum, plugin, several)
         )
+    if inspect.isclass(target):
+        options += _inherited(target, [*arguments, *skip], help_lines, where, strict)
     return options
+
+
+def _hints(constructor: Callable[..., Any], names: Iterable[str]) -> dict[str, Any]:
+    """The types of some arguments: those of others, and of what is returned, may be known to type checkers alone."""
+    own = {name: hint for name, hint in inspect.get_annotations(constructor).items() if name in names}
+    known = getattr(constructor, "__globals__", None)
+    return typing.get_type_hints(types.SimpleNamespace(__annotations__=own), known, include_extras=True)
+
+
+def _inherited(
+    kind: type, skip: Collection[str], help_lines: Mapping[str, str], where: str, strict: bool
+) -> list[Option]:
+    """The options of its base class that a class passes on by ``**rest: Unpack[T]``: those of T."""
+    constructor: Callable[..., Any] = kind.__init__  # type: ignore[misc]
+    rest = inspect.getfullargspec(constructor).varkw
+    stated = inspect.get_annotations(constructor).get(rest or "")
+    if rest is None or (isinstance(stated, str) and "Unpack[" not in stated):
+        return []
+    hint = _hints(constructor, [rest]).get(rest)
+    if typing.get_origin(hint) is not typing.Unpack:
+        return []
+    _, base, *_ = (each for each in kind.__mro__ if "__init__" in vars(each))
+    return [
+        replace(option, help=help_lines.get(option.name, option.help))
+        for option in options_of(base, skip, where, strict=strict)
+        if option.name in typing.get_type_hints(typing.get_args(hint)[0])
+    ]
 
 
 def _without_none(hint: object) -> tuple[object, bool]:

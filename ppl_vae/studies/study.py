@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import zlib
@@ -47,9 +46,9 @@ PAIRS: tuple[Kind, ...] = ("models", "guides")
 
 def documented_guide(name: str, model: torch.nn.Module, x: Batch, **options: object) -> torch.nn.Module:
     """A shipped guide as those of the documented figures: begun at random, its data as they are, its layers ReLU."""
-    target = find("guides", name, own=False).target
-    known = {"activation": "relu"} if "activation" in inspect.signature(target).parameters else {}
-    guide: torch.nn.Module = target(model, x[:2], **(known | options))
+    definition = find("guides", name, own=False)
+    known = {"activation": "relu"} if any(each.name == "activation" for each in definition.options()) else {}
+    guide: torch.nn.Module = definition.target(model, x[:2], **(known | options))
     return guide
 
 

@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import pytest
 
@@ -62,3 +62,33 @@ def test_arguments_that_no_option_can_express_are_named():
 
     with pytest.raises(ValueError, match="argument 'sizes' of f is annotated .*list"):
         options_of(f, skip={"x"})
+
+
+class Outside(TypedDict, total=False):
+    colour: str
+    steps: int
+
+
+class Samovar(Kettle):
+    """A samovar.
+
+    Arguments:
+        taps: Of them.
+        steps: Of the samovar.
+    """
+
+    def __init__(self, litres: float, taps: int = 1, **outside: Unpack[Outside]):
+        super().__init__(litres, **outside)
+        self.taps = taps
+
+
+def test_a_class_inherits_the_options_of_its_base_that_it_names():
+    class Plain(Kettle):
+        def __init__(self, taps: int = 1, **rest: object):
+            super().__init__(1.0)
+
+    options = {option.name: option for option in options_of(Samovar, {"litres"})}
+    assert list(options) == ["taps", "colour", "steps"]
+    assert options["colour"] == options_of(Kettle)[1]
+    assert options["steps"].help == "Of the samovar." and options["steps"].default == 3
+    assert [option.name for option in options_of(Plain)] == ["taps"]

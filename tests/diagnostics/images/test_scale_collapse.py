@@ -28,7 +28,7 @@ def test_the_code_of_bytes_by_a_uniform_density_has_eight_bits():
 
 @pytest.mark.parametrize("sigma", ["vector", "learned"])
 def test_a_sigma_finer_than_the_data_is_reported_with_the_constant_numbers(sigma):
-    found = sharpness(Image(2, 2, 1, sigma, scale=1e-4, shape=(6, 6)), images())
+    found = sharpness(Image(2, 2, 1, sigma=sigma, scale=1e-4, shape=(6, 6)), images())
     assert (found.constants, found.numbers) == (6, 36)
     assert found.least == pytest.approx(1e-4)
     assert found.bits == pytest.approx(6 / 36 * math.log2(1e4 / math.sqrt(2 * math.pi)))
@@ -37,7 +37,7 @@ def test_a_sigma_finer_than_the_data_is_reported_with_the_constant_numbers(sigma
 
 
 def test_a_given_sigma_falls_nowhere():
-    found = sharpness(Image(2, 2, 1, "1e-4", shape=(6, 6)), images())
+    found = sharpness(Image(2, 2, 1, sigma="1e-4", shape=(6, 6)), images())
     assert found.least == pytest.approx(1e-4) and not found.diverges and found.warning is None
 
 
@@ -49,7 +49,7 @@ def test_only_values_between_0_and_1_with_height_and_width_are_images():
 
 def test_a_coarse_one_is_not():
     for x in (images(), images().round()):
-        assert sharpness(Image(2, 2, 1, "0.4", shape=(6, 6)), x).warning is None
+        assert sharpness(Image(2, 2, 1, sigma="0.4", shape=(6, 6)), x).warning is None
     dequantised = (255 * images() + torch.rand(50, 6, 6)) / 256
     assert sharpness(Image(2, 2, 1, scale=2e-3, shape=(6, 6)), dequantised).warning is None
 
