@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from ppl_vae.data.corpus import Corpus, Data
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Batch, Field, Inputs, as_batch, documents
+from ppl_vae.data.precision import lost
 from ppl_vae.data.splits import split_positions
 
 __all__ = ["corpus_of"]
@@ -36,16 +39,26 @@ def corpus_of(values: object, *, validation: float = 0.1, seed: int = 0, missing
     """
     if isinstance(values, Corpus):
         return values
-    batch = _batch(values, missing)
+    wide = as_batch(values)
+    batch = _batch(wide, missing)
     packed = documents(batch)
     words = tuple(f"word {i}" for i in range(packed.vocabulary)) if packed is not None else ()
     positions = split_positions(len(batch), validation, seed)
     splits = {name: Data(batch[torch.from_numpy(rows)]) for name, rows in positions.items()}
-    return Corpus("data", splits, vocabulary=words)
+    return Corpus("data", splits, vocabulary=words, notes=tuple(_lost(wide, batch)))
 
 
-def _batch(values: object, missing: bool) -> Batch:
-    batch = as_batch(values)
+def _lost(wide: Batch, narrow: Batch) -> Iterator[str]:
+    """What 32-bit floats do not keep of the data."""
+    fields = (batch.fields() if isinstance(batch, Inputs) else {"": batch} for batch in (wide, narrow))
+    for (name, before), after in zip(next(fields).items(), next(fields).values(), strict=True):
+        if isinstance(before, Tensor) and isinstance(after, Tensor) and before.is_floating_point():
+            line = lost(before.detach().cpu().double().numpy(), after.float().numpy())
+            if line:
+                yield f"field {name}: {line}" if name else line
+
+
+def _batch(batch: Batch, missing: bool) -> Batch:
     if isinstance(batch, Inputs):
         for name, field in batch.fields().items():
             _check_finite(field, missing, f"field {name} of the data has")

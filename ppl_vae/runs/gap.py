@@ -32,6 +32,7 @@ from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import parse_schedule
 from ppl_vae.training.trainer import Trainer
+from ppl_vae.training.undertraining import undertrained
 
 __all__ = ["measure_gap", "measure_ladder"]
 
@@ -57,6 +58,8 @@ def measure_gap(
     options: dict[str, Any] = {"method": method, "steps": steps, "draws": draws, "restarts": restarts, "check": check}
     options |= evidence
 
+    checked = tuple(found["note"] for found in (opened.run.summary or {"checks": ()})["checks"])
+
     def in_blocks(pair: Pair, x: Batch, done: BlockStore[Gap], progress: Progress) -> Gap:
         starts = range(0, len(x), BLOCK)
         each = options | {"check": -(-check // len(starts))}
@@ -71,7 +74,7 @@ def measure_gap(
                     )
                 # The simulated data of all blocks would be the same: those of the first serve all.
                 each["check_evidence"] = False
-        return Gap.join([done[start] for start in starts])
+        return replace(Gap.join([done[start] for start in starts]), training=checked)
 
     digests = method_digests(evidence["evidence"])
     result = measure_in_blocks(opened, f"gap-{split}", split, count, options, Gap, in_blocks, digests=digests)
@@ -224,9 +227,6 @@ class _Fit:
                     trainer.keep_start(self.validation)
             trainer.fit(self.train, self.validation)
             trainer.restore_best()
-        if self.validation is not None and trainer.best_epoch == trainer.epoch > 0:
-            return (
-                f"{self.label} was still improving in its last epoch, {trainer.epoch}: raise the epochs "
-                "(--epochs, epochs=)"
-            )
-        return None
+        metric = self.objective.selection_metric or ""
+        found = undertrained(trainer.rows, metric, trainer.best_epoch, self.settings.schedule)
+        return None if found is None else f"{self.label}: {found[1]}"

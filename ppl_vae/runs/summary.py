@@ -2,108 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from ppl_vae.data.counts import PackedCounts
-from ppl_vae.data.images import bits_per_number
-from ppl_vae.data.inputs import Batch
-from ppl_vae.evidence.bracket import Bracket
-from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import OKABE_ITO, marker, whole
-from ppl_vae.evidence.intervals import Ends
-from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.evidence.tables import noted, text_table
 from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.runs.sense import Finding
+from ppl_vae.runs.split import Split
 from ppl_vae.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Split", "Summary"]
-
-
-@dataclass(frozen=True)
-class Split(Result):
-    """A measurement of one split, and the distances by which its kind of data is usually compared.
-
-    Arguments:
-        measurement: ELBO, evidence and gap.
-        rate: Divergence of the guide from the prior, one part of the ELBO.
-        distortion: Expected negative log-likelihood, the other part.
-        saturated: Mean log-likelihood of documents under their own word frequencies; None for other data.
-        pixels: Number of values of an image, if the model gives it a density; None for other data and models.
-    """
-
-    measurement: Evidence
-    rate: Estimate
-    distortion: Estimate
-    saturated: float | None = None
-    pixels: int | None = None
-
-    @classmethod
-    def of(
-        cls, measurement: Evidence, x: Batch, rate: Estimate, distortion: Estimate, pixels: int | None = None
-    ) -> Split:
-        saturated = x.saturated.cpu().double().mean().item() if isinstance(x, PackedCounts) else None
-        return cls(measurement, rate, distortion, saturated, pixels)
-
-    def rows(self) -> dict[str, Estimate]:
-        return {**self.measurement.rows(), "rate": self.rate, "distortion": self.distortion}
-
-    def brackets(self) -> dict[str, Bracket]:
-        return self.measurement.brackets()
-
-    def ends(self, name: str) -> Ends:
-        return self.measurement.ends(name) if name in self.measurement.rows() else super().ends(name)
-
-    def losses(self) -> Tensor:
-        return self.measurement.losses()
-
-    @property
-    def imbalance(self) -> float:
-        """Rate plus distortion plus ELBO: zero, except for the errors of separate draws."""
-        return self.rate.mean + self.distortion.mean + self.measurement.elbo.mean
-
-    @property
-    def bits(self) -> float | None:
-        """Code length of images of bytes by the ELBO, in bits per number: an upper bound for dequantised bytes."""
-        return None if self.pixels is None else bits_per_number(self.measurement.elbo.mean, self.pixels)
-
-    @property
-    def bits_se(self) -> float:
-        """Standard error of the code length, that of the ELBO in bits per number."""
-        return (self.measurement.elbo.se or 0.0) / ((self.pixels or 1) * math.log(2))
-
-    @property
-    def deviance(self) -> float | None:
-        """The saturated model's log-likelihood minus the ELBO: an upper bound, comparable with published NELBOs."""
-        return None if self.saturated is None else self.saturated - self.measurement.elbo.mean
-
-    def facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = self.measurement.facts() | {"saturated": self.saturated, "pixels": self.pixels}
-        if self.saturated is not None and self.deviance is not None:
-            facts["deviance"] = finite(self.deviance)
-            facts["deviance_se"] = finite(self.measurement.elbo.se)
-            facts["evidence_deviance"] = finite(self.saturated - self.measurement.evidence.mean)
-        if self.pixels is not None and self.bits is not None:
-            facts["bits_per_number"], facts["bits_per_number_se"] = finite(self.bits), finite(self.bits_se)
-            facts["evidence_bits_per_number"] = finite(bits_per_number(self.measurement.evidence.mean, self.pixels))
-        return facts
-
-    @classmethod
-    def stored(cls, content: Mapping[str, Any], values: Mapping[str, Tensor]) -> Split:
-        """The measurement whose JSON and pointwise values were stored."""
-        names = ("elbo", "evidence", "gap", "rate", "distortion")
-        elbo, evidence, gap, rate, distortion = (Estimate.stored(content[name], values, name) for name in names)
-        measurement = Evidence(elbo, evidence, gap, content["why"])
-        split = cls(measurement, rate, distortion, content["saturated"], content["pixels"])
-        return split.of_sample(values.get("rows"), content.get("split_size"))
+__all__ = ["Summary"]
 
 
 TRAINED = {
@@ -137,7 +51,7 @@ class Summary:
         splits: The measurements by split.
         notes: Remarks on the data and the training.
         chosen_by: The validation metric that chose the epoch; empty if none did and the last epoch counts.
-        undertrained: That the metric still rose at the end, and what to do; None if it did not.
+        checks: What the checks of the numbers found (:mod:`~ppl_vae.runs.sense`).
     """
 
     run: str
@@ -149,7 +63,7 @@ class Summary:
     splits: dict[str, Split]
     notes: tuple[str, ...] = field(default=())
     chosen_by: str = "elbo"
-    undertrained: str | None = None
+    checks: tuple[Finding, ...] = ()
 
     @classmethod
     def of(cls, run: RunFolder) -> Summary | None:
@@ -165,14 +79,14 @@ class Summary:
             splits=splits,
             notes=tuple(content["notes"]),
             chosen_by=content["chosen_by"] or "",
-            undertrained=content.get("undertrained"),
+            checks=tuple(Finding(**found) for found in content["checks"]),
         )
 
     def to_json(self) -> dict[str, Any]:
         names = ("run", "pair", "objective", "estimator", "best_epoch", "epochs")
         return {name: getattr(self, name) for name in names} | {
             "chosen_by": self.chosen_by or None,
-            "undertrained": self.undertrained,
+            "checks": [asdict(found) for found in self.checks],
             "splits": {name: split.to_json() for name, split in self.splits.items()},
             "notes": list(self.notes),
             "warnings": list(self.warnings),
@@ -234,11 +148,11 @@ class Summary:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A training too short, notes of the splits, and an ELBO that is not minus rate plus distortion.
+        """What the checks found, and the notes of the splits.
 
         Notes that differ by their numbers only are one, with the shares of data of each split.
         """
-        lines = [] if self.undertrained is None else [self.undertrained]
+        lines = [found.note for found in self.checks]
         kinds: dict[tuple[str, int], list[tuple[str, str]]] = {}
         for name, split in self.splits.items():
             masked = [re.sub(r"\d[\d.,]*", "#", line) for line in split.warnings]
@@ -248,16 +162,6 @@ class Summary:
             shares = [(other, re.match(r"[\d,]+ of [\d,]+(?= )", text)) for other, text in others]
             likewise = ", ".join(other + (f": {share[0]}" if share else "") for other, share in shares)
             lines.append(f"{name}{f' (likewise {likewise})' if likewise else ''}: {line}")
-        sums = [
-            f"{split.imbalance:+.3g} ({name})"
-            for name, split in self.splits.items()
-            if split.rate.draws and abs(split.imbalance) > 1e-3
-        ]
-        if sums:
-            lines.append(
-                "rate and distortion come from other draws than the ELBO: their sum and the ELBO add up to "
-                f"{', '.join(sums)} nats instead of 0"
-            )
         return tuple(lines)
 
     def draw(self, figure: Figure, rows: list[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from ppl_vae.data.corpus import Corpus
 from ppl_vae.data.images import pixels
 from ppl_vae.data.inputs import Batch, concatenate
 from ppl_vae.diagnostics.images.scale_collapse import sharpness
+from ppl_vae.diagnostics.information.active_units import Units
 from ppl_vae.diagnostics.information.rates import rate_and_distortion
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.plan import plan
@@ -28,13 +29,15 @@ from ppl_vae.programs.support import check_support
 from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.digests import changed_files, own_digests
 from ppl_vae.runs.pair import Pair, make_objective
-from ppl_vae.runs.summary import Split, Summary
+from ppl_vae.runs.sense import findings
+from ppl_vae.runs.split import Split
+from ppl_vae.runs.summary import Summary
+from ppl_vae.runs.trained import Trained
 from ppl_vae.training.gradient_noise import draw_signal_to_noise
 from ppl_vae.training.progress import Reporter, log
 from ppl_vae.training.run_folder import Interrupted, RunFolder
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import NOTHING_TO_TRAIN, Trainer
-from ppl_vae.training.undertraining import undertrained
 
 __all__ = ["train", "train_pair"]
 
@@ -150,10 +153,6 @@ def _train_and_measure(
 
     train_data = splits["train"]
     scale = sharpness(pair.model, train_data) if isinstance(train_data, torch.Tensor) else None
-    if scale is not None and scale.warning:
-        notes = (scale.warning, *notes)
-        log(f"note: {scale.warning}")
-    numbers = None if scale is None else pixels(train_data)
     sampled_rows, sizes = {}, {name: len(x) for name, x in splits.items()}
     for name, x in splits.items():
         rows = subsample(len(x), config.evidence_data)
@@ -162,6 +161,20 @@ def _train_and_measure(
             sampled_rows[f"{name}.rows"] = rows
             notes = (*notes, f"{name} is measured on {len(rows):,} of {len(x):,} data, drawn at random")
             log(f"note: {notes[-1]}")
+    measured, units = _measure(pair, splits, config, None if scale is None else pixels(train_data))
+    trained = Trained(
+        model=pair.model,
+        settings=settings,
+        metric=objective.selection_metric or "",
+        best_epoch=trainer.best_epoch,
+        rows=trainer.rows,
+        train=train_data,
+        validation=0 if validation is None else len(validation),
+        scale=scale,
+        data=splits,
+        splits=measured,
+        units=units,
+    )
     summary = Summary(
         run=str(run.folder),
         pair=pair.description,
@@ -171,13 +184,10 @@ def _train_and_measure(
         best_epoch=trainer.best_epoch,
         epochs=trainer.epoch,
         splits={
-            name: split.of_sample(sampled_rows.get(f"{name}.rows"), sizes[name])
-            for name, split in _measure(pair, splits, config, numbers).items()
+            name: split.of_sample(sampled_rows.get(f"{name}.rows"), sizes[name]) for name, split in measured.items()
         },
         notes=notes,
-        undertrained=undertrained(
-            trainer.rows, objective.selection_metric or "", trainer.best_epoch, settings.schedule
-        ),
+        checks=findings(trained),
     )
     run.write_json("summary.json", summary.to_json())
     values = {f"{name}.{key}": v for name, s in summary.splits.items() for key, v in s.pointwise().items()}
@@ -191,9 +201,12 @@ def _train_and_measure(
     return summary
 
 
-def _measure(pair: Pair, splits: dict[str, Batch], config: RunConfig, numbers: int | None) -> dict[str, Split]:
+def _measure(
+    pair: Pair, splits: dict[str, Batch], config: RunConfig, numbers: int | None
+) -> tuple[dict[str, Split], dict[str, Units]]:
+    """The measurements by split, and the units of the code on each."""
     draws = config.evidence_draws
-    measured_splits = {}
+    measured, units = dict[str, Split](), dict[str, Units]()
     total = sum(plan(pair.model, x, draws=draws).cells for x in splits.values() if len(x))
     with (
         Reporter("evidence", total) as reporter,
@@ -202,8 +215,7 @@ def _measure(pair: Pair, splits: dict[str, Batch], config: RunConfig, numbers: i
     ):
         for name, x in splits.items():
             if len(x):
-                measured = measure(pair.model, pair.guide, x, draws=draws, progress=lambda n: reporter.advance(n))
-                measured_splits[name] = Split.of(
-                    measured, x, *rate_and_distortion(pair.model, pair.guide, x, measured.elbo, draws), numbers
-                )
-    return measured_splits
+                found = measure(pair.model, pair.guide, x, draws=draws, progress=lambda n: reporter.advance(n))
+                rates = rate_and_distortion(pair.model, pair.guide, x, found.elbo, draws)
+                measured[name], units[name] = Split.of(found, x, rates.rate, rates.distortion, numbers), rates.units
+    return measured, units

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ppl_vae.data.inputs import Batch, main_field
+from ppl_vae.data.precision import FEW_STEPS, steps_per_deviation
 
 __all__ = ["remedy"]
 
@@ -22,10 +23,14 @@ def remedy(data: Batch, *, begun: bool) -> str:
     data = main_field(data)
     if isinstance(data, torch.Tensor) and data.is_floating_point():
         low, high = (bound.item() for bound in data.aminmax())
-        if low == high:
+        steps = steps_per_deviation(data)
+        if low == high or (len(data) > 1 and steps.isinf().all()):
+            same = f"all numbers of the training data are {low:g}" if low == high else "all training data are the same"
+            return f"{same}, of which a learned scale has no bounded likelihood; give data that vary, or fix the scale"
+        if steps.min() < FEW_STEPS:
             return (
-                f"all numbers of the training data are {low:g}, of which a learned scale has no likelihood with a "
-                "bound; give data that vary, or fix the scale"
+                f"the training data lie between {low:g} and {high:g}, where some numbers vary by few steps of a 32-bit "
+                "float; subtract their mean before saving them"
             )
         if max(-low, high) > LARGE:
             return f"the training data lie between {low:g} and {high:g}; divide them by their scale"

@@ -97,17 +97,17 @@ class Settings:
             )
         if not self.schedule or min(epochs for epochs, _ in self.schedule) < 0 or min(d for _, d in self.schedule) < 1:
             raise ValueError(f"the schedule must have phases of epochs with at least one draw, got {self.schedule}")
-        if not (0 <= self.clip < math.inf and 0 <= self.weight_decay < math.inf) or self.patience < 0:
-            raise ValueError(
-                f"clip, patience and weight decay must not be negative, got {self.clip:g}, {self.patience} and "
-                f"{self.weight_decay:g}; 0 turns each off"
-            )
+        for name, number in (("clip", self.clip), ("patience", self.patience), ("weight decay", self.weight_decay)):
+            if not 0 <= number < math.inf:
+                raise ValueError(f"{name} must be a finite number, at least 0, got {number:g}; 0 turns it off")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"the seed must lie in [0, 2^32), got {self.seed}")
         if self.batch_size < 1:
             raise ValueError(f"the batch size must be at least 1, got {self.batch_size}")
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"the learning rate must be positive, got {self.learning_rate:g}")
+            raise ValueError(
+                f"the learning rate must be a positive finite number, got {self.learning_rate:g}; 0.001 is the default"
+            )
         for name, value, kinds in (("decay", self.decay, Decay), ("precision", self.precision, Precision)):
             if value not in get_args(kinds):
                 raise ValueError(f"unknown {name} {value!r}; choose from {', '.join(get_args(kinds))}")

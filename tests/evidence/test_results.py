@@ -26,7 +26,8 @@ from ppl_vae.evidence.bdmc import BDMC
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.evidence.tables import noted, text_table
-from ppl_vae.runs.summary import Split, Summary
+from ppl_vae.runs.split import Split
+from ppl_vae.runs.summary import Summary
 from ppl_vae.training.progress import log
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -80,11 +80,11 @@ def test_the_table_shows_bits_a_pixel_and_other_data_have_none():
 
 def test_a_learned_sigma_that_outran_the_data_is_told_and_a_given_one_is_not():
     fine = ("--corpus", "images", "--scale", "1e-4", "--learning-rate", "1e-6")
-    notes = " ".join(done(*fine)["notes"])
+    notes = " ".join(done(*fine)["warnings"])
     assert "the likelihood diverges: sigma has fallen to 0.0001" in notes
     assert "30 of 90 numbers are constant" in notes and "--dequantise" in notes and "--floor" in notes
-    assert not any("diverges" in note for note in done(*fine, "--floor", "0.01")["notes"])
-    assert not any("diverges" in note for note in done(*fine, "--sigma", "1e-4")["notes"])
+    assert not any("diverges" in note for note in done(*fine, "--floor", "0.01")["warnings"])
+    assert not any("diverges" in note for note in done(*fine, "--sigma", "1e-4")["warnings"])
 
 
 def test_faults_of_images_and_options_are_told():

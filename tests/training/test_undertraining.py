@@ -18,12 +18,13 @@ def rows(values, metric="elbo"):
 def test_the_rise_and_its_error_are_those_of_a_fitted_line():
     values = np.log(np.arange(1, 61)) + 0.01 * np.random.default_rng(0).normal(size=60)
     line = linregress(np.arange(6), values[-6:])
-    text = undertrained(rows(values), "elbo", 60, [(60, 1)])
+    rise, text = undertrained(rows(values), "elbo", 60, [(60, 1)])
+    assert rise == pytest.approx(5 * line.slope)
     assert f"(by {5 * line.slope:.2g} +- {5 * line.stderr:.1g} nats per datum in the last 6 of 60 epochs)" in text
     assert text.endswith("--epochs 120 (epochs=120 in Python)")
-    assert "--epochs 100x1,20x10 (epochs='100x1,20x10' in Python)" in undertrained(
-        rows(values, "evidence"), "evidence", 57, [(50, 1), (10, 10)]
-    )
+    phases = [(50, 1), (10, 10)]
+    text = undertrained(rows(values, "evidence"), "evidence", 57, phases)[1]
+    assert "--epochs 100x1,20x10 (epochs='100x1,20x10' in Python)" in text
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,7 @@ def test_the_summary_of_a_short_training_says_so(tmp_path):
     options = {"latents": 1, "guide_width": 4, "evidence_draws": 2, "epochs": 5}
     run = pv.train("ppca", "mean_field", x, out=tmp_path / "r", **options)
     stored = json.loads((tmp_path / "r" / "summary.json").read_text())
-    assert "--epochs 10 (epochs=10 in Python)" in run.summary.undertrained == stored["undertrained"]
-    assert run.summary.undertrained in stored["warnings"]
-    assert f"note: {run.summary.undertrained}" in str(run.summary)
+    found = run.summary.checks[0]
+    assert found.check == "training too short" and "--epochs 10 (epochs=10 in Python)" in found.note
+    assert found.note in stored["warnings"] and found.note == stored["checks"][0]["note"]
+    assert f"note: {found.note}" in str(run.summary)

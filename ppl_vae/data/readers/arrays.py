@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.data.images import dequantised
+from ppl_vae.data.precision import lost
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.sizes import memory_budget
 from ppl_vae.data.source import Source, SourceSplit, SplitName
@@ -145,6 +146,8 @@ def _checked(where: str, array: NDArray[Any], notes: list[str], missing: bool) -
             "if it is colours that come last, save numpy.moveaxis(array, -1, 1)"
         )
     values = as_floats(where, array, missing)
+    if array.dtype.kind == "f" and (line := lost(array, values)):
+        notes.append(f"{where}: {line}")
     if array.dtype.kind in "ui" and max(-int(array.min()), int(array.max())) > _WHOLE:
         notes.append(f"{where} has whole numbers beyond {_WHOLE:,}, which are rounded to 32-bit floats")
     return values

@@ -52,6 +52,7 @@ class Gap(Result):
         optimisation: Estimates of the error of the search for the best member, by name.
         missed: What the search missed of the best member's ELBO, of a sample of the data: ``"at most"``, where that is
             proved, and ``"at least"``, by a better member found.
+        training: What the checks of the training's numbers found.
     """
 
     evidence: Estimate
@@ -60,6 +61,7 @@ class Gap(Result):
     family: str
     optimisation: dict[str, Estimate] = field(default_factory=dict)
     missed: dict[str, Estimate] = field(default_factory=dict)
+    training: tuple[str, ...] = ()
 
     @property
     def family_gap(self) -> Estimate:
@@ -131,6 +133,7 @@ class Gap(Result):
                     f"the best member was found from one start only for {alone:.0%} of the data, over {ALONE} nats "
                     "above all other starts: better ones may have been missed; take more restarts"
                 )
+        yield from (f"of the training: {note}" for note in self.training)
 
     def facts(self) -> dict[str, Any]:
         gap = self.brackets().get("gap")

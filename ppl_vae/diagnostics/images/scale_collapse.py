@@ -29,7 +29,8 @@ class Sharpness:
         numbers: Number of values of a datum.
         constants: Number of values that are the same in all data.
         least: The smallest sigma over the values of a datum, each its median over codes from the prior.
-        step: The smallest difference between two values in the data, at most that of bytes: 1/255 of their range.
+        step: The smallest difference between two values in the data, at most that of bytes: 1/255 of their range;
+            infinite if all values are the same.
         bits: Upper bound, at the current sigma, on the bits per number that the constant values add to the log-density.
         learned: Whether sigma is learned; a given one cannot collapse.
     """
@@ -44,7 +45,7 @@ class Sharpness:
     @property
     def diverges(self) -> bool:
         """Whether a learned sigma is below half a step of the data, so that the density rewards their rounding."""
-        return self.learned and self.least < self.step / 2
+        return self.learned and self.step < math.inf and self.least < self.step / 2
 
     @property
     def warning(self) -> str | None:

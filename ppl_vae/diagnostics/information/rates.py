@@ -125,10 +125,8 @@ def measure_rates(
     )
 
 
-def rate_and_distortion(
-    model: Program, guide: Program, x: Batch, elbo: Estimate, draws: int
-) -> tuple[Estimate, Estimate]:
-    """Returns the rate and distortion that add up to minus a measured bound.
+def rate_and_distortion(model: Program, guide: Program, x: Batch, elbo: Estimate, draws: int) -> Rates:
+    """Returns the rate and distortion that add up to minus a measured bound, and the units of the code.
 
     Where the rate has a closed form, the distortion is the remainder of the bound, with its error; else both are
     measured again, by enumeration up to 10 bits and from draws beyond.
@@ -143,16 +141,19 @@ def rate_and_distortion(
     with evaluating(model, guide), fork_random_state():
         known = probe(model, guide, x, most_bits=10)
         if not known.closed:
-            result = measure_rates(model, guide, x, known, max(2, draws))
-            rate, distortion = result.rate, result.distortion
+            rates = measure_rates(model, guide, x, known, max(2, draws))
         else:
             block = rows_at_once(x)
-            parts = [independent_kl(model, guide, x[i : i + block])[0].sum(1) for i in range(0, len(x), block)]
-            rate = Estimate(torch.cat(parts).to(elbo.pointwise), "closed form", "exact")
+            parts = [independent_kl(model, guide, x[i : i + block]) for i in range(0, len(x), block)]
+            divergence, means = (torch.cat(each).to(elbo.pointwise) for each in zip(*parts, strict=True))
+            rate = Estimate(divergence.sum(1), "closed form", "exact")
             distortion = replace(elbo, pointwise=-elbo.pointwise - rate.pointwise, notes=(), common_se=0.0)
+            spread = _Spread()
+            spread.add(means)
+            rates = Rates(rate, distortion, elbo, Units(known.names, *spread.variance(), divergence.mean(0), {}))
     if elbo.common_se:
-        rate = replace(rate, bound="approximate", common_se=elbo.common_se)
-    return rate, distortion
+        rates = replace(rates, rate=replace(rates.rate, bound="approximate", common_se=elbo.common_se))
+    return rates
 
 
 class _Spread:

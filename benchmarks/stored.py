@@ -1,0 +1,35 @@
+"""Results of benchmarks, stored as JSON beside the commit and the day they were made."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+__all__ = ["FOLDER", "fill_page", "keep", "read"]
+
+FOLDER = Path(__file__).parent / "results"
+
+
+def keep(name: str, rows: list[dict[str, Any]]) -> None:
+    """Stores the rows of a result under its name."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    content = {"commit": commit.stdout.strip(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "rows": rows}
+    (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read(name: str) -> dict[str, Any]:
+    """The stored result: ``commit``, ``date`` and ``rows``; empty if there is none."""
+    path = FOLDER / f"{name}.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content
+
+
+def fill_page(page: Path, marker: str, table: str) -> str:
+    """A page whose table below the comment ``<!-- marker -->`` is this one."""
+    before, after = page.read_text(encoding="utf-8").split(f"<!-- {marker} -->\n")
+    rest = re.sub(r"\A\n(\|.*\n)*", "", after)
+    return f"{before}<!-- {marker} -->\n\n{table}\n\n{rest.lstrip()}"
