@@ -32,6 +32,16 @@ def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ppl_vae.training.run_folder.RESOLUTION", 30)
 
 
+@pytest.fixture(autouse=True)
+def failing_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure that cannot be drawn, a note to users, is an error here."""
+
+    def fail(figure: str, error: Exception) -> None:
+        raise AssertionError(f"the figure {figure} cannot be drawn") from error
+
+    monkeypatch.setattr("ppl_vae.training.run_folder._report_missing", fail)
+
+
 @pytest.fixture
 def float64() -> None:
     """Formulas are tested in float64."""

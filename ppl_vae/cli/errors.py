@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
 
 import click
 
 from ppl_vae.plugins.places import place_of
 
-__all__ = ["on_termination", "errors_in_one_line"]
+__all__ = ["errors_in_one_line", "receive_signals"]
 
-_terminated: list[int] = []
+_received: list[int] = []
 
 
-def on_termination(number: int, frame: object) -> None:
-    """Schedulers send SIGTERM before they kill: it ends a run as ctrl-C does."""
-    _terminated.append(number)
+def receive_signals() -> None:
+    """Lets ctrl-C and SIGTERM end a command in one line."""
+    with suppress(ValueError):  # only the main thread may
+        signal.signal(signal.SIGTERM, _on_signal)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, behind nohup say
+            signal.signal(signal.SIGINT, _on_signal)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C; or SIGTERM, which schedulers send before they kill, and which ends a run as ctrl-C does."""
+    _received.append(number)
+    if _is_importing(frame):
+        # Extension modules that are being imported swallow exceptions, or turn them into others; nothing is begun yet.
+        os.write(2, b"stopped\n")
+        os._exit(_status())
     raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module of the command line is importing what it needs."""
+    importer = None
+    while frame is not None:
+        if "importlib" in frame.f_code.co_filename:
+            importer = frame.f_back
+        frame = frame.f_back
+    return importer is not None and Path(importer.f_code.co_filename).parent == Path(__file__).parent
 
 
 class Refused(click.ClickException):
@@ -42,7 +67,7 @@ def errors_in_one_line() -> Iterator[None]:
             else ""
         )
         click.echo(f"stopped{saved}", err=True)
-        sys.exit(143 if _terminated else 130)
+        sys.exit(_status())
     except BrokenPipeError:
         sys.exit(141)
     except Exception as error:
@@ -54,6 +79,10 @@ def errors_in_one_line() -> Iterator[None]:
         if os.environ.get("PPL_VAE_DEBUG"):
             traceback.print_exc()
         raise Refused(_message(error)) from error
+
+
+def _status() -> int:
+    return 143 if signal.SIGTERM in _received else 130
 
 
 def _message(error: Exception) -> str:

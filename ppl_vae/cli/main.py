@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import os
-import signal
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,7 +13,7 @@ from typing import Never
 import click
 
 from ppl_vae import __version__
-from ppl_vae.cli.errors import errors_in_one_line, on_termination
+from ppl_vae.cli.errors import errors_in_one_line, receive_signals
 from ppl_vae.plugins.nearest import nearest
 
 __all__ = ["GROUPS", "Command", "main"]
@@ -136,6 +134,7 @@ class Group(click.Group):
                 formatter.write_dl([(name, command.summary) for name, command in commands.items()])
 
     def invoke(self, ctx: click.Context) -> object:
+        receive_signals()  # before the command is imported
         with errors_in_one_line():
             return super().invoke(ctx)
 
@@ -155,5 +154,3 @@ def main(debug: bool) -> None:
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by the caller
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115  (open until the end)
-    with contextlib.suppress(ValueError):  # only the main thread may
-        signal.signal(signal.SIGTERM, on_termination)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ppl_vae.data.files import remove_strays, scratch_name
+
 __all__ = ["cache_folder", "check_md5", "data_folder", "downloading"]
 
 
@@ -44,7 +46,8 @@ def downloading(name: str, folder: Path, site: str, remedy: str) -> Iterator[Pat
         raise ValueError(f"PPL_VAE_DATA names {folder}, which is no folder; make it, or name the one with the data")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        remove_strays(folder, below=False)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=scratch_name()) as scratch:
             yield Path(scratch)
     except (OSError, ValueError) as error:
         raise ValueError(

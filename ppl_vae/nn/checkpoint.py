@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ["Checkpoint", "atomic_write", "fill", "optimizer_state", "read_tensors", "restore_optimizer"]
+from ppl_vae.data.files import atomic_write
+
+__all__ = ["Checkpoint", "fill", "optimizer_state", "read_tensors", "restore_optimizer"]
 
 
 def optimizer_state(
@@ -44,35 +44,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     optimizer.load_state_dict({"state": state, "param_groups": rest["groups"]})
 
 
-def atomic_write(path: Path, *content: bytes | memoryview) -> None:
-    """Writes a file atomically: at any moment it is the old one or the new one.
-
-    Arguments:
-        path: Path of the file.
-        content: Parts of its content in order.
-
-    Raises:
-        ValueError: If it cannot be written (a full disk, say), naming it; the old one is kept.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(content)
-                file.flush()
-                os.fsync(file.fileno())
-            # Permissions of a new file: those of mkstemp are for the owner alone, and runs are shared.
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(name, 0o666 & ~mask)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        remedy = "its last good version is kept" if path.is_file() else "choose another folder, or make room"
-        raise ValueError(f"cannot write {path}: {error.strerror}; {remedy}") from error
+FORMAT = "1"
+"""Version of the files of :class:`Checkpoint`; another is refused."""
 
 
 class Checkpoint:
@@ -92,10 +65,14 @@ class Checkpoint:
         return _digest(self.tensors)
 
     def write(self, path: Path) -> None:
+        """Writes a file atomically."""
+        atomic_write(path, *self.content())
+
+    def content(self) -> tuple[bytes, memoryview]:
+        """The content of a file, in two parts."""
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.tensors.items()}
         state = json.dumps(self.state)
-        metadata = {"state": state, "sha256": _digest(tensors, state)}
-        atomic_write(path, *_ordered(save(tensors, metadata)))
+        return _ordered(save(tensors, {"format": FORMAT, "state": state, "sha256": _digest(tensors, state)}))
 
     @classmethod
     def read(cls, path: Path, remedy: str = "delete the checkpoints to train again") -> Checkpoint:
@@ -106,10 +83,17 @@ class Checkpoint:
             remedy: Remedy for a damaged file, for the error message.
 
         Raises:
-            ValueError: If it is missing, truncated or not one of ours.
+            ValueError: If it is missing, truncated, not one of ours, or of another version of this package.
         """
         try:
             tensors, metadata = _read(path)
+            if not {"state", "sha256"} <= metadata.keys():
+                raise ValueError("ppl-vae did not write it")
+            if metadata.get("format") != FORMAT:
+                raise ValueError(
+                    f"its format is {metadata.get('format', 'older than 1')}, and this version of ppl-vae reads "
+                    f"{FORMAT}: take the version that wrote it, which config.json names"
+                )
             if metadata["sha256"] != _digest(tensors, metadata["state"]):
                 raise ValueError("its checksum is wrong")
             return cls(tensors, json.loads(metadata["state"]))
@@ -124,9 +108,13 @@ class Checkpoint:
     def into(cls, path: Path, model: torch.nn.Module, guide: torch.nn.Module) -> Checkpoint:
         """Reads a file and fills a pair with its parameters."""
         checkpoint = cls.read(path)
-        checkpoint.restore("model", model, path)
-        checkpoint.restore("guide", guide, path)
+        checkpoint.fill(model, guide, path)
         return checkpoint
+
+    def fill(self, model: torch.nn.Module, guide: torch.nn.Module, source: Path) -> None:
+        """Fills a pair with its parameters; the source is that of error messages."""
+        self.restore("model", model, source)
+        self.restore("guide", guide, source)
 
     def restore(self, prefix: str, module: torch.nn.Module, source: Path) -> None:
         """Fills a module with the tensors of a prefix.

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.files import atomic_write
 from ppl_vae.data.inputs import Batch
 from ppl_vae.estimators import Estimator
 from ppl_vae.objectives.choice import refusal
@@ -148,7 +149,8 @@ def _write() -> None:
 
     models, guides = ([d for d in available(kind)[0] if d.shipped] for kind in ("models", "guides"))
     built = Compatibility.of(models, guides, working_estimators({}, own=False))
-    FILE.write_text(json.dumps({"guides": built.guides, "estimators": built.estimators}, indent=2) + "\n")
+    content = json.dumps({"guides": built.guides, "estimators": built.estimators}, indent=2) + "\n"
+    atomic_write(FILE, content.encode())
 
 
 if __name__ == "__main__":

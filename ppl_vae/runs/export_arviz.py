@@ -12,8 +12,8 @@ import pyro
 import torch
 from torch import Tensor
 
+from ppl_vae.data.files import atomic_write
 from ppl_vae.data.inputs import Batch, Field, Inputs, as_batch, concatenate
-from ppl_vae.nn.checkpoint import atomic_write
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.arguments import argument_names
 from ppl_vae.programs.blocks import in_blocks
@@ -195,6 +195,7 @@ def export_arviz(opened: Run, split: str, draws: int, count: int, predictive: in
             progress=reporter.advance,
         )
         log(f"writing {path}")
+        opened.run.check_present()
         save(result, path)
     return Exported(
         path, len(x), draws, {name: [str(key) for key in result[name].data_vars] for name in result.groups()}

@@ -28,6 +28,7 @@ from ppl_vae.runs.measure import measure_and_save, measure_in_blocks
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.resumable import BlockStore
+from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import parse_schedule
@@ -184,7 +185,10 @@ class _Fit:
             config, self.pair, settings, self.train[: settings.batch_size]
         )
         self.guide: Program = self.pair.guide
-        self.run = self._folder(opened, {"guide": to_json(guide), "model": opened.pair.state})
+        self.folder = opened.run.folder / "ladder" / self.label
+        self.identity = {"guide": to_json(guide), "model": opened.pair.state}
+        if (self.folder / "config.json").exists():
+            self._opened()  # refused before hours of fitting others
 
     def _anew(self, opened: Run, config: RunConfig) -> Pair:
         """A model with the tensors of the run's, and this guide."""
@@ -205,22 +209,27 @@ class _Fit:
         set_layout(guide, plate=config.plate)
         return Pair(opened.model, guide, f"{opened.pair.description}; {definition.name}")
 
-    def _folder(self, opened: Run, identity: dict[str, object]) -> RunFolder:
-        folder = opened.run.folder / "ladder" / self.label
-        if not (folder / "config.json").exists():
-            return RunFolder.create(folder, identity)
-        run = RunFolder.open(folder)
-        if any(run.config.get(key) != value for key, value in identity.items()):
+    def _opened(self) -> RunFolder:
+        if not (self.folder / "config.json").exists():
+            return RunFolder.create(self.folder, self.identity)
+        run = RunFolder.open(self.folder)
+        if any(run.config.get(key) != value for key, value in self.identity.items()):
             raise ValueError(
-                f"{folder} belongs to another state of the run's model, or to another guide; delete it to fit again"
+                f"{self.folder} belongs to another state of the run's model, or to another guide; delete it to fit "
+                "again"
             )
         return run
 
     def fit(self) -> str | None:
         """Fits the guide, or resumes its fit; returns a remark if more epochs would help, else None."""
-        log(f"fitting {self.label} to {len(self.train)} data, the model fixed; {self.run.folder}")
+        # A second ladder waits for the fit of the first, and finds it.
+        with locked(self.folder, f"fits {self.label} there", wait=True):
+            return self._fit(self._opened())
+
+    def _fit(self, run: RunFolder) -> str | None:
+        log(f"fitting {self.label} to {len(self.train)} data, the model fixed; {run.folder}")
         with frozen(self.pair.model), fork_random_state(self.settings.seed):
-            trainer = Trainer(self.pair.model, self.pair.guide, self.objective, self.run, self.settings)
+            trainer = Trainer(self.pair.model, self.pair.guide, self.objective, run, self.settings)
             if not trainer.resume():
                 torch.manual_seed(self.settings.seed)
                 if self.is_own and self.validation is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -30,8 +31,9 @@ from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.resumable import BlockStore
+from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import Reporter, log
-from ppl_vae.training.run_folder import RunFolder
+from ppl_vae.training.run_folder import RunFolder, json_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,11 +99,14 @@ def measure_and_save(
     rows = opened.subsample(split, count)
     if isinstance(result, Result):
         result = result.of_sample(rows, len(opened.data[split]))
-    opened.run.write_json(f"{name}.json", result.to_json())
+    content = json_bytes(result.to_json())
     tensors = result.pointwise() | ({} if rows is None else {"rows": rows})
-    state = {"split": split, "of": opened.state, "digests": dict(digests or {})}
-    Checkpoint(tensors, state).write(opened.run.folder / f"{name}.safetensors")
-    save_figure(opened.run, name, result, f"{pair.description}: {split}")
+    state = {"split": split, "of": opened.state, "digests": dict(digests or {}), "json": sha256(content).hexdigest()}
+    # Two measurements of one kind, by other options perhaps, leave files of one of them.
+    with locked(opened.folder, f"writes {name} there", wait=True, name=f".{name}.lock"):
+        opened.run.write(f"{name}.json", content)
+        opened.run.write_tensors(name, Checkpoint(tensors, state))
+        save_figure(opened.run, name, result, f"{pair.description}: {split}")
     return result
 
 
@@ -231,7 +236,7 @@ def measure_in_blocks(
         compute: Function from the pair, the data, the finished blocks and a progress callback to the result.
     """
     identity = settings | {"count": count, "state": opened.pair.state, "digests": dict(digests or {})}
-    blocks = BlockStore(opened.run.folder / "partial" / name, identity, kind)
+    blocks = BlockStore(opened.run.folder / "partial" / name, identity, kind, opened.run.check_present)
     if len(blocks):
         log(f"resuming {name}: {len(blocks)} blocks are measured already")
     try:

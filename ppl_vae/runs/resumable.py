@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from ppl_vae.data.files import NotWrittenError
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Result
 from ppl_vae.evidence.shortfall import Shortfall
@@ -32,10 +33,13 @@ class BlockStore(MutableMapping[int, R]):
         folder: The folder of the measurement; blocks of another state of the pair are deleted.
         settings: All that the measurement depends on, as JSON holds it, including the ``"state"`` of the pair.
         kind: Class of the result, a dataclass of estimates, dictionaries of estimates, and JSON values.
+        check: Function called before each write, which raises if the run of the folder is gone.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], kind: type[R]) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], kind: type[R], check: Callable[[], object] = lambda: None
+    ) -> None:
+        self.folder, self.check = folder, check
         self.kind: Callable[..., R] = kind
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         state = str(settings.get("state", ""))[:16]
@@ -66,7 +70,14 @@ class BlockStore(MutableMapping[int, R]):
     def __setitem__(self, start: int, result: R) -> None:
         tensors: dict[str, Tensor] = {}
         content = {field.name: _packed(getattr(result, field.name), field.name, tensors) for field in fields(result)}
-        Checkpoint(tensors, content).write(self._path(start))
+        self.check()
+        block = Checkpoint(tensors, content)
+        try:
+            block.write(self._path(start))
+        except NotWrittenError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            block.write(self._path(start))  # another process has just deleted the folder
         self._known[start] = result
 
     def __delitem__(self, start: int) -> None:

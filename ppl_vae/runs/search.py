@@ -12,13 +12,13 @@ import pyro
 import torch
 
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.files import atomic_write
 from ppl_vae.data.query import read_query
 from ppl_vae.diagnostics.retrieval.codes import Codes, draw_codes, log_odds
 from ppl_vae.diagnostics.retrieval.hamming import nearest
 from ppl_vae.diagnostics.retrieval.retrieval import Retrieval, retrieval
 from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
 from ppl_vae.evidence.tables import text_table
-from ppl_vae.nn.checkpoint import atomic_write
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.measure import measure_and_save
 from ppl_vae.runs.open import Run
@@ -92,6 +92,8 @@ def write_codes(opened: Run, split: str, out: Path | None, rule: CodeRule) -> Wr
         arrays["label_names"] = np.array(opened.corpus.label_names)
     content = io.BytesIO()
     np.savez_compressed(content, bits=np.array(bits), **arrays)
+    if out is None:
+        opened.run.check_present()
     atomic_write(path, content.getvalue())
     return Written(path, bits, sizes)
 

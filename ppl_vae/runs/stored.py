@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -136,9 +138,14 @@ def read_stored(
         return None
     stored = Checkpoint.read(run.folder / f"{name}.safetensors", "delete that file, and it is measured again")
     is_current = stored.state.get("of") == run.best_state()[1] and stored.state.get("digests", {}) == (digests or {})
-    if "rows" in stored.tensors or not is_current:
+    if "rows" in stored.tensors or not is_current or not _has_json(run.folder / f"{name}.json", stored):
         return None
     return run.read_json(f"{name}.json"), stored.tensors
+
+
+def _has_json(path: Path, stored: Checkpoint) -> bool:
+    """Whether a JSON file is that of the tensors: a kill between the two leaves those of two measurements."""
+    return path.exists() and sha256(path.read_bytes()).hexdigest() == stored.state.get("json")
 
 
 def estimates_of(content: Mapping[str, Any], values: Mapping[str, Tensor], **names: str) -> dict[str, Any]:

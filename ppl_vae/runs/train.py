@@ -34,6 +34,7 @@ from ppl_vae.runs.split import Split
 from ppl_vae.runs.summary import Summary
 from ppl_vae.runs.trained import Trained
 from ppl_vae.training.gradient_noise import draw_signal_to_noise
+from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import Reporter, log
 from ppl_vae.training.run_folder import Interrupted, RunFolder
 from ppl_vae.training.settings import Settings
@@ -97,16 +98,16 @@ def _begin(
     elif changed := [name for name in changed_files(config) if name.startswith("estimator ")]:
         raise ValueError(f"{changed[0]} has changed since the run began, or is gone; restore it, or start a new run")
     check_pair(pair.model, pair.guide, batch)
-    run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
-    log(
-        f"{pair.description}: {len(splits['train'])} training, {len(splits['validation'])} validation, "
-        f"{len(splits['test'])} test data; gradient by {method}; run {folder}"
-    )
-
-    try:
-        return _train_and_measure(config, run, pair, objective, method, settings, splits, corpus.notes, resume)
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"ppl-vae train --resume {folder}") from error
+    with locked(folder, "trains there"):
+        run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
+        log(
+            f"{pair.description}: {len(splits['train'])} training, {len(splits['validation'])} validation, "
+            f"{len(splits['test'])} test data; gradient by {method}; run {folder}"
+        )
+        try:
+            return _train_and_measure(config, run, pair, objective, method, settings, splits, corpus.notes, resume)
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"ppl-vae train --resume {folder}") from error
 
 
 def _pair(config: RunConfig, data: Batch, resumed: bool) -> Pair:
@@ -189,9 +190,9 @@ def _train_and_measure(
         notes=notes,
         checks=findings(trained),
     )
-    run.write_json("summary.json", summary.to_json())
     values = {f"{name}.{key}": v for name, s in summary.splits.items() for key, v in s.pointwise().items()}
-    Checkpoint(values | sampled_rows, {"data": list(summary.splits)}).write(run.folder / "pointwise.safetensors")
+    run.write_tensors("pointwise", Checkpoint(values | sampled_rows, {"data": list(summary.splits)}))
+    run.write_json("summary.json", summary.to_json())  # the last of the results: a run that has it is finished
     if all(math.isfinite(split.measurement.gap.mean) for split in summary.splits.values()):
         run.figure("training", lambda figure: summary.draw(figure, trainer.rows), (9, 3.8))
     else:

@@ -14,6 +14,7 @@ from ppl_vae.runs.devices import Device, DeviceOption, resolve_device
 from ppl_vae.runs.options import absolute_corpus, new_folder
 from ppl_vae.training.gan import TrainedGenerator, fit_generator
 from ppl_vae.training.gan_settings import GanSettings, check_images
+from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Interrupted, RunFolder
 
@@ -89,11 +90,12 @@ def _trained(config: GeneratorConfig, folder: Path, *, resume: bool = False) -> 
         log(f"note: {note}")
     x = check_images(corpus.train.values, settings)
     config = replace(config, fingerprint=corpus.fingerprint)
-    run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
-    log(f"generator of {settings.latents} latents: {len(x)} images of {tuple(x.shape[1:])}; run {folder}")
-    try:
-        trained = fit_generator(x.to(config.device), run, settings)
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"ppl-vae generator --resume {folder}") from error
-    run.write_json("generator.json", trained.to_json())
-    return trained
+    with locked(folder, "trains there"):
+        run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
+        log(f"generator of {settings.latents} latents: {len(x)} images of {tuple(x.shape[1:])}; run {folder}")
+        try:
+            trained = fit_generator(x.to(config.device), run, settings)
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"ppl-vae generator --resume {folder}") from error
+        run.write_json("generator.json", trained.to_json())
+        return trained

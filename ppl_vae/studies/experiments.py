@@ -18,6 +18,7 @@ from ppl_vae.runs.devices import DeviceOption, resolve_device
 from ppl_vae.studies.report import Report
 from ppl_vae.studies.study import Study, package_digest
 from ppl_vae.studies.sweep import Sweep
+from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import Interrupted
 
@@ -141,17 +142,20 @@ def experiment(
         # A sweep checks each of its cells before anything is written, and may be given more of them.
         cells = replace(chosen.sweep.presets[preset], seeds=settings["seeds"])
         settings = {"preset": cells, "configs": chosen.sweep.configs(cells, device)}
-    study = Study(folder, identity, device, jobs)
-    log(f"{chosen.name}, preset {preset}, in {folder}")
-    started = time.monotonic()
-    try:
-        report: Report = chosen.run(study, **settings)
-    except KeyboardInterrupt as error:
-        raise Interrupted("the same command") from error
-    if not isinstance(report, Report):
-        raise ValueError(f"{chosen.file}: run must return a ppl_vae.studies.report.Report, got {type(report).__name__}")
-    if preset == "smoke":
-        report = replace(report, notes=(*report.notes, SMOKE))
-    study.finish(report)
-    log(f"{time.monotonic() - started:.0f} s; table, values and figures are in {folder}")
-    return report
+    with locked(folder, "computes an experiment there"):
+        study = Study(folder, identity, device, jobs)
+        log(f"{chosen.name}, preset {preset}, in {folder}")
+        started = time.monotonic()
+        try:
+            report: Report = chosen.run(study, **settings)
+        except KeyboardInterrupt as error:
+            raise Interrupted("the same command") from error
+        if not isinstance(report, Report):
+            raise ValueError(
+                f"{chosen.file}: run must return a ppl_vae.studies.report.Report, got {type(report).__name__}"
+            )
+        if preset == "smoke":
+            report = replace(report, notes=(*report.notes, SMOKE))
+        study.finish(report)
+        log(f"{time.monotonic() - started:.0f} s; table, values and figures are in {folder}")
+        return report

@@ -19,8 +19,9 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
 import ppl_vae
+from ppl_vae.data.files import remove_strays
 from ppl_vae.data.inputs import Batch
-from ppl_vae.nn.checkpoint import Checkpoint, atomic_write
+from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.plugins.discovery import Kind, available
@@ -29,6 +30,8 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs import train as workflow
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.studies.report import Report
+from ppl_vae.studies.watching import end_with
+from ppl_vae.training.lock import is_foreign
 from ppl_vae.training.process import prepare
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder, versions
@@ -75,10 +78,12 @@ class Study:
             if changed:
                 changes = ", ".join(f"{key} {stored.get(key)!r} is now {identity[key]!r}" for key in changed)
                 raise ValueError(f"{folder} holds an experiment with other settings ({changes}); choose another --out")
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        elif folder.exists() and (not folder.is_dir() or any(is_foreign(path) for path in folder.iterdir())):
             raise ValueError(f"{folder} exists and holds no experiment; choose another --out")
         else:
             self.run.write_json("experiment.json", identity | {"versions": versions()})
+        remove_strays(self.folder)
+        self.run.watch()
 
     def values(self, name: str, compute: Compute) -> dict[str, Tensor]:
         """Returns tensors by name, computed unless they are stored under this name; numbers become float64.
@@ -95,7 +100,7 @@ class Study:
         with fork_random_state(zlib.crc32(name.encode())), pyro.validation_enabled(False):
             computed = compute()
         tensors = {k: v if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64) for k, v in computed.items()}
-        Checkpoint(tensors, {}).write(path)
+        self.run.write_tensors(f"values/{name}", Checkpoint(tensors, {}))
         # On the CPU, as the next call will read them.
         return {key: value.detach().cpu() for key, value in tensors.items()}
 
@@ -121,7 +126,8 @@ class Study:
         else:
             share = max(1, (os.cpu_count() or 1) // self.jobs)
             try:
-                with parallel_config(backend="loky", inner_max_num_threads=share):
+                watched = {"initializer": end_with, "initargs": (os.getpid(),)}
+                with parallel_config(backend="loky", inner_max_num_threads=share, **watched):
                     results = Parallel(n_jobs=self.jobs)(delayed(_in_worker)(attempt) for attempt in attempts)
             except TerminatedWorkerError:
                 reason = "a process was killed, perhaps for lack of memory; repeat the command with fewer --jobs"
@@ -252,7 +258,7 @@ class Study:
         figures = "".join(
             f"![{path.stem}](figures/{path.name})\n" for path in sorted(self.folder.glob("figures/*.png"))
         )
-        atomic_write(self.folder / "report.md", f"{report.markdown()}\n{figures}".encode())
+        self.run.write("report.md", f"{report.markdown()}\n{figures}".encode())
 
 
 @cache

@@ -22,6 +22,7 @@ from ppl_vae.programs.random_state import fork_random_state, random_states, set_
 from ppl_vae.training.gan_settings import GanSettings, check_images
 from ppl_vae.training.progress import Reporter
 from ppl_vae.training.run_folder import RunFolder
+from ppl_vae.training.saving import SavedStates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +31,6 @@ __all__ = ["FILE", "TrainedGenerator", "fit_generator"]
 
 FILE = "generator.safetensors"
 """What a model loads, in the folder of a generator's training."""
-
-CHECKPOINT_SECONDS = 15.0
 
 SETTLING = (20, 128)
 """Batches, and codes of each, over which the statistics of normalisation are estimated after training."""
@@ -94,9 +93,10 @@ class _Gan:
         }
         self.rows: list[dict[str, Any]] = []
         self.good = self._snapshot()
+        self._saved = SavedStates(run, "train")
 
     def fit(self) -> TrainedGenerator:
-        settings, saved = self.settings, -math.inf
+        settings = self.settings
         batches = len(self.x) // settings.batch_size
         between = math.ceil(settings.epochs / SHEETS)
         reporter = Reporter("generator", settings.epochs * batches, self.epoch * batches)
@@ -106,14 +106,13 @@ class _Gan:
                     self._go(reporter)
                     if self.epoch % between == 0 or self.epoch == settings.epochs:
                         self._sheet(f"samples-{self.epoch:04}")
-                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                        self._save()
-                        saved = time.monotonic()
+                    self._saved.offer(self.good, None, self.rows)
         finally:
-            self._save()
+            self._saved.finish(self.good, None, self.rows)
         generator = self.with_final_statistics()
         path = self.run.folder / FILE
-        Checkpoint(generator.state_dict(), asdict(settings) | {"shape": list(generator.shape)}).write(path)
+        content = Checkpoint(generator.state_dict(), asdict(settings) | {"shape": list(generator.shape)})
+        self.run.write_tensors(path.stem, content)
         self._sheet("samples", generator)
         self.run.figure("losses", self._draw_losses, (9, 3.6))
         return TrainedGenerator(generator, path, self.rows)
@@ -214,16 +213,12 @@ class _Gan:
             tensors |= kept
         return Checkpoint(tensors, state)
 
-    def _save(self) -> None:
-        self.run.write_metrics(self.rows[: self.good.state["epoch"]], "train-metrics")
-        self.good.write(self.run.checkpoint("train-last"))
-
     def resume(self) -> None:
         """Resumes from the last saved state, if there is one, exactly."""
-        path = self.run.checkpoint("train-last")
-        if not path.exists():
+        saved, path = self._saved.load(), self.run.checkpoint("train-last")
+        if saved is None:
             return
-        self.good = Checkpoint.read(path)
+        self.good = saved
         for name, part in self.parts.items():
             self.good.restore(name, part, path)
             restore_optimizer(self.optimizers[name], self.good.part(f"optimizer_{name}"), self.good.state[name])

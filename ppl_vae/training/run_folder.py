@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -10,9 +11,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ppl_vae.nn.checkpoint import atomic_write
+from ppl_vae.data.files import NotWrittenError, atomic_write, remove_strays
+from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.training.lock import place_of
+from ppl_vae.training.progress import log
 
-__all__ = ["Interrupted", "RunFolder"]
+__all__ = ["GoneError", "Interrupted", "RunFolder", "json_bytes"]
+
+MARKS = ("config.json", "experiment.json")
+"""Files of which a folder of results has one."""
 
 RESOLUTION = 160
 """Dots per inch of figures."""
@@ -20,6 +27,18 @@ RESOLUTION = 160
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a request to terminate; its message is the command that resumes."""
+
+
+class GoneError(NotWrittenError):
+    """A run folder was moved or removed while it was written into.
+
+    Arguments:
+        path: Path of the folder.
+        reason: What happened to it.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.reason} while ppl-vae worked in it; what was not saved by then is lost"
 
 
 class RunFolder:
@@ -31,6 +50,7 @@ class RunFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._identity: bytes | None = None
 
     @staticmethod
     def check_free(folder: Path) -> None:
@@ -56,6 +76,7 @@ class RunFolder:
         cls.check_free(folder)
         run = cls(folder)
         run.write_json("config.json", config | {"versions": versions()})
+        run.watch()
         return run
 
     @classmethod
@@ -69,7 +90,45 @@ class RunFolder:
         if not (folder / "config.json").is_file():
             raise ValueError(f"{folder} is not a run folder: it has no config.json; give a folder that --out named")
         run.config  # noqa: B018  (a damaged file is reported before anything else happens)
+        remove_strays(folder)
+        run.watch()
         return run
+
+    def watch(self) -> None:
+        """From now on, nothing is written if the folder is gone or another one is in its place."""
+        self._identity = self._mark()
+
+    def _mark(self) -> bytes | None:
+        """What tells the folder from others; inode numbers do not last on every file system."""
+        for name in MARKS:
+            with contextlib.suppress(OSError):
+                return (self.folder / name).read_bytes()
+        return None
+
+    def check_present(self) -> None:
+        """Refuses to write into a folder that is no longer the one that was opened.
+
+        Raises:
+            GoneError: If it was moved or removed, saying where it is if that is known.
+        """
+        if self._identity is not None and self._mark() != self._identity:
+            place = place_of(self.folder)
+            gone = place is None or place == self.folder.absolute()
+            raise GoneError(self.folder, "was moved or removed" if gone else f"was moved to {place}")
+
+    def write(self, name: str, *content: bytes | memoryview) -> None:
+        """Writes a file of the folder atomically.
+
+        Raises:
+            GoneError: If the folder was moved or removed.
+            NotWrittenError: If the file cannot be written.
+        """
+        self.check_present()
+        atomic_write(self.folder / name, *content)
+
+    def write_tensors(self, name: str, content: Checkpoint) -> None:
+        """Writes ``NAME.safetensors``."""
+        self.write(f"{name}.safetensors", *content.content())
 
     def check_pair(self, remedy: str) -> None:
         """Refuses the training of a generator where a pair is needed.
@@ -104,7 +163,7 @@ class RunFolder:
         return content
 
     def write_json(self, name: str, content: object) -> None:
-        atomic_write(self.folder / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+        self.write(name, json_bytes(content))
 
     def checkpoint(self, name: str) -> Path:
         return self.folder / "checkpoints" / f"{name}.safetensors"
@@ -145,28 +204,53 @@ class RunFolder:
         return rows[:epochs]
 
     def write_metrics(self, rows: list[dict[str, Any]], name: str = "metrics") -> None:
-        atomic_write(self.folder / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        self.write(f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def figure(
         self, name: str, draw: Callable[[Any], None], size: tuple[float, float], kinds: tuple[str, ...] = ("png",)
     ) -> None:
-        """Draws a figure into the folder, leaving the user's matplotlib alone."""
-        import io
+        """Draws a figure into the folder, leaving the user's matplotlib alone.
 
-        from matplotlib.figure import Figure
+        Results do not depend on it: where it cannot be drawn, a note says why.
+        """
+        try:
+            files = _drawn(draw, size, kinds)
+            for kind, content in files.items():
+                self.write(f"figures/{name}.{kind}", content)
+        except GoneError:
+            raise
+        except Exception as error:  # of matplotlib, of its backend, or of the disk
+            _report_missing(name, error)
 
-        from ppl_vae.evidence.figures import fit_title
 
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
-        fit_title(figure)
-        for kind in kinds:
-            content = io.BytesIO()
-            # Stronger compression takes as long as the drawing.
-            options: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if kind == "png" else {}
-            # The layout forgets the titles of panels of fixed aspect; the page grows by what would be cut off.
-            figure.savefig(content, format=kind, dpi=RESOLUTION, bbox_inches="tight", pad_inches=0.05, **options)
-            atomic_write(self.folder / "figures" / f"{name}.{kind}", content.getvalue())
+def json_bytes(content: object) -> bytes:
+    """The content of a JSON file."""
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _report_missing(figure: str, error: Exception) -> None:
+    log(f"note: the figure {figure} is missing ({type(error).__name__}: {error}); the results are stored without it")
+
+
+def _drawn(draw: Callable[[Any], None], size: tuple[float, float], kinds: tuple[str, ...]) -> dict[str, bytes]:
+    """The content of a figure's files by kind."""
+    import io
+
+    from matplotlib.figure import Figure
+
+    from ppl_vae.evidence.figures import fit_title
+
+    figure, files = Figure(figsize=size, layout="constrained"), {}
+    draw(figure)
+    fit_title(figure)
+    for kind in kinds:
+        content = io.BytesIO()
+        # Stronger compression takes as long as the drawing.
+        options: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if kind == "png" else {}
+        # The layout forgets the titles of panels of fixed aspect; the page grows by what would be cut off.
+        figure.savefig(content, format=kind, dpi=RESOLUTION, bbox_inches="tight", pad_inches=0.05, **options)
+        files[kind] = content.getvalue()
+    return files
 
 
 def versions() -> dict[str, str]:

@@ -24,6 +24,7 @@ from ppl_vae.training.hooks import FollowsEpochs, RecordsMetrics
 from ppl_vae.training.progress import Reporter
 from ppl_vae.training.remedies import remedy
 from ppl_vae.training.run_folder import RunFolder
+from ppl_vae.training.saving import SavedStates
 from ppl_vae.training.settings import Settings
 
 __all__ = ["Trainer"]
@@ -32,9 +33,6 @@ NOTHING_TO_TRAIN = (
     "there is nothing to train: neither the model nor the guide has a parameter that is learned; give the model one "
     "(its options say which it may learn), or take a guide with parameters"
 )
-
-CHECKPOINT_SECONDS = 15.0
-"""Minimum time between checkpoints, in seconds."""
 
 
 class Trainer:
@@ -83,8 +81,8 @@ class Trainer:
         self.best = -math.inf
         self.best_epoch = 0
         self.rows: list[dict[str, Any]] = []
+        self._saved = SavedStates(run, name)
         self._last: Checkpoint | None = None
-        self._written: Checkpoint | None = None
         self._best: Checkpoint | None = None
 
     def fit(self, train: Batch, validation: Batch | None, epochs: int | None = None) -> None:
@@ -100,10 +98,10 @@ class Trainer:
         Raises:
             NonFiniteError: If a log-density or gradient is not finite; the last good state is saved first.
             KeyboardInterrupt: On ctrl-C; the last whole epoch and the best state are saved first.
+            ValueError: If they cannot be saved, saying which epochs are lost.
         """
         settings = self.settings
         batches = math.ceil(len(train) / settings.batch_size)
-        saved = -math.inf  # the first epoch is saved at once, the others now and then
         last = settings.epochs if epochs is None else epochs
         reporter = Reporter("training", last * batches, self.epoch * batches)
         self._last = self._last or self._snapshot()
@@ -111,11 +109,9 @@ class Trainer:
             with reporter, pyro.validation_enabled(False):
                 while self.epoch < last and (epochs is not None or not self._stalled()):
                     self._epoch(train, validation, reporter)
-                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                        self._save()
-                        saved = time.monotonic()
+                    self._saved.offer(self._last, self._best, self.rows)
         finally:
-            self._save()
+            self._saved.finish(self._last, self._best, self.rows)
 
     def keep_start(self, validation: Batch) -> None:
         """Lets the state before the first epoch count as the best so far: for pairs that were trained before."""
@@ -250,28 +246,18 @@ class Trainer:
         tensors |= {f"random.{name}": value for name, value in random_states().items()}
         return Checkpoint(tensors, state | {"optimizer": rest})
 
-    def _save(self) -> None:
-        if self._last is self._written:
-            return  # a finished training is read again and again, perhaps from a full disk
-        if self._best is not None:
-            self._best.write(self.run.checkpoint(f"{self.name}-best"))
-        if self._last is not None:
-            self.run.write_metrics(self.rows[: self._last.state["epoch"]], f"{self.name}-metrics")
-            self._last.write(self.run.checkpoint(f"{self.name}-last"))
-        self._written = self._last
-
     def resume(self) -> bool:
         """Restores the last saved state; returns whether there is one. The rest goes as if never interrupted."""
-        path = self.run.checkpoint(f"{self.name}-last")
-        if not path.exists():
+        checkpoint = self._saved.load()
+        if checkpoint is None:
             return False
-        checkpoint = Checkpoint.into(path, self.model, self.guide)
+        checkpoint.fill(self.model, self.guide, self.run.checkpoint(f"{self.name}-last"))
         restore_optimizer(self.optimizer, checkpoint.part("optimizer"), checkpoint.state["optimizer"])
         set_random_states(checkpoint.part("random"))
         self.epoch, self.best, self.best_epoch = (checkpoint.state[key] for key in ("epoch", "best", "best_epoch"))
         self.objective.state = checkpoint.state.get("objective", {})
         self.rows = self.run.metrics(f"{self.name}-metrics", self.epoch)
-        self._last = self._written = checkpoint
+        self._last = checkpoint
         return True
 
     def restore_best(self) -> None:

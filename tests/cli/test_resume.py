@@ -60,7 +60,7 @@ def test_interrupt_and_termination_save_the_best_state_and_say_how_to_go_on(fold
 
 
 def test_three_interrupts_still_end_as_if_there_were_none(folder, monkeypatch, interrupt):
-    monkeypatch.setattr("ppl_vae.training.trainer.CHECKPOINT_SECONDS", 1e9)
+    monkeypatch.setattr("ppl_vae.training.saving.CHECKPOINT_SECONDS", 1e9)
     options = ("train", *SMALL, "--epochs", "6", "--patience", "0", "--learning-rate", "0.01")
     succeed(*options, "--out", "whole")
     interrupt(14, 20, 21)
@@ -97,3 +97,25 @@ def test_damage_to_a_checkpoint_is_found(trained):
     result = invoke("train", "--resume", "r")
     assert result.exit_code == 1
     assert "train-best.safetensors is not a readable checkpoint (its checksum is wrong)" in result.output
+
+
+def test_a_second_process_is_told_who_trains_and_a_moved_run_ends(folder, monkeypatch):
+    from ppl_vae.training.trainer import Trainer
+
+    step, told = Trainer.step, []
+
+    def meanwhile(self, x):
+        if self.epoch == 2 and not told:
+            told.append(invoke("train", "--resume", "r"))
+            Path("r").rename("moved")
+        return step(self, x)
+
+    monkeypatch.setattr("ppl_vae.training.saving.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(Trainer, "step", meanwhile)
+    done = invoke("train", *SMALL, "--epochs", "5", "--out", "r")
+    assert told[0].exit_code == 1
+    assert f"r is in use: process {os.getpid()} on" in flat(told[0].stderr)
+    assert done.exit_code == 1 and "r was moved to" in flat(done.stderr) and "moved while ppl-vae" in flat(done.stderr)
+    assert not Path("r").exists() and not Path("moved/.lock").exists()
+    succeed("train", "--resume", "moved")
+    assert len(metrics("moved")) == 5

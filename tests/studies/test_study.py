@@ -1,5 +1,8 @@
 import json
 import math
+import subprocess
+import sys
+import time
 
 import pyro
 import pytest
@@ -11,6 +14,7 @@ from ppl_vae.guides.posterior import Posterior
 from ppl_vae.models.gmm import Gmm
 
 from ppl_vae.cli.main import main
+from ppl_vae.data.files import is_running, scratch_name
 from ppl_vae.evidence.figures import draw_gap_bars
 from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.experiments import experiment, find_experiment
@@ -139,6 +143,31 @@ def test_values_are_computed_once_and_do_not_depend_on_what_came_before(tmp_path
     assert torch.equal(other.values("a", compute)["x"], first["x"])
 
 
+def test_an_experiment_killed_while_it_begins_is_begun_again(tmp_path):
+    (tmp_path / "s").mkdir()
+    for name in (".lock", scratch_name()):
+        (tmp_path / "s" / name).touch()
+    Study(tmp_path / "s", {"experiment": "e"})
+    assert (tmp_path / "s" / "experiment.json").exists()
+
+
+def test_workers_end_with_the_process_that_began_them(tmp_path):
+    code = (
+        "import multiprocessing, os, time; from ppl_vae.studies.watching import end_with\n"
+        "child = os.fork()\n"
+        "if child: print(child, flush=True); time.sleep(60)\n"
+        "else: end_with(os.getppid()); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 30
+    while is_running(worker):
+        assert time.monotonic() < deadline, "the worker is an orphan"
+        time.sleep(0.02)
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     Study(tmp_path / "s", {"experiment": "e", "preset": "smoke"})
     with pytest.raises(ValueError, match="other settings .preset 'smoke' is now 'cpu'.; choose another --out"):
@@ -164,7 +193,7 @@ def test_a_training_cut_off_goes_on_to_the_same_end(tmp_path, monkeypatch):
     whole.train("t", model, guide, x, settings)
 
     again, half = pair(x)
-    monkeypatch.setattr("ppl_vae.training.trainer.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("ppl_vae.training.saving.CHECKPOINT_SECONDS", 0.0)
     from ppl_vae.training.trainer import Trainer
 
     step = Trainer._epoch

@@ -12,7 +12,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from ppl_vae.cli.main import main
-from ppl_vae.training import trainer
+from ppl_vae.training import saving
 
 ROOT = str(Path(__file__).parents[2])
 SMALL = ("models/text.py", "--guide", "linear_counts", "--corpus", "topics.npz", "--bits", "3", "--batch-size", "37")
@@ -85,5 +85,5 @@ def _run(args: tuple[str, ...], checkpoint_seconds: float | None) -> None:
     for stream, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     if checkpoint_seconds is not None:
-        trainer.CHECKPOINT_SECONDS = checkpoint_seconds
+        saving.CHECKPOINT_SECONDS = checkpoint_seconds
     main(args)

@@ -65,7 +65,7 @@ def test_frozen_statistics_are_those_of_the_last_weights(tmp_path):
 
 def test_an_interrupted_training_ends_bit_for_bit_as_one_never_interrupted(tmp_path, monkeypatch):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    monkeypatch.setattr(generators, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("ppl_vae.training.saving.CHECKPOINT_SECONDS", 0.0)
     fitted(whole)
     steps = generators._Gan._step
 

@@ -1,6 +1,3 @@
-import errno
-import os
-
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -8,7 +5,7 @@ import torch
 from ppl_vae.guides.linear_counts import LinearCounts
 from safetensors.torch import save_file
 
-from ppl_vae.nn.checkpoint import Checkpoint, atomic_write, read_tensors
+from ppl_vae.nn.checkpoint import Checkpoint, read_tensors
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
@@ -94,21 +91,6 @@ def test_a_file_of_tensors_is_the_same_whoever_writes_it_and_damage_shows(tmp_pa
     assert read_tensors(path).keys() == tensors.keys()
     with pytest.raises(ValueError, match="is a folder; give the file of tensors in it"):
         read_tensors(tmp_path)
-
-
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, call):
-    path = tmp_path / "summary.json"
-    atomic_write(path, b"old")
-
-    def full(*args):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, call, full)
-    with pytest.raises(ValueError, match="cannot write .*summary.json: No space left on device; its last good version"):
-        atomic_write(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
 
 
 def test_runs_are_made_once_and_found_again(tmp_path):

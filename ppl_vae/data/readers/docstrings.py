@@ -6,9 +6,9 @@ import ast
 import gc
 import hashlib
 import importlib.util
+import io
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ import numpy as np
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.download import cache_folder
+from ppl_vae.data.files import NotWrittenError, atomic_write
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit
 from ppl_vae.data.tokens import ASCII_WORD, count_words
@@ -53,28 +54,22 @@ def save_cached(path: Path, key: str, source: Source) -> None:
     """Writes a source without splits; a reader sees the old file or the new one, never half of it.
 
     Raises:
-        OSError: If the folder cannot be written.
+        NotWrittenError: If the folder cannot be written.
     """
-    documents = source.splits["train"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(
-                file,
-                key=np.array(key),
-                data=documents.counts.data,
-                indices=documents.counts.indices,
-                indptr=documents.counts.indptr,
-                shape=np.array(documents.counts.shape),
-                labels=documents.labels if documents.labels is not None else np.zeros(0, dtype=np.int64),
-                titles=np.array(documents.titles),
-                words=np.array(source.words),
-                names=np.array(source.label_names),
-            )
-        os.replace(scratch, path)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
+    documents, content = source.splits["train"], io.BytesIO()
+    np.savez_compressed(
+        content,
+        key=np.array(key),
+        data=documents.counts.data,
+        indices=documents.counts.indices,
+        indptr=documents.counts.indptr,
+        shape=np.array(documents.counts.shape),
+        labels=documents.labels if documents.labels is not None else np.zeros(0, dtype=np.int64),
+        titles=np.array(documents.titles),
+        words=np.array(source.words),
+        names=np.array(source.label_names),
+    )
+    atomic_write(path, content.getvalue())
 
 
 PACKAGES = (
@@ -139,8 +134,8 @@ def read_docstrings(cache: Path, packages: Sequence[str] = PACKAGES) -> Source:
     source = _search(installed)
     try:
         save_cached(path, key, source)
-    except OSError as error:
-        note = f"the cache folder {cache} cannot be written ({error.strerror}): the next run searches again"
+    except NotWrittenError as error:
+        note = f"the cache folder {cache} cannot be written ({error.reason}): the next run searches again"
         source = Source(source.splits, source.words, source.label_names, (note,))
     return source
 
