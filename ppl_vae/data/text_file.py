@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ppl_vae.data.sizes import unpacked
+from ppl_vae.data.sizes import check_bytes, unpacked
 
-__all__ = ["LARGEST_COUNT", "LARGEST_ID", "TextFile", "first_wrong", "plain_name"]
+__all__ = ["LARGEST_COUNT", "LARGEST_ID", "TextFile", "first_wrong", "plain_name", "read_bytes", "reason", "shown"]
 
 LARGEST_COUNT = 2**24
 """Counts are stored as 32-bit floats, which hold every whole number up to this one."""
@@ -25,6 +25,9 @@ LARGEST_COUNT = 2**24
 LARGEST_ID = 2**31 - 1
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+_NO_NUMBER = re.compile(r"[^0-9eE+.\- \t\n]")
+"""Characters that no table of numbers has: parsers take digits of other scripts, ``1_0`` and ``nan`` for numbers."""
 
 
 def plain_name(path: Path) -> str:
@@ -49,6 +52,41 @@ def first_wrong(values: NDArray[np.generic], *, low: int, high: int) -> int | No
     return None if right.all() else int(np.argmin(right))
 
 
+def shown(value: object, most: int = 60) -> str:
+    """What a file holds, for a message: one line, at most so long, without characters that a terminal obeys.
+
+    Example:
+        >>> shown("a\\x1b[31m"), len(shown("a" * 99))
+        ("'a\\\\x1b[31m'", 62)
+    """
+    text = str(value)
+    return repr(text if len(text) <= most else text[: most - 3] + "...")
+
+
+def reason(error: BaseException) -> str:
+    """What an error of a library says, likewise."""
+    text = shown(" ".join(str(error).split()) or type(error).__name__, 160)[1:-1]
+    return text.rstrip(".")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Content of a file, compressed as it is.
+
+    Raises:
+        ValueError: If it is missing, no regular file, unreadable or larger than :func:`~ppl_vae.data.sizes.check_bytes`
+            allows.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is no regular file; give a file with the data")
+        check_bytes(str(path), path.stat().st_size, "on disk")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}; check the path") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); check what it is and its permissions") from None
+
+
 @dataclass(frozen=True)
 class TextFile:
     """Contents of a text file and the name that errors call it by.
@@ -68,15 +106,7 @@ class TextFile:
         Raises:
             ValueError: If the file is missing, unreadable, truncated or damaged.
         """
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            raise ValueError(f"there is no file {path}; check the path") from None
-        except OSError as error:
-            raise ValueError(
-                f"{path} cannot be read ({error.strerror}); check what it is and its permissions"
-            ) from None
-        return cls.unpack(str(path), content)
+        return cls.unpack(str(path), read_bytes(path))
 
     @classmethod
     def unpack(cls, where: str, content: bytes) -> TextFile:
@@ -90,7 +120,8 @@ class TextFile:
                     content = unpacked(where, packed.read)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise ValueError(
-                f"{where} is truncated or not compressed as its ending says ({error}); download or compress it again"
+                f"{where} is truncated or not compressed as its ending says ({reason(error)}); download or "
+                "compress it again"
             ) from None
         return cls(where, content)
 
@@ -100,7 +131,7 @@ class TextFile:
 
     @cached_property
     def text(self) -> str:
-        """The contents as text.
+        """The contents as text, with the line ends of any system as ``\\n``.
 
         Raises:
             ValueError: If they are not UTF-8.
@@ -112,7 +143,7 @@ class TextFile:
             raise self.error(
                 line, f"byte 0x{self.content[error.start]:02x} is not UTF-8 text", "save the file as UTF-8"
             ) from None
-        return text.replace("\r\n", "\n") if "\r" in text else text
+        return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
     @cached_property
     def lines(self) -> list[str]:
@@ -120,16 +151,27 @@ class TextFile:
         lines = self.text.split("\n")
         return lines[:-1] if lines[-1] == "" else lines
 
-    def names(self, what: str) -> tuple[str, ...]:
+    def names(self, what: str, *, distinct: bool = False) -> tuple[str, ...]:
         """Names, one per line.
 
+        Arguments:
+            what: What has the names.
+            distinct: Whether no two are the same.
+
         Raises:
-            ValueError: If a line is blank: the lines after it would take the wrong ids.
+            ValueError: If a line is blank: the lines after it would take the wrong ids. If two are the same that should
+                be distinct.
         """
         names = tuple(line.strip() for line in self.lines)
         if "" in names:
             line = names.index("") + 1
             raise self.error(line, f"a blank line where a {what} should be", f"give one {what} per line")
+        if distinct and len(set(names)) < len(names):
+            first: dict[str, int] = {}
+            line, name = next((i, n) for i, n in enumerate(names, start=1) if first.setdefault(n, i) < i)
+            raise self.error(
+                line, f"the {what} {shown(name)} stands in line {first[name]}, too", f"give every {what} once"
+            )
         return names
 
     def numbers(self, columns: int, layout: str, *, skip: int = 0) -> NDArray[np.float64]:
@@ -147,9 +189,10 @@ class TextFile:
         if not body or body.isspace():
             return np.zeros((0, columns))
         try:
-            table = np.loadtxt(io.StringIO(body), comments=None, ndmin=2)
+            wrong = _NO_NUMBER.search(body)
+            table = np.full((1, 1), np.nan) if wrong else np.loadtxt(io.StringIO(body), comments=None, ndmin=2)
         except ValueError:
-            table = np.full((1, columns), np.nan)
+            table = np.full((1, 1), np.nan)
         if table.shape[1] != columns or not np.isfinite(table).all():
             raise self._first_bad_line(columns, layout, skip)
         return table
@@ -157,20 +200,16 @@ class TextFile:
     def _first_bad_line(self, columns: int, layout: str, skip: int) -> ValueError:
         # Called for a refused file alone: a search line by line would be slow for every file.
         for number, line in enumerate(self.lines[skip:], start=skip + 1):
-            cells = line.split()
-            if cells and not (len(cells) == columns and all(map(_is_number, cells))):
-                return self.error(number, f"expected {layout}, got {_shortened(line)}", "correct or remove the line")
+            cells = re.split("[ \t]+", line.strip(" \t"))
+            if cells != [""] and not (len(cells) == columns and all(map(_is_number, cells))):
+                return self.error(number, f"expected {layout}, got {shown(line)}", "correct or remove the line")
         return ValueError(f"{self.where}: expected rows of {layout}; check the file's format")
 
     def line_of(self, row: int, *, skip: int = 0) -> int:
         """The line, counted from 1, that row ``row`` of :meth:`numbers` stands in."""
-        filled = (number for number, line in enumerate(self.lines[skip:], start=skip + 1) if line.strip())
+        filled = (number for number, line in enumerate(self.lines[skip:], start=skip + 1) if line.strip(" \t"))
         return next(number for position, number in enumerate(filled) if position == row)
 
 
 def _is_number(cell: str) -> bool:
     return _NUMBER.fullmatch(cell) is not None and math.isfinite(float(cell))
-
-
-def _shortened(line: str) -> str:
-    return repr(line if len(line) <= 60 else line[:57] + "...")

@@ -51,5 +51,6 @@ def read_triplets(
             raise file.error(file.line_of(row, skip=skip), f"{what} {values[row]:.12g}", remedy)
     rows, columns = table[:, 0].astype(np.int64) - 1, table[:, 1].astype(np.int64) - 1
     width = int(columns.max(initial=-1)) + 1 if words is None else words
-    check_words(file.where, width)
+    if words is None:
+        check_words(file.where, width, len(table))
     return coo_matrix((table[:, 2], (rows, columns)), shape=(documents, width)).tocsr()

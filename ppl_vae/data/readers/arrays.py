@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.data.array_file import ArrayFile, array_of, names_in
 from ppl_vae.data.images import dequantised
 from ppl_vae.data.precision import lost
 from ppl_vae.data.readers.base import Reader
-from ppl_vae.data.sizes import memory_budget
+from ppl_vae.data.sizes import check_bytes
 from ppl_vae.data.source import Source, SourceSplit, SplitName
-from ppl_vae.data.text_file import TextFile
-
-if TYPE_CHECKING:
-    from numpy.lib.npyio import NpzFile
+from ppl_vae.data.text_file import TextFile, shown
 
 __all__ = ["READERS"]
 
 _WHOLE = 2**24
 """32-bit floats hold every whole number up to this one."""
 
-T = TypeVar("T")
-
 
 def holds_arrays(path: Path) -> bool:
     """Whether an ``.npz`` holds an array for each split, by their names."""
     return "train.npy" in names_in(path)
-
-
-def names_in(path: Path) -> list[str]:
-    """Names of the files in an archive; none of one that is missing or damaged: the reader of counts says so."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return []
 
 
 def read_npy(path: Path, dequantise: bool = False, missing: bool = False) -> Source:
@@ -58,9 +41,7 @@ def read_npy(path: Path, dequantise: bool = False, missing: bool = False) -> Sou
         ValueError: If the file is missing, truncated or no array, or the array has no data, other values than numbers
             or a value that is not finite.
     """
-    # Read whole, so that a compressed one is uncompressed.
-    content = TextFile.open(path).content
-    array = loaded(str(path), lambda: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False), "numpy.save")
+    array = array_of(str(path), TextFile.open(path).content)
     notes: list[str] = []
     source = Source({"train": SourceSplit(_checked(str(path), array, notes, missing))}, notes=tuple(notes))
     return dequantised(source, str(path)) if dequantise else source
@@ -80,12 +61,11 @@ def read_npz(path: Path, dequantise: bool = False, missing: bool = False) -> Sou
     """
     splits: dict[SplitName, SourceSplit] = {}
     notes: list[str] = []
-    with loaded(str(path), lambda: np.load(path, allow_pickle=False), "numpy.savez") as file:
+    with ArrayFile(path) as file:
         for name in get_args(SplitName):
-            if name in file.files:
-                where = f"{path}, array {name!r}"
-                array = loaded(where, partial(member, file, name), "numpy.savez")
-                splits[cast(SplitName, name)] = SourceSplit(_checked(where, array, notes, missing))
+            if name in file:
+                values = _checked(f"{path}, array {name!r}", file[name], notes, missing)
+                splits[cast(SplitName, name)] = SourceSplit(values)
         unread = [name for name in file.files if name not in splits]
     first = splits["train"].array.shape[1:]
     for split, arrays in splits.items():
@@ -95,44 +75,15 @@ def read_npz(path: Path, dequantise: bool = False, missing: bool = False) -> Sou
                 "give all splits data of one shape"
             )
     if unread:
-        notes.append(f"{path.name} holds {', '.join(unread)} too, which nothing reads: only train, validation and test")
+        names = shown(", ".join(unread))[1:-1]
+        notes.append(f"{path.name} holds {names} too, which nothing reads: only train, validation and test")
     source = Source(splits, notes=tuple(dict.fromkeys(notes)))
     return dequantised(source, str(path)) if dequantise else source
 
 
-def member(file: NpzFile, name: str) -> NDArray[Any]:
-    """An array of an archive, which must fit into memory and be an array: NumPy hands others over as bytes.
-
-    Raises:
-        ValueError: If it is neither.
-    """
-    members = file.zip.infolist() if file.zip is not None else []
-    size = max((info.file_size for info in members if info.filename in (name, f"{name}.npy")), default=0)
-    if size > memory_budget():
-        raise ValueError(f"{size / 2**30:.1f} GB uncompressed, over half of this machine's memory")
-    array = file[name]
-    if not isinstance(array, np.ndarray):
-        raise ValueError("it does not begin as an array does")
-    return array
-
-
-def loaded(where: str, load: Callable[[], T], writer: str) -> T:
-    """What a function reads; an error of any kind says that the file is damaged."""
-    try:
-        return load()
-    except Exception as error:
-        # Damage shows in too many types to list (zip, zlib, header, shapes too large for any memory).
-        reason = "an array of Python objects is never unpickled" if "pickle" in str(error) else str(error)
-        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
-        raise ValueError(
-            f"{where} is truncated or no array of numbers ({kind}{reason.rstrip('.')}); write an array of floats or "
-            f"integers with {writer}"
-        ) from error
-
-
 def _checked(where: str, array: NDArray[Any], notes: list[str], missing: bool) -> NDArray[np.float32]:
     if array.dtype.kind not in "buif":
-        raise ValueError(f"{where} holds values of type {array.dtype}; give floats or integers")
+        raise ValueError(f"{where} holds values of type {shown(array.dtype)[1:-1]}; give floats or integers")
     if array.ndim == 0 or array.size == 0:
         raise ValueError(
             f"{where} has shape {array.shape}, which holds no data; give (data, ...), at least one of each"
@@ -159,6 +110,7 @@ def as_floats(where: str, array: NDArray[Any], missing: bool) -> NDArray[np.floa
     Raises:
         ValueError: If a value is not finite, naming its row; NaN is allowed if it says what is ``missing``.
     """
+    check_bytes(where, 4 * array.size, "as 32-bit floats")
     with np.errstate(over="ignore"):
         values = np.array(array, dtype=np.float32, order="C")
     good = np.isfinite(values) | (np.isnan(values) & missing)

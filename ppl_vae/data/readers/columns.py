@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -11,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.data.readers.arrays import as_floats, loaded, member, names_in
+from ppl_vae.data.array_file import ArrayFile, loaded, names_in
+from ppl_vae.data.readers.arrays import as_floats
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName
 
@@ -44,9 +44,9 @@ def read_columns(path: Path, fields: str = "", missing: bool = False) -> Source:
         ValueError: If the file is damaged, an array holds no numbers or a value that is not finite, or the arrays have
             several lengths, naming them.
     """
-    with loaded(str(path), lambda: np.load(path, allow_pickle=False), "numpy.savez") as file:
+    with ArrayFile(path) as file:
         wanted = _wanted(str(path), file.files, fields)
-        columns = {n: loaded(f"{path}, array {n!r}", partial(member, file, n), "numpy.savez") for n in wanted}
+        columns = {name: file[name] for name in wanted}
         return _source(str(path), columns, file.files, missing)
 
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ppl_vae.data.array_file import ArrayFile
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.data.readers.arrays import member
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.sizes import check_documents, check_words
 from ppl_vae.data.source import Source, SourceSplit, numbered_words
-from ppl_vae.data.text_file import LARGEST_COUNT, TextFile, first_wrong
+from ppl_vae.data.text_file import LARGEST_COUNT, TextFile, first_wrong, reason, shown
 from ppl_vae.data.tokens import class_ids
 
-if TYPE_CHECKING:
-    from numpy.lib.npyio import NpzFile
-
-__all__ = ["READER"]
+__all__ = ["READER", "entries_of"]
 
 
 def read_csr(path: Path) -> Source:
@@ -41,15 +38,13 @@ def read_csr(path: Path) -> Source:
     if not path.is_file():
         raise ValueError(f"there is no file {path}; check the path")
     try:
-        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-            entries, rows, columns, shape = _entries(file)
-    except Exception as error:
-        # Damage shows in too many types to list (zip, zlib, header, missing arrays).
-        reason = str(error) if type(error) is ValueError else type(error).__name__
+        with ArrayFile(path) as file:
+            entries, rows, columns, shape = entries_of(file)
+    except ValueError as error:
         raise ValueError(
-            f"{path} is truncated or no sparse matrix ({reason}); write it with scipy.sparse.save_npz"
+            f"{path} is truncated or no sparse matrix ({reason(error)}); write it with scipy.sparse.save_npz"
         ) from error
-    check_words(str(path), shape[1])
+    check_words(str(path), shape[1], len(entries))
     check_documents(str(path), shape[0], len(entries))
     entry = first_wrong(entries, low=0, high=LARGEST_COUNT)
     if entry is not None:
@@ -65,19 +60,20 @@ def read_csr(path: Path) -> Source:
     return Source({"train": SourceSplit(counts, ids)}, words or numbered_words(range(counts.shape[1])), names, notes)
 
 
-def _entries(file: NpzFile) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64], tuple[int, int]]:
+def entries_of(file: ArrayFile) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64], tuple[int, int]]:
     """Values, rows, columns and shape of a stored matrix, all checked before SciPy, which trusts them, sees them.
 
     Raises:
         ValueError: If they describe no matrix, saying why.
     """
-    form = str(member(file, "format").item().decode())
+    text = file["format"]
+    form = (text.item().decode("latin-1") if text.dtype.kind == "S" else str(text.item())) if text.size == 1 else ""
     if form not in ("csr", "csc", "coo"):
-        raise ValueError(f"its format is {form[:20]!r}; convert the matrix by .tocsr() first")
+        raise ValueError(f"its format is {shown(form, 20)}; convert the matrix by .tocsr() first")
     places = ("row", "col") if form == "coo" else ("indices", "indptr")
-    values, first, second, sizes = (member(file, name) for name in ("data", *places, "shape"))
+    values, first, second, sizes = (file[name] for name in ("data", *places, "shape"))
     if values.dtype.kind not in "buif" or any(array.dtype.kind not in "ui" for array in (first, second, sizes)):
-        raise ValueError(f"it holds values of type {values.dtype} at places of type {first.dtype}")
+        raise ValueError(f"it holds values of type {shown(values.dtype)} at places of type {shown(first.dtype)}")
     if sizes.shape != (2,) or values.ndim != 1 or first.shape != values.shape or second.ndim != 1:
         raise ValueError(f"its arrays have the shapes {values.shape}, {first.shape}, {second.shape}, {sizes.shape}")
     shape = int(sizes[0]), int(sizes[1])
@@ -101,7 +97,7 @@ def _beside(path: Path, name: str, what: str, axis: str, size: int) -> tuple[str
     beside = path.parent / name
     if not beside.is_file():
         return None
-    lines = TextFile.open(beside).names(what)
+    lines = TextFile.open(beside).names(what, distinct=what == "word")
     if len(lines) != size:
         raise ValueError(f"{beside} has {len(lines)} lines for {size} {axis} of {path.name}; give one {what} per line")
     return lines

@@ -11,7 +11,7 @@ from typing import cast, get_args
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SplitName
-from ppl_vae.data.text_file import TextFile, plain_name
+from ppl_vae.data.text_file import TextFile, plain_name, shown
 from ppl_vae.data.tokens import from_texts
 
 __all__ = ["READER"]
@@ -33,13 +33,17 @@ def read_table(path: Path) -> Source:
         raise ValueError(f"{path} needs a header line and at least one document, has {len(rows)} rows; add documents")
     header = [cell.strip().lower() for cell in rows[0][1]]
     notes: tuple[str, ...] = ()
+    if twice := [name for name in ("text", "label", "split") if header.count(name) > 1]:
+        raise file.error(1, f"two columns {twice[0]!r}", "leave one of them out")
     if "text" in header:
         column = header.index("text")
     elif len(header) == 1:
         column = 0
         notes = (f"the first line, {rows[0][1][0][:60]!r}, was taken as the header",)
     else:
-        raise file.error(1, f"no column 'text' among {', '.join(header)}", "name the column with the documents 'text'")
+        raise file.error(
+            1, f"no column 'text' among {shown(', '.join(header))[1:-1]}", "name the column with the documents 'text'"
+        )
     labels: list[str] | None = [] if "label" in header else None
     texts: list[str] = []
     splits: list[SplitName] = []
@@ -50,7 +54,7 @@ def read_table(path: Path) -> Source:
             )
         split = row[header.index("split")].strip() if "split" in header else "train"
         if split not in get_args(SplitName):
-            raise file.error(line, f"split {split!r}", f"use one of {', '.join(get_args(SplitName))}")
+            raise file.error(line, f"split {shown(split)}", f"use one of {', '.join(get_args(SplitName))}")
         splits.append(cast(SplitName, split))
         texts.append(row[column])
         if labels is not None:
@@ -73,7 +77,10 @@ def _rows(file: TextFile, separator: str) -> Iterator[tuple[int, list[str]]]:
             except StopIteration:
                 return
             except csv.Error as error:
-                raise file.error(reader.line_num, str(error), "close every quote, and double those in a text") from None
+                problem = (
+                    "text after a closing quote" if "expected after" in str(error) else "a quote that is not closed"
+                )
+                raise file.error(reader.line_num, problem, "close every quote, and double those in a text") from None
             if row:
                 yield reader.line_num, row
     finally:

@@ -16,11 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ppl_vae.data.array_file import ArrayFile
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.download import cache_folder
 from ppl_vae.data.files import NotWrittenError, atomic_write
 from ppl_vae.data.readers.base import Reader
+from ppl_vae.data.readers.csr import entries_of
 from ppl_vae.data.source import Source, SourceSplit
+from ppl_vae.data.text_file import LARGEST_COUNT, first_wrong
 from ppl_vae.data.tokens import ASCII_WORD, count_words
 
 __all__ = ["READER"]
@@ -28,22 +31,24 @@ __all__ = ["READER"]
 
 def load_cached(path: Path, key: str) -> Source | None:
     """The source saved under ``key``; ``None`` if there is none or it is damaged."""
-    from scipy.sparse import csr_matrix
+    from scipy.sparse import coo_matrix
 
+    if not path.is_file():
+        return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            counts = csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=tuple(arrays["shape"]))
-            counts.check_format(full_check=True)
+        with ArrayFile(path) as arrays:
+            entries, rows, columns, shape = entries_of(arrays)
+            counts = coo_matrix((entries, (rows, columns)), shape=shape).tocsr()
             titles, words, names = (tuple(arrays[name].tolist()) for name in ("titles", "words", "names"))
             labels = arrays["labels"].astype(np.int64)
             sound = (
                 arrays["key"].item() == key
                 and len(titles) == len(labels) == counts.shape[0]
                 and len(words) == counts.shape[1]
+                and labels.min() >= 0
                 and len(names) == labels.max() + 1
+                and first_wrong(entries, low=1, high=LARGEST_COUNT) is None
             )
-    except FileNotFoundError:
-        return None
     except Exception:
         # Damage shows in too many types to list (zip, zlib, header, shape), and the remedy is always to search again.
         return None
@@ -60,6 +65,7 @@ def save_cached(path: Path, key: str, source: Source) -> None:
     np.savez_compressed(
         content,
         key=np.array(key),
+        format=np.array(b"csr"),
         data=documents.counts.data,
         indices=documents.counts.indices,
         indptr=documents.counts.indptr,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ppl_vae.data.images import dequantised
 from ppl_vae.data.readers.base import Reader
+from ppl_vae.data.sizes import check_bytes
 from ppl_vae.data.source import Source, SourceSplit, SplitName
 from ppl_vae.data.text_file import TextFile
 
@@ -82,6 +83,8 @@ def _padded(source: Source, size: int) -> Source:
             f"images of {height} x {width} are given a margin, not shrunk: --image-size must be at least "
             f"{max(height, width)}, got {size}"
         )
+    data = sum(len(part) for part in source.splits.values())
+    check_bytes(f"--image-size {size}", 4 * data * size**2, f"for {data:,} images as 32-bit floats")
     margins = ((0, 0), *((((size - side) // 2), (size - side + 1) // 2) for side in (height, width)))
     splits = {name: replace(part, values=np.pad(part.array, margins)) for name, part in source.splits.items()}
     return replace(source, splits=splits)
@@ -127,6 +130,7 @@ def _read(path: Path, axes: int) -> NDArray[np.uint8]:
     shape = struct.unpack(f">{axes}I", content[4:head])
     if len(content) - head != prod(shape):
         raise ValueError(f"{path} announces {shape} bytes and has {len(content) - head}; download the file again")
+    check_bytes(str(path), 4 * prod(shape), "as 32-bit floats")
     if 0 in shape:
         raise ValueError(f"{path} has shape {shape}, which holds no data; give at least one")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)

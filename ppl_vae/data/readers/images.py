@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -13,7 +14,9 @@ from torch import Tensor
 from ppl_vae.data.folders import splits_and_labels
 from ppl_vae.data.images import dequantised
 from ppl_vae.data.readers.base import Reader
+from ppl_vae.data.sizes import check_bytes
 from ppl_vae.data.source import Source, SourceSplit, SplitName
+from ppl_vae.data.text_file import reason
 from ppl_vae.data.tokens import class_ids
 
 __all__ = ["READER"]
@@ -81,6 +84,7 @@ def _bytes(paths: list[Path], size: int) -> NDArray[np.uint8]:
         image = np.asarray(_opened(path, size, "L" if grey else "RGB"), dtype=np.uint8)
         if first is None:
             first = image
+            check_bytes(str(path.parent), 4 * len(paths) * image.size, f"for {len(paths):,} images as 32-bit floats")
             everything = np.empty((len(paths), *image.shape), dtype=np.uint8)
         if image.shape != first.shape:
             height, width = image.shape[:2]
@@ -94,17 +98,20 @@ def _bytes(paths: list[Path], size: int) -> NDArray[np.uint8]:
 
 def _opened(path: Path, size: int, mode: str | None) -> Image.Image:
     """An image; without a mode only its header is read."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        # Warnings are of cameras' notes about the image, which are passed over, and of its size.
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             if image.mode[0] in "IF":
                 raise ValueError(f"{image.mode} holds more than 8 bits per channel; save it with 8 bits")
+            check_bytes(str(path), 8 * image.width * image.height, "as an image and its copy")
             if mode is None:
                 return image
             converted = _on_paper(ImageOps.exif_transpose(image)).convert(mode)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}); mend or remove it") from error
+    except Exception as error:
+        # Damage shows in too many types to list (decoders of some ten formats).
+        raise ValueError(f"{path} cannot be read as an image ({reason(error)}); mend or remove it") from error
     return ImageOps.fit(converted, (size, size), Image.Resampling.BOX) if size else converted
 
 

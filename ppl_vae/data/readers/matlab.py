@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName, numbered_words
-from ppl_vae.data.text_file import TextFile, first_wrong
+from ppl_vae.data.text_file import TextFile, first_wrong, reason, shown
 from ppl_vae.data.triplets import read_triplets
 
 __all__ = ["READERS", "is_matlab_folder", "read_matlab"]
@@ -49,7 +49,7 @@ def read_matlab(path: Path) -> Source:
             f"{path} lacks {', '.join(absent)}; put back all files of the Matlab layout or download it again"
         )
     counts, labels = {}, {}
-    words = files["vocabulary.txt"].names("word") if "vocabulary.txt" in files else None
+    words = files["vocabulary.txt"].names("word", distinct=True) if "vocabulary.txt" in files else None
     names = _class_names(files["train.map"]) if "train.map" in files else None
     for split in _SPLITS:
         labels[split] = _class_ids(files[f"{split}.label"], names)
@@ -89,21 +89,28 @@ def _in_folder(folder: Path) -> dict[str, TextFile]:
 def _in_archive(path: Path) -> dict[str, TextFile]:
     import tarfile
 
-    files: dict[str, TextFile] = {}
+    files, found = dict[str, TextFile](), dict[str, TextFile]()
     beside = path.parent / "vocabulary.txt"
     if beside.is_file():
         files["vocabulary.txt"] = TextFile.open(beside)
+    content = TextFile.open(path).content
     try:
-        # Members are read into memory and never written, so a member's path cannot lead anywhere.
-        with tarfile.open(fileobj=io.BytesIO(TextFile.open(path).content)) as archive:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for member in archive:
-                name = PurePosixPath(member.name).name
-                stream = archive.extractfile(member) if member.isfile() else None
-                if stream is not None and name.removesuffix(".gz") in _NEEDED + _OPTIONAL:
-                    files[name.removesuffix(".gz")] = TextFile.unpack(f"{path}:{member.name}", stream.read())
+                # Members are read into memory and never written; a path that leads elsewhere is no archive of data.
+                parts = PurePosixPath(member.name).parts
+                if not (member.isreg() or member.isdir()) or member.issparse() or {"..", "/"} & set(parts):
+                    raise tarfile.ExtractError(f"{shown(member.name)} is a link, a device or lies outside of it")
+                name = parts[-1].removesuffix(".gz") if parts else ""
+                stream = archive.extractfile(member)
+                if stream is None or name not in _NEEDED + _OPTIONAL:
+                    continue
+                if name in found:
+                    raise tarfile.ExtractError(f"it holds {name} twice")
+                found[name] = TextFile.unpack(f"{path}:{member.name}", stream.read())
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise ValueError(f"{path} is no readable archive ({error}); download it again") from None
-    return files
+        raise ValueError(f"{path} is no readable archive ({reason(error)}); download it again") from None
+    return files | found
 
 
 def _class_names(file: TextFile) -> tuple[str, ...]:
@@ -111,7 +118,9 @@ def _class_names(file: TextFile) -> tuple[str, ...]:
     for number, line in enumerate(file.lines, start=1):
         cells = line.split()
         if len(cells) != 2 or cells[1] != str(number):
-            raise file.error(number, f"expected 'class {number}', got {line!r}", "number the classes from 1 in order")
+            raise file.error(
+                number, f"expected 'class {number}', got {shown(line)}", "number the classes from 1 in order"
+            )
         names.append(cells[0])
     if not names:
         raise ValueError(f"{file.where} names no class; give a line 'class number' for each, or remove the file")

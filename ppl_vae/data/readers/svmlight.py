@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, numbered_words
-from ppl_vae.data.text_file import LARGEST_COUNT, LARGEST_ID, TextFile, first_wrong
+from ppl_vae.data.text_file import LARGEST_COUNT, LARGEST_ID, TextFile, first_wrong, shown
 
 __all__ = ["READER", "read_svmlight"]
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+
+_NO_NUMBER = re.compile(r"[^0-9eE+.\-: \t\n]")
+"""Characters that no line has: Python takes digits of other scripts and ``1_0`` for numbers."""
 
 _LINE = re.compile(rf"\s*{_NUMBER}(\s+{_NUMBER}:{_NUMBER})*\s*", re.ASCII)
 
@@ -53,7 +56,10 @@ def read_svmlight(path: Path) -> Source:
     offsets = np.concatenate([[0], np.cumsum(pairs)])
     matrix = csr_matrix((counts, columns, offsets), shape=(len(pairs), len(used)))
     matrix.sum_duplicates()
-    names, labels = np.unique(values[first], return_inverse=True)
+    names, labels = np.unique(
+        values[first] + 0.0,  # -0 is 0
+        return_inverse=True,
+    )
     start = 0 if len(used) and used[0] == 0 else 1
     return Source(
         {"train": SourceSplit(matrix, labels.astype(np.int64))},
@@ -65,7 +71,7 @@ def read_svmlight(path: Path) -> Source:
 
 def _parse(text: str) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]] | None:
     """All numbers in their order, pairs of each document and its line; ``None`` if a line has another form."""
-    if not text or text.isspace():
+    if not text or text.isspace() or _NO_NUMBER.search(text):
         return None
     characters = np.frombuffer(text.encode(), dtype=np.uint8)
     blank = np.isin(characters, np.frombuffer(b" \t\n\r", dtype=np.uint8))
@@ -93,9 +99,8 @@ def _parse(text: str) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[n
 def _first_bad_line(file: TextFile, text: str) -> ValueError:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip() and not _LINE.fullmatch(line):
-            shown = repr(line if len(line) <= 60 else line[:57] + "...")
             remedy = "correct or remove the line; a document has one number as its label"
-            return file.error(number, f"expected 'label id:count id:count ...', got {shown}", remedy)
+            return file.error(number, f"expected 'label id:count id:count ...', got {shown(line)}", remedy)
     return ValueError(f"{file.where} has no documents of the form 'label id:count id:count ...'; check its format")
 
 

@@ -9,7 +9,7 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.sizes import check_documents, check_words
 from ppl_vae.data.source import Source, SourceSplit, numbered_words
-from ppl_vae.data.text_file import LARGEST_ID, TextFile, plain_name
+from ppl_vae.data.text_file import LARGEST_ID, TextFile, plain_name, shown
 from ppl_vae.data.triplets import read_triplets
 
 __all__ = ["READER"]
@@ -29,10 +29,10 @@ def read_uci(path: Path) -> Source:
         zip(_HEADER, (file.text + "\n\n\n").split("\n", 3)[:3], strict=True), start=1
     ):
         if not re.fullmatch(r"\s*[0-9]{1,10}\s*", line) or int(line) > LARGEST_ID:
-            raise file.error(number, f"expected the {what}, got {line[:60]!r}", "give the three header lines")
+            raise file.error(number, f"expected the {what}, got {shown(line)}", "give the three header lines")
         sizes.append(int(line))
     documents, width, entries = sizes
-    check_words(str(path), width)
+    check_words(str(path), width, entries)
     check_documents(str(path), documents, entries)
     counts = read_triplets(file, documents=documents, words=width, entries=entries, skip=len(_HEADER))
     beside = path.with_name(re.sub(r"^docword\.(.*?\.txt)(\.gz|\.xz)?$", r"vocab.\1", path.name, flags=re.IGNORECASE))
@@ -40,7 +40,7 @@ def read_uci(path: Path) -> Source:
     if not beside.is_file():
         notes = (f"no {beside.name} beside the counts: words are named by their ids",)
         return Source({"train": SourceSplit(counts)}, numbered_words(range(1, width + 1)), (), notes)
-    words = TextFile.open(beside).names("word")
+    words = TextFile.open(beside).names("word", distinct=True)
     if len(words) != width:
         raise ValueError(f"{beside} has {len(words)} words, {path.name} announces {width}; download both files again")
     return Source({"train": SourceSplit(counts)}, words)

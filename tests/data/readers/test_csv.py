@@ -47,10 +47,11 @@ def test_long_document(tmp_path: Path) -> None:
     [
         ("", "docs.csv needs a header line and at least one document, has 0 rows"),
         ("text\n", "has 1 rows"),
+        ("text,label,text\naa,x,bb\n", "line 1: two columns 'text'; leave one of them out"),
         ("body,label\naa,x\n", "line 1: no column 'text' among body, label; name the column"),
         ("text,label\naa,x\nbb, cc,y\n", "line 3: 3 columns where the header has 2; quote texts"),
         ("text,label\naa,x\nbb\n", "line 3: 1 columns"),
-        ('text\naa\n"bb\n', "docs.csv, line 3: unexpected end of data; close every quote"),
+        ('text\naa\n"bb\n', "docs.csv, line 3: a quote that is not closed; close every quote"),
         ('text,label\naa,x\n"bb" cc,y\n', "docs.csv, line 3: .*close every quote"),
         ("text,label\naa,x\nbb,\n", "line 3: no label; give every document one"),
         ("text,split\naa,train\nbb,dev\n", "line 3: split 'dev'; use one of train, validation, test"),

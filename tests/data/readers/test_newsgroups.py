@@ -98,14 +98,35 @@ def test_without_words_and_class_names(data: Path) -> None:
     assert any("no vocabulary.txt" in note for note in corpus.notes)
 
 
-def test_a_member_that_points_outside_is_only_read(data: Path) -> None:
-    write_archive(data, prefix="../../escaped-")
-    with pytest.raises(ValueError, match=f"{ARCHIVE} lacks train.data"):
+@pytest.mark.parametrize("prefix", ["../../escaped/", "a/../../escaped-", "/escaped/"])
+def test_a_member_that_points_outside_is_refused(data: Path, prefix: str) -> None:
+    write_archive(data, prefix=prefix)
+    with pytest.raises(ValueError, match=f"{ARCHIVE} is no readable archive .*escaped.* lies outside of it.*again"):
         load()
-    write_archive(data, prefix="../../escaped/")
-    load()
     assert sorted(path.name for path in data.iterdir()) == [ARCHIVE, "vocabulary.txt"]
     assert not list(data.parent.parent.glob("escaped*"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_in_an_archive_are_refused(data: Path, kind: bytes) -> None:
+    write_archive(data)
+    with tarfile.open(data / "other.tar", "w") as archive:
+        member = tarfile.TarInfo("matlab/train.data")
+        member.type, member.linkname = kind, "/etc/passwd"
+        archive.addfile(member)
+    with pytest.raises(ValueError, match="other.tar is no readable archive .'matlab/train.data' is a link, a device"):
+        load_corpus(str(data / "other.tar"))
+
+
+def test_one_file_twice_in_an_archive(data: Path) -> None:
+    write_archive(data, prefix="a/")
+    with tarfile.open(data / ARCHIVE) as first, tarfile.open(data / "twice.tar", "w") as archive:
+        for prefix in ("a", "b"):
+            for member in first.getmembers():
+                member.name = f"{prefix}/{Path(member.name).name}"
+                archive.addfile(member, first.extractfile(member))
+    with pytest.raises(ValueError, match="twice.tar is no readable archive .it holds .* twice"):
+        load_corpus(str(data / "twice.tar"))
 
 
 def test_truncated_archive(data: Path) -> None:

@@ -66,7 +66,7 @@ def test_wrong_header(tmp_path: Path, header: str) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("3\n2000000000\n1\n", "word ids up to 2,000,000,000; at most 16,777,216 words are read"),
+        ("3\n2000000000\n1\n", "word ids up to 2,000,000,000 and 1 counts; read are at most 16,777,216 words"),
         ("2000000000\n3\n1\n", "announces 2,000,000,000 documents and has 1 counts"),
         ("\u0663\n3\n1\n", "line 1: expected the number of documents"),
     ],
