@@ -187,9 +187,13 @@ def main() -> None:
     """Trains all pairs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="four small data sets, three epochs, one seed")
-    quick, rows = parser.parse_args().quick, []
+    parser.add_argument("--only", metavar="TEXT", default="", help="data sets with this in their name")
+    given, rows = parser.parse_args(), []
+    quick = given.quick
     print(f"{'data':26}{'baseline':>12}{'plain PyTorch':>26}{'defaults':>26}")
     for name, (kind, corpus) in data_sets(quick).items():
+        if given.only not in name:
+            continue
         epochs = 3 if quick else max(3, min(60, 80_000 // len(corpus.train.values)))
         row = compare(kind, corpus, epochs, range(1 if quick else 2))
         ranges = [f"{min(row[who]):.2f} to {max(row[who]):.2f}" for who in ("plain", "defaults")]

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.exponential_family import Family
-from ppl_vae.distributions.scales import bounded_log_scale
+from ppl_vae.distributions.scales import COUPLED, bounded, bounded_log_scale
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.programs.deep_guide import DeepGuide, NetworkOptions
 from ppl_vae.programs.types import Program
@@ -50,5 +50,7 @@ class LowRank(DeepGuide):
         size = self.latent.size
         loc, log_scale, factor = parameters.split([size, size, size * self.rank], -1)
         scale = bounded_log_scale(log_scale, self.latent.unit).exp()
-        factor = scale[..., None] * factor.reshape(*parameters.shape[:-1], size, self.rank)
+        # Beyond, the density of a draw is a difference of numbers that single precision does not tell apart.
+        factor = bounded(factor, -COUPLED, COUPLED).reshape(*parameters.shape[:-1], size, self.rank)
+        factor = scale[..., None] * factor
         return {self.latent.name: self.latent.onto(LowRankMultivariateNormal(loc, factor, scale.square()))}

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-__all__ = ["bounded_log_scale", "location_and_log_scale", "typical_scale"]
+__all__ = ["COUPLED", "bounded", "bounded_log_scale", "location_and_log_scale", "typical_scale"]
 
 LEAST, MOST = -12.0, 4.0
 """Range of the logarithm of a standard deviation, relative to the prior's, in which it is the parameter itself."""
+
+COUPLED = 100.0
+"""Largest coupling of two numbers, in units of the deviation that is not shared."""
 
 MARGIN = 3.0
 """How far beyond that range it can go."""
@@ -38,7 +41,12 @@ def bounded_log_scale(parameter: Tensor, unit: float | None) -> Tensor:
     if unit is None:
         return parameter
     middle = log(unit)
-    inside = parameter.clamp(middle + LEAST, middle + MOST)
+    return bounded(parameter, middle + LEAST, middle + MOST)
+
+
+def bounded(parameter: Tensor, least: float, most: float) -> Tensor:
+    """The parameter itself in a range; beyond, smoothly towards 3 more or less."""
+    inside = parameter.clamp(least, most)
     return inside + MARGIN * ((parameter - inside) / MARGIN).tanh()
 
 

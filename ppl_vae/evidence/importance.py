@@ -20,6 +20,7 @@ from ppl_vae.programs.log_weight import Terms
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = [
+    "ImpossibleError",
     "Weights",
     "from_log_weights",
     "log_mean_exp",
@@ -40,13 +41,18 @@ def sampled_elbo(model: Program, guide: Program, x: Batch, draws: int = 1) -> Te
 
 
 def sampled_rates(model: Program, guide: Program, x: Batch, draws: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
-    """Returns the ELBO of each datum and its rate by latent site from the same samples, ``(data,)`` each, in nats."""
+    """Returns the ELBO of each datum and its rate by latent site from the same samples, ``(data,)`` each, in nats.
+
+    Raises:
+        ImpossibleError: If the densities cannot be right.
+    """
     bounds: list[Tensor] = []
     rates: dict[str, list[Tensor]] = {}
     with evaluating(model, guide):
-        for _, parts in in_blocks(model, guide, x, draws):
+        for place, parts in in_blocks(model, guide, x, draws):
             weights, by_site = [], dict[str, list[Tensor]]()
             for terms in parts:
+                check_possible(terms, place.start)
                 weights.append(terms.weight)
                 for name, log_q in terms.proposal.items():
                     by_site.setdefault(name, []).append(log_q - terms.prior[name])
@@ -74,6 +80,9 @@ class Weights(NamedTuple):
 IMPOSSIBLE = 40.0
 r"""Nats by which log p(z) does not exceed log q(z | x) at draws of q: :math:`\mathbb{E}_q[p / q] \le 1`, and Markov."""
 
+ROUNDED = 1.0
+"""Nats by which rounding may take the log-probability of long documents above zero."""
+
 
 def log_weights(
     model: Program, guide: Program, x: Batch, draws: int, progress: Progress | None = None, *, ratio: bool = False
@@ -86,8 +95,7 @@ def log_weights(
             weights, values, apart = terms.weight, terms.values, terms.ratio
             if (weights == torch.inf).any():
                 raise ValueError(_infinite(terms, place.start))
-            if (apart > IMPOSSIBLE).any():
-                raise ValueError(_rounded(apart, place.start))
+            check_possible(terms, place.start)
             if not done:
                 precise = torch.float32 if weights.device.type == "mps" else torch.float64
                 together = torch.empty(draws, place.stop - place.start, dtype=precise, device=weights.device)
@@ -105,14 +113,31 @@ def log_weights(
         yield Weights(together, distinct, ratios)
 
 
-def _rounded(ratio: Tensor, start: int) -> str:
-    """Which datum has draws that the guide would not draw, if its densities were right."""
-    datum = int((ratio > IMPOSSIBLE).nonzero()[0][-1])
-    return (
-        f"the guide's own draws for datum {start + datum} have a density {ratio[..., datum].max():.3g} nats below that "
-        f"of the prior, which happens with probability e^-{IMPOSSIBLE:.0f} unless it is lost to rounding, as where a "
-        "covariance is nearly singular; train the guide with a lower learning rate, or in float64"
-    )
+class ImpossibleError(ValueError):
+    """Log-densities that cannot be those of the guide's draws, or of data."""
+
+
+def check_possible(terms: Terms, start: int) -> None:
+    """Refuses densities that cannot be right, of draws from the guide for data that begin at ``start``.
+
+    Raises:
+        ImpossibleError: If draws of the guide have a density far below the prior's, or discrete data a probability
+            above one, naming the datum.
+    """
+    ratio, likelihood = terms.ratio, terms.likelihood
+    if (ratio > IMPOSSIBLE).any():
+        datum = int((ratio > IMPOSSIBLE).nonzero()[0][-1])
+        raise ImpossibleError(
+            f"the guide's own draws for datum {start + datum} have a density {ratio[..., datum].max():.3g} nats below "
+            f"that of the prior, which happens with probability e^-{IMPOSSIBLE:.0f} unless it is lost to rounding, as "
+            "where a covariance is nearly singular; train the guide with a lower learning rate, or in float64"
+        )
+    if terms.discrete and (likelihood > ROUNDED).any():
+        datum = int((likelihood > ROUNDED).nonzero()[0][-1])
+        raise ImpossibleError(
+            f"the model's log-probability of datum {start + datum} is {likelihood[..., datum].max():.3g}, but discrete "
+            "data have probabilities of at most one; let the log_prob of its distribution be normalised"
+        )
 
 
 def _infinite(terms: Terms, start: int) -> str:

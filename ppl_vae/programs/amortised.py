@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 
 from ppl_vae.data.inputs import Batch, Inputs, as_batch, documents, main_field
 from ppl_vae.distributions import exponential_family
+from ppl_vae.distributions.coupled_normal import CoupledNormal, coupled_scale_tril, couplings_of
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.distributions.mapped import MappedNormal
 from ppl_vae.distributions.scales import bounded_log_scale
@@ -230,9 +231,10 @@ def independent(latent: Latent, parameters: Tensor) -> Distribution:
 
     The parameters are logits; of normals the means, then the logarithms of the standard deviations, also where normal
     numbers are mapped to the support; of a multivariate normal the means, the logarithms of the Cholesky factor's
-    diagonal, and the entries below it; of a Poisson the logarithm of its rate; of a negative binomial the logarithms of
-    the total counts, then the logits; of von Mises the natural parameters, concentration times cosine and sine of the
-    mean. Logarithms of deviations are bounded (:func:`~ppl_vae.distributions.scales.bounded_log_scale`).
+    diagonal, and the entries below it in units of the diagonal of their row; of a Poisson the logarithm of its rate; of
+    a negative binomial the logarithms of the total counts, then the logits; of von Mises the natural parameters,
+    concentration times cosine and sine of the mean. Logarithms of deviations are bounded
+    (:func:`~ppl_vae.distributions.scales.bounded_log_scale`).
     """
     lead, events = parameters.shape[:-1], len(latent.shape)
     fn: Distribution
@@ -246,11 +248,8 @@ def independent(latent: Latent, parameters: Tensor) -> Distribution:
     elif latent.family == Family.MULTIVARIATE_NORMAL:
         size = latent.size
         loc, log_diagonal, coupling = parameters.split([size, size, size * (size - 1) // 2], -1)
-        row, column = torch.tril_indices(size, size, -1, device=parameters.device)
-        below = parameters.new_zeros(*lead, size, size)
-        below[..., row, column] = coupling
-        diagonal = bounded_log_scale(log_diagonal, latent.unit).exp()
-        fn = dist.MultivariateNormal(loc, scale_tril=diagonal.diag_embed() + below)
+        scale = bounded_log_scale(log_diagonal, latent.unit).exp()
+        fn = CoupledNormal(loc, scale_tril=coupled_scale_tril(scale, coupling))
         fn = latent.onto(fn)
     elif latent.family == Family.BERNOULLI:
         fn = dist.Bernoulli(logits=parameters.reshape(*lead, *latent.shape)).to_event(events)
@@ -289,8 +288,7 @@ def parameters_of(latent: Latent, fn: Distribution) -> Tensor:
     shape = torch.Size((*lead, *fn.event_shape))
     if latent.family == Family.MULTIVARIATE_NORMAL:
         tril = inner.scale_tril
-        row, column = torch.tril_indices(latent.size, latent.size, -1, device=tril.device)
-        parts = [inner.loc, tril.diagonal(dim1=-2, dim2=-1).log(), tril[..., row, column]]
+        parts = [inner.loc, tril.diagonal(dim1=-2, dim2=-1).log(), couplings_of(tril)]
         return torch.cat([part.expand(*lead, part.shape[-1]) for part in parts], -1)
     if latent.family == Family.NORMAL:
         shape = torch.Size((*lead, *latent.inner))

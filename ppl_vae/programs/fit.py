@@ -11,7 +11,13 @@ from torch.distributions import VonMises, constraints
 
 from ppl_vae.programs.densities import Site, element_support, innermost
 
-__all__ = ["check_densities", "check_proposal"]
+__all__ = ["check_densities", "check_proposal", "is_discrete"]
+
+
+def is_discrete(site: Site) -> bool:
+    """Whether a site is known to take whole numbers or the like, of which probabilities are at most one."""
+    support = _support(innermost(site["fn"]))
+    return support is not None and support.is_discrete
 
 
 def check_proposal(prior: Site, proposal: Site) -> None:
@@ -50,8 +56,7 @@ def check_densities(sites: Mapping[str, Site], model: Mapping[str, Site]) -> Non
         ValueError: If it has a point mass (``Delta``, as for maximum a posteriori estimates), naming the site.
     """
     for name, site in sites.items():
-        support = _support(innermost(model[name]["fn"]))
-        if _is_point(innermost(site["fn"])) and not (support is not None and support.is_discrete):
+        if _is_point(innermost(site["fn"])) and not is_discrete(model[name]):
             raise ValueError(
                 f"latent site {name!r} of the guide is a Delta, a point that has no density: its ELBO is no bound on "
                 "the evidence; measure with a guide of densities (mean_field), or make the site a parameter of the "

@@ -192,6 +192,6 @@ def reshaped(fn: Distribution, shape: torch.Size) -> Distribution:
     if shape == fn.event_shape:
         return fn
     transformed: Distribution = dist.TransformedDistribution(
-        fn, [dist.transforms.ReshapeTransform(fn.event_shape, shape)]
+        fn, [dist.transforms.ReshapeTransform(fn.event_shape, shape, cache_size=1)]
     )
     return transformed

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, as_batch
-from ppl_vae.programs.fit import check_densities
+from ppl_vae.programs.fit import check_densities, is_discrete
 from ppl_vae.programs.handlers import Site, SubstituteLatents, check_cover, latents, run, scores, total
 from ppl_vae.programs.types import Program
 from ppl_vae.programs.unobserved import without_masked
@@ -84,12 +84,14 @@ class Terms(NamedTuple):
         prior: log p(z) by site.
         proposal: log q(z given x) by site.
         values: The samples z by site, ``(draws, batch, *event)``.
+        discrete: Whether all observations are discrete, so that no likelihood exceeds one.
     """
 
     likelihood: Tensor
     prior: dict[str, Tensor]
     proposal: dict[str, Tensor]
     values: dict[str, Tensor]
+    discrete: bool = False
 
     @property
     def ratio(self) -> Tensor:
@@ -119,6 +121,7 @@ def log_terms(model: Program, guide: Program, x: Batch, draws: int = 1) -> Terms
         without_masked(scored, prior),
         without_masked(scored, scores(proposed, "guide")),
         {name: site["value"] for name, site in proposed.items()},
+        all(is_discrete(site) for site in scored.values() if site["is_observed"]),
     )
 
 

@@ -176,9 +176,9 @@ class Summary:
         metric = next(name for name in CURVES if name == "elbo" or (rows and f"train_{name}" in rows[-1]))
         means = {name: split.measurement.gap.mean for name, split in self.splits.items()}
         for (name, mean), colour in zip(means.items(), OKABE_ITO, strict=False):
-            if rows and f"{name}_{metric}" in rows[-1]:
+            if any(f"{name}_{metric}" in row for row in rows):
                 label = "training" if name == "train" else name
-                values = [row[f"{name}_{metric}"] for row in rows]
+                values = [row.get(f"{name}_{metric}", math.nan) for row in rows]
                 course.plot(epochs, values, color=colour, marker=marker(epochs), label=label)
             gaps.barh(name, mean, color=colour)
             gaps.annotate(f" {mean:.3f}", (mean, name), va="center")

@@ -136,6 +136,8 @@ def _train_and_measure(
         torch.manual_seed(settings.seed)
     validation = splits["validation"] if len(splits["validation"]) else None
     trainer.fit(splits["train"], validation)
+    for note in trainer.notes:
+        log(f"note: {note}")
     if config.retrain and validation is not None:
         everything = concatenate([splits["train"], splits["validation"]])
         pair = _pair(config, everything, resume and run.checkpoint("retrain-last").exists())
@@ -152,6 +154,7 @@ def _train_and_measure(
     else:
         trainer.restore_best()
 
+    notes = (*trainer.notes, *notes)
     train_data = splits["train"]
     scale = sharpness(pair.model, train_data) if isinstance(train_data, torch.Tensor) else None
     sampled_rows, sizes = {}, {name: len(x) for name, x in splits.items()}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
+from ppl_vae.evidence.importance import ImpossibleError
 from ppl_vae.nn.checkpoint import Checkpoint, optimizer_state, restore_optimizer
 from ppl_vae.nn.modes import is_capturing, matmul_precision
 from ppl_vae.objectives.base import NonFiniteError, Objective
@@ -33,6 +34,9 @@ NOTHING_TO_TRAIN = (
     "there is nothing to train: neither the model nor the guide has a parameter that is learned; give the model one "
     "(its options say which it may learn), or take a guide with parameters"
 )
+
+NOT_CHOSEN = "not_chosen"
+"""Name in the metrics of the reason why an epoch cannot be the best."""
 
 
 class Trainer:
@@ -112,6 +116,14 @@ class Trainer:
                     self._saved.offer(self._last, self._best, self.rows)
         finally:
             self._saved.finish(self._last, self._best, self.rows)
+        if self._best is None and not self.run.checkpoint(f"{self.name}-best").exists():
+            raise NonFiniteError(f"no epoch can be chosen: {self.rows[-1][NOT_CHOSEN]}")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which epochs were not chosen, whatever their validation score, and why."""
+        reasons = [row[NOT_CHOSEN] for row in self.rows if NOT_CHOSEN in row]
+        return (f"{len(reasons)} of {self.epoch} epochs could not be chosen: {reasons[0]}",) if reasons else ()
 
     def keep_start(self, validation: Batch) -> None:
         """Lets the state before the first epoch count as the best so far: for pairs that were trained before."""
@@ -162,8 +174,12 @@ class Trainer:
             row |= self._signal_to_noise(train[: settings.batch_size], epoch)
         score = float(epoch)
         if validation is not None:
-            with fork_random_state(settings.seed):
-                metrics = objective.validate(self.model, self.guide, validation)
+            metrics = dict[str, float]()
+            try:
+                with fork_random_state(settings.seed):
+                    metrics = objective.validate(self.model, self.guide, validation)
+            except ImpossibleError as error:
+                row[NOT_CHOSEN] = str(error)
             wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
             if wrong:
                 raise NonFiniteError(
@@ -171,7 +187,7 @@ class Trainer:
                     f"{self.epoch - 1} is kept; {remedy(train, begun=True)}"
                 )
             row |= {f"validation_{name}": value for name, value in metrics.items()}
-            score = metrics[objective.selection_metric] if objective.selection_metric else score
+            score = metrics.get(objective.selection_metric, -math.inf) if objective.selection_metric else score
         self.rows.append(row | {"seconds": round(seconds, 3), "data_per_second": round(len(train) / seconds)})
         if score > self.best:
             self.best, self.best_epoch = score, epoch

@@ -28,7 +28,7 @@ def test_full_covariance_is_one():
     z = latents(run(guide, (x,), {}, draws=20_000))["z"]["value"].reshape(-1, 4)
     loc, log_scale, below = guide.encoder(x).split([4, 4, 6], -1)
     torch.testing.assert_close(below, torch.full((1, 6), 0.8))
-    scale = torch.diag(log_scale[0].exp()) + 0.8 * torch.ones(4, 4).tril(-1)
+    scale = torch.diag(log_scale[0].exp()) @ (torch.eye(4) + 0.8 * torch.ones(4, 4).tril(-1))
     centred = z - loc
     assert_mean(centred[:, :, None] * centred[:, None, :], scale @ scale.T)
 
@@ -115,7 +115,9 @@ def test_larger_families_contain_smaller_ones():
     fn = low.members(torch.randn(6, 12))["z"]
     scale = torch.linalg.cholesky(fn.covariance_matrix)
     rows, columns = torch.tril_indices(3, 3, -1)
-    whole = torch.cat([fn.loc, scale.diagonal(dim1=-2, dim2=-1).log(), scale[:, rows, columns]], -1)
+    whole = torch.cat(
+        [fn.loc, scale.diagonal(dim1=-2, dim2=-1).log(), scale[:, rows, columns] / scale[:, rows, rows]], -1
+    )
     z = torch.randn(4, 6, 3)
     torch.testing.assert_close(full.members(whole)["z"].log_prob(z), fn.log_prob(z))
 
