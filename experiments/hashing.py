@@ -9,7 +9,6 @@ the experiment also varies how a code is read off the guide, the number of epoch
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,7 +80,7 @@ def cell(
     trainer = study.train(name, model, guide, x, settings, validation=task.x["validation"], estimator="auto")
     torch.manual_seed(seed)
     return task.codes(model, guide) | {
-        ELBO: torch.tensor(max(row.get("validation_elbo", -math.inf) for row in trainer.rows)),
+        ELBO: torch.tensor(max(row.get("validation_elbo", float("-inf")) for row in trainer.rows)),
         "best epoch": torch.tensor(trainer.best_epoch),
     }
 
