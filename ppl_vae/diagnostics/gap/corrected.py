@@ -16,6 +16,7 @@ from ppl_vae.distributions.free_parameters import free_parameters, has_free_para
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.densities import Site
 from ppl_vae.programs.handlers import DRAWS, latents, run
+from ppl_vae.programs.layouts import layout_of
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program
@@ -49,23 +50,40 @@ class CorrectedGuide(nn.Module):
         self.free = nn.Parameter(free.clone())
 
     def forward(self, *args: object, **kwargs: object) -> None:
-        with _Correct(self._corrections, self.free):
-            self._guide[0](*args, **kwargs)
+        guide = self._guide[0]
+        with _Correct(self._corrections, self.free, layout_of(guide, args, kwargs).names):
+            guide(*args, **kwargs)
 
 
 class _Correct(Messenger):
-    def __init__(self, corrections: dict[str, _Correction], free: Tensor) -> None:
+    def __init__(self, corrections: dict[str, _Correction], free: Tensor, over_data: frozenset[str]) -> None:
         super().__init__()
-        self.corrections, self.free = corrections, free
+        self.corrections, self.free, self.over_data = corrections, free, over_data
 
     def _pyro_sample(self, msg: Site) -> None:
         correction = self.corrections.get(msg["name"])
         if correction is None:
             return
         numbers, free = free_parameters(msg["fn"]), self.free[:, correction.place]
-        factors = free[:, correction.shifts :]
-        scaled = numbers * factors.exp() if factors.shape[-1] else numbers
-        msg["fn"] = with_parameters(msg["fn"], scaled + free[:, : correction.shifts])
+        for part, factors in reversed([*enumerate(free.split(correction.shifts, -1))]):
+            placed = self._placed(factors, msg, numbers)
+            numbers = numbers * placed.exp() if part else numbers + placed
+        msg["fn"] = with_parameters(msg["fn"], numbers)
+
+    def _placed(self, values: Tensor, msg: Site, numbers: Tensor) -> Tensor:
+        """Values of each datum, ``(data, numbers)``, as the plates of a site lie: ``(*batch, numbers of an element)``."""
+        dims = [frame.dim for frame in msg["cond_indep_stack"] if frame.name != DRAWS and frame.dim is not None]
+        data = next(f.dim for f in msg["cond_indep_stack"] if f.name in self.over_data)
+        nested = sorted(dim for dim in dims if dim != data)
+        # Where the data are repeated for each sample, so are their corrections.
+        values = values.repeat(numbers.shape[data - 1] // len(values), 1)
+        values = values.unflatten(-1, [*(numbers.shape[dim - 1] for dim in nested), numbers.shape[-1]])
+        dims = [data, *nested]
+        order = sorted(range(len(dims)), key=dims.__getitem__)
+        values = values.permute(*order, len(dims))
+        for dim in range(-1, min(dims) - 1, -1):
+            values = values if dim in dims else values.unsqueeze(dim - 1)
+        return values
 
 
 @dataclass(frozen=True)

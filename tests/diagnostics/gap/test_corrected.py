@@ -10,10 +10,12 @@ import torch
 from scipy import stats
 from scipy.special import logsumexp
 
+from ppl_vae.diagnostics.gap.corrected import corrected_family
 from ppl_vae.diagnostics.gap.ladder import ladder
 from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.distributions.free_parameters import free_parameters, has_free_parameters, with_parameters
 from ppl_vae.distributions.mapped import MappedNormal
+from ppl_vae.programs.log_weight import log_proposal
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -62,6 +64,28 @@ def test_without_the_coupling_the_best_member_is_the_best_independent_one():
     loss = 0.5 * (np.log(np.diag(precision)).sum() - np.log(np.linalg.det(precision)))
     gap = split_gap(chain, chain_guide(0.0), X, **FEW)
     falls_short(gap, stats.norm(0, 1.5).logpdf(X.numpy()) - loss, 0.02)
+
+
+@pytest.mark.parametrize("over_data", [-1, -2])
+def test_corrections_follow_the_plates_inside_that_of_the_data(over_data):
+    """Two chains for each datum, in a plate left or right of it: each datum's parameters are its own."""
+
+    def guide(x):
+        x = x.T if over_data == -1 else x
+        with pyro.plate("data", x.shape[over_data], dim=over_data), pyro.plate("chains", 2, dim=-3 - over_data):
+            z1 = pyro.sample("z1", dist.Normal(0.3 * x, 0.8))
+            pyro.sample("z2", dist.Normal(0.4 * z1 + 0.3 * x, 0.6))
+
+    x, c = torch.stack([X, 1 - X], -1), torch.tensor([-0.3, 0.1, 0.4])[:, None]
+    family = corrected_family(guide, x)
+    assert family.count == 3 * 2 * 2  # mean and scale of two chains: shifts of both sites, factors of the second
+    z1, z2 = torch.randn(5, 3, 2), torch.randn(5, 3, 2)
+    found = log_proposal(family.program(c.expand(-1, family.count)), x, {"z1": z1, "z2": z2})
+    x, c, z1, z2 = (each.numpy() for each in (x, c, z1, z2))
+    first = stats.norm(0.3 * x + c, 0.8 * np.exp(c)).logpdf(z1)
+    scale = np.exp(np.exp(c) * np.log(0.6) + c)
+    second = stats.norm(np.exp(c) * (0.4 * z1 + 0.3 * x) + c, scale).logpdf(z2)
+    np.testing.assert_allclose(found.detach().numpy(), (first + second).sum(-1), atol=1e-9)
 
 
 def bits(x):
