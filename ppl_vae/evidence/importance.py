@@ -157,6 +157,10 @@ def _infinite(terms: Terms, start: int) -> str:
     )
 
 
+ROUNDING = 1e-6
+"""Relative difference of log-weights that rounding in single precision makes."""
+
+
 def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False) -> Evidence:
     """Returns ELBO, importance-weighted evidence and gap from log-weights.
 
@@ -174,7 +178,7 @@ def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False)
     high = weights.amax(0).clamp(min=torch.finfo(weights.dtype).min)
     relative = (weights - evidence.clamp(min=torch.finfo(weights.dtype).min)).exp()
     gap_error = torch.where(elbo.pointwise.isfinite(), (relative - weights).std(0) / draws**0.5, 0)
-    constant = weights.amax(0) - weights.amin(0) <= 1e-9 * high.abs().clamp(min=1)
+    constant = weights.amax(0) - weights.amin(0) <= ROUNDING * high.abs().clamp(min=1)
     shape = torch.where(constant, torch.where(distinct, -torch.inf, torch.nan), k_hat(weights))
     method, bound = method_and_bound(draws, smooth)
     if smooth:

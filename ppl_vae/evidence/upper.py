@@ -16,6 +16,9 @@ HEAVY = 0.7
 CONSTANT = 0.01
 """Distance between the bounds, in nats per datum, below which weights are all but constant."""
 
+EQUAL = 1e-4
+"""Relative deviation of weights that rounding in single precision makes, per nat of their logarithm."""
+
 MOST_CONSTANT = 0.1
 """Largest share of data with constant weights: of them a part of the posterior may be missing without a trace."""
 
@@ -41,10 +44,27 @@ def distrust_weights(evidence: Estimate) -> str:
 
 
 def _constant_weights(evidence: Estimate) -> str:
-    """Why equal weights of single data show nothing of what was not drawn; empty where few data have them."""
-    share = 0.0 if evidence.k_hat is None else evidence.k_hat.isneginf().double().mean().item()
+    """Why equal weights of single data show nothing of what was not drawn; empty where few data have them.
+
+    A part of mass p is missed by n draws with probability (1 - p)^n, and leaves no trace in weights that are all the
+    same: it may hold any share of the evidence.
+    """
+    if evidence.k_hat is None:
+        return ""
+    constant = evidence.k_hat.isneginf()
+    if evidence.pointwise_se is not None:
+        # Those that differ by rounding alone have no tail, but no equal values either.
+        spread = evidence.pointwise_se * math.sqrt(evidence.draws)
+        constant |= spread <= (EQUAL * (1 + evidence.pointwise.abs())).clamp(max=CONSTANT)
+    share = constant.double().mean().item()
+    if share <= MOST_CONSTANT:
+        return ""
     whose = "" if share == 1 else f", which {share:.0%} of the data have,"
-    return f"constant weights{whose} show nothing of what was not drawn" if share > MOST_CONSTANT else ""
+    seen = ""
+    if evidence.draws:
+        mass = 1 - 0.05 ** (1 / evidence.draws)
+        seen = f": {evidence.draws} draws miss a part with {mass:.1%} of their mass with a probability of 5%"
+    return f"constant weights{whose} show nothing of what was not drawn{seen}"
 
 
 def _heavy_tails(evidence: Estimate) -> str:
@@ -78,8 +98,8 @@ def distrust_simulated(evidence: Estimate) -> str:
         return f"{len(shortfall.pointwise)} simulated data are too few"
     if reason := shortfall.unlike(evidence.pointwise):
         return reason
-    if shortfall.mean < CONSTANT and (reason := _constant_weights(evidence)):
-        return reason  # a rare part of the posterior may be missing of simulated data as well
+    if shortfall.pointwise.median() < CONSTANT and (reason := _constant_weights(evidence)):
+        return reason  # a part that is missed of few simulated data, or of none, may be missing here
     if evidence.k_hat is not None and shortfall.k_hat is not None:
         share, expected = (evidence.k_hat > limit).double().mean().item(), shortfall.share_high(limit)
         if share > expected:
