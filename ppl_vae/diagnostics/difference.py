@@ -87,10 +87,11 @@ class Difference:
 
 def _precise(estimate: Estimate) -> Estimate:
     """The same in float64 on the CPU: runs may have been measured on different devices."""
-    error, upper = estimate.pointwise_se, estimate.upper
+    error, upper, lower = estimate.pointwise_se, estimate.upper, estimate.lower
     return replace(
         estimate,
         pointwise=estimate.pointwise.double().cpu(),
         pointwise_se=None if error is None else error.double().cpu(),
         upper=upper and _precise(upper),
+        lower=lower and _precise(lower),
     )

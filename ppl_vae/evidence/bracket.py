@@ -99,7 +99,7 @@ def bracket_of(evidence: Estimate, level: float = LEVEL) -> Bracket | None:
     if evidence.bound == "exact":
         return None
     uppers = tuple(_uppers(evidence, level))
-    lower = evidence.at_least((1 + level) / 2)
+    lower = None if evidence.common_se else (evidence.lower or evidence).at_least((1 + level) / 2)
     lower = None if lower is None else finite(lower)
     return Bracket(lower, _highest(uppers), level, uppers, remedy=_remedy(evidence))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from ppl_vae.data.inputs import Batch
+from ppl_vae.data.inputs import Batch, data_width
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.psis import k_hat_limit
 from ppl_vae.evidence.results import Evidence
@@ -21,8 +21,8 @@ __all__ = ["SHARE", "SIZE", "calibrated", "measure_shortfall"]
 SIZE = 20
 """Number of simulated data."""
 
-CHEAP = 0.2
-"""Share of a measurement's cost up to which its method is calibrated without being asked; two bounds are computed."""
+FEW = 2**20
+"""Numbers (samples, times those of a datum) that a sampling method is calibrated with in next to no time."""
 
 SHARE = 0.1
 """Share of the gap beyond which the shortfall of a method is a warning."""
@@ -53,9 +53,9 @@ def measure_shortfall(
         try:
             latents, data = simulate(model, shape)
             shortfall = method.shortfall(model, guide, data, latents)
-        except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
+        except Exception as error:
             # A model need not generate its data, nor a guide score others' samples: what was measured stands without.
-            return str(error)
+            return str(error) or type(error).__name__
     if shortfall is None:
         return f"{method.title} has no upper bound on simulated data"
     return shortfall if shortfall.pointwise.isfinite().all() else "a simulated datum has a bound that is not finite"
@@ -72,12 +72,12 @@ def calibrated(
         guide: Its guide.
         x: The data.
         evidence: Their evidence.
-        check: Whether to calibrate; None where that costs at most :data:`CHEAP` of the measurement.
+        check: Whether to calibrate; None where that costs at most as much as the measurement, or next to nothing.
 
     Raises:
         ValueError: If calibration is asked for and impossible, saying why.
     """
-    wanted = CHEAP * len(x) >= 2 * SIZE if check is None else check
+    wanted = _is_cheap(method, x) if check is None else check
     if not wanted or evidence.evidence.bound == "exact":
         return evidence
     shortfall = measure_shortfall(method, model, guide, x)
@@ -97,3 +97,9 @@ def calibrated(
         f"evidence{share}: {method.remedy}"
     )
     return replace(noted, evidence=replace(noted.evidence, shortfall=shortfall))
+
+
+def _is_cheap(method: EvidenceMethod, x: Batch) -> bool:
+    """Whether to calibrate costs at most about as much as to measure these data, or next to nothing."""
+    simulated = SIZE * method.bounds_of_check
+    return len(x) >= simulated or (method.is_quick and simulated * method.draws * data_width(x) <= FEW)

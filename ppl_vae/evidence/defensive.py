@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import reduce
 from math import ceil, log
 
@@ -164,13 +165,15 @@ def _from_mixture(weights: Tensor, mixed: Tensor, smooth: bool) -> Evidence:
     of_prior, sizes = relative[guides:], [guides, everything - guides]
     se, gap_se = mixture_errors(relative, weights, sizes)
     uncovered = int((of_prior.sum(0) > 0.5 * everything).sum())
+    upper, lower = leave_one_out(stratified(mixed, sizes)), None
     if smooth:
+        lower = Estimate(evidence, method_and_bound(guides, False)[0], "lower", guides, se)
         evidence = smoothed(mixed).logsumexp(0) - log(everything)
-    upper = leave_one_out(stratified(mixed, sizes))
     name, bound = method_and_bound(guides, smooth)
-    method = f"{name} and {len(of_prior)} of the prior"
+    method, shape = f"{name} and {len(of_prior)} of the prior", k_hat(mixed)
+    found = Estimate(evidence, method, bound, guides, se, shape, lost=elbo.lost, uncovered=uncovered, upper=upper)
     return Evidence(
         elbo,
-        Estimate(evidence, method, bound, guides, se, k_hat(mixed), lost=elbo.lost, uncovered=uncovered, upper=upper),
+        replace(found, lower=lower),
         Estimate(evidence - elbo.pointwise, method, bound, guides, torch.where(elbo.pointwise.isfinite(), gap_se, 0)),
     )

@@ -52,6 +52,7 @@ class Estimate:
         upper: An upper bound in expectation from the same draws
             (:func:`~ppl_vae.evidence.leave_one_out.leave_one_out`); None where there is none.
         shortfall: What the method misses of the evidence of simulated data; None where that is not measured.
+        lower: A lower bound in expectation from the same draws, where the number itself is none.
     """
 
     pointwise: Tensor
@@ -68,6 +69,7 @@ class Estimate:
     selection: float = 0.0
     upper: Estimate | None = None
     shortfall: Shortfall | None = None
+    lower: Estimate | None = None
 
     @property
     def mean(self) -> float:
@@ -177,8 +179,9 @@ class Estimate:
             content["selection"] = self.selection
         if self.common_se:
             content["common_se"] = self.common_se
-        if self.upper is not None:
-            content["upper_bound"] = self.upper.to_json()
+        for name, beside in (("upper_bound", self.upper), ("lower_bound", self.lower)):
+            if beside is not None:
+                content[name] = beside.to_json()
         if self.shortfall is not None:
             content["simulated_data"] = self.shortfall.to_json()
         return content
@@ -195,7 +198,7 @@ class Estimate:
         """
         errors, shapes = values.get(f"{name}_se"), values.get(f"{name}_k_hat")
         estimate = cls(values[name], content["method"], content["bound"], content["draws"], errors, shapes)
-        upper, shortfall = content.get("upper_bound"), content.get("simulated_data")
+        upper, lower, shortfall = (content.get(key) for key in ("upper_bound", "lower_bound", "simulated_data"))
         estimate = replace(
             estimate,
             common_se=content.get("common_se", 0.0),
@@ -203,6 +206,7 @@ class Estimate:
             selection=content.get("selection", 0.0),
             upper=upper and cls.stored(upper, values, f"{name}_upper"),
             shortfall=shortfall and Shortfall.stored(shortfall),
+            lower=lower and cls.stored(lower, values, f"{name}_lower"),
         )
         notes = tuple(line for line in content["warnings"] if line not in estimate.warnings)
         return replace(estimate, notes=notes)
@@ -267,9 +271,8 @@ class Estimate:
             values = [getattr(part, name) for part in parts]
             if all(value is None for value in values):
                 return None
-            return torch.cat(
-                [torch.zeros_like(p.pointwise) if v is None else v for p, v in zip(parts, values, strict=True)]
-            )
+            filled = [torch.zeros_like(p.pointwise) if v is None else v for p, v in zip(parts, values, strict=True)]
+            return torch.cat(filled)
 
         pointwise = torch.cat([part.pointwise for part in parts])
         method = " or ".join(dict.fromkeys(part.method for part in parts))
@@ -279,17 +282,19 @@ class Estimate:
         uncovered, selection = sum(part.uncovered for part in parts), sum(part.selection for part in parts)
         bound, draws = weakest(parts), parts[0].draws
         joined = cls(pointwise, method, bound, draws, errors, shapes, notes, common, lost, uncovered)
-        joined = replace(joined, selection=selection, upper=cls._join_upper(parts))
-        # What a method misses of simulated data holds for all blocks that are measured by it.
+        upper, lower = (cls._join_beside(parts, side) for side in ("upper", "lower"))
+        joined = replace(joined, selection=selection, upper=upper, lower=lower)
+        # What a method misses of simulated data holds for all blocks measured by it.
         checked = next((part for part in parts if part.shortfall), None)
         if checked is None or len({part.method for part in parts}) > 1:
             return joined
         return replace(joined, shortfall=checked.shortfall, tolerated=checked.tolerated)
 
     @classmethod
-    def _join_upper(cls, parts: list[Estimate]) -> Estimate | None:
-        """The upper bound of all data; that of an exact part is itself."""
-        found, uppers = [part.upper for part in parts if part.upper], [part.upper or part for part in parts]
-        if not found or weakest(uppers) != "upper":
+    def _join_beside(cls, parts: list[Estimate], side: str) -> Estimate | None:
+        """The bound beside the number of all data; that of an exact part is itself."""
+        found: list[Estimate] = [bound for part in parts if (bound := getattr(part, side))]
+        bounds: list[Estimate] = [getattr(part, side) or part for part in parts]
+        if not found or weakest(bounds) != side:
             return None
-        return replace(cls.join(uppers), method=found[0].method, draws=min(upper.draws for upper in found))
+        return replace(cls.join(bounds), method=found[0].method, draws=min(bound.draws for bound in found))

@@ -181,11 +181,13 @@ def from_log_weights(weights: Tensor, distinct: Tensor, *, smooth: bool = False)
     constant = weights.amax(0) - weights.amin(0) <= ROUNDING * high.abs().clamp(min=1)
     shape = torch.where(constant, torch.where(distinct, -torch.inf, torch.nan), k_hat(weights))
     method, bound = method_and_bound(draws, smooth)
+    lower, upper = None, leave_one_out(weights)
     if smooth:
+        lower = Estimate(evidence, method_and_bound(draws, False)[0], "lower", draws, error)
         evidence = smoothed(weights).logsumexp(0) - log(draws)
     return Evidence(
         elbo,
-        Estimate(evidence, method, bound, draws, error, shape, lost=elbo.lost, upper=leave_one_out(weights)),
+        Estimate(evidence, method, bound, draws, error, shape, lost=elbo.lost, upper=upper, lower=lower),
         Estimate(evidence - elbo.pointwise, method, bound, draws, gap_error),
     )
 

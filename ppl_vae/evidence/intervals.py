@@ -63,7 +63,7 @@ def ends(estimate: Estimate) -> Ends:
 
     A lower bound of the evidence has an upper one beside it, where its weights or simulated data give a valid one.
     """
-    low = estimate if estimate.bound in ("exact", "unbiased", "lower") else None
+    low = estimate if estimate.bound in ("exact", "unbiased", "lower") else estimate.lower
     return low, estimate if estimate.bound in ("exact", "unbiased", "upper") else above(estimate)
 
 

@@ -89,14 +89,15 @@ class Result(ResultErrors):
     def pointwise(self) -> dict[str, Tensor]:
         """All values per datum by name.
 
-        With ``_se`` for their standard errors, ``_k_hat`` for Pareto shapes, and ``_upper`` for upper bounds of the
-        same in expectation.
+        With ``_se`` for their standard errors, ``_k_hat`` for Pareto shapes, and ``_upper`` and ``_lower`` for bounds
+        of the same in expectation.
         """
         values: dict[str, Tensor] = {}
         for name, estimate in self.rows().items():
             parts = {"": estimate.pointwise, "_se": estimate.pointwise_se, "_k_hat": estimate.k_hat}
-            if estimate.upper is not None:
-                parts |= {"_upper": estimate.upper.pointwise, "_upper_se": estimate.upper.pointwise_se}
+            for side, bound in (("_upper", estimate.upper), ("_lower", estimate.lower)):
+                if bound is not None:
+                    parts |= {side: bound.pointwise, f"{side}_se": bound.pointwise_se}
             values |= {".".join(_path(name)) + end: part for end, part in parts.items() if part is not None}
         return values
 

@@ -110,7 +110,7 @@ def distrust_simulated(evidence: Estimate) -> str:
 def _not_unbiased(evidence: Estimate) -> str:
     if evidence.common_se:
         return "it has an error common to all data"
-    if evidence.bound != "lower":
+    if evidence.bound != "lower" and evidence.lower is None:
         return "the number is neither a bound nor unbiased"
     return "" if math.isfinite(evidence.mean) else "some data have no finite evidence"
 

@@ -114,7 +114,8 @@ def save_figure(
     run: RunFolder, name: str, result: Measurement, title: str, size: tuple[float, float] = (9, 3.8)
 ) -> None:
     """Draws a result into the folder of a run, unless some of its values are not finite."""
-    values = (value for key, value in result.pointwise().items() if not key.endswith(("k_hat", "_upper", "_upper_se")))
+    beside = ("k_hat", "_upper", "_upper_se", "_lower", "_lower_se")
+    values = (value for key, value in result.pointwise().items() if not key.endswith(beside))
     if all(value.isfinite().all() for value in values):
         run.figure(name, lambda figure: result.draw(figure, title), size)
     else:

@@ -193,6 +193,17 @@ def test_annealing_with_states_summed_over_misses_what_its_shortfall_says():
     assert_mean((shortfall.pointwise - torch.tensor(expected).to(shortfall.pointwise))[:, None], torch.zeros(1))
 
 
+def test_a_check_that_costs_next_to_nothing_is_made_without_being_asked_for():
+    """Of one datum under importance sampling, of as many data as are simulated under annealing."""
+    x = torch.randn(40)
+    quick = {"method": "importance", "draws": 100}
+    assert measure(linear, wide, x[:1], **quick).shortfall is not None
+    assert measure(linear, wide, x[:1], method="importance", draws=2**16).shortfall is None
+    chains = {"method": "annealing", "draws": 4, "temperatures": 2}
+    assert measure(linear, wide, x[:39], **chains).shortfall is None
+    assert measure(linear, wide, x, **chains).shortfall is not None
+
+
 def test_one_datum_is_checked_on_twenty():
     shortfall = measure_shortfall(Importance(draws=20), linear, wide, torch.zeros(1))
     assert len(shortfall.pointwise) == 20 and shortfall.pointwise.std() > 0

@@ -64,7 +64,8 @@ def test_bits_that_a_guide_never_draws_are_found():
     x = torch.linspace(-1, 1, 40)
     truth = np.logaddexp(norm(0, 1).logpdf(x.numpy()), norm(0.2, 1).logpdf(x.numpy())) - np.log(2)
     alone, mixed = (
-        measure(model, guide, x, method="importance", draws=400, prior_share=share).evidence for share in (0.0, 0.1)
+        measure(model, guide, x, method="importance", draws=400, prior_share=share, check=False).evidence
+        for share in (0.0, 0.1)
     )
     assert truth.mean() - alone.mean > 0.5
     assert abs(truth.mean() - mixed.mean) < 4 * mixed.se

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from ppl_vae.evidence.bracket import bracket_of
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.psis import k_hat, k_hat_limit, smoothed
 from tests.support.small_pairs import LinearGaussian
@@ -41,6 +43,22 @@ def test_smoothed_evidence_is_close_and_calls_itself_so():
     assert found.evidence.bound == "approximate"
     assert abs(found.evidence.mean - pair.evidence(x).mean()) < 6 * found.evidence.se
     assert found.table().count(" about ") == 2
+
+
+def test_the_bracket_of_smoothed_weights_is_that_of_the_same_weights_unsmoothed():
+    pair = LinearGaussian(1)
+    x = pair.simulate(30)[1]
+    found, brackets = {}, {}
+    for method in ("importance", "psis"):
+        torch.manual_seed(0)
+        found[method] = measure(pair.model, pair.guide, x, method=method, draws=200, check=False)
+        brackets[method] = found[method].bracket()
+    assert found["psis"].evidence.mean != found["importance"].evidence.mean
+    assert brackets["psis"].lower == brackets["importance"].lower
+    assert brackets["psis"].upper == brackets["importance"].upper
+    assert pair.evidence(x).mean().item() in brackets["psis"]
+    again = Estimate.stored(found["psis"].evidence.to_json(), found["psis"].pointwise(), "evidence")
+    assert bracket_of(again) == brackets["psis"]
 
 
 def test_ties_of_few_states_are_not_smoothed():

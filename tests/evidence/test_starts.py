@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from ppl_vae.evidence.ais import AIS, Schedule
 from ppl_vae.evidence.bdmc import sandwich
+from ppl_vae.evidence.bracket import bracket_of
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.starts import by_start, chosen, disagreement, together
@@ -100,6 +101,18 @@ def test_the_best_is_chosen_by_its_mean_beyond_the_error(bound):
     if bound == "lower":
         assert disagreement(near, chosen(near)) is None
         assert "in 2 of 2 data" in str(disagreement(crossed, chosen(crossed)))
+
+
+def test_the_upper_limit_of_a_start_that_is_better_alone_is_not_lowered_by_the_other():
+    """Chains from the guide that reach log p = 0 all but exactly, beside chains from the prior that reach nothing."""
+    torch.manual_seed(0)
+    weights = {"guide": 0.02 * torch.randn(8, 4), "prior": 5 * torch.randn(8, 4) - 60}
+    starts = by_start(weights, "annealing", "lower")
+    best = chosen(starts)
+    assert best.method.endswith("from the guide")
+    assert together(starts).mean < -0.6  # half of the chains count as nothing
+    bracket = bracket_of(best)
+    assert bracket.lower < 0 < bracket.upper < 0.1
 
 
 def test_chains_of_one_walk_have_one_start():

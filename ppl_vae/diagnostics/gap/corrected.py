@@ -71,7 +71,7 @@ class _Correct(Messenger):
         msg["fn"] = with_parameters(msg["fn"], numbers)
 
     def _placed(self, values: Tensor, msg: Site, numbers: Tensor) -> Tensor:
-        """Values of each datum, ``(data, numbers)``, as the plates of a site lie: ``(*batch, numbers of an element)``."""
+        """Values of each datum, ``(data, numbers)``, as plates of a site lie, ``(*batch, numbers of an element)``."""
         dims = [frame.dim for frame in msg["cond_indep_stack"] if frame.name != DRAWS and frame.dim is not None]
         data = next(f.dim for f in msg["cond_indep_stack"] if f.name in self.over_data)
         nested = sorted(dim for dim in dims if dim != data)

@@ -20,6 +20,7 @@ from ppl_vae.nn.modes import evaluating, evaluation_mode, frozen
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.blocks import CELLS
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress
 
@@ -38,6 +39,9 @@ JUDGED = 32
 
 DATA = 2**9
 """Largest number of data that ascend together."""
+
+SURE = 2
+"""Standard errors by which an end of the search must be better than the guide's own output."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,9 @@ def optimal_member(
     the prior and single draws. After a sixth of the steps half of the starts go on: guide and prior, and the best of
     the others. There are two rounds of half the steps, the second at a fifth of the rate; a round ends at the mean over
     its last half of iterates (Polyak and Juditsky 1992). For each datum the best end is chosen on one set of draws and
-    valued on another, so that the choice does not bias the value; the unchanged output of the guide may be chosen too.
+    valued on another, so that the choice does not bias the value. The unchanged output of the guide is kept unless an
+    end is better by two standard errors, of this datum or on average over those data in which it is not; all are
+    compared by the same random numbers.
 
     Arguments:
         model: The generative model.
@@ -219,8 +225,19 @@ class _BlockAscent:
 
     def result(self, steps: int) -> Ascent:
         before, after = (torch.cat([self.guide_parameters[None], ends]) for ends in self.rounds)
-        scores = torch.stack([self._value(free).elbo.pointwise for free in after])
-        chosen, rows = scores.argmax(0), torch.arange(len(self.guide_parameters), device=self.guide_parameters.device)
+        rows = torch.arange(len(self.guide_parameters), device=self.guide_parameters.device)
+        seed = int(torch.randint(2**31, ()))
+        weights = torch.stack([self._weights(free, seed) for free in after])
+        scores = weights.mean(1)
+        chosen = 1 + scores[1:].argmax(0)
+        better, error = _paired(weights[chosen, :, rows].T, weights[0])
+        undecided = ~(better > SURE * error)
+        if undecided.any():
+            # Together they show what no datum does; by other draws, since these have chosen among the ends.
+            again = [self._weights(free, seed + 1) for free in (after[chosen, rows], after[0])]
+            better, error = (each[undecided] for each in _paired(*again))
+            if not better.mean() > SURE * error.square().sum().sqrt() / len(error):
+                chosen = chosen.masked_fill(undecided, 0)
         best = after[chosen, rows]
         method = f"ascent of {steps} steps from {len(self.starts)} starts"
         value = self._value(best).elbo
@@ -232,7 +249,24 @@ class _BlockAscent:
         gain = value.minus(self._value(before[chosen, rows]).elbo)
         return Ascent(result, self._value(best).evidence, gain, lead, best, after[1:].transpose(0, 1))
 
+    def _weights(self, free: Tensor, seed: int) -> Tensor:
+        """Log-weights of members with these parameters by the random numbers of a seed, ``(draws, data)``."""
+        with fork_random_state(seed):
+            pieces = [piece.weights for piece in log_weights(self.model, self.family.program(free), self.x, self.draws)]
+        return torch.cat(pieces, 1).nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+
     def _value(self, free: Tensor, draws: int | None = None) -> Evidence:
         """Evidence and ELBO of members with these parameters, ``(data, numbers)``, from fresh draws."""
         pieces = log_weights(self.model, self.family.program(free), self.x, draws or self.draws)
         return Evidence.join([from_log_weights(piece.weights, piece.distinct) for piece in pieces])
+
+
+def _paired(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard error of the differences of log-weights by the same random numbers, ``(data,)`` each.
+
+    An ELBO of minus infinity is worse than any other, and no better than itself.
+    """
+    impossible = other.isneginf().any(0)
+    difference = (one - other).masked_fill(impossible, 0)
+    mean = difference.mean(0).masked_fill(impossible & one.isfinite().all(0), torch.inf)
+    return mean, (difference.std(0) / len(one) ** 0.5).nan_to_num(0)

@@ -51,6 +51,7 @@ class Annealing(EvidenceMethod):
     exact: ClassVar[bool] = False
     priority: ClassVar[int] = 30
     fewest_draws: ClassVar[int] = 4
+    bounds_of_check: ClassVar[int] = 2
     remedy: ClassVar[str] = "raise the temperatures (--temperatures, temperatures=)"
 
     draws: int = 16

@@ -51,6 +51,12 @@ class EvidenceMethod(ABC):
     )
     """What helps where the method misses much of the evidence."""
 
+    bounds_of_check: ClassVar[int] = 1
+    """Number of bounds that a check on simulated data computes, each at the cost of a measurement of as many data."""
+
+    is_quick: ClassVar[bool] = False
+    """Whether a datum takes a single run of model and guide, however many samples."""
+
     draws: int = 1000
 
     @property

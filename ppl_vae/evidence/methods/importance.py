@@ -42,6 +42,7 @@ class Importance(EvidenceMethod):
     exact: ClassVar[bool] = False
     priority: ClassVar[int] = 10
     fewest_draws: ClassVar[int] = 2
+    is_quick: ClassVar[bool] = True
     remedy: ClassVar[str] = (
         "the guide leaves out a part of the posterior; anneal (--method annealing, method='annealing'; of a gap "
         "--evidence annealing), or raise the draws (--draws, draws=)"
