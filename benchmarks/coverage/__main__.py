@@ -12,12 +12,13 @@ from pathlib import Path
 import click
 
 from benchmarks.coverage import adversarial, alarms, annealed, differences, sampled
+from benchmarks.coverage.prices import prices
 from benchmarks.coverage.rates import Rate, markdown
 
 RESULTS = Path(__file__).parents[1] / "results" / "coverage.json"
 """The stored rates."""
 
-PARTS = ("statements", "adversarial", "warnings")
+PARTS = ("statements", "adversarial", "differences", "warnings", "prices")
 
 
 @click.group()
@@ -82,6 +83,15 @@ def judge(pairs: int, out: Path | None) -> None:
     store(out, "warnings", rates)
 
 
+@main.command("prices")
+@stored
+def price(out: Path | None) -> None:
+    """Processor time of a measurement with its bracket, as a multiple of that of the lower bound alone."""
+    rates = list(prices())
+    click.echo(markdown(rates))
+    store(out, "prices", rates)
+
+
 @main.command("all")
 @replications
 @guides
@@ -89,10 +99,11 @@ def judge(pairs: int, out: Path | None) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="File for the rates.")
 @click.pass_context
 def everything(context: click.Context, runs: int, cases: int, pairs: int, out: Path) -> None:
-    """All four, and the commit they were measured at."""
+    """All five, and the commit they were measured at."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps({"commit": commit.stdout.strip()}))
+    context.invoke(price, out=out)
     context.invoke(judge, pairs=pairs, out=out)
     context.invoke(deceive, cases=cases, methods=",".join(adversarial.METHODS), out=out)
     context.invoke(cover, runs=runs, out=out)

@@ -30,7 +30,7 @@ CHAINS = 2**9
 """Largest number of annealing chains that move together."""
 
 WARM_UP = 30
-"""Number of moves at the starting distribution that tune step sizes to the right order of magnitude."""
+"""Most moves at the starting distribution that tune step sizes to the right order of magnitude."""
 
 PILOT_CHAINS = 4
 """Number of chains per datum that tune the step sizes."""
@@ -73,8 +73,8 @@ class Schedule:
 
     @property
     def pilots(self) -> int:
-        """Number of temperatures of the pilot run."""
-        return max(50, round(self.pilot * self.temperatures)) if len(self.path) > 2 else 0
+        """Number of temperatures of the pilot run: at least 50, but no more than there are."""
+        return max(min(50, self.temperatures), round(self.pilot * self.temperatures)) if len(self.path) > 2 else 0
 
     def shares(self, chains: int) -> list[tuple[Schedule, int]]:
         """The schedule of each start, and its number of chains."""
@@ -89,7 +89,7 @@ class Schedule:
 
     def cells(self, chains: int, walks: int = 1) -> int:
         """Number of moves of all chains per datum, which the progress counts."""
-        pilots = (self.pilots + WARM_UP * bool(self.pilots)) * PILOT_CHAINS * len(self.shares(chains))
+        pilots = (self.pilots + min(WARM_UP, self.pilots)) * PILOT_CHAINS * len(self.shares(chains))
         return (len(self.path) - 2) * chains * walks + pilots
 
     def betas(self, count: int) -> Tensor:
@@ -246,19 +246,19 @@ class AIS:
 
     def _pilot(self, progress: Progress | None) -> list[dict[str, Tensor]]:
         """Step sizes of each datum for every temperature of the schedule."""
-        count = self.schedule.pilots
-        if not count:
+        if not (count := self.schedule.pilots):
             return []
+        warm_up = min(WARM_UP, count)
         point = self._begin(PILOT_CHAINS)
         sizes = {"bits": 0.5, "real": 0.5 * max(1, self.coordinates.dimensions) ** -0.25}
         steps = {kind: point.real.new_full((len(self.x),), size) for kind, size in sizes.items()}
         tuned = []
-        betas = torch.cat([torch.zeros(WARM_UP), self.schedule.betas(count)[1:]])
+        betas = torch.cat([torch.zeros(warm_up), self.schedule.betas(count)[1:]])
         for index, beta in enumerate(betas.tolist()):
             point, chances = self._move(point, beta, steps)
             for kind, chance in chances.items():
                 steps[kind] = (steps[kind] * (0.8 * (chance.mean(0) - ACCEPTED[kind])).exp()).clamp(1e-4, 1e4)
-            if index >= WARM_UP:
+            if index >= warm_up:
                 tuned.append(dict(steps))
             if progress:
                 progress(chances[next(iter(chances))].numel())

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from scipy.stats import beta
 
 import ppl_vae as pv
+from benchmarks.coverage import prices
 from benchmarks.coverage.__main__ import PARTS, RESULTS, main, read
 from benchmarks.coverage.adversarial import MODELS, cases, examine
 from benchmarks.coverage.guides import KINDS, Guide, good, one_mode, prior
@@ -89,7 +90,13 @@ def test_statements_and_warnings_in_small(tmp_path):
     page.write_text("".join(f"<!-- {part} -->\n\n| stale |\n\nText.\n" for part in PARTS))
     CliRunner().invoke(main, ["show", str(out), "--page", str(page)], catch_exceptions=False)
     assert markdown(due) in page.read_text() and "stale" not in page.read_text()
-    assert page.read_text().count("Text.") == 3
+    assert page.read_text().count("Text.") == len(PARTS)
+
+
+def test_prices_in_small(monkeypatch):
+    monkeypatch.setattr(prices, "CASES", (("importance", {"draws": 20}),))
+    found = list(prices.prices(1))
+    assert len(found) == 6 and all("ms" in rate.note for rate in found)
 
 
 def test_the_page_has_the_stored_rates():
