@@ -84,7 +84,7 @@ def calibrated(
     if isinstance(shortfall, str):
         if check:
             raise ValueError(f"the method cannot be checked on simulated data: {shortfall}; leave the check out")
-        return evidence
+        return replace(evidence, why=f"{evidence.why}; not checked on simulated data: {shortfall.split(';')[0]}")
     gap, missed = evidence.gap.mean, shortfall.mean
     if missed <= min(max(SHARE * gap, LEAST), MOST):
         # Tails as heavy as those of the simulated data do no harm there, nor here if the data are like those.

@@ -152,7 +152,9 @@ def test_calibration_that_is_asked_for_and_impossible_says_why():
     x = torch.randn(5)
     with pytest.raises(ValueError, match="cannot be checked on simulated data.*observe obs=x"):
         measure(half, wide, x, method="importance", draws=50, check=True)
-    assert measure(half, wide, x, method="importance", draws=50).shortfall is None
+    unasked = measure(half, wide, x, method="importance", draws=50)
+    assert unasked.shortfall is None
+    assert "importance, as requested; not checked on simulated data: " in unasked.why and "obs=x" in unasked.why
 
 
 def test_annealing_with_states_summed_over_misses_what_its_shortfall_says():
