@@ -46,12 +46,10 @@ def by_start(weights: Mapping[str, Tensor], method: str, bound: Bound) -> dict[s
     """
     sign = 1 if bound == "lower" else -1
     estimates = {}
-    # The chains of all starts together are not blind where one start is, but low where another one fails.
-    everything = leave_one_out(torch.cat(list(weights.values()))) if bound == "lower" else None
+    # The chains of all starts together are not blind where one start is.
+    upper = leave_one_out(torch.cat(list(weights.values()))) if bound == "lower" else None
     for start, each in weights.items():
         value, se = log_mean_exp(each)
-        own = leave_one_out(each) if bound == "lower" else None
-        upper = own if own and everything and own.mean > everything.mean else everything
         whence = f" from the {start}" if len(weights) > 1 else ""
         estimates[start] = Estimate(
             sign * value, f"{method}, {len(each)} chains{whence}", bound, len(each), se, upper=upper
@@ -69,15 +67,13 @@ def together(starts: Mapping[str, Estimate]) -> Estimate:
     value = shares.logsumexp(0)
     errors = torch.stack([part.pointwise_se for part in parts if part.pointwise_se is not None])
     se = ((shares - value).exp().nan_to_num(0) * errors).square().sum(0).sqrt()
-    method = f"{parts[0].method.rpartition(', ')[0]}, {chains} chains"
-    uppers = [part.upper for part in parts if part.upper]
-    upper = min(uppers, key=lambda each: each.mean) if uppers else None
-    return replace(parts[0], pointwise=sign * value, method=method, draws=chains, pointwise_se=se, upper=upper)
+    method = parts[0].method.rpartition(", ")[0]
+    return replace(parts[0], pointwise=sign * value, method=f"{method}, {chains} chains", draws=chains, pointwise_se=se)
 
 
 def chosen(starts: Mapping[str, Estimate]) -> Estimate:
     """The best of the estimates of all chains and of each start alone, by their means over all data."""
-    best = together(starts)
+    everything = best = together(starts)
     if len(starts) == 1:
         return best
     sign = 1 if best.bound == "lower" else -1
@@ -86,6 +82,10 @@ def chosen(starts: Mapping[str, Estimate]) -> Estimate:
     for each in starts.values():
         if sign * (each.mean - best.mean) > error:
             best = each
+    if best is not everything and best.upper is not None:
+        # The upper bound of all chains, which is too low where half of them count as nothing; it may be raised.
+        raised = (best.pointwise - everything.pointwise).clamp(min=0)
+        best = replace(best, upper=replace(best.upper, pointwise=best.upper.pointwise + raised))
     return replace(best, selection=log(1 + len(starts)))
 
 

@@ -78,7 +78,8 @@ def test_full_covariance_leaves_no_family_gap():
     found = optimal_member(pair.model, q, x, restarts=2, draws=2000)
     exact = valued(pair.model, found, Latent("z", "multivariate normal", torch.Size([2])))(x)
     falls_short(found, exact, pair.evidence(x))
-    assert abs(found.evidence.mean - pair.evidence(x).mean()) < 1e-3  # nearly constant weights
+    assert found.evidence.se < 2e-3  # nearly constant weights
+    assert abs(found.evidence.mean - pair.evidence(x).mean()) < 4 * found.evidence.se
     torch.testing.assert_close(split_gap(pair.model, q, x).family_gap.pointwise, torch.zeros(40))
 
 
