@@ -9,15 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FOLDER", "fill_page", "keep", "read"]
+__all__ = ["FOLDER", "commit", "fill_page", "keep", "read"]
 
 FOLDER = Path(__file__).parent / "results"
 
 
+def commit() -> str:
+    """The commit that is measured."""
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip()
+
+
 def keep(name: str, rows: list[dict[str, Any]]) -> None:
     """Stores the rows of a result under its name."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    content = {"commit": commit.stdout.strip(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "rows": rows}
+    content = {"commit": commit(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "rows": rows}
     (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +12,9 @@ import click
 from benchmarks.coverage import adversarial, alarms, annealed, differences, sampled
 from benchmarks.coverage.prices import prices
 from benchmarks.coverage.rates import Rate, markdown
+from benchmarks.stored import FOLDER, commit, fill_page
 
-RESULTS = Path(__file__).parents[1] / "results" / "coverage.json"
+RESULTS = FOLDER / "coverage.json"
 """The stored rates."""
 
 PARTS = ("statements", "adversarial", "differences", "warnings", "prices")
@@ -100,9 +99,8 @@ def price(out: Path | None) -> None:
 @click.pass_context
 def everything(context: click.Context, runs: int, cases: int, pairs: int, out: Path) -> None:
     """All five, and the commit they were measured at."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps({"commit": commit.stdout.strip()}))
+    out.write_text(json.dumps({"commit": commit()}))
     context.invoke(price, out=out)
     context.invoke(judge, pairs=pairs, out=out)
     context.invoke(deceive, cases=cases, methods=",".join(adversarial.METHODS), out=out)
@@ -118,10 +116,7 @@ def show(file: Path, page: Path | None) -> None:
     for part in PARTS:
         table = markdown(read(file, part))
         if page:
-            marker = f"<!-- {part} -->\n"
-            before, after = page.read_text().split(marker)
-            rest = re.sub(r"\A\n(\|.*\n)*", "", after)
-            page.write_text(f"{before}{marker}\n{table}\n\n{rest.lstrip()}")
+            page.write_text(fill_page(page, part, table))
         else:
             click.echo(table + "\n")
 

@@ -1,4 +1,4 @@
-"""Tests all gradient estimators for bias: ``python -m benchmarks.gradients --models 1000 --out gradients.json``."""
+"""Tests all gradient estimators for bias: ``python -m benchmarks.gradients --out FILE.json``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from benchmarks.gradients.table import Scores, markdown, run
+from benchmarks.stored import commit
 
 
 @click.command()
@@ -25,7 +26,8 @@ def main(models: int, copies: int, seconds: float, out: Path | None) -> None:
         rows = [scores.summary() for scores in found]
         if out:
             used = round(time.process_time() - start)
-            out.write_text(json.dumps({"models": models, "copies": copies, "seconds": used, "rows": rows}, indent=1))
+            size = {"models": models, "copies": copies, "seconds": used}
+            out.write_text(json.dumps({"commit": commit(), **size, "rows": rows}, indent=1) + "\n")
         return rows
 
     def after(seed: int, found: list[Scores]) -> bool:
