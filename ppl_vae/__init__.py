@@ -14,7 +14,8 @@ Objectives           DiscreteELBO, ImportanceWeightedELBO, SleepPhase, RateCost;
 Data                 load_corpus, Corpus, PackedCounts
 Measure a pair       measure (ELBO, evidence and gap), split_gap, ladder, tightness, calibrate,
                      information, rate_distortion_curve, sandwich; beneath them log_weight and simulate
-Runs and studies     compare, experiment, catalogue (what is chosen by name, and what goes together)
+Runs and studies     list_runs, remove_runs, compare, experiment, catalogue (what is chosen by name, and what goes
+                     together)
 A model's form       set_layout, its plate over data and how it takes samples, where they are not found; regulariser,
                      around factors that belong to the training objective alone
 """
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from ppl_vae.programs.simulate import simulate as simulate
     from ppl_vae.runs.catalogue import catalogue as catalogue
     from ppl_vae.runs.compare import compare as compare
+    from ppl_vae.runs.listing import list_runs as list_runs
+    from ppl_vae.runs.listing import remove_runs as remove_runs
     from ppl_vae.runs.open import Run as Run
     from ppl_vae.runs.python import load_run as load_run
     from ppl_vae.runs.python import resume as resume
@@ -76,12 +79,14 @@ _PLACES = {
     "experiment": "studies.experiments",
     "information": "diagnostics.information.information",
     "ladder": "diagnostics.gap.ladder",
+    "list_runs": "runs.listing",
     "load_corpus": "data.load",
     "load_run": "runs.python",
     "log_weight": "programs.log_weight",
     "measure": "evidence.measure",
     "rate_distortion_curve": "diagnostics.information.rate_distortion_curve",
     "regulariser": "programs.densities",
+    "remove_runs": "runs.listing",
     "resume": "runs.python",
     "sandwich": "evidence.bdmc",
     "set_layout": "programs.layouts",

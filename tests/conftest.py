@@ -26,6 +26,12 @@ def clean_state() -> Iterator[None]:
     torch.set_default_dtype(kind)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the package remembers of a user's code stays out of the user's own folder."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(autouse=True)
 def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn in full, but with few pixels: no test looks at them."""

@@ -81,7 +81,10 @@ GROUPS: dict[str, dict[str, Command]] = {
         ),
     },
     "Compare and report": {
-        **_commands(compare=("measure", "compare runs/text runs/text-likelihood --split test")),
+        **_commands("list_{}", runs=("runs", "runs --corpus docstrings --sort evidence")),
+        **_commands(
+            compare=("measure", "compare runs/text runs/text-likelihood --split test"),
+        ),
         **_commands(OF_RUNS, export=("measure", "export runs/text --draws 500")),
     },
     "Search": _commands(

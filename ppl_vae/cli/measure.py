@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ppl_vae.cli.opening import opens_runs
 from ppl_vae.cli.options import GroupedCommand, was_given, with_options
 from ppl_vae.cli.output import Printed, with_json
 from ppl_vae.plugins.options import options_of
@@ -65,7 +66,7 @@ def measuring(name: str, cls: type[click.Command] = GroupedCommand) -> click.Com
         result: Printed = getattr(open_run(folder), name)(**given)
         return result
 
-    function = with_options(option for option in options if not option.required)(with_json(measure))
+    function = opens_runs(with_options(option for option in options if not option.required)(with_json(measure)))
     for word in words:
         function = click.argument(word, nargs=-1, required=True)(function)
     command = click.command(name, cls=cls, help=text_of(method))(
@@ -75,9 +76,10 @@ def measuring(name: str, cls: type[click.Command] = GroupedCommand) -> click.Com
     return command
 
 
-@click.command
+@click.command(cls=GroupedCommand)
 @click.argument("folders", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
+@opens_runs
 @with_json
 def compare(folders: tuple[Path, ...], split: SplitName) -> Printed:
     """Compare ELBO, evidence and gap of trained runs.

@@ -47,7 +47,7 @@ def _named_pair(args: list[str]) -> tuple[str | None, str | None]:
     """The model and guide named among arguments that may still hold options of theirs."""
     options = [click_option(option) for group in training_options().values() for option in group]
     switches = {flag for option in options if option.is_flag for flag in option.opts + option.secondary_opts}
-    switches |= {"--json", "--help", "-h"}
+    switches |= {"--json", "--trust", "--help", "-h"}
     model, guide, skip = None, None, False
     for index, arg in enumerate(args):
         if skip:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
+from ppl_vae.cli.opening import asked, code_option, trust_option
 from ppl_vae.cli.options import was_given
 from ppl_vae.cli.output import with_json
 from ppl_vae.cli.pair_command import PairCommand
 from ppl_vae.plugins.options import Value
-from ppl_vae.runs.config import RunConfig
-from ppl_vae.runs.devices import resolve_device
+from ppl_vae.runs.code import Code, Opening, opening
 from ppl_vae.runs.options import new_folder, run_config
 from ppl_vae.runs.summary import Summary
 from ppl_vae.training.run_folder import RunFolder
@@ -27,8 +27,12 @@ __all__ = ["check_alone", "train"]
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-GUIDE-TIME]")
 @click.option(
-    "--resume", type=click.Path(path_type=Path), help="Continue a run that was interrupted; takes no other option."
+    "--resume",
+    type=click.Path(path_type=Path),
+    help="Continue a run that was interrupted, or give it more --epochs; takes --corpus, where the data lie now, too.",
 )
+@code_option
+@trust_option
 @with_json
 @click.pass_context
 def train(
@@ -38,6 +42,8 @@ def train(
     guide: str | None,
     out: Path | None,
     resume: Path | None,
+    code: Code,
+    trust: bool,
     **options: Value,
 ) -> Summary:
     """Train a model with a guide; measure ELBO, evidence and gap.
@@ -45,15 +51,17 @@ def train(
     MODEL is a file or the name of a model, such as models/text.py. Its constructor's arguments, and the guide's
     with --guide- before them, are options: add --help after naming both. The epoch is chosen on validation data.
     """
+    from ppl_vae.runs.train import resume as resume_training
     from ppl_vae.runs.train import train as run_training
 
     if resume is not None:
-        check_alone(ctx, "resume")
-        run = RunFolder.open(resume)
-        run.check_pair(f"continue it by ppl-vae generator --resume {resume}")
-        config = RunConfig.of(run)
-        resolve_device(config.device)
-        return run_training(config, resume, resume=True)
+        check_alone(
+            ctx, "resume", *(("epochs", "patience") if was_given(ctx, "epochs") else ()), "corpus", "code", "trust"
+        )
+        epochs, corpus = (str(options[name]) if was_given(ctx, name) else None for name in ("epochs", "corpus"))
+        patience = int(str(options["patience"])) if was_given(ctx, "patience") else None
+        with opening(Opening(code, corpus, trust, asked)):
+            return resume_training(RunFolder.open(resume), epochs, patience)
     if model is None:
         raise click.UsageError("name a model, such as models/text.py (ppl-vae list shows them), or --resume RUN", ctx)
     given = {name: value for name, value in options.items() if was_given(ctx, name)}
@@ -65,12 +73,12 @@ def train(
     return run_training(config, folder)
 
 
-def check_alone(ctx: click.Context, name: str) -> None:
-    """Refuses other options beside ``--resume``.
+def check_alone(ctx: click.Context, name: str, *besides: str) -> None:
+    """Refuses other options beside ``--resume``, but for some.
 
     Raises:
         click.UsageError: Naming them.
     """
-    others = [param for param in ctx.command.get_params(ctx) if param.name not in (name, "as_json")]
+    others = [param for param in ctx.command.get_params(ctx) if param.name not in (name, "as_json", *besides)]
     if given := [param.opts[0] for param in others if was_given(ctx, param.name)]:
         raise click.UsageError(f"--{name} continues a run with its own options; leave out {', '.join(given)}", ctx)

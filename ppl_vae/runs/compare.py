@@ -17,7 +17,7 @@ from ppl_vae.evidence.plan import plan
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.types import Progress
-from ppl_vae.runs.config import RunConfig, to_json
+from ppl_vae.runs.config import RunConfig, differing, to_json
 from ppl_vae.runs.measure import measure_and_save, save_figure
 from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.pair import Pair
@@ -75,7 +75,10 @@ def compare(*runs: Run | Path | str, split: SplitName = "test") -> Comparison:
                 f"{one.name} and {other.name} have one model with the same parameters: their evidence is the same, and "
                 "the better of their two measurements is taken for both"
             )
-    if len({RunConfig.of(run).settings.seed for run in stored}) > 1:
+    configs = [RunConfig.of(run) for run in stored]
+    if differences := differing(configs):
+        notes.append("the runs differ in " + ", ".join(f"{n} ({' | '.join(each)})" for n, each in differences.items()))
+    if len({config.settings.seed for config in configs}) > 1:
         notes.append("the runs have different seeds, so their models began from different parameters")
     result = Comparison(split, parts, tuple(notes))
     stored[0].write_json(f"compare-{split}.json", result.to_json())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -22,7 +23,16 @@ from ppl_vae.training.settings import Settings
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["OBJECT", "CorpusConfig", "OptionValue", "ProgramChoice", "RunConfig", "from_json", "to_json"]
+__all__ = [
+    "OBJECT",
+    "CorpusConfig",
+    "OptionValue",
+    "ProgramChoice",
+    "RunConfig",
+    "differing",
+    "from_json",
+    "to_json",
+]
 
 OptionValue = int | float | bool | str | None
 """What a constructor's option may be."""
@@ -201,6 +211,16 @@ class RunConfig:
             digests={},
             chosen_estimator=None,
         )
+
+
+def differing(configs: Sequence[RunConfig]) -> dict[str, list[str]]:
+    """The entries in which runs differ, such as ``"settings.seed"``, with the value of each run."""
+    entries = [_entries(to_json(config._comparable())) for config in configs]
+    return {
+        place: [str(each.get(place, "none")) for each in entries]
+        for place in dict.fromkeys(place for each in entries for place in each)
+        if len({str(each.get(place)) for each in entries}) > 1 and not place.endswith("sha256")
+    }
 
 
 def to_json(record: DataclassInstance) -> dict[str, object]:

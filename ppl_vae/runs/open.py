@@ -13,6 +13,7 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Batch, concatenate
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import positions, subsample
+from ppl_vae.runs.code import code_digest, config_of
 from ppl_vae.runs.config import OBJECT, RunConfig
 from ppl_vae.runs.digests import changed_files
 from ppl_vae.runs.measurements import Measurements
@@ -150,7 +151,7 @@ def open_run(folder: Path | str, pair: Pair | None = None, corpus: Corpus | None
     """
     run = RunFolder.open(Path(folder))
     run.check_pair("give the run of a model")
-    config = RunConfig.of(run)
+    config = config_of(run)
     if not config.is_of_objects:
         corpus = config.load_corpus()
     elif pair is None or corpus is None:
@@ -171,6 +172,9 @@ def open_run(folder: Path | str, pair: Pair | None = None, corpus: Corpus | None
         splits["train"] = concatenate([splits["train"], splits.pop("validation")])
     pair = pair or Pair.from_config(config, splits["train"], from_checkpoint=True)
     pair.state = Checkpoint.into(run.checkpoint(name), pair.model.to(device), pair.guide.to(device)).digest
+    # What the code as it is now measures is not taken for the run's own.
+    code = code_digest(run, config)
+    pair.state, state = pair.state + code, state + code
     return Run(run, config, pair, {name: x for name, x in splits.items() if len(x)}, corpus, state)
 
 

@@ -26,8 +26,11 @@ from ppl_vae.programs.handlers import check_pair
 from ppl_vae.programs.invariance import check_deterministic
 from ppl_vae.programs.random_state import fork_random_state, subsample
 from ppl_vae.programs.support import check_support
+from ppl_vae.runs.code import code_digest, config_of, keep_code
 from ppl_vae.runs.config import RunConfig, to_json
+from ppl_vae.runs.devices import resolve_device
 from ppl_vae.runs.digests import changed_files, own_digests
+from ppl_vae.runs.more_epochs import give_more_epochs
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.sense import findings
 from ppl_vae.runs.split import Split
@@ -40,7 +43,7 @@ from ppl_vae.training.run_folder import Interrupted, RunFolder
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import NOTHING_TO_TRAIN, Trainer
 
-__all__ = ["train", "train_pair"]
+__all__ = ["resume", "train", "train_pair"]
 
 
 def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Summary:
@@ -58,6 +61,27 @@ def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Summary:
     data = corpus.train.values.to(torch.device(config.device))
     pair = _pair(config, data, resume and RunFolder(folder).checkpoint("train-last").exists())
     return train_pair(config, folder, pair, corpus, resume=resume)
+
+
+def resume(run: RunFolder, epochs: str | None = None, patience: int | None = None) -> Summary:
+    """Continues an interrupted training, or gives a finished one more epochs.
+
+    Arguments:
+        run: The run.
+        epochs: The schedule, if it becomes longer.
+        patience: The patience, if the schedule becomes longer.
+    """
+    run.check_pair(f"continue it by ppl-vae generator --resume {run.folder}")
+    config = config_of(run)
+    resolve_device(config.device)
+    if epochs is not None:
+        config = give_more_epochs(run, config, epochs, patience)
+    if code_digest(run, config):  # from here on the run is one of the files as they are now
+        keep_code(run, config)
+        run.write_json(
+            "config.json", run.config | {k: v for k, v in to_json(config).items() if k in ("model", "guide")}
+        )
+    return train(config, run.folder, resume=True)
 
 
 def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, resume: bool = False) -> Summary:
@@ -99,6 +123,9 @@ def _begin(
         raise ValueError(f"{changed[0]} has changed since the run began, or is gone; restore it, or start a new run")
     check_pair(pair.model, pair.guide, batch)
     with locked(folder, "trains there"):
+        if not resume:
+            RunFolder.check_free(folder)
+            keep_code(RunFolder(folder), config)
         run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
         log(
             f"{pair.description}: {len(splits['train'])} training, {len(splits['validation'])} validation, "

@@ -169,7 +169,7 @@ class Study:
         run = RunFolder(self.folder / "runs" / name)
         if run.summary is None:
             started = (run.folder / "config.json").exists()
-            workflow.train(RunConfig.of(run) if started else config, run.folder, resume=started)
+            workflow.resume(run) if started else workflow.train(config, run.folder)
         summary = run.summary
         assert summary is not None
         return summary

@@ -1,10 +1,11 @@
 """Models that a user wrote, outside any checkout."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli import invoke, json_of, metrics, succeed
+from tests.support.cli import flat, invoke, json_of, metrics, succeed
 
 TWO_CODES = '''
 import pyro, pyro.distributions as dist, torch
@@ -80,13 +81,14 @@ def test_errors_in_a_users_model_name_its_line(folder):
     assert "mine.py, line 8" in done.stderr
 
 
-def test_what_a_model_prints_does_not_mix_with_json_and_a_changed_model_is_refused_on_resuming(scaled):
+def test_what_a_model_prints_does_not_mix_with_json_and_a_changed_model_resumes_with_the_copy_in_the_run(scaled):
     options = ("train", "mine.py", "--corpus", "topics.npz", "--epochs", "1", "--out", "r")
-    assert json_of(*options)["epochs"] == 1
+    first = json_of(*options)
+    assert first["epochs"] == 1
     Path("mine.py").write_text(SCALED.replace("FACTOR", "4.0"))
-    done = invoke("train", "--resume", "r")
-    assert done.exit_code == 1
-    assert "mine.py has changed since the run began" in done.stderr
+    done = invoke("train", "--resume", "r", "--json")
+    assert json.loads(done.stdout) == first
+    assert "mine.py has changed since the run began: the copy in r is taken" in flat(done.stderr)
 
 
 def test_parameters_of_pyro_start_afresh_on_retraining(scaled):

@@ -29,6 +29,9 @@ KEYWORDS = {
 NAMED = {"folder": "self", "folders": "runs", "corpus": "images"}
 """Arguments of commands under other names than in Python, where they differ."""
 
+OPENING = {"code", "corpus", "trust"}
+"""Options of every command that opens a run, which are arguments of ``load_run``."""
+
 HIDDEN = {"as_json", *(param.name for param in click.Command("any").get_params(click.Context(click.Command("any"))))}
 """What all commands have on the command line alone."""
 
@@ -51,6 +54,11 @@ def defaults_in_python(name: str) -> Mapping[str, object]:
     return defaults
 
 
+def default_of(param: click.Parameter) -> object:
+    """The default of an option on the command line."""
+    return param.default if param.default is not click.core.UNSET else False if param.is_flag else None
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_python_name_with_its_options_and_defaults(name):
     shown, python = options_shown(name), defaults_in_python(name)
@@ -59,14 +67,18 @@ def test_every_command_has_a_python_name_with_its_options_and_defaults(name):
         if name == "train" and option == "resume":
             assert callable(pv.resume)
             continue
+        if option in OPENING - set(python):
+            for function in (pv.load_run, pv.resume):
+                default = inspect.signature(function).parameters[option].default
+                assert default_of(param) == default
+            continue
         other = option if option in python else NAMED[option]
         assert other in python, f"--{option} of {name} is missing in Python"
         if isinstance(param, click.Argument):
             continue
         ours = python[other]
         ours = ",".join(map(str, ours)) if isinstance(ours, tuple) else ours
-        theirs = param.default if param.default is not click.core.UNSET else False if param.is_flag else None
-        assert theirs == (None if ours is inspect.Parameter.empty else ours), option
+        assert default_of(param) == (None if ours is inspect.Parameter.empty else ours), option
     only_in_python = set(python) - set(shown) - {NAMED.get(option) for option in shown}
     assert only_in_python <= {"data"}, "data is the corpus of a training, in any form"
 

@@ -233,21 +233,6 @@ def test_one_of_several_classes_is_named(folder):
         pv.train("several.py:Third", data="x.npy")
 
 
-def test_a_changed_file_is_refused_without_being_run(folder):
-    Path("vae.py").write_text(CLASSES)
-    Path("beside_it.py").write_text("")
-    Path("vae.py").write_text("import beside_it\n" + CLASSES)
-    pv.train("vae.py", data="x.npy", out="a", epochs=1)
-    mark = "open('was-run', 'w').close()"
-    for name in ("vae.py", "beside_it.py"):
-        before = Path(name).read_text()
-        Path(name).write_text(f"{before}\n{mark}\n")
-        with pytest.raises(ValueError, match="vae.py has changed since the run began"):
-            pv.load_run("a")
-        Path(name).write_text(before)
-    assert not Path("was-run").exists() and pv.load_run("a").summary is not None
-
-
 def test_neighbours_are_found_without_running_them(tmp_path):
     files = {
         "vae.py": "import os, json\nfrom . import one\nfrom package.two import f\ndef late(): import three.four",

@@ -1,0 +1,190 @@
+"""A user's own files of a run: copies in its folder, which of them is run, and whether it may be."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ppl_vae.data.files import atomic_write
+from ppl_vae.plugins.neighbours import neighbours
+from ppl_vae.plugins.trust import is_trusted, trust
+from ppl_vae.plugins.user_files import digest
+from ppl_vae.runs.config import ProgramChoice, RunConfig
+from ppl_vae.training.progress import log
+from ppl_vae.training.run_folder import RunFolder
+
+__all__ = ["Code", "Opening", "code_digest", "config_of", "keep_code", "opening"]
+
+Code = Literal["run", "current"]
+
+LINES = 20
+"""Most lines of a difference that are shown."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How runs are opened.
+
+    Arguments:
+        code: Whether a model or guide file that has changed since the run began is taken as the run holds it, or as it
+            is now.
+        corpus: Where the data lie now, if they have moved.
+        trust: Run the code inside a run that was not trained on this machine; its digest is remembered.
+        ask: Asks the user whether a file may be run; None where nobody can answer.
+    """
+
+    code: Code = "run"
+    corpus: str | None = None
+    trust: bool = False
+    ask: Callable[[str], bool] | None = None
+
+
+_opening: ContextVar[Opening] = ContextVar("opening")
+
+
+@contextmanager
+def opening(how: Opening) -> Iterator[None]:
+    """Opens all runs within it in this way."""
+    token = _opening.set(how)
+    try:
+        yield
+    finally:
+        _opening.reset(token)
+
+
+def keep_code(run: RunFolder, config: RunConfig) -> None:
+    """Copies the user's own model and guide files, and the files beside them that they import, into a new run.
+
+    They were run to train, so that their digests are trusted from then on.
+    """
+    for choice, copy in _own(config).values():
+        file = _path(choice)
+        for source in (file, *neighbours(file)):
+            atomic_write(run.folder / copy.parent / source.relative_to(file.parent), source.read_bytes())
+        trust(choice.sha256)
+
+
+def config_of(run: RunFolder) -> RunConfig:
+    """The configuration of a run, naming the files of the user's that are run, and the data where they lie now.
+
+    Raises:
+        ValueError: If a file is gone or has changed and the run has no copy of it, or may not be run; or if
+            ``config.json`` is damaged.
+    """
+    config, how = RunConfig.of(run), _opening.get(Opening())
+    files = {_path(choice): (choice, run.folder / copy) for choice, copy in _own(config).values()}
+    taken = {path: _taken(run, choice, copy, how) for path, (choice, copy) in files.items()}
+    choices = {
+        kind: replace(choice, name=f"{file}{_split(choice.name)[1]}", sha256=sha256)
+        for kind, (choice, _) in _own(config).items()
+        for file, sha256 in (taken[_path(choice)],)
+    }
+    config = replace(config, **choices)  # type: ignore[arg-type]
+    return replace(config, corpus=replace(config.corpus, name=_data(run, config, how)))
+
+
+def code_digest(run: RunFolder, config: RunConfig) -> str:
+    """Tells the code of a configuration from that of the run; empty if it is the run's."""
+    began = _own(RunConfig.of(run))
+    changed = [choice.sha256 for kind, (choice, _) in _own(config).items() if choice.sha256 != began[kind][0].sha256]
+    return "".join(f"-{digest[:16]}" for digest in changed)
+
+
+def _own(config: RunConfig) -> dict[str, tuple[ProgramChoice, Path]]:
+    """Of model and guide, those that are files of the user's, each with the place of its copy in the run folder.
+
+    Files of one folder have their copies in one, since they may import each other.
+    """
+    choices = {"model": config.model, "guide": config.guide}
+    own = {kind: choice for kind, choice in choices.items() if _split(choice.name)[0].endswith(".py")}
+    places: dict[Path, str] = {}
+    for kind, choice in own.items():
+        places.setdefault(_path(choice).parent, kind)
+    files = {kind: (choice, _path(choice)) for kind, choice in own.items()}
+    return {kind: (choice, Path("code", places[file.parent], file.name)) for kind, (choice, file) in files.items()}
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A path, and the name of a thing in its file with the colon before it."""
+    path, colon, item = name.rpartition(":")
+    return (path, colon + item) if path.endswith(".py") else (name, "")
+
+
+def _path(choice: ProgramChoice) -> Path:
+    return Path(_split(choice.name)[0])
+
+
+def _taken(run: RunFolder, choice: ProgramChoice, copy: Path, how: Opening) -> tuple[Path, str]:
+    """The file that is run, the user's or the copy in the run, and its digest.
+
+    Raises:
+        ValueError: If neither is as the run began with it, or it may not be run.
+    """
+    file = _path(choice)
+    now = digest(file) if file.is_file() else None
+    state = "is gone" if now is None else "has changed since the run began"
+    if now == choice.sha256:
+        return _trusted(file, choice.sha256, run, how)
+    if how.code == "current":
+        if now is None:
+            raise ValueError(f"{file} is gone, so that it cannot be taken as it is; restore it, or leave out --code")
+        log(f"note: {file} {state}, and is taken as it is now")
+        # Who has run the file before, on this machine, has changed it.
+        return (file, now) if is_trusted(choice.sha256) else _trusted(file, now, run, how)
+    if not copy.is_file() or digest(copy) != choice.sha256:
+        raise ValueError(
+            f"{file} {state}, and {run.folder} holds no copy of it; restore it, start a new run, or take it as it is "
+            "now (--code current, code='current')"
+        )
+    log(f"note: {file} {state}: the copy in {run.folder} is taken" + (" (--code current takes the file)" * bool(now)))
+    for line in () if now is None else _differences(copy, file):
+        log(f"  {line}")
+    return _trusted(copy.resolve(), choice.sha256, run, how)
+
+
+def _trusted(file: Path, sha256: str, run: RunFolder, how: Opening) -> tuple[Path, str]:
+    """The file and its digest, if it may be run.
+
+    Raises:
+        ValueError: If it was neither run on this machine before nor trusted by the user.
+    """
+    if not is_trusted(sha256):
+        question = f"opening {run.folder} runs the code of {file}, which this machine has not run before"
+        if not (how.trust or (how.ask is not None and how.ask(question))):
+            raise ValueError(f"{question}; read it, and if you trust it, add --trust (trust=True), which is remembered")
+        trust(sha256)
+    return file, sha256
+
+
+def _differences(copy: Path, file: Path) -> list[str]:
+    """Lines of the unified difference between a run's copies and the files as they are now."""
+    lines = list[str]()
+    for old in (copy, *neighbours(copy)):
+        new = file.parent / old.relative_to(copy.parent.resolve() if old != copy else copy.parent)
+        before = old.read_text(errors="replace").splitlines()
+        after = new.read_text(errors="replace").splitlines() if new.is_file() else []
+        lines += difflib.unified_diff(before, after, f"run/{new.name}", f"now/{new.name}", lineterm="", n=0)
+    return lines if len(lines) <= LINES else [*lines[:LINES], f"... and {len(lines) - LINES} lines more"]
+
+
+def _data(run: RunFolder, config: RunConfig, how: Opening) -> str:
+    """The name or path of the data: as given, as the run began, or else at the same place relative to the run."""
+    if config.is_of_objects:
+        return config.corpus.name
+    if how.corpus is not None:
+        return str(Path(how.corpus).resolve()) if Path(how.corpus).exists() else how.corpus
+    path = Path(config.corpus.name)
+    if not path.is_absolute() or path.exists():
+        return config.corpus.name
+    tails = [Path(*path.parts[-count:]) for count in range(1, min(4, len(path.parts)))]
+    for folder in [run.folder.resolve(), *run.folder.resolve().parents][:5]:
+        for tail in reversed(tails):
+            if (folder / tail).exists():
+                log(f"note: {path} is gone: the data are read from {folder / tail}, and compared with those of the run")
+                return str(folder / tail)
+    raise ValueError(f"{path}, the data of {run.folder}, is gone; say where it lies now (--corpus, corpus=)")
