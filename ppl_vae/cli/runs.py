@@ -27,7 +27,7 @@ class ListingGroup(GroupedCommand, click.Group):
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
 @click.pass_context
 def runs(ctx: click.Context, /, as_json: bool, **options: Any) -> None:  # of the types of its options
-    """List the runs in a folder: pair, data, epochs, ELBO, evidence and gap.
+    """List the runs in a folder with their ELBO, evidence and gap.
 
     ELBO and evidence are those of the final table, of the test data. Runs of experiments are listed, too. ppl-vae runs
     remove RUN removes one, with all that is in its folder.

@@ -129,7 +129,7 @@ class Runs:
 def list_runs(
     folder: str | Path = "runs", *, model: str = "", guide: str = "", corpus: str = "", sort: Sorting = "date"
 ) -> Runs:
-    """List the runs in a folder: pair, data, epochs, ELBO, evidence and gap.
+    """List the runs in a folder with their ELBO, evidence and gap.
 
     ELBO and evidence are those of the final table, of the test data. Runs of experiments are listed, too.
 
