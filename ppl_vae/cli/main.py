@@ -8,13 +8,14 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 import click
 
 from ppl_vae import __version__
 from ppl_vae.cli.errors import errors_in_one_line, receive_signals
 from ppl_vae.plugins.nearest import nearest
+from ppl_vae.plugins.streams import abandon, keep_streams, say
 
 __all__ = ["GROUPS", "Command", "main"]
 
@@ -114,6 +115,15 @@ class Group(click.Group):
         rest = [arg for arg in args if arg != "--debug"]
         return super().parse_args(ctx, rest if len(rest) == len(args) else ["--debug", *rest])
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # of printing help, or an error: commands handle their own
+            if sys.stdout is not None:
+                abandon(sys.stdout)
+            say(f"Error: the output cannot be written to standard output ({error.strerror}); send it elsewhere")
+            sys.exit(1)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -154,6 +164,4 @@ def main(debug: bool) -> None:
     """
     if debug:
         os.environ["PPL_VAE_DEBUG"] = "1"
-    for stream in ("stdout", "stderr"):
-        if getattr(sys, stream) is None:  # closed by the caller
-            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115  (open until the end)
+    keep_streams()

@@ -11,6 +11,8 @@ from typing import ParamSpec, Protocol
 
 import click
 
+from ppl_vae.plugins.streams import abandon
+
 __all__ = ["Printed", "with_json"]
 
 P = ParamSpec("P")
@@ -38,6 +40,16 @@ def with_json(function: Callable[P, Printed]) -> Callable[P, None]:
         as_json = kwargs.pop("as_json")
         with contextlib.redirect_stdout(sys.stderr):  # what users' own files print must not mix with the result
             result = function(*args, **kwargs)
-        click.echo(json.dumps(result.to_json(), indent=2, allow_nan=False) if as_json else str(result))
+        text = json.dumps(result.to_json(), indent=2, allow_nan=False) if as_json else ""
+        try:
+            click.echo(text or str(result))  # a table reads the width and the characters of the stream
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            abandon(sys.stdout)
+            raise ValueError(
+                f"the result cannot be written to standard output ({error.strerror}); what is measured of a run also "
+                "lies in its folder"
+            ) from error
 
     return command

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Sequence
 from textwrap import fill
 from typing import TextIO
 
+from ppl_vae.plugins.streams import is_terminal
+
 __all__ = ["noted", "text_table"]
 
 READABLE = 26
@@ -85,7 +87,7 @@ def noted(line: str, stream: TextIO | None = None) -> str:
         stream: Where it is printed; by default the output stream.
     """
     text = f"note: {line}"
-    if not (stream or sys.stdout).isatty():
+    if not is_terminal(stream or sys.stdout):
         return text
     indent = " " * len("note: ")
     columns = shutil.get_terminal_size().columns

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ppl_vae.evidence.tables import noted
+from ppl_vae.plugins.streams import is_terminal, say
 
 __all__ = ["Reporter"]
 
@@ -31,7 +32,7 @@ class Reporter:
         self.begun = self.shown = time.monotonic()
         self.start = start
         self.bar: Progress | None = None
-        if sys.stderr.isatty():
+        if is_terminal(sys.stderr):
             self.bar = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=12),
@@ -70,4 +71,4 @@ class Reporter:
 def log(line: str) -> None:
     """Prints a line for the user on the error stream, a note folded to the width of a terminal."""
     remark = line.removeprefix("note: ")
-    print(line if remark == line else noted(remark, sys.stderr), file=sys.stderr, flush=True)
+    say(line if remark == line else noted(remark, sys.stderr))

@@ -25,6 +25,7 @@ from ppl_vae.data.readers.csr import entries_of
 from ppl_vae.data.source import Source, SourceSplit
 from ppl_vae.data.text_file import LARGEST_COUNT, first_wrong
 from ppl_vae.data.tokens import ASCII_WORD, count_words
+from ppl_vae.plugins.streams import is_terminal
 
 __all__ = ["READER"]
 
@@ -175,7 +176,7 @@ def _search(installed: dict[str, tuple[Path, ...]]) -> Source:
     packages: list[int] = []
     seen: set[str] = set()
     console = Console(stderr=True)
-    with _no_collection(), Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+    with _no_collection(), Progress(console=console, transient=True, disable=not is_terminal(sys.stderr)) as progress:
         task = progress.add_task("reading docstrings", total=len(installed))
         for number, (package, folders) in enumerate(installed.items()):
             chosen = sorted(_documents(package, folders, seen))
