@@ -78,7 +78,7 @@ class Case:
 
 
 UNWRITABLE = {name: (1, "cannot be written") for name in COMMANDS}
-TOO_LONG = {"train": (1, "--out"), "gap": (1, "is not a run folder"), "gap --json": (1, "is not a run folder")}
+TOO_LONG = {name: (1, "characters) is too long for a file") for name in ("train", "gap", "gap --json")}
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 TERMINAL = {0: "terminal", 1: "terminal", 2: "terminal"}
 

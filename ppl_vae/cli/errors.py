@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -88,6 +89,9 @@ def _status() -> int:
 def _message(error: Exception) -> str:
     """The message of a refusal; of an error in a user's program also its place and notes."""
     name, notes = type(error).__name__, getattr(error, "__notes__", [])
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        path = str(error.filename)
+        return f"the name {path[:40]}...{path[-20:]} ({len(path):,} characters) is too long for a file; shorten it"
     if isinstance(error, (ValueError, ArithmeticError)) and not notes:
         return str(error) or name
     place = place_of(error)

@@ -94,7 +94,7 @@ class Compatibility:
                         break
                 try:
                     sites = guide_sites(build_guide(guide, built[0], {}, built[1], _CPU), (built[1],))
-                except Exception:  # a pair that does not fit; a user's own code may fail in any way
+                except Exception:  # noqa: S112  (a pair that does not fit; a user's own code may fail in any way)
                     continue
                 partners[model.name].append(guide.name)
                 for name, estimator in estimators.items():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
+from typing import cast
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.download import data_folder, downloading
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.readers.matlab import is_matlab_folder, read_matlab
-from ppl_vae.data.source import Source
+from ppl_vae.data.source import Source, SplitName
 
 __all__ = ["READER"]
 
@@ -25,6 +27,9 @@ _FOLDERS = ("20news_bydate_matlab", "20news-bydate/matlab")
 _PUBLISHED = {"train": (11_269, 1_467_345), "test": (7_505, 967_874)}
 
 _PUBLISHED_WORDS = 61_188
+
+# SHA-256 of the counts of both splits (row pointers, columns and counts as 64-bit integers), and of the words.
+_PUBLISHED_SHA256 = "4d179aec1e117a2a3ac93592d3697cfc3b6fc3a311982d44806619c32cf9b166"
 
 
 def read_newsgroups(cache: Path | None) -> Source:
@@ -60,12 +65,23 @@ def _download(folder: Path) -> None:
 
 
 def _check_published(source: Source) -> None:
-    # The site publishes counts but no checksums.
+    # The site publishes counts but no checksums; the digest is that of a copy that was read before.
     sizes = {name: (len(split), int(split.counts.nnz)) for name, split in source.splits.items()}
     if sizes != _PUBLISHED or len(source.words) != _PUBLISHED_WORDS:
         raise ValueError(
             f"what was downloaded has (documents, triplets) {sizes} and {len(source.words)} words, "
             f"published are {_PUBLISHED} and {_PUBLISHED_WORDS}"
+        )
+    digest = hashlib.sha256()
+    for name in _PUBLISHED:
+        counts = source.splits[cast(SplitName, name)].counts
+        for part in (counts.indptr, counts.indices, counts.data):
+            digest.update(part.astype("<i8").tobytes())
+    digest.update("\n".join(source.words).encode())
+    if digest.hexdigest() != _PUBLISHED_SHA256:
+        raise ValueError(
+            f"what was downloaded has counts of SHA-256 {digest.hexdigest()[:12]}..., known are those of "
+            f"{_PUBLISHED_SHA256[:12]}..."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import shutil
@@ -190,6 +191,22 @@ def serve(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pooch.retrieve", retrieve)
 
 
+def digest_of_files() -> str:
+    """SHA-256 of the counts by rows, as 64-bit integers, and of the words."""
+    digest = hashlib.sha256()
+    for split, documents in (("train", 4), ("test", 2)):
+        table = np.zeros((documents, 4), dtype=int)
+        for line in FILES[f"{split}.data"].split("\n")[:-1]:
+            document, word, count = map(int, line.split())
+            table[document - 1, word - 1] = count
+        columns = [np.flatnonzero(row) for row in table]
+        rows = np.cumsum([0, *map(len, columns)])
+        for part in (rows, np.concatenate(columns), table[table > 0]):
+            digest.update(np.asarray(part, "<i8").tobytes())
+    digest.update(FILES["vocabulary.txt"].strip().encode())
+    return digest.hexdigest()
+
+
 def test_download_is_kept_only_if_the_published_counts_agree(
     data: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +218,9 @@ def test_download_is_kept_only_if_the_published_counts_agree(
     assert not list(data.iterdir())
     monkeypatch.setattr(module, "_PUBLISHED", {"train": (4, 6), "test": (2, 3)})
     monkeypatch.setattr(module, "_PUBLISHED_WORDS", 4)
+    with pytest.raises(ValueError, match="has counts of SHA-256 .*known are those of 4d179aec1e11"):
+        load()
+    monkeypatch.setattr(module, "_PUBLISHED_SHA256", digest_of_files())
     downloaded = load()
     assert sorted(path.name for path in data.iterdir()) == [ARCHIVE, "vocabulary.txt"]
     monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("downloaded twice"))
