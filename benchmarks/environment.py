@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stored import keep
+from benchmarks.stored import keep, read
 
 COMMANDS = ("help", "list", "train", "gap", "gap --json")
 """The commands of every case, in order."""
@@ -260,21 +260,21 @@ def attempt(case: Case, ordinary: dict[str, Any]) -> tuple[dict[str, str], dict[
 def main() -> None:
     """Prints the table of cases, and stores it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="run the cases whose names match this pattern, and store nothing")
+    parser.add_argument("--only", default="", help="run the cases whose names match this pattern alone")
     only = parser.parse_args().only
     ordinary: dict[str, Any] = {}
-    rows: list[dict[str, str]] = []
+    rows = {row["case"]: row for row in read("environment").get("rows", ())} if only else {}
     for case in CASES:
         if only and case.name != "ordinary" and not re.search(only, case.name):
             continue
         results, numbers = attempt(case, ordinary)
         ordinary = ordinary or numbers
-        rows.append({"case": case.name, **results})
+        rows[case.name] = {"case": case.name, **results}
         print(f"{case.name}: " + ", ".join(f"{name} {result}" for name, result in results.items()), flush=True)
-    wrong = sum(result not in ("works", "refused") for row in rows for result in row.values() if result != row["case"])
-    print(f"{len(rows)} cases, {wrong} commands at fault")
-    if not only:
-        keep("environment", rows)
+    stored_rows = [rows[case.name] for case in CASES if case.name in rows]
+    wrong = sum(row[name] not in ("works", "refused") for row in stored_rows for name in COMMANDS)
+    print(f"{len(stored_rows)} cases, {wrong} commands at fault")
+    keep("environment", stored_rows)
     sys.exit(bool(wrong))
 
 

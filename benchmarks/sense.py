@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--page", action="store_true", help="only write the checks into docs/training.md")
     if parser.parse_args().page:
-        PAGE.write_text(fill_page(PAGE, "checks", table()), encoding="utf-8")
+        PAGE.write_text(fill_page(PAGE.read_text(encoding="utf-8"), "checks", table()), encoding="utf-8")
 
 
 if __name__ == "__main__":

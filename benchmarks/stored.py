@@ -33,8 +33,9 @@ def read(name: str) -> dict[str, Any]:
     return content
 
 
-def fill_page(page: Path, marker: str, table: str) -> str:
-    """A page whose table below the comment ``<!-- marker -->`` is this one."""
-    before, after = page.read_text(encoding="utf-8").split(f"<!-- {marker} -->\n")
+def fill_page(text: str, marker: str, table: str) -> str:
+    """A text whose table below the comment ``<!-- marker -->`` is this one."""
+    before, after = text.split(f"<!-- {marker} -->\n")
     rest = re.sub(r"\A\n(\|.*\n)*", "", after)
-    return f"{before}<!-- {marker} -->\n\n{table}\n\n{rest.lstrip()}"
+    end = f"\n{rest.lstrip()}" if rest.strip() else ""
+    return f"{before}<!-- {marker} -->\n\n{table}\n{end}"

@@ -1,8 +1,13 @@
 """Tables that commands write into the manual are what these commands make."""
 
-from benchmarks import sense
+from benchmarks import reliability, sense
 from benchmarks.stored import fill_page
 
 
 def test_the_manual_lists_the_checks_of_a_training():
-    assert sense.PAGE.read_text(encoding="utf-8") == fill_page(sense.PAGE, "checks", sense.table())
+    text = sense.PAGE.read_text(encoding="utf-8")
+    assert text == fill_page(text, "checks", sense.table())
+
+
+def test_the_page_on_reliability_is_made_from_the_stored_results():
+    assert reliability.PAGE.read_text(encoding="utf-8") == reliability.page()

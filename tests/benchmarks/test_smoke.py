@@ -32,7 +32,19 @@ SMALL = {
     "precision": (precision.main, ["--setting", "d1e2S1", "--steps", "4", "--width", "8", *QUICK]),
     "steps": (steps.main, ["--setting", "d1e2S2", "--peers", "ours,torch-arm", "--bits", "3", *QUICK]),
 }
-NOT_RUN = {"__init__", "arithmetic", "categorical", "defaults", "environment", "race", "sense", "setting", "stored"}
+NOT_RUN = {
+    "__init__",
+    "arithmetic",
+    "categorical",
+    "defaults",
+    "environment",
+    "race",
+    "reliability",
+    "sense",
+    "setting",
+    "stored",
+    "versions",
+}
 
 
 def expect_estimators(rows, race):
