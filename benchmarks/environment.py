@@ -78,6 +78,7 @@ class Case:
 
 
 UNWRITABLE = {name: (1, "cannot be written") for name in COMMANDS}
+NO_DOCSTRINGS = {name: (2, "options are read off docstrings") for name in COMMANDS if name != "help"}
 TOO_LONG = {name: (1, "characters) is too long for a file") for name in ("train", "gap", "gap --json")}
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 TERMINAL = {0: "terminal", 1: "terminal", 2: "terminal"}
@@ -112,7 +113,8 @@ CASES = (
     Case("an unknown MPLBACKEND", {"MPLBACKEND": "nothing"}),
     Case("figures that cannot be drawn", code=BACKEND),
     Case("PYTHONWARNINGS=error", {"PYTHONWARNINGS": "error"}),
-    Case("python -O", {"PYTHONOPTIMIZE": "2"}),
+    Case("python -O", {"PYTHONOPTIMIZE": "1"}),
+    Case("python -OO, without docstrings", {"PYTHONOPTIMIZE": "2"}, refused=NO_DOCSTRINGS),
 )
 
 
@@ -250,7 +252,7 @@ def attempt(case: Case, ordinary: dict[str, Any]) -> tuple[dict[str, str], dict[
             refused = command in case.refused
             results[command] = wrong or ("refused" if refused else "works")
         numbers = stored(folder, case)
-        if numbers != (ordinary or numbers) and case.refused is not TOO_LONG:
+        if numbers != (ordinary or numbers) and not any(case.refused is each for each in (TOO_LONG, NO_DOCSTRINGS)):
             results["gap"] = "other numbers than in the ordinary environment"
         return results, numbers
     finally:

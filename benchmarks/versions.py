@@ -63,7 +63,7 @@ def oldest(requirement: str, instead: dict[str, str]) -> str:
 
 def install(python: Path, packages: list[str]) -> str:
     """Installs packages; returns the end of the error, empty if there is none."""
-    command = ["nice", str(python), "-m", "pip", "install", "--quiet", *packages]
+    command = [str(python), "-m", "pip", "install", "--quiet", *packages]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
     return "" if done.returncode == 0 else (errors or done.stderr.splitlines() or ["failed"])[-1]
@@ -71,7 +71,7 @@ def install(python: Path, packages: list[str]) -> str:
 
 def test(python: Path, paths: tuple[str, ...]) -> dict[str, Any]:
     """The numbers of tests that passed, failed and were skipped, and the names of those that failed."""
-    command = ["nice", str(python), "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-rfE", *paths]
+    command = [str(python), "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-rfE", *paths]
     begun = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     last = (done.stdout.splitlines() or [""])[-1]
@@ -99,6 +99,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--instead", default="", help="oldest versions that install here, as NAME==VERSION,...")
     parser.add_argument("--only", default="oldest,newest", help="environments to make")
+    parser.add_argument(
+        "--folder", type=Path, help="where the environments are made, and kept; by default they are not"
+    )
     parser.add_argument("--tests", nargs="*", default=CORE, help="tests to run without extras")
     options = parser.parse_args()
     required, extras = requirements()
@@ -107,9 +110,10 @@ def main() -> None:
     for environment in options.only.split(","):
         pin = (lambda each: oldest(each, instead)) if environment == "oldest" else (lambda each: each)
         tools = [each if each in UNPINNED else pin(each) for each in extras["test"]]
-        with tempfile.TemporaryDirectory(prefix="versions-") as folder:
-            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-            python = Path(folder) / "bin" / "python"
+        with tempfile.TemporaryDirectory(prefix="versions-") as scratch:
+            folder = (options.folder or Path(scratch)) / environment
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            python = folder / "bin" / "python"
             names = [re.split(r"[>=]", each)[0] for each in required]
             for extra, added in {
                 "": [*map(pin, required), *tools],

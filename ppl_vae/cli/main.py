@@ -165,3 +165,5 @@ def main(debug: bool) -> None:
     if debug:
         os.environ["PPL_VAE_DEBUG"] = "1"
     keep_streams()
+    if sys.flags.optimize > 1:
+        raise click.UsageError("options are read off docstrings, which python -OO leaves out; take -O at most")
