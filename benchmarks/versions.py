@@ -99,9 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--instead", default="", help="oldest versions that install here, as NAME==VERSION,...")
     parser.add_argument("--only", default="oldest,newest", help="environments to make")
-    parser.add_argument(
-        "--folder", type=Path, help="where the environments are made and kept; else they are not"
-    )
+    parser.add_argument("--folder", type=Path, help="where the environments are made and kept; else they are not")
     parser.add_argument("--tests", nargs="*", default=CORE, help="tests to run without extras")
     options = parser.parse_args()
     required, extras = requirements()
