@@ -116,7 +116,7 @@ def show(file: Path, page: Path | None) -> None:
     for part in PARTS:
         table = markdown(read(file, part))
         if page:
-            page.write_text(fill_page(page, part, table))
+            page.write_text(fill_page(page.read_text(encoding="utf-8"), part, table))
         else:
             click.echo(table + "\n")
 
