@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stored import keep, read
+from benchmarks.stored import commit, keep, read
 
 COMMANDS = ("help", "list", "train", "gap", "gap --json")
 """The commands of every case, in order."""
@@ -271,7 +271,7 @@ def main() -> None:
             continue
         results, numbers = attempt(case, ordinary)
         ordinary = ordinary or numbers
-        rows[case.name] = {"case": case.name, **results}
+        rows[case.name] = {"case": case.name, **results, "commit": commit()}
         print(f"{case.name}: " + ", ".join(f"{name} {result}" for name, result in results.items()), flush=True)
     stored_rows = [rows[case.name] for case in CASES if case.name in rows]
     wrong = sum(row[name] not in ("works", "refused") for row in stored_rows for name in COMMANDS)
