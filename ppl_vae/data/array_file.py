@@ -124,6 +124,8 @@ def _array(content: bytes) -> NDArray[Any]:
     if not isinstance(order, bool) or not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
         raise ValueError(f"its header has the shape {shown(shape)}")
     if math.prod(shape) * kind.itemsize != len(content) - begin:
-        raise ValueError(f"its header announces {shown(shape)} of {shown(kind)}, it has {len(content) - begin:,} bytes")
+        raise ValueError(
+            f"its header announces {shown(shape)} of {shown(str(kind))}, it has {len(content) - begin:,} bytes"
+        )
     # A copy, which can be written to.
     return np.ndarray(shape, kind, bytearray(content[begin:]), order="F" if order else "C")

@@ -12,6 +12,7 @@ from torch import Tensor
 from ppl_vae.data.corpus import Corpus
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.splits import prepare
+from ppl_vae.data.text_file import reason, shown
 from ppl_vae.plugins.discovery import Plugin, available
 from ppl_vae.plugins.options import checked
 
@@ -125,7 +126,10 @@ def _found(name: str) -> tuple[Plugin, Reader]:
     path = Path(name)
     candidates = [(plugin, reader) for plugin, reader in declared if reader.named and reader.name == name]
     if not candidates:
-        candidates = [(plugin, reader) for plugin, reader in declared if reader.recognises(path)]
+        try:
+            candidates = [(plugin, reader) for plugin, reader in declared if reader.recognises(path)]
+        except (OSError, ValueError) as error:  # longer than a name may be, or with a null character
+            raise ValueError(f"{shown(name)} is no path of data ({reason(error)}); check it") from error
         candidates = [(plugin, reader) for plugin, reader in candidates if not reader.fallback] or candidates
     if len(candidates) > 1:
         places = " and ".join(f"{reader.name} ({plugin.file})" for plugin, reader in candidates)
@@ -138,7 +142,7 @@ def _found(name: str) -> tuple[Plugin, Reader]:
     choices = "".join(f"\n  {form}  {reader.line}" for form, reader in corpora().items())
     unread = "".join(f"\n  {reason}" for reason in broken.values())
     fault = "has a format that no reader recognises" if path.exists() else "is neither a corpus nor a file or folder"
-    raise ValueError(f"{name!r} {fault}; give one of{choices}" + (f"\nnot loaded:{unread}" if broken else ""))
+    raise ValueError(f"{shown(name, 300)} {fault}; give one of{choices}" + (f"\nnot loaded:{unread}" if broken else ""))
 
 
 def _scan() -> tuple[list[tuple[Plugin, Reader]], dict[str, str]]:
@@ -182,7 +186,7 @@ def _declares(file: Path) -> bool:
     """Whether a file assigns READER or READERS: a folder called readers may hold other programs, which are not run."""
     try:
         body = ast.parse(file.read_text(), str(file)).body
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return True  # loading it says what is wrong
     targets = [
         target

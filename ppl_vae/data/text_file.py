@@ -59,8 +59,10 @@ def shown(value: object, most: int = 60) -> str:
         >>> shown("a\\x1b[31m"), len(shown("a" * 99))
         ("'a\\\\x1b[31m'", 62)
     """
-    text = str(value)
-    return repr(text if len(text) <= most else text[: most - 3] + "...")
+    if isinstance(value, str):
+        return repr(value if len(value) <= most else value[: most - 3] + "...")
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def reason(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import Any, TypedDict
 import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
+
+from ppl_vae.data.json_file import json_of
+from ppl_vae.data.text_file import shown
 
 __all__ = ["GaussianDecoder", "NoiseOptions", "ObservationNoise", "ScaleOptions", "read_trace"]
 
@@ -188,12 +190,16 @@ def read_trace(path: Path) -> list[float]:
         ValueError: If there is no such file, or no sigma in it.
     """
     file = path / "train-metrics.jsonl" if path.is_dir() else path
+    remedy = "give the folder of a run with --sigma learned"
     try:
-        rows = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
-        return [_positive(rows[0]["sigma_start"]), *(_positive(row["sigma"]) for row in rows)]
+        lines = [line for line in file.read_bytes().splitlines() if line.strip()]
     except OSError as error:
-        raise ValueError(
-            f"{file} cannot be read ({error.strerror}); give the folder of a run with --sigma learned"
-        ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError, IndexError) as error:
-        raise ValueError(f"{file} records no sigma; give the folder of a run with --sigma learned") from error
+        raise ValueError(f"{file} cannot be read ({error.strerror}); {remedy}") from error
+    rows = [json_of(str(file), line, remedy, infinite=True) for line in lines]
+    if not rows or not all(isinstance(row, dict) for row in rows) or "sigma_start" not in rows[0]:
+        raise ValueError(f"{file} records no sigma; {remedy}")
+    values = [rows[0]["sigma_start"], *(row.get("sigma") for row in rows)]
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ValueError(f"{file} records no sigma but {shown(value)}; {remedy}")
+    return [float(value) for value in values]

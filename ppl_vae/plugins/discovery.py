@@ -144,7 +144,7 @@ def summary_of(file: Path, of_class: bool = True) -> str:
         if file.suffix == ".toml":
             return str(tomllib.loads(file.read_text()).get("about", ""))
         tree = ast.parse(file.read_text(), str(file))
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # nested deeper than a parser follows
         return ""
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     by_name = {node.name.lower(): node for node in classes}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 import msgspec
 
 from ppl_vae.data import Corpus, load_corpus
+from ppl_vae.data.text_file import shown
 from ppl_vae.objectives.divergence import Rate
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.plugins.options import PluginChoice
@@ -246,11 +247,16 @@ def from_json(kind: type[R], content: dict[str, object], file: Path) -> R:
         fault = _fault(str(error), kind, content)
     else:
         found, expected = _entries(content), _entries(to_json(record))
-        unknown = [place for place in found if not any(f"{other}.".startswith(f"{place}.") for other in expected)]
+        unknown = [
+            shown(place)[1:-1] for place in found if not any(f"{other}.".startswith(f"{place}.") for other in expected)
+        ]
         missing = [place for place in expected if not any(f"{other}.".startswith(f"{place}.") for other in found)]
         if not unknown and not missing:
             return record
-        fault = "; ".join([f"{place} is unknown" for place in unknown] + [f"{place} is missing" for place in missing])
+        faults = [f"{shown(place)[1:-1]} is unknown" for place in unknown] + [
+            f"{place} is missing" for place in missing
+        ]
+        fault = "; ".join(faults[:5] + ["..."] * (len(faults) > 5))
     raise ValueError(f"{file}: {fault}; restore the file, or start a new run")
 
 
@@ -293,8 +299,8 @@ def _fault(message: str, kind: type, content: dict[str, object]) -> str:
         return f"{place}{'.' if place else ''}{text.split('`')[1]} is missing"
     if text.startswith("Invalid enum value"):
         literals = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
-        return f"{place} is {value!r}; choose from {', '.join(str(c) for part in literals for c in get_args(part))}"
+        return f"{place} is {shown(value, 80)}; choose from {', '.join(str(c) for part in literals for c in get_args(part))}"
     if expected := re.match(r"Expected `([^`]*)`(.*)", text):
         types = " or ".join(_TYPES.get(name, name) for name in expected[1].split(" | "))
-        return f"{place or 'the file'} is {value!r}; give {types}{expected[2].split(', got')[0]}"
+        return f"{place or 'the file'} is {shown(value, 80)}; give {types}{expected[2].split(', got')[0]}"
     return f"{place}: {text}"

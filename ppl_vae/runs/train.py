@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import pyro
@@ -39,7 +40,7 @@ from ppl_vae.runs.trained import Trained
 from ppl_vae.training.gradient_noise import draw_signal_to_noise
 from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import Reporter, log
-from ppl_vae.training.run_folder import Interrupted, RunFolder
+from ppl_vae.training.run_folder import Interrupted, RunFolder, json_bytes
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import NOTHING_TO_TRAIN, Trainer
 
@@ -221,8 +222,10 @@ def _train_and_measure(
         checks=findings(trained),
     )
     values = {f"{name}.{key}": v for name, s in summary.splits.items() for key, v in s.pointwise().items()}
-    run.write_tensors("pointwise", Checkpoint(values | sampled_rows, {"data": list(summary.splits)}))
-    run.write_json("summary.json", summary.to_json())  # the last of the results: a run that has it is finished
+    content = json_bytes(summary.to_json())
+    sealed = {"data": list(summary.splits), "json": sha256(content).hexdigest()}
+    run.write_tensors("pointwise", Checkpoint(values | sampled_rows, sealed))
+    run.write("summary.json", content)  # the last of the results: a run that has it is finished
     if all(math.isfinite(split.measurement.gap.mean) for split in summary.splits.values()):
         run.figure("training", lambda figure: summary.draw(figure, trainer.rows), (9, 3.8))
     else:

@@ -76,7 +76,9 @@ class Study:
             stored = self.run.read_json("experiment.json")
             changed = [key for key, value in json.loads(json.dumps(identity)).items() if stored.get(key) != value]
             if changed:
-                changes = ", ".join(f"{key} {stored.get(key)!r} is now {identity[key]!r}" for key in changed)
+                known = {key: repr(stored.get(key)) for key in changed}
+                shown = {key: text if len(text) < 200 else f"{text[:200]}..." for key, text in known.items()}
+                changes = ", ".join(f"{key} {shown[key]} is now {identity[key]!r}" for key in changed)
                 raise ValueError(f"{folder} holds an experiment with other settings ({changes}); choose another --out")
         elif folder.exists() and (not folder.is_dir() or any(is_foreign(path) for path in folder.iterdir())):
             raise ValueError(f"{folder} exists and holds no experiment; choose another --out")
@@ -233,7 +235,7 @@ class Study:
         run, identity = RunFolder(self.folder / "runs" / name), {"settings": json.loads(json.dumps(asdict(settings)))}
         if not (run.folder / "config.json").exists():
             RunFolder.create(run.folder, identity)
-        elif run.config["settings"] != identity["settings"]:
+        elif run.config.get("settings") != identity["settings"]:
             raise ValueError(f"{run.folder} was started with other settings; choose another --out")
         model.to(self.device)
         guide.to(self.device)

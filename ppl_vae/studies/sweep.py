@@ -21,8 +21,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import product
+from math import prod
 from pathlib import Path
 
+from ppl_vae.data.text_file import reason, shown
 from ppl_vae.plugins.options import Value
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.options import run_config
@@ -33,6 +35,12 @@ from ppl_vae.studies.sweep_cell import Measure, measured_cell
 from ppl_vae.studies.sweep_report import report_of
 
 __all__ = ["Sweep", "SweepCell", "SweepPreset"]
+
+MOST = 10_000
+"""Most trainings of a preset."""
+
+LONGEST = 200
+"""Most bytes of a cell's name, which begins the names of its files."""
 
 PRESETS = ("smoke", "cpu", "paper")
 
@@ -131,6 +139,7 @@ class SweepPreset:
             if not isinstance(values, list) or not values:
                 raise ValueError(f"[grid] has {option} = {values!r}; give a list of values")
             axes[option] = values
+        _check_size(seeds * len(only or families) * prod(map(len, axes.values())))
         shared, measure = (_table(content.get(name, {}), name) for name in ("train", "measure"))
         cells = tuple(
             SweepCell.from_table(family, families[family], shared, measure, dict(zip(axes, values, strict=True)))
@@ -139,6 +148,8 @@ class SweepPreset:
         )
         if not cells:
             raise ValueError("a sweep needs at least one table [families.NAME], with options of ppl-vae train")
+        if long := next((cell.name for cell in cells if len(cell.name.encode()) > LONGEST), None):
+            raise ValueError(f"a cell is called {shown(long)}, over {LONGEST} bytes; give its family a shorter name")
         if len({cell.name for cell in cells}) < len(cells):
             raise ValueError("two cells have one name; give families names that differ in letters and digits")
         return cls(seeds, cells)
@@ -169,8 +180,8 @@ class Sweep:
         """
         try:
             content = tomllib.loads(file.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ValueError(f"{file} cannot be read as TOML: {error}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{file} cannot be read as TOML: {reason(error)}; mend it there") from error
         try:
             about, title = (str(content.pop(name, file.stem)) for name in ("about", "title"))
             tables = dict.fromkeys(PRESETS, {}) | _table(content.pop("presets", {}), "presets")
@@ -188,6 +199,7 @@ class Sweep:
         Raises:
             ValueError: If an option is wrong, naming file, cell and option.
         """
+        _check_size(preset.seeds * len(preset.cells))
         configs = {}
         for cell, seed in product(preset.cells, range(preset.seeds)):
             try:
@@ -224,9 +236,16 @@ class Sweep:
         return report_of(study, measured, self.title, lines, corpora.pop() if len(corpora) == 1 else "")
 
 
+def _check_size(trainings: int) -> None:
+    if trainings > MOST:
+        raise ValueError(
+            f"a sweep trains at most {MOST:,} pairs, and this one {trainings:,}; take fewer seeds or values of the grid"
+        )
+
+
 def _table(value: object, name: str) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise ValueError(f"[{name}] must be a table, got {value!r}")
+        raise ValueError(f"[{name}] must be a table, got {shown(value)}; write [{name}]")
     return value
 
 
@@ -239,7 +258,7 @@ def _options(table: Table, name: str) -> dict[str, Value]:
             reason = "a sweep sets it itself or cannot use it" if option in RESERVED else "it is given twice"
             raise ValueError(f"[{name}] has {key}: {reason}; leave it out")
         if not isinstance(value, (str, int, float)):
-            raise ValueError(f"[{name}] has {key} = {value!r}; give one value")
+            raise ValueError(f"[{name}] has {shown(key)} = {shown(value)}; give one value")
         options[option] = value
     return options
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl_vae.data.files import NotWrittenError, atomic_write, remove_strays
+from ppl_vae.data.json_file import json_of
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.training.lock import place_of
 from ppl_vae.training.progress import log
@@ -145,8 +146,19 @@ class RunFolder:
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """Results of a finished training; None before its end."""
-        return self.read_json("summary.json") if (self.folder / "summary.json").exists() else None
+        """Results of a finished training; None before its end.
+
+        Raises:
+            ValueError: If they are not those that were written with the values per datum.
+        """
+        path = self.folder / "summary.json"
+        if not path.exists():
+            return None
+        content, values = self.read_json("summary.json"), self.folder / "pointwise.safetensors"
+        seal = Checkpoint.read(values).state.get("json") if values.exists() else None
+        if seal not in (None, hashlib.sha256(path.read_bytes()).hexdigest()):
+            raise ValueError(f"{path} has changed since the training wrote it; restore it, or start a new run")
+        return content
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object of the folder.
@@ -155,11 +167,13 @@ class RunFolder:
             ValueError: If it is missing or damaged, naming it.
         """
         try:
-            content = json.loads((self.folder / name).read_text())
-        except (OSError, ValueError) as error:
+            written = (self.folder / name).read_bytes()
+        except OSError as error:
             raise ValueError(f"{self.folder / name} cannot be read: {error}; restore it, or start a new run") from error
+        remedy = "restore it, or start a new run"
+        content: object = json_of(str(self.folder / name), written, remedy)
         if not isinstance(content, dict):
-            raise ValueError(f"{self.folder / name} must hold a JSON object, got {type(content).__name__}")
+            raise ValueError(f"{self.folder / name} must hold a JSON object, got {type(content).__name__}; {remedy}")
         return content
 
     def write_json(self, name: str, content: object) -> None:
@@ -187,20 +201,22 @@ class RunFolder:
         """Metrics of each epoch so far, or of the first epochs; a last line cut short by a crash is left out.
 
         Raises:
-            ValueError: If there are fewer.
+            ValueError: If there are fewer, or a line is damaged, naming it.
         """
         path = self.folder / f"{name}.jsonl"
-        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        rows = []
-        for line in lines:
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
+        remedy = "restore it, or delete the checkpoints to train again"
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        rows: list[dict[str, Any]] = []
+        for number, line in enumerate(lines, start=1):
+            if number == len(lines) and not line.endswith(b"}"):
                 break
+            row = json_of(f"{path}, line {number}", line, remedy, infinite=True)
+            known = isinstance(row, dict) and all(v is None or isinstance(v, (int, float, str)) for v in row.values())
+            if not known or row.get("epoch") != number or isinstance(row["epoch"], bool):
+                raise ValueError(f"{path}, line {number}: the metrics of epoch {number} are expected; {remedy}")
+            rows.append(row)
         if len(rows) < (epochs or 0):
-            raise ValueError(
-                f"{path} has {len(rows)} of {epochs} epochs; restore it, or delete the checkpoints to train again"
-            )
+            raise ValueError(f"{path} has {len(rows)} of {epochs} epochs; {remedy}")
         return rows[:epochs]
 
     def write_metrics(self, rows: list[dict[str, Any]], name: str = "metrics") -> None:

@@ -53,3 +53,12 @@ def test_kinds_are_known_without_loading(tmp_path: Path, monkeypatch: pytest.Mon
         assert find_reader(name).kind is torch.Tensor
     for name in (str(tmp_path), "x.csv"):
         assert find_reader(name).kind is PackedCounts
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".csv", "a\0.csv", "x" * 5000])
+def test_what_no_path_can_be(name: str) -> None:
+    with pytest.raises(
+        ValueError, match="is no path of data|is neither a corpus nor a file|there is no file"
+    ) as caught:
+        load_corpus(name)
+    assert type(caught.value) is ValueError and "\0" not in str(caught.value)

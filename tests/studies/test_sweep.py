@@ -86,6 +86,9 @@ def test_without_presets_the_file_is_each_of_them():
     ("text", "words"),
     [
         ("a = ", "small.toml cannot be read as TOML"),
+        ("a = " + "[" * 100_000, "small.toml cannot be read as TOML: .*recursion"),
+        (WHOLE.replace("seeds = 2", "seeds = 1000000000"), "trains at most 10,000 pairs, and this one 4,000,000,000;"),
+        (WHOLE.replace("whole", "w" * 250), "a cell is called 'w*....', over 200 bytes; give its family a shorter"),
         (WHOLE + "[grip]\nbeta = [1]", "a sweep has no grip; it has about, title, presets, seeds"),
         (WHOLE.replace("[families.", "[famlies."), "a sweep has no famlies"),
         ("[train]\nmodel = 'gmm'", r"\[families\] must be a table"),

@@ -1,3 +1,5 @@
+from hashlib import sha256
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -7,7 +9,7 @@ from safetensors.torch import save_file
 
 from ppl_vae.nn.checkpoint import Checkpoint, read_tensors
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.training.run_folder import RunFolder
+from ppl_vae.training.run_folder import RunFolder, json_bytes
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
 
@@ -136,3 +138,34 @@ def test_products_are_rounded_in_training_alone(tmp_path):
     assert torch.get_float32_matmul_precision() == "highest"
     with pytest.raises(ValueError, match="unknown precision 'half'; choose from float32, bf16"):
         Settings(precision="half")
+
+
+@pytest.mark.parametrize(
+    ("number", "line", "message"),
+    [
+        (1, b'{"epoch": 2', "line 2 cannot be read"),
+        (1, b'\xff{"epoch": 2}', "line 2 cannot be read"),
+        (1, b'{"epoch": 3}', "line 2: the metrics of epoch 2 are expected"),
+        (1, b"[]", "line 2: the metrics of epoch 2 are expected"),
+        (0, b"null", "line 1: the metrics of epoch 1 are expected"),
+        (2, b'{"epoch": 3, "train_elbo": {}}', "line 3: the metrics of epoch 3 are expected"),
+    ],
+)
+def test_a_damaged_line_of_metrics_is_named(tmp_path, number, line, message):
+    lines = [b'{"epoch": %d}' % epoch for epoch in (1, 2, 3)]
+    lines[number] = line
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(ValueError, match=f"metrics.jsonl, {message}.*; restore it, or delete the checkpoints"):
+        RunFolder(tmp_path).metrics()
+
+
+def test_a_changed_summary_is_found(tmp_path):
+    run = RunFolder(tmp_path)
+    content = json_bytes({"epochs": 3})
+    run.write("summary.json", content)
+    assert run.summary == {"epochs": 3}
+    Checkpoint({"w": torch.ones(2)}, {"json": sha256(content).hexdigest()}).write(tmp_path / "pointwise.safetensors")
+    assert run.summary == {"epochs": 3}
+    run.write_json("summary.json", {"epochs": 4})
+    with pytest.raises(ValueError, match="summary.json has changed since the training wrote it; restore it, or"):
+        _ = run.summary

@@ -83,7 +83,7 @@ def read_npz(path: Path, dequantise: bool = False, missing: bool = False) -> Sou
 
 def _checked(where: str, array: NDArray[Any], notes: list[str], missing: bool) -> NDArray[np.float32]:
     if array.dtype.kind not in "buif":
-        raise ValueError(f"{where} holds values of type {shown(array.dtype)[1:-1]}; give floats or integers")
+        raise ValueError(f"{where} holds values of type {shown(str(array.dtype))[1:-1]}; give floats or integers")
     if array.ndim == 0 or array.size == 0:
         raise ValueError(
             f"{where} has shape {array.shape}, which holds no data; give (data, ...), at least one of each"

@@ -73,7 +73,9 @@ def entries_of(file: ArrayFile) -> tuple[NDArray[Any], NDArray[np.int64], NDArra
     places = ("row", "col") if form == "coo" else ("indices", "indptr")
     values, first, second, sizes = (file[name] for name in ("data", *places, "shape"))
     if values.dtype.kind not in "buif" or any(array.dtype.kind not in "ui" for array in (first, second, sizes)):
-        raise ValueError(f"it holds values of type {shown(values.dtype)} at places of type {shown(first.dtype)}")
+        raise ValueError(
+            f"it holds values of type {shown(str(values.dtype))} at places of type {shown(str(first.dtype))}"
+        )
     if sizes.shape != (2,) or values.ndim != 1 or first.shape != values.shape or second.ndim != 1:
         raise ValueError(f"its arrays have the shapes {values.shape}, {first.shape}, {second.shape}, {sizes.shape}")
     shape = int(sizes[0]), int(sizes[1])
