@@ -28,7 +28,7 @@ VALID = 0.05
 BOMB = 0.002
 """Share of packed files of which a part is replaced by many times its size of zeros."""
 
-_ZEROS = bytes(2**28)
+_ZEROS = bytes(5 * 2**24)
 
 
 @dataclass(frozen=True)

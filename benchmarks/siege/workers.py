@@ -27,8 +27,11 @@ BUDGET = 2**26
 HEADROOM = 2**30
 """Address space of a process beyond what it has before it reads, in bytes: the readers' own copies fit into it."""
 
-SECONDS = 30.0
-"""Longest time for one file on a busy machine; the readers take milliseconds."""
+SECONDS = 20.0
+"""Longest processor time for one file; the readers take milliseconds."""
+
+WAIT = 300.0
+"""Longest time for one file in all, on a machine that is busy with others."""
 
 _CHUNK = 50
 
@@ -79,7 +82,7 @@ class _Worker:
     def __init__(self, form: Form, seed: int, folder: Path) -> None:
         self.form, self.seed, self.folder = form, seed, folder
         self.left = range(0)
-        self.since = 0.0
+        self.since = self.worked = 0.0
         self._start()
 
     def _start(self) -> None:
@@ -92,15 +95,16 @@ class _Worker:
 
     def give(self, numbers: range) -> None:
         """Files to read."""
-        self.left, self.since = numbers, time.monotonic()
+        self.left, self.since, self.worked = numbers, time.monotonic(), _processor_time(self.process)
         self.pipe.send(numbers)
 
     def outcome(self, ready: bool) -> Outcome | None:
         """What became of the next file; None while it is being read."""
         if not ready:
-            if time.monotonic() - self.since < SECONDS:
+            waited, worked = time.monotonic() - self.since, _processor_time(self.process) - self.worked
+            if waited < WAIT and worked < SECONDS:
                 return None
-            return self._lost(Outcome(self.left[0], "hang", f"not read after {SECONDS:g} s"))
+            return self._lost(Outcome(self.left[0], "hang", f"not read after {waited:.0f} s, {worked:.0f} s of work"))
         try:
             outcome: Outcome = self.pipe.recv()
         except (EOFError, OSError):
@@ -108,7 +112,7 @@ class _Worker:
             code = self.process.exitcode or 0
             reason = signal.Signals(-code).name if code < 0 else f"exit {code}"
             return self._lost(Outcome(self.left[0], "crash", reason))
-        self.left, self.since = self.left[1:], time.monotonic()
+        self.left, self.since, self.worked = self.left[1:], time.monotonic(), _processor_time(self.process)
         return outcome
 
     def _lost(self, outcome: Outcome) -> Outcome:
@@ -125,6 +129,15 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.pipe.close()
+
+
+def _processor_time(process: BaseProcess) -> float:
+    """Seconds that a process has computed; 0 of one that has ended."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _read(form: Form, seed: int, folder: Path, pipe: Connection) -> None:

@@ -114,7 +114,10 @@ def _array(content: bytes) -> NDArray[Any]:
     header = content[start:begin]
     if not start < begin <= min(len(content), _LONGEST):
         raise ValueError(f"its header is said to end at byte {begin:,} of {len(content):,}")
-    fields = ast.literal_eval(header.decode("utf-8" if version == b"\3\0" else "latin-1").strip())
+    try:
+        fields = ast.literal_eval(header.decode("utf-8" if version == b"\3\0" else "latin-1").strip())
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # nested deeper than the parser's own stack
+        raise ValueError("its header is no dictionary") from error
     if not isinstance(fields, dict) or fields.keys() != {"descr", "fortran_order", "shape"}:
         raise ValueError("its header has other entries than type, order and shape")
     order, shape = fields["fortran_order"], fields["shape"]

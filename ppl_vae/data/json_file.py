@@ -10,6 +10,9 @@ from ppl_vae.data.text_file import reason, shown
 
 __all__ = ["json_of"]
 
+_DIGITS = 300
+"""Most digits of a whole number; every double is below 10 to the 309."""
+
 
 def json_of(where: str, content: bytes, remedy: str, *, infinite: bool = False) -> Any:
     """What a JSON document holds.
@@ -38,14 +41,25 @@ def json_of(where: str, content: bytes, remedy: str, *, infinite: bool = False) 
         return value
 
     try:
-        hooks: dict[str, Any] = {"object_pairs_hook": _distinct, "parse_float": finite, "parse_constant": finite}
-        value = json.loads(content.decode(), **hooks)
+        value = json.loads(
+            content.decode(),
+            object_pairs_hook=_distinct,
+            parse_int=_whole,
+            parse_float=finite,
+            parse_constant=finite,
+        )
         # Half a character, or a character that ends texts in C.
         if "\\u0000" in json.dumps(value, ensure_ascii=False).encode().decode():
             raise ValueError("a text in it has a null character")
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} cannot be read: {reason(error)}; {remedy}") from error
     return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"{shown(digits)} is no number that a double holds")
+    return int(digits)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

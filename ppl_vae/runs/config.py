@@ -299,7 +299,8 @@ def _fault(message: str, kind: type, content: dict[str, object]) -> str:
         return f"{place}{'.' if place else ''}{text.split('`')[1]} is missing"
     if text.startswith("Invalid enum value"):
         literals = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
-        return f"{place} is {shown(value, 80)}; choose from {', '.join(str(c) for part in literals for c in get_args(part))}"
+        choices = ", ".join(str(choice) for part in literals for choice in get_args(part))
+        return f"{place} is {shown(value, 80)}; choose from {choices}"
     if expected := re.match(r"Expected `([^`]*)`(.*)", text):
         types = " or ".join(_TYPES.get(name, name) for name in expected[1].split(" | "))
         return f"{place or 'the file'} is {shown(value, 80)}; give {types}{expected[2].split(', got')[0]}"

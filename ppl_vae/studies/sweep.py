@@ -121,23 +121,25 @@ class SweepPreset:
         """
         known = ("seeds", "train", "grid", "families", "measure", "only")
         if unknown := sorted(set(content) - set(known)):
-            raise ValueError(f"a sweep has no {', '.join(unknown)}; it has about, title, presets, {', '.join(known)}")
+            raise ValueError(
+                f"a sweep has no {shown(', '.join(unknown))[1:-1]}; it has about, title, presets, {', '.join(known)}"
+            )
         seeds, only = content.get("seeds", 1), content.get("only")
         if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
-            raise ValueError(f"seeds is a whole number from 1, got {seeds!r}")
+            raise ValueError(f"seeds is a whole number from 1, got {shown(seeds)}; give how many trainings a cell has")
         families = {
             name: _table(table, f"families.{name}")
             for name, table in _table(content.get("families"), "families").items()
         }
         if only is not None and (not isinstance(only, list) or not only or not all(isinstance(n, str) for n in only)):
-            raise ValueError(f"only is a list of names of families, got {only!r}")
+            raise ValueError(f"only is a list of names of families, got {shown(only)}; name at least one")
         if absent := [name for name in only or () if name not in families]:
-            raise ValueError(f"there is no family {absent[0]!r}; there are {', '.join(families)}")
+            raise ValueError(f"there is no family {shown(absent[0])}; there are {', '.join(families)}")
         grid = _table(content.get("grid", {}), "grid")
         axes: dict[str, list[object]] = {}
         for option, values in grid.items():
             if not isinstance(values, list) or not values:
-                raise ValueError(f"[grid] has {option} = {values!r}; give a list of values")
+                raise ValueError(f"[grid] has {shown(option)[1:-1]} = {shown(values)}; give a list of values")
             axes[option] = values
         _check_size(seeds * len(only or families) * prod(map(len, axes.values())))
         shared, measure = (_table(content.get(name, {}), name) for name in ("train", "measure"))

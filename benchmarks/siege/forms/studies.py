@@ -48,7 +48,7 @@ guide = "mean_field"
 
 [families.second]
 guide = "full"
-measure = {evidence = 50}
+measure = {draws = 50}
 
 [grid]
 beta = [0.5, 1, 2.0]
