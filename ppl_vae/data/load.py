@@ -126,9 +126,11 @@ def _found(name: str) -> tuple[Plugin, Reader]:
     path = Path(name)
     candidates = [(plugin, reader) for plugin, reader in declared if reader.named and reader.name == name]
     if not candidates:
+        if "\0" in name:
+            raise ValueError(f"{shown(name)} is no path: it has a null character; check it")
         try:
             candidates = [(plugin, reader) for plugin, reader in declared if reader.recognises(path)]
-        except (OSError, ValueError) as error:  # longer than a name may be, or with a null character
+        except OSError as error:  # longer than a name may be
             raise ValueError(f"{shown(name)} is no path of data ({reason(error)}); check it") from error
         candidates = [(plugin, reader) for plugin, reader in candidates if not reader.fallback] or candidates
     if len(candidates) > 1:

@@ -57,8 +57,6 @@ def test_kinds_are_known_without_loading(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".csv", "a\0.csv", "x" * 5000])
 def test_what_no_path_can_be(name: str) -> None:
-    with pytest.raises(
-        ValueError, match="is no path of data|is neither a corpus nor a file|there is no file"
-    ) as caught:
+    with pytest.raises(ValueError, match="is no path|is neither a corpus nor a file|cannot be read") as caught:
         load_corpus(name)
     assert type(caught.value) is ValueError and "\0" not in str(caught.value)
