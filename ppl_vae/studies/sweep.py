@@ -260,7 +260,7 @@ def _options(table: Table, name: str) -> dict[str, Value]:
             reason = "a sweep sets it itself or cannot use it" if option in RESERVED else "it is given twice"
             raise ValueError(f"[{name}] has {key}: {reason}; leave it out")
         if not isinstance(value, (str, int, float)):
-            raise ValueError(f"[{name}] has {shown(key)} = {shown(value)}; give one value")
+            raise ValueError(f"[{name}] has {shown(key)[1:-1]} = {shown(value)}; give one value")
         options[option] = value
     return options
 
