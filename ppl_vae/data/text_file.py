@@ -120,7 +120,7 @@ class TextFile:
             elif where.endswith(".xz"):
                 with lzma.LZMAFile(io.BytesIO(content)) as packed:
                     content = unpacked(where, packed.read)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, MemoryError) as error:  # xz says how much it takes
             raise ValueError(
                 f"{where} is truncated or not compressed as its ending says ({reason(error)}); download or "
                 "compress it again"

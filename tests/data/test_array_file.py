@@ -69,3 +69,12 @@ def test_one_name_twice(tmp_path: Path) -> None:
         archive.writestr("train.npy", content(np.zeros((2, 2))))
     with pytest.raises(ValueError, match="x.npz holds two arrays 'train'; write it again"):
         ArrayFile(tmp_path / "x.npz")
+
+
+def test_compression_that_takes_memory_as_it_says(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("train.npy", content(np.eye(2)))
+    with pytest.raises(
+        ValueError, match="x.npz, array 'train' is compressed in a way that NumPy does not write; write"
+    ):
+        ArrayFile(tmp_path / "x.npz")["train"]
