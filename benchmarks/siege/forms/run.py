@@ -47,7 +47,9 @@ def as_floats(value: Any) -> Any:
         return {name: as_floats(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_floats(part) for part in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value
+    return float(value) if abs(value) < 2**1000 else value
 
 
 @cache
