@@ -74,7 +74,5 @@ def test_one_name_twice(tmp_path: Path) -> None:
 def test_compression_that_takes_memory_as_it_says(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("train.npy", content(np.eye(2)))
-    with pytest.raises(
-        ValueError, match="x.npz, array 'train' is compressed in a way that NumPy does not write;"
-    ):
+    with pytest.raises(ValueError, match="x.npz, array 'train' is compressed in a way that NumPy does not write;"):
         ArrayFile(tmp_path / "x.npz")["train"]
