@@ -7,7 +7,8 @@
     >>> print(pv.measure(model, guide, x))     # of any Pyro pair         # doctest: +SKIP
 
 Every command of the command line is here, with the same options and defaults: those that take a run are methods of
-Run (help(pv.Run)). Names are loaded when they are first used: importing the package does not import PyTorch.
+Run (help(pv.Run)). dir(pv) lists the names, and help(pv.train) explains one with its arguments and an example. Names
+are loaded when they are first used: importing the package does not import PyTorch.
 
 Train                train, resume, load_run, Run, train_generator; AmortisedGuide, the base of guides
 Objectives           DiscreteELBO, ImportanceWeightedELBO, SleepPhase, RateCost; gradients in estimators
@@ -98,8 +99,6 @@ _PLACES = {
 }
 """Module of each public name, and its name there after a colon where it has another."""
 
-__all__ = ["__version__", *_PLACES]
-
 
 def __getattr__(name: str) -> object:
     if name not in _PLACES:
@@ -112,7 +111,8 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    # Without an __all__, which would make help() print the whole text of every name.
+    return sorted(["__version__", *_PLACES])
 
 
 def _register_checkout_packages() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ppl_vae.cli.options import NearChoice
 from ppl_vae.cli.output import Printed, with_json
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["list_command"]
 @click.argument(
     "kind",
     required=False,
-    type=click.Choice(["models", "guides", "estimators", "corpora", "evidence", "experiments"]),
+    type=NearChoice(["models", "guides", "estimators", "corpora", "evidence", "experiments"]),
     metavar="[KIND]",
 )
 @click.option("--check", is_flag=True, help="Build every pair and compare it with the declaration.")

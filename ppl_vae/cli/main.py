@@ -67,9 +67,7 @@ OF_RUNS = "Run.{}"
 GROUPS: dict[str, dict[str, Command]] = {
     "Train and measure": {
         "list": Command("catalogue", "list", "list_command", "catalogue"),
-        **_commands(
-            train=("train", "train models/text.py --guide linear_counts --bits 16 --epochs 30 --out runs/text")
-        ),
+        **_commands(train=("train", "train models/text.py --guide linear_counts --bits 16 --out runs/text")),
         **_commands(
             OF_RUNS,
             evidence=("evidence", "evidence runs/text --method annealing --data 100"),

@@ -13,7 +13,7 @@ from ppl_vae.cli.plugin_name import PluginName
 from ppl_vae.plugins.nearest import nearest
 from ppl_vae.plugins.options import Option
 
-__all__ = ["GroupedCommand", "GroupedOption", "click_option", "was_given", "with_options"]
+__all__ = ["GroupedCommand", "GroupedOption", "NearChoice", "click_option", "was_given", "with_options"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,6 +34,12 @@ class GroupedOption(click.Option):
     def __init__(self, declarations: list[str], group: str = OPTIONS, **attributes: object) -> None:
         super().__init__(declarations, **attributes)  # type: ignore[arg-type]
         self.group = group
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        if record is None or not isinstance(self.type, PluginName):
+            return record
+        return record[0], f"{record[1]}  Choices: {', '.join(self.type.choice.names)}"
 
 
 class GroupedCommand(click.Command):
@@ -58,6 +64,15 @@ class GroupedCommand(click.Command):
         for title in sorted(groups, key=lambda title: title == OPTIONS):
             with formatter.section(title):
                 formatter.write_dl(groups[title])
+
+
+class NearChoice(click.Choice[str | int]):
+    """One of some values; of a wrong one the error names the nearest."""
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        near = nearest(str(value), map(str, self.choices))
+        message = super().get_invalid_choice_message(value, ctx)
+        return f"{message.removesuffix('.')}; did you mean {near[0]}?" if near else message
 
 
 class Several(click.ParamType[tuple[object, ...]]):
@@ -114,7 +129,7 @@ def _click_type(option: Option) -> click.ParamType[object]:
     if option.several:
         return Several(_click_type(replace(option, several=False)))
     if isinstance(option.type, tuple):
-        return click.Choice(option.type)
+        return NearChoice(option.type)
     if option.plugin is not None:
         return PluginName(option.plugin.kind, option.plugin.besides)
     if option.minimum is not None:

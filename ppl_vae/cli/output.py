@@ -11,7 +11,7 @@ from typing import ParamSpec, Protocol
 
 import click
 
-from ppl_vae.plugins.streams import abandon
+from ppl_vae.plugins.streams import abandon, say
 
 __all__ = ["Printed", "with_json"]
 
@@ -51,5 +51,7 @@ def with_json(function: Callable[P, Printed]) -> Callable[P, None]:
                 f"the result cannot be written to standard output ({error.strerror}); what is measured of a run also "
                 "lies in its folder"
             ) from error
+        if not as_json and (after := getattr(result, "next_step", None)):
+            say(f"next: {after}")  # beside the result, which may be read by a program
 
     return command

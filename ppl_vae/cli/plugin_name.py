@@ -24,7 +24,7 @@ class PluginName(click.ParamType[str]):
         self.choice = PluginChoice(kind, besides)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return f"[{'|'.join(self.choice.names)}]"
+        return "NAME"  # the choices, which are many, are listed in the help
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The name, of a user's file its whole path; usage errors list the choices."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ppl_vae.evidence.estimate import Estimate, finite
-from ppl_vae.evidence.intervals import LEVEL, monte_carlo_margin, over_data
+from ppl_vae.evidence.intervals import LEVEL, Interval, monte_carlo_margin, over_data
 from ppl_vae.evidence.upper import distrust_simulated, distrust_weights
 
 __all__ = ["Bracket", "UpperLimit", "bracket_of", "bracket_of_gap"]
@@ -65,8 +65,7 @@ class Bracket:
 
     def __contains__(self, value: float) -> bool:
         """Whether a value lies within; an unknown limit excludes none."""
-        low, high = self.lower, self.upper
-        return (low is None or low <= value) and (high is None or value <= high)
+        return value in Interval(self.lower, self.upper)
 
     def __str__(self) -> str:
         head, low = f"{self.level:.0%} bracket:", "" if self.lower is None else f"{_figure(self.lower)} <= "

@@ -30,6 +30,7 @@ __all__ = [
     "sampled_elbo",
     "sampled_elbo_of",
     "sampled_rates",
+    "unbounded",
     "with_sampled_bound",
 ]
 
@@ -150,10 +151,14 @@ def _infinite(terms: Terms, start: int) -> str:
                 "guide itself, as where draws are rounded to the end of a support; use float64, or bound its parameters"
             )
     culprits = [f"site {name!r}" for name, log_p in terms.prior.items() if (log_p[..., datum] == torch.inf).any()]
+    return unbounded(culprits[0] if culprits else "the observation", start + datum, "latents that the guide draws")
+
+
+def unbounded(what: str, datum: int, where: str) -> str:
+    """That a density of the model is infinite, and the remedy."""
     return (
-        f"the density of {culprits[0] if culprits else 'the observation'} is infinite for datum {start + datum} at "
-        "latents that the guide draws, so that the evidence is not finite; keep scales above a least value, and values "
-        "off the end of the support"
+        f"the density of {what} is infinite for datum {datum} at {where}, so that the evidence is not finite; keep "
+        "scales above a least value, and values off the end of the support"
     )
 
 

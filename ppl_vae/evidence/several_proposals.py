@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.estimate import Estimate
-from ppl_vae.evidence.importance import log_mean_exp, sampled_elbo_of
+from ppl_vae.evidence.importance import log_mean_exp, sampled_elbo_of, unbounded
 from ppl_vae.evidence.leave_one_out import leave_one_out, stratified
 from ppl_vae.evidence.psis import k_hat
 from ppl_vae.evidence.results import Evidence
@@ -78,10 +78,7 @@ def mixture_weights(
     weights = torch.cat([each.expand(-1, len(x)) for each in mixed])
     if (weights == torch.inf).any():
         datum = int((weights == torch.inf).nonzero()[0][-1])
-        raise ValueError(
-            f"the density of datum {datum} is infinite at some latents, so that the evidence is not finite; keep "
-            "scales above a least value, and values off the end of the support"
-        )
+        raise ValueError(unbounded("the model", datum, "some latents"))
     return weights, torch.cat([each.expand(-1, len(x)) for each in own])
 
 

@@ -222,8 +222,11 @@ def find(kind: Kind, name: str, *, own: bool = True, besides: Sequence[str] = ()
         return plugins[path.stem]
     singular = Plugin(kind, path, False).singular
     if path.suffix in suffixes:
+        beside = [file.name for file in path.parent.glob("*") if file.suffix in suffixes]
+        near = [str(path.with_name(file)) for file in nearest(path.name, beside)] or nearest(path.stem, plugins)
         raise ValueError(
             f"there is no file {name} (working folder {Path.cwd()}), nor a shipped {singular} of that name"
+            + (f"; did you mean {near[0]}?" if near else "")
         )
     choices = ", ".join((*besides, *plugins))
     near = nearest(name, (*besides, *plugins))

@@ -79,8 +79,8 @@ class Measurements(Uses):
 
         \b
         enumeration   exact; discrete latents of at most 16 bits together
-        ascent        the best member of the guide's family by gradient ascent for each
-                      datum: bits, categoricals, normals, full covariances
+        ascent        the best member of the guide's family by gradient ascent for
+                      each datum: bits, categoricals, normals, full covariances
 
         With a ladder of guides such as linear_counts,mean_field,full (from the smallest family up) each guide is fitted
         to the training data of the run, and the gain of each step is shown, up to the evidence. Fits are stored in
@@ -94,7 +94,8 @@ class Measurements(Uses):
             restarts: Starts of the gradient ascent that go on to the end; there are twice as many at first.
             check: Data for which it is checked how far the member found is from the best: of at most 12 independent
                 bits by branch and bound, else, where latents are enumerated, by more starts; 0 for none.
-            evidence: Evidence method of the ascent; auto takes the first exact one that applies, else importance.
+            evidence: Evidence method of the ascent, one of ``ppl-vae list evidence``; auto takes the first exact one
+                that applies, else importance.
             evidence_draws: Samples of the evidence per datum, or annealing chains; by default those of --draws, of a
                 method that is named as many as it usually takes.
             check_evidence: Measure what the evidence method misses of the evidence of 20 data simulated from the model;

@@ -135,6 +135,10 @@ class Run(Measurements):
         for i, row in zip(worst, positions(worst, self.subsample(split, count)), strict=True):
             lines.append(f"{titles[row] if titles else f'datum {row}'} ({values[i].item():.2f})")
         log(f"{what}: {', '.join(lines)}")
+        if lines and not titles:
+            first = positions(worst, self.subsample(split, count))[0]
+            place = f"pv.load_run({str(self.folder)!r}).data[{split!r}][{first}]"
+            log(f"note: data are numbered from 0 in the {split} data; in Python the first of these is {place}")
 
 
 def open_run(folder: Path | str, pair: Pair | None = None, corpus: Corpus | None = None) -> Run:

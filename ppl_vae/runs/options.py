@@ -87,6 +87,8 @@ def run_config(
     if missing := [option.name for option in known if option.required and option.name not in given]:
         raise ValueError(f"{where} needs {missing[0]}; give --{missing[0].replace('_', '-')}")
     name = str(values["corpus"] or programs[0].corpus)
+    if values["corpus"] is None and not programs[0].shipped and not hasattr(programs[0].target, "corpus"):
+        log(f"note: no data are named: training on the corpus {name}; name your own with --corpus (corpus=)")
     programs[0].check_corpus(name)
     reader = {option.name: option.default for option in find_reader(name).options}
     reader |= {option.name: given[option.name] for option in reader_options() if option.name in given}

@@ -109,7 +109,7 @@ class Summary:
             if split.bits is not None:
                 cells["bits/pixel"] = f"{split.bits:.3f}{_error(split.bits_se)}"
             rows.append((name, *(cells.get(column, "") for column in columns)))
-        epochs = f"best of {self.epochs} epoch{'s' if self.epochs != 1 else ''}: {self.best_epoch}"
+        epochs = f"epoch {self.best_epoch} of {self.epochs}{', the best on validation data' if self.chosen_by else ''}"
         objective = TRAINED.get(self.objective, f" trained on {self.objective}")
         return text_table(
             f"{self.pair}{objective}: nats per datum, higher is better ({epochs})",
@@ -138,6 +138,11 @@ class Summary:
                 "bits/pixel: 8 minus the ELBO in bits per number, lower is better; a code length for dequantised bytes "
                 "only"
             )
+
+    @property
+    def next_step(self) -> str:
+        """The command that says more of the gap."""
+        return f"ppl-vae gap {self.run}  (splits the gap: what the guide's family costs, and what its network does)"
 
     def __repr__(self) -> str:
         return str(self)

@@ -46,6 +46,9 @@ from ppl_vae.training.trainer import NOTHING_TO_TRAIN, Trainer
 
 __all__ = ["resume", "train", "train_pair"]
 
+FEW = 10
+"""Number of data below which a split says little."""
+
 
 def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Summary:
     """Trains a pair, or continues an interrupted training, and measures the best state.
@@ -97,6 +100,8 @@ def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, r
     """
     for note in corpus.notes:
         log(f"note: {note}")
+    if few := [f"{len(x.values)} {name}" for name, x in corpus.splits.items() if 0 < len(x.values) < FEW]:
+        log(f"note: {' and '.join(few)} data are few to choose an epoch and judge a pair by; give more data")
     device = torch.device(config.device)
     splits: dict[str, Batch] = {str(name): data.values.to(device) for name, data in corpus.splits.items()}
     for name, x in splits.items():

@@ -62,7 +62,8 @@ class RunFolder:
         """
         if (folder / "config.json").exists():
             raise ValueError(
-                f"{folder} holds a run already; continue it with --resume {folder}, or choose another --out"
+                f"{folder} holds a run already; continue it with --resume {folder} (in Python pv.resume), or choose "
+                "another --out (out=)"
             )
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is a file, not a folder; choose another --out")

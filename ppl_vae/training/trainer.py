@@ -12,7 +12,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from ppl_vae.data.inputs import Batch
+from ppl_vae.data.inputs import Batch, documents
 from ppl_vae.evidence.importance import ImpossibleError
 from ppl_vae.nn.checkpoint import Checkpoint, optimizer_state, restore_optimizer
 from ppl_vae.nn.modes import is_capturing, matmul_precision
@@ -22,7 +22,7 @@ from ppl_vae.training.cuda_graph import GraphedGradients
 from ppl_vae.training.epoch_metrics import EpochMetrics
 from ppl_vae.training.gradient_noise import PREFIX, signal_to_noise
 from ppl_vae.training.hooks import FollowsEpochs, RecordsMetrics
-from ppl_vae.training.progress import Reporter
+from ppl_vae.training.progress import Reporter, log
 from ppl_vae.training.remedies import remedy
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.saving import SavedStates
@@ -118,6 +118,11 @@ class Trainer:
             self._saved.finish(self._last, self._best, self.rows)
         if self._best is None and not self.run.checkpoint(f"{self.name}-best").exists():
             raise NonFiniteError(f"no epoch can be chosen: {self.rows[-1][NOT_CHOSEN]}")
+        if self.epoch < last:
+            log(
+                f"stopped by patience after epoch {self.epoch} of {last}: validation is best in epoch "
+                f"{self.best_epoch}, and --patience {settings.patience} (patience=) waits no longer"
+            )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -164,7 +169,7 @@ class Trainer:
                     )
                 raise
             sums.add(objective, len(x))
-            reporter.advance(1, self._status(total / min(step * settings.batch_size, len(train)), begun, step))
+            reporter.advance(1, self._status(total / min(step * settings.batch_size, len(train)), begun, step, train))
         self.epoch = epoch
         self._set_epoch(epoch)
         seconds = time.monotonic() - begun
@@ -209,12 +214,13 @@ class Trainer:
     def _module_metrics(self) -> dict[str, float]:
         return {name: value for module in self._recorders for name, value in module.metrics().items()}
 
-    def _status(self, bound: float, begun: float, step: int) -> str:
+    def _status(self, bound: float, begun: float, step: int, train: Batch) -> str:
         speed = step * self.settings.batch_size / max(time.monotonic() - begun, 1e-6)
         metric = f"validation_{self.objective.selection_metric or self.objective.measures}"
         last = self.rows[-1].get(metric) if self.rows else None
         validation = "" if last is None else f", validation {last:.2f}"
-        return f"epoch {self.epoch + 1}: {bound:.2f}{validation}, {speed:.0f}/s"
+        unit = "data" if documents(train) is None else "documents"
+        return f"epoch {self.epoch + 1}: {bound:.2f}{validation} nats per datum, {speed:,.0f} {unit}/s"
 
     def _batches(self, train: Batch, epoch: int) -> Iterator[Batch]:
         order = torch.randperm(

@@ -52,6 +52,8 @@ def test_the_gap_of_long_codes_is_split_by_ascent(folder):
     assert content["family_gap"]["bound"] == "between"
     assert content["gain_in_last_half_of_steps"]["se"] > 0
     assert "widest gaps" in result.stderr
+    place = f"in Python the first of these is pv.load_run('r').data['test'][{content['worst'][0]}]"
+    assert f"numbered from 0 in the test data; {place}" in flat(result.stderr)
     few = invoke("gap", "r", "--data", "10", "--method", "enumeration")
     assert "the latents have 1048576 joint states, more than 2^16; use the method 'ascent'" in flat(few.output)
 

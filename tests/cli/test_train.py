@@ -78,10 +78,17 @@ def test_a_divergence_names_site_and_batch_and_keeps_the_last_good_state(folder)
 
 def test_best_epoch_is_chosen_on_validation_and_training_stops_early(folder):
     options = ("--epochs", "500", "--learning-rate", "0.05", "--patience", "5", "--out", "r")
-    content = json_of("train", *SMALL, *options)
+    result = succeed("train", *SMALL, *options)
+    content = json.loads(Path("r/summary.json").read_text())
     bounds = [row["validation_elbo"] for row in metrics("r")]
     assert content["best_epoch"] == 1 + int(np.argmax(bounds)) == len(bounds) - 5
     assert content["epochs"] == len(bounds) < 500
+    assert f"stopped by patience after epoch {len(bounds)} of 500: validation is best in epoch {len(bounds) - 5}," in (
+        flat(result.stderr)
+    )
+    assert f"epoch {len(bounds) - 5} of {len(bounds)}, the best on validation data" in flat(result.stdout)
+    assert result.stderr.endswith("and what its network does)\n") and "next: ppl-vae gap r " in result.stderr
+    assert "next:" not in result.stdout
 
 
 def test_retraining_uses_validation_data_for_training(folder):

@@ -51,3 +51,6 @@ def test_missing_names_list_the_choices(folder):
         find("guides", "meanfield")
     with pytest.raises(ValueError, match=r"there is no file guides/no\.py \(working folder .*\), nor a shipped guide"):
         find("guides", "guides/no.py")
+    (folder / "vae.py").write_text("")
+    with pytest.raises(ValueError, match=r"there is no file vea\.py .*; did you mean vae\.py\?$"):
+        find("models", "vea.py")

@@ -99,7 +99,7 @@ def test_runs_are_made_once_and_found_again(tmp_path):
     run = RunFolder.create(tmp_path / "r", {"model": {"name": "text"}})
     assert RunFolder.open(tmp_path / "r").config["model"] == {"name": "text"}
     assert "torch" in run.config["versions"]
-    with pytest.raises(ValueError, match="holds a run already; continue it with --resume"):
+    with pytest.raises(ValueError, match=r"holds a run already; continue it with --resume .* \(in Python pv.resume\)"):
         RunFolder.create(tmp_path / "r", {})
     with pytest.raises(ValueError, match="is not a run folder: it has no config.json"):
         RunFolder.open(tmp_path)

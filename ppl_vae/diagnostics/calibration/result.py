@@ -155,7 +155,7 @@ class Calibration(Result):
             missed = max(float((POINTS - lowest).max()), float((highest - POINTS).max()))
             return (
                 f"not found to be miscalibrated with {self.data} simulated data (a distribution function off by up to "
-                f"{missed:.2f} may go unnoticed; more data show smaller faults)"
+                f"{missed:.2f} may go unnoticed; more data, --simulated or simulated=, show smaller faults)"
             )
         parts = []
         found = dict.fromkeys(each.site for each in self.found)
@@ -219,7 +219,10 @@ class Calibration(Result):
                 "and p-value, corrected for all tests, are those of the clearest quantity of a row"
             ),
         )
-        return f"{table}\n{self.verdict}"
+        if not self.found:
+            return f"{table}\n{self.verdict}"
+        remedy = "ppl-vae gap RUN (pv.split_gap) says whether its family or its network is at fault"
+        return f"{table}\n{self.verdict}, as {self.data} simulated data show; {remedy}"
 
     def _drawn(self) -> Iterator[tuple[Tested, str]]:
         """The quantities, the clearest last, each with what its unit is found to be."""

@@ -161,14 +161,20 @@ class Gap(Result):
         return f"nats per datum over {self.data} data; family: {self.family}"
 
     def caption(self) -> str:
+        total = f"gap (evidence minus ELBO, both parts together): {self.figure(self.evidence.minus(self.elbo))}"
+        return "; ".join([total, *self._checked()])
+
+    def _checked(self) -> Iterator[str]:
+        """What the check of the search has shown, in words."""
         if not self.missed:
-            return ""
+            return
         check = self._check()
         missed = f"{check['method']}: the best member was missed in {check['missed']} of {check['data']} data checked"
         if "at_most" not in check:
-            return f"{missed}, by at least {max(check['at_least'], 0):.3f} nats"
+            yield f"{missed}, by at least {max(check['at_least'], 0):.3f} nats"
+            return
         open_ = f" (not decided in {check['not_decided']})" if check["not_decided"] else ""
-        return f"{missed}{open_}, by at most {check['at_most']:.3f} nats"
+        yield f"{missed}{open_}, by at most {check['at_most']:.3f} nats"
 
     def draw_panels(self, *axes: Axes) -> None:
         bars, spread = axes

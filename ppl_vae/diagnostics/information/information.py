@@ -93,7 +93,8 @@ class Information(Result):
         r"""An upper bound on the entropy of the population of the data, if the pair was not trained on them.
 
         :math:`H \le D + I \le D + \min(I_{\text{leave one out}}, R)`; the first is the negative ELBO with the
-        aggregate posterior of the other data as prior.
+        aggregate posterior of the other data as prior. The smaller of the two is taken; its error does not count this
+        choice.
         """
         if self.rates.rate.mean <= self.mutual.upper.mean:
             # Rate and distortion may come from the same draws: the error of their sum is the ELBO's.

@@ -159,7 +159,10 @@ def test_saddles_of_symmetric_data_are_left():
             pyro.sample("z", dist.Bernoulli(logits=torch.zeros(len(x), 2)).to_event(1))
 
     x = torch.tensor([[0.0, 0.3], [0.3, 0.0], [0.0, 1.0]])
-    found = split_gap(model, guide, x).family_gap.pointwise
+    gap = split_gap(model, guide, x)
+    found = gap.family_gap.pointwise
+    total = (gap.evidence.pointwise - gap.elbo.pointwise).mean().item()
+    assert f"gap (evidence minus ELBO, both parts together): {total:.3f}" in " ".join(str(gap).split())
     # With few states the best of many random starts is the best there is.
     table = torch.stack([dist.Normal(c, 0.5).to_event(1).log_prob(x) for c in corners], 1) + torch.tensor(0.25).log()
     starts = [[torch.randn(3, 2).log_softmax(1) for _ in range(2)] for _ in range(30)]
