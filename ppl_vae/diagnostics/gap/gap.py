@@ -162,7 +162,7 @@ class Gap(Result):
 
     def caption(self) -> str:
         total = f"gap (evidence minus ELBO, both parts together): {self.figure(self.evidence.minus(self.elbo))}"
-        return "; ".join([total, *self._checked()])
+        return "; ".join([*self._checked(), total])
 
     def _checked(self) -> Iterator[str]:
         """What the check of the search has shown, in words."""
