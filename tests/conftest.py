@@ -1,5 +1,6 @@
 """What every test starts from: a fixed random state, Pyro's checks on, an empty parameter store; a run to copy."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +14,12 @@ import scipy.sparse
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector need not look through all that was imported again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +39,50 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
+RENDERED: dict[tuple[Path, str, tuple[str, ...]], dict[str, bytes]] = {}
+"""Figures of a file of tests by name and formats."""
+
+
 @pytest.fixture(autouse=True)
-def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn in full, but with few pixels: no test looks at them."""
-    monkeypatch.setattr("ppl_vae.training.run_folder.RESOLUTION", 30)
+def coarse_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn in full, but with few pixels, and rendered once in a file of tests: no test looks at them."""
+    from matplotlib.figure import Figure
+
+    from ppl_vae.training import run_folder
+    from ppl_vae.training.run_folder import RunFolder
+
+    whole, rendered = RunFolder.figure, run_folder._drawn
+
+    def figure(
+        self: RunFolder, name: str, draw: Callable[[Any], None], size: tuple[float, float], kinds: Any = ("png",)
+    ) -> None:
+        def once(draw: Callable[[Any], None], size: tuple[float, float], kinds: Any) -> dict[str, bytes]:
+            known = (request.path, name, kinds)
+            if known in RENDERED:
+                draw(Figure(figsize=size, layout="constrained"))
+            else:
+                RENDERED[known] = rendered(draw, size, kinds)
+            return RENDERED[known]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run_folder, "_drawn", once)
+            whole(self, name, draw, size, kinds)
+
+    monkeypatch.setattr(run_folder, "RESOLUTION", 30)
+    monkeypatch.setattr(RunFolder, "figure", figure)
+
+
+@pytest.fixture(autouse=True)
+def short_pilot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Annealing at few temperatures tunes its step sizes for a short while: its bounds hold for steps of any size."""
+    monkeypatch.setattr("ppl_vae.evidence.ais.WARM_UP", 10)
+    monkeypatch.setattr("ppl_vae.evidence.ais.PILOTS", 10)
+
+
+@pytest.fixture(autouse=True)
+def no_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits until a disk has written."""
+    monkeypatch.setattr("os.fsync", lambda handle: None)
 
 
 @pytest.fixture(autouse=True)

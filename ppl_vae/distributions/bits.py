@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
+from ppl_vae.distributions.shapes import broadcast_shapes
+
 __all__ = ["UNIVERSAL", "AutoregressiveBits", "BitsDistribution", "JointBits", "TreeBits", "bit_flips", "bit_states"]
 
 FEW = 12
@@ -98,7 +100,7 @@ class BitsDistribution(TorchDistribution):
         return torch.Size((*sample_shape, *self.batch_shape))
 
     def _whole(self, values: Tensor) -> Tensor:
-        return values.expand(torch.broadcast_shapes(values.shape, self.batch_shape))
+        return values.expand(broadcast_shapes(values.shape, self.batch_shape))
 
 
 class JointBits(BitsDistribution):
@@ -144,7 +146,7 @@ class JointBits(BitsDistribution):
         if states.ndim == 2 and states.shape[1] == 1 and self.batch_shape[-1:] == (rows,):
             # All data share the codes: columns are taken, and nothing of size draws x data x states is formed.
             return self._whole(self.logits.reshape(rows, -1).index_select(1, states[:, 0]).T)
-        shape = torch.broadcast_shapes(states.shape, self.batch_shape)
+        shape = broadcast_shapes(states.shape, self.batch_shape)
         logits = self.logits.expand(*shape, -1)
         return logits.gather(-1, states.expand(shape)[..., None])[..., 0]
 

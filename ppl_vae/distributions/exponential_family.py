@@ -21,6 +21,7 @@ from torch.nn import functional
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Field
 from ppl_vae.distributions.canonical_forms import FORMS, CanonicalForm, Family
+from ppl_vae.distributions.shapes import broadcast_shapes
 
 __all__ = [
     "Family",
@@ -194,4 +195,4 @@ def log_prob(fn: Distribution, value: Field) -> Tensor:
             "the distribution has a density only at its own draws, since one of its transforms has no inverse; take a "
             "transform with an inverse, such as affine_autoregressive, spline or affine_coupling"
         ) from error
-    return result.expand(torch.broadcast_shapes(result.shape, fn.batch_shape))
+    return result.expand(broadcast_shapes(result.shape, fn.batch_shape))

@@ -14,6 +14,7 @@ from torch.distributions import Categorical, constraints
 from torch.nn import functional
 
 from ppl_vae.distributions.bits import BitsDistribution
+from ppl_vae.distributions.shapes import broadcast_shapes
 
 __all__ = ["MixtureOfBits", "MixtureOfNormals"]
 
@@ -85,7 +86,7 @@ class MixtureOfNormals(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         parts = self.log_weights + _log_density(value[..., None, :], self.loc, self.scale).sum(-1)
         result = parts.logsumexp(-1)
-        return result.expand(torch.broadcast_shapes(result.shape, self.batch_shape))
+        return result.expand(broadcast_shapes(result.shape, self.batch_shape))
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         lead = torch.Size(sample_shape) + self.batch_shape

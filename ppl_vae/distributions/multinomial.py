@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from torch.nn import functional
 
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.distributions.shapes import broadcast_shapes
 from ppl_vae.distributions.softmax import log_normaliser, log_normaliser_and_flips
 
 __all__ = ["LONG", "PackedMultinomial"]
@@ -71,7 +72,7 @@ class PackedMultinomial(TorchDistribution):
             raise ValueError("PackedMultinomial takes either logits, or all of hidden, weight and bias")
         self.lengths, self.logits, self.hidden, self.weight, self.bias = lengths, logits, hidden, weight, bias
         made_from = logits if logits is not None else hidden
-        batch_shape = torch.broadcast_shapes(lengths.shape, made_from.shape[:-1])  # type: ignore[union-attr]
+        batch_shape = broadcast_shapes(lengths.shape, made_from.shape[:-1])  # type: ignore[union-attr]
         vocabulary = logits.shape[-1] if logits is not None else len(weight)  # type: ignore[arg-type]
         super().__init__(batch_shape, torch.Size((vocabulary,)), validate_args=False)
 

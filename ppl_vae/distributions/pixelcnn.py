@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn import functional
 
+from ppl_vae.distributions.shapes import broadcast_shapes
+
 __all__ = ["AutoregressiveBernoulli", "MaskedConvolution", "GatedPixelCNN"]
 
 
@@ -81,7 +83,7 @@ class GatedPixelCNN(nn.Module):
             x: Images ``(*batch, depth, height, width)``.
             condition: Added to the first layer, ``(*batch, channels, height, width)``; both batches broadcast.
         """
-        batch = torch.broadcast_shapes(x.shape[:-3], condition.shape[:-3])
+        batch = broadcast_shapes(x.shape[:-3], condition.shape[:-3])
         before = self.first(x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last))
         before = before.reshape(*x.shape[:-3], *before.shape[1:])
         h = (before + condition).expand(*batch, *before.shape[-3:]).reshape(-1, *before.shape[-3:])

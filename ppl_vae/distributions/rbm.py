@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from math import log
 
 import torch
@@ -160,8 +159,9 @@ def _anneal(weight: Tensor, visible: Tensor, hidden: Tensor, chains: int, temper
     """Ends of the chains, ``(chains, hidden)``, and their log-weights, whose mean in the exponent estimates c."""
     z = torch.bernoulli(hidden.sigmoid().expand(chains, -1))
     total = functional.softplus(visible).sum() + functional.softplus(hidden).sum() + z.new_zeros(chains)
-    for before, now in pairwise(torch.linspace(0, 1, temperatures + 1).tolist()):
-        ahead, behind = (log_unnormalised(z, power * weight, visible, hidden) for power in (now, before))
-        total += ahead - behind
-        z = _sweep(z, now * weight, visible, hidden)
+    before = torch.zeros_like(weight)
+    for power in torch.linspace(0, 1, temperatures + 1).tolist()[1:]:
+        now = power * weight
+        total += log_unnormalised(z, now, visible, hidden) - log_unnormalised(z, before, visible, hidden)
+        z, before = _sweep(z, now, visible, hidden), now
     return z, total

@@ -32,6 +32,9 @@ CHAINS = 2**9
 WARM_UP = 30
 """Most moves at the starting distribution that tune step sizes to the right order of magnitude."""
 
+PILOTS = 50
+"""Fewest temperatures that tune step sizes, where there are so many."""
+
 PILOT_CHAINS = 4
 """Number of chains per datum that tune the step sizes."""
 
@@ -73,8 +76,8 @@ class Schedule:
 
     @property
     def pilots(self) -> int:
-        """Number of temperatures of the pilot run: at least 50, but no more than there are."""
-        return max(min(50, self.temperatures), round(self.pilot * self.temperatures)) if len(self.path) > 2 else 0
+        """Number of temperatures of the pilot run: at least ``PILOTS``, but no more than there are."""
+        return max(min(PILOTS, self.temperatures), round(self.pilot * self.temperatures)) if len(self.path) > 2 else 0
 
     def shares(self, chains: int) -> list[tuple[Schedule, int]]:
         """The schedule of each start, and its number of chains."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.methods.base import EvidenceMethod
@@ -83,7 +84,7 @@ def method_options(method: str = "auto") -> dict[str, list[Option]]:
         plugins = [*(plugin for plugin in plugins if plugin.shipped), find("evidence", method, besides=["auto"])]
     seen, groups = {"draws"}, {}
     for plugin in plugins:
-        if options := [option for option in options_of(_class_of(plugin)) if option.name not in seen]:
+        if options := [option for option in _options(_class_of(plugin)) if option.name not in seen]:
             groups[f"Method {plugin.name}"] = options
             seen |= {option.name for option in options}
     return groups
@@ -128,7 +129,7 @@ def _all_methods(options: Mapping[str, OptionValue]) -> list[EvidenceMethod]:
         ValueError: If no method has one of the options.
     """
     plugins = _plugins()
-    known = {plugin: {option.name for option in options_of(_class_of(plugin))} for plugin in plugins}
+    known = {plugin: {option.name for option in _options(_class_of(plugin))} for plugin in plugins}
     if unknown := [name for name in options if not any(name in names for names in known.values())]:
         every = sorted(set().union(*known.values()))
         raise ValueError(f"no evidence method has an option {', '.join(unknown)}; there are {', '.join(every)}")
@@ -141,7 +142,7 @@ def _all_methods(options: Mapping[str, OptionValue]) -> list[EvidenceMethod]:
 
 def _check_used(options: Mapping[str, OptionValue], methods: list[EvidenceMethod], chosen: EvidenceMethod) -> None:
     """Refuses options that neither the chosen method has nor one tried before, whose obstacles may depend on them."""
-    names = [{option.name for option in options_of(type(method))} for method in methods]
+    names = [{option.name for option in _options(type(method))} for method in methods]
     used = set().union(*names[: methods.index(chosen) + 1])
     for option in options:
         if option not in used:
@@ -180,7 +181,12 @@ def _loads(plugin: Plugin) -> bool:
 
 def _configured(plugin: Plugin, options: Mapping[str, OptionValue]) -> EvidenceMethod:
     kind = _class_of(plugin)
-    return kind(**checked(options_of(kind), options, f"the evidence method {plugin.name}"))
+    return kind(**checked(_options(kind), options, f"the evidence method {plugin.name}"))
+
+
+@cache
+def _options(kind: type[EvidenceMethod]) -> list[Option]:
+    return options_of(kind)
 
 
 def _class_of(plugin: Plugin) -> type[EvidenceMethod]:

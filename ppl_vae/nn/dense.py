@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.data.inputs import Batch, documents
+from ppl_vae.distributions.shapes import broadcast_shapes
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.ends import Ends, ends, start_constant
 from ppl_vae.nn.numbers import Numbers
@@ -261,7 +262,7 @@ class MaskedAutoregressiveLogits(nn.Module):
         nn.init.zeros_(self.network[-1].bias)
 
     def forward(self, parameters: Tensor, code: Tensor) -> Tensor:
-        lead = torch.broadcast_shapes(code.shape[:-1], parameters.shape[:-1])
+        lead = broadcast_shapes(code.shape[:-1], parameters.shape[:-1])
         natural, context = parameters.split([self.bits, parameters.shape[-1] - self.bits], -1)
         both = torch.cat([code.expand(*lead, -1), context.expand(*lead, -1)], -1)
         result: Tensor = natural + self.network(both)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 from torch.distributions.kl import kl_divergence
 
+from ppl_vae.distributions.shapes import broadcast_shapes
 from ppl_vae.programs.handlers import latents
 
 __all__ = ["Rate", "closed_rates", "divergence"]
@@ -73,7 +73,7 @@ def closed_rates(guide: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str
         if alike and before <= given[name]:
             value = divergence(drawn["fn"], prior["fn"])
             if value is not None:
-                value = value.expand(torch.broadcast_shapes(value.shape, drawn["fn"].batch_shape))
+                value = value.expand(broadcast_shapes(value.shape, drawn["fn"].batch_shape))
                 rates[name] = scale_and_mask(value, drawn["scale"], drawn["mask"])
         before.add(name)
     return rates

@@ -86,9 +86,7 @@ class Plugin:
             ValueError: If it does not load, with the reason.
         """
         if self.shipped:
-            package = next(
-                name for name in _PACKAGES[self.kind] if _folder(name).resolve() == self.file.parent.resolve()
-            )
+            package = next(name for name in _PACKAGES[self.kind] if _is_same(_folder(name), self.file.parent))
             return importlib.import_module(f"{package}.{self.name}")
         return load_file(self.file)
 
@@ -174,6 +172,10 @@ def _folder(package: str) -> Path:
     return Path(ppl_vae.__file__).parent.joinpath(*package.split(".")[1:])
 
 
+def _is_same(one: Path, other: Path) -> bool:
+    return one == other or one.resolve() == other.resolve()
+
+
 def _own(kind: Kind) -> dict[str, Path]:
     return _files(kind, Path(kind))
 
@@ -194,10 +196,10 @@ def available(kind: Kind, *, own: bool = True) -> dict[str, Plugin]:
         kind: Which folder.
         own: Whether the working folder counts, too: an experiment means the shipped ones.
     """
-    shipped = _shipped(kind)
-    known = {file.resolve() for file in shipped.values()}
-    # In a checkout the working folder's files are the shipped ones.
-    others = {name: file for name, file in _own(kind).items() if file.resolve() not in known} if own else {}
+    shipped, others = _shipped(kind), _own(kind) if own else {}
+    if others:  # in a checkout the working folder's files are the shipped ones
+        known = {file.resolve() for file in shipped.values()}
+        others = {name: file for name, file in others.items() if file.resolve() not in known}
     return {name: Plugin(kind, file, name not in others) for name, file in sorted((shipped | others).items())}
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Inputs
+from ppl_vae.distributions.shapes import broadcast_shapes
 from ppl_vae.programs.arguments import call
 from ppl_vae.programs.canonical import DRAWS, Canonical, Layout
 from ppl_vae.programs.densities import InOrder, Site, is_density, is_deterministic, unscaled
@@ -160,7 +161,7 @@ def _row(handler: Messenger | None, row: int) -> Messenger | None:
 
 def _joined(sites: list[Site], layout: Layout) -> Site:
     first, fns = sites[0], [site["fn"] for site in sites]
-    shape = torch.broadcast_shapes(*[fn.batch_shape for fn in fns])
+    shape = broadcast_shapes(*[fn.batch_shape for fn in fns])
 
     def beside(parts: Sequence[Tensor], events: int) -> Tensor:
         return torch.cat(list(parts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -55,7 +56,8 @@ def rebuilt(fns: Sequence[TorchDistribution], move: Move, shape: torch.Size, inn
 
 def _leaf(fns: Sequence[TorchDistribution], move: Move, shape: torch.Size, inner: int) -> TorchDistribution:
     kind, limits = type(fns[0]), fns[0].arg_constraints
-    taken = [name for name in inspect.signature(kind.__init__).parameters if name not in ("self", "validate_args")]
+    known = _arguments(kind.__init__)
+    taken = [name for name in known if name not in ("self", "validate_args")]
     left_out = {name for names in _ALTERNATIVES for name in _others(fns[0], names)}
     arguments: dict[str, Any] = {}
     for name in taken:
@@ -68,9 +70,14 @@ def _leaf(fns: Sequence[TorchDistribution], move: Move, shape: torch.Size, inner
             arguments[name] = values[0]
         else:
             raise CannotRebuildError
-    if "validate_args" in inspect.signature(kind.__init__).parameters:
+    if "validate_args" in known:
         arguments["validate_args"] = fns[0].__dict__.get("_validate_args")
     return kind(**arguments)
+
+
+@cache
+def _arguments(constructor: Callable[..., object]) -> tuple[str, ...]:
+    return tuple(inspect.signature(constructor).parameters)
 
 
 def _moved(

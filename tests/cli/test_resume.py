@@ -28,11 +28,11 @@ def send(process, number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("extra", [(), ("--retrain",)], ids=["train", "retrain"])
 def test_killed_in_mid_epoch_and_resumed_ends_as_if_never_killed(folder, extra):
-    options = ("train", *SMALL, "--epochs", "12x1,12x2", "--learning-rate", "0.01", "--patience", "0", *extra)
+    options = ("train", *SMALL, "--epochs", "8x1,8x2", "--learning-rate", "0.01", "--patience", "0", *extra)
     succeed(*options, "--out", "whole")
     # There is a checkpoint after every epoch, so that the kill falls between two of them.
     process = start(*options, "--out", "killed", checkpoint_seconds=0)
-    wait(process, f"killed/{'retrain' if extra else 'train'}-metrics.jsonl", rows=6)
+    wait(process, f"killed/{'retrain' if extra else 'train'}-metrics.jsonl", rows=3)
     send(process, signal.SIGKILL)
     assert process.exitcode == -signal.SIGKILL
     assert not Path("killed/summary.json").exists()

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from scipy import stats
 
 from benchmarks.metatest.comparison import Comparison
@@ -14,29 +13,21 @@ from benchmarks.metatest.programs import data_of
 PROGRAMS = 500
 
 
-@pytest.fixture(scope="module")
-def comparison() -> Comparison:
-    """Programs with at most one continuous number and few states, all measured by ``auto``, some by every method."""
-    result = Comparison(annealed=0, others=20)
-    for_each(descriptions(axes=1, most_cells=250), PROGRAMS, result.add)
-    return result
+def test_nothing_called_exact_is_wrong_no_lower_bound_lies_above_the_truth_and_no_program_is_refused():
+    """Programs with at most one continuous number and few states, all measured by ``auto``, some by every method.
 
-
-def test_nothing_called_exact_is_wrong(comparison):
+    One test, so that one worker measures them, once.
+    """
+    comparison = Comparison(annealed=0, others=20)
+    for_each(descriptions(axes=1, most_cells=250), PROGRAMS, comparison.add)
     assert comparison.wrong == []
     assert comparison.programs >= PROGRAMS
     kinds = {name.split(":")[0] for name, count in comparison.methods.items() if count}
     assert kinds >= {"auto", "enumeration", "quadrature", "mixed", "importance", "mixed_importance"}
     assert comparison.methods["auto: exact"] > PROGRAMS / 3
-
-
-def test_no_lower_bound_lies_above_the_truth(comparison):
     score, where = comparison.worst
     assert score < comparison.limit, where
-
-
-def test_no_program_is_refused(comparison):
-    """Single methods may find during a measurement that they cannot measure; the automatic choice goes on to others."""
+    # Single methods may find during a measurement that they cannot measure; the automatic choice goes on to others.
     methods = ("quadrature", "mixed", "enumeration", "closed_form", "importance", "psis", "mixed_importance")
     assert [reason for reason in comparison.refused if not reason.startswith(methods)] == []
     assert comparison.refused.total() < 0.05 * PROGRAMS

@@ -118,6 +118,7 @@ def test_the_normaliser_is_computed_once_for_a_state(monkeypatch):
 
 def test_an_annealed_normaliser_is_one_number_a_state_and_its_error_is_told(monkeypatch):
     monkeypatch.setattr(boltzmann, "ENUMERATED", 2)
+    monkeypatch.setattr(boltzmann, "TEMPERATURES", 100)  # of the draws
     model, x = machine(), bit_states(4)
     guide = Posterior(model, x)
     found = measure(model, guide, x, method="importance")

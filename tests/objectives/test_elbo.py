@@ -42,7 +42,7 @@ def test_mean_gradient_of_a_stock_pair_is_the_enumerated_one(name, control, bits
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(-exact_elbo(pair, x), pair.parameters)])
     objective = DiscreteELBO(make_estimator(name, control), draws=2)
     single = batch == 1  # a datum alone, not one of many copies
-    samples = [pair.gradient(objective, x) for _ in range(300)] if single else pair.gradients(objective, x, 1000)
+    samples = [pair.gradient(objective, x) for _ in range(100)] if single else pair.gradients(objective, x, 1000)
     assert_mean(torch.stack(tuple(samples)), expected)
 
 
@@ -77,7 +77,7 @@ def test_value_agrees_with_pyros_own_objective():
     assert ours == pytest.approx(theirs.loss(model, config_enumerate(guide), x))
     # The same pair with a site a bit is served too.
     assert DiscreteELBO("enumerate").loss(model, guide, x) == pytest.approx(ours)
-    samples = torch.tensor([DiscreteELBO(DisARM()).loss(model, guide, x) for _ in range(500)])
+    samples = torch.tensor([DiscreteELBO(DisARM()).loss(model, guide, x) for _ in range(200)])
     assert_mean(samples, torch.tensor(ours))
 
 
@@ -112,7 +112,7 @@ def test_a_step_runs_the_model_for_what_the_estimator_reads_and_nothing_else(nam
 
 def test_sampled_values_have_the_elbo_as_their_mean():
     pair, x = BitsOfPoints(3), torch.randn(4, 3)
-    losses = torch.tensor([DiscreteELBO("arm", draws=3).loss(pair.model, pair.guide, x) for _ in range(500)])
+    losses = torch.tensor([DiscreteELBO("arm", draws=3).loss(pair.model, pair.guide, x) for _ in range(200)])
     assert_mean(losses, -exact_elbo(pair, x).detach())
 
 
@@ -132,7 +132,7 @@ def test_guide_and_model_see_the_same_subsample():
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(-exact_elbo(pair, x), pair.parameters)])
     for estimator in (FirstOrder(DisARM()), Enumerate(), ReinforceLOO()):
         objective, samples = DiscreteELBO(estimator, draws=2), []
-        for _ in range(400):
+        for _ in range(200):
             for parameter in pair.parameters:
                 parameter.grad = None
             objective.loss_and_grads(model, guide, x)

@@ -105,7 +105,7 @@ def test_scaled_categoricals(estimator):
     elbo = scale * (log_q.exp()[:, None] * (log_p - log_q[:, None])).sum()
     (expected,) = torch.autograd.grad(-elbo, logits)
     objective, samples = DiscreteELBO(estimator, draws=4), []
-    for _ in range(400):
+    for _ in range(200):
         logits.grad = None
         objective.loss_and_grads(model, guide, x)
         samples.append(logits.grad.clone())

@@ -85,7 +85,7 @@ def test_mean_gradient_of_documents_is_the_enumerated_one(hidden, name, draws):
     model, guide, x = text_pair(hidden=hidden, width=4)
     expected = gradient(DiscreteELBO("enumerate"), model, guide, x)
     objective = DiscreteELBO(name, draws=draws)
-    assert_mean(torch.stack([gradient(objective, model, guide, x) for _ in range(200)]), expected)
+    assert_mean(torch.stack([gradient(objective, model, guide, x) for _ in range(100)]), expected)
 
 
 class TwoSites:
@@ -119,7 +119,7 @@ def test_several_sites_scaled_and_masked_beside_a_normal(estimator):
     """Against the estimator that knows nothing but values, both sampled: the difference has mean zero."""
     pair, x = TwoSites(), torch.randn(4)
     objectives = [DiscreteELBO(estimator, draws=2), DiscreteELBO("enumerate")]
-    differences = [torch.sub(*(pair.gradient(objective, x) for objective in objectives)) for _ in range(200)]
+    differences = [torch.sub(*(pair.gradient(objective, x) for objective in objectives)) for _ in range(100)]
     assert_mean(torch.stack(differences), torch.zeros(16))
 
 

@@ -94,7 +94,7 @@ def test_bits_that_lean_on_a_normal_draw():
     bound = torch.logaddexp(weight[:, None], weight) - math.log(2)
     expected = gradient(-(chance[:, None] * chance * bound).sum(), a, b, c)
     objective = ImportanceWeightedELBO(2)
-    samples = [gradient(objective.differentiable_loss(model, guide, x), a, b, c) for _ in range(600)]
+    samples = [gradient(objective.differentiable_loss(model, guide, x), a, b, c) for _ in range(300)]
     assert_mean(torch.stack(samples), expected)
 
 

@@ -176,7 +176,7 @@ def test_reparameterised_sites():
     distortion = 0.5 * (off + len(x) * spread) + x.numel() * (math.log(pair.noise) + 0.5 * math.log(2 * math.pi))
     expected = torch.autograd.grad(distortion + 0.3 * rate, pair.weight)[0]
     objective, samples, seen = DiscreteELBO(beta=0.3), [], []
-    for _ in range(400):
+    for _ in range(200):
         loss = objective.differentiable_loss(pair.model, pair.guide, x)
         samples.append(torch.autograd.grad(loss, pair.weight)[0])
         seen.append(torch.stack([objective.batch_metrics["rate"], objective.batch_metrics["distortion"]]))

@@ -42,7 +42,7 @@ class TestObjective:
         """Of bits: over x by its own draws, over z by enumeration."""
         pair, x = BitsOfPoints(2), torch.zeros(3, 3)
         found = []
-        for _ in range(300):
+        for _ in range(150):
             found.append(pair.gradient(SleepPhase(draws), x))
             assert pair.noise.grad is None
         z = bit_states(2)

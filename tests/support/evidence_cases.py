@@ -124,8 +124,9 @@ def mixture_along_a_curve() -> Case:
     w = np.linspace(-9, 9, 4001)
     along = np.sin(1.5 * w)
     prior = logsumexp(np.log(weights) + stats.norm(means, 0.6).logpdf(w[:, None]), -1)
-    likelihood = [stats.norm([a, -a / 2], 0.5).logpdf(x.numpy()).sum(-1) for a in along]
-    return Case(model, guide, x, logsumexp(np.array(likelihood) + prior[:, None], 0) + np.log(w[1] - w[0]))
+    places = np.stack([along, -along / 2], -1)[:, None]
+    likelihood = stats.norm(places, 0.5).logpdf(x.numpy()).sum(-1)
+    return Case(model, guide, x, logsumexp(likelihood + prior[:, None], 0) + np.log(w[1] - w[0]))
 
 
 def gamma_poisson() -> Case:

@@ -114,10 +114,9 @@ def gaussian_posterior(model: Program, x: Batch) -> tuple[Tensor, Tensor, Tensor
         NotApplicableError: If the density of some of these data is not quadratic in the latents.
     """
     with _doubled(model, x) as (exact, data):
-        mode, precision, high = _posterior(exact, data)
         try:
-            factor = torch.linalg.cholesky(precision)
-        except RuntimeError as error:
+            mode, precision, factor, high = _posterior(exact, data)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise NotApplicableError("log p(x, z) is not a concave quadratic in z for all data") from error
         if _deviates(exact, data, mode, factor, high, draws=PROBES // 2):
             raise NotApplicableError("log p(x, z) is not quadratic in z for all data")
@@ -139,8 +138,7 @@ def is_gaussian(model: Program, x: Batch) -> str | None:
         return f"site {coordinates.bits[0].name!r} is Bernoulli"
     with _doubled(model, x[:4]) as (exact, few):
         try:
-            mode, precision, high = _posterior(exact, few)
-            factor = torch.linalg.cholesky(precision)
+            mode, precision, factor, high = _posterior(exact, few)
         except RuntimeError:  # not differentiable twice, or not concave
             return "log p(x, z) is not a concave quadratic in z"
         return "log p(x, z) is not quadratic in z" if _deviates(exact, few, mode, factor, high, PROBES) else None
@@ -202,14 +200,18 @@ def _score(coordinates: Coordinates, model: Program, x: Batch, real: Tensor) -> 
         return log_joint(model, x, values) + coordinates.log_jacobian(real)
 
 
-def _posterior(model: Program, x: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Mode ``(data, m)``, precision ``(data, m, m)`` and log p(x, mode), ``(data,)``, by two exact Newton steps."""
+def _posterior(model: Program, x: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mode ``(data, m)``, precision ``(data, m, m)``, its Cholesky factor and log p(x, mode), by two Newton steps.
+
+    Raises:
+        torch.linalg.LinAlgError: If some precision is not positive definite, before any step is taken.
+    """
     coordinates = Coordinates(model, x)
     with fork_random_state(0):
         start = coordinates.prior_draws(model, x, 2)[:1]
     precise = torch.float32 if start.device.type == "mps" else torch.float64
     point = torch.zeros_like(start)[:, None].expand(1, len(x), -1).contiguous()
-    precision = step = high = mode = torch.empty(0)
+    precision = factor = step = high = mode = torch.empty(0)
     for newton in range(3):
         with torch.enable_grad(), frozen(model):
             at = point.detach().requires_grad_()
@@ -221,11 +223,12 @@ def _posterior(model: Program, x: Batch) -> tuple[Tensor, Tensor, Tensor]:
                 ]
                 hessian = torch.stack(rows, -2).to(precise)
                 precision = -(hessian + hessian.mT) / 2
+                factor = torch.linalg.cholesky(precision)
         step = torch.linalg.solve(precision, slope[0].detach().to(precise)[..., None])[..., 0]
         high, mode = value[0].detach().to(precise), point[0].to(precise)
         point = (mode + step).to(point)[None]
     # The density at the last point, and what the last step, tiny, would still add.
-    return mode + step, precision, high + (step * (precision @ step[..., None])[..., 0]).sum(-1) / 2
+    return mode + step, precision, factor, high + (step * (precision @ step[..., None])[..., 0]).sum(-1) / 2
 
 
 def _moments(model: Program, guide: Program, x: Batch, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:

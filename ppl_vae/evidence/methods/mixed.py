@@ -66,7 +66,8 @@ class Mixed(EvidenceMethod):
         if states > AFFORDABLE:
             return f"the sum over {states} states, one by one, is done only if requested"
         first = Given(model, next(each_state(discrete(sites), model, x)))
-        return None if is_gaussian(first, x) is None else Quadrature().too_costly(first, x, sites)
+        reason = Quadrature().too_costly(first, x, sites)
+        return None if reason is None or is_gaussian(first, x) is None else reason
 
     def reason(self, sites: list[GuideSite]) -> str:
         states = prod(site.states for site in discrete(sites))
