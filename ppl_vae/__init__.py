@@ -15,8 +15,8 @@ Objectives           DiscreteELBO, ImportanceWeightedELBO, SleepPhase, RateCost;
 Data                 load_corpus, Corpus, PackedCounts
 Measure a pair       measure (ELBO, evidence and gap), split_gap, ladder, tightness, calibrate,
                      information, rate_distortion_curve, sandwich; beneath them log_weight and simulate
-Runs and studies     list_runs, remove_runs, compare, experiment, catalogue (what is chosen by name, and what goes
-                     together)
+Runs and studies     report (one HTML page), list_runs, remove_runs, compare, experiment, catalogue (what is chosen by
+                     name, and what goes together)
 A model's form       set_layout, its plate over data and how it takes samples, where they are not found; regulariser,
                      around factors that belong to the training objective alone
 """
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from ppl_vae.runs.python import load_run as load_run
     from ppl_vae.runs.python import resume as resume
     from ppl_vae.runs.python import train as train
+    from ppl_vae.runs.report.report import report as report
     from ppl_vae.runs.train_gan import train_generator as train_generator
     from ppl_vae.studies.experiments import experiment as experiment
 
@@ -88,6 +89,7 @@ _PLACES = {
     "rate_distortion_curve": "diagnostics.information.rate_distortion_curve",
     "regulariser": "programs.densities",
     "remove_runs": "runs.listing",
+    "report": "runs.report.report",
     "resume": "runs.python",
     "sandwich": "evidence.bdmc",
     "set_layout": "programs.layouts",

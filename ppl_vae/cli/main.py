@@ -83,6 +83,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         **_commands("list_{}", runs=("runs", "runs --corpus docstrings --sort evidence")),
         **_commands(
             compare=("measure", "compare runs/text runs/text-likelihood --split test"),
+            report=("report", "report runs/text runs/text-likelihood"),
         ),
         **_commands(OF_RUNS, export=("measure", "export runs/text --draws 500")),
     },

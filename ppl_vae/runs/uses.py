@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ppl_vae.runs.export_arviz import Exported
     from ppl_vae.runs.frechet import Frechet
     from ppl_vae.runs.open import Run
+    from ppl_vae.runs.report.report import Report
     from ppl_vae.runs.search import SearchResult, Written
 
 __all__ = ["AtLeastTwo", "Count", "Positive", "Split", "Uses"]
@@ -25,6 +26,33 @@ AtLeastTwo = Annotated[int, Meta(ge=2)]
 
 class Uses:
     """What is written, found and drawn with a run; see :class:`~ppl_vae.runs.measurements.Measurements`."""
+
+    def report(
+        self,
+        *,
+        split: Split = "test",
+        data: Count | None = None,
+        measure: bool = True,
+        out: str | Path | None = None,
+    ) -> Report:
+        """Write a report of trained runs: one HTML page.
+
+        The page holds the finding in a sentence, where the gap comes from, what to do next, the evidence with its
+        errors, the course of training, the worst data, the use of the code, words, images or regions, and how to train
+        the run again; of several runs their paired differences, too. Stored measurements are taken, missing ones of
+        evidence, gap and information are made. The page needs no network. Writes RUN/report.html, of several runs
+        compare-SPLIT.html into the first.
+
+        Arguments:
+            split: Data to report on.
+            data: Number of data, drawn at random, on which what is missing is measured; 0 for all. By default all where
+                that takes seconds, else 100.
+            measure: Measure what is missing; else only what is stored is shown.
+            out: Path of the page.
+        """
+        from ppl_vae.runs.report.report import report
+
+        return report(cast("Run", self), split=split, data=data, measure=measure, out=out)
 
     def export(
         self, *, split: Split = "test", data: Count = 0, draws: AtLeastTwo = 100, predictive: Count = 5

@@ -1,0 +1,209 @@
+"""What a run shows, in a sentence computed from its numbers: no more is said than their errors allow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.intervals import Interval, ends, monte_carlo_margin, of_population, of_these_data, over_data
+from ppl_vae.evidence.results import Evidence
+from ppl_vae.runs.report.markup import nats
+from ppl_vae.runs.report.subject import Subject
+
+__all__ = ["Finding", "Part", "Verdict", "find"]
+
+Verdict = Literal["tight", "network", "family", "both", "undecided", "not split", "unknown"]
+"""Where the gap comes from."""
+
+NEGLIGIBLE = 0.05
+"""Nats per datum below which a gap, or a part of it, is not worth mending."""
+
+SHARE = 3.0
+"""How many times larger one part has to be to be named alone."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A gap or one of its parts, in nats per datum.
+
+    Arguments:
+        value: The best guess.
+        low: Its lower limit at 95%; never below zero, since each part is a divergence.
+        high: Its upper limit; None where none is known.
+        sign: ``">= "``, ``"<= "``, ``"about "`` or empty: in which direction it may be off.
+    """
+
+    value: float
+    low: float
+    high: float | None
+    sign: str = ""
+
+    @property
+    def words(self) -> str:
+        """The number as a sentence gives it."""
+        signs = {">= ": "at least ", "<= ": "at most "}
+        value = {">= ": self.low, "<= ": self.value if self.high is None else self.high}.get(self.sign, self.value)
+        error = 0.0 if self.sign or self.high is None else (self.high - self.low) / 2
+        shown = f" \u00b1 {nats(error)}" if error >= max(0.005, 0.02 * self.value) else ""
+        return f"{signs.get(self.sign, self.sign)}{nats(value)}{shown}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The finding of a run.
+
+    Arguments:
+        verdict: Where the gap comes from.
+        sentence: The finding.
+        total: The gap; None where it is not known.
+        family: The part of the guide's family; None where the gap is not split.
+        network: The part of its network.
+        note: On which data it rests, where not on all.
+    """
+
+    verdict: Verdict
+    sentence: str
+    total: Part | None = None
+    family: Part | None = None
+    network: Part | None = None
+    note: str = ""
+
+
+def find(subject: Subject) -> Finding:
+    """The finding of a run."""
+    evidence, gap = subject.evidence, subject.gap
+    if evidence is None and gap is None:
+        return Finding(
+            "unknown", f"The evidence is not known: {subject.missing.get('evidence', 'it was not measured')}."
+        )
+    total = _total(evidence, gap)
+    if not math.isfinite(total.value):
+        return Finding("unknown", f"The ELBO or the evidence of the {subject.split} data is not finite; see the notes.")
+    unit = f"nats per {subject.noun}"
+    if gap is None:
+        return _not_split(subject, total, unit)
+    family = _part(gap, "family gap", gap.family_gap)
+    whole = gap.sample is None
+    network = _part(gap, "amortisation gap", gap.amortisation_gap) if whole else _rest(total, family)
+    note = "" if whole else f"split on {gap.data} of {gap.split_size} {subject.split} {subject.nouns}, drawn at random"
+    verdict = judge(total, family, network, subject.is_split_doubtful)
+    head = _head(total, family, network, unit, verdict)
+    return Finding(verdict, f"{head}: {CONSEQUENCE[verdict]}.", total, family, network, note)
+
+
+CONSEQUENCE: dict[Verdict, str] = {
+    "tight": "the bound is tight, and no other guide would raise it by more",
+    "network": "more data or a refitted guide, not a richer family",
+    "family": "a richer family of guides, not more data",
+    "both": "both count, and a richer family mends only its part",
+    "undecided": "the errors leave open which of them is to be mended",
+}
+"""What follows from where the gap comes from."""
+
+
+def judge(total: Part, family: Part, network: Part, doubtful: bool) -> Verdict:
+    """Where the gap comes from, as far as the limits of its parts decide it.
+
+    Arguments:
+        total: The gap.
+        family: The part of the family.
+        network: The part of the network.
+        doubtful: Whether the best member may have been missed.
+
+    Example:
+        >>> small, large, wide = Part(0.06, 0.05, 0.07), Part(3.1, 3.0, 3.2), Part(1.0, 0.0, 9.0)
+        >>> total = Part(3.16, 3.16, 3.16)
+        >>> judge(total, small, large, False), judge(total, large, small, False), judge(total, wide, large, False)
+        ('network', 'family', 'undecided')
+        >>> judge(Part(0.01, 0.01, 0.02), Part(0.01, 0.0, 0.02), Part(0.0, 0.0, 0.02), False)
+        'tight'
+    """
+    if total.high is not None and total.high <= NEGLIGIBLE:
+        return "tight"
+    if family.high is not None and network.low > family.high:
+        return "network" if family.high <= NEGLIGIBLE or network.low >= SHARE * family.high else "both"
+    # Of a best member that was missed the family's part is too wide, and the network's too narrow.
+    if network.high is not None and family.low > network.high and not doubtful:
+        return "family" if network.high <= NEGLIGIBLE or family.low >= SHARE * network.high else "both"
+    known = family.high is not None and network.high is not None and not doubtful
+    wide = known and (family.high or 0) - family.low + (network.high or 0) - network.low > 0.2 * total.value
+    return "both" if known and not wide else "undecided"
+
+
+def _head(total: Part, family: Part, network: Part, unit: str, verdict: Verdict) -> str:
+    if verdict == "tight":
+        return f"Only {total.words} {unit} lie between ELBO and evidence"
+    if total.high is None:
+        head = f"At least {nats(total.low)} {unit} lie between ELBO and evidence"
+        return f"{head}, {network.words} of them the network's; how much the family costs is not known from above"
+    return (
+        f"Of {total.words} {unit} between ELBO and evidence, {family.words} are the family's and {network.words} the "
+        "network's"
+    )
+
+
+def _not_split(subject: Subject, total: Part, unit: str) -> Finding:
+    if total.high is not None and total.high <= NEGLIGIBLE:
+        return Finding("tight", f"{_head(total, total, total, unit, 'tight')}: {CONSEQUENCE['tight']}.", total)
+    known = f"{total.words} {unit} lie between ELBO and evidence"
+    if total.high is None:
+        known = f"at least {nats(total.low)} {unit} lie between ELBO and evidence, and no upper limit is known"
+    sentence = f"{known[0].upper()}{known[1:]}; whose they are, the family's or the network's, is not measured."
+    return Finding("not split", sentence, total)
+
+
+def _total(evidence: Evidence | None, gap: Gap | None) -> Part:
+    """The gap of all data if it is known, else of those that were measured."""
+    if gap is not None and (evidence is None or gap.sample is None or evidence.evidence.bound != "exact"):
+        bracket, value = gap.brackets().get("gap"), gap.evidence.minus(gap.elbo)
+        if bracket is not None:
+            return _limited(value, bracket.lower, bracket.upper)
+        return _of(value, _interval(gap, value))
+    assert evidence is not None
+    bracket = evidence.brackets().get("gap")
+    if bracket is not None:
+        return _limited(evidence.gap, bracket.lower, bracket.upper)
+    return _of(evidence.gap, evidence.interval("gap", "data" if evidence.sample is None else "split"))
+
+
+def _interval(gap: Gap, value: Estimate) -> Interval:
+    return of_these_data(ends(value)) if gap.sample is None else of_population(ends(value), of=gap.split_size)
+
+
+def _limited(value: Estimate, low: float | None, high: float | None) -> Part:
+    return Part(value.mean, max(low or 0.0, 0.0), high, "" if high is not None else value.sign)
+
+
+def _of(value: Estimate, interval: Interval) -> Part:
+    low = value.mean if interval.low is None else interval.low
+    return Part(value.mean, max(low, 0.0), interval.high, value.sign if value.bound != "unbiased" else "")
+
+
+def _part(gap: Gap, name: str, value: Estimate) -> Part:
+    """A part of the gap, taking the best member found as the best there is, as its sign says."""
+    margin = _margin(gap, value)
+    interval = gap.interval(name, "data" if gap.sample is None else "split")
+    if name == "family gap":
+        above = gap.brackets().get("family gap")
+        high = interval.high if above is None else above.upper
+        return Part(value.mean, max(value.mean - margin, 0.0), high, value.sign)
+    # Of the best member found: a better one would widen this part at the cost of the other.
+    return Part(value.mean, max(value.mean - margin, 0.0), value.mean + margin, value.sign)
+
+
+def _margin(gap: Gap, value: Estimate) -> float:
+    if gap.sample is None:
+        return monte_carlo_margin(value)
+    return max(map(abs, over_data(value.pointwise, noise=value.pointwise_se, of=gap.split_size)))
+
+
+def _rest(total: Part, family: Part) -> Part:
+    """The network's part as what the family's leaves of the gap: its error is the smaller of the two."""
+    high = None if total.high is None else max(total.high - family.low, 0.0)
+    low = max(total.low - (family.high if family.high is not None else total.low), 0.0)
+    return Part(
+        max(total.value - family.value, 0.0), low, high, {"<= ": ">= ", ">= ": "<= "}.get(family.sign, family.sign)
+    )

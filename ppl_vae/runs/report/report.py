@@ -1,0 +1,201 @@
+"""``ppl-vae report``: what trained runs show, as one page that needs nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from markupsafe import Markup
+
+import ppl_vae
+from ppl_vae.nn.checkpoint import atomic_write
+from ppl_vae.runs.compare import compare
+from ppl_vae.runs.open import Run, open_run
+from ppl_vae.runs.report import sections
+from ppl_vae.runs.report.comparison import compared, contrast
+from ppl_vae.runs.report.finding import Finding, find
+from ppl_vae.runs.report.markup import paragraph
+from ppl_vae.runs.report.subject import Subject
+from ppl_vae.runs.uses import Count, Split
+
+__all__ = ["Report", "report", "rendered"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a page: a section, or the sections of a run.
+
+    Arguments:
+        key: Its name in addresses.
+        title: Its heading.
+        content: What it holds, if it is a section.
+        sections: The sections of a run, if it is one.
+    """
+
+    key: str
+    title: str
+    content: str = ""
+    sections: Sequence[Part] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report.
+
+    Arguments:
+        file: Path of the page.
+        findings: The finding of each run by its folder.
+        size: Size of the page in bytes.
+    """
+
+    file: Path
+    findings: dict[str, Finding]
+    size: int = field(default=0)
+
+    def to_json(self) -> dict[str, Any]:
+        found = {
+            name: {"verdict": each.verdict, "finding": each.sentence, "note": each.note}
+            for name, each in self.findings.items()
+        }
+        return {"file": str(self.file), "bytes": self.size, "runs": found}
+
+    def __str__(self) -> str:
+        several = len(self.findings) > 1
+        lines = [f"{f'{name}: ' if several else ''}{each.sentence}" for name, each in self.findings.items()]
+        return "\n".join([*lines, f"the report is {self.file} ({self.size / 1000:.0f} kB); open it in a browser"])
+
+
+def report(
+    *runs: Run | Path | str,
+    split: Split = "test",
+    data: Count | None = None,
+    measure: bool = True,
+    out: str | Path | None = None,
+) -> Report:
+    """Writes a report of trained runs: one HTML page, as :meth:`ppl_vae.runs.open.Run.report` describes it.
+
+    Arguments:
+        runs: The runs, or their folders.
+        split: Data to report on.
+        data: Number of data, drawn at random, on which what is missing is measured; 0 for all. By default all where
+            that takes seconds, else 100.
+        measure: Measure what is missing; else only what is stored is shown.
+        out: Path of the page.
+
+    Raises:
+        ValueError: If a folder is no run, or runs that are compared were trained on different data.
+    """
+    if not runs:
+        raise ValueError("a report needs a run; give the folder of one")
+    opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
+    subjects = [Subject(run, split, data, measure) for run in opened]
+    content, findings = _of_one(subjects[0]) if len(subjects) == 1 else _of_several(subjects)
+    name = "report.html" if len(opened) == 1 else f"compare-{split}.html"
+    path = opened[0].folder / name if out is None else Path(out)
+    page = content.encode()
+    atomic_write(path, page)
+    return Report(path, findings, len(page))
+
+
+def _of_one(subject: Subject) -> tuple[str, dict[str, Finding]]:
+    finding = find(subject)
+    page = rendered(
+        title=subject.run.pair.description.split(" (")[0],
+        kind=f"Report of {subject.run.folder}: {subject.run.corpus.name}, {len(subject.data):,} {subject.split} "
+        f"{subject.nouns}",
+        findings=[{"sentence": finding.sentence, "note": finding.note}],
+        numbers=_numbers(subject, finding),
+        parts=list(_sections(subject)),
+        noun=subject.noun,
+    )
+    return page, {str(subject.run.folder): finding}
+
+
+def _of_several(subjects: Sequence[Subject]) -> tuple[str, dict[str, Finding]]:
+    comparison = compare(*(subject.run for subject in subjects), split=subjects[0].split)  # type: ignore[arg-type]
+    letters = list(comparison.labelled())
+    found = {str(subject.run.folder): find(subject) for subject in subjects}
+    parts = [Part("comparison", "Side by side", compared(comparison, subjects))]
+    for letter, subject in zip(letters, subjects, strict=True):
+        inner = tuple(_sections(subject, f"{letter}-"))
+        parts.append(Part(letter, f"{letter}: {subject.run.folder}", sections=inner))
+    page = rendered(
+        title=f"{len(subjects)} runs on {subjects[0].run.corpus.name}",
+        kind=f"Report of {len(subjects[0].data):,} {subjects[0].split} {subjects[0].nouns}",
+        findings=[
+            *({"sentence": sentence} for sentence in contrast(comparison, subjects[0].noun)),
+            *(
+                {"name": f"{letter}:", "sentence": each.sentence, "note": each.note}
+                for letter, each in zip(letters, found.values(), strict=True)
+            ),
+        ],
+        numbers={},
+        parts=parts,
+        noun=subjects[0].noun,
+    )
+    return page, found
+
+
+def _numbers(subject: Subject, finding: Finding) -> dict[str, str]:
+    """The numbers at the top of the page."""
+    if subject.evidence is None:
+        return {}
+    named = {"ELBO": subject.evidence.elbo.figure, "evidence": subject.evidence.evidence.figure}
+    named |= {"gap": finding.total.words} if finding.total is not None else {}
+    named |= {"the network's part": finding.network.words} if finding.network is not None else {}
+    return named | ({"the family's part": finding.family.words} if finding.family is not None else {})
+
+
+@cache
+def section_files() -> list[ModuleType]:
+    """The modules of the sections in the order of their places."""
+    names = sorted(module.name for module in pkgutil.iter_modules(sections.__path__))
+    modules = [importlib.import_module(f"{sections.__name__}.{name}") for name in names]
+    return sorted(modules, key=lambda module: float(module.PLACE))
+
+
+def _sections(subject: Subject, prefix: str = "") -> Iterator[Part]:
+    """The sections that have something to show; of one that cannot be computed the reason."""
+    for module in section_files():
+        try:
+            content = module.section(subject)
+        except ValueError as error:
+            content = paragraph(f"This is not shown: {error}")
+        if content is not None:
+            yield Part(prefix + module.__name__.rpartition(".")[2], module.TITLE, content)
+
+
+def rendered(
+    *,
+    title: str,
+    kind: str,
+    findings: Sequence[dict[str, str]],
+    numbers: dict[str, str],
+    parts: Sequence[Part],
+    noun: str,
+) -> str:
+    """The page as HTML; all that is not markup is escaped."""
+    from jinja2 import Environment
+
+    folder = files(__package__)
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(folder.joinpath("page.html").read_text(encoding="utf-8"))
+    style = Markup(folder.joinpath("page.css").read_text(encoding="utf-8"))
+    return template.render(
+        title=title,
+        kind=kind,
+        findings=findings,
+        numbers=numbers,
+        parts=parts,
+        noun=noun,
+        style=style,
+        version=ppl_vae.__version__,
+        when="",
+    )

@@ -1,0 +1,219 @@
+"""What the report of a run is about: its measurements, read where they are stored and made where they are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.images import pixels
+from ppl_vae.data.inputs import Batch, documents
+from ppl_vae.data.source import SplitName
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.evidence.methods.enumeration import Enumeration
+from ppl_vae.evidence.plan import plan
+from ppl_vae.evidence.results import Evidence
+from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.log_weight import log_weight
+from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.runs.digests import method_digests
+from ppl_vae.runs.open import Run
+from ppl_vae.runs.stored import estimates_of
+from ppl_vae.runs.summary import Summary
+from ppl_vae.training.progress import log
+
+__all__ = ["Subject", "Values"]
+
+CELLS = 2**21
+"""Joint states times data up to which all data are measured, within seconds."""
+
+EVALUATIONS = 600 * 8 * 3
+"""Evaluations of a pair for a datum in a gradient ascent: its steps, starts, and a gradient for two evaluations."""
+
+WORK = 5e11
+"""Multiplications and additions that take about a minute."""
+
+SAMPLE = 100
+"""Number of data measured where all would take minutes."""
+
+R = TypeVar("R")
+
+Values = tuple[dict[str, Any], dict[str, Tensor]]
+"""JSON of a stored measurement, and its values per datum."""
+
+
+@dataclass
+class Subject:
+    """A run with its measurements on one split.
+
+    Arguments:
+        run: The run.
+        split: Name of the split.
+        asked: Number of data, drawn at random, on which what is missing is measured; 0 for all; None for all where that
+            takes seconds, else a hundred.
+        measure: Whether to measure what is missing.
+
+    Beside its arguments it has ``missing``, why a measurement by this name is not there; and of a gap that is split
+    ``check``, how far its best members are from the best, and ``is_split_doubtful``, whether some were missed.
+    """
+
+    run: Run
+    split: SplitName
+    asked: int | None = None
+    measure: bool = True
+
+    def __post_init__(self) -> None:
+        self.run.split(self.split)  # refused if there is none
+        self.missing: dict[str, str] = {}
+        self.check: dict[str, Any] | None = None
+        self.is_split_doubtful = False
+
+    @cached_property
+    def count(self) -> int:
+        """Number of data on which what is missing is measured; 0 for all."""
+        if self.asked is not None:
+            return self.asked if self.asked < len(self.data) else 0
+        chosen = plan(self.run.model, self.data)
+        few = isinstance(chosen.method, Enumeration) and chosen.cells <= CELLS
+        return 0 if few or len(self.data) <= SAMPLE else SAMPLE
+
+    @cached_property
+    def summary(self) -> Summary | None:
+        """The final table of the training; None of one that is not finished."""
+        return self.run.summary
+
+    @cached_property
+    def evidence(self) -> Evidence | None:
+        """ELBO, evidence and gap: those of the summary, or a stored measurement that is better."""
+        found = []
+        if self.summary is not None and self.split in self.summary.splits:
+            found.append(self.summary.splits[self.split].measurement)
+        stored = [self._stored(file.stem) for file in self.run.folder.glob(f"evidence-{self.split}-*.json")]
+        for content, values in filter(None, stored):
+            result = Evidence(**estimates_of(content, values, elbo="elbo", evidence="evidence", gap="gap"))
+            found.append(result.of_sample(values.get("rows"), content.get("split_size")))
+        if not found:
+            return self._measured("evidence", lambda: self.run.evidence(split=self.split, data=self.count))
+        return max(found, key=_quality)
+
+    @cached_property
+    def gap(self) -> Gap | None:
+        """The gap in its two parts."""
+
+        def measured() -> Gap:
+            if self.asked is None and self._ascent_work() > WORK:
+                command = f"ppl-vae gap {self.run.folder} --split {self.split} --data 20"
+                raise ValueError(f"it takes minutes by gradient ascent; begin with a few data, {command}")
+            result = self.run.gap(split=self.split, data=self.count)
+            assert isinstance(result, Gap)
+            return result
+
+        name = f"gap-{self.split}"
+        # Also read again after it is measured: what was stored is the same every time.
+        stored = self._stored(name) or (self._measured("gap", measured) and self._stored(name)) or None
+        if stored is None:
+            return None
+        content, values = stored
+        estimates = estimates_of(content, values, evidence="evidence", best="best_of_family", elbo="elbo")
+        result = Gap(**estimates, family=content["family"]).of_sample(values.get("rows"), content.get("split_size"))
+        self.check = content.get("search_check")
+        self.is_split_doubtful = any("best member" in line for line in content["warnings"])
+        return result
+
+    def _ascent_work(self) -> float:
+        """Multiplications and additions of a gradient ascent for as many data; 0 where the code is enumerated."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        if isinstance(plan(self.run.model, self.data).method, Enumeration):
+            return 0.0
+        with evaluating(self.run.model, self.run.guide), fork_random_state(), FlopCounterMode(display=False) as counter:
+            log_weight(self.run.model, self.run.guide, self.data[:2])
+        return float(counter.get_total_flops()) / 2 * EVALUATIONS * (self.count or len(self.data))
+
+    @cached_property
+    def information(self) -> Values | None:
+        """What ``ppl-vae information`` stores."""
+        name = f"information-{self.split}"
+        if (stored := self._stored(name)) is None:
+            self._measured("information", lambda: self.run.information(split=self.split, data=self.count))
+        return stored or self._stored(name)
+
+    @cached_property
+    def ladder(self) -> Values | None:
+        """What ``ppl-vae gap --ladder`` stores; fits of hours are not made for a report."""
+        return self._stored(f"ladder-{self.split}")
+
+    def _measured(self, name: str, compute: Callable[[], R]) -> R | None:
+        if not self.measure:
+            self.missing[name] = f"not measured yet; ppl-vae {name} {self.run.folder} --split {self.split} does"
+            return None
+        try:
+            return compute()
+        except ValueError as error:
+            self.missing[name] = str(error)
+            log(f"note: {name} is not in the report: {error}")
+            return None
+
+    def _stored(self, name: str) -> Values | None:
+        """A measurement of this state of the run, of all data of the split or of a sample."""
+        path = self.run.folder / f"{name}.safetensors"
+        if not path.exists() or not path.with_suffix(".json").exists():
+            return None
+        stored = Checkpoint.read(path, "delete that file, and it is measured again")
+        # What a user's own method has measured is taken while its file is as it was.
+        is_current = stored.state.get("digests", {}).items() <= method_digests("auto").items()
+        if stored.state.get("of") != self.run.state or not is_current:
+            return None
+        return self.run.run.read_json(f"{name}.json"), stored.tensors
+
+    @property
+    def data(self) -> Batch:
+        """The data of the split."""
+        return self.run.data[self.split]
+
+    @property
+    def texts(self) -> PackedCounts | None:
+        """The data of the split if they are documents."""
+        return self.data if isinstance(self.data, PackedCounts) else None
+
+    @property
+    def images(self) -> Tensor | None:
+        """The data of the split if they are images with values in [0, 1]."""
+        x = self.data
+        return x if isinstance(x, Tensor) and pixels(x[:1_000]) is not None and x.ndim > 2 else None
+
+    @property
+    def noun(self) -> str:
+        """What one datum is."""
+        return "document" if documents(self.data) is not None else "image" if self.images is not None else "datum"
+
+    @property
+    def nouns(self) -> str:
+        """What the data are."""
+        return {"datum": "data"}.get(self.noun, f"{self.noun}s")
+
+    def sized(self, count: int) -> str:
+        """A number of data of the split in words."""
+        of = f" of {len(self.data):,}" if count < len(self.data) else ""
+        return f"{count:,}{of} {self.split} {self.nouns}{', drawn at random' if of else ''}"
+
+    def rows(self, sample: Tensor | None) -> list[int]:
+        """Positions in the split of the data of a measurement."""
+        return list(range(len(self.data))) if sample is None else sample.tolist()
+
+    def name_of(self, row: int) -> str:
+        """The title of a datum, or its number."""
+        titles = self.run.titles(self.split)
+        return titles[row] if titles else f"{self.noun} {row}"
+
+
+def _quality(result: Evidence) -> tuple[bool, int, float]:
+    """Exact numbers are better than bounds, all data better than a sample, and then the highest bound."""
+    estimate = result.evidence
+    rank = {"exact": 2, "lower": 1}.get(estimate.bound, 0)
+    return result.sample is None, rank, estimate.mean
