@@ -24,7 +24,7 @@ OPTIONS = [replace(option, help=option.help or SHARED.get(option.name, "")) for 
 @with_options(OPTIONS)
 @with_json
 def report(folders: tuple[Path, ...], **options: Any) -> Printed:  # of the types of the method's options
-    """Writes the page, and prints the findings."""
+    """Write a report of trained runs: one HTML page."""
     from ppl_vae.runs.report.report import report
 
     return report(*folders, **options)

@@ -15,14 +15,18 @@ from ppl_vae.evidence.intervals import LEVEL, Ends, ends, minus
 from ppl_vae.evidence.joining import join_fields
 from ppl_vae.evidence.result_errors import ResultErrors
 from ppl_vae.evidence.shortfall import Shortfall
-from ppl_vae.evidence.tables import noted, text_table
+from ppl_vae.evidence.tables import html_table, noted, text_table
 from ppl_vae.programs.random_state import positions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 __all__ = ["Evidence", "Result"]
+
+COLUMNS = ("", "mean", "smallest", "median", "largest", "how")
+"""Heads of the columns of a result's table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +122,20 @@ class Result(ResultErrors):
     def table(self) -> str:
         """The table, without the warnings."""
         rows = [(name, self.figure(e), *_spread(e), e.how) for name, e in self.rows().items()]
-        columns = ("", "mean", "smallest", "median", "largest", "how")
-        return text_table(self.title(), columns, rows, left=("", "how"), caption=self.described(), beneath=True)
+        return text_table(self.title(), COLUMNS, rows, left=("", "how"), caption=self.described(), beneath=True)
+
+    def to_frame(self) -> DataFrame:
+        """The estimates as a pandas table with a row each: mean, its errors, direction, draws and method."""
+        from pandas import DataFrame
+
+        columns = ("mean", "se", "data_se", "bound", "draws", "method")
+        return DataFrame({name: [getattr(e, name) for e in self.rows().values()] for name in columns}, [*self.rows()])
+
+    def _repr_html_(self) -> str:
+        """The table of a notebook, with brackets and notes below."""
+        lines = [f"{name}: {bracket}" for name, bracket in self.brackets().items()]
+        rows = [(name, self.figure(e), *_spread(e), e.how) for name, e in self.rows().items()]
+        return html_table(self.title(), COLUMNS, rows, [self.described(), *lines, *self.warnings])
 
     def described(self) -> str:
         """The caption, and what the errors are of."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from html import escape
 from textwrap import fill
 from typing import TextIO
 
 from ppl_vae.plugins.streams import is_terminal
 
-__all__ = ["noted", "text_table"]
+__all__ = ["html_table", "noted", "text_table"]
 
 READABLE = 26
 """Width in characters below which a column of sentences is hard to read."""
@@ -92,3 +93,19 @@ def noted(line: str, stream: TextIO | None = None) -> str:
     indent = " " * len("note: ")
     columns = shutil.get_terminal_size().columns
     return fill(text, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def html_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], below: Iterable[str] = ()) -> str:
+    """A table of a notebook, its first column the names of its rows, with lines below it.
+
+    Example:
+        >>> html_table("a < b", ("", "mean"), [("x", "1")])  # doctest: +ELLIPSIS
+        '<table><caption>a &lt; b</caption><thead><tr>...</tr></thead><tbody>...</tbody></table>'
+    """
+    heads = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    lines = "".join(
+        f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+        for first, *cells in rows
+    )
+    table = f"<table><caption>{escape(title)}</caption><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+    return table + "".join(f"<p>{escape(line)}</p>" for line in below if line)

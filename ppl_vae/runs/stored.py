@@ -20,7 +20,7 @@ from ppl_vae.runs.measure import measure_evidence
 from ppl_vae.runs.open import Run, open_run
 from ppl_vae.training.run_folder import RunFolder
 
-__all__ = ["estimates_of", "measurements", "read_stored"]
+__all__ = ["estimates_of", "has_json", "measurements", "read_stored"]
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,12 @@ def read_stored(
         return None
     stored = Checkpoint.read(run.folder / f"{name}.safetensors", "delete that file, and it is measured again")
     is_current = stored.state.get("of") == run.best_state()[1] and stored.state.get("digests", {}) == (digests or {})
-    if "rows" in stored.tensors or not is_current or not _has_json(run.folder / f"{name}.json", stored):
+    if "rows" in stored.tensors or not is_current or not has_json(run.folder / f"{name}.json", stored):
         return None
     return run.read_json(f"{name}.json"), stored.tensors
 
 
-def _has_json(path: Path, stored: Checkpoint) -> bool:
+def has_json(path: Path, stored: Checkpoint) -> bool:
     """Whether a JSON file is that of the tensors: a kill between the two leaves those of two measurements."""
     return path.exists() and sha256(path.read_bytes()).hexdigest() == stored.state.get("json")
 

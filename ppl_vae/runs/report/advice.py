@@ -21,11 +21,16 @@ OVERFITTED = 0.6
 
 
 def advise(subject: Subject, finding: Finding) -> Iterator[Advice]:
-    """What to do next, the most useful first."""
+    """What to do next, the most useful first; a run of objects, which Python alone can open, has no commands."""
+    for why, command in _advice(subject, finding):
+        yield why, "" if subject.run.config.is_of_objects else command
+
+
+def _advice(subject: Subject, finding: Finding) -> Iterator[Advice]:
     if subject.summary is None:
         yield "The training is not finished: resume it.", f"ppl-vae train --resume {_folder(subject)}"
-    elif subject.summary.undertrained:
-        yield f"{_sentence(subject.summary.undertrained)}", ""
+    else:
+        yield from ((_sentence(found.note), "") for found in subject.summary.checks)
     if finding.verdict in ("network", "both"):
         yield from _of_network(subject)
     if finding.verdict in ("family", "both"):

@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 import ppl_vae
-from ppl_vae.nn.checkpoint import atomic_write
+from ppl_vae.data.files import atomic_write
 from ppl_vae.runs.compare import compare
 from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.report import sections

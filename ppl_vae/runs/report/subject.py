@@ -23,7 +23,7 @@ from ppl_vae.programs.log_weight import log_weight
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.open import Run
-from ppl_vae.runs.stored import estimates_of
+from ppl_vae.runs.stored import estimates_of, has_json
 from ppl_vae.runs.summary import Summary
 from ppl_vae.training.progress import log
 
@@ -162,12 +162,16 @@ class Subject:
     def _stored(self, name: str) -> Values | None:
         """A measurement of this state of the run, of all data of the split or of a sample."""
         path = self.run.folder / f"{name}.safetensors"
-        if not path.exists() or not path.with_suffix(".json").exists():
+        if not path.exists():
             return None
         stored = Checkpoint.read(path, "delete that file, and it is measured again")
         # What a user's own method has measured is taken while its file is as it was.
         is_current = stored.state.get("digests", {}).items() <= method_digests("auto").items()
-        if stored.state.get("of") != self.run.state or not is_current:
+        if (
+            stored.state.get("of") != self.run.state
+            or not is_current
+            or not has_json(path.with_suffix(".json"), stored)
+        ):
             return None
         return self.run.run.read_json(f"{name}.json"), stored.tensors
 
