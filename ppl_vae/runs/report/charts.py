@@ -88,8 +88,7 @@ def floating_bars(bars: Sequence[Bar], label: str, axis: str, *, zero: bool = Fa
         parts += [words(10, y, bar.name), words(WIDTH - 10, y, bar.value, "strong", "end")]
         parts.append(rule(10, y + 16, WIDTH - 10, y + 16, "grid"))
         if bar.low == bar.high:
-            mark = '<circle cx="{}" cy="{}" r="6" class="mark {}"><title>{}</title></circle>'
-            parts.append(Markup(mark).format(first, y + 16, bar.colour, title))
+            parts.append(hover_mark(first, y + 16, title, bar.colour, kind="mark", radius=6))
         else:
             parts.append(box(first, y + 8, last - first, 16, bar.colour, title))
         if bar.error:

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from markupsafe import Markup
-
 import ppl_vae
 from ppl_vae.data.files import atomic_write
 from ppl_vae.runs.compare import compare
@@ -187,7 +185,6 @@ def rendered(
     folder = files(__package__)
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(folder.joinpath("page.html").read_text(encoding="utf-8"))
-    style = Markup(folder.joinpath("page.css").read_text(encoding="utf-8"))
     return template.render(
         title=title,
         kind=kind,
@@ -195,7 +192,7 @@ def rendered(
         numbers=numbers,
         parts=parts,
         noun=noun,
-        style=style,
+        style=folder.joinpath("page.css").read_text(encoding="utf-8"),
         version=ppl_vae.__version__,
         when="",
     )

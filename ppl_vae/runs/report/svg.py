@@ -127,5 +127,6 @@ def legend_of(named: Sequence[tuple[str, str]], y: float) -> tuple[Markup, float
 
 def hover_mark(x: float, y: float, title: str, colour: str, *, kind: str = "hover", radius: float = 4) -> Markup:
     """A point with a hover text; one of the kind ``"hover"`` is seen under the pointer alone."""
-    mark = '<circle cx="{}" cy="{}" r="{}" class="{} {}"><title>{}</title></circle>'
-    return Markup(mark).format(x, y, radius, kind, colour, title)
+    return Markup('<circle cx="{}" cy="{}" r="{}" class="{} {}"><title>{}</title></circle>').format(
+        x, y, radius, kind, colour, title
+    )
