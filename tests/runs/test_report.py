@@ -11,9 +11,10 @@ import pytest
 import scipy.sparse
 
 import ppl_vae as pv
+from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.runs.report import sections
 from ppl_vae.runs.report.report import section_files
-from tests.support.cli import json_of, succeed
+from tests.support.cli import SMALL, json_of, succeed
 from tests.support.page import check
 
 WICKED = '<script>alert("1")</script>'
@@ -94,6 +95,17 @@ def test_names_and_data_cannot_put_markup_into_the_page(tmp_path, monkeypatch):
     assert WICKED in page.text
     assert {"b", "i", "script"} & {tag for tag, _ in page.elements} == set()
     assert escape("<b>run</b>") in html
+
+
+def test_the_worst_data_of_a_sample_are_those_of_the_split(folder):
+    succeed("train", *SMALL, "--epochs", "2", "--evidence-data", "15", "--out", "r")
+    page = check(_page("report", "r", "--no-measure"))
+    values = pv.load_run("r").run.folder / "pointwise.safetensors"
+    stored = Checkpoint.read(values).part("test")
+    rows, gaps = stored["rows"], stored["gap"]
+    assert len(rows) == 15 and rows.tolist() != list(range(15))
+    assert f"{gaps.max().item():.2f} nats document {rows[gaps.argmax()].item()}" in page.text
+    assert "15 of 40 test documents, drawn at random" in page.text
 
 
 def test_points_are_drawn_over_the_regions_of_their_codes(tmp_path, monkeypatch):

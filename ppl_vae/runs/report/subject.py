@@ -88,11 +88,17 @@ class Subject:
         return self.run.summary
 
     @cached_property
+    def final(self) -> dict[str, Evidence]:
+        """The measurements of the final table by split, each knowing of which sample it is (``--evidence-data``)."""
+        splits = self.summary.splits if self.summary is not None else {}
+        return {name: each.measurement.of_sample(each.sample, each.split_size) for name, each in splits.items()}
+
+    @cached_property
     def evidence(self) -> Evidence | None:
         """ELBO, evidence and gap: those of the summary, or a stored measurement that is better."""
         found = []
-        if self.summary is not None and self.split in self.summary.splits:
-            found.append(self.summary.splits[self.split].measurement)
+        if self.split in self.final:
+            found.append(self.final[self.split])
         stored = [self._stored(file.stem) for file in self.run.folder.glob(f"evidence-{self.split}-*.json")]
         for content, values in filter(None, stored):
             result = Evidence(**estimates_of(content, values, elbo="elbo", evidence="evidence", gap="gap"))

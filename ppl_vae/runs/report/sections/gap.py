@@ -28,7 +28,7 @@ def section(subject: Subject) -> Markup | None:
         return None
     elbo = subject.evidence.elbo.mean
     chart = floating_bars(_bars(finding, elbo), f"{finding.sentence}", f"nats per {subject.noun}")
-    where = f"{len(subject.data):,} {subject.split} {subject.nouns}"
+    where = subject.sized(subject.evidence.data)
     caption = f"From the ELBO up to the evidence, {where}{f'; {finding.note}' if finding.note else ''}."
     return columns(figure(chart, caption), _explained(subject, finding))
 

@@ -29,7 +29,9 @@ def section(subject: Subject) -> Markup | None:
     """Three sheets of images."""
     if subject.images is None:
         return None
-    x = subject.images[: max(4, min(COUNT, PIXELS // subject.images[0].numel()))]
+    count = min(len(subject.images), max(4, min(COUNT, PIXELS // subject.images[0].numel())))
+    # Spread over the split, which may be sorted by class.
+    x = subject.images[torch.linspace(0, len(subject.images) - 1, count).long()]
     rebuilt, drawn = _means(subject.run, x, of_guide=True), _means(subject.run, x, of_guide=False)
     if rebuilt is None or drawn is None:
         return None

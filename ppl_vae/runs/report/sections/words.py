@@ -60,8 +60,7 @@ def perplexities(subject: Subject) -> Markup | None:
     """The table of perplexities; None where the model does not generate words one by one."""
     if not _is_multinomial(subject):
         return None
-    summary = subject.summary
-    measured = {name: split.measurement for name, split in summary.splits.items()} if summary else {}
+    measured = dict(subject.final)
     if subject.evidence is not None:
         measured[subject.split] = subject.evidence
     rows = []
