@@ -11,7 +11,7 @@ import click
 
 from benchmarks.coverage import adversarial, alarms, annealed, differences, sampled
 from benchmarks.coverage.prices import prices
-from benchmarks.coverage.rates import Rate, markdown
+from benchmarks.coverage.rates import Rate, markdown, pooled
 from benchmarks.stored import FOLDER, commit, fill_page
 
 RESULTS = FOLDER / "coverage.json"
@@ -114,7 +114,7 @@ def everything(context: click.Context, runs: int, cases: int, pairs: int, out: P
 def show(file: Path, page: Path | None) -> None:
     """Prints the tables of stored rates, or puts them into a page, below the comments that name them."""
     for part in PARTS:
-        table = markdown(read(file, part))
+        table = table_of(file, part)
         if page:
             page.write_text(fill_page(page.read_text(encoding="utf-8"), part, table))
         else:
@@ -134,6 +134,12 @@ def draw(file: Path, picture: Path) -> None:
 def read(file: Path, part: str) -> list[Rate]:
     """The stored rates of one part; none if it was not measured."""
     return [Rate(**row) for row in json.loads(file.read_text()).get(part, [])]
+
+
+def table_of(file: Path, part: str) -> str:
+    """The table of one part; of the many intervals one line for each kind of number, over all models and guides."""
+    rates = read(file, part)
+    return markdown(pooled(rates) if part == "differences" else rates)
 
 
 def store(out: Path | None, part: str, rates: Iterable[Rate], more: bool = False) -> None:

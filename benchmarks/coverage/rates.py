@@ -8,7 +8,7 @@ from typing import Literal
 
 from scipy.stats import binomtest
 
-__all__ = ["Rate", "markdown"]
+__all__ = ["Rate", "markdown", "pooled"]
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,17 @@ def markdown(rates: Iterable[Rate]) -> str:
         cells = (rate.statement, rate.promise, found, f"{low:.1%} to {high:.1%}", rate.verdict, rate.note)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def pooled(rates: Iterable[Rate]) -> list[Rate]:
+    """The rates of each kind of number, which is named at the end of a statement, together."""
+    kinds = dict[str, list[Rate]]()
+    for rate in rates:
+        kinds.setdefault(rate.statement.split(": ")[-1].split(", ")[0], []).append(rate)
+    found = []
+    for kind, some in kinds.items():
+        missed = sum(rate.holds is False for rate in some)
+        note = f"{len(some)} settings" + (f", {missed} of which alone do not hold" if missed else "")
+        count, runs = sum(rate.count for rate in some), sum(rate.runs for rate in some)
+        found.append(Rate(kind, count, runs, some[0].stated, some[0].side, note))
+    return found
