@@ -29,6 +29,8 @@ class Image(GaussianDecoder):
         channels: A quarter of the channels of the residual blocks.
         blocks: Number of residual blocks.
         shape: Shape of a datum, ``(height, width)`` or ``(channels, height, width)``; the data give it.
+        data_mean: Mean of each pixel; the data give it.
+        data_spread: Spread of each pixel; the data give it.
         noise: Options of sigma, as of :class:`~ppl_vae.nn.observation_noise.GaussianDecoder`.
 
     Raises:
@@ -43,6 +45,8 @@ class Image(GaussianDecoder):
         channels: int = 16,
         blocks: int = 4,
         shape: tuple[int, ...] = (28, 28),
+        data_mean: Tensor | None = None,
+        data_spread: Tensor | None = None,
         **noise: Unpack[NoiseOptions],
     ) -> None:
         super().__init__(**noise)
@@ -52,6 +56,7 @@ class Image(GaussianDecoder):
         self.prior = StandardNormal(latents)
         self.body = ConvDecoderBody(latents, shape, channels, blocks)
         self.head = ConvDecoderHead(shape, channels)
+        self.set_units(data_mean, data_spread)
         self.set_noise(self.body.outputs)
 
     def forward(self, x: Tensor) -> None:
@@ -62,4 +67,4 @@ class Image(GaussianDecoder):
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and sigma of x given z, the first ``(..., *shape)``."""
         hidden = self.body(z)
-        return self.head(hidden), self.noise(hidden)
+        return self.in_units(self.head(hidden)), self.noise(hidden)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from ppl_vae.models.ppca import Ppca
-from torch import nn
+from torch import Tensor, nn
 
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dense import DenseResidualBlock
@@ -25,6 +25,8 @@ class Manifold(Ppca):
         blocks: Number of residual blocks of the decoder.
         width: Units of each layer.
         shape: Shape of a datum; the data give it.
+        data_mean: Mean of each number of a datum; the data give it.
+        data_spread: Spread of each number of a datum; the data give it.
         noise: Options of sigma, as of :class:`~ppl_vae.nn.observation_noise.GaussianDecoder`.
 
     Raises:
@@ -39,9 +41,11 @@ class Manifold(Ppca):
         blocks: int = 4,
         width: int = 200,
         shape: tuple[int, ...] = (2,),
+        data_mean: Tensor | None = None,
+        data_spread: Tensor | None = None,
         **noise: Unpack[NoiseOptions],
     ) -> None:
         check_at_least(0, blocks=blocks)
-        super().__init__(latents, 1, width, shape, **noise)
+        super().__init__(latents, 1, width, shape, data_mean, data_spread, **noise)
         residual = (DenseResidualBlock(width) for _ in range(blocks))
         self.hidden = nn.Sequential(nn.Linear(latents, width), *residual, nn.ReLU())

@@ -32,6 +32,8 @@ class Ppca(GaussianDecoder):
         hidden: Number of tanh layers before the linear one; 0 is probabilistic PCA.
         width: Units of each layer.
         shape: Shape of a datum; the data give it.
+        data_mean: Mean of each number of a datum; the data give it.
+        data_spread: Spread of each number of a datum; the data give it.
         noise: Options of sigma, as of :class:`~ppl_vae.nn.observation_noise.GaussianDecoder`.
 
     Raises:
@@ -55,6 +57,8 @@ class Ppca(GaussianDecoder):
         hidden: int = 0,
         width: int = 64,
         shape: tuple[int, ...] = (2,),
+        data_mean: Tensor | None = None,
+        data_spread: Tensor | None = None,
         **noise: Unpack[NoiseOptions],
     ) -> None:
         super().__init__(**noise)
@@ -63,6 +67,7 @@ class Ppca(GaussianDecoder):
         self.prior = StandardNormal(latents)
         self.hidden = HiddenLayers(latents, hidden, width, nn.Tanh)
         self.linear = nn.Linear(self.hidden.outputs, prod(self.shape))
+        self.set_units(data_mean, data_spread)
         self.set_noise(self.hidden.outputs)
 
     def forward(self, x: Tensor) -> None:
@@ -78,7 +83,7 @@ class Ppca(GaussianDecoder):
 
     def mean(self, z: Tensor) -> Tensor:
         """The mean of x given z, ``(..., *shape)``."""
-        return self.linear(self.hidden(z)).unflatten(-1, self.shape)
+        return self.in_units(self.linear(self.hidden(z)).unflatten(-1, self.shape))
 
     def posterior(self, x: Tensor) -> dict[str, dist.MultivariateNormal]:
         r"""The exact posterior (Tipping and Bishop 1999, eqs. 8 and 9), for the linear decoder alone.
@@ -101,7 +106,11 @@ class Ppca(GaussianDecoder):
                 "posterior and marginal have closed forms for the linear decoder with one sigma alone; take hidden=0 "
                 "and a scalar sigma"
             )
-        return self.linear.weight, self.linear.bias, self.noise() ** 2
+        weight, bias = self.linear.weight, self.linear.bias
+        if self.data_mean is not None and self.data_spread is not None:
+            spread = self.data_spread.flatten()
+            weight, bias = spread[:, None] * weight, self.data_mean.flatten() + spread * bias
+        return weight, bias, self.noise() ** 2
 
     @classmethod
     def maximum_likelihood(cls, x: Tensor, latents: int) -> Ppca:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.tables import tensor_of
 
 __all__ = [
     "Batch",
@@ -140,10 +141,10 @@ def _shown(value: object) -> str:
 def as_batch(*args: object, **kwargs: object) -> Batch:
     """A batch of what a user passes as data.
 
-    One tensor, array, sparse matrix of counts or packed counts is a batch by itself. A tuple, a list and a
-    ``TensorDataset`` are positional arguments of the programs; a mapping, a named tuple and a dataclass are keyword
-    arguments by their fields' names. Arrays become tensors: floats of PyTorch's default precision, while integers and
-    booleans keep their kind.
+    One tensor, array, table of numbers (pandas), sparse matrix of counts or packed counts is a batch by itself. A
+    tuple, a list and a ``TensorDataset`` are positional arguments of the programs; a mapping, a named tuple and a
+    dataclass are keyword arguments by their fields' names. Arrays become tensors: floats of PyTorch's default
+    precision, while integers and booleans keep their kind.
 
     Raises:
         ValueError: If the data are none of these, naming their type; or as by :class:`Inputs`.
@@ -202,15 +203,8 @@ def _field(value: object) -> Field | Constant:
     if isinstance(value, np.generic):
         number: Constant = value.item()
         return number
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "buif":
-            raise ValueError(f"an array of {value.dtype} is no data; give floats, integers or booleans")
-        if value.dtype == np.uint64 and value.size and value.max() > np.iinfo(np.int64).max:
-            raise ValueError(f"an array of uint64 holds {value.max()}, above 2**63 - 1; give int64, or floats")
-        tensor = torch.as_tensor(np.ascontiguousarray(value) if value.ndim else value)
-        if tensor.is_floating_point():
-            return tensor.to(torch.get_default_dtype())
-        return tensor if tensor.dtype == torch.bool else tensor.long()  # bytes would index as a mask does
+    if isinstance(value, np.ndarray) or hasattr(value, "to_numpy"):
+        return tensor_of(value)
     if hasattr(value, "tocsr"):
         return PackedCounts.from_csr(value.tocsr())
     return value  # type: ignore[return-value]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ppl_vae.data.json_file import json_of
 from ppl_vae.data.text_file import shown
+from ppl_vae.nn.spread import is_near_unit
 
 __all__ = ["GaussianDecoder", "NoiseOptions", "ObservationNoise", "ScaleOptions", "read_trace"]
 
@@ -145,25 +146,52 @@ class GaussianDecoder(PyroModule):
     r"""A model with :math:`x \mid z \sim \mathcal{N}(\mu(z), \sigma^2)`.
 
     A subclass whose constructor ends in ``**noise: Unpack[NoiseOptions]`` has these options too, sets ``shape``, the
-    shape of a datum, and calls :meth:`set_noise`.
+    shape of a datum, and calls :meth:`set_noise`. One that takes ``data_mean`` and ``data_spread`` of the data calls
+    :meth:`set_units` before, and its means begin where the data are.
 
     Arguments:
         sigma: ``"learned"``, a scalar; ``"vector"``, one per dimension of x, by the network; a number, which is
             fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
-        scale: Start of a learned sigma.
+        scale: Start of a learned sigma, in units of the data's spread where that is far from 1.
         floor: Lower bound of a learned sigma.
     """
 
     shape: tuple[int, ...]
     noise: ObservationNoise
+    data_mean: Tensor | None
+    data_spread: Tensor | None
 
     def __init__(self, sigma: str = "learned", scale: float = 1.0, floor: float = 0.0) -> None:
         super().__init__()
         self._sigma = (sigma, scale, floor)
+        self.set_units(None, None)
+
+    def set_units(self, mean: Tensor | None, spread: Tensor | None) -> None:
+        """Makes :meth:`in_units` write numbers of the data from numbers near 0 and 1, if the data are far from these.
+
+        Both belong to the state then: a step of an optimiser moves a mean by its share of the spread, whatever the
+        scale of the data.
+
+        Arguments:
+            mean: Mean of each number of a datum, of its shape; None where it is not known.
+            spread: Its spread, likewise.
+        """
+        if mean is None or spread is None or is_near_unit(mean, spread):
+            mean = spread = None
+        self.register_buffer("data_mean", mean)
+        self.register_buffer("data_spread", spread)
+
+    def in_units(self, numbers: Tensor) -> Tensor:
+        """The mean of the data plus these numbers, ``(..., *shape)``, times the spread."""
+        if self.data_mean is None or self.data_spread is None:
+            return numbers
+        return self.data_mean + self.data_spread * numbers
 
     def set_noise(self, inputs: int) -> None:
         """Makes the noise, which takes hidden units of this number where sigma is an output of the decoder."""
         sigma, scale, floor = self._sigma
+        if self.data_spread is not None:
+            scale *= self.data_spread.square().mean().sqrt().item()
         self.noise = ObservationNoise(sigma, self.shape, inputs, scale, floor)
 
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["FEWEST", "location_and_spread"]
+__all__ = ["FEWEST", "is_near_unit", "location_and_spread"]
 
 FEWEST = 16
 """Smallest number of data that tell a spread."""
 
 WIDEST = 8.0
 """Largest range of a number in units of its spread: one that is rarely other than zero would else be huge there."""
+
+NEAR = 10.0
+"""Factor by which numbers may differ from a mean of 0 and a deviation of 1 where networks begin there."""
+
+
+def is_near_unit(location: Tensor, spread: Tensor) -> bool:
+    """Whether a network whose outputs begin near 0 and move by 1 serves numbers of this location and spread."""
+    return bool(location.abs().max() <= NEAR and spread.max() <= NEAR and spread.min() >= 1 / NEAR)
 
 
 def location_and_spread(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,9 +59,13 @@ def explain(error: BaseException, *lines: str) -> None:
     """
     frames = list(frames_of(error.__traceback__))
     place = place_of(error)
-    if place is None or getattr(error, "__notes__", None) or is_refusal(error):
-        return
     known = [remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, str(error))]
+    if getattr(error, "__notes__", None) or is_refusal(error):
+        return
+    if place is None:  # in a shipped model or guide
+        for remedy in known:
+            error.add_note(remedy)
+        return
     facts = [*known, *_facts([frame for frame, _ in frames], place, shapes=not known)]
     error.add_note("\n".join([f"at {place}", *facts, *lines]))
 

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ppl_vae.data import corpora, find_reader
 from ppl_vae.data.counts import PackedCounts
-from ppl_vae.data.inputs import Batch, Inputs, main_field
+from ppl_vae.data.inputs import Batch, Inputs, examples, main_field
 from ppl_vae.nn.modes import evaluating, probing_shapes
+from ppl_vae.nn.spread import FEWEST, location_and_spread
 from ppl_vae.plugins import discovery
 from ppl_vae.plugins.discovery import Kind, Plugin
 from ppl_vae.plugins.options import Option, options_of
@@ -104,11 +105,17 @@ class Definition(Plugin):
             raise ValueError(f"model {self.name} reads {wanted}, but {name} holds {_DATA[kind]} (--corpus); {remedy}")
 
     def facts(self, x: Batch) -> dict[str, Any]:
-        """What the constructor takes of the :func:`facts` of some data."""
+        """What the constructor takes of the :func:`facts` of some data, and ``data_mean`` and ``data_spread``.
+
+        These two are the mean and the spread of each number of a datum, of the shape of a datum.
+        """
         if self.form == "program":
             return {}
         taken = inspect.signature(self.target.__init__).parameters
-        return {name: value for name, value in facts(x, self.arguments).items() if name in taken}
+        known, main = facts(x, self.arguments), main_field(x)
+        if MOMENTS & taken.keys() and isinstance(main, Tensor) and len(main) >= FEWEST:
+            known |= dict(zip(("data_mean", "data_spread"), _moments(main), strict=True))
+        return {name: value for name, value in known.items() if name in taken}
 
     @property
     def arguments(self) -> list[str]:
@@ -142,8 +149,17 @@ _DATA = {PackedCounts: "documents", torch.Tensor: "tensors"}
 SIZES = ("x_dim", "input_dim", "input_size", "data_dim", "vocab_size")
 """Constructor arguments of models that are the number of entries of a datum."""
 
-FACTS = {"vocabulary", "unigram", "shape", *SIZES}
+MOMENTS = {"data_mean", "data_spread"}
+"""Constructor arguments of models that are the mean and the spread of each number of a datum."""
+
+FACTS = {"vocabulary", "unigram", "shape", *SIZES, *MOMENTS}
 """Constructor arguments of models that the data supply."""
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Location and spread of each number (:func:`~ppl_vae.nn.spread.location_and_spread`), ``x.shape[1:]`` each."""
+    location, spread = location_and_spread(examples(x, 2**13))
+    return location.reshape(x.shape[1:]), spread.reshape(x.shape[1:])
 
 
 def facts(x: Batch, names: Sequence[str] = ()) -> dict[str, Any]:

@@ -145,3 +145,13 @@ def test_fingerprints_tell_fields_apart(other):
         return Corpus("a", {"train": data, "validation": data, "test": data}).fingerprint
 
     assert fingerprint({"x": X, "y": Y}) == fingerprint({"x": X.copy(), "y": Y.copy()}) != fingerprint(other)
+
+
+def test_tables_are_arrays_of_their_columns_and_text_is_named():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"a": [1, 2, 3], "b": [0.5, 1.5, 2.5]})
+    assert as_batch(table).tolist() == [[1.0, 0.5], [2.0, 1.5], [3.0, 2.5]]
+    assert as_batch(table["a"]).dtype == torch.int64
+    assert corpus_of(table.astype(int)).train.values.dtype == torch.float32
+    with pytest.raises(ValueError, match=r"column 'who' of the table holds \w+, no numbers; leave it out, or code it"):
+        as_batch(table.assign(who=["x", "y", "z"]))

@@ -62,3 +62,16 @@ def test_functions_that_a_run_trained_are_measured_as_the_run_has_them(tmp_path,
     SVI(p, q, Adam({"lr": 0.1}), pv.DiscreteELBO()).step(X)  # trains the functions themselves
     expected = norm(0, np.hypot(1, pyro.param("slope").item())).logpdf(X.double())
     np.testing.assert_allclose(pv.measure(p, q, X).evidence.pointwise, expected, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:pyro.param:UserWarning")
+def test_functions_trained_by_svi_before_a_run_are_measured_as_they_are(tmp_path):
+    pyro.clear_param_store()
+    svi = SVI(model, guide, Adam({"lr": 0.1}), pv.DiscreteELBO())
+    for _ in range(3):
+        svi.step(X)
+    slope = pyro.param("slope").item()
+    pv.train(model, guide, X, epochs=2, learning_rate=0.2, evidence_draws=2, out=tmp_path / "r")
+    with pytest.warns(UserWarning, match="'slope' of model has the value of Pyro's parameter store, trained before"):
+        found = pv.measure(model, guide, X)
+    np.testing.assert_allclose(found.evidence.pointwise, norm(0, np.hypot(1, slope)).logpdf(X.double()), rtol=1e-4)
