@@ -43,6 +43,12 @@ class EstimatorDraws(Messenger):
         self.stride = prod(site.states for site in self.sites.values()) if estimator.exact else 0
         self.only_bits = all(site.kind == "bits" for site in self.sites.values())
 
+    @property
+    def draws_apart(self) -> bool:
+        """Whether a program may draw each sample itself: nothing is discrete, or scores of any samples are weighed."""
+        drawn = self.estimator
+        return not self.sites or not (drawn.factorised or drawn.exact or drawn.without_replacement)
+
     def _pyro_sample(self, msg: Site) -> None:
         site = self.sites.get(msg["name"])
         if site is None or msg["is_observed"]:

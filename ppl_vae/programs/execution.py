@@ -148,10 +148,13 @@ def _row(handler: Messenger | None, row: int) -> Messenger | None:
         return None
     if isinstance(handler, Fixed):
         return Fixed(handler.given, _row(handler.handler, row))
+    if getattr(handler, "draws_apart", False):
+        return None
     if not isinstance(handler, SubstituteLatents):
         raise ValueError(
-            "the program runs once per sample (vectorise='loop'), where samples cannot be drawn together; let it take "
-            "samples as a dimension on the left, or repeated data, or use the estimator loo"
+            "the program runs once per sample (vectorise='loop'), but this estimator draws the samples of a site "
+            "together: take the estimator loo, which does not, or let the program take samples as a dimension on the "
+            "left (x[..., 0] instead of x[:, 0]) or repeated data"
         )
     # Indices of subsampling plates have one dimension, the same for every sample.
     single = copy(handler)

@@ -1,5 +1,6 @@
 """The ELBO of pairs with categorical, normal, scaled and several latent sites."""
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -12,6 +13,7 @@ from ppl_vae.estimators.disarm import DisARM
 from ppl_vae.estimators.enumerate import Enumerate
 from ppl_vae.estimators.loo import ReinforceLOO
 from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.programs.layouts import set_layout
 from tests.support.small_pairs import copies_of, number_with_noise
 from tests.support.z_test import assert_mean
 
@@ -140,3 +142,25 @@ def test_pairs_without_discrete_sites_get_the_pathwise_elbo(kl, pyros):
     theirs = pyros(num_particles=4, vectorize_particles=True, max_plate_nesting=1).differentiable_loss(model, guide, x)
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(*(torch.autograd.grad(loss, loc)[0] for loss in (ours, theirs)))
+
+
+def test_a_guide_that_runs_once_per_sample_has_the_gradient_of_its_scores():
+    """Of 400 equal data each has a logit of its own: independent estimates of one gradient."""
+    x, logit = torch.full((400,), 0.7), torch.full((400,), 0.3, requires_grad=True)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5))
+            pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(logits=logit[: len(x)]))
+
+    set_layout(guide, vectorise="loop")
+    DiscreteELBO("loo", draws=2).differentiable_loss(model, guide, x).backward()
+    q = 1 / (1 + np.exp(-0.3))
+    slope = q * (1 - q) * (-0.5 * (0.7 - 2) ** 2 + 0.5 * 0.7**2 - 0.3)
+    assert_mean(-logit.grad, torch.tensor(slope))
+    with pytest.raises(ValueError, match="this estimator draws the samples of a site together: take the estimator loo"):
+        DiscreteELBO(DisARM(), draws=2).differentiable_loss(model, guide, x)
