@@ -18,8 +18,8 @@ def tensor_of(values: Any) -> Tensor:  # an array, or anything with to_numpy
         ValueError: If they are no numbers, naming the first column of a table that holds none.
     """
     if not isinstance(values, np.ndarray):
-        kinds = getattr(values, "dtypes", None)
-        columns = dict(kinds.items()) if hasattr(kinds, "items") else {}
+        items = getattr(getattr(values, "dtypes", None), "items", dict[str, Any]().items)
+        columns = dict(items())
         wrong = [name for name, kind in columns.items() if kind.kind not in "buif"]
         if wrong:
             raise ValueError(

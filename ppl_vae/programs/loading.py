@@ -158,7 +158,9 @@ FACTS = {"vocabulary", "unigram", "shape", *SIZES, *MOMENTS}
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Location and spread of each number (:func:`~ppl_vae.nn.spread.location_and_spread`), ``x.shape[1:]`` each."""
-    location, spread = location_and_spread(examples(x, 2**13))
+    few = examples(x, 2**13)
+    assert isinstance(few, Tensor)
+    location, spread = location_and_spread(few)
     return location.reshape(x.shape[1:]), spread.reshape(x.shape[1:])
 
 
