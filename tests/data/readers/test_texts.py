@@ -52,6 +52,8 @@ def test_empty_documents(tmp_path: Path) -> None:
         ({"readme.md": "aa"}, "has no .txt files"),
         ({"a/1.txt": "aa", "2.txt": "bb"}, "2.txt lies in no class's folder but others do"),
         ({"train/1.txt": "aa", "2.txt": "bb"}, "2.txt lies outside the folders of the splits"),
+        ({"train/a/1.txt": "aa", "val/a/2.txt": "bb"}, "if they are validation data, rename .*val to validation"),
+        ({"a/1.txt": "aa", "README.txt": "bb"}, "README.txt lies in no class's folder .*; take it out of the data"),
         ({"test/1.txt": "aa"}, "has no documents for training, only for test"),
     ],
 )
