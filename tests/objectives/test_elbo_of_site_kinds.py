@@ -162,5 +162,3 @@ def test_a_guide_that_runs_once_per_sample_has_the_gradient_of_its_scores():
     q = 1 / (1 + np.exp(-0.3))
     slope = q * (1 - q) * (-0.5 * (0.7 - 2) ** 2 + 0.5 * 0.7**2 - 0.3)
     assert_mean(-logit.grad, torch.tensor(slope))
-    with pytest.raises(ValueError, match="this estimator draws the samples of a site together: take the estimator loo"):
-        DiscreteELBO(DisARM(), draws=2).differentiable_loss(model, guide, x)
