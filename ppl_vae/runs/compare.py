@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ppl_vae.evidence.plan import plan
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.types import Progress
-from ppl_vae.runs.config import RunConfig, differing, to_json
+from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.measure import measure_and_save, save_figure
 from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.pair import Pair
@@ -76,7 +77,7 @@ def compare(*runs: Run | Path | str, split: SplitName = "test") -> Comparison:
                 "the better of their two measurements is taken for both"
             )
     configs = [RunConfig.of(run) for run in stored]
-    if differences := differing(configs):
+    if differences := _differing(configs):
         notes.append("the runs differ in " + ", ".join(f"{n} ({' | '.join(each)})" for n, each in differences.items()))
     if len({config.settings.seed for config in configs}) > 1:
         notes.append("the runs have different seeds, so their models began from different parameters")
@@ -85,6 +86,16 @@ def compare(*runs: Run | Path | str, split: SplitName = "test") -> Comparison:
     size = (9.0, 1.9 + 0.6 * len(stored))
     save_figure(stored[0], f"compare-{split}", result, f"{len(stored)} runs on {split} data", size)
     return result
+
+
+def _differing(configs: Sequence[RunConfig]) -> dict[str, list[str]]:
+    """The entries in which runs differ, such as ``"settings.seed"``, with the value of each run."""
+    entries = [config.entries() for config in configs]
+    return {
+        place: [str(each.get(place, "none")) for each in entries]
+        for place in dict.fromkeys(place for each in entries for place in each)
+        if len({str(each.get(place)) for each in entries}) > 1 and not place.endswith("sha256")
+    }
 
 
 def _check_same_data(first: RunFolder, other: RunFolder) -> None:

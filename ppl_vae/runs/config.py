@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -30,7 +29,6 @@ __all__ = [
     "OptionValue",
     "ProgramChoice",
     "RunConfig",
-    "differing",
     "from_json",
     "to_json",
 ]
@@ -191,13 +189,17 @@ class RunConfig:
 
         The data's fingerprint, the versions of packages and the digests of shipped files are left out.
         """
-        ours, theirs = (_entries(to_json(config._comparable())) for config in (self, other))
+        ours, theirs = self.entries(), other.entries()
         places = sorted(ours.keys() | theirs.keys())
         return [
             f"{place} was {ours.get(place)!r} and is now {theirs.get(place)!r}"
             for place in places
             if ours.get(place) != theirs.get(place)
         ]
+
+    def entries(self) -> dict[str, object]:
+        """What :meth:`differences` compares, by dotted places such as ``"settings.seed"``."""
+        return _entries(to_json(self._comparable()))
 
     def _comparable(self) -> RunConfig:
         programs = (
@@ -212,16 +214,6 @@ class RunConfig:
             digests={},
             chosen_estimator=None,
         )
-
-
-def differing(configs: Sequence[RunConfig]) -> dict[str, list[str]]:
-    """The entries in which runs differ, such as ``"settings.seed"``, with the value of each run."""
-    entries = [_entries(to_json(config._comparable())) for config in configs]
-    return {
-        place: [str(each.get(place, "none")) for each in entries]
-        for place in dict.fromkeys(place for each in entries for place in each)
-        if len({str(each.get(place)) for each in entries}) > 1 and not place.endswith("sha256")
-    }
 
 
 def to_json(record: DataclassInstance) -> dict[str, object]:
