@@ -37,14 +37,8 @@ NOT_RUN = {
     "arithmetic",
     "categorical",
     "defaults",
-    "environment",
-    "race",
-    "reliability",
-    "sense",
-    "setting",
-    "stored",
-    "versions",
-}
+NOT_RUN = {"disk", "environment", "faults", "kills", "race"}
+NOT_RUN |= {"reliability", "sense", "setting", "stored", "versions"}
 
 
 def expect_estimators(rows, race):
