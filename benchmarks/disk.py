@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults import SCENARIOS, differences, ended, fresh, make_data, prepare, run, start, tree
+from benchmarks.faults import SCENARIOS, differences, ended, fresh, make_data, preload, prepare, run, start, tree
 from benchmarks.stored import keep
 
 __all__ = ["Failed", "disk"]
@@ -76,6 +76,7 @@ def _fail(name: str, most: int, root: Path) -> Failed:
     cwd = fresh(scenario, root / "base", root / "whole")
     if ended(start(cwd, scenario.command(data, cwd), _failing(cwd, counted))) != 0:
         raise ValueError(f"{name} fails on a disk with room: {(root / 'whole' / 'stderr').read_text()}")
+    preload(root / "whole")
     whole = tree(cwd)
     (found.writes,) = struct.unpack("q", counted[:8])
     size = min(most or found.writes, found.writes)

@@ -5,17 +5,32 @@ The parent imports PyTorch once, computes nothing, and forks: a command begins w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["SCENARIOS", "Scenario", "differences", "ended", "make_data", "prepare", "start", "tree"]
+__all__ = [
+    "SCENARIOS",
+    "Scenario",
+    "differences",
+    "ended",
+    "make_data",
+    "fresh",
+    "preload",
+    "prepare",
+    "run",
+    "start",
+    "tree",
+]
 
 UNTIMED = ("seconds", "data_per_second")
 """Entries of metrics that differ between any two runs."""
@@ -112,20 +127,22 @@ SCENARIOS = {
 
 
 def prepare() -> None:
-    """Imports what the commands need, before anything is forked."""
+    """Imports what all commands need, before anything is forked."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    import matplotlib.figure  # noqa: F401
     import torch
 
-    import ppl_vae.cli.evidence
-    import ppl_vae.cli.experiment
-    import ppl_vae.cli.images
     import ppl_vae.cli.main
-    import ppl_vae.cli.train
-    import ppl_vae.runs.train
-    import ppl_vae.studies.experiments  # noqa: F401
+    import ppl_vae.runs.train  # noqa: F401
 
     torch.set_num_threads(1)
+
+
+def preload(place: Path) -> None:
+    """Imports what a command that has ended imported, so that the next ones begin at once."""
+    for name in (place / "modules").read_text().splitlines():
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):  # that of a user's file
+                import_module(name)
 
 
 def make_data(folder: Path) -> None:
@@ -172,6 +189,7 @@ def start(cwd: Path, words: list[str], before: Callable[[], object] = lambda: No
 
         os.write(2, traceback.format_exc().encode())
     finally:
+        (cwd.parent / "modules").write_text("\n".join(sys.modules))
         os._exit(status)
 
 
@@ -207,11 +225,17 @@ def tree(folder: Path) -> dict[str, bytes]:
     found = {}
     for path in sorted(path for path in folder.rglob("*") if not path.is_dir()):
         content = path.read_bytes()
-        if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in content.splitlines()]
-            content = json.dumps([{k: v for k, v in row.items() if k not in UNTIMED} for row in rows]).encode()
+        if path.suffix in (".json", ".jsonl"):
+            lines = content.splitlines() if path.suffix == ".jsonl" else [content]
+            content = json.dumps([_untimed(json.loads(line)) for line in lines]).encode()
         found[str(path.relative_to(folder))] = b"" if path.suffix in COMPARED_BY_NAME else content
     return found
+
+
+def _untimed(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _untimed(each) for key, each in value.items() if key not in UNTIMED}
+    return [_untimed(each) for each in value] if isinstance(value, list) else value
 
 
 def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from benchmarks.faults import SCENARIOS, differences, ended, fresh, make_data, prepare, run, start, tree
+from benchmarks.faults import SCENARIOS, differences, ended, fresh, make_data, preload, prepare, run, start, tree
 from benchmarks.stored import keep
 
 __all__ = ["Killed", "kills"]
@@ -94,6 +94,8 @@ def _kill(name: str, count: int, root: Path, rng: random.Random, token: str) -> 
     title, _, target = name.partition(", ")
     scenario, data, found = SCENARIOS[title], root / "data", Killed(name)
     jobs: tuple[str, ...] = ("--jobs", "2") if target else ()
+    run(scenario, data, fresh(scenario, root / "base", root / "whole"))
+    preload(root / "whole")
     cwd = fresh(scenario, root / "base", root / "whole")
     begun = time.monotonic()
     code = ended(start(cwd, [*scenario.command(data, cwd), *jobs]))

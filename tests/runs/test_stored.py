@@ -1,5 +1,6 @@
 """Which stored evidence of several runs is compared: by one method, with one number of draws."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import torch
 
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence
+from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.runs import stored
 from ppl_vae.runs.stored import _Measured, measurements
+from ppl_vae.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,17 @@ def test_one_sampled_run_beside_exact_ones_is_taken_as_it_is(chosen):
     methods, notes, again = chosen(a=[found("enumeration", -9, 0, "exact")], b=[found("importance", -8, 100)])
     assert methods == ["enumeration, 0 draws", "importance, 100 draws"]
     assert (notes, again) == ([], [])
+
+
+def test_files_of_two_measurements_are_none(tmp_path):
+    """A kill between a measurement's two files leaves the first of one and the second of another."""
+    run = RunFolder.create(tmp_path, {})
+    Checkpoint({}, {"epoch": 1}).write(run.checkpoint("train-best"))
+    run.write_json("evidence-test-auto.json", {"draws": 10})
+    digest = hashlib.sha256((tmp_path / "evidence-test-auto.json").read_bytes()).hexdigest()
+    state = {"of": run.best_state()[1], "digests": {}, "json": digest}
+    run.write_tensors("evidence-test-auto", Checkpoint({"elbo": torch.zeros(2)}, state))
+    content, values = stored.read_stored(run, "evidence-test-auto")
+    assert content == {"draws": 10} and torch.equal(values["elbo"], torch.zeros(2))
+    run.write_json("evidence-test-auto.json", {"draws": 20})
+    assert stored.read_stored(run, "evidence-test-auto") is None
