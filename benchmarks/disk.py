@@ -73,19 +73,19 @@ def disk(most: int, commands: Sequence[str] = COMMANDS) -> Iterator[Failed]:
 def _fail(name: str, most: int, root: Path) -> Failed:
     scenario, data, found = SCENARIOS[name], root / "data", Failed(name)
     counted = mmap.mmap(-1, 8)
-    cwd = fresh(scenario, root / "base", root / "whole")
+    cwd = fresh(scenario, root / "base", root / "place")
     if ended(start(cwd, scenario.command(data, cwd), _failing(cwd, counted))) != 0:
         raise ValueError(f"{name} fails on a disk with room: {(root / 'whole' / 'stderr').read_text()}")
-    preload(root / "whole")
+    preload(root / "place")
     whole = tree(cwd)
     (found.writes,) = struct.unpack("q", counted[:8])
     size = min(most or found.writes, found.writes)
     for place in sorted({1 + i * found.writes // size for i in range(size)}):
         for lasting in (False, True):
             found.failures += 1
-            cwd = fresh(scenario, root / "base", root / "failed")
+            cwd = fresh(scenario, root / "base", root / "place")
             code = ended(start(cwd, scenario.command(data, cwd), _failing(cwd, counted, place, lasting)))
-            told = (root / "failed" / "stderr").read_text()
+            told = (root / "place" / "stderr").read_text()
             where = f"write {place}{' and all that follow' if lasting else ''}"
             if code not in (0, 1) or "Traceback" in told:
                 found.problems.append(f"{where}: exit code {code}: {told[-500:].strip()}")
@@ -100,7 +100,7 @@ def _fail(name: str, most: int, root: Path) -> Failed:
             if code == 0 and not (changed := differences(whole, tree(cwd))):
                 found.equal += 1
             else:
-                left = (root / "failed" / "stderr").read_text()[-500:] if code else ", ".join(changed)
+                left = (root / "place" / "stderr").read_text()[-500:] if code else ", ".join(changed)
                 found.problems.append(f"{where}: continued, exit code {code}: {left}")
     return found
 

@@ -28,6 +28,8 @@ TOKEN = "PPL_VAE_BENCHMARK"
 """Variable of the environment by which worker processes are known."""
 
 SHARES = {
+    "sweep, parent": 5,
+    "sweep, worker": 5,
     "train": 45,
     "train --retrain": 25,
     "train --anneal": 20,
@@ -36,8 +38,6 @@ SHARES = {
     "gap --ladder": 20,
     "experiment": 20,
     "generator": 20,
-    "sweep, parent": 5,
-    "sweep, worker": 5,
 }
 """Kills of each command in two hundred."""
 
@@ -94,9 +94,9 @@ def _kill(name: str, count: int, root: Path, rng: random.Random, token: str) -> 
     title, _, target = name.partition(", ")
     scenario, data, found = SCENARIOS[title], root / "data", Killed(name)
     jobs: tuple[str, ...] = ("--jobs", "2") if target else ()
-    run(scenario, data, fresh(scenario, root / "base", root / "whole"))
-    preload(root / "whole")
-    cwd = fresh(scenario, root / "base", root / "whole")
+    run(scenario, data, fresh(scenario, root / "base", root / "place"))
+    preload(root / "place")
+    cwd = fresh(scenario, root / "base", root / "place")
     begun = time.monotonic()
     code = ended(start(cwd, [*scenario.command(data, cwd), *jobs]))
     seconds = time.monotonic() - begun
@@ -104,7 +104,7 @@ def _kill(name: str, count: int, root: Path, rng: random.Random, token: str) -> 
         raise ValueError(f"{name} fails without being killed:\n{_last_words(root / 'whole')}")
     whole = tree(cwd)
     while found.kills < count:
-        cwd = fresh(scenario, root / "base", root / "killed")
+        cwd = fresh(scenario, root / "base", root / "place")
         for resumed in range(1 if target else rng.randint(1, 2)):
             process = start(cwd, [*scenario.command(data, cwd, resumed > 0), *jobs])
             time.sleep(rng.random() * seconds)
@@ -196,8 +196,8 @@ def main() -> None:
         for problem in row.problems:
             print(f"  {problem}", flush=True)
         rows.append(asdict(row))
-    if options.only == list(SHARES):
-        keep("kills", rows)
+        if options.only == list(SHARES):
+            keep("kills", rows)
 
 
 if __name__ == "__main__":
