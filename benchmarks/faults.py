@@ -178,7 +178,9 @@ def start(cwd: Path, words: list[str], before: Callable[[], object] = lambda: No
         from ppl_vae.cli.main import main
         from ppl_vae.training import run_folder, saving
 
-        saving.CHECKPOINT_SECONDS, run_folder.RESOLUTION = 0.0, 30
+        saving.CHECKPOINT_SECONDS = 0.0
+        if not words[1].endswith(".toml"):  # the workers of sweeps draw as always
+            run_folder.RESOLUTION = 30
         before()
         try:
             main(words)
