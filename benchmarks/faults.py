@@ -195,7 +195,7 @@ def start(cwd: Path, words: list[str], before: Callable[[], object] = lambda: No
         os._exit(status)
 
 
-def ended(process: int, seconds: float = 120.0) -> int | None:
+def ended(process: int, seconds: float = 400.0) -> int | None:
     """Exit code of a process, negative for a signal; None if it has not ended in so many seconds."""
     deadline = time.monotonic() + seconds
     while True:

@@ -28,8 +28,6 @@ TOKEN = "PPL_VAE_BENCHMARK"
 """Variable of the environment by which worker processes are known."""
 
 SHARES = {
-    "sweep, parent": 5,
-    "sweep, worker": 5,
     "train": 45,
     "train --retrain": 25,
     "train --anneal": 20,
@@ -38,6 +36,8 @@ SHARES = {
     "gap --ladder": 20,
     "experiment": 20,
     "generator": 20,
+    "sweep, parent": 5,
+    "sweep, worker": 5,
 }
 """Kills of each command in two hundred."""
 
@@ -101,7 +101,7 @@ def _kill(name: str, count: int, root: Path, rng: random.Random, token: str) -> 
     code = ended(start(cwd, [*scenario.command(data, cwd), *jobs]))
     seconds = time.monotonic() - begun
     if code != 0:
-        raise ValueError(f"{name} fails without being killed:\n{_last_words(root / 'whole')}")
+        raise ValueError(f"{name} fails without being killed:\n{_last_words(root / 'place')}")
     whole = tree(cwd)
     while found.kills < count:
         cwd = fresh(scenario, root / "base", root / "place")
@@ -117,7 +117,7 @@ def _kill(name: str, count: int, root: Path, rng: random.Random, token: str) -> 
         code = run(scenario, data, cwd, resumed=True)
         changed = differences(whole, tree(cwd)) if code == 0 else []
         if code != 0:
-            found.problems.append(f"exit code {code}: {_last_words(root / 'killed')}")
+            found.problems.append(f"exit code {code}: {_last_words(root / 'place')}")
         elif changed:
             found.problems.append(f"differ: {', '.join(changed)}")
         found.equal += code == 0 and not changed
