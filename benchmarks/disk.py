@@ -19,7 +19,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults import SCENARIOS, differences, ended, fresh, make_data, preload, prepare, run, start, tree
+from benchmarks.faults import (
+    SCENARIOS,
+    differences,
+    ended,
+    fresh,
+    make_data,
+    make_run,
+    preload,
+    prepare,
+    run,
+    start,
+    tree,
+)
 from benchmarks.stored import keep, read
 
 __all__ = ["Failed", "disk"]
@@ -36,7 +48,7 @@ class Failed:
     Arguments:
         command: The command.
         writes: How many calls it writes with.
-        failures: How many of them were made to fail, each once alone and once with all that follow.
+        failures: How many commands were made to fail: two for each write chosen, alone and with all that follow.
         ended_well: How many of these commands ended with all their results.
         said: How many ended with a message instead.
         equal: How many were equal to a command that never failed, once there was room.
@@ -52,20 +64,20 @@ class Failed:
     problems: list[str] = field(default_factory=list)
 
 
-def disk(most: int, commands: Sequence[str] = COMMANDS) -> Iterator[Failed]:
+def disk(most: int, commands: Sequence[str] = COMMANDS, trained: Path | None = None) -> Iterator[Failed]:
     """Lets the writes of commands fail.
 
     Arguments:
         most: Maximum number of writes that fail of each command, spread evenly; 0 for all.
         commands: Names of the commands.
+        trained: A run to measure; by default one is trained.
     """
     prepare()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "data").mkdir()
         make_data(root / "data")
-        trained = SCENARIOS["train"]
-        run(trained, root / "data", fresh(trained, root, root / "base"))
+        make_run(root, trained)
         for name in commands:
             yield _fail(name, most, root)
 

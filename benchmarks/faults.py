@@ -24,6 +24,7 @@ __all__ = [
     "differences",
     "ended",
     "make_data",
+    "make_run",
     "fresh",
     "preload",
     "prepare",
@@ -156,6 +157,14 @@ def make_data(folder: Path) -> None:
     np.save(folder / "images.npy", rng.random((48, 8, 8)).astype(np.float32))
     (folder / "sweep.toml").write_text(SWEEP.format(corpus=folder / "topics.npz"))
     (folder / "small.py").write_text(EXPERIMENT)
+
+
+def make_run(root: Path, trained: Path | None = None) -> None:
+    """Makes ``base``, the working folder with the trained run of scenarios that take one: a copy, or a new one."""
+    if trained is None:
+        run(SCENARIOS["train"], root / "data", fresh(SCENARIOS["train"], root, root / "base"))
+    else:
+        shutil.copytree(trained, root / "base" / "work" / "r")
 
 
 def start(cwd: Path, words: list[str], before: Callable[[], object] = lambda: None) -> int:

@@ -19,7 +19,19 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from benchmarks.faults import SCENARIOS, differences, ended, fresh, make_data, preload, prepare, run, start, tree
+from benchmarks.faults import (
+    SCENARIOS,
+    differences,
+    ended,
+    fresh,
+    make_data,
+    make_run,
+    preload,
+    prepare,
+    run,
+    start,
+    tree,
+)
 from benchmarks.stored import keep
 
 __all__ = ["Killed", "kills"]
@@ -68,13 +80,16 @@ class Killed:
     problems: list[str] = field(default_factory=list)
 
 
-def kills(count: int, seed: int, commands: Sequence[str] = tuple(SHARES)) -> Iterator[Killed]:
+def kills(
+    count: int, seed: int, commands: Sequence[str] = tuple(SHARES), trained: Path | None = None
+) -> Iterator[Killed]:
     """Kills commands.
 
     Arguments:
         count: Number of kills, shared among the commands.
         seed: Seed of the moments.
         commands: Names of the commands.
+        trained: A run to measure; by default one is trained.
     """
     prepare()
     token = os.environ[TOKEN] = secrets.token_hex(8)
@@ -84,8 +99,7 @@ def kills(count: int, seed: int, commands: Sequence[str] = tuple(SHARES)) -> Ite
         root = Path(folder)
         (root / "data").mkdir()
         make_data(root / "data")
-        trained = SCENARIOS["train"]
-        run(trained, root / "data", fresh(trained, root, root / "base"))
+        make_run(root, trained)
         for name in commands:
             yield _kill(name, max(1, round(count * SHARES[name] / total)), root, rng, token)
 
