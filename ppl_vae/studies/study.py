@@ -31,7 +31,7 @@ from ppl_vae.runs import train as workflow
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.studies.report import Report
 from ppl_vae.studies.watching import end_with
-from ppl_vae.training.lock import is_foreign
+from ppl_vae.training.lock import LOCK, is_foreign
 from ppl_vae.training.process import prepare
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder, versions
@@ -169,7 +169,8 @@ class Study:
         """
         self.check(name, config)
         run = RunFolder(self.folder / "runs" / name)
-        if run.summary is None:
+        # A lock is left by a process that was killed there, perhaps after the summary and before the figures.
+        if run.summary is None or (run.folder / LOCK).exists():
             started = (run.folder / "config.json").exists()
             workflow.resume(run) if started else workflow.train(config, run.folder)
         summary = run.summary

@@ -37,8 +37,17 @@ NOT_RUN = {
     "arithmetic",
     "categorical",
     "defaults",
-NOT_RUN = {"disk", "environment", "faults", "kills", "race"}
-NOT_RUN |= {"reliability", "sense", "setting", "stored", "versions"}
+    "disk",
+    "environment",
+    "faults",
+    "kills",
+    "race",
+    "reliability",
+    "sense",
+    "setting",
+    "stored",
+    "versions",
+}
 
 
 def expect_estimators(rows, race):
