@@ -78,13 +78,15 @@ def resume(run: RunFolder, epochs: str | None = None, patience: int | None = Non
     run.check_pair(f"continue it by ppl-vae generator --resume {run.folder}")
     config = config_of(run)
     resolve_device(config.device)
-    if epochs is not None:
-        config = give_more_epochs(run, config, epochs, patience)
-    if code_digest(run, config):  # from here on the run is one of the files as they are now
-        keep_code(run, config)
-        run.write_json(
-            "config.json", run.config | {k: v for k, v in to_json(config).items() if k in ("model", "guide")}
-        )
+    with locked(run.folder, "trains there"):  # the configuration of a run that is training must not change
+        if epochs is not None:
+            config = give_more_epochs(run, config, epochs, patience)
+        if code_digest(run, config):  # from here on the run is one of the files as they are now
+            keep_code(run, config)
+            run.write_json(
+                "config.json", run.config | {k: v for k, v in to_json(config).items() if k in ("model", "guide")}
+            )
+            run.watch()
     return train(config, run.folder, resume=True)
 
 
@@ -229,6 +231,9 @@ def _train_and_measure(
     values = {f"{name}.{key}": v for name, s in summary.splits.items() for key, v in s.pointwise().items()}
     content = json_bytes(summary.to_json())
     sealed = {"data": list(summary.splits), "json": sha256(content).hexdigest()}
+    earlier = run.folder / "summary.json"
+    if earlier.exists() and earlier.read_bytes() != content:
+        earlier.unlink()  # a kill between the two files would leave one that does not fit the other
     run.write_tensors("pointwise", Checkpoint(values | sampled_rows, sealed))
     run.write("summary.json", content)  # the last of the results: a run that has it is finished
     if all(math.isfinite(split.measurement.gap.mean) for split in summary.splits.values()):

@@ -107,14 +107,16 @@ def test_a_second_process_is_told_who_trains_and_a_moved_run_ends(folder, monkey
     def meanwhile(self, x):
         if self.epoch == 2 and not told:
             told.append(invoke("train", "--resume", "r"))
+            told.append(invoke("train", "--resume", "r", "--epochs", "9"))  # must not change the configuration
             Path("r").rename("moved")
         return step(self, x)
 
     monkeypatch.setattr("ppl_vae.training.saving.CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(Trainer, "step", meanwhile)
     done = invoke("train", *SMALL, "--epochs", "5", "--out", "r")
-    assert told[0].exit_code == 1
-    assert f"r is in use: process {os.getpid()} on" in flat(told[0].stderr)
+    for each in told:
+        assert each.exit_code == 1
+        assert f"r is in use: process {os.getpid()} on" in flat(each.stderr)
     assert done.exit_code == 1 and "r was moved to" in flat(done.stderr) and "moved while ppl-vae" in flat(done.stderr)
     assert not Path("r").exists() and not Path("moved/.lock").exists()
     succeed("train", "--resume", "moved")
