@@ -105,8 +105,7 @@ def test_the_command_line_knows_an_added_method(trained):
     Path("evidence").mkdir()
     Path("evidence/mine.py").write_text(ADDED_METHOD)
     shown = succeed("evidence", "--help").output
-    assert "|mine|" in flat(shown)
-    assert "Exact for one site of bits: a plain sum." in flat(shown)
+    assert "mine Exact for one site of bits: a plain sum." in flat(shown)
     named, automatic = json_of("evidence", "r", "--method", "mine"), json_of("evidence", "r")
     Path("elsewhere").mkdir()
     Path("evidence/mine.py").rename("elsewhere/mine.py")
