@@ -74,6 +74,8 @@ class ArrayFile:
             raise ValueError(f"{self.path} has no array {name!r}; write it again")
         member = self._archive.infolist()[self.files.index(name)]
         check_bytes(where, member.file_size)
+        if member.compress_size > self.path.stat().st_size:  # reading would take as much before it finds out
+            raise ValueError(f"{where} is said to take more bytes than the file has; write it with numpy.savez")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others take memory as they say
             raise ValueError(f"{where} is compressed in a way that NumPy does not write; write it with numpy.savez")
         return array_of(where, loaded(where, lambda: self._archive.read(member), "numpy.savez"), "numpy.savez")

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ppl_vae.data.files import atomic_write
+from ppl_vae.data.text_file import reason
 
 __all__ = ["Checkpoint", "fill", "optimizer_state", "read_tensors", "restore_optimizer"]
 
@@ -98,7 +99,8 @@ class Checkpoint:
                 raise ValueError("its checksum is wrong")
             return cls(tensors, json.loads(metadata["state"]))
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise ValueError(f"{path} is not a readable checkpoint ({error}); {remedy}") from error
+            why = error if type(error) is ValueError else reason(error)
+            raise ValueError(f"{path} is not a readable checkpoint ({why}); {remedy}") from error
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Returns the tensors whose names begin with ``prefix.``, without it."""
@@ -173,7 +175,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         tensors, metadata = _read(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path} is no readable file of tensors ({error}); write one with safetensors.torch.save_file"
+            f"{path} is no readable file of tensors ({reason(error)}); write one with safetensors.torch.save_file"
         ) from error
     # Files of this package have both keys; checksums of other files mean something else.
     if "state" in metadata and metadata.get("sha256", "") != _digest(tensors, metadata["state"]):

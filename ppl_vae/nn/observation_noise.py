@@ -223,11 +223,16 @@ def read_trace(path: Path) -> list[float]:
         lines = [line for line in file.read_bytes().splitlines() if line.strip()]
     except OSError as error:
         raise ValueError(f"{file} cannot be read ({error.strerror}); {remedy}") from error
-    rows = [json_of(str(file), line, remedy, infinite=True) for line in lines]
-    if not rows or not all(isinstance(row, dict) for row in rows) or "sigma_start" not in rows[0]:
+    try:
+        rows = [json_of(str(file), line, remedy, infinite=True) for line in lines]
+    except ValueError as error:
+        raise ValueError(f"{file} records no sigma: {error}") from error
+    if not rows or not all(isinstance(row, dict) and "sigma" in row for row in rows) or "sigma_start" not in rows[0]:
         raise ValueError(f"{file} records no sigma; {remedy}")
-    values = [rows[0]["sigma_start"], *(row.get("sigma") for row in rows)]
+    values = [rows[0]["sigma_start"], *(row["sigma"] for row in rows)]
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"{file} records no sigma but {shown(value)}; {remedy}")
+        if not 0 < value < math.inf:
+            raise ValueError(f"{file}: sigma must be a positive number, got {shown(value)}; {remedy}")
     return [float(value) for value in values]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -16,6 +15,7 @@ from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.plugins.options import PluginChoice
 from ppl_vae.programs.canonical import Vectorise
 from ppl_vae.programs.loading import Definition
+from ppl_vae.runs.config_faults import fault_of
 from ppl_vae.runs.devices import Device
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
@@ -236,18 +236,15 @@ def from_json(kind: type[R], content: dict[str, object], file: Path) -> R:
     try:
         record = msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
-        fault = _fault(str(error), kind, content)
+        fault = fault_of(str(error), kind, content)
     else:
         found, expected = _entries(content), _entries(to_json(record))
-        unknown = [
-            shown(place)[1:-1] for place in found if not any(f"{other}.".startswith(f"{place}.") for other in expected)
-        ]
+        unknown = [place for place in found if not any(f"{other}.".startswith(f"{place}.") for other in expected)]
         missing = [place for place in expected if not any(f"{other}.".startswith(f"{place}.") for other in found)]
         if not unknown and not missing:
             return record
-        faults = [f"{shown(place)[1:-1]} is unknown" for place in unknown] + [
-            f"{place} is missing" for place in missing
-        ]
+        faults = [f"{shown(place)[1:-1]} is unknown" for place in unknown]
+        faults += [f"{place} is missing" for place in missing]
         fault = "; ".join(faults[:5] + ["..."] * (len(faults) > 5))
     raise ValueError(f"{file}: {fault}; restore the file, or start a new run")
 
@@ -261,39 +258,3 @@ def _entries(content: dict[str, object], prefix: str = "") -> dict[str, object]:
         else:
             entries[prefix + name] = value
     return entries
-
-
-_TYPES = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "text",
-    "object": "a table",
-    "array": "a list",
-    "null": "null",
-}
-
-
-def _fault(message: str, kind: type, content: dict[str, object]) -> str:
-    """A message of msgspec such as ``Expected `float`, got `str` - at `$.settings.clip``` in the words of a user."""
-    text, _, path = message.rstrip("`").partition(" - at `$")
-    parts: list[str] = re.findall(r"\w+|\[\.\.\.\]", path)
-    value: object = content
-    hint: object = kind
-    for part in parts:
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdecimal():
-            value = value[int(part)]
-        hint = get_type_hints(hint).get(part) if isinstance(hint, type) else None
-    place = re.sub(r"\.?\[\.\.\.\]", "", path.lstrip("."))
-    if text.startswith("Object missing required field"):
-        return f"{place}{'.' if place else ''}{text.split('`')[1]} is missing"
-    if text.startswith("Invalid enum value"):
-        literals = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
-        choices = ", ".join(str(choice) for part in literals for choice in get_args(part))
-        return f"{place} is {shown(value, 80)}; choose from {choices}"
-    if expected := re.match(r"Expected `([^`]*)`(.*)", text):
-        types = " or ".join(_TYPES.get(name, name) for name in expected[1].split(" | "))
-        return f"{place or 'the file'} is {shown(value, 80)}; give {types}{expected[2].split(', got')[0]}"
-    return f"{place}: {text}"

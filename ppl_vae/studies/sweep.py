@@ -95,6 +95,9 @@ class SweepCell:
     def config(self, seed: int, device: str) -> RunConfig:
         """Returns the configuration of its training; a ValueError names a wrong option."""
         options = dict(self.options) | {"seed": seed, "device": device}
+        for name in ("model", "guide", "corpus"):
+            if not isinstance(options.get(name, ""), str):
+                raise ValueError(f"{name} is {shown(options[name])}; give a name or a file")
         if "model" not in options:
             raise ValueError("model is missing; name one, such as text, in [train] or its family")
         return run_config(**options)  # type: ignore[arg-type]

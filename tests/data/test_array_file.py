@@ -76,3 +76,16 @@ def test_compression_that_takes_memory_as_it_says(tmp_path: Path) -> None:
         archive.writestr("train.npy", content(np.eye(2)))
     with pytest.raises(ValueError, match="x.npz, array 'train' is compressed in a way that NumPy does not write;"):
         ArrayFile(tmp_path / "x.npz")["train"]
+
+
+def test_a_member_longer_than_the_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", train=np.eye(2))
+    whole = bytearray((tmp_path / "x.npz").read_bytes())
+    place = whole.index(b"PK\1\2") + 20  # its compressed size, in the directory
+    whole[place : place + 4] = (2**31).to_bytes(4, "little")
+    (tmp_path / "x.npz").write_bytes(whole)
+    with (
+        ArrayFile(tmp_path / "x.npz") as file,
+        pytest.raises(ValueError, match="'train' is said to take more bytes"),
+    ):
+        file["train"]

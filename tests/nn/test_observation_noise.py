@@ -122,9 +122,8 @@ def test_traces_that_are_none_are_refused(tmp_path):
         read_trace(tmp_path)
     for text in ("", "{", '{"sigma": 1}', '{"sigma_start": 1}', "[1]", '{"sigma_start": 1, "sigma": null}'):
         (tmp_path / "m").write_text(text)
-        fault = "cannot be read: Expecting property name" if text == "{" else "records no sigma"
-        with pytest.raises(ValueError, match=f"{fault}.*; give the folder of a run with --sigma learned"):
+        with pytest.raises(ValueError, match="records no sigma"):
             read_trace(tmp_path / "m")
     (tmp_path / "m").write_text('{"sigma_start": 1, "sigma": -2}')
-    with pytest.raises(ValueError, match="records no sigma but -2; give the folder"):
+    with pytest.raises(ValueError, match="sigma must be a positive number"):
         read_trace(tmp_path / "m")

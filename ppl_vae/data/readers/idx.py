@@ -97,6 +97,10 @@ def _packed(path: Path) -> Path:
 
 
 def _source(splits: dict[SplitName, SourceSplit], where: str, image_size: int, dequantise: bool) -> Source:
+    sizes = {name: part.array.shape[1:] for name, part in splits.items()}
+    if len(set(sizes.values())) > 1:
+        each = ", ".join(f"{name} {height} x {width}" for name, (height, width) in sizes.items())
+        raise ValueError(f"{where} has images of several sizes ({each}); give all splits images of one size")
     labels = [part.labels for part in splits.values() if part.labels is not None]
     classes = 1 + max(int(each.max()) for each in labels) if labels else 0
     source = Source(splits, label_names=tuple(str(label) for label in range(classes)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
@@ -16,7 +17,7 @@ from ppl_vae.data.images import dequantised
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.sizes import check_bytes
 from ppl_vae.data.source import Source, SourceSplit, SplitName
-from ppl_vae.data.text_file import reason
+from ppl_vae.data.text_file import read_bytes, reason
 from ppl_vae.data.tokens import class_ids
 
 __all__ = ["READER"]
@@ -101,8 +102,10 @@ def _opened(path: Path, size: int, mode: str | None) -> Image.Image:
     from PIL import Image, ImageOps
 
     try:
+        # Decoders ask a file for as many bytes as it announces, which takes memory; one in memory gives what it has.
+        file = path if mode is None else io.BytesIO(read_bytes(path))
         # Warnings are of cameras' notes about the image, which are passed over, and of its size.
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
             if image.mode[0] in "IF":
                 raise ValueError(f"{image.mode} holds more than 8 bits per channel; save it with 8 bits")
             check_bytes(str(path), 8 * image.width * image.height, "as an image and its copy")

@@ -28,7 +28,7 @@ def read_uci(path: Path) -> Source:
     for number, (what, line) in enumerate(
         zip(_HEADER, (file.text + "\n\n\n").split("\n", 3)[:3], strict=True), start=1
     ):
-        if not re.fullmatch(r"\s*[0-9]{1,10}\s*", line) or int(line) > LARGEST_ID:
+        if not re.fullmatch(r"[ \t]*[0-9]{1,10}[ \t]*", line) or int(line) > LARGEST_ID:
             raise file.error(number, f"expected the {what}, got {shown(line)}", "give the three header lines")
         sizes.append(int(line))
     documents, width, entries = sizes

@@ -73,3 +73,10 @@ def test_malformed(tmp_path: Path, name: str, content: bytes, message: str) -> N
     (tmp_path / "x-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(np.ones((2, 2, 2), np.uint8)))[:-9])
     with pytest.raises(ValueError, match="x-images-idx3-ubyte.gz is truncated or not compressed"):
         load_corpus(str(tmp_path / "x-images-idx3-ubyte.gz"))
+
+
+def test_splits_of_several_sizes(tmp_path: Path) -> None:
+    write_digits(tmp_path)
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(np.zeros((10, 28, 27), np.uint8)))
+    with pytest.raises(ValueError, match="images of several sizes .train 28 x 28, test 28 x 27.; give all splits"):
+        load_corpus(str(tmp_path))

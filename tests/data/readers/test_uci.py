@@ -81,3 +81,11 @@ def test_words_of_another_corpus(tmp_path: Path) -> None:
     (tmp_path / "vocab.kos.txt").write_text("ant\n")
     with pytest.raises(ValueError, match="vocab.kos.txt has 1 words, docword.kos.txt announces 3"):
         read(path)
+
+
+def test_separators_that_are_no_blanks(tmp_path: Path) -> None:
+    (tmp_path / "docword.kos.txt").write_bytes(b"3\x1d\n5\n1\n1 1 1\n")
+    with pytest.raises(
+        ValueError, match=r"docword.kos.txt, line 1: expected the number of documents, got '3.x1d'; give"
+    ):
+        read(tmp_path / "docword.kos.txt")
