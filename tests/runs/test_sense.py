@@ -119,7 +119,7 @@ def test_what_is_on_the_right_side_of_a_threshold_is_left_alone(changes):
 
 
 def test_findings_are_in_table_json_and_gap(tmp_path):
-    options = {"latents": 1, "guide_width": 4, "evidence_draws": 2, "epochs": 1}
+    options = {"latents": 1, "sigma": "0.01", "guide_width": 4, "evidence_draws": 2, "epochs": 1}
     run = pv.train("ppca", "mean_field", 50 + X[:100], out=tmp_path / "r", **options)
     stored = json.loads((tmp_path / "r" / "summary.json").read_text())
     found = {each["check"]: each for each in stored["checks"]}
