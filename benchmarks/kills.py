@@ -127,6 +127,7 @@ def _kill(name: str, count: int, root: Path, rng: random.Random, token: str) -> 
             found.resumed += done and resumed > 0
             left = _left(token)
             found.orphans += len(left)
+            found.problems += [f"left: {words}" for words in left]
         found.ends += 1
         code = run(scenario, data, cwd, resumed=True)
         changed = differences(whole, tree(cwd)) if code == 0 else []
@@ -148,7 +149,7 @@ def _kill_worker(process: int, token: str, rng: random.Random) -> bool:
     """Kills a worker of a process, which then ends by itself; returns whether there was one."""
     done = False
     while not done and (code := ended(process, 0.01)) is None:
-        workers = [each for each in _marked(token) if _parent(each) == process and b"loky" in _words(each)]
+        workers = [each for each in _marked(token) if _stat(each)[1] == process and b"loky" in _words(each)]
         if workers:
             with suppress(ProcessLookupError):
                 os.kill(rng.choice(workers), signal.SIGKILL)
@@ -159,15 +160,17 @@ def _kill_worker(process: int, token: str, rng: random.Random) -> bool:
     return done and code is None
 
 
-def _left(token: str) -> list[int]:
-    """Processes that outlive the killed one; they are killed."""
+def _left(token: str) -> list[str]:
+    """The words of processes that outlive the killed one, and their state; they are killed."""
     deadline = time.monotonic() + ORPHAN_SECONDS
     while (left := _marked(token)) and time.monotonic() < deadline:
         time.sleep(0.02)
+    found = []
     for process in left:
+        found.append(f"{_words(process).replace(bytes(1), b' ').decode()}, state {_stat(process)[0]}")
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-    return left
+    return found
 
 
 def _marked(token: str) -> list[int]:
@@ -186,10 +189,12 @@ def _words(process: int) -> bytes:
     return b""
 
 
-def _parent(process: int) -> int:
+def _stat(process: int) -> tuple[str, int]:
+    """State and parent of a process."""
     with suppress(OSError):
-        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-    return 0
+        state, parent, *_ = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return state, int(parent)
+    return "ended", 0
 
 
 def _last_words(place: Path) -> str:
