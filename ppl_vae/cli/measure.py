@@ -14,7 +14,7 @@ import click
 from ppl_vae.cli.opening import opens_runs
 from ppl_vae.cli.options import GroupedCommand, was_given, with_options
 from ppl_vae.cli.output import Printed, with_json
-from ppl_vae.plugins.options import options_of
+from ppl_vae.plugins.options import Option, options_of
 from ppl_vae.runs.measurements import Measurements
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "export",
     "information",
     "measuring",
+    "options_of_method",
     "retrieval",
     "sandwich",
     "search",
@@ -43,6 +44,11 @@ def text_of(method: Callable[..., object]) -> str:
     return re.split(r"^(?:Arguments|Raises|Returns):$", inspect.getdoc(method) or "", flags=re.MULTILINE)[0].rstrip()
 
 
+def options_of_method(method: Callable[..., object]) -> list[Option]:
+    """The options of a method of runs; those that all measurements have take their help from one place."""
+    return [replace(option, help=option.help or SHARED.get(option.name, "")) for option in options_of(method)]
+
+
 def measuring(name: str, cls: type[click.Command] = GroupedCommand) -> click.Command:
     """The command ``NAME RUN`` of the method of runs of this name, with its options, defaults and documentation.
 
@@ -53,7 +59,7 @@ def measuring(name: str, cls: type[click.Command] = GroupedCommand) -> click.Com
         cls: Class of the command.
     """
     method = getattr(Measurements, name)
-    options = [replace(option, help=option.help or SHARED.get(option.name, "")) for option in options_of(method)]
+    options = options_of_method(method)
     words = {option.name for option in options if option.required}
 
     def measure(folder: Path, **values: Any) -> Printed:  # of the types of the method's options

@@ -50,12 +50,15 @@ def corpus_of(values: object, *, validation: float = 0.1, seed: int = 0, missing
 
 def _lost(wide: Batch, narrow: Batch) -> Iterator[str]:
     """What 32-bit floats do not keep of the data."""
-    fields = (batch.fields() if isinstance(batch, Inputs) else {"": batch} for batch in (wide, narrow))
-    for (name, before), after in zip(next(fields).items(), next(fields).values(), strict=True):
+    for (name, before), after in zip(_fields(wide).items(), _fields(narrow).values(), strict=True):
         if isinstance(before, Tensor) and isinstance(after, Tensor) and before.is_floating_point():
             line = lost(before.detach().cpu().double().numpy(), after.float().numpy())
             if line:
                 yield f"field {name}: {line}" if name else line
+
+
+def _fields(batch: Batch) -> dict[str, Field]:
+    return batch.fields() if isinstance(batch, Inputs) else {"": batch}
 
 
 def _batch(batch: Batch, missing: bool) -> Batch:

@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from ppl_vae.data.sizes import check_bytes, unpacked
 
-__all__ = ["LARGEST_COUNT", "LARGEST_ID", "TextFile", "first_wrong", "plain_name", "read_bytes", "reason", "shown"]
+__all__ = [
+    "LARGEST_COUNT",
+    "LARGEST_ID",
+    "TextFile",
+    "first_wrong",
+    "plain_name",
+    "read_bytes",
+    "reason",
+    "shown",
+    "unquoted",
+]
 
 LARGEST_COUNT = 2**24
 """Counts are stored as 32-bit floats, which hold every whole number up to this one."""
@@ -65,10 +75,14 @@ def shown(value: object, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+def unquoted(text: str, most: int = 60) -> str:
+    """Text that a file holds, likewise and without quotation marks."""
+    return shown(text, most)[1:-1]
+
+
 def reason(error: BaseException) -> str:
     """What an error of a library says, likewise."""
-    text = shown(" ".join(str(error).split()) or type(error).__name__, 160)[1:-1]
-    return text.rstrip(".")
+    return unquoted(" ".join(str(error).split()) or type(error).__name__, 160).rstrip(".")
 
 
 def read_bytes(path: Path) -> bytes:

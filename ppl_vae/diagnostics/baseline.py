@@ -14,7 +14,7 @@ from ppl_vae.data.images import constant
 from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.multinomial import PackedMultinomial
 from ppl_vae.nn.modes import evaluation_mode
-from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.handlers import observations, run
 from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = ["baseline"]
@@ -49,7 +49,7 @@ def baseline(model: Callable[..., Any], train: Batch, x: Batch) -> tuple[str, Te
     """
     with evaluation_mode(model), fork_random_state(), torch.no_grad():
         sites = run(model, (x[:1],), {}, draws=1)
-    observed = [site for name, site in sites.items() if name not in latents(sites)]
+    observed = list(observations(sites).values())
     if len(observed) != 1:
         return None
     fn, value = observed[0]["fn"], observed[0]["value"]

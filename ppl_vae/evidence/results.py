@@ -121,8 +121,11 @@ class Result(ResultErrors):
 
     def table(self) -> str:
         """The table, without the warnings."""
-        rows = [(name, self.figure(e), *_spread(e), e.how) for name, e in self.rows().items()]
+        rows = self._cells()
         return text_table(self.title(), COLUMNS, rows, left=("", "how"), caption=self.described(), beneath=True)
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [(name, self.figure(each), *_spread(each), each.how) for name, each in self.rows().items()]
 
     def to_frame(self) -> DataFrame:
         """The estimates as a pandas table with a row each: mean, its errors, direction, draws and method."""
@@ -134,8 +137,7 @@ class Result(ResultErrors):
     def _repr_html_(self) -> str:
         """The table of a notebook, with brackets and notes below."""
         lines = [f"{name}: {bracket}" for name, bracket in self.brackets().items()]
-        rows = [(name, self.figure(e), *_spread(e), e.how) for name, e in self.rows().items()]
-        return html_table(self.title(), COLUMNS, rows, [self.described(), *lines, *self.warnings])
+        return html_table(self.title(), COLUMNS, self._cells(), [self.described(), *lines, *self.warnings])
 
     def described(self) -> str:
         """The caption, and what the errors are of."""

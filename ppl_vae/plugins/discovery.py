@@ -21,7 +21,17 @@ import ppl_vae
 from ppl_vae.plugins.nearest import nearest
 from ppl_vae.plugins.user_files import digest, load_file
 
-__all__ = ["Kind", "Plugin", "available", "find", "is_named_after", "own_classes", "summary_of"]
+__all__ = [
+    "Kind",
+    "Plugin",
+    "available",
+    "find",
+    "is_named_after",
+    "joined_name",
+    "own_classes",
+    "split_name",
+    "summary_of",
+]
 
 Kind = Literal["models", "guides", "experiments", "estimators", "evidence", "readers"]
 
@@ -151,10 +161,15 @@ def summary_of(file: Path, of_class: bool = True) -> str:
     return " ".join(text.split("\n\n")[0].split())
 
 
-def _split(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
     """A path and the name of a thing in its file: ``vae.py:VAE``."""
     path, colon, item = name.rpartition(":")
     return (path, item) if colon and path.endswith(".py") else (name, "")
+
+
+def joined_name(path: Path, item: str) -> str:
+    """The name that :func:`split_name` takes apart."""
+    return f"{path}:{item}" if item else str(path)
 
 
 def _shipped(kind: Kind) -> dict[str, Path]:
@@ -215,7 +230,7 @@ def find(kind: Kind, name: str, *, own: bool = True, besides: Sequence[str] = ()
     Raises:
         ValueError: If there is none, listing the choices.
     """
-    name, item = _split(name)
+    name, item = split_name(name)
     path, plugins, suffixes = Path(name), available(kind, own=own), _suffixes(kind)
     if path.suffix in suffixes and path.is_file():
         shipped = _shipped(kind).get(path.stem)

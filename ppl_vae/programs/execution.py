@@ -25,7 +25,7 @@ from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.rearranged import CannotRebuildError, Rearranged, rebuilt
 from ppl_vae.programs.unobserved import unmasked
 
-__all__ = ["Arguments", "Sites", "SubstituteLatents", "execute", "latents", "length", "rows_of"]
+__all__ = ["Arguments", "Sites", "SubstituteLatents", "execute", "latents", "length", "observations", "rows_of"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of a program."""
@@ -63,6 +63,11 @@ class SubstituteLatents(Messenger):
 def latents(sites: Mapping[str, Site]) -> dict[str, Site]:
     """The unobserved sites of a program."""
     return {name: site for name, site in sites.items() if not site["is_observed"]}
+
+
+def observations(sites: Mapping[str, Site]) -> dict[str, Site]:
+    """The observed sites of a program."""
+    return {name: site for name, site in sites.items() if site["is_observed"]}
 
 
 def length(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:

@@ -18,7 +18,7 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.autoguides import without_autoguide
 from ppl_vae.programs.canonical import DRAWS, Layout
 from ppl_vae.programs.densities import Site, inside_support, unvalidated
-from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latents
+from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latents, observations
 from ppl_vae.programs.explain import explained, is_refusal
 from ppl_vae.programs.fit import check_proposal
 from ppl_vae.programs.given import Fixed, Given
@@ -39,6 +39,7 @@ __all__ = [
     "check_pair",
     "latents",
     "log_prob",
+    "observations",
     "run",
     "scores",
     "broadcasts_codes",

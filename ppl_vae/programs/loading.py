@@ -141,7 +141,7 @@ class Definition(Plugin):
         """The name in a configuration: of a user's file its whole path."""
         if self.shipped:
             return self.name
-        return f"{self.file.resolve()}{':' if self.item else ''}{self.item}"
+        return discovery.joined_name(self.file.resolve(), self.item)
 
 
 _DATA = {PackedCounts: "documents", torch.Tensor: "tensors"}

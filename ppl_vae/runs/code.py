@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from ppl_vae.data.files import atomic_write
+from ppl_vae.plugins.discovery import joined_name, split_name
 from ppl_vae.plugins.neighbours import neighbours
 from ppl_vae.plugins.trust import is_trusted, trust
 from ppl_vae.plugins.user_files import digest
@@ -77,13 +78,13 @@ def config_of(run: RunFolder) -> RunConfig:
             ``config.json`` is damaged.
     """
     config, how = RunConfig.of(run), _opening.get(Opening())
-    files = {_path(choice): (choice, run.folder / copy) for choice, copy in _own(config).values()}
-    taken = {path: _taken(run, choice, copy, how) for path, (choice, copy) in files.items()}
-    choices = {
-        kind: replace(choice, name=f"{file}{_split(choice.name)[1]}", sha256=sha256)
-        for kind, (choice, _) in _own(config).items()
-        for file, sha256 in (taken[_path(choice)],)
-    }
+    taken, choices = dict[Path, tuple[Path, str]](), dict[str, ProgramChoice]()
+    for kind, (choice, copy) in _own(config).items():
+        path, item = _path(choice), split_name(choice.name)[1]
+        if path not in taken:  # of one file with model and guide it is said once what is taken
+            taken[path] = _taken(run, choice, run.folder / copy, how)
+        file, sha256 = taken[path]
+        choices[kind] = replace(choice, name=joined_name(file, item), sha256=sha256)
     config = replace(config, **choices)  # type: ignore[arg-type]
     return replace(config, corpus=replace(config.corpus, name=_data(run, config, how)))
 
@@ -101,22 +102,15 @@ def _own(config: RunConfig) -> dict[str, tuple[ProgramChoice, Path]]:
     Files of one folder have their copies in one, since they may import each other.
     """
     choices = {"model": config.model, "guide": config.guide}
-    own = {kind: choice for kind, choice in choices.items() if _split(choice.name)[0].endswith(".py")}
+    own = {kind: (choice, _path(choice)) for kind, choice in choices.items() if _path(choice).suffix == ".py"}
     places: dict[Path, str] = {}
-    for kind, choice in own.items():
-        places.setdefault(_path(choice).parent, kind)
-    files = {kind: (choice, _path(choice)) for kind, choice in own.items()}
-    return {kind: (choice, Path("code", places[file.parent], file.name)) for kind, (choice, file) in files.items()}
-
-
-def _split(name: str) -> tuple[str, str]:
-    """A path, and the name of a thing in its file with the colon before it."""
-    path, colon, item = name.rpartition(":")
-    return (path, colon + item) if path.endswith(".py") else (name, "")
+    for kind, (_, file) in own.items():
+        places.setdefault(file.parent, kind)
+    return {kind: (choice, Path("code", places[file.parent], file.name)) for kind, (choice, file) in own.items()}
 
 
 def _path(choice: ProgramChoice) -> Path:
-    return Path(_split(choice.name)[0])
+    return Path(split_name(choice.name)[0])
 
 
 def _taken(run: RunFolder, choice: ProgramChoice, copy: Path, how: Opening) -> tuple[Path, str]:

@@ -22,7 +22,7 @@ from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.measure import measure_and_save, save_figure
 from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.pair import Pair
-from ppl_vae.runs.stored import estimates_of, measurements, read_stored
+from ppl_vae.runs.stored import gap_of, measurements, read_stored
 from ppl_vae.training.run_folder import RunFolder
 
 __all__ = ["compare"]
@@ -151,8 +151,7 @@ def _gap(run: RunFolder, opened: Run | None, split: str, measurement: Evidence) 
         return None, ()
     stored = read_stored(run, f"gap-{split}")
     if stored is not None:
-        estimates = estimates_of(*stored, evidence="evidence", best="best_of_family", elbo="elbo")
-        return Gap(**estimates, family=stored[0]["family"]), ()
+        return gap_of(*stored), ()
 
     def split_if_fast(pair: Pair, x: Batch, progress: Progress) -> Gap:
         if plan(pair.model, x, method="enumeration").cells > CELLS:

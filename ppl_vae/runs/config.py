@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import msgspec
 
 from ppl_vae.data import Corpus, load_corpus
-from ppl_vae.data.text_file import shown
+from ppl_vae.data.text_file import unquoted
 from ppl_vae.objectives.divergence import Rate
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.plugins.options import PluginChoice
@@ -243,7 +243,7 @@ def from_json(kind: type[R], content: dict[str, object], file: Path) -> R:
         missing = [place for place in expected if not any(f"{other}.".startswith(f"{place}.") for other in found)]
         if not unknown and not missing:
             return record
-        faults = [f"{shown(place)[1:-1]} is unknown" for place in unknown]
+        faults = [f"{unquoted(place)} is unknown" for place in unknown]
         faults += [f"{place} is missing" for place in missing]
         fault = "; ".join(faults[:5] + ["..."] * (len(faults) > 5))
     raise ValueError(f"{file}: {fault}; restore the file, or start a new run")

@@ -17,7 +17,7 @@ from ppl_vae.data.inputs import Batch, Field, Inputs, as_batch, concatenate
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.arguments import argument_names
 from ppl_vae.programs.blocks import in_blocks
-from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.handlers import observations, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import equals, simulate
 from ppl_vae.programs.sites import guide_sites
@@ -87,7 +87,7 @@ def to_arviz(
         bits = {site.name for site in guide_sites(model, (x[:2],)) if site.kind == "bits"}
         with fork_random_state():
             sites = run(model, (x[:1],), {}, draws=1)
-        observed = [name for name in sites if name not in latents(sites)]
+        observed = list(observations(sites))
         if not observed:
             raise ValueError("the model observes nothing; give its observation obs=x")
         taken = {"chain", "draw", "datum", "entry"} & (set(sites) - set(observed))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -33,7 +32,7 @@ from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.resumable import BlockStore
 from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import Reporter, log
-from ppl_vae.training.run_folder import RunFolder, json_bytes
+from ppl_vae.training.run_folder import RunFolder, json_bytes, seal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +100,7 @@ def measure_and_save(
         result = result.of_sample(rows, len(opened.data[split]))
     content = json_bytes(result.to_json())
     tensors = result.pointwise() | ({} if rows is None else {"rows": rows})
-    state = {"split": split, "of": opened.state, "digests": dict(digests or {}), "json": sha256(content).hexdigest()}
+    state = {"split": split, "of": opened.state, "digests": dict(digests or {}), "json": seal(content)}
     # Two measurements of one kind, by other options perhaps, leave files of one of them.
     with locked(opened.folder, f"writes {name} there", wait=True, name=f".{name}.lock"):
         opened.run.write(f"{name}.json", content)

@@ -14,22 +14,19 @@ from ppl_vae.data.corpus import Corpus
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import documents
 from ppl_vae.nn.modes import owners
-from ppl_vae.programs.building import build_guide, build_model
 from ppl_vae.programs.forms import is_pair
-from ppl_vae.programs.layouts import draws_note, set_layout
-from ppl_vae.programs.loading import Definition, Kind, check_fit, find, guide_beside
+from ppl_vae.programs.loading import Definition, Kind, find, guide_beside
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.digests import source_digest
-from ppl_vae.runs.pair import Pair
-from ppl_vae.training.progress import log
+from ppl_vae.runs.pair import Pair, build_pair
 
-__all__ = ["Program", "build_pair", "definition_of", "digest_of", "name_of", "settle", "stem_of", "with_guide"]
+__all__ = ["Program", "pair_of", "definition_of", "digest_of", "name_of", "settle", "stem_of", "with_guide"]
 
 Program = str | Path | Callable[..., Any]
 """A model or guide: a name, a file, a function, a method, a module, or the class of one."""
 
 
-def build_pair(programs: tuple[Program, Program], config: RunConfig, corpus: Corpus) -> Pair:
+def pair_of(programs: tuple[Program, Program], config: RunConfig, corpus: Corpus) -> Pair:
     """Model and guide on the device of the configuration, with parameters drawn from its seed."""
     settle(*programs)
     definitions = definition_of("models", programs[0]), definition_of("guides", programs[1])
@@ -39,15 +36,7 @@ def build_pair(programs: tuple[Program, Program], config: RunConfig, corpus: Cor
         raise ValueError(
             f"model {definitions[0].name} reads {definitions[0].data.__name__}, but the data are {kind.__name__}"
         )
-    torch.manual_seed(config.settings.seed)
-    device = torch.device(config.device)
-    model = build_model(definitions[0], config.model.options, x, device)
-    set_layout(model, plate=config.plate, vectorise=config.vectorise)
-    check_fit(model, x[:2])
-    guide = build_guide(definitions[1], model, config.guide.options, x, device, config.examples)
-    set_layout(guide, plate=config.plate)
-    for note in (*draws_note(model, x[:3]), *getattr(model, "notes", ()), *getattr(guide, "notes", ())):
-        log(f"note: {note}")
+    model, guide = build_pair(definitions, (config.model.options, config.guide.options), config, x)
     return Pair(model, guide, " with ".join(name_of(program) for program in programs))
 
 

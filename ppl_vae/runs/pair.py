@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 
-__all__ = ["Pair", "make_objective"]
+__all__ = ["Pair", "build_pair", "make_objective"]
 
 
 @dataclass
@@ -72,16 +73,8 @@ class Pair:
         )
         if model.data is not (kind := PackedCounts if documents(data) is not None else torch.Tensor):
             raise ValueError(f"model {model.name} reads {model.data.__name__}, but the data are {kind.__name__}")
-        torch.manual_seed(config.settings.seed)
         given = {name: v for name, v in model_options.items() if not (from_checkpoint and _is_missing_file(v))}
-        device = torch.device(config.device)
-        built = build_model(model, given, data, device)
-        set_layout(built, plate=config.plate, vectorise=config.vectorise)
-        check_fit(built, data[:2])
-        built_guide = build_guide(guide, built, guide_options, data, device, config.examples)
-        set_layout(built_guide, plate=config.plate)
-        for note in (*draws_note(built, data[:3]), *getattr(built, "notes", ()), *getattr(built_guide, "notes", ())):
-            log(f"note: {note}")
+        built, built_guide = build_pair((model, guide), (given, guide_options), config, data)
         if config.objective == "sleep":
             built.requires_grad_(False)  # the guide learns from data that the model draws
         options = [f"{name}={value}" for name, value in config.model.options.items()]
@@ -107,6 +100,32 @@ class Pair:
         trained.restore("model", self.model, path)
         trained.restore("guide", self.guide, path)
         self.state = trained.digest
+
+
+def build_pair(
+    definitions: tuple[Definition, Definition],
+    options: tuple[Mapping[str, OptionValue], Mapping[str, OptionValue]],
+    config: RunConfig,
+    x: Batch,
+) -> tuple[nn.Module, nn.Module]:
+    """Model and guide on the device of a configuration, with parameters drawn from its seed; their notes are said.
+
+    Arguments:
+        definitions: Those of model and guide.
+        options: Their constructor arguments.
+        config: The configuration.
+        x: The training data.
+    """
+    torch.manual_seed(config.settings.seed)
+    device = torch.device(config.device)
+    model = build_model(definitions[0], options[0], x, device)
+    set_layout(model, plate=config.plate, vectorise=config.vectorise)
+    check_fit(model, x[:2])
+    guide = build_guide(definitions[1], model, options[1], x, device, config.examples)
+    set_layout(guide, plate=config.plate)
+    for note in (*draws_note(model, x[:3]), *getattr(model, "notes", ()), *getattr(guide, "notes", ())):
+        log(f"note: {note}")
+    return model, guide
 
 
 def _choice(kind: Kind, choice: ProgramChoice) -> tuple[Definition, dict[str, OptionValue]]:

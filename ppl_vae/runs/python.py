@@ -12,7 +12,7 @@ from ppl_vae.plugins.options import Value
 from ppl_vae.runs.code import Code, Opening, opening
 from ppl_vae.runs.config import OBJECT, RunConfig
 from ppl_vae.runs.more_epochs import give_more_epochs
-from ppl_vae.runs.objects import Program, build_pair, definition_of, digest_of, name_of, settle, stem_of, with_guide
+from ppl_vae.runs.objects import Program, definition_of, digest_of, name_of, pair_of, settle, stem_of, with_guide
 from ppl_vae.runs.open import Run, objects_needed, open_run
 from ppl_vae.runs.options import new_folder, object_config, run_config
 from ppl_vae.runs.pair import Pair
@@ -176,7 +176,7 @@ def _pair_of_objects(
         if choice.sha256 != digest_of(program):
             log(f"note: the source of {name} has changed since the run began, or is that of another object")
     corpus = _corpus_of(data, config)
-    return build_pair(programs, config, corpus), corpus
+    return pair_of(programs, config, corpus), corpus
 
 
 def _corpus_of(data: object, config: RunConfig) -> Corpus:
@@ -207,7 +207,7 @@ def _train_objects(
         guide=replace(config.guide, sha256=digest_of(guide)),
     )
     corpus = _corpus_of(data, config)
-    pair = build_pair((model, guide), config, corpus)
+    pair = pair_of((model, guide), config, corpus)
     folder = new_folder(None if out is None else Path(out), f"{names[0]}-{names[1]}")
     train_pair(config, folder, pair, corpus)
     return open_run(folder, pair, corpus)

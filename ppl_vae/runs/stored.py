@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
@@ -18,9 +17,9 @@ from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.measure import measure_evidence
 from ppl_vae.runs.open import Run, open_run
-from ppl_vae.training.run_folder import RunFolder
+from ppl_vae.training.run_folder import RunFolder, seal
 
-__all__ = ["estimates_of", "has_json", "measurements", "read_stored"]
+__all__ = ["evidence_of", "gap_of", "measurements", "read_stored", "stored_values"]
 
 
 @dataclass(frozen=True)
@@ -118,10 +117,7 @@ def _all_stored(run: RunFolder, split: str) -> list[_Measured]:
     for method in ("auto", *available("evidence")):
         if (each := read_stored(run, f"evidence-{split}-{method}", method_digests(method))) is not None:
             found.append((method, *each))
-    return [
-        _Measured(Evidence(**estimates_of(content, values, elbo="elbo", evidence="evidence", gap="gap")), method)
-        for method, content, values in found
-    ]
+    return [_Measured(evidence_of(content, values), method) for method, content, values in found]
 
 
 def read_stored(
@@ -134,20 +130,43 @@ def read_stored(
         name: Name of the measurement.
         digests: Of the user's own files that measure: what others have measured is not taken.
     """
-    if not (run.folder / f"{name}.safetensors").exists():
-        return None
-    stored = Checkpoint.read(run.folder / f"{name}.safetensors", "delete that file, and it is measured again")
-    is_current = stored.state.get("of") == run.best_state()[1] and stored.state.get("digests", {}) == (digests or {})
-    if "rows" in stored.tensors or not is_current or not has_json(run.folder / f"{name}.json", stored):
+    stored = stored_values(run, name)
+    if stored is None or "rows" in stored.tensors or stored.state.get("digests", {}) != (digests or {}):
         return None
     return run.read_json(f"{name}.json"), stored.tensors
 
 
-def has_json(path: Path, stored: Checkpoint) -> bool:
-    """Whether a JSON file is that of the tensors: a kill between the two leaves those of two measurements."""
-    return path.exists() and sha256(path.read_bytes()).hexdigest() == stored.state.get("json")
+def stored_values(run: RunFolder, name: str, state: str | None = None) -> Checkpoint | None:
+    """Values per datum of a stored measurement, if they are of a state of the run, and its JSON belongs to them.
+
+    A kill between the two files leaves those of two measurements.
+
+    Arguments:
+        run: The run.
+        name: Name of the measurement.
+        state: The state; None is that of the run's best checkpoint.
+    """
+    path = run.folder / f"{name}.safetensors"
+    if not path.exists():
+        return None
+    stored = Checkpoint.read(path, "delete that file, and it is measured again")
+    beside = path.with_suffix(".json")
+    is_whole = beside.exists() and seal(beside.read_bytes()) == stored.state.get("json")
+    measured = run.best_state()[1] if state is None else state
+    return stored if is_whole and stored.state.get("of") == measured else None
 
 
-def estimates_of(content: Mapping[str, Any], values: Mapping[str, Tensor], **names: str) -> dict[str, Any]:
+def evidence_of(content: Mapping[str, Any], values: Mapping[str, Tensor]) -> Evidence:
+    """ELBO, evidence and gap of a stored measurement."""
+    return Evidence(**_estimates(content, values, elbo="elbo", evidence="evidence", gap="gap"))
+
+
+def gap_of(content: Mapping[str, Any], values: Mapping[str, Tensor]) -> Gap:
+    """The gap in its parts of a stored split."""
+    estimates = _estimates(content, values, evidence="evidence", best="best_of_family", elbo="elbo")
+    return Gap(**estimates, family=content["family"])
+
+
+def _estimates(content: Mapping[str, Any], values: Mapping[str, Tensor], **names: str) -> dict[str, Any]:
     """Estimates of a stored result by argument of its class, each with its name in JSON."""
     return {field: Estimate.stored(content[name], values, name) for field, name in names.items()}

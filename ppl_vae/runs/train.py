@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 import pyro
@@ -40,7 +39,7 @@ from ppl_vae.runs.trained import Trained
 from ppl_vae.training.gradient_noise import draw_signal_to_noise
 from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import Reporter, log
-from ppl_vae.training.run_folder import Interrupted, RunFolder, json_bytes
+from ppl_vae.training.run_folder import Interrupted, RunFolder, json_bytes, seal
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import NOTHING_TO_TRAIN, Trainer
 
@@ -230,7 +229,7 @@ def _train_and_measure(
     )
     values = {f"{name}.{key}": v for name, s in summary.splits.items() for key, v in s.pointwise().items()}
     content = json_bytes(summary.to_json())
-    sealed = {"data": list(summary.splits), "json": sha256(content).hexdigest()}
+    sealed = {"data": list(summary.splits), "json": seal(content)}
     earlier = run.folder / "summary.json"
     if earlier.exists() and earlier.read_bytes() != content:
         earlier.unlink()  # a kill between the two files would leave one that does not fit the other

@@ -24,7 +24,7 @@ from itertools import product
 from math import prod
 from pathlib import Path
 
-from ppl_vae.data.text_file import reason, shown
+from ppl_vae.data.text_file import reason, shown, unquoted
 from ppl_vae.plugins.options import Value
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.options import run_config
@@ -125,7 +125,7 @@ class SweepPreset:
         known = ("seeds", "train", "grid", "families", "measure", "only")
         if unknown := sorted(set(content) - set(known)):
             raise ValueError(
-                f"a sweep has no {shown(', '.join(unknown))[1:-1]}; it has about, title, presets, {', '.join(known)}"
+                f"a sweep has no {unquoted(', '.join(unknown))}; it has about, title, presets, {', '.join(known)}"
             )
         seeds, only = content.get("seeds", 1), content.get("only")
         if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
@@ -142,7 +142,7 @@ class SweepPreset:
         axes: dict[str, list[object]] = {}
         for option, values in grid.items():
             if not isinstance(values, list) or not values:
-                raise ValueError(f"[grid] has {shown(option)[1:-1]} = {shown(values)}; give a list of values")
+                raise ValueError(f"[grid] has {unquoted(option)} = {shown(values)}; give a list of values")
             axes[option] = values
         _check_size(seeds * len(only or families) * prod(map(len, axes.values())))
         shared, measure = (_table(content.get(name, {}), name) for name in ("train", "measure"))
@@ -263,7 +263,7 @@ def _options(table: Table, name: str) -> dict[str, Value]:
             reason = "a sweep sets it itself or cannot use it" if option in RESERVED else "it is given twice"
             raise ValueError(f"[{name}] has {key}: {reason}; leave it out")
         if not isinstance(value, (str, int, float)):
-            raise ValueError(f"[{name}] has {shown(key)[1:-1]} = {shown(value)}; give one value")
+            raise ValueError(f"[{name}] has {unquoted(key)} = {shown(value)}; give one value")
         options[option] = value
     return options
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.data import corpora
 from ppl_vae.data.images import image_shape
-from ppl_vae.data.text_file import shown
+from ppl_vae.data.text_file import unquoted
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.log_weight import log_terms
 from ppl_vae.programs.simulate import simulate
@@ -66,7 +66,7 @@ class Measure:
         """The table ``[measure]`` of a file; a ValueError names an unknown or wrong entry."""
         names = [field.name for field in fields(cls)]
         if unknown := sorted(set(table) - set(names)):
-            raise ValueError(f"[measure] has no {shown(', '.join(unknown))[1:-1]}; it has {', '.join(names)}")
+            raise ValueError(f"[measure] has no {unquoted(', '.join(unknown))}; it has {', '.join(names)}")
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
         return cls(**values)  # type: ignore[arg-type]
 

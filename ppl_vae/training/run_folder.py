@@ -17,7 +17,7 @@ from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.training.lock import place_of
 from ppl_vae.training.progress import log
 
-__all__ = ["GoneError", "Interrupted", "RunFolder", "json_bytes"]
+__all__ = ["GoneError", "Interrupted", "RunFolder", "json_bytes", "seal"]
 
 MARKS = ("config.json", "experiment.json")
 """Files of which a folder of results has one."""
@@ -156,8 +156,8 @@ class RunFolder:
         if not path.exists():
             return None
         content, values = self.read_json("summary.json"), self.folder / "pointwise.safetensors"
-        seal = Checkpoint.read(values).state.get("json") if values.exists() else None
-        if seal not in (None, hashlib.sha256(path.read_bytes()).hexdigest()):
+        known = Checkpoint.read(values).state.get("json") if values.exists() else None
+        if known not in (None, seal(path.read_bytes())):
             raise ValueError(f"{path} has changed since the training wrote it; restore it, or start a new run")
         return content
 
@@ -243,6 +243,11 @@ class RunFolder:
 def json_bytes(content: object) -> bytes:
     """The content of a JSON file."""
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
+def seal(content: bytes) -> str:
+    """Digest of a JSON file, by which the tensors beside it know it."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _report_missing(figure: str, error: Exception) -> None:

@@ -21,7 +21,7 @@ from ppl_vae.nn.observation_noise import read_trace
 from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.options import run_config
 from ppl_vae.runs.split import Split
-from ppl_vae.runs.stored import estimates_of, read_stored
+from ppl_vae.runs.stored import evidence_of, read_stored
 from ppl_vae.runs.summary import Summary
 from ppl_vae.training.run_folder import RunFolder, json_bytes, versions
 
@@ -179,7 +179,7 @@ def read_measurement(path: Path) -> object:
     found = read_stored(RunFolder.open(path), "evidence-test-importance")
     if found is None:
         raise ValueError(f"{path} holds no current measurement; it is measured again")
-    Evidence(**estimates_of(*found, elbo="elbo", evidence="evidence", gap="gap"))
+    evidence_of(*found)
     return {"json": as_floats(found[0]), "tensors": found[1]}
 
 

@@ -15,7 +15,7 @@ from ppl_vae.data.precision import lost
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.sizes import check_bytes
 from ppl_vae.data.source import Source, SourceSplit, SplitName
-from ppl_vae.data.text_file import TextFile, shown
+from ppl_vae.data.text_file import TextFile, unquoted
 
 __all__ = ["READERS"]
 
@@ -75,7 +75,7 @@ def read_npz(path: Path, dequantise: bool = False, missing: bool = False) -> Sou
                 "give all splits data of one shape"
             )
     if unread:
-        names = shown(", ".join(unread))[1:-1]
+        names = unquoted(", ".join(unread))
         notes.append(f"{path.name} holds {names} too, which nothing reads: only train, validation and test")
     source = Source(splits, notes=tuple(dict.fromkeys(notes)))
     return dequantised(source, str(path)) if dequantise else source
@@ -83,7 +83,7 @@ def read_npz(path: Path, dequantise: bool = False, missing: bool = False) -> Sou
 
 def _checked(where: str, array: NDArray[Any], notes: list[str], missing: bool) -> NDArray[np.float32]:
     if array.dtype.kind not in "buif":
-        raise ValueError(f"{where} holds values of type {shown(str(array.dtype))[1:-1]}; give floats or integers")
+        raise ValueError(f"{where} holds values of type {unquoted(str(array.dtype))}; give floats or integers")
     if array.ndim == 0 or array.size == 0:
         raise ValueError(
             f"{where} has shape {array.shape}, which holds no data; give (data, ...), at least one of each"

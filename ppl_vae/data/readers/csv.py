@@ -11,7 +11,7 @@ from typing import cast, get_args
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SplitName
-from ppl_vae.data.text_file import TextFile, plain_name, shown
+from ppl_vae.data.text_file import TextFile, plain_name, shown, unquoted
 from ppl_vae.data.tokens import from_texts
 
 __all__ = ["READER"]
@@ -42,7 +42,7 @@ def read_table(path: Path) -> Source:
         notes = (f"the first line, {rows[0][1][0][:60]!r}, was taken as the header",)
     else:
         raise file.error(
-            1, f"no column 'text' among {shown(', '.join(header))[1:-1]}", "name the column with the documents 'text'"
+            1, f"no column 'text' among {unquoted(', '.join(header))}", "name the column with the documents 'text'"
         )
     labels: list[str] | None = [] if "label" in header else None
     texts: list[str] = []

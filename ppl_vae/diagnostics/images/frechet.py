@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.handlers import observations, run
 from ppl_vae.programs.types import Program
 
 __all__ = ["Moments", "drawn_images", "frechet_distance"]
@@ -132,7 +132,7 @@ def drawn_images(
         placeholders = like[:1].expand(min(block, count - start), *like.shape[1:])
         with evaluating(model):
             sites = run(model, (placeholders,), {}, draws=1)
-            observed = [site for name, site in sites.items() if name not in latents(sites)]
+            observed = list(observations(sites).values())
             if len(observed) != 1:
                 raise ValueError(
                     f"images can be drawn from a model with one observed site, this one has {len(observed)}"

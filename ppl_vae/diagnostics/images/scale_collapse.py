@@ -13,7 +13,7 @@ from torch import Tensor
 from ppl_vae.data.images import constant
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluation_mode
-from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.handlers import observations, run
 from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = ["Sharpness", "sharpness"]
@@ -75,7 +75,7 @@ def sharpness(model: Callable[[Any], Any], x: Tensor, draws: int = 64) -> Sharpn
     # With gradients, which show whether sigma is learned.
     with evaluation_mode(model), fork_random_state(0):
         scored = run(model, (x[:1],), {}, draws=draws)
-    observed = [site for name, site in scored.items() if name not in latents(scored)]
+    observed = list(observations(scored).values())
     base = exponential_family.base(observed[0]["fn"]) if len(observed) == 1 else None
     if not isinstance(base, torch.distributions.Normal):
         return None

@@ -10,10 +10,17 @@ from scipy.sparse import csr_matrix, diags
 
 from ppl_vae.data.counts import PackedCounts
 
-__all__ = ["TfIdf"]
+__all__ = ["TfIdf", "rarity"]
 
 CELLS = 2**22
 """Largest number of similarities held at once."""
+
+
+def rarity(x: PackedCounts) -> NDArray[np.float64]:
+    r"""The weight of each word by the documents that have it, :math:`\log(N / n_k)`, ``(vocabulary,)``."""
+    occurrences = np.bincount(x.words.cpu().numpy(), minlength=x.vocabulary)
+    weights: NDArray[np.float64] = np.log(len(x) / np.maximum(occurrences, 1))
+    return weights
 
 
 class TfIdf:
@@ -34,8 +41,7 @@ class TfIdf:
     """
 
     def __init__(self, database: PackedCounts) -> None:
-        occurrences = np.bincount(database.words.cpu().numpy(), minlength=database.vocabulary)
-        self.rarity = np.log(len(database) / np.maximum(occurrences, 1))
+        self.rarity = rarity(database)
         self.database = self.weigh(database)
 
     def weigh(self, x: PackedCounts) -> csr_matrix:

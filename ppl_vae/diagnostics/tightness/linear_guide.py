@@ -18,7 +18,7 @@ from ppl_vae.diagnostics.tightness.sufficient_statistics import SufficientStatis
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.numbers import Numbers
 from ppl_vae.programs.blocks import data_block
-from ppl_vae.programs.handlers import Sites, run
+from ppl_vae.programs.handlers import Sites, observations, run
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.types import Program
 
@@ -98,7 +98,7 @@ def obstacle(model: Program, x: Batch, codes: dict[str, Tensor], eps: float) -> 
 
 
 def _obstacle(model: Program, x: Batch, few: Batch, codes: dict[str, Tensor], eps: float) -> str | None:
-    sites = {name: site for name, site in run(model, (few,), {}, draws=1).items() if site["is_observed"]}
+    sites = observations(run(model, (few,), {}, draws=1))
     for name, site in sites.items():
         if site["mask"] is not None or not bool((torch.as_tensor(site["scale"]) == 1).all()):
             return f"the observed site {name!r} is scaled or masked"

@@ -6,7 +6,6 @@ import base64
 import io
 
 import numpy as np
-import torch
 from markupsafe import Markup
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from ppl_vae.evidence.figures import tiled
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.report.markup import chips, joined
 
-__all__ = ["exhibit", "image", "rarity", "sheet"]
+__all__ = ["exhibit", "image", "sheet"]
 
 WORDS = 14
 """Words shown of a document."""
@@ -48,11 +47,6 @@ def sheet(images: Tensor, columns: int, alternative: str) -> Markup:
         alternative: What it shows, for those who cannot see it.
     """
     return Markup('<img class="sheet" src="{}" alt="{}">').format(image(tiled(images.float(), columns)), alternative)
-
-
-def rarity(x: PackedCounts) -> Tensor:
-    """Logarithm of the number of documents over that of those with each word, ``(vocabulary,)``."""
-    return (len(x) / torch.bincount(x.words.cpu(), minlength=x.vocabulary).clamp(min=1)).log()
 
 
 def exhibit(run: Run, x: Batch, row: int, name: str, rare: Tensor | None = None) -> Markup:

@@ -194,5 +194,4 @@ def rendered(
         noun=noun,
         style=folder.joinpath("page.css").read_text(encoding="utf-8"),
         version=ppl_vae.__version__,
-        when="",
     )

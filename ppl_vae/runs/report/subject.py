@@ -17,13 +17,12 @@ from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.methods.enumeration import Enumeration
 from ppl_vae.evidence.plan import plan
 from ppl_vae.evidence.results import Evidence
-from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.log_weight import log_weight
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.open import Run
-from ppl_vae.runs.stored import estimates_of, has_json
+from ppl_vae.runs.stored import evidence_of, gap_of, stored_values
 from ppl_vae.runs.summary import Summary
 from ppl_vae.training.progress import log
 
@@ -101,7 +100,7 @@ class Subject:
             found.append(self.final[self.split])
         stored = [self._stored(file.stem) for file in self.run.folder.glob(f"evidence-{self.split}-*.json")]
         for content, values in filter(None, stored):
-            result = Evidence(**estimates_of(content, values, elbo="elbo", evidence="evidence", gap="gap"))
+            result = evidence_of(content, values)
             found.append(result.of_sample(values.get("rows"), content.get("split_size")))
         if not found:
             return self._measured("evidence", lambda: self.run.evidence(split=self.split, data=self.count))
@@ -125,8 +124,7 @@ class Subject:
         if stored is None:
             return None
         content, values = stored
-        estimates = estimates_of(content, values, evidence="evidence", best="best_of_family", elbo="elbo")
-        result = Gap(**estimates, family=content["family"]).of_sample(values.get("rows"), content.get("split_size"))
+        result = gap_of(content, values).of_sample(values.get("rows"), content.get("split_size"))
         self.check = content.get("search_check")
         self.is_split_doubtful = any("best member" in line for line in content["warnings"])
         return result
@@ -167,17 +165,9 @@ class Subject:
 
     def _stored(self, name: str) -> Values | None:
         """A measurement of this state of the run, of all data of the split or of a sample."""
-        path = self.run.folder / f"{name}.safetensors"
-        if not path.exists():
-            return None
-        stored = Checkpoint.read(path, "delete that file, and it is measured again")
+        stored = stored_values(self.run.run, name, self.run.state)
         # What a user's own method has measured is taken while its file is as it was.
-        is_current = stored.state.get("digests", {}).items() <= method_digests("auto").items()
-        if (
-            stored.state.get("of") != self.run.state
-            or not is_current
-            or not has_json(path.with_suffix(".json"), stored)
-        ):
+        if stored is None or not stored.state.get("digests", {}).items() <= method_digests("auto").items():
             return None
         return self.run.run.read_json(f"{name}.json"), stored.tensors
 

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.handlers import SubstituteLatents, latents
+from ppl_vae.programs.handlers import SubstituteLatents, observations
 from ppl_vae.programs.handlers import run as run_program
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.open import Run
@@ -48,7 +48,7 @@ def _means(run: Run, x: Tensor, *, of_guide: bool) -> Tensor | None:
     with evaluating(run.model, run.guide), fork_random_state(run.config.settings.seed), torch.no_grad():
         values = run_program(run.guide, (x,), {}, draws=1).values_of_latents() if of_guide else {}
         sites = run_program(run.model, (x,), {}, draws=1, handler=SubstituteLatents(values) if of_guide else None)
-        observed = [site["fn"] for name, site in sites.items() if name not in latents(sites)]
+        observed = [site["fn"] for site in observations(sites).values()]
         if len(observed) != 1:
             return None
         try:

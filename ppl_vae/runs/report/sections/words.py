@@ -12,15 +12,16 @@ from torch import Tensor
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.diagnostics.retrieval.codes import Codes
 from ppl_vae.diagnostics.retrieval.hamming import nearest
+from ppl_vae.diagnostics.retrieval.tfidf import rarity
 from ppl_vae.distributions.multinomial import PackedMultinomial
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.handlers import latents
+from ppl_vae.programs.handlers import observations
 from ppl_vae.programs.handlers import run as run_program
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.report.codes import posterior_means
 from ppl_vae.runs.report.markup import chips, folded, joined, paragraph, table
-from ppl_vae.runs.report.pictures import exhibit, rarity
+from ppl_vae.runs.report.pictures import exhibit
 from ppl_vae.runs.report.subject import Subject
 
 TITLE = "Words and neighbours"
@@ -106,7 +107,7 @@ def perplexity(x: PackedCounts, result: Evidence) -> tuple[float, float, float, 
 def _is_multinomial(subject: Subject) -> bool:
     with evaluating(subject.run.model), fork_random_state():
         sites = run_program(subject.run.model, (subject.data[:2],), {}, draws=1)
-    observed = [site["fn"] for name, site in sites.items() if name not in latents(sites)]
+    observed = [site["fn"] for site in observations(sites).values()]
     return len(observed) == 1 and isinstance(observed[0], PackedMultinomial)
 
 
@@ -166,7 +167,7 @@ def _neighbours(subject: Subject, x: PackedCounts, means: Tensor) -> Markup | No
         return None
     queries = posterior_means(subject.run, documents[rows])[..., 0]
     found = nearest(Codes.pack(queries > 0.5), Codes.pack(means[..., 0] > 0.5), 3)
-    titles, rare = subject.run.titles("train"), rarity(x)
+    titles, rare = subject.run.titles("train"), torch.from_numpy(rarity(x))
     items = []
     for i, row in enumerate(rows):
         hits = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from markupsafe import Markup
 
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.diagnostics.retrieval.tfidf import rarity
 from ppl_vae.runs.report.charts import histogram
 from ppl_vae.runs.report.markup import columns, figure, joined
-from ppl_vae.runs.report.pictures import exhibit, rarity
+from ppl_vae.runs.report.pictures import exhibit
 from ppl_vae.runs.report.subject import Subject
 
 TITLE = "The gap of each datum"
@@ -27,7 +29,7 @@ def section(subject: Subject) -> Markup | None:
     label = f"gaps of {len(gaps):,} {subject.nouns}: half are below {middle:.2f} nats, the widest is {largest:.2f}"
     chart = histogram(gaps.tolist(), label, f"evidence minus ELBO (nats per {subject.noun})", subject.nouns)
     train = subject.run.data.get("train")
-    rare = rarity(train) if isinstance(train, PackedCounts) else None
+    rare = torch.from_numpy(rarity(train)) if isinstance(train, PackedCounts) else None
     items = []
     for i in result.worst(COUNT):
         row = rows[i]
