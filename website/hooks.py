@@ -1,0 +1,40 @@
+"""Hooks of the build: pages made from the code, and formulas as MathML, which needs no script."""
+
+from __future__ import annotations
+
+import html
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from website import api  # noqa: E402
+
+DISPLAY = re.compile(r'<(div|span) class="arithmatex">\\([\[(])(.*?)\\[\])]</\1>', re.DOTALL)
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Adds the README, the changelog and the pages of the Python interface."""
+    made = api.pages()
+    for name in ("README", "CHANGELOG"):
+        text = (ROOT / f"{name}.md").read_text(encoding="utf-8")
+        made[f"{name.lower()}.md"] = text.replace("](docs/", "](")
+    for path, text in made.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_content(html_of_page: str, **_: Any) -> str:
+    """Turns formulas into MathML."""
+
+    def mathml(found: re.Match[str]) -> str:
+        return convert(html.unescape(found[3].strip()), display="block" if found[2] == "[" else "inline")
+
+    return DISPLAY.sub(mathml, html_of_page)
