@@ -22,7 +22,7 @@ class CoupledNormal(dist.MultivariateNormal):  # type: ignore[misc]
 
     The noise that is found from z, :math:`L^{-1} (z - \mu)`, is off by the rounding of z times :math:`|L^{-1}|`, whose
     square may exceed all else: an objective would make the covariance singular for it. The density of any other value
-    is found so.
+    is found so, and that of a draw from :meth:`sample` where a gradient is wanted, which its noise does not carry.
 
     Example:
         >>> fn = CoupledNormal(torch.zeros(2), scale_tril=torch.tensor([[1.0, 0.0], [0.7, 0.1]]))
@@ -33,20 +33,35 @@ class CoupledNormal(dist.MultivariateNormal):  # type: ignore[misc]
 
     _noise: Tensor | None = None
     _draw: Tensor | None = None
+    _version: int = 0
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         self._noise = torch.randn(
             self._extended_shape(torch.Size(sample_shape)), dtype=self.loc.dtype, device=self.loc.device
         )
         self._draw = self.loc + (self._unbroadcasted_scale_tril @ self._noise[..., None])[..., 0]
+        self._version = _version_of(self._draw)
         return self._draw
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if value is not self._draw or self._noise is None:
+        if self._noise is None or not self._is_own(value):
             result: Tensor = super().log_prob(value)
             return result
         half_log_det: Tensor = self._unbroadcasted_scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return -(self._noise.square().sum(-1) + self._noise.shape[-1] * log(2 * pi)) / 2 - half_log_det
+
+    def _is_own(self, value: Tensor) -> bool:
+        """Whether a value is the last draw as it was drawn, and its noise has the gradient of its density."""
+        if value is not self._draw or _version_of(value) != self._version:
+            return False
+        parts = (value, self.loc, self._unbroadcasted_scale_tril)
+        wanted = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
+        return not wanted or value.grad_fn is not None
+
+
+def _version_of(value: Tensor) -> int:
+    """How often a tensor was changed in place."""
+    return 0 if value.is_inference() else value._version
 
 
 def coupled_scale_tril(scale: Tensor, couplings: Tensor) -> Tensor:

@@ -55,3 +55,35 @@ def test_other_values_have_the_density_of_a_multivariate_normal():
     assert by_noise[0] is None
     torch.testing.assert_close(by_value[0], torch.zeros(2).double())
     torch.testing.assert_close(by_noise[1].tril(), by_value[1].tril())
+
+
+@pytest.mark.parametrize("drawn", ["without gradient", "then made a leaf", "then changed in place"])
+def test_a_draw_that_does_not_carry_the_gradient_has_the_density_of_any_value(drawn):
+    """As of torch's multivariate normal."""
+    tril = coupled_scale_tril(torch.tensor([1.0, 0.2]), torch.tensor([3.0])).double().requires_grad_()
+    loc = torch.tensor([0.5, -1.0], dtype=torch.float64, requires_grad=True)
+    own, wanted = CoupledNormal(loc, scale_tril=tril), [loc, tril]
+    if drawn == "then changed in place":
+        z = own.rsample()
+        z += 1
+    else:
+        z = own.sample()
+    if drawn == "then made a leaf":
+        wanted.append(z.requires_grad_())
+    known = torch.distributions.MultivariateNormal(loc, scale_tril=tril).log_prob(z)
+    found = own.log_prob(z)
+    torch.testing.assert_close(found, known)
+    ours, theirs = (torch.autograd.grad(value, wanted, retain_graph=True) for value in (found, known))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_draw_has_the_density_of_its_noise_where_no_gradient_is_wanted():
+    tril = coupled_scale_tril(torch.tensor([1.0, 1e-6, 1e-6]), torch.full((3,), 90.0)).requires_grad_()
+    own = CoupledNormal(torch.full((3,), 5.0), scale_tril=tril)
+    torch.manual_seed(0)
+    z = own.sample((2,))
+    torch.manual_seed(0)
+    noise = torch.randn(2, 3)
+    with torch.no_grad():
+        found = own.log_prob(z)
+    np.testing.assert_allclose(found.numpy(), log_normal(noise.numpy(), np.log([1.0, 1e-6, 1e-6])), rtol=1e-5)
