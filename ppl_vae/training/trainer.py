@@ -192,7 +192,10 @@ class Trainer:
                     f"{self.epoch - 1} is kept; {remedy(train, begun=True)}"
                 )
             row |= {f"validation_{name}": value for name, value in metrics.items()}
-            score = metrics.get(objective.selection_metric, -math.inf) if objective.selection_metric else score
+            if NOT_CHOSEN in row:
+                score = -math.inf
+            elif objective.selection_metric:
+                score = metrics[objective.selection_metric]
         self.rows.append(row | {"seconds": round(seconds, 3), "data_per_second": round(len(train) / seconds)})
         if score > self.best:
             self.best, self.best_epoch = score, epoch
@@ -284,4 +287,4 @@ class Trainer:
 
     def restore_best(self) -> None:
         """Restores the parameters of the best epoch."""
-        Checkpoint.into(self.run.checkpoint(f"{self.name}-best"), self.model, self.guide)
+        self._saved.best(self.best_epoch).fill(self.model, self.guide, self.run.checkpoint(f"{self.name}-best"))

@@ -84,3 +84,10 @@ def test_without_any_epoch_to_choose_training_ends_in_words(tmp_path):
 def test_discrete_data_have_no_log_probability_above_zero(tmp_path):
     with pytest.raises(NonFiniteError, match=r"log-probability of datum \d+ is .* at most one; let the log_prob"):
         fit(Counting(), "mean_field", torch.poisson(torch.ones(60, 2)), tmp_path)
+
+
+def test_an_epoch_that_cannot_be_chosen_is_not_the_last_that_counts_either(tmp_path):
+    torch.manual_seed(0)
+    run = fit(Points(), Collapsing(2.0), torch.randn(60, 2), tmp_path, rate=1.0, lagrangian=True)
+    assert run.summary.chosen_by == "" and ["not_chosen" in row for row in run.history] == [False, False, True, True]
+    assert run.summary.best_epoch == 2
