@@ -35,6 +35,7 @@ class SavedStates:
         self.run, self.name = run, name
         self._written: dict[str, Checkpoint] = {}
         self._error: NotWrittenError | None = None
+        self._belong_together = True  # the best state on disk is that of the last one; else the one before is
         self._saved_at = -math.inf  # the first epoch is saved at once, the others now and then
 
     def offer(self, last: Checkpoint, best: Checkpoint | None, rows: list[dict[str, Any]]) -> None:
@@ -87,19 +88,32 @@ class SavedStates:
         for path in (path for path in (newest, before) if path.exists()):
             try:
                 last = Checkpoint.read(path)
-                self._check_best(last)
+                self._take_best(last)
             except ValueError as error:
                 errors.append(error)
                 continue
             if errors:
                 log(f"note: {errors[0]}: the state of epoch {last.state['epoch']} before it is taken")
+            if path == before:
+                self._take_before("last")
             self._written["last"] = last
             return last
         if errors:
             raise errors[0]
         return None
 
-    def _check_best(self, last: Checkpoint) -> None:
+    def best(self, epoch: int) -> Checkpoint:
+        """The best state on disk.
+
+        Raises:
+            ValueError: If it is damaged, or not that of the epoch that was chosen.
+        """
+        best = Checkpoint.read(self._path("best"))
+        if best.state["epoch"] != epoch:
+            raise _other_epoch(self._path("best"), best.state["epoch"], epoch)
+        return best
+
+    def _take_best(self, last: Checkpoint) -> None:
         """Finds the best state that belongs to a last one, if need be the one before.
 
         Raises:
@@ -108,24 +122,33 @@ class SavedStates:
         if last.state.get("best", -math.inf) == -math.inf:
             return
         path, before = self._path("best"), self._before("best")
-        try:
-            best = Checkpoint.read(path)
-        except ValueError:
-            if not before.exists():
-                raise
-            best = Checkpoint.read(before)
-            self._check_epoch(best, last, before)
-            log(f"note: {path} is damaged: the state before it is taken")
-            atomic_write(path, before.read_bytes())
-        self._check_epoch(best, last, path)
+        epochs, errors = dict[Path, int](), list[ValueError]()
+        for each in (path, before) if before.exists() else (path,):
+            try:
+                epochs[each] = Checkpoint.read(each).state["epoch"]
+            except ValueError as error:
+                errors.append(error)
+            if epochs.get(each) == last.state["best_epoch"]:
+                break
+        else:
+            if not epochs:
+                raise errors[0]
+            # A later one, written shortly before a kill, is found again on the way from the last state.
+            each, epoch = max(epochs.items(), key=lambda item: item[1])
+            if epoch <= last.state["epoch"]:
+                raise _other_epoch(each, epoch, last.state["best_epoch"])
+        if each == before:
+            if errors:
+                log(f"note: {path} is damaged: the state before it is taken")
+            self._take_before("best")
 
-    def _check_epoch(self, best: Checkpoint, last: Checkpoint, path: Path) -> None:
-        # A later one is found again on the way from the last state.
-        if not (best.state["epoch"] == last.state["best_epoch"] or best.state["epoch"] > last.state["epoch"]):
-            raise ValueError(
-                f"{path} is of epoch {best.state['epoch']}, but the best one is {last.state['best_epoch']}; "
-                "restore it, or delete the checkpoints to train again"
-            )
+    def _take_before(self, name: str) -> None:
+        """Puts the state before in the place of the newest, on a full disk, too; the newest is never kept as good."""
+        path = self._path(name)
+        try:
+            os.replace(self._before(name), path)
+        except OSError as error:
+            raise NotWrittenError(path, error.strerror or str(error)) from error
 
     def _save(self, last: Checkpoint, best: Checkpoint | None, rows: list[dict[str, Any]]) -> None:
         """Writes what is not written yet; a failure is kept for the next time."""
@@ -148,7 +171,7 @@ class SavedStates:
             return
         self.run.check_present()
         path, before = self._path(name), self._before(name)
-        if path.exists():
+        if path.exists() and (name == "last" or self._belong_together):
             try:
                 before.unlink(missing_ok=True)
                 os.link(path, before)
@@ -156,6 +179,7 @@ class SavedStates:
                 atomic_write(before, path.read_bytes())
         self.run.write_tensors(f"checkpoints/{path.stem}", state)
         self._written[name] = state
+        self._belong_together = name == "last"
 
     def _settle(self) -> None:
         """Proves the newest states readable, and removes those before."""
@@ -175,3 +199,9 @@ class SavedStates:
 
     def _before(self, name: str) -> Path:
         return self.run.checkpoint(f"{self.name}-{name}.previous")
+
+
+def _other_epoch(path: Path, epoch: int, best: int) -> ValueError:
+    return ValueError(
+        f"{path} is of epoch {epoch}, but the best one is {best}; restore it, or delete the checkpoints to train again"
+    )

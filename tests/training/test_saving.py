@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from ppl_vae.data.files import NotWrittenError
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.training.run_folder import GoneError, RunFolder
 from ppl_vae.training.saving import SavedStates
@@ -62,7 +63,7 @@ def test_the_state_before_is_taken_where_the_newest_is_damaged(run, capsys):
     found = SavedStates(run, "train").load()
     assert found.state["epoch"] == 2 and torch.equal(found.tensors["w"], torch.full((4,), 2.0))
     assert "train-last.safetensors is not a readable checkpoint" in capsys.readouterr().err
-    damage(run.checkpoint("train-last.previous"))
+    damage(run.checkpoint("train-last"))  # where the state before is now
     with pytest.raises(ValueError, match="train-last.safetensors is not a readable checkpoint"):
         SavedStates(run, "train").load()
 
@@ -151,3 +152,41 @@ def test_a_figure_that_cannot_be_drawn_is_a_note(run, monkeypatch, capsys):
     words = "note: the figure training is missing (RuntimeError: no fonts); the results are stored without it"
     assert words in " ".join(capsys.readouterr().err.split())
     assert not (run.folder / "figures").exists()
+
+
+def test_a_damaged_state_never_takes_the_place_of_the_good_one_before_it(run):
+    begun(run, 3)
+    damage(run.checkpoint("train-last"))
+    again = SavedStates(run, "train")
+    assert again.load().state["epoch"] == 2
+    again.offer(state(3, 3), state(3, 3), rows(3))
+    for name in ("train-last", "train-last.previous"):
+        Checkpoint.read(run.checkpoint(name))
+    damage(run.checkpoint("train-last"))  # as a kill while the next one is written could leave it
+    assert SavedStates(run, "train").load().state["epoch"] == 2
+
+
+def test_the_best_state_of_the_last_one_is_taken_where_a_later_best_one_was_written_before_a_kill(run):
+    """Another schedule may not find the later one again."""
+    saved = begun(run, 3, best=(1,))
+    saved._write("best", state(4, 4))
+    found = SavedStates(run, "train").load()
+    assert (found.state["epoch"], found.state["best_epoch"]) == (3, 1)
+    assert Checkpoint.read(run.checkpoint("train-best")).state["epoch"] == 1
+
+
+def test_the_best_state_of_the_last_one_outlives_saves_that_fail_half_way(run, monkeypatch):
+    saved = begun(run, 3, best=(1,))
+    write = RunFolder.write_tensors
+
+    def failing(self, name, content):
+        if name.endswith("last"):
+            raise NotWrittenError(self.folder / name, "no space")
+        write(self, name, content)
+
+    monkeypatch.setattr(RunFolder, "write_tensors", failing)
+    saved.offer(state(4, 4), state(4, 4), rows(4))
+    saved.offer(state(5, 5), state(5, 5), rows(5))
+    found = SavedStates(run, "train").load()
+    assert (found.state["epoch"], found.state["best_epoch"]) == (3, 1)
+    assert Checkpoint.read(run.checkpoint("train-best")).state["epoch"] == 1
