@@ -243,6 +243,10 @@ class Comparison(Result):
     def _all(self, run: Compared) -> list[Difference]:
         return [*self.differences(run).values(), *self.approximation_errors(run).values()]
 
+    @property
+    def size(self) -> tuple[float, float]:
+        return 9, 1.9 + 0.6 * len(self.runs)
+
     def draw_panels(self, *axes: Axes) -> None:
         """Draws a bar per run from its ELBO up to its evidence, divided into the parts of the gap where known."""
         (bars,) = axes

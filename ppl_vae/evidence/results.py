@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from torch import Tensor
 
 from ppl_vae.evidence.bracket import Bracket, bracket_of, bracket_of_gap
+from ppl_vae.evidence.drawable import Drawable
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import draw_gap_bars, draw_spread, folded
 from ppl_vae.evidence.intervals import LEVEL, Ends, ends, minus
@@ -30,7 +31,7 @@ COLUMNS = ("", "mean", "smallest", "median", "largest", "how")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result(ResultErrors):
+class Result(ResultErrors, Drawable):
     """Estimates of the same data by name.
 
     A subclass is a dataclass that names its estimates in :meth:`rows`. A name ``"group: name"`` belongs to a group:

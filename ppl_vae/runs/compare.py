@@ -83,8 +83,7 @@ def compare(*runs: Run | Path | str, split: SplitName = "test") -> Comparison:
         notes.append("the runs have different seeds, so their models began from different parameters")
     result = Comparison(split, parts, tuple(notes))
     stored[0].write_json(f"compare-{split}.json", result.to_json())
-    size = (9.0, 1.9 + 0.6 * len(stored))
-    save_figure(stored[0], f"compare-{split}", result, f"{len(stored)} runs on {split} data", size)
+    save_figure(stored[0], f"compare-{split}", result, f"{len(stored)} runs on {split} data")
     return result
 
 

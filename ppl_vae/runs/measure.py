@@ -52,6 +52,9 @@ __all__ = [
 class Measurement(Protocol):
     """The result of a measurement: a table by ``str``, numbers for JSON, values per datum, and a figure."""
 
+    @property
+    def size(self) -> tuple[float, float]: ...
+
     def to_json(self) -> dict[str, Any]: ...
 
     def pointwise(self) -> dict[str, torch.Tensor]: ...
@@ -109,14 +112,12 @@ def measure_and_save(
     return result
 
 
-def save_figure(
-    run: RunFolder, name: str, result: Measurement, title: str, size: tuple[float, float] = (9, 3.8)
-) -> None:
+def save_figure(run: RunFolder, name: str, result: Measurement, title: str) -> None:
     """Draws a result into the folder of a run, unless some of its values are not finite."""
     beside = ("k_hat", "_upper", "_upper_se", "_lower", "_lower_se")
     values = (value for key, value in result.pointwise().items() if not key.endswith(beside))
     if all(value.isfinite().all() for value in values):
-        run.figure(name, lambda figure: result.draw(figure, title), size)
+        run.figure(name, lambda figure: result.draw(figure, title), result.size)
     else:
         log("note: no figure is drawn, since some of the results are not finite")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -11,8 +12,10 @@ from torch import nn
 from ppl_vae.data import Corpus, Data
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Batch, concatenate
+from ppl_vae.evidence.tables import html_table
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import positions, subsample
+from ppl_vae.runs.card import card
 from ppl_vae.runs.code import code_digest, config_of
 from ppl_vae.runs.config import OBJECT, RunConfig
 from ppl_vae.runs.digests import changed_files
@@ -21,6 +24,9 @@ from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.summary import Summary
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from ppl_vae.evidence.plot import Plot
 
 __all__ = ["Run", "objects_needed", "open_run"]
 
@@ -76,9 +82,22 @@ class Run(Measurements):
         """The metrics of each epoch, in nats per datum: ``epoch``, ``train_elbo``, ``validation_elbo``, ..."""
         return self.run.metrics(self.run.best_state()[0].replace("-best", "-metrics"))
 
+    def plot(self) -> Plot:
+        """The course of training, and the gap of each split; a ValueError says so of a run that is not finished."""
+        from ppl_vae.evidence.plot import plot
+
+        summary = self.summary
+        if summary is None:
+            raise ValueError(f"{self.folder} is not finished; pv.resume({str(self.folder)!r}) trains it on")
+        return plot(lambda figure: summary.draw(figure, self.history), (9, 3.8))
+
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{len(x)} {name}" for name, x in self.data.items())
-        return f"Run({str(self.folder)!r}: {self.pair.description}; {self.corpus.name}, {sizes} data)"
+        head, *lines = card(self)
+        return "\n".join([f"Run {head[1]}", *(f"  {name:<10}{value}" for name, value in lines)])
+
+    def _repr_html_(self) -> str:
+        head, *lines = card(self)
+        return html_table(f"run {head[1]}", ("", ""), lines)
 
     def split(self, split: str, count: int = 0) -> Batch:
         """One split, or a random sample of so many of its data.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -16,6 +16,9 @@ from ppl_vae.evidence.bracket import Bracket
 from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.intervals import Ends
 from ppl_vae.evidence.results import Evidence, Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Split"]
 
@@ -56,6 +59,9 @@ class Split(Result):
 
     def losses(self) -> Tensor:
         return self.measurement.losses()
+
+    def draw_panels(self, *axes: Axes) -> None:
+        self.measurement.draw_panels(*axes)
 
     @property
     def imbalance(self) -> float:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ppl_vae.evidence.figures import OKABE_ITO, marker, whole
-from ppl_vae.evidence.tables import noted, text_table
+from ppl_vae.evidence.tables import html_table, noted, text_table
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.runs.sense import Finding
 from ppl_vae.runs.split import Split
@@ -17,6 +17,7 @@ from ppl_vae.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 __all__ = ["Summary"]
 
@@ -38,7 +39,7 @@ CURVES = {"evidence": "evidence", "conditional": "log q(z given x) of drawn pair
 """Metrics that may be drawn over the epochs; the first available one is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """The final table of a training.
 
@@ -93,12 +94,12 @@ class Summary:
             "warnings": list(self.warnings),
         }
 
-    def table(self) -> str:
-        """The table, without the warnings."""
+    def _cells(self) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+        """Title, heads and rows of the table."""
         columns = ["data", "rate", "distortion", "ELBO", "evidence", "gap"]
         columns += ["deviance"] if any(split.deviance is not None for split in self.splits.values()) else []
         columns += ["bits/pixel"] if any(split.pixels for split in self.splits.values()) else []
-        rows = []
+        rows = list[tuple[str, ...]]()
         for name, split in self.splits.items():
             size = "" if split.split_size is None else f" of {split.split_size}"
             cells = {label: split.figure(each) for label, each in split.rows().items()} | {
@@ -111,14 +112,25 @@ class Summary:
             rows.append((name, *(cells.get(column, "") for column in columns)))
         epochs = f"epoch {self.best_epoch} of {self.epochs}{', the best on validation data' if self.chosen_by else ''}"
         objective = TRAINED.get(self.objective, f" trained on {self.objective}")
-        return text_table(
-            f"{self.pair}{objective}: nats per datum, higher is better ({epochs})",
-            ("split", *columns),
-            rows,
-            left=("split",),
-            caption="; ".join(self._captions(columns)),
-            min_width=78,
-        )
+        title = f"{self.pair}{objective}: nats per datum, higher is better ({epochs})"
+        return title, ("split", *columns), rows
+
+    def table(self) -> str:
+        """The table, without the warnings."""
+        title, columns, rows = self._cells()
+        caption = "; ".join(self._captions(columns))
+        return text_table(title, columns, rows, left=("split",), caption=caption, min_width=78)
+
+    def _repr_html_(self) -> str:
+        title, columns, rows = self._cells()
+        return html_table(title, columns, rows, ["; ".join(self._captions(columns)), *self.warnings])
+
+    def to_frame(self) -> DataFrame:
+        """The means as a pandas table with a row for each split, in nats per datum."""
+        from pandas import DataFrame
+
+        means = {name: {label: e.mean for label, e in split.rows().items()} for name, split in self.splits.items()}
+        return DataFrame.from_dict(means, orient="index")
 
     def _captions(self, columns: Collection[str]) -> Iterator[str]:
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}

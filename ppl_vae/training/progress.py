@@ -1,4 +1,4 @@
-"""Progress on the error stream: a live bar on a terminal, else a plain line every ten seconds."""
+"""Progress: a live bar on a terminal or in a notebook, else a plain line on the error stream every ten seconds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from ppl_vae.evidence.tables import noted
 from ppl_vae.plugins.streams import is_terminal, say
+from ppl_vae.training.notebook_bar import NotebookBar, in_notebook
 
 __all__ = ["Reporter"]
 
@@ -32,6 +33,7 @@ class Reporter:
         self.begun = self.shown = time.monotonic()
         self.start = start
         self.bar: Progress | None = None
+        self.notebook = NotebookBar(title, total) if in_notebook() else None
         if is_terminal(sys.stderr):
             self.bar = Progress(
                 TextColumn("{task.description}", markup=False),
@@ -45,15 +47,15 @@ class Reporter:
             self.task = self.bar.add_task(title, total=total, completed=start, status="")
 
     def __enter__(self) -> Reporter:
-        if self.bar:
-            self.bar.start()
+        for bar in self._bars():
+            bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.bar:
-            self.bar.stop()
+        for bar in self._bars():
+            bar.stop()
 
     def advance(self, steps: int, status: str | None = None) -> None:
         """Counts steps as done, and replaces the status text if there is one."""
@@ -61,11 +63,19 @@ class Reporter:
         self.status = self.status if status is None else status
         if self.bar:
             self.bar.update(self.task, completed=self.done, status=self.status)
+        elif self.notebook:
+            self.notebook.update(self.done, self.status, self._left())
         elif time.monotonic() - self.shown >= EVERY:
             self.shown = time.monotonic()
-            left = (self.shown - self.begun) / max(1, self.done - self.start) * (self.total - self.done)
             text = f", {self.status}" if self.status else ""
-            log(f"{self.title}: {self.done / self.total:.0%}{text}, about {left:.0f} s left")
+            log(f"{self.title}: {self.done / self.total:.0%}{text}, about {self._left():.0f} s left")
+
+    def _bars(self) -> list[Progress | NotebookBar]:
+        return [bar for bar in (self.bar, self.notebook) if bar]
+
+    def _left(self) -> float:
+        spent = time.monotonic() - self.begun
+        return spent / max(1, self.done - self.start) * (self.total - self.done)
 
 
 def log(line: str) -> None:

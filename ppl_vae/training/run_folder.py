@@ -256,23 +256,12 @@ def _report_missing(figure: str, error: Exception) -> None:
 
 def _drawn(draw: Callable[[Any], None], size: tuple[float, float], kinds: tuple[str, ...]) -> dict[str, bytes]:
     """The content of a figure's files by kind."""
-    import io
+    from ppl_vae.evidence.plot import plot
 
-    from matplotlib.figure import Figure
-
-    from ppl_vae.evidence.figures import fit_title
-
-    figure, files = Figure(figsize=size, layout="constrained"), {}
-    draw(figure)
-    fit_title(figure)
-    for kind in kinds:
-        content = io.BytesIO()
-        # Stronger compression takes as long as the drawing.
-        options: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if kind == "png" else {}
-        # The layout forgets the titles of panels of fixed aspect; the page grows by what would be cut off.
-        figure.savefig(content, format=kind, dpi=RESOLUTION, bbox_inches="tight", pad_inches=0.05, **options)
-        files[kind] = content.getvalue()
-    return files
+    figure = plot(draw, size)
+    # Stronger compression takes as long as the drawing.
+    options: dict[str, dict[str, Any]] = {"png": {"pil_kwargs": {"compress_level": 1}}}
+    return {kind: figure.image(kind, RESOLUTION, **options.get(kind, {})) for kind in kinds}
 
 
 def versions() -> dict[str, str]:

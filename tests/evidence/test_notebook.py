@@ -23,6 +23,16 @@ def test_a_result_is_shown_as_a_table_with_its_notes():
         assert words in page.text
 
 
+def test_a_result_is_plotted_as_the_command_line_draws_it():
+    figure = measured().plot("a title")
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "nats per datum: from ELBO to evidence",
+        "evidence minus ELBO (nats)",
+    ]
+    assert figure.get_suptitle() == "a title"
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
 def test_a_result_is_a_frame_with_a_row_each():
     frame = measured().to_frame()
     assert list(frame.index) == ["ELBO", "evidence", "gap"]

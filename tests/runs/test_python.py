@@ -16,6 +16,7 @@ import torch
 from pyro.nn import PyroModule, PyroParam
 
 import ppl_vae as pv
+from tests.support.page import Page
 
 
 class Line(PyroModule):
@@ -91,6 +92,14 @@ def test_a_named_run_from_python_is_that_of_the_command_line(points):
     assert again.config.settings == run.config.settings
     assert str(again.summary) == str(run.summary) and len(again.history) == 2
     assert list(again.data) == ["train", "validation", "test"]
+    gap = run.summary.splits["test"].measurement.gap.mean
+    assert repr(run).splitlines()[0] == "Run a" and f"gap {gap:.3f} nats per datum" in repr(run)
+    assert repr(run).splitlines()[2].split(None, 1) == ["data", "points.npy: 162 train, 18 validation, 20 test"]
+    for shown in (run, run.summary):
+        page = Page(shown._repr_html_())
+        assert page.faults == [] and f"{gap:.3f}" in page.text and "tensor" not in page.text
+    assert run.summary.to_frame().loc["test", "gap"] == gap
+    assert [axes.get_xlabel() for axes in run.plot().axes] == ["epoch", "gap (nats per datum)"]
     same = pv.compare(run, "b")
     assert len({part.measurement.evidence.mean for part in same.runs}) == 1
     evidence = pv.measure(again.model, again.guide, again.data["test"])

@@ -193,7 +193,8 @@ class Information(Result):
 
     def draw(self, figure: Figure, title: str) -> None:
         rate, distortion = self.rates.rate.mean, self.rates.distortion.mean
-        super().draw(figure, f"{title}\nrate {rate:.2f} + distortion {distortion:.2f} = -ELBO, nats per datum")
+        parts = f"rate {rate:.2f} + distortion {distortion:.2f} = -ELBO, nats per datum"
+        super().draw(figure, "\n".join(filter(None, [title, parts])))
 
 
 def information(

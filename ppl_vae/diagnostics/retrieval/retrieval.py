@@ -13,9 +13,10 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.retrieval.codes import Codes, draw_codes, log_odds
 from ppl_vae.diagnostics.retrieval.ranking import Ranking, by_codes, by_scores, draw_curves, expected_distances
 from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
+from ppl_vae.evidence.drawable import Drawable
 from ppl_vae.evidence.estimate import finite
 from ppl_vae.evidence.figures import OKABE_ITO
-from ppl_vae.evidence.tables import text_table
+from ppl_vae.evidence.tables import html_table, text_table
 from ppl_vae.programs.types import Program, Progress
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ COLOURS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Retrieval:
+class Retrieval(Drawable):
     """Precision at k of the codes of a guide, and of baselines.
 
     Arguments:
@@ -77,15 +78,21 @@ class Retrieval:
     def __repr__(self) -> str:
         return str(self)
 
-    def __str__(self) -> str:
-        rows = []
+    @property
+    def _table(self) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+        rows: list[tuple[str, ...]] = []
         for name, ranking in self.rankings.items():
             order = name if name in ("tf-idf", "chance") else f"{self.bits} bits, {name}"
             rows.append((order, f"{ranking.mean:.4f}", f"{ranking.se:.4f}", f"{ranking.distinct or ''}"))
+        title = f"precision@{self.k} of {len(self.labels)} queries among {self.database} documents"
+        return title, ("nearest by", "mean", "se", "distinct codes"), rows
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._table)
+
+    def __str__(self) -> str:
         table = text_table(
-            f"precision@{self.k} of {len(self.labels)} queries among {self.database} documents",
-            ("nearest by", "mean", "se", "distinct codes"),
-            rows,
+            *self._table,
             left=("nearest by",),
             caption=(
                 "share of the query's class among the nearest, with ties in random order; se: of the mean over the "
