@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,10 +142,29 @@ def _found(name: str) -> tuple[Plugin, Reader]:
         )
     if candidates:
         return candidates[0]
-    choices = "".join(f"\n  {form}  {reader.line}" for form, reader in corpora().items())
     unread = "".join(f"\n  {reason}" for reason in broken.values())
     fault = "has a format that no reader recognises" if path.exists() else "is neither a corpus nor a file or folder"
-    raise ValueError(f"{shown(name, 300)} {fault}; give one of{choices}" + (f"\nnot loaded:{unread}" if broken else ""))
+    nearest = "".join(f"\n  {reader.name}  {reader.line}" for reader in _nearest(path, [each for _, each in declared]))
+    raise ValueError(
+        f"{shown(name, 300)} {fault}; the nearest of those that are read (ppl-vae list corpora has all of them):"
+        f"{nearest}" + (f"\nnot loaded:{unread}" if broken else "")
+    )
+
+
+def _nearest(path: Path, readers: list[Reader]) -> list[Reader]:
+    """Three readers by how much their names and endings look like a path's, for a file or folder those of such."""
+    wanted = path.name.lower()
+
+    def likeness(reader: Reader) -> float:
+        names = (reader.name.lower(), *reader.suffixes)
+        best = max(SequenceMatcher(None, wanted, each).ratio() for each in names)
+        if any(suffix in wanted for suffix in reader.suffixes):
+            best += 1  # such as counts.csv.zip
+        if path.exists():
+            best += (not reader.named) + (reader.name.endswith("/") == path.is_dir())
+        return best
+
+    return sorted(readers, key=likeness, reverse=True)[:3]
 
 
 def _scan() -> tuple[list[tuple[Plugin, Reader]], dict[str, str]]:

@@ -11,17 +11,22 @@ from ppl_vae.data import PackedCounts, corpora, find_reader, load_corpus
 from tests.support.data_files import read, write_digits
 
 
-@pytest.mark.parametrize("name", ["20newsgroups", "nowhere/docs.csvx", "DOCSTRINGS"])
-def test_unknown_name_lists_the_choices(name: str) -> None:
-    with pytest.raises(ValueError, match=f"'{name}' is neither a corpus nor a file or folder") as caught:
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("20newsgroups", "20news"), ("nowhere/docs.csvx", "FILE.csv"), ("DOCSTRINGS", "docstrings"), ("minst", "mnist")],
+)
+def test_an_unknown_name_lists_the_nearest_three(name: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' is neither a corpus nor a file or folder; the nearest") as caught:
         load_corpus(name)
-    assert all(form in str(caught.value) for form in corpora())
+    first, *rest = str(caught.value).split("\n")
+    assert "ppl-vae list corpora" in first and len(rest) == 3 and f"  {nearest}  {corpora()[nearest].line}" in rest
 
 
 def test_unknown_format(tmp_path: Path) -> None:
     (tmp_path / "docs.orc").write_bytes(b"ORC1")
-    with pytest.raises(ValueError, match="docs.orc' has a format that no reader recognises; give one of"):
+    with pytest.raises(ValueError, match="docs.orc' has a format that no reader recognises; the nearest") as caught:
         read(tmp_path / "docs.orc")
+    assert all(line.strip().split("  ")[0] in corpora() for line in str(caught.value).split("\n")[1:])
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.svm", "docword.a.txt", "a.csv", "a.tgz"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,24 @@ def quoted(rng: np.random.Generator, cell: str, separator: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if needed or rng.random() < 0.3 else cell
 
 
+SPLITS = {"train": "train", "Training": "train", "val": "validation", "validation": "validation", "dev": "validation"}
+SPLITS |= {"test": "test", "testing": "test"}
+NAMES = {name.lower(): split for name, split in SPLITS.items()} | {"valid": "validation", "eval": "validation"}
+NAMES |= {"development": "validation", "trn": "train", "tst": "test"}
+
+
 def make(rng: np.random.Generator) -> Case:
-    ending, separator = pick(rng, ((".csv", ","), (".tsv", "\t")))
+    ending, separator = pick(rng, ((".csv", ","), (".csv", ","), (".tsv", "\t"), (".csv", ";"), (".tsv", "|")))
+    header = rng.random() < 0.85
     columns = ["text"] + [name for name in ("label", "split", "other") if rng.random() < 0.5]
+    if not header:
+        columns = ["text", "split", "label"][: int(rng.integers(2, 4))]
     rng.shuffle(columns)
-    lines = [separator.join(columns)]
+    lines = [separator.join(columns)] * header
     for _ in range(int(rng.integers(1, 9))):
         row = {"text": sentence(rng), "label": pick(rng, ("a", "b c", "ü")), "other": sentence(rng)}
         row["text"] += pick(rng, ("", "", "", ' say "hi"', "\nnext line", "; more"))
-        row["split"] = pick(rng, ("train", "train", "test", "validation"))
+        row["split"] = pick(rng, ("train", "train", *SPLITS))
         lines.append(separator.join(quoted(rng, row[name], separator) for name in columns))
     return compressed(rng, Case({f"t{ending}": ended(rng, lines)}, f"t{ending}"))
 
@@ -88,21 +98,44 @@ def counted(texts: list[str]) -> tuple[list[str], list[tuple[int, int, float]]]:
     return words, [(row, column[word], 1.0) for row, each in enumerate(found) for word in each]
 
 
+def header_of(content: str, usual: str) -> tuple[str, list[str]]:
+    """The separator, and the first row where it is a header."""
+    first = next((line for line in content.split("\n") if line.strip()), "")
+    for separator in (usual, ",", ";", "\t", "|"):
+        row = next(csv.reader([first], delimiter=separator), [])
+        if "text" in (header := [cell.strip().lower() for cell in row]):
+            return separator, header
+    return usual, []
+
+
 def parse(path: Path) -> object:
-    separator = "\t" if ".tsv" in path.name else ","
-    rows = cells_of(text(path), separator)
-    header = [cell.strip().lower() for cell in rows[0]]
-    if len(rows) < 2 or any(len(row) != len(header) for row in rows):
+    content = text(path)
+    separator, header = header_of(content, "\t" if ".tsv" in path.name else ",")
+    rows = cells_of(content, separator)
+    if any(len(row) != len(rows[0]) for row in rows):
         raise Invalid("another number of columns")
-    if len(header) > 1 and "text" not in header:
-        raise Invalid("no column of texts")
+    if header and [cell.strip().lower() for cell in rows[0]] != header:
+        raise Invalid("a header of several lines")
     if any(header.count(name) > 1 for name in ("text", "label", "split")):
         raise Invalid("a column twice")
-    place = {name: header.index(name) for name in ("label", "split") if name in header}
-    texts = [row[header.index("text") if "text" in header else 0] for row in rows[1:]]
-    splits = [row[place["split"]].strip() if "split" in place else "train" for row in rows[1:]]
-    labels = [row[place["label"]].strip() for row in rows[1:]] if "label" in place else None
-    if not {"train"} <= set(splits) <= {"train", "validation", "test"} or (labels and "" in labels):
+    if not header and len(rows[0]) == 1:
+        header = ["text"]
+    if header:
+        place = {name: header.index(name) for name in ("text", "label", "split") if name in header}
+        rows = rows[1:]
+    else:
+        width = range(len(rows[0]))
+        split = [i for i in width if all(row[i].strip().lower() in NAMES for row in rows)]
+        if len(split) != 1 or len(width) > 3:
+            raise Invalid("no column of texts")
+        rest = sorted(set(width) - set(split), key=lambda i: -sum(len(row[i]) for row in rows))
+        place = dict(zip(("text", "label"), rest, strict=False)) | {"split": split[0]}
+    if not rows:
+        raise Invalid("no documents")
+    texts = [row[place["text"]] for row in rows]
+    splits = [NAMES[row[place["split"]].strip().lower()] if "split" in place else "train" for row in rows]
+    labels = [row[place["label"]].strip() for row in rows] if "label" in place else None
+    if "train" not in splits or (labels and "" in labels):
         raise Invalid("split or label")
     return of_texts(texts, splits, labels)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -12,7 +13,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.data.folders import splits_and_labels
+from ppl_vae.data.folders import files_in, left_out, sort_files
 from ppl_vae.data.images import dequantised
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.sizes import check_bytes
@@ -28,13 +29,12 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-
-
 def holds_images(folder: Path) -> bool:
     """Whether a folder has more images than ``.txt`` files."""
-    return folder.is_dir() and len(_files(folder)) > len(list(folder.rglob("*.txt")))
+    if not folder.is_dir():
+        return False
+    endings = Counter(path.suffix.lower() for path in files_in(folder))
+    return sum(endings[ending] for ending in ENDINGS) > endings[".txt"]
 
 
 def read_images(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False) -> Source:
@@ -58,10 +58,15 @@ def read_images(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequan
         ValueError: If there are texts beside the images, a file is no image, sizes differ, a file lies outside the
             splits, or only some have a class.
     """
-    paths = _files(folder)
-    if texts := sorted(folder.rglob("*.txt")):
+    files = files_in(folder)
+    paths = [path for path in files if path.suffix.lower() in ENDINGS and path.is_file()]
+    others = [path for path in files if path.suffix.lower() not in ENDINGS]
+    texts = [path for path in others if path.suffix.lower() == ".txt"]
+    if len(texts) * 20 > len(paths):
         raise ValueError(f"{folder} has images and {texts[0]} beside them; move out of it what is no image")
-    splits, labels = splits_and_labels(folder, paths)
+    found = sort_files(folder, paths)
+    paths, splits, labels = found.paths, found.splits, found.labels
+    notes = left_out(folder, len(paths), others, "images") + found.notes
     if "train" not in splits:
         raise ValueError(f"{folder} has no images for training; add a folder train")
     values = _bytes(paths, image_size)
@@ -73,6 +78,7 @@ def read_images(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequan
             for split, row in rows.items()
         },
         label_names=tuple(names),
+        notes=notes,
     )
     return dequantised(source, str(folder)) if dequantise else source
 

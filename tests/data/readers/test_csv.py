@@ -42,19 +42,34 @@ def test_long_document(tmp_path: Path) -> None:
     assert csv.field_size_limit() == before
 
 
+@pytest.mark.parametrize("content", ["text;label\naa, bb;x\nbb cc;y\n", '"text"|"label"\n"aa, bb"|"x"\nbb cc|y\n'])
+def test_the_header_shows_the_separator(tmp_path: Path, content: str) -> None:
+    (tmp_path / "docs.csv").write_text(content)
+    corpus = read(tmp_path / "docs.csv")
+    assert corpus.label_names == ("x", "y") and corpus.vocabulary in [("aa", "bb"), ("bb", "cc")]
+
+
+def test_a_column_of_splits_needs_no_header(tmp_path: Path) -> None:
+    rows = [("aa bb cc", "train", "x"), ("aa aa", "Train", "y"), ("bb", "val", "x"), ("cc", "test", "y")]
+    (tmp_path / "corpus.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    corpus = read(tmp_path / "corpus.tsv")
+    assert [len(data) for data in corpus.splits.values()] == [2, 1, 1] and corpus.label_names == ("x", "y")
+    assert "the table has no header: column 1 is the text, 2 the split, 3 the label" in corpus.notes
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "docs.csv needs a header line and at least one document, has 0 rows"),
         ("text\n", "has 1 rows"),
         ("text,label,text\naa,x,bb\n", "line 1: two columns 'text'; leave one of them out"),
-        ("body,label\naa,x\n", "line 1: no column 'text' among body, label; name the column"),
+        ("body,label\naa,x\n", "line 1: no column 'text' among body, label, separated by commas; name the column"),
         ("text,label\naa,x\nbb, cc,y\n", "line 3: 3 columns where the header has 2; quote texts"),
         ("text,label\naa,x\nbb\n", "line 3: 1 columns"),
         ('text\naa\n"bb\n', "docs.csv, line 3: a quote that is not closed; close every quote"),
         ('text,label\naa,x\n"bb" cc,y\n', "docs.csv, line 3: .*close every quote"),
         ("text,label\naa,x\nbb,\n", "line 3: no label; give every document one"),
-        ("text,split\naa,train\nbb,dev\n", "line 3: split 'dev'; use one of train, validation, test"),
+        ("text,split\naa,train\nbb,late\n", "line 3: split 'late'; use train, validation or test"),
         ("text,split\naa,test\n", "has no documents for training"),
     ],
 )

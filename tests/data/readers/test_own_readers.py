@@ -68,7 +68,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_one_file_adds_a_reader(place: Path) -> None:
-    with pytest.raises(ValueError, match=r"'poems.mine' has a format that no reader recognises; give one of"):
+    with pytest.raises(ValueError, match=r"'poems.mine' has a format that no reader recognises; the nearest of"):
         load_corpus("poems.mine")
     Path("readers/mine.py").write_text(LINES)
     corpus = load_corpus("poems.mine", skip=1)

@@ -34,6 +34,22 @@ def test_splits(tmp_path: Path) -> None:
     assert corpus.label_names == ("p", "q")
 
 
+@pytest.mark.parametrize("names", [("Training", "val", "Testing"), ("train", "dev", "test")])
+def test_splits_by_other_names(tmp_path: Path, names: tuple[str, ...]) -> None:
+    corpus = read(write(tmp_path, {f"{name}/{c}/{i}.txt": "aa bb" for name in names for c in "pq" for i in "12"}))
+    assert [len(data) for data in corpus.splits.values()] == [4, 4, 4] and corpus.label_names == ("p", "q")
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    files = {f"{label}/{i}.txt": "aa bb" for label in "pq" for i in range(20)}
+    files |= {"p/.ipynb_checkpoints/0.txt": "copy", "p/.hidden.txt": "copy", "README.txt": "about", "p/list.json": "[]"}
+    corpus = read(write(tmp_path, files))
+    assert len(corpus.train) + len(corpus.test) == 40 and corpus.label_names == ("p", "q")
+    assert corpus.vocabulary == ("aa", "bb")
+    said = " ".join(corpus.notes)
+    assert "1 files of" in said and "1 with .json" in said and "1 of 41 files lie outside" in said and "README" in said
+
+
 def test_without_labels(tmp_path: Path) -> None:
     corpus = read(write(tmp_path, {f"{i}.txt": "aa bb" for i in range(4)}))
     assert corpus.train.labels is None and corpus.label_names == ()
@@ -52,7 +68,11 @@ def test_empty_documents(tmp_path: Path) -> None:
         ({"readme.md": "aa"}, "has no .txt files"),
         ({"a/1.txt": "aa", "2.txt": "bb"}, "2.txt lies in no class's folder but others do"),
         ({"train/1.txt": "aa", "2.txt": "bb"}, "2.txt lies outside the folders of the splits"),
-        ({"train/a/1.txt": "aa", "val/a/2.txt": "bb"}, "if they are validation data, rename .*val to validation"),
+        ({"train/a/1.txt": "aa", "more/a/2.txt": "bb"}, "2.txt lies outside the folders of the splits; move it into"),
+        (
+            {"1.txt": "aa"} | {f"{i}.sgm": "bb" for i in range(3)},
+            "1 texts .* among 3 other files .*3 with .sgm.*left out",
+        ),
         ({"a/1.txt": "aa", "README.txt": "bb"}, "README.txt lies in no class's folder .*; take it out of the data"),
         ({"test/1.txt": "aa"}, "has no documents for training, only for test"),
     ],
