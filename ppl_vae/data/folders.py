@@ -38,7 +38,7 @@ def split_named(name: str) -> SplitName | None:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """All files of a folder and its sub-folders, sorted; names that begin with a dot, and ``__MACOSX``, are passed over.
+    """All files of a folder and its sub-folders, sorted; ``.*`` and ``__MACOSX`` are passed over.
 
     Editors and notebooks keep copies under such names.
     """
@@ -127,7 +127,7 @@ def sort_files(folder: Path, paths: list[Path]) -> Sorted:
         splits, labels, places = ([values[place] for place in kept] for values in (splits, labels, places))  # type: ignore[assignment]
     if len(strays) * _FEW > len(paths):
         raise ValueError(f"{strays[0][0]} {strays[0][1]}")
-    notes = ()
+    notes: tuple[str, ...] = ()
     if strays:
         names = ", ".join(shown(path.name, 40) for path, _ in strays[:3]) + (", ..." if len(strays) > 3 else "")
         notes = (

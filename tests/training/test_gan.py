@@ -207,7 +207,7 @@ def test_faults_are_told(folder):
         np.save("x.npy", array)
         assert told in words("generator", "x.npy", "--batch-size", "9")
     Path("empty").mkdir()
-    assert "no .txt files and no images" in words("generator", "empty")
+    assert "no .txt file and no image" in words("generator", "empty")
     assert invoke(*GAN, "--epochs", "1", "--out", "g").exit_code == 0
     assert "holds a run already" in words(*GAN, "--out", "g")
     assert "holds no pair, but the training of a generator" in words("evidence", "g")

@@ -74,8 +74,8 @@ def _columns(file: TextFile, rows: Rows, separator: str) -> _Columns:
     if twice := [name for name in ("text", "label", "split") if header.count(name) > 1]:
         raise file.error(1, f"two columns {twice[0]!r}", "leave one of them out")
     if "text" in header:
-        places = {name: header.index(name) for name in ("text", "label", "split") if name in header}
-        return _Columns(**places)
+        label, split = (header.index(name) if name in header else None for name in ("label", "split"))
+        return _Columns(header.index("text"), label, split)
     if len(header) <= 1:
         notes = (f"the first line, {rows[0][1][0][:60]!r}, was taken as the header",) if rows else ()
         return _Columns(0, notes=notes)

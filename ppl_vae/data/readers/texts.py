@@ -32,7 +32,7 @@ def read_folder(folder: Path) -> Source:
     if not paths:
         endings = ", ".join(sorted({path.suffix for path in others if path.suffix})[:5])
         raise ValueError(
-            f"{folder} has no .txt files and no images{f', only {unquoted(endings)}' if endings else ''}; give a folder "
+            f"{folder} has no .txt file and no image{f', only {unquoted(endings)}' if endings else ''}; give a folder "
             "of texts, one document per file, or of images, or one of its files"
         )
     notes = left_out(folder, len(paths), others, "texts (.txt)")

@@ -65,7 +65,7 @@ def test_empty_documents(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"readme.md": "aa"}, "has no .txt files"),
+        ({"readme.md": "aa"}, "has no .txt file and no image, only .md; give"),
         ({"a/1.txt": "aa", "2.txt": "bb"}, "2.txt lies in no class's folder but others do"),
         ({"train/1.txt": "aa", "2.txt": "bb"}, "2.txt lies outside the folders of the splits"),
         ({"train/a/1.txt": "aa", "more/a/2.txt": "bb"}, "2.txt lies outside the folders of the splits; move it into"),
