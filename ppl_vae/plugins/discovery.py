@@ -89,16 +89,19 @@ class Plugin:
         # Classes of an experiment's file are its tools, not what it adds.
         return summary_of(self.file, of_class=self.kind != "experiments")
 
-    def load(self) -> ModuleType:
+    def load(self, sha256: str | None = None) -> ModuleType:
         """Runs the file, once a process, and returns its module.
 
+        Arguments:
+            sha256: The digest that a user's file must have.
+
         Raises:
-            ValueError: If it does not load, with the reason.
+            ValueError: If it does not load, with the reason, or has another digest, unrun.
         """
         if self.shipped:
             package = next(name for name in _PACKAGES[self.kind] if _is_same(_folder(name), self.file.parent))
             return importlib.import_module(f"{package}.{self.name}")
-        return load_file(self.file)
+        return load_file(self.file, sha256)
 
     def load_class(self, parent: type[T]) -> type[T]:
         """The class that the file adds: the one subclass of a parent defined in it, or the one named after the file.

@@ -14,7 +14,7 @@ from torch import nn
 
 from ppl_vae.data.inputs import Batch, examples
 from ppl_vae.nn.modes import owners
-from ppl_vae.plugins.user_files import load_file
+from ppl_vae.plugins.user_files import run_afresh
 from ppl_vae.programs.autoguides import refuse_autoguide
 from ppl_vae.programs.explain import explain
 from ppl_vae.programs.forms import choose, has_state, is_pair
@@ -84,10 +84,10 @@ def build_guide(
 
 def _afresh(definition: Definition) -> ModuleType | None:
     """The file of a definition run again, if that makes networks or parameters."""
-    if definition.shipped or not definition.file.is_file():
+    if definition.shipped or definition.module is None:
         return None
-    stateful = definition.form == "program" or has_state(definition.load())
-    return load_file(definition.file, afresh=True) if stateful else None
+    stateful = definition.form == "program" or has_state(definition.module)
+    return run_afresh(definition.module) if stateful else None
 
 
 def _target(definition: Definition, origin: ModuleType | None) -> Any:  # a class, a program or an object of methods

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyro
@@ -22,6 +23,7 @@ from ppl_vae.nn.spread import FEWEST, location_and_spread
 from ppl_vae.plugins import discovery
 from ppl_vae.plugins.discovery import Kind, Plugin
 from ppl_vae.plugins.options import Option, options_of
+from ppl_vae.plugins.user_files import digest_of
 from ppl_vae.programs.arguments import argument_names
 from ppl_vae.programs.densities import innermost
 from ppl_vae.programs.forms import Form, choose, is_pair, offers
@@ -48,10 +50,12 @@ class Definition(Plugin):
     Arguments:
         target: The class, or the program itself: a function, a method or a module.
         form: Which of these: a class of modules, a class with methods ``model`` and ``guide``, or a program.
+        module: The file as it was run; None of an object of a session.
     """
 
     target: Any = None  # by its form
     form: Form = "class"
+    module: ModuleType | None = None
 
     @classmethod
     def of_object(cls, kind: Kind, target: Program) -> Definition:
@@ -66,6 +70,11 @@ class Definition(Plugin):
             getattr(self.target, self.singular) if self.form == "pair" else getattr(self.target, "forward", self.target)
         )
         return result
+
+    @property
+    def sha256(self) -> str:
+        """Digest of what was run, in hexadecimal."""
+        return super().sha256 if self.shipped or self.module is None else digest_of(self.module)
 
     @property
     def summary(self) -> str:  # type: ignore[override]
@@ -245,7 +254,7 @@ def available(kind: Kind) -> tuple[list[Definition], dict[str, str]]:
     return definitions, broken
 
 
-def find(kind: Kind, name: str, *, own: bool = True) -> Definition:
+def find(kind: Kind, name: str, *, own: bool = True, sha256: str | None = None) -> Definition:
     """A model or guide by path (``models/text.py``) or name (``text``).
 
     A file of the working folder wins over a shipped one of the same name.
@@ -254,13 +263,16 @@ def find(kind: Kind, name: str, *, own: bool = True) -> Definition:
         kind: Which folder.
         name: Or path.
         own: Whether the working folder is looked at, too: an experiment means the shipped ones.
+        sha256: The digest that a user's file must have.
 
     Raises:
-        ValueError: If there is none, listing the choices; or if its file does not load, with the reason.
+        ValueError: If there is none, listing the choices; or if its file does not load, with the reason, or has another
+            digest.
     """
     plugin = discovery.find(kind, name, own=own)
-    offer = choose(plugin.load(), kind, plugin.file, plugin.item)  # type: ignore[arg-type]
-    return Definition(kind, plugin.file, plugin.shipped, plugin.item, offer.value, offer.form)
+    module = plugin.load(sha256)
+    offer = choose(module, kind, plugin.file, plugin.item)  # type: ignore[arg-type]
+    return Definition(kind, plugin.file, plugin.shipped, plugin.item, offer.value, offer.form, module)
 
 
 def find_pair(model: str, guide: str | None = None) -> tuple[Definition, Definition]:
@@ -281,6 +293,6 @@ def guide_beside(model: Definition) -> Definition:
     """The guide that the file of a model has, else ``mean_field``."""
     if model.form == "pair":
         return replace(model, kind="guides")
-    if not model.shipped and model.file.is_file() and offers(model.load(), "guides"):
+    if not model.shipped and model.module is not None and offers(model.module, "guides"):
         return find("guides", str(model.file))
     return find("guides", "mean_field")

@@ -19,7 +19,6 @@ from ppl_vae.objectives.choice import fit_estimator, shipped
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.objectives.sleep_phase import SleepPhase
-from ppl_vae.plugins import discovery
 from ppl_vae.plugins.options import checked
 from ppl_vae.programs.building import build_guide, build_model
 from ppl_vae.programs.layouts import draws_note, set_layout
@@ -130,10 +129,7 @@ def build_pair(
 
 def _choice(kind: Kind, choice: ProgramChoice) -> tuple[Definition, dict[str, OptionValue]]:
     """A definition and its checked options; refuses a user's file that has changed since the run began, unrun."""
-    plugin = discovery.find(kind, choice.name)
-    if not plugin.shipped and choice.sha256 != plugin.sha256:
-        raise ValueError(f"{plugin.file} has changed since the run began; restore it, or start a new run")
-    definition = find(kind, choice.name)
+    definition = find(kind, choice.name, sha256=choice.sha256)
     try:
         return definition, checked(definition.options(), choice.options, f"{kind[:-1]}.options")
     except ValueError as error:

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.plugins.discovery import available, find
+from ppl_vae.plugins.user_files import modules_beside
 from ppl_vae.runs.devices import DeviceOption, resolve_device
 from ppl_vae.studies.report import Report
 from ppl_vae.studies.study import Study, package_digest
@@ -98,7 +99,8 @@ def find_experiment(name: str) -> Experiment:
             f"{file} is no experiment: it lacks {' and '.join(missing)}; see the docstring of experiments/gmm.py"
         )
     if not plugin.shipped:
-        register_pickle_by_value(module)  # other processes cannot import it by name
+        for each in (module, *modules_beside(module)):
+            register_pickle_by_value(each)  # other processes cannot import it by name
     return Experiment(file, plugin.summary, module.PRESETS, module.run)
 
 

@@ -43,6 +43,8 @@ def test_a_users_file_runs_once_a_process_unless_it_changes(folder):
     first = find("guides", "counted").load()
     assert find("guides", "guides/counted.py").load() is first and load_file(own) is first and first.runs == 1
     os.utime(own, ns=(1, 1))
+    assert find("guides", "counted").load() is first
+    own.write_text(own.read_text() + "# changed\n")
     assert find("guides", "counted").load().runs == 2
 
 

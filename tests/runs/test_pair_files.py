@@ -239,7 +239,8 @@ def test_neighbours_are_found_without_running_them(tmp_path):
         "one.py": "import vae, json\nraise SystemExit",
         "json.py": "never = 'imported: it is called as a module of Python'",
         "package/__init__.py": "",
-        "package/two.py": "from .. import five\nfrom ..five import x\nfrom . import six",
+        "package/two.py": "from .. import five\nfrom ..five import x\nfrom . import six\nfrom four import *",
+        "four/seven.py": "",
         "package/six.py": "this is no Python",
         "three/four.py": "",
         "five.py": "",
@@ -249,7 +250,15 @@ def test_neighbours_are_found_without_running_them(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     found = [str(path.relative_to(tmp_path)) for path in neighbours(tmp_path / "vae.py")]
-    assert found == ["five.py", "one.py", "package/__init__.py", "package/six.py", "package/two.py", "three/four.py"]
+    assert found == [
+        "five.py",
+        "four/seven.py",
+        "one.py",
+        "package/__init__.py",
+        "package/six.py",
+        "package/two.py",
+        "three/four.py",
+    ]
 
 
 def test_neighbours_of_two_folders_with_one_name_are_not_mixed_and_make_part_of_the_digest(folder):
