@@ -54,11 +54,11 @@ if TYPE_CHECKING:
     from ppl_vae.runs.catalogue import catalogue as catalogue
     from ppl_vae.runs.compare import compare as compare
     from ppl_vae.runs.listing import list_runs as list_runs
-    from ppl_vae.runs.listing import remove_runs as remove_runs
     from ppl_vae.runs.open import Run as Run
     from ppl_vae.runs.python import load_run as load_run
     from ppl_vae.runs.python import resume as resume
     from ppl_vae.runs.python import train as train
+    from ppl_vae.runs.removal import remove_runs as remove_runs
     from ppl_vae.runs.report.report import report as report
     from ppl_vae.runs.train_gan import train_generator as train_generator
     from ppl_vae.studies.experiments import experiment as experiment
@@ -88,7 +88,7 @@ _PLACES = {
     "measure": "evidence.measure",
     "rate_distortion_curve": "diagnostics.information.rate_distortion_curve",
     "regulariser": "programs.densities",
-    "remove_runs": "runs.listing",
+    "remove_runs": "runs.removal",
     "report": "runs.report.report",
     "resume": "runs.python",
     "sandwich": "evidence.bdmc",

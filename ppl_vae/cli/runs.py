@@ -13,7 +13,6 @@ from ppl_vae.cli.errors import errors_in_one_line
 from ppl_vae.cli.options import GroupedCommand, with_options
 from ppl_vae.plugins.options import options_of
 from ppl_vae.runs import listing
-from ppl_vae.training.run_folder import RunFolder
 
 __all__ = ["runs"]
 
@@ -41,12 +40,17 @@ def runs(ctx: click.Context, /, as_json: bool, **options: Any) -> None:  # of th
 @click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(folders: tuple[Path, ...], yes: bool) -> None:
-    """Remove runs, with all that is in their folders."""
+    """Remove runs, with all that is in their folders.
+
+    A folder that is no run, a link, and a run with files that no run writes are refused; then none is removed.
+    """
+    from ppl_vae.runs.removal import check_removable, remove_runs
+
     with errors_in_one_line():
         for folder in folders:
-            RunFolder.open(folder)
+            check_removable(folder)
         if not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError("nobody is there to ask; add --yes to remove the runs")
             click.confirm(f"remove {', '.join(map(str, folders))}", abort=True, err=True)
-        listing.remove_runs(*folders)
+        remove_runs(*folders)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,10 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ppl_vae.evidence.tables import text_table
-from ppl_vae.training.lock import locked
 from ppl_vae.training.run_folder import RunFolder
 
-__all__ = ["ListedRun", "Runs", "list_runs", "remove_runs"]
+__all__ = ["ListedRun", "Runs", "list_runs"]
 
 DEPTH = 3
 """How many folders deep runs are looked for: those of experiments lie in ``EXPERIMENT/runs/NAME``."""
@@ -163,20 +161,6 @@ def list_runs(
     if sort not in keys:
         raise ValueError(f"unknown order {sort!r}; choose from {', '.join(keys)}")
     return Runs(str(folder), tuple(sorted(wanted, key=keys[sort])), tuple(broken))
-
-
-def remove_runs(*folders: str | Path) -> None:
-    """Removes run folders, with all that is in them; nothing is removed if one of them is no run.
-
-    Arguments:
-        folders: The folders.
-
-    Raises:
-        ValueError: If a folder is no run, or a process trains in it.
-    """
-    for run in [RunFolder.open(Path(folder)) for folder in folders]:
-        with locked(run.folder, "removes it"):
-            shutil.rmtree(run.folder)
 
 
 def _folders(folder: Path, depth: int) -> Iterator[Path]:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 import ppl_vae as pv
 from ppl_vae.plugins import trust
+from ppl_vae.training.lock import locked
 from tests.support.cli import flat, invoke, json_of, succeed
 
 MODEL = """
@@ -191,6 +192,71 @@ def test_runs_are_listed_and_removed(line):
     assert Path("runs/a").exists()
     succeed("runs", "remove", "runs/a", "--yes")
     assert not Path("runs/a").exists() and Path("r").exists()
+
+
+@pytest.fixture
+def many(line):
+    """Two runs, and what is none."""
+    trained()
+    shutil.copytree("r", "s")
+    Path("hugging").mkdir()
+    Path("hugging/config.json").write_text('{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}')
+    Path("hugging/model.safetensors").write_bytes(b"weights")
+    Path("link").symlink_to("s")
+    shutil.copytree("r", "mixed")
+    Path("mixed/figures/notes.txt").write_text("mine")
+    shutil.copytree("r", "project")
+    Path("project/.git").mkdir()
+    Path("project/.git/HEAD").write_text("ref")
+    shutil.copytree("r", "linked")
+    Path("linked/data.npz").symlink_to("../x.npy")
+    shutil.copytree("r", "damaged")
+    Path("damaged/config.json").write_text(Path("r/config.json").read_text().replace('"seed": 0', '"seed": "zero"'))
+    shutil.copytree("r", "named")
+    Path("named/config.json").write_text('{"model": "gpt2", "guide": "none", "generator": {}}')
+    return line
+
+
+NOT_REMOVED = {
+    "hugging": "hugging is not removed: it is no run, or a damaged one",
+    "named": "named is not removed: it is no run, or a damaged one",
+    "damaged": "damaged is not removed: it is no run, or a damaged one (damaged/config.json: corpus.seed is 'zero'",
+    "link": "link is a link to s; give that folder to remove the run, or remove the link",
+    "mixed": "mixed is not removed: it holds figures/notes.txt, which no run writes",
+    "project": "project is not removed: it holds .git, which no run writes",
+    "linked": "linked is not removed: it holds data.npz, which no run writes",
+    "code": "code is not a run folder: it has no config.json",
+    "gone": "gone is not a run folder",
+}
+
+
+def test_what_is_no_run_is_not_removed_nor_are_the_runs_named_with_it(many):
+    before = sorted(many.rglob("*"))
+    for folder, words in NOT_REMOVED.items():
+        refused = invoke("runs", "remove", "r", folder, "--yes")
+        assert refused.exit_code == 1 and words in flat(refused.stderr) and "Traceback" not in refused.output
+        with pytest.raises(ValueError, match=folder):
+            pv.remove_runs("r", folder)
+    assert sorted(many.rglob("*")) == before
+
+
+def test_runs_are_locked_before_any_is_removed_and_a_run_named_twice_is_removed_once(many, monkeypatch):
+    with (
+        locked(Path("s"), "trains there"),
+        pytest.raises(ValueError, match=r"s is in use: process \d+ .* trains there"),
+    ):
+        pv.remove_runs("r", "s")
+    assert Path("r/config.json").exists() and Path("s/config.json").exists()
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", "s")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", refuse)
+        assert "s is not removed, or not all of it: [Errno 13]" in flat(invoke("runs", "remove", "s", "--yes").stderr)
+    shutil.copytree("r", "r/ladder/full")
+    pv.remove_runs("r", "./r", "s", "r/ladder/full")
+    assert not Path("r").exists() and not Path("s").exists()
 
 
 def test_a_comparison_names_what_differs_between_the_runs(line):
