@@ -73,14 +73,18 @@ def bits_per_number(nats: float, numbers: int, levels: int = 256) -> float:
 def pixels(x: Batch) -> int | None:
     """How many numbers an image has, a datum with height and width and values in [0, 1]; None for other data.
 
+    A datum of three dimensions is an image if the first are its one or three channels.
+
     Example:
         >>> import torch
         >>> pixels(torch.rand(5, 28, 28)), pixels(torch.rand(5, 784)), pixels(torch.randn(5, 28, 28))
         (784, None, None)
+        >>> pixels(torch.rand(9, 3, 4, 4)), pixels(torch.rand(9, 5, 4, 4))
+        (48, None)
     """
-    if isinstance(x, Tensor) and x.ndim in (3, 4) and len(x) and x.min() >= 0 and x.max() <= 1:
-        return x[0].numel()
-    return None
+    if not isinstance(x, Tensor) or not (x.ndim == 3 or (x.ndim == 4 and x.shape[1] in (1, 3))):
+        return None
+    return x[0].numel() if len(x) and x.min() >= 0 and x.max() <= 1 else None
 
 
 def dequantised(source: Source, where: str) -> Source:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.images import pixels
 from ppl_vae.data.inputs import Batch, Inputs
 from ppl_vae.evidence.figures import tiled
 from ppl_vae.runs.open import Run
@@ -68,7 +69,7 @@ def exhibit(run: Run, x: Batch, row: int, name: str, rare: Tensor | None = None)
         ]
         return joined(parts)
     value = x[row].detach().cpu()
-    if value.ndim in (2, 3) and value.is_floating_point() and value.min() >= 0 and value.max() <= 1:
+    if x.is_floating_point() and pixels(x) is not None:
         return sheet(value[None], 1, name)
     flat = value.reshape(-1)
     numbers = ["missing" if v != v else f"{v:.4g}" for v in flat[:NUMBERS].tolist()]
