@@ -20,8 +20,10 @@ from ppl_vae.runs.report import sections
 from ppl_vae.runs.report.comparison import compared, contrast
 from ppl_vae.runs.report.finding import Finding, find
 from ppl_vae.runs.report.markup import paragraph
+from ppl_vae.runs.report.reasons import reason
 from ppl_vae.runs.report.subject import Subject
 from ppl_vae.runs.uses import Count, Split
+from ppl_vae.training.progress import log
 
 __all__ = ["Report", "report", "rendered"]
 
@@ -160,12 +162,14 @@ def section_files() -> list[ModuleType]:
 
 
 def _sections(subject: Subject, prefix: str = "") -> Iterator[Part]:
-    """The sections that have something to show; of one that cannot be computed the reason."""
+    """The sections that have something to show; of one that cannot be made the reason, which is said, too."""
     for module in section_files():
         try:
             content = module.section(subject)
-        except ValueError as error:
-            content = paragraph(f"This is not shown: {error}")
+        except Exception as error:  # must not cost the other sections, nor be kept from the reader
+            why = reason(error)
+            log(f"note: the section {module.TITLE!r} of the report of {subject.run.folder} is missing: {why}")
+            content = paragraph(f"This is not shown: {why}")
         if content is not None:
             yield Part(prefix + module.__name__.rpartition(".")[2], module.TITLE, content)
 

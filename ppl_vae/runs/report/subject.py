@@ -22,6 +22,7 @@ from ppl_vae.programs.log_weight import log_weight
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.open import Run
+from ppl_vae.runs.report.reasons import reason
 from ppl_vae.runs.stored import evidence_of, gap_of, stored_values
 from ppl_vae.runs.summary import Summary
 from ppl_vae.training.progress import log
@@ -158,9 +159,9 @@ class Subject:
             return None
         try:
             return compute()
-        except ValueError as error:
-            self.missing[name] = str(error)
-            log(f"note: {name} is not in the report: {error}")
+        except Exception as error:  # the page says what it lacks
+            self.missing[name] = reason(error)
+            log(f"note: {name} is not in the report: {self.missing[name]}")
             return None
 
     def _stored(self, name: str) -> Values | None:
