@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from ppl_vae.data.load import find_reader
@@ -14,9 +14,14 @@ from ppl_vae.runs.options import GUIDE, training_options
 
 __all__ = ["train_command"]
 
+NOT_SHOWN = ("device", "schedule", "corpus", "model", "guide")
+"""Entries of a configuration that the options below do not repeat, or that another machine may not have."""
+
 
 def train_command(config: RunConfig) -> str:
     """The command of a run, with the options that are not the defaults; empty for a run of objects.
+
+    What the command line cannot say, that an option is None, only Python can: then it is a call of ``ppl_vae.train``.
 
     Example:
         >>> from ppl_vae.runs.options import run_config
@@ -25,48 +30,56 @@ def train_command(config: RunConfig) -> str:
     """
     if config.is_of_objects:
         return ""
-    values = _values(config)
+    defaults, given = _defaults(config), list[tuple[str, Value, bool]]()
+    for name, value, of_program in _values(config):
+        if name not in defaults or (defaults[name], type(defaults[name])) != (value, type(value)):
+            given.append((name, value, of_program))
+    if any(value is None for _, value, _ in given):
+        options = "".join(f", {name}={value!r}" for name, value, _ in given)
+        return f"ppl_vae.train({config.model.name!r}, {config.guide.name!r}{options})"
     words = ["ppl-vae", "train", config.model.name, "--guide", config.guide.name]
-    try:
-        definitions = find("models", config.model.name), find("guides", config.guide.name)
-        defaults = {o.name: o.default for group in training_options(*definitions).values() for o in group}
-        defaults |= {option.name: option.default for option in find_reader(config.corpus.name).options}
-        defaults["corpus"] = definitions[0].corpus
-    except ValueError:  # their files are gone, or do not load: all is named
-        defaults = {}
-    defaults |= {"draws": 16 if config.objective == "likelihood" else 1}
-    for name, value in values.items():
-        if name in ("device",) or value is None or defaults.get(name) == value:
-            continue
+    for name, value, of_program in given:
         flag = name.replace("_", "-")
-        if isinstance(value, bool):
+        if isinstance(value, bool) and not of_program:
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            words += [f"--{flag}", str(value)]
+            words += [f"--{flag}", str(value).lower() if isinstance(value, bool) else str(value)]
     return shlex.join(words)
 
 
-def _values(config: RunConfig) -> dict[str, Value]:
-    """The options of a configuration by name, those of the model and the guide first."""
+def _defaults(config: RunConfig) -> dict[str, Value]:
+    """What each option is where it is not given."""
+    corpus: Value = None
+    try:
+        model, guide = find("models", config.model.name), find("guides", config.guide.name)
+        groups, corpus = training_options(model, guide), model.corpus
+    except ValueError:  # their files are gone, or do not load: all their options are named
+        groups = training_options()
+    defaults = {option.name: option.default for group in groups.values() for option in group if not option.required}
+    return defaults | {"corpus": corpus, "draws": 16 if config.objective == "likelihood" else 1}
+
+
+def _values(config: RunConfig) -> Iterator[tuple[str, Value, bool]]:
+    """The options of a configuration by name, those of the model and the guide first, and whether they are theirs."""
+    yield from _of(config.model, "")
+    yield from _of(config.guide, GUIDE)
     phases = config.settings.schedule
     draws = {draws for _, draws in phases}
     epochs = ",".join(f"{epochs}x{draws}" for epochs, draws in phases)
-    settings, cost = asdict(config.settings), asdict(config.rate_cost)
-    own = {"objective", "estimator", "control", "kl", "examples", "plate", "vectorise", "start", "retrain"}
-    own |= {"evidence_draws", "evidence_data"}
-    return {
-        **_of(config.model, ""),
-        **_of(config.guide, GUIDE),
+    readers = {option.name: option.default for option in find_reader(config.corpus.name).options}
+    options = {
         "corpus": config.corpus.name,
         "validation": config.corpus.validation,
-        **config.corpus.options,
-        **{name: value for name, value in asdict(config).items() if name in own},
-        **cost,
+        **{name: value for name, value in config.corpus.options.items() if readers.get(name, ...) != value},
+        **asdict(config.rate_cost),
         "epochs": epochs if len(draws) > 1 else ",".join(str(count) for count, _ in phases),
-        "draws": None if len(draws) > 1 else draws.pop(),
-        **{name: value for name, value in settings.items() if name != "schedule"},
+        **({} if len(draws) > 1 else {"draws": draws.pop()}),
+        **asdict(config.settings),
     }
+    own = {option.name for group in training_options().values() for option in group}
+    options |= {name: value for name, value in asdict(config).items() if name in own - options.keys()}
+    yield from ((name, value, False) for name, value in options.items() if name not in {*NOT_SHOWN} - {"corpus"})
 
 
-def _of(choice: ProgramChoice, prefix: str) -> Mapping[str, Value]:
-    return {prefix + name: value for name, value in choice.options.items()}
+def _of(choice: ProgramChoice, prefix: str) -> Iterator[tuple[str, Value, bool]]:
+    yield from ((prefix + name, value, True) for name, value in choice.options.items())
