@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from ppl_vae.runs.config import ProgramChoice, RunConfig
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 
-__all__ = ["Code", "Opening", "code_digest", "config_of", "keep_code", "opening"]
+__all__ = ["Code", "Opening", "code_digest", "config_of", "keep_code", "opening", "opening_too"]
 
 Code = Literal["run", "current"]
 
@@ -56,6 +56,12 @@ def opening(how: Opening) -> Iterator[None]:
         yield
     finally:
         _opening.reset(token)
+
+
+def opening_too(code: Code, corpus: str | Path | None, trust: bool) -> AbstractContextManager[None]:
+    """Opens all runs within it as these arguments say, or as they are opened anyway where none is given."""
+    how = Opening(code, None if corpus is None else str(corpus), trust)
+    return nullcontext() if how == Opening() else opening(replace(how, ask=_opening.get(Opening()).ask))
 
 
 def keep_code(run: RunFolder, config: RunConfig) -> None:

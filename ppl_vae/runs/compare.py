@@ -18,6 +18,7 @@ from ppl_vae.evidence.plan import plan
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.types import Progress
+from ppl_vae.runs.code import Code, opening_too
 from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.measure import measure_and_save, save_figure
 from ppl_vae.runs.open import Run, open_run
@@ -31,7 +32,13 @@ CELLS = 2**27
 """Largest number of (state, datum) cells for which a comparison splits a gap itself, within minutes."""
 
 
-def compare(*runs: Run | Path | str, split: SplitName = "test") -> Comparison:
+def compare(
+    *runs: Run | Path | str,
+    split: SplitName = "test",
+    code: Code = "run",
+    corpus: str | Path | None = None,
+    trust: bool = False,
+) -> Comparison:
     """Compare ELBO, evidence and gap of trained runs.
 
     If a run was trained with --objective likelihood, the approximation errors of the other runs of its model are
@@ -41,10 +48,18 @@ def compare(*runs: Run | Path | str, split: SplitName = "test") -> Comparison:
     Arguments:
         runs: Opened runs, or their folders.
         split: Data to compare on.
+        code: How folders are opened, as by :func:`ppl_vae.load_run`, and so are corpus and trust.
+        corpus: Where the data lie now, if they have moved.
+        trust: Whether to run the code of runs that someone sent.
 
     Raises:
         ValueError: If there are fewer than two runs, or their data differ, naming both.
     """
+    with opening_too(code, corpus, trust):
+        return _compare(runs, split)
+
+
+def _compare(runs: Sequence[Run | Path | str], split: SplitName) -> Comparison:
     if not 2 <= len(runs) <= MOST_RUNS:
         raise ValueError(f"a comparison takes 2 to {MOST_RUNS} runs, got {len(runs)}; name their folders")
     opened = [run if isinstance(run, Run) else None for run in runs]

@@ -14,6 +14,7 @@ from typing import Any
 
 import ppl_vae
 from ppl_vae.data.files import atomic_write
+from ppl_vae.runs.code import Code, opening_too
 from ppl_vae.runs.compare import compare
 from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.report import sections
@@ -78,6 +79,9 @@ def report(
     data: Count | None = None,
     measure: bool = True,
     out: str | Path | None = None,
+    code: Code = "run",
+    corpus: str | Path | None = None,
+    trust: bool = False,
 ) -> Report:
     """Writes a report of trained runs: one HTML page, as :meth:`ppl_vae.runs.open.Run.report` describes it.
 
@@ -88,13 +92,17 @@ def report(
             that takes seconds, else 100.
         measure: Measure what is missing; else only what is stored is shown.
         out: Path of the page.
+        code: How folders are opened, as by :func:`ppl_vae.load_run`, and so are corpus and trust.
+        corpus: Where the data lie now, if they have moved.
+        trust: Whether to run the code of runs that someone sent.
 
     Raises:
         ValueError: If a folder is no run, or runs that are compared were trained on different data.
     """
     if not runs:
         raise ValueError("a report needs a run; give the folder of one")
-    opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
+    with opening_too(code, corpus, trust):
+        opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
     subjects = [Subject(run, split, data, measure) for run in opened]
     content, findings = _of_one(subjects[0]) if len(subjects) == 1 else _of_several(subjects)
     name = "report.html" if len(opened) == 1 else f"compare-{split}.html"
