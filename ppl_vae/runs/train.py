@@ -115,6 +115,16 @@ def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, r
     return _begin(config, folder, pair, corpus, splits, resume)
 
 
+def _remove_pages(run: RunFolder) -> None:
+    """Removes reports of the state that a training goes on from: nobody is to take them for those of the new one."""
+    for page in (run.folder / "report.html", *run.folder.glob("compare-*.html")):
+        if page.is_file():
+            page.unlink()
+            log(
+                f"note: {page}, of the state before, is removed; ppl-vae report {run.folder} writes that of the new one"
+            )
+
+
 def _begin(
     config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, splits: dict[str, Batch], resume: bool
 ) -> Summary:
@@ -134,6 +144,8 @@ def _begin(
             RunFolder.check_free(folder)
             keep_code(RunFolder(folder), config)
         run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
+        if resume and run.summary is None:
+            _remove_pages(run)
         log(
             f"{pair.description}: {len(splits['train'])} training, {len(splits['validation'])} validation, "
             f"{len(splits['test'])} test data; gradient by {method}; run {folder}"

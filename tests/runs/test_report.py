@@ -1,6 +1,8 @@
 """The report of runs: one page that says what they show, needs nothing else, and can be read by anyone."""
 
+import ast
 import json
+import shlex
 import shutil
 import subprocess
 from html import escape
@@ -11,10 +13,15 @@ import pytest
 import scipy.sparse
 
 import ppl_vae as pv
+from ppl_vae.cli.options import was_given
+from ppl_vae.cli.train import train
 from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.plugins import trust
+from ppl_vae.runs.options import run_config
 from ppl_vae.runs.report import sections
+from ppl_vae.runs.report.command import train_command
 from ppl_vae.runs.report.report import section_files
-from tests.support.cli import SMALL, json_of, succeed
+from tests.support.cli import SMALL, flat, invoke, json_of, succeed
 from tests.support.page import check
 
 WICKED = '<script>alert("1")</script>'
@@ -127,6 +134,136 @@ def test_images_are_shown_beside_their_reconstructions(tmp_path, monkeypatch):
     page = check(_page("report", "r", "--no-measure"))
     assert "Samples: E[x | z] for z of the prior" in page.text
     assert len([a for a in page.named("img") if a["class"] == "sheet"]) == 3 + 6
+
+
+def test_data_of_five_channels_are_numbers_and_no_picture(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).random((60, 5, 4, 4)).astype(np.float32))
+    options = ("--guide-width", "4", "--epochs", "1", "--evidence-draws", "2", "--out", "r")
+    succeed("train", "ppca", "--guide", "mean_field", "--corpus", "x.npy", *options)
+    page = check(_page("report", "r", "--no-measure"))
+    assert "and 68 more" in page.text and not page.named("img") and "This is not shown" not in page.text
+
+
+def test_a_section_that_fails_says_why_and_costs_no_other(reported, monkeypatch, tmp_path, capsys):
+    folder, _ = reported
+    monkeypatch.chdir(folder)
+    module = next(module for module in section_files() if module.TITLE == "Evidence")
+
+    def fail(subject):
+        raise TypeError("no <picture> of this")
+
+    monkeypatch.setattr(module, "section", fail)
+    result = succeed("report", "r", "--out", str(tmp_path / "out.html"))
+    page = check((tmp_path / "out.html").read_text())
+    words = "by an error, TypeError: no <picture> of this (test_report.py, line"
+    assert f"This is not shown: {words}" in page.text
+    assert f"note: the section 'Evidence' of the report of r is missing: {words}" in flat(result.stderr)
+    assert {module.TITLE for module in section_files() if module.TITLE in page.text} >= {"Notes", "How to reproduce it"}
+    for name in ("gap", "evidence"):
+        monkeypatch.setattr(f"ppl_vae.runs.open.Run.{name}", lambda run, **options: fail(run))
+    monkeypatch.setattr("ppl_vae.runs.report.subject.stored_values", lambda *arguments: None)
+    pv.report("r", out=tmp_path / "out.html")
+    assert f"gap is not in the report: {words}" in check((tmp_path / "out.html").read_text()).text
+    monkeypatch.setenv("PPL_VAE_DEBUG", "1")
+    with pytest.raises(TypeError, match="no <picture>"):
+        pv.report("r", out=tmp_path / "out.html")
+
+
+OWN = """
+import pyro
+import pyro.distributions as dist
+import torch
+
+
+class Line(torch.nn.Module):
+    def __init__(self, shape, *, bias: bool = True, depth: int | None = 3, name: str = "a b"):
+        super().__init__()
+        self.decoder = torch.nn.Linear(1, *shape, bias=bias)
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=x)
+"""
+
+
+def from_command(command):
+    """The configuration that a command of ``ppl-vae train`` makes."""
+    words = shlex.split(command)
+    assert words[:2] == ["ppl-vae", "train"]
+    with train.make_context("train", words[2:]) as ctx:
+        given = {name: value for name, value in ctx.params.items() if was_given(ctx, name)}
+    return run_config(**given, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "pair, options",
+    [
+        (("text", "linear_counts"), {"bits": 3, "epochs": 3, "vocabulary": 100, "validation": 0.2, "seed": 4}),
+        (("gmm", "full"), {"epochs": "3x1,2x4", "beta": 2, "retrain": True, "estimator": "arm", "control": "none"}),
+        (
+            ("image", "convolutional"),
+            {"corpus": "mnist", "image_size": 8, "dequantise": True, "guide_blocks": 2},
+        ),
+        (("gmm", "mean_field"), {"objective": "likelihood", "draws": 7, "clip": 0.0, "guide_width": 7, "patience": 0}),
+        (("line.py", "mean_field"), {"corpus": "x.npy", "bias": False, "depth": 0, "name": "it's; rm -rf *"}),
+    ],
+)
+def test_the_command_of_a_run_makes_its_configuration(tmp_path, monkeypatch, pair, options):
+    monkeypatch.chdir(tmp_path)
+    Path("line.py").write_text(OWN)
+    np.save("x.npy", np.zeros((9, 2), np.float32))
+    config = run_config(*pair, device="cpu", **options)
+    assert from_command(train_command(config)) == config
+
+
+def test_an_option_that_is_none_is_given_in_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("line.py").write_text(OWN)
+    np.save("x.npy", np.zeros((9, 2), np.float32))
+    config = run_config("line.py", "mean_field", corpus="x.npy", depth=None, seed=2, device="cpu")
+    command = train_command(config)
+    assert "depth=None" in command and "seed=2" in command
+    call = ast.parse(command, mode="eval").body
+    assert ast.unparse(call.func) == "ppl_vae.train"
+    given = {each.arg: ast.literal_eval(each.value) for each in call.keywords}
+    assert run_config(*map(ast.literal_eval, call.args), **given, device="cpu") == config
+
+
+def test_a_report_opens_runs_that_were_sent_as_every_command_does(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("line.py").write_text(OWN)
+    np.save("x.npy", np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
+    pv.train("line.py", "mean_field", "x.npy", out="r", epochs=1, guide_width=4, evidence_draws=2)
+    shutil.move("x.npy", "moved.npy")
+    Path("line.py").unlink()
+    monkeypatch.setattr(trust, "_trusted", set())
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    asked = ("--no-measure", "--corpus", "moved.npy")
+    assert "add --trust" in flat(invoke("report", "r", *asked).stderr)
+    with pytest.raises(ValueError, match="add --trust"):
+        pv.report("r", corpus="moved.npy")
+    succeed("report", "r", *asked, "--trust", "--code", "run")
+    trust._trusted.clear()
+    Path("state/ppl-vae/trusted").unlink()
+    pv.report("r", corpus="moved.npy", trust=True, measure=False)
+    with pytest.raises(ValueError, match=r"x.npy, the data of r, is gone"):
+        pv.report("r")
+
+
+def test_a_report_goes_when_the_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
+    options = ("--guide-width", "4", "--epochs", "1", "--evidence-draws", "2", "--out", "r")
+    succeed("train", "ppca", "--guide", "mean_field", "--corpus", "x.npy", *options)
+    pages = [Path(json_of("report", "r", "--no-measure")["file"]), Path("r/compare-test.html")]
+    pages[1].write_text("two runs")
+    succeed("train", "--resume", "r")  # nothing is left to do
+    assert all(page.exists() for page in pages)
+    said = flat(succeed("train", "--resume", "r", "--epochs", "2").stderr)
+    assert not any(page.exists() for page in pages)
+    assert "r/report.html, of the state before, is removed; ppl-vae report r writes that of the new one" in said
 
 
 def test_a_section_is_a_file_with_a_title_and_a_place():
