@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["IN_WORDS", "WEAKEST_FIRST", "Bound", "difference"]
+__all__ = ["IN_WORDS", "SIGNS", "WEAKEST_FIRST", "Bound", "difference"]
 
 Bound = Literal["exact", "unbiased", "approximate", "lower", "upper", "between"]
 """``"between"``: too high or too low, as the difference of two lower bounds may be."""
@@ -22,6 +22,16 @@ IN_WORDS: dict[Bound, str] = {
     "upper": "an upper bound",
     "between": "may be too high or too low",
 }
+
+SIGNS: dict[Bound, str] = {
+    "exact": "",
+    "unbiased": "",
+    "approximate": "about ",
+    "lower": ">= ",
+    "upper": "<= ",
+    "between": "about ",
+}
+"""What is written before a number."""
 
 
 def difference(one: Bound, other: Bound) -> Bound:

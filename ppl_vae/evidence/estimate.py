@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.evidence.bounds import IN_WORDS, WEAKEST_FIRST, Bound, difference
+from ppl_vae.evidence.bounds import IN_WORDS, SIGNS, WEAKEST_FIRST, Bound, difference
 from ppl_vae.evidence.psis import k_hat_limit
 from ppl_vae.evidence.shortfall import Shortfall
 
@@ -214,7 +214,7 @@ class Estimate:
     @property
     def sign(self) -> str:
         """The sign of its direction, written before the mean."""
-        return {"lower": ">= ", "upper": "<= ", "approximate": "about ", "between": "about "}.get(self.bound, "")
+        return SIGNS[self.bound]
 
     @property
     def figure(self) -> str:

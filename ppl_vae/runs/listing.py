@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ppl_vae.evidence.bounds import SIGNS, Bound
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.training.run_folder import RunFolder
 
@@ -32,7 +33,7 @@ class ListedRun:
         epochs: Epochs trained; None if the training is not finished.
         elbo: Mean ELBO of the test data, or of the last split there is, in nats per datum; None if not finished.
         evidence: Likewise.
-        bound: What the evidence is: exact, lower, or approximate.
+        bound: In which direction the evidence may be off, such as exact or lower.
         finished: When its final table was written, as seconds since 1970; else when the run began.
     """
 
@@ -44,7 +45,7 @@ class ListedRun:
     epochs: int | None
     elbo: float | None
     evidence: float | None
-    bound: str | None
+    bound: Bound | None
     finished: float
 
     @classmethod
@@ -75,7 +76,7 @@ class ListedRun:
 
     def cells(self) -> tuple[str, ...]:
         """The row of the table."""
-        sign = {"exact": "", "lower": ">= "}.get(self.bound or "", "~ ")
+        sign = SIGNS["exact" if self.bound is None else self.bound]
         gap = None if self.elbo is None or self.evidence is None else self.evidence - self.elbo
         return (
             self.folder,

@@ -16,7 +16,7 @@ from ppl_vae.nn.observation_noise import ObservationNoise
 from ppl_vae.runs.trained import Trained
 from ppl_vae.training.undertraining import undertrained
 
-__all__ = ["CHECKS", "Check", "Finding", "findings"]
+__all__ = ["CHECKS", "Check", "FailedCheck", "failed_checks"]
 
 Found = tuple[float, str] | None
 """The number that a check computes where it is beyond its threshold, and the note; else None."""
@@ -45,7 +45,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Finding:
+class FailedCheck:
     """A check beyond its threshold: its name, the number and the note."""
 
     check: str
@@ -57,10 +57,10 @@ CHECKS: list[Check] = []
 """All checks, in the order of their notes."""
 
 
-def findings(trained: Trained) -> tuple[Finding, ...]:
+def failed_checks(trained: Trained) -> tuple[FailedCheck, ...]:
     """Returns what the checks found, in their order."""
     found = ((check.name, check.find(trained, check.threshold)) for check in CHECKS)
-    return tuple(Finding(name, *each) for name, each in found if each is not None)
+    return tuple(FailedCheck(name, *each) for name, each in found if each is not None)
 
 
 def _check(name: str, computes: str, threshold: float, reason: str) -> Callable[..., Callable[[Trained, float], Found]]:

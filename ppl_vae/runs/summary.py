@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ppl_vae.evidence.figures import OKABE_ITO, marker, whole
 from ppl_vae.evidence.tables import html_table, noted, text_table
 from ppl_vae.nn.checkpoint import Checkpoint
-from ppl_vae.runs.sense import Finding
+from ppl_vae.runs.sense import FailedCheck
 from ppl_vae.runs.split import Split
 from ppl_vae.training.run_folder import RunFolder
 
@@ -65,7 +65,7 @@ class Summary:
     splits: dict[str, Split]
     notes: tuple[str, ...] = field(default=())
     chosen_by: str = "elbo"
-    checks: tuple[Finding, ...] = ()
+    checks: tuple[FailedCheck, ...] = ()
 
     @classmethod
     def of(cls, run: RunFolder) -> Summary | None:
@@ -81,7 +81,7 @@ class Summary:
             splits=splits,
             notes=tuple(content["notes"]),
             chosen_by=content["chosen_by"] or "",
-            checks=tuple(Finding(**found) for found in content["checks"]),
+            checks=tuple(FailedCheck(**found) for found in content["checks"]),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -94,8 +94,8 @@ class Summary:
             "warnings": list(self.warnings),
         }
 
-    def _cells(self) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
-        """Title, heads and rows of the table."""
+    def cells(self) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+        """Title, heads and rows of the table, one for each split."""
         columns = ["data", "rate", "distortion", "ELBO", "evidence", "gap"]
         columns += ["deviance"] if any(split.deviance is not None for split in self.splits.values()) else []
         columns += ["bits/pixel"] if any(split.pixels for split in self.splits.values()) else []
@@ -117,13 +117,13 @@ class Summary:
 
     def table(self) -> str:
         """The table, without the warnings."""
-        title, columns, rows = self._cells()
-        caption = "; ".join(self._captions(columns))
+        title, columns, rows = self.cells()
+        caption = "; ".join(self.captions())
         return text_table(title, columns, rows, left=("split",), caption=caption, min_width=78)
 
     def _repr_html_(self) -> str:
-        title, columns, rows = self._cells()
-        return html_table(title, columns, rows, ["; ".join(self._captions(columns)), *self.warnings])
+        title, columns, rows = self.cells()
+        return html_table(title, columns, rows, ["; ".join(self.captions()), *self.warnings])
 
     def to_frame(self) -> DataFrame:
         """The means as a pandas table with a row for each split, in nats per datum."""
@@ -132,7 +132,8 @@ class Summary:
         means = {name: {label: e.mean for label, e in split.rows().items()} for name, split in self.splits.items()}
         return DataFrame.from_dict(means, orient="index")
 
-    def _captions(self, columns: Collection[str]) -> Iterator[str]:
+    def captions(self) -> Iterator[str]:
+        """What the table's numbers are: the methods, the errors, and the distances."""
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
         directions = {"exact": ", exact", "lower": ", a lower bound"}
         yield from (f"evidence: {m}{directions.get(b, ', approximate')}" for m, b in methods.items())
@@ -143,9 +144,9 @@ class Summary:
             yield "+-: Monte Carlo standard error of the mean over these data"
         if any(split.split_size for split in self.splits.values()):
             yield "in parentheses: standard error as the mean of the whole split, of which these data are a sample"
-        if "deviance" in columns:
+        if any(split.deviance is not None for split in self.splits.values()):
             yield "deviance: saturated log-likelihood minus ELBO, lower is better"
-        if "bits/pixel" in columns:
+        if any(split.pixels for split in self.splits.values()):
             yield (
                 "bits/pixel: 8 minus the ELBO in bits per number, lower is better; a code length for dequantised bytes "
                 "only"

@@ -32,7 +32,7 @@ from ppl_vae.runs.devices import resolve_device
 from ppl_vae.runs.digests import changed_files, own_digests
 from ppl_vae.runs.more_epochs import give_more_epochs
 from ppl_vae.runs.pair import Pair, make_objective
-from ppl_vae.runs.sense import findings
+from ppl_vae.runs.sense import failed_checks
 from ppl_vae.runs.split import Split
 from ppl_vae.runs.summary import Summary
 from ppl_vae.runs.trained import Trained
@@ -237,7 +237,7 @@ def _train_and_measure(
             name: split.of_sample(sampled_rows.get(f"{name}.rows"), sizes[name]) for name, split in measured.items()
         },
         notes=notes,
-        checks=findings(trained),
+        checks=failed_checks(trained),
     )
     values = {f"{name}.{key}": v for name, s in summary.splits.items() for key, v in s.pointwise().items()}
     content = json_bytes(summary.to_json())

@@ -8,7 +8,7 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence
-from ppl_vae.runs.report.finding import Part, judge
+from ppl_vae.runs.report.finding import GapPart, judge
 from ppl_vae.runs.report.sections.words import distinctive, perplexity
 from ppl_vae.runs.report.subject import Subject
 
@@ -71,7 +71,7 @@ def test_a_gap_without_an_upper_limit_is_at_least_so_wide():
 
 @pytest.mark.parametrize("doubtful, verdict", [(False, "family"), (True, "undecided")])
 def test_a_family_is_not_blamed_for_what_a_search_has_missed(doubtful, verdict):
-    total, family, network = Part(1.0, 1.0, 1.0), Part(0.9, 0.88, 0.92), Part(0.1, 0.08, 0.12)
+    total, family, network = GapPart(1.0, 1.0, 1.0), GapPart(0.9, 0.88, 0.92), GapPart(0.1, 0.08, 0.12)
     assert judge(total, family, network, doubtful) == verdict
 
 

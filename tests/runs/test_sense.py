@@ -16,7 +16,7 @@ from ppl_vae.diagnostics.images.scale_collapse import Sharpness
 from ppl_vae.diagnostics.information.active_units import Units
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence
-from ppl_vae.runs.sense import CHECKS, findings
+from ppl_vae.runs.sense import CHECKS, failed_checks
 from ppl_vae.runs.split import Split
 from ppl_vae.runs.trained import Trained
 from ppl_vae.training.settings import Settings
@@ -91,12 +91,12 @@ def test_every_check_has_a_fault_here():
 
 
 def test_a_training_that_went_well_has_no_note():
-    assert findings(trained()) == ()
+    assert failed_checks(trained()) == ()
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_found_with_its_remedy(name):
-    found = findings(trained(**FAULTS[name]))
+    found = failed_checks(trained(**FAULTS[name]))
     assert [each.check for each in found] == [name]
     assert len(found[0].note) > 60 and math.isfinite(found[0].value)
 
@@ -115,7 +115,7 @@ def test_a_fault_is_found_with_its_remedy(name):
     ],
 )
 def test_what_is_on_the_right_side_of_a_threshold_is_left_alone(changes):
-    assert findings(trained(**changes)) == ()
+    assert failed_checks(trained(**changes)) == ()
 
 
 def test_findings_are_in_table_json_and_gap(tmp_path):

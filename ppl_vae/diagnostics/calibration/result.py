@@ -23,12 +23,12 @@ from ppl_vae.evidence.tables import text_table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["LEVEL", "Calibration", "Finding", "Tested", "tests_of"]
+__all__ = ["LEVEL", "Calibration", "Misfit", "Tested", "tests_of"]
 
 LEVEL = 0.05
 """Probability with which a calibrated guide is called miscalibrated in anything."""
 
-Finding = Literal["too narrow", "too wide", "shifted", "of another shape"]
+Misfit = Literal["too narrow", "too wide", "shifted", "of another shape"]
 
 COLOURS: dict[str, str] = {
     "too narrow": OKABE_ITO.vermilion,
@@ -82,7 +82,7 @@ class Tested:
         return self.scores.std(correction=0).item()
 
     @property
-    def finding(self) -> Finding | None:
+    def finding(self) -> Misfit | None:
         """What is wrong with the guide; None if nothing was found."""
         if self.p > LEVEL:
             return None

@@ -13,7 +13,7 @@ from ppl_vae.evidence.results import Evidence
 from ppl_vae.runs.report.markup import nats
 from ppl_vae.runs.report.subject import Subject
 
-__all__ = ["Finding", "Part", "Verdict", "find"]
+__all__ = ["Finding", "GapPart", "Verdict", "find"]
 
 Verdict = Literal["tight", "network", "family", "both", "undecided", "not split", "unknown"]
 """Where the gap comes from."""
@@ -26,7 +26,7 @@ SHARE = 3.0
 
 
 @dataclass(frozen=True)
-class Part:
+class GapPart:
     """A gap or one of its parts, in nats per datum.
 
     Arguments:
@@ -66,9 +66,9 @@ class Finding:
 
     verdict: Verdict
     sentence: str
-    total: Part | None = None
-    family: Part | None = None
-    network: Part | None = None
+    total: GapPart | None = None
+    family: GapPart | None = None
+    network: GapPart | None = None
     note: str = ""
 
 
@@ -104,7 +104,7 @@ CONSEQUENCE: dict[Verdict, str] = {
 """What follows from where the gap comes from."""
 
 
-def judge(total: Part, family: Part, network: Part, doubtful: bool) -> Verdict:
+def judge(total: GapPart, family: GapPart, network: GapPart, doubtful: bool) -> Verdict:
     """Where the gap comes from, as far as the limits of its parts decide it.
 
     Arguments:
@@ -114,11 +114,11 @@ def judge(total: Part, family: Part, network: Part, doubtful: bool) -> Verdict:
         doubtful: Whether the best member may have been missed.
 
     Example:
-        >>> small, large, wide = Part(0.06, 0.05, 0.07), Part(3.1, 3.0, 3.2), Part(1.0, 0.0, 9.0)
-        >>> total = Part(3.16, 3.16, 3.16)
+        >>> small, large, wide = GapPart(0.06, 0.05, 0.07), GapPart(3.1, 3.0, 3.2), GapPart(1.0, 0.0, 9.0)
+        >>> total = GapPart(3.16, 3.16, 3.16)
         >>> judge(total, small, large, False), judge(total, large, small, False), judge(total, wide, large, False)
         ('network', 'family', 'undecided')
-        >>> judge(Part(0.01, 0.01, 0.02), Part(0.01, 0.0, 0.02), Part(0.0, 0.0, 0.02), False)
+        >>> judge(GapPart(0.01, 0.01, 0.02), GapPart(0.01, 0.0, 0.02), GapPart(0.0, 0.0, 0.02), False)
         'tight'
     """
     if total.high is not None and total.high <= NEGLIGIBLE:
@@ -133,7 +133,7 @@ def judge(total: Part, family: Part, network: Part, doubtful: bool) -> Verdict:
     return "both" if known and not wide else "undecided"
 
 
-def _head(total: Part, family: Part, network: Part, unit: str, verdict: Verdict) -> str:
+def _head(total: GapPart, family: GapPart, network: GapPart, unit: str, verdict: Verdict) -> str:
     if verdict == "tight":
         return f"Only {total.words} {unit} lie between ELBO and evidence"
     if total.high is None:
@@ -145,7 +145,7 @@ def _head(total: Part, family: Part, network: Part, unit: str, verdict: Verdict)
     )
 
 
-def _not_split(subject: Subject, total: Part, unit: str) -> Finding:
+def _not_split(subject: Subject, total: GapPart, unit: str) -> Finding:
     if total.high is not None and total.high <= NEGLIGIBLE:
         return Finding("tight", f"{_head(total, total, total, unit, 'tight')}: {CONSEQUENCE['tight']}.", total)
     known = f"{total.words} {unit} lie between ELBO and evidence"
@@ -155,7 +155,7 @@ def _not_split(subject: Subject, total: Part, unit: str) -> Finding:
     return Finding("not split", sentence, total)
 
 
-def _total(evidence: Evidence | None, gap: Gap | None) -> Part:
+def _total(evidence: Evidence | None, gap: Gap | None) -> GapPart:
     """The gap of all data if it is known, else of those that were measured."""
     if gap is not None and (evidence is None or gap.sample is None or evidence.evidence.bound != "exact"):
         bracket, value = gap.brackets().get("gap"), gap.evidence.minus(gap.elbo)
@@ -173,25 +173,25 @@ def _interval(gap: Gap, value: Estimate) -> Interval:
     return of_these_data(ends(value)) if gap.sample is None else of_population(ends(value), of=gap.split_size)
 
 
-def _limited(value: Estimate, low: float | None, high: float | None) -> Part:
-    return Part(value.mean, max(low or 0.0, 0.0), high, "" if high is not None else value.sign)
+def _limited(value: Estimate, low: float | None, high: float | None) -> GapPart:
+    return GapPart(value.mean, max(low or 0.0, 0.0), high, "" if high is not None else value.sign)
 
 
-def _of(value: Estimate, interval: Interval) -> Part:
+def _of(value: Estimate, interval: Interval) -> GapPart:
     low = value.mean if interval.low is None else interval.low
-    return Part(value.mean, max(low, 0.0), interval.high, value.sign if value.bound != "unbiased" else "")
+    return GapPart(value.mean, max(low, 0.0), interval.high, value.sign if value.bound != "unbiased" else "")
 
 
-def _part(gap: Gap, name: str, value: Estimate) -> Part:
+def _part(gap: Gap, name: str, value: Estimate) -> GapPart:
     """A part of the gap, taking the best member found as the best there is, as its sign says."""
     margin = _margin(gap, value)
     interval = gap.interval(name, "data" if gap.sample is None else "split")
     if name == "family gap":
         above = gap.brackets().get("family gap")
         high = interval.high if above is None else above.upper
-        return Part(value.mean, max(value.mean - margin, 0.0), high, value.sign)
+        return GapPart(value.mean, max(value.mean - margin, 0.0), high, value.sign)
     # Of the best member found: a better one would widen this part at the cost of the other.
-    return Part(value.mean, max(value.mean - margin, 0.0), value.mean + margin, value.sign)
+    return GapPart(value.mean, max(value.mean - margin, 0.0), value.mean + margin, value.sign)
 
 
 def _margin(gap: Gap, value: Estimate) -> float:
@@ -200,10 +200,10 @@ def _margin(gap: Gap, value: Estimate) -> float:
     return max(map(abs, over_data(value.pointwise, noise=value.pointwise_se, of=gap.split_size)))
 
 
-def _rest(total: Part, family: Part) -> Part:
+def _rest(total: GapPart, family: GapPart) -> GapPart:
     """The network's part as what the family's leaves of the gap: its error is the smaller of the two."""
     high = None if total.high is None else max(total.high - family.low, 0.0)
     low = max(total.low - (family.high if family.high is not None else total.low), 0.0)
-    return Part(
+    return GapPart(
         max(total.value - family.value, 0.0), low, high, {"<= ": ">= ", ">= ": "<= "}.get(family.sign, family.sign)
     )

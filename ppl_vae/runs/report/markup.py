@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
-__all__ = ["bullets", "chips", "code", "columns", "facts", "figure", "folded", "joined", "nats", "paragraph", "table"]
+from ppl_vae.evidence.bounds import SIGNS
+
+__all__ = [
+    "bullets",
+    "chips",
+    "code",
+    "columns",
+    "facts",
+    "figure",
+    "folded",
+    "joined",
+    "nats",
+    "paragraph",
+    "stored",
+    "table",
+]
 
 
 def joined(parts: Iterable[str]) -> Markup:
@@ -83,6 +99,21 @@ def chips(words: Iterable[str]) -> Markup:
 def folded(title: str, content: str) -> Markup:
     """What is shown when its title is opened, and printed always."""
     return Markup("<details><summary>{}</summary>{}</details>").format(title, content)
+
+
+def stored(part: Mapping[str, Any], digits: int, unit: str = "") -> str:
+    """A number as a measurement stores it, with its sign and its error.
+
+    Example:
+        >>> stored({"mean": 1.5, "se": None, "bound": "lower"}, 2, " nats")
+        '>= 1.50 nats'
+        >>> stored({"mean": None, "se": None, "bound": "exact"}, 2)
+        'not finite'
+    """
+    if part["mean"] is None:
+        return "not finite"
+    error = f" \u00b1 {part['se']:.2g}" if part.get("se") else ""
+    return f"{SIGNS[part.get('bound', 'exact')]}{part['mean']:.{digits}f}{error}{unit}"
 
 
 def nats(value: float) -> str:

@@ -30,7 +30,7 @@ __all__ = ["Report", "report", "rendered"]
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """A part of a page: a section, or the sections of a run.
 
     Arguments:
@@ -43,7 +43,7 @@ class Part:
     key: str
     title: str
     content: str = ""
-    sections: Sequence[Part] = ()
+    sections: Sequence[Section] = ()
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,10 @@ def _of_several(subjects: Sequence[Subject]) -> tuple[str, dict[str, Finding]]:
     comparison = compare(*(subject.run for subject in subjects), split=subjects[0].split)  # type: ignore[arg-type]
     letters = list(comparison.labelled())
     found = {str(subject.run.folder): find(subject) for subject in subjects}
-    parts = [Part("comparison", "Side by side", compared(comparison, subjects))]
+    parts = [Section("comparison", "Side by side", compared(comparison, subjects))]
     for letter, subject in zip(letters, subjects, strict=True):
         inner = tuple(_sections(subject, f"{letter}-"))
-        parts.append(Part(letter, f"{letter}: {subject.run.folder}", sections=inner))
+        parts.append(Section(letter, f"{letter}: {subject.run.folder}", sections=inner))
     page = rendered(
         title=f"{len(subjects)} runs on {subjects[0].run.corpus.name}",
         kind=f"Report of {len(subjects[0].data):,} {subjects[0].split} {subjects[0].nouns}",
@@ -169,7 +169,7 @@ def section_files() -> list[ModuleType]:
     return sorted(modules, key=lambda module: float(module.PLACE))
 
 
-def _sections(subject: Subject, prefix: str = "") -> Iterator[Part]:
+def _sections(subject: Subject, prefix: str = "") -> Iterator[Section]:
     """The sections that have something to show; of one that cannot be made the reason, which is said, too."""
     for module in section_files():
         try:
@@ -179,7 +179,7 @@ def _sections(subject: Subject, prefix: str = "") -> Iterator[Part]:
             log(f"note: the section {module.TITLE!r} of the report of {subject.run.folder} is missing: {why}")
             content = paragraph(f"This is not shown: {why}")
         if content is not None:
-            yield Part(prefix + module.__name__.rpartition(".")[2], module.TITLE, content)
+            yield Section(prefix + module.__name__.rpartition(".")[2], module.TITLE, content)
 
 
 def rendered(
@@ -188,7 +188,7 @@ def rendered(
     kind: str,
     findings: Sequence[dict[str, str]],
     numbers: dict[str, str],
-    parts: Sequence[Part],
+    parts: Sequence[Section],
     noun: str,
 ) -> str:
     """The page as HTML; all that is not markup is escaped."""

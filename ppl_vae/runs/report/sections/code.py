@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ppl_vae.runs.report.charts import Bar, bar_chart
 from ppl_vae.runs.report.codes import unit_means
-from ppl_vae.runs.report.markup import columns, facts, figure, folded, joined, table
+from ppl_vae.runs.report.markup import columns, facts, figure, folded, joined, stored, table
 from ppl_vae.runs.report.subject import Subject
 
 TITLE = "Use of the code"
@@ -47,24 +47,18 @@ def section(subject: Subject) -> Markup | None:
     listed = folded(f"All {len(rows)} units", table("Units of the code, most used first", heads, rows))
     named = {
         "Measured on": subject.sized(content["data"]),
-        "Rate": _figure(content["rate"]),
-        "Distortion": _figure(content["distortion"]),
-        "Information in the code": _figure(content["information"]),
+        "Rate": stored(content["rate"], 2, " nats"),
+        "Distortion": stored(content["distortion"], 2, " nats"),
+        "Information in the code": stored(content["information"], 2, " nats"),
         "Largest that these data can show": f"{content['log_data']:.2f} (log of their number)",
     }
     if "marginal_mismatch" in content:
-        named["Aggregate from prior"] = _figure(content["marginal_mismatch"])
+        named["Aggregate from prior"] = stored(content["marginal_mismatch"], 2, " nats")
     return columns(chart, Markup("<div>{}</div>").format(joined([facts(named), listed])))
 
 
 def _colour(active: bool) -> str:
     return "blue" if active else "orange"
-
-
-def _figure(part: dict[str, Any]) -> str:
-    sign = {"lower": "at least ", "upper": "at most "}.get(part["bound"], "")
-    error = f" \u00b1 {part['se']:.2g}" if part["se"] else ""
-    return "not finite" if part["mean"] is None else f"{sign}{part['mean']:.2f}{error} nats"
 
 
 def _mean(states: list[float]) -> str:

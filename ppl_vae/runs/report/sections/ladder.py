@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from ppl_vae.runs.report.charts import Bar, floating_bars
-from ppl_vae.runs.report.markup import columns, figure, table
+from ppl_vae.runs.report.markup import columns, figure, stored, table
 from ppl_vae.runs.report.subject import Subject
 
 TITLE = "What richer guides gain"
@@ -22,14 +22,14 @@ def section(subject: Subject) -> Markup | None:
     guides = list(content["families"])
     evidence, first = content["evidence"], content[guides[0]]["elbo"]["mean"]
     bars = [_bar(guide, first, content[guide]["elbo"]) for guide in guides]
-    bars.append(Bar("evidence", first, evidence["mean"], _figure(evidence), "green"))
+    bars.append(Bar("evidence", first, evidence["mean"], stored(evidence, 3), "green"))
     rows = []
     for guide in guides:
         known = content[guide]
-        cells = [_figure(known[part]) if part in known else "" for part in PARTS]
+        cells = [stored(known[part], 3) if part in known else "" for part in PARTS]
         rows.append((guide, *cells, content["families"][guide]))
     if "evidence" in content and "step" in content.get("evidence", {}):
-        rows.append(("evidence", _figure(evidence), "", "", _figure(evidence["step"]), ""))
+        rows.append(("evidence", stored(evidence, 3), "", "", stored(evidence["step"], 3), ""))
     heads = ("guide", "ELBO", "network's part", "family's part", "step up", "family")
     label = f"ELBO of {len(guides)} guides under the fixed model: " + ", ".join(f"{b.name} {b.value}" for b in bars)
     chart = figure(floating_bars(bars, label, f"nats per {subject.noun}"), "Each guide fitted to the same model.")
@@ -37,9 +37,4 @@ def section(subject: Subject) -> Markup | None:
 
 
 def _bar(guide: str, first: float, elbo: dict[str, float]) -> Bar:
-    return Bar(guide, first, elbo["mean"], _figure(elbo), "blue")
-
-
-def _figure(part: dict[str, float]) -> str:
-    sign = {"lower": ">= ", "upper": "<= "}.get(str(part.get("bound")), "")
-    return f"{sign}{part['mean']:.3f}" + (f" \u00b1 {part['se']:.2g}" if part.get("se") else "")
+    return Bar(guide, first, elbo["mean"], stored(elbo, 3), "blue")

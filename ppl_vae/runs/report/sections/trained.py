@@ -28,15 +28,6 @@ def section(subject: Subject) -> Markup | None:
         "Gradient": summary.estimator,
         "Epochs": f"{summary.epochs}, of which epoch {summary.best_epoch} is measured",
     }
-    heads = ["split", "data", "rate", "distortion", "ELBO", "evidence", "gap"]
-    extra = {"deviance": any(s.deviance is not None for s in summary.splits.values())}
-    extra |= {"bits/pixel": any(s.bits is not None for s in summary.splits.values())}
-    rows = []
-    for name, split in summary.splits.items():
-        cells = {label: split.figure(each) for label, each in split.rows().items()}
-        cells["data"] = f"{split.data:,}" + ("" if split.split_size is None else f" of {split.split_size:,}")
-        cells["deviance"] = "" if split.deviance is None else f"{split.deviance:.2f}"
-        cells["bits/pixel"] = "" if split.bits is None else f"{split.bits:.3f}"
-        rows.append((name, *(cells[head] for head in [*heads[1:], *(each for each in extra if extra[each])])))
+    _, heads, rows = summary.cells()
     caption = f"Nats per {subject.noun}, with all normalising constants; higher is better"
-    return joined([facts(named), table(caption, [*heads, *(each for each in extra if extra[each])], rows)])
+    return joined([facts(named), table(caption, heads, rows), paragraph("; ".join(summary.captions()), "faint")])
