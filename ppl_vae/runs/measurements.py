@@ -114,7 +114,7 @@ class Measurements(Uses):
         if ladder is not None:
             if evidence != "auto" or evidence_draws is not None or check_evidence is not None or options:
                 raise ValueError("evidence methods apply to the split of the run's own gap: leave out the ladder")
-            return measure_ladder(run, split, data, list(ladder), epochs, **how)
+            return measure_ladder(run, split, data, list(ladder), None if epochs is None else str(epochs), **how)
         how |= {"evidence": evidence, "evidence_draws": evidence_draws, "check_evidence": check_evidence}
         return measure_gap(run, split, data, **how, **options)  # type: ignore[arg-type]
 

@@ -1,7 +1,12 @@
 """What the site makes of the code."""
 
+from pathlib import Path
+
+import numpy as np
+import pytest
+
 import ppl_vae as pv
-from website import api
+from website import api, concepts, tables
 from website.markdown import to_markdown
 
 
@@ -22,3 +27,26 @@ def test_every_public_name_and_every_estimator_has_a_page():
     text = "\n".join(pages.values())
     assert [name for name in pv._PLACES if f"heading: pv.{name}\n" not in text] == ["estimators"]
     assert "::: ppl_vae.estimators.arm.ARM" in pages["api/estimators.md"]
+
+
+def test_pages_made_from_the_code_are_as_the_code_is(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name, text in tables.pages().items():
+        page = Path(tables.DOCS, name)
+        assert page.read_text() == text, f"{name} is out of date: run python -m website.tables"
+
+
+def test_the_numbers_of_the_concepts_are_those_of_numpy():
+    x, centres = concepts._data().numpy(), concepts.CENTRES.numpy()
+    logits = np.stack([2.5 * x[:, 1], -x[:, 0] * x[:, 1]], 1)
+    bits = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    joint = -0.5 * ((x[:, None] - centres) ** 2).sum(2) - np.log(2 * np.pi) - np.log(4)
+    log_q = (bits * logits[:, None] - np.logaddexp(0, logits)[:, None]).sum(2)
+    known = concepts.numbers()
+    evidence = np.logaddexp.reduce(joint, 1)
+    assert known["evidence"] == pytest.approx(evidence.mean())
+    assert known["ELBO"] == pytest.approx((np.exp(log_q) * (joint - log_q)).sum(1).mean())
+    assert known["rate"] == pytest.approx((np.exp(log_q) * (log_q + np.log(4))).sum(1).mean())
+    lower, upper, exact = concepts._bounds()
+    assert np.isclose(evidence, exact).any()
+    assert np.all(np.diff(lower) > 0) and np.all(np.diff(upper) < 0) and lower[-1] < exact < upper[-1]

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from ppl_vae.runs.report.finding import Finding
+from ppl_vae.runs.report.finding import MEANINGS, Finding, Verdict
 from ppl_vae.runs.report.markup import nats
 from ppl_vae.runs.report.subject import Subject
 
@@ -34,18 +34,17 @@ def _advice(subject: Subject, finding: Finding) -> Iterator[Advice]:
     if finding.verdict in ("network", "both"):
         yield from _of_network(subject)
     if finding.verdict in ("family", "both"):
-        yield (
-            "The guide's family is too small for the posterior: fit richer ones to this model, which shows what each "
-            "step gains.",
-            f"ppl-vae gap {_folder(subject)} --ladder {_ladder(subject)}",
-        )
+        yield _remedy(subject, "family")
     yield from _of_evidence(subject, finding)
     yield from _of_code(subject)
     if finding.verdict == "tight":
-        yield (
-            "The gap is nothing to mend: what is left to gain is the model's. Compare it with another one.",
-            f"ppl-vae compare {_folder(subject)} OTHER_RUN",
-        )
+        yield _remedy(subject, "tight")
+
+
+def _remedy(subject: Subject, verdict: Verdict) -> Advice:
+    meaning = MEANINGS[verdict]
+    run, networks, families = _folder(subject), _networks(subject), _ladder(subject)
+    return meaning.remedy, meaning.command.format(run=run, networks=networks, families=families)
 
 
 def _of_network(subject: Subject) -> Iterator[Advice]:
@@ -58,11 +57,8 @@ def _of_network(subject: Subject) -> Iterator[Advice]:
     else:
         wide = "" if widths is None else f" (the gap is {nats(widths[0])} nats on training data, too)"
         why = f"The guide's network falls short{wide}."
-    yield (
-        f"{why} Other networks of the same family may do better: fit them to this model, the guide of this run again "
-        "among them. More training data help the guide as well as the model.",
-        f"ppl-vae gap {_folder(subject)} --ladder {_networks(subject)}",
-    )
+    remedy, command = _remedy(subject, "network")
+    yield f"{why} {remedy}", command
 
 
 def _networks(subject: Subject) -> str:
@@ -94,7 +90,7 @@ def _of_evidence(subject: Subject, finding: Finding) -> Iterator[Advice]:
     if finding.verdict == "not split" and "gap" in subject.missing:
         yield f"The gap is not split: {subject.missing['gap']}", ""
     if finding.verdict == "undecided" and finding.note:
-        yield "Split the gap of all data, which narrows the errors.", f"ppl-vae gap {_folder(subject)}"
+        yield _remedy(subject, "undecided")
 
 
 def _of_code(subject: Subject) -> Iterator[Advice]:

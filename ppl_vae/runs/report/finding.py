@@ -13,7 +13,7 @@ from ppl_vae.evidence.results import Evidence
 from ppl_vae.runs.report.markup import nats
 from ppl_vae.runs.report.subject import Subject
 
-__all__ = ["Finding", "GapPart", "Verdict", "find"]
+__all__ = ["MEANINGS", "Finding", "GapPart", "Meaning", "Verdict", "find"]
 
 Verdict = Literal["tight", "network", "family", "both", "undecided", "not split", "unknown"]
 """Where the gap comes from."""
@@ -23,6 +23,73 @@ NEGLIGIBLE = 0.05
 
 SHARE = 3.0
 """How many times larger one part has to be to be named alone."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a verdict means.
+
+    Arguments:
+        where: When it is given.
+        consequence: What follows from it, as the end of the finding's sentence.
+        remedy: What to do next.
+        command: The command for it, in which ``{run}`` is the run, ``{networks}`` guides of one family and
+            ``{families}`` guides of richer ones; empty if there is none.
+    """
+
+    where: str
+    consequence: str
+    remedy: str = ""
+    command: str = ""
+
+
+MEANINGS: dict[Verdict, Meaning] = {
+    "tight": Meaning(
+        f"the upper limit of the gap is at most {NEGLIGIBLE} nats",
+        "the bound is tight, and no other guide would raise it by more",
+        "The gap is nothing to mend: what is left to gain is the model's. Compare it with another one.",
+        "ppl-vae compare {run} OTHER_RUN",
+    ),
+    "network": Meaning(
+        f"the lower limit of the network's part is above the upper limit of the family's, and {SHARE:g} times as much "
+        f"(or the family's part is at most {NEGLIGIBLE} nats)",
+        "more data or a refitted guide, not a richer family",
+        "Other networks of the same family may do better: fit them to this model, the guide of this run again among "
+        "them. More training data help the guide as well as the model.",
+        "ppl-vae gap {run} --ladder {networks}",
+    ),
+    "family": Meaning(
+        "the reverse, unless the search is known to have missed a best member",
+        "a richer family of guides, not more data",
+        "The guide's family is too small for the posterior: fit richer ones to this model, which shows what each step "
+        "gains.",
+        "ppl-vae gap {run} --ladder {families}",
+    ),
+    "both": Meaning(
+        f"one part is larger, but not {SHARE:g} times; or both are known well",
+        "both count, and a richer family mends only its part",
+        "Take the remedies of the network and of the family, the larger part first.",
+    ),
+    "undecided": Meaning(
+        "all else, such as parts of which the errors overlap",
+        "the errors leave open which of them is to be mended",
+        "Split the gap of all data, which narrows the errors.",
+        "ppl-vae gap {run}",
+    ),
+    "not split": Meaning(
+        "the gap is known, its parts are not",
+        "whose they are, the family's or the network's, is not measured",
+        "Split the gap.",
+        "ppl-vae gap {run}",
+    ),
+    "unknown": Meaning(
+        "the evidence is not known, or not finite",
+        "the notes say why",
+        "Measure the evidence by another method.",
+        "ppl-vae evidence {run} --method annealing --data 100",
+    ),
+}
+"""What each verdict means, in the order in which they are looked for."""
 
 
 @dataclass(frozen=True)
@@ -91,17 +158,7 @@ def find(subject: Subject) -> Finding:
     note = "" if whole else f"split on {gap.data} of {gap.split_size} {subject.split} {subject.nouns}, drawn at random"
     verdict = judge(total, family, network, subject.is_split_doubtful)
     head = _head(total, family, network, unit, verdict)
-    return Finding(verdict, f"{head}: {CONSEQUENCE[verdict]}.", total, family, network, note)
-
-
-CONSEQUENCE: dict[Verdict, str] = {
-    "tight": "the bound is tight, and no other guide would raise it by more",
-    "network": "more data or a refitted guide, not a richer family",
-    "family": "a richer family of guides, not more data",
-    "both": "both count, and a richer family mends only its part",
-    "undecided": "the errors leave open which of them is to be mended",
-}
-"""What follows from where the gap comes from."""
+    return Finding(verdict, f"{head}: {MEANINGS[verdict].consequence}.", total, family, network, note)
 
 
 def judge(total: GapPart, family: GapPart, network: GapPart, doubtful: bool) -> Verdict:
@@ -147,11 +204,11 @@ def _head(total: GapPart, family: GapPart, network: GapPart, unit: str, verdict:
 
 def _not_split(subject: Subject, total: GapPart, unit: str) -> Finding:
     if total.high is not None and total.high <= NEGLIGIBLE:
-        return Finding("tight", f"{_head(total, total, total, unit, 'tight')}: {CONSEQUENCE['tight']}.", total)
+        return Finding("tight", f"{_head(total, total, total, unit, 'tight')}: {MEANINGS['tight'].consequence}.", total)
     known = f"{total.words} {unit} lie between ELBO and evidence"
     if total.high is None:
         known = f"at least {nats(total.low)} {unit} lie between ELBO and evidence, and no upper limit is known"
-    sentence = f"{known[0].upper()}{known[1:]}; whose they are, the family's or the network's, is not measured."
+    sentence = f"{known[0].upper()}{known[1:]}; {MEANINGS['not split'].consequence}."
     return Finding("not split", sentence, total)
 
 
