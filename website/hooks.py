@@ -15,14 +15,18 @@ ROOT = Path(__file__).parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from website import api  # noqa: E402
+from website import api, notebooks  # noqa: E402
 
 DISPLAY = re.compile(r'<(div|span) class="arithmatex">\\([\[(])(.*?)\\[\])]</\1>', re.DOTALL)
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the README, the changelog and the pages of the Python interface."""
-    made = api.pages()
+    """Adds the README, the changelog, the notebooks and the pages of the Python interface."""
+    made: dict[str, str | bytes] = dict(api.pages())
+    for source in notebooks.sources():
+        text, beside = notebooks.page(source)
+        made[f"notebooks/{source.stem}.md"] = text
+        made |= {f"notebooks/{name}": content for name, content in beside.items()}
     for name in ("README", "CHANGELOG"):
         text = (ROOT / f"{name}.md").read_text(encoding="utf-8")
         made[f"{name.lower()}.md"] = text.replace("](docs/", "](")
