@@ -1,8 +1,6 @@
 """The report of runs: one page that says what they show, needs nothing else, and can be read by anyone."""
 
-import ast
 import json
-import shlex
 import shutil
 import subprocess
 from html import escape
@@ -13,16 +11,13 @@ import pytest
 import scipy.sparse
 
 import ppl_vae as pv
-from ppl_vae.cli.options import was_given
-from ppl_vae.cli.train import train
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.plugins import trust
-from ppl_vae.runs.options import run_config
 from ppl_vae.runs.report import sections
-from ppl_vae.runs.report.command import train_command
 from ppl_vae.runs.report.report import section_files
 from tests.support.cli import SMALL, flat, invoke, json_of, succeed
 from tests.support.page import check
+from tests.support.pair_files import LINE
 
 WICKED = '<script>alert("1")</script>'
 
@@ -170,70 +165,9 @@ def test_a_section_that_fails_says_why_and_costs_no_other(reported, monkeypatch,
         pv.report("r", out=tmp_path / "out.html")
 
 
-OWN = """
-import pyro
-import pyro.distributions as dist
-import torch
-
-
-class Line(torch.nn.Module):
-    def __init__(self, shape, *, bias: bool = True, depth: int | None = 3, name: str = "a b"):
-        super().__init__()
-        self.decoder = torch.nn.Linear(1, *shape, bias=bias)
-
-    def forward(self, x):
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=x)
-"""
-
-
-def from_command(command):
-    """The configuration that a command of ``ppl-vae train`` makes."""
-    words = shlex.split(command)
-    assert words[:2] == ["ppl-vae", "train"]
-    with train.make_context("train", words[2:]) as ctx:
-        given = {name: value for name, value in ctx.params.items() if was_given(ctx, name)}
-    return run_config(**given, device="cpu")
-
-
-@pytest.mark.parametrize(
-    "pair, options",
-    [
-        (("text", "linear_counts"), {"bits": 3, "epochs": 3, "vocabulary": 100, "validation": 0.2, "seed": 4}),
-        (("gmm", "full"), {"epochs": "3x1,2x4", "beta": 2, "retrain": True, "estimator": "arm", "control": "none"}),
-        (
-            ("image", "convolutional"),
-            {"corpus": "mnist", "image_size": 8, "dequantise": True, "guide_blocks": 2},
-        ),
-        (("gmm", "mean_field"), {"objective": "likelihood", "draws": 7, "clip": 0.0, "guide_width": 7, "patience": 0}),
-        (("line.py", "mean_field"), {"corpus": "x.npy", "bias": False, "depth": 0, "name": "it's; rm -rf *"}),
-    ],
-)
-def test_the_command_of_a_run_makes_its_configuration(tmp_path, monkeypatch, pair, options):
-    monkeypatch.chdir(tmp_path)
-    Path("line.py").write_text(OWN)
-    np.save("x.npy", np.zeros((9, 2), np.float32))
-    config = run_config(*pair, device="cpu", **options)
-    assert from_command(train_command(config)) == config
-
-
-def test_an_option_that_is_none_is_given_in_python(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("line.py").write_text(OWN)
-    np.save("x.npy", np.zeros((9, 2), np.float32))
-    config = run_config("line.py", "mean_field", corpus="x.npy", depth=None, seed=2, device="cpu")
-    command = train_command(config)
-    assert "depth=None" in command and "seed=2" in command
-    call = ast.parse(command, mode="eval").body
-    assert ast.unparse(call.func) == "ppl_vae.train"
-    given = {each.arg: ast.literal_eval(each.value) for each in call.keywords}
-    assert run_config(*map(ast.literal_eval, call.args), **given, device="cpu") == config
-
-
 def test_a_report_opens_runs_that_were_sent_as_every_command_does(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("line.py").write_text(OWN)
+    Path("line.py").write_text(LINE)
     np.save("x.npy", np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
     pv.train("line.py", "mean_field", "x.npy", out="r", epochs=1, guide_width=4, evidence_draws=2)
     shutil.move("x.npy", "moved.npy")

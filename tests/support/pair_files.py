@@ -128,3 +128,21 @@ FORMS = {
     "modules": MODULES,
     "objects": OBJECTS,
 }
+
+LINE = """
+import pyro
+import pyro.distributions as dist
+import torch
+
+
+class Line(torch.nn.Module):
+    def __init__(self, shape, *, bias: bool = True, depth: int | None = 3, name: str = "a b"):
+        super().__init__()
+        self.decoder = torch.nn.Linear(1, *shape, bias=bias)
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=x)
+"""
+"""A model of numbers with options of every kind."""
