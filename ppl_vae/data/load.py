@@ -99,7 +99,7 @@ def corpora(kind: type[PackedCounts] | type[Tensor] | None = None) -> dict[str, 
         >>> print(corpora()["bars"].line)
         bars and stripes, 4 x 4 binary images, (16,); needs no network
     """
-    declared = [reader for _, reader in _scan()[0] if kind in (None, reader.kind)]
+    declared = [reader for _, reader in _scan()[0] if kind is None or reader.holds(kind)]
     return {reader.name: reader for reader in sorted(declared, key=lambda reader: not reader.named)}
 
 

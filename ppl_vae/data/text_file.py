@@ -21,6 +21,7 @@ __all__ = [
     "LARGEST_COUNT",
     "LARGEST_ID",
     "TextFile",
+    "beginning",
     "first_wrong",
     "plain_name",
     "read_bytes",
@@ -101,6 +102,20 @@ def read_bytes(path: Path) -> bytes:
         raise ValueError(f"there is no file {path}; check the path") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); check what it is and its permissions") from None
+
+
+def beginning(path: Path, size: int = 2**22 + 1) -> str:
+    """The first characters of a text file, compressed or not; nothing of one that is missing or damaged."""
+    name = path.name.lower()
+    opening = gzip.open if name.endswith(".gz") else lzma.open if name.endswith(".xz") else open
+    try:
+        if not path.is_file():
+            return ""
+        with opening(path, "rb") as file:
+            content = file.read(size)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, MemoryError, ValueError):
+        return ""
+    return content.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 @dataclass(frozen=True)

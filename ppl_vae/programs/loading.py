@@ -105,7 +105,7 @@ class Definition(Plugin):
         """
         reader, wanted = find_reader(name), _DATA[self.data]
         kind = reader.kind
-        if kind is not self.data:
+        if not reader.holds(self.data):
             if not reader.named and not Path(name).exists():
                 raise ValueError(f"there is no file {name}; check the path (--corpus)")
             remedy = f"choose a corpus of {wanted}: {', '.join(corpora(self.data))}"

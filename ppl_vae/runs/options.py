@@ -94,7 +94,9 @@ def run_config(
     reader |= {option.name: given[option.name] for option in reader_options() if option.name in given}
     if reader.get("fields") == "":
         reader["fields"] = ",".join(programs[0].arguments)
-    if programs[0].data is not PackedCounts and reader.pop("vocabulary", None) is not None:
+    if "counts" in reader:
+        reader["counts"] = programs[0].data is PackedCounts
+    if programs[0].data is not PackedCounts and reader.pop("vocabulary", None) is not None and "vocabulary" in given:
         log(f"note: --vocabulary belongs to documents: {name} holds tensors, which have no words")
     if values["start"] is not None:
         start = RunFolder.open(Path(str(values["start"])))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppl_vae.data.corpus import Corpus
+from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.memory import corpus_of
 from ppl_vae.plugins.discovery import available
 from ppl_vae.plugins.options import Value
@@ -46,8 +47,9 @@ def train(
         guide: Name or file of a guide; a module, function or method; or a class, built from the model and some data.
             By default that of the model's class, object or file, else ``mean_field``.
         data: Named corpus or path; a :class:`~ppl_vae.data.corpus.Corpus`; or a tensor, array, sparse matrix of counts
-            or packed counts, or several fields that model and guide take as arguments, in a tuple, dict, named tuple,
-            dataclass or ``TensorDataset``, of which validation and test data are held out. None takes the corpus of the
+            or packed counts, a pandas or polars data frame, AnnData, a ``Dataset`` or ``DataLoader`` (read once), or
+            several fields that model and guide take as arguments, in a tuple, dict, named tuple, dataclass or
+            ``TensorDataset``, of which validation and test data are held out. None takes the corpus of the
             named model.
         fields: Further fields, the arguments of model and guide after ``data``, as :func:`ppl_vae.measure` takes them.
         out: The run folder; by default ``runs/MODEL-GUIDE-TIME``.
@@ -175,13 +177,20 @@ def _pair_of_objects(
     for name, choice, program in zip(names, (config.model, config.guide), programs, strict=True):
         if choice.sha256 != digest_of(program):
             log(f"note: the source of {name} has changed since the run began, or is that of another object")
-    corpus = _corpus_of(data, config)
+    corpus = _corpus_of(data, config, programs[0])
     return pair_of(programs, config, corpus), corpus
 
 
-def _corpus_of(data: object, config: RunConfig) -> Corpus:
-    missing = bool(config.corpus.options.get("missing", False))
-    return corpus_of(data, validation=config.corpus.validation, seed=config.corpus.seed, missing=missing)
+def _corpus_of(data: object, config: RunConfig, model: Program) -> Corpus:
+    definition = definition_of("models", model)
+    return corpus_of(
+        data,
+        validation=config.corpus.validation,
+        seed=config.corpus.seed,
+        missing=bool(config.corpus.options.get("missing", False)),
+        counts=definition.data is PackedCounts,
+        one_argument=len(definition.arguments) == 1,
+    )
 
 
 def _train_objects(
@@ -206,7 +215,7 @@ def _train_objects(
         model=replace(config.model, sha256=digest_of(model)),
         guide=replace(config.guide, sha256=digest_of(guide)),
     )
-    corpus = _corpus_of(data, config)
+    corpus = _corpus_of(data, config, model)
     pair = pair_of((model, guide), config, corpus)
     folder = new_folder(None if out is None else Path(out), f"{names[0]}-{names[1]}")
     train_pair(config, folder, pair, corpus)

@@ -31,7 +31,8 @@ class Reader:
     Arguments:
         name: Name of a corpus (``"mnist"``), or how a path looks, as users see it (``"FILE.csv"``, ``"FOLDER/"``).
         line: What it holds, in one line.
-        kind: :class:`~ppl_vae.data.counts.PackedCounts` for documents, or :class:`torch.Tensor`.
+        kind: :class:`~ppl_vae.data.counts.PackedCounts` for documents, or :class:`torch.Tensor`. A reader of tensors
+            with an option ``counts`` gives documents, too.
         read: Returns the data. Its first argument is the path, or for a named corpus the folder to keep downloads in
             (None is the user's cache folder). The others are options of ``load_corpus``: annotated, with a default and
             a line in the docstring.
@@ -59,6 +60,10 @@ class Reader:
         """Whether it is a corpus chosen by its name, and not a format recognised by the path."""
         return not self.suffixes and self.matches is None
 
+    def holds(self, kind: type[PackedCounts] | type[Tensor]) -> bool:
+        """Whether it reads data of a kind, if need be by its option ``counts``."""
+        return kind is self.kind or "counts" in inspect.signature(self.read).parameters
+
     def recognises(self, path: Path) -> bool:
         """Whether it is a format that a file or folder has."""
         if self.named or self.suffixes and (path.is_dir() or not plain_name(path).endswith(self.suffixes)):
@@ -76,6 +81,6 @@ class Reader:
         """
         place = next(iter(inspect.signature(self.read).parameters))
         options = options_of(self.read, skip=(place,))
-        if self.kind is PackedCounts:
+        if self.holds(PackedCounts):
             options += options_of(prepare, skip=("name", "source", "validation", "seed"))
         return options

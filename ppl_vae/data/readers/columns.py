@@ -14,8 +14,9 @@ from ppl_vae.data.array_file import ArrayFile, loaded, names_in
 from ppl_vae.data.readers.arrays import as_floats
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName
+from ppl_vae.data.table import table_source
 
-__all__ = ["READERS"]
+__all__ = ["READERS", "table_or_fields"]
 
 SPLIT = "split"
 """The column that names the split of each row."""
@@ -50,15 +51,17 @@ def read_columns(path: Path, fields: str = "", missing: bool = False) -> Source:
         return _source(str(path), columns, file.files, missing)
 
 
-def read_parquet(path: Path, fields: str = "", missing: bool = False) -> Source:
+def read_parquet(path: Path, fields: str = "", missing: bool = False, counts: bool = False) -> Source:
     """Reads the columns of a table, each an argument of the model by its name; lists of one length are vectors.
 
-    Null counts as NaN. A column ``split`` of texts gives the split of each row: ``train``, ``validation`` or ``test``.
+    Where none is called like an argument, all columns of numbers are its one argument, by their names. Null counts as
+    NaN. A column ``split`` of texts gives the split of each row: ``train``, ``validation`` or ``test``.
 
     Arguments:
         path: The file.
         fields: Names of the columns to read, separated by commas; by default those that the model takes.
         missing: Whether NaN is allowed: a value that is missing, which the model masks.
+        counts: Whether the numbers are counts, for models of documents, the columns their words; set by the model.
 
     Raises:
         ValueError: If pyarrow is not installed, with the command that installs it; else as of arrays.
@@ -71,10 +74,44 @@ def read_parquet(path: Path, fields: str = "", missing: bool = False) -> Source:
             "with numpy.savez"
         ) from error
     names = loaded(str(path), lambda: parquet.read_schema(path).names, "a Parquet writer")
-    wanted = _wanted(str(path), names, fields)
+    chosen = [name.strip() for name in fields.split(",")]
+    wanted = names if counts or not set(chosen) & set(names) else _wanted(str(path), names, fields)
     table = loaded(str(path), lambda: parquet.read_table(path, columns=wanted), "a Parquet writer")
     columns = {name: _column(str(path), name, table.column(name).to_numpy()) for name in wanted}
-    return _source(str(path), columns, names, missing)
+    return table_or_fields(str(path), columns, fields, counts=counts, missing=missing, names=names)
+
+
+def table_or_fields(
+    where: str,
+    columns: Mapping[str, NDArray[Any]],
+    fields: str,
+    *,
+    counts: bool,
+    missing: bool,
+    names: list[str] | None = None,
+) -> Source:
+    """Columns as the arguments of a model, where they are called so, or all as the numbers of its one argument.
+
+    Arguments:
+        where: What errors call the table.
+        columns: Columns by name.
+        fields: Names of the model's arguments, separated by commas.
+        counts: Whether the numbers are counts of documents.
+        missing: Whether NaN is allowed.
+        names: Names of all columns of the file, if some are not among these.
+    """
+    chosen = [name.strip() for name in fields.split(",") if name.strip()]
+    found = [name for name in chosen if name in columns]
+    alone = [name for name, values in columns.items() if values.ndim == 1 and values.dtype.kind in "buif"]
+    # A table may well have a column called x: that is the argument itself where it holds vectors or stands alone.
+    if not counts and (len(found) > 1 or any(columns[name].ndim > 1 or alone == [name] for name in found)):
+        wanted = _wanted(where, list(columns), fields)
+        return _source(where, {name: columns[name] for name in wanted}, names or list(columns), missing)
+    if vectors := [name for name, values in columns.items() if values.ndim > 1]:
+        raise ValueError(
+            f"{where} has vectors in column {vectors[0]!r}, which is no argument of the model; name it by --fields"
+        )
+    return table_source(where, columns, counts=counts, missing=missing)
 
 
 def _column(where: str, name: str, values: NDArray[Any]) -> NDArray[Any]:

@@ -109,11 +109,14 @@ def write_archive(path: Path) -> None:
 HEADER = f"{len(COUNTS)}\n{COUNTS.shape[1]}\n{np.count_nonzero(COUNTS)}\n"
 SVM = "".join(f"{i % 2} {' '.join(f'{j}:{c}' for j, c in enumerate(row) if c)}\n" for i, row in enumerate(COUNTS))
 
+TABLE = "cell,a,b,c,d,e\n" + "".join(f"c{i},{','.join(map(str, row))}\n" for i, row in enumerate(COUNTS))
+
 EXAMPLES = {
     "FILE.npy": Example("x.npy", lambda path: path.write_bytes(npy(IMAGES / 255))),
     "ARRAYS.npz": Example("x.npz", lambda path: np.savez(path, train=IMAGES[:20] / 255, test=IMAGES[20:] / 255)),
     "FILE.npz": Example("counts.npz", lambda path: save_npz(path, csr_matrix(COUNTS))),
     "FILE.csv": Example("docs.csv.gz", packed("text\n" + "\n".join(sentences(COUNTS)) + "\n")),
+    "TABLE.csv": Example("table.csv.gz", packed(TABLE)),
     "FILE.svm": Example("docs.svm.gz", packed(SVM)),
     "docword.NAME.txt": Example("docword.x.txt.gz", packed(HEADER + triplets(COUNTS))),
     "FILE-idx3-ubyte": Example("x-images-idx3-ubyte", lambda path: path.write_bytes(idx(IMAGES))),
