@@ -15,7 +15,15 @@ from torch.distributions import Distribution
 
 from ppl_vae.distributions import exponential_family
 
-__all__ = ["is_bits", "log_probabilities", "mean", "number_and_states", "relaxed_log_prob", "values_of_states"]
+__all__ = [
+    "is_bits",
+    "log_probabilities",
+    "mean",
+    "number_and_states",
+    "relaxed_log_prob",
+    "support_of",
+    "values_of_states",
+]
 
 
 def _single(fn: Distribution) -> TorchDistribution:
@@ -39,9 +47,16 @@ def number_and_states(fn: Distribution) -> tuple[int, int] | None:
     if bits is not None:
         return bits.shape[-1], 2
     single = _single(fn)
-    if not single.has_enumerate_support:
+    support = support_of(single)
+    return None if support is None else (prod(single.batch_shape[len(fn.batch_shape) :]), len(support))
+
+
+def support_of(fn: TorchDistribution) -> Tensor | None:
+    """The values of a discrete distribution; None if it does not list them, or not the same for all of its elements."""
+    try:
+        return fn.enumerate_support(expand=False) if fn.has_enumerate_support else None
+    except NotImplementedError:
         return None
-    return prod(single.batch_shape[len(fn.batch_shape) :]), len(single.enumerate_support(expand=False))
 
 
 def log_probabilities(fn: Distribution) -> Tensor:

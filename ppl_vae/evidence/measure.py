@@ -24,10 +24,11 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.densities import Site, scaled_sites
 from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.invariance import check_repeats
 from ppl_vae.programs.masked import masks_verified
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.shared import shared_latents
-from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.sites import model_sites
 from ppl_vae.programs.states import obstacle
 from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
@@ -97,6 +98,7 @@ def measure(
     tick = progress or (lambda cells: None)
     with masks_verified(model, x), checked(model, x), evaluating(model, guide):
         how = plan(model, x, draws=draws, method=method, **options)
+        check_repeats(guide, x)
         seed = int(torch.randint(2**31, ()))
         parts = []
         for start in range(0, len(x), how.block):
@@ -154,7 +156,7 @@ def quick_evidence(model: Program, guide: Program, x: Batch, draws: int, most_bi
     bound (Burda, Grosse and Salakhutdinov 2016, eq. 8).
     """
     with evaluating(model, guide):
-        sites = guide_sites(model, (x[:2],))
+        sites = model_sites(model, x)
         if obstacle(sites, most_bits):
             weights = (b.weights.masked_fill(b.weights.isnan(), -inf) for b in log_weights(model, guide, x, draws))
             return torch.cat([w.logsumexp(0) - log(draws) for w in weights])

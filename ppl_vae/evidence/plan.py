@@ -11,7 +11,7 @@ from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.plugins.discovery import Plugin, available, find
 from ppl_vae.plugins.options import Option, checked, options_of
-from ppl_vae.programs.sites import GuideSite, guide_sites
+from ppl_vae.programs.sites import GuideSite, model_sites
 from ppl_vae.programs.types import Program
 
 __all__ = ["OptionValue", "Plan", "method_options", "obstacle_of", "own_methods", "plan"]
@@ -52,7 +52,7 @@ def plan(model: Program, x: Batch, *, draws: int | None = 100, method: str = "au
         raise ValueError(f"draws must be at least 1, got {draws}")
     given = options if draws is None else {"draws": draws, **options}
     with evaluating(model):
-        sites = guide_sites(model, (x[:2],))
+        sites = model_sites(model, x)
         if method == "auto":
             methods = _all_methods(given)
             chosen, why, fallbacks = _first_applicable(methods, model, x, sites)

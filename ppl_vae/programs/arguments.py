@@ -14,7 +14,12 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Inputs, as_batch
 from ppl_vae.programs.types import Program
 
-__all__ = ["argument_names", "arguments", "call", "one_batch", "renamed"]
+__all__ = ["ChangedDataError", "argument_names", "arguments", "call", "one_batch", "renamed"]
+
+
+class ChangedDataError(ValueError):
+    """A program that changes its data in place."""
+
 
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -43,19 +48,34 @@ def call(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
     Raises:
         ValueError: If it does not take them, naming what it takes and the data.
+        ChangedDataError: If it changes them.
     """
     taken, named = arguments(program, args, kwargs)
+    before = _versions(*args, *kwargs.values())
     try:
-        return program(*taken, **named)
+        result = program(*taken, **named)
     except TypeError as error:
         signature = _signature(program)
         if signature is None or _binds(signature, *taken, **named):
             raise
         raise _mismatch(program, signature, "one field" if len(args) == 1 else f"{len(args)} fields") from error
+    if _versions(*args, *kwargs.values()) != before:
+        raise ChangedDataError(
+            f"{_name(program)} changes its data in place (as x[...] = 0, x -= 1 and x.clamp_(0) do), so that the next "
+            "run has other data, and what was missing or outside a support is not so any more; work on a copy, such as "
+            "x = x.clone() or x = x - 1"
+        )
+    return result
+
+
+def _versions(*values: object) -> list[int]:
+    """How often each tensor was changed in place, as PyTorch counts."""
+    each = [field for v in values for field in (v.named().values() if isinstance(v, Inputs) else (v,))]
+    return [value._version for value in each if isinstance(value, Tensor) and not value.is_inference()]
 
 
 def _mismatch(program: Program, signature: inspect.Signature, given: str) -> ValueError:
-    name = getattr(program, "__qualname__", type(program).__name__)
+    name = _name(program)
     if not signature.parameters:
         return ValueError(
             f"{name} takes no arguments, so that its data come from outside and cannot be taken in parts; let it take "
@@ -65,6 +85,11 @@ def _mismatch(program: Program, signature: inspect.Signature, given: str) -> Val
         f"{name} takes {', '.join(signature.parameters)}, but the data are {given}: give as many "
         "fields as it takes, by its names if they have names; model and guide take the same ones"
     )
+
+
+def _name(program: Program) -> str:
+    name: str = getattr(program, "__qualname__", type(program).__name__)
+    return name
 
 
 def one_batch(program: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:

@@ -14,7 +14,7 @@ from ppl_vae.programs.handlers import Site, SubstituteLatents, latents, log_prob
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
-__all__ = ["check_deterministic"]
+__all__ = ["check_deterministic", "check_repeats"]
 
 _BLOCK = 2**10
 """Most data of a block that is compared with a larger batch."""
@@ -35,14 +35,9 @@ def check_deterministic(model: Program, x: Batch) -> None:
         fixed = SubstituteLatents(drawn.values_of_latents())
         runs = [run(model, (x[:2],), {}, draws=2, handler=fixed) for _ in range(2)]
         alone = _first_alone(model, x, {name: site["value"] for name, site in latents(drawn).items()})
+    _check_repeats(_densities(runs[0]), _densities(runs[1]), "model")
     for name, first in runs[0].items():
-        one, other = log_prob(first), log_prob(runs[1][name])
-        if not torch.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True):
-            raise ValueError(
-                f"the density of site {name!r} changes from call to call, although data and latents are the same: the "
-                "model draws random numbers outside its sample sites (torch.nn.functional.dropout outside a module?); "
-                "use modules, which are put into evaluation mode, or sample sites"
-            )
+        one = log_prob(first)
         if (
             name in alone
             and one.shape[1:] == (2,)
@@ -57,6 +52,37 @@ def check_deterministic(model: Program, x: Batch) -> None:
         _check_batches(model, x)
 
 
+def check_repeats(guide: Program, x: Batch) -> None:
+    """Checks that log q(z given x) of the same latents is the same number whenever it is computed.
+
+    Raises:
+        ValueError: If it changes from call to call, naming the site.
+    """
+    with evaluating(guide), fork_random_state():
+        try:
+            fixed = SubstituteLatents(run(guide, (x[:2],), {}, draws=2).values_of_latents())
+            runs = [run(guide, (x[:2],), {}, draws=2, handler=fixed) for _ in range(2)]
+            one, other = (_densities(sites) for sites in runs)
+        except (ValueError, RuntimeError, IndexError):
+            return  # a density at its own draws only, or a guide of these very data, as some autoguides are
+    _check_repeats(one, other, "guide")
+
+
+def _densities(sites: Mapping[str, Site]) -> dict[str, Tensor]:
+    return {name: log_prob(site) for name, site in sites.items()}
+
+
+def _check_repeats(one: Mapping[str, Tensor], other: Mapping[str, Tensor], who: str) -> None:
+    _check_same_sites(one, other, who)
+    for name in one:
+        if not torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-4, equal_nan=True):
+            raise ValueError(
+                f"the density of site {name!r} changes from call to call, although data and latents are the same: the "
+                f"{who} draws random numbers outside its sample sites (torch.nn.functional.dropout outside a module?); "
+                "use modules, which are put into evaluation mode, or sample sites"
+            )
+
+
 def _check_batches(model: Program, x: Batch) -> None:
     """Checks that data have the same densities in many batches: in reverse order, in a block, and a few alone.
 
@@ -69,6 +95,7 @@ def _check_batches(model: Program, x: Batch) -> None:
     for places, remedy in _batches(len(x), block):
         of_these = {n: v[:, places.to(v.device)] if v.shape[1:2] == (len(x),) else v for n, v in values.items()}
         again = run(model, (x[places],), {}, draws=1, handler=SubstituteLatents(of_these))
+        _check_same_sites(drawn, again, "model")
         for name, site in drawn.items():
             one, other = log_prob(site), log_prob(again[name])
             if one.shape[1:] != (len(x),) or other.shape[1:] != places.shape:
@@ -77,6 +104,14 @@ def _check_batches(model: Program, x: Batch) -> None:
                 raise ValueError(
                     f"the density of site {name!r} for a datum changes with {remedy.format(len(places), len(x))}"
                 )
+
+
+def _check_same_sites(one: Mapping[str, object], other: Mapping[str, object], who: str) -> None:
+    if differ := sorted(set(one) ^ set(other)):
+        raise ValueError(
+            f"the {who} has the site {differ[0]!r} for some batches only: which sites a program has must not depend on "
+            "its data or on chance; let every run have the same sites, masked where they do not count"
+        )
 
 
 def _batches(count: int, block: int) -> Iterator[tuple[Tensor, str]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluation_mode
-from ppl_vae.programs.arguments import call
+from ppl_vae.programs.arguments import ChangedDataError, call
 from ppl_vae.programs.canonical import Layout, Vectorise
 from ppl_vae.programs.densities import InOrder, Site, is_deterministic, unvalidated
 from ppl_vae.programs.execution import Arguments, Sites, SubstituteLatents, execute, latents, length, rows_of
@@ -71,6 +71,8 @@ class LayoutFinder:
             three, five = (rows_of(*whole, rows % self.count, self.count) for rows in (_FEW, _MORE))
             try:
                 return three, self._sites(three), self._sites(five)
+            except ChangedDataError:  # of copies, so far
+                raise
             except REFUSED:
                 pyro.get_param_store().clear()
         try:

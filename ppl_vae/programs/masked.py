@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
+from ppl_vae.distributions import exponential_family
+from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.densities import InOrder
@@ -57,7 +60,8 @@ def _check(model: Program, x: Batch, names: list[str]) -> None:
         if free is not None:
             fn = first[name]["fn"]
             everywhere = free.expand(fn.batch_shape)[(..., *(None,) * len(fn.event_shape))]
-            values[name] = torch.where(everywhere, second[name]["value"], values[name])
+            changed = _another(fn, values[name], second[name]["value"])
+            values[name] = torch.where(everywhere, changed, values[name])
     again = run(model, (x,), {}, draws=1, handler=SubstituteLatents(values))
     one, other = (without_masked(sites, {n: log_prob(s) for n, s in sites.items()}) for sites in (first, again))
     for name in one:
@@ -67,3 +71,15 @@ def _check(model: Program, x: Batch, names: list[str]) -> None:
                 "masked, so that their values are free and the ELBO has no bound; mask what depends on them, too, or "
                 "mask the observation instead"
             )
+
+
+def _another(fn: TorchDistribution, value: Tensor, drawn: Tensor) -> Tensor:
+    """Other values than these: the next state of bits and categoricals, which two draws may share; else those drawn."""
+    if exponential_family.bit_logits(fn) is not None:
+        return 1 - value
+    if exponential_family.family(fn) == Family.CATEGORICAL:
+        states: int = exponential_family.base(fn).logits.shape[-1]
+        return (value + 1) % states
+    if exponential_family.family(fn) == Family.ONE_HOT:
+        return value.roll(1, -1)
+    return drawn

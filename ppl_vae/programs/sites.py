@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -11,21 +11,23 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.canonical_forms import Family
-from ppl_vae.distributions.state_tables import number_and_states
+from ppl_vae.distributions.state_tables import number_and_states, support_of
 from ppl_vae.nn.modes import evaluating, evaluation_mode
 from ppl_vae.programs.arguments import call
 from ppl_vae.programs.autoguides import meet_data, without_autoguide
+from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.canonical import Layout
-from ppl_vae.programs.densities import InOrder
+from ppl_vae.programs.densities import InOrder, element_support, innermost
 from ppl_vae.programs.handlers import DRAWS, Site, SubstituteLatents, check_cover, latents, log_prob, run
 from ppl_vae.programs.layouts import layout_of
 from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
-__all__ = ["GuideSite", "PairSites", "discrete_obstacle", "guide_sites"]
+__all__ = ["GuideSite", "PairSites", "discrete_obstacle", "guide_sites", "model_sites"]
 
 Kind = Literal["bits", "states", "score", "pathwise"]
 
@@ -85,8 +87,7 @@ class _Probe(InOrder):
             return
         logits = exponential_family.bit_logits(fn)
         value = fn() if logits is None else torch.rand_like(logits).round().reshape(fn.shape())
-        if logits is None and not fn.has_rsample and fn.has_enumerate_support:
-            support = fn.enumerate_support(expand=False)
+        if logits is None and not fn.has_rsample and (support := support_of(fn)) is not None:
             value[0], value[1] = support[0, 0], support[-1, 0]
         elif logits is not None:
             value[0], value[1] = 0, 1
@@ -131,14 +132,43 @@ def guide_sites(
             kind, size = "bits", logits.shape[-1]
         elif fn.has_rsample:
             kind, size = "pathwise", 0
-        elif fn.has_enumerate_support:
-            kind, size = "states", len(fn.enumerate_support(expand=False))
+        elif (support := support_of(fn)) is not None:
+            kind, size = "states", len(support)
         else:
             kind, size = "score", 0
         independent = not probe.depends.get(name, True)
         parts = None if kind == "pathwise" else number_and_states(fn)
         sites.append(GuideSite(name, exponential_family.family(fn), kind, size, independent, frames, parts))
     return sites
+
+
+def model_sites(model: Program, x: Batch) -> list[GuideSite]:
+    """How a model samples each latent of all these data, from runs that leave the random state unchanged.
+
+    A latent whose largest value differs between the data, as a binomial one with a number of trials for each datum, has
+    no states that could be listed for all of them: it is of the kind ``"score"``.
+    """
+    sites = guide_sites(model, (x[:2],))
+    varying = _with_varying_states(model, x) if any(site.kind == "states" for site in sites) else set()
+    return [replace(s, kind="score", size=0, parts=None) if s.name in varying else s for s in sites]
+
+
+def _with_varying_states(model: Program, x: Batch) -> set[str]:
+    """Names of the discrete latents whose largest value is not the same for all data."""
+    largest, varying = dict[str, Tensor](), set[str]()
+    step = data_block(x)
+    with fork_random_state(), evaluating(model):
+        for start in range(0, len(x), step):
+            for name, site in latents(run(model, (x[start : start + step],), {}, draws=1)).items():
+                fn = innermost(site["fn"])
+                upper = getattr(element_support(fn.support), "upper_bound", None) if fn.has_enumerate_support else None
+                if isinstance(upper, Tensor):
+                    first = largest.setdefault(name, upper.flatten()[0])
+                    if not bool((upper == first).all()):
+                        varying.add(name)
+            if not largest:
+                break  # no support depends on parameters
+    return varying
 
 
 def discrete_obstacle(sites: list[GuideSite]) -> str | None:

@@ -207,11 +207,15 @@ def _check_datum(model: Program, x: Batch, site_name: str, datum: int, name: str
             "of the rounding of the data), or observe them as a state of their own"
         )
     most = getattr(base.support, "upper_bound", None)
-    if isinstance(most, Tensor) and bool((most == most[:1]).all()):  # else the latents decide which counts there are
+    of_all = " whose sum is" if base.support.event_dim else ""
+    if isinstance(most, int | float):
+        most = torch.tensor(float(most))
+        value = value.sum(-1) if base.support.event_dim else value  # the counts of a multinomial
+    if isinstance(most, Tensor) and bool((most == most[:1]).all() if most.ndim else True):  # else the latents decide
         over = value[value > most[0].expand(value.shape)] if most.ndim else value[value > most]
         raise ValueError(
-            f"site {site_name!r} is {kind} and takes whole numbers up to {most.max().item():g}, but the {name} data "
-            f"have {over.max().item():g} in datum {datum}; raise total_count, or take another distribution"
+            f"site {site_name!r} is {kind} and takes whole numbers{of_all} up to {most.max().item():g}, but the "
+            f"{name} data have {over.max().item():g} in datum {datum}; raise total_count, or take another distribution"
         )
 
 

@@ -1,11 +1,14 @@
 """Sums over all states, their blocks, and states or data that are impossible."""
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from ppl_vae.guides.full import Full
 from ppl_vae.guides.mean_field import MeanField
+from scipy.special import logsumexp
+from scipy.stats import binom, norm
 
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence.measure import measure
@@ -109,3 +112,33 @@ def test_models_that_build_on_the_size_of_their_codes_are_enumerated_too():
 
     ours, plain = measure(model, pair.guide, x), measure(pair.model, pair.guide, x)
     torch.testing.assert_close(ours.evidence.pointwise, plain.evidence.pointwise)
+
+
+@pytest.mark.parametrize("trials", [[3, 3, 3, 3, 6, 8], [3, 6, 3, 3, 8, 3]], ids=["later", "at once"])
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a normal"])
+def test_states_that_differ_between_data_are_not_enumerated(trials, beside):
+    trials, x = torch.tensor(trials, dtype=torch.get_default_dtype()), torch.tensor([0.0, 1.0, 2.0, 3.0, 6.0, 5.0])
+
+    def mean(trials, chance):
+        count = pyro.sample("count", dist.Binomial(trials, torch.tensor(chance)))
+        return count + (pyro.sample("shift", dist.Normal(torch.zeros(len(trials)), 1.0)) if beside else 0.0)
+
+    def model(x, trials):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(mean(trials, 0.3), 1.0), obs=x)
+
+    def guide(x, trials):
+        with pyro.plate("data", len(x)):
+            mean(trials, 0.4)
+
+    found = measure(model, guide, x, trials, draws=5000)
+    assert found.evidence.bound == "lower"
+    assert "site 'count' is Binomial" in found.why
+    scale = 2**0.5 if beside else 1.0
+    truth = [
+        logsumexp([binom.logpmf(k, n, 0.3) + norm.logpdf(value, k, scale) for k in range(int(n) + 1)])
+        for value, n in zip(x.tolist(), trials.tolist(), strict=True)
+    ]
+    assert abs(found.evidence.mean - np.mean(truth)) < 5 * found.evidence.se
+    same = measure(model, guide, x, torch.full_like(trials, 8.0))
+    assert same.evidence.bound == "exact"

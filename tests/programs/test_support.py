@@ -128,3 +128,22 @@ def test_values_beside_a_mask_may_lie_outside_the_support():
     check_support(model, as_batch(x, seen))
     with pytest.raises(ValueError, match="Poisson and takes whole numbers.* -1 in datum 0"):
         check_support(model, as_batch(x, torch.ones_like(seen)))
+
+
+def test_counts_above_the_total_of_a_multinomial_are_refused():
+    x = torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0], [3.0, 0.0, 0.0], [0.0, 0.0, 5.0]])
+
+    def model(x, total):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(3), 1.0).to_event(1))
+            pyro.sample("x", dist.Multinomial(total, logits=z, validate_args=False), obs=x)
+
+    def normal(x, total):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.new_zeros(3), 1.0).to_event(1))
+
+    with pytest.raises(
+        ValueError, match=r"whose sum is up to 3, but the given data have 5 in datum 3; raise total_cou"
+    ):
+        measure(model, normal, x, 3)
+    assert measure(model, normal, x, 5, draws=20).evidence.pointwise.isfinite().all()

@@ -210,3 +210,19 @@ def test_a_masked_latent_with_an_influence_where_it_is_masked_is_refused():
     x, lengths = torch.randn(6, STEPS, 1), torch.tensor([1, 2, 3, 3, 2, 1])
     with pytest.raises(ValueError, match="site 'x' depends on masked latents .*'z_2'.* mask what depends on them"):
         measure(lambda *a: chain(*a, leaks=True), lambda *a: walk(True)(*a), x, lengths)
+
+
+@pytest.mark.parametrize("prior", [dist.Bernoulli(0.01), dist.Categorical(torch.tensor([0.98, 0.01, 0.01]))])
+def test_the_influence_of_a_rare_value_that_is_masked_is_found(prior):
+    def model(x, known):
+        with pyro.plate("data", len(x)):
+            with poutine.mask(mask=~known):
+                rare = pyro.sample("rare", prior)
+            pyro.sample("x", dist.Normal(3.0 * rare, 1.0), obs=x)
+
+    def guide(x, known):
+        with pyro.plate("data", len(x)):
+            pyro.sample("rare", prior)
+
+    with pytest.raises(ValueError, match="site 'x' depends on masked latents .'rare'."):
+        measure(model, guide, torch.zeros(3), torch.tensor([True, False, True]))

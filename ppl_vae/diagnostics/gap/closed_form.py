@@ -14,7 +14,7 @@ from ppl_vae.evidence.methods.base import NotApplicableError
 from ppl_vae.evidence.methods.closed_form import gaussian_posterior, is_gaussian
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.programs.sites import discrete_obstacle, guide_sites
+from ppl_vae.programs.sites import discrete_obstacle, guide_sites, model_sites
 from ppl_vae.programs.types import Program
 
 __all__ = ["best_gaussian"]
@@ -35,7 +35,7 @@ def best_gaussian(model: Program, guide: Program, x: Batch) -> Estimate | None:
         guide: Its guide.
         x: The data.
     """
-    sites, independent = guide_sites(model, (x[:2],)), guide_sites(guide, (x[:2],))
+    sites, independent = model_sites(model, x), guide_sites(guide, (x[:2],))
     if discrete_obstacle(sites) or structured(guide) or not all(site.independent for site in independent):
         return None
     with fork_random_state():

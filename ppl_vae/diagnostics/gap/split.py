@@ -20,7 +20,7 @@ from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import check_cover, run
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.sites import guide_sites, model_sites
 from ppl_vae.programs.states import obstacle
 from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
@@ -106,7 +106,7 @@ def split_gap(
         raise ValueError(f"unknown method {method!r}; choose from {', '.join(SPLITS)}")
     with checked(model, x):
         with evaluating(model, guide):
-            sites = guide_sites(model, (x[:2],))
+            sites = model_sites(model, x)
             with fork_random_state():
                 few = run(guide, (x[:2],), {}, draws=1)
                 known = run(model, (x[:2],), {}, draws=1)

@@ -19,7 +19,7 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.log_weight import log_joint, log_parts
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.programs.sites import GuideSite, guide_sites
+from ppl_vae.programs.sites import GuideSite, model_sites
 from ppl_vae.programs.states import States, obstacle
 from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
@@ -44,7 +44,7 @@ def curve_cells(
 ) -> int:
     """Returns the number of cells that :func:`rate_distortion_curve` reports, for the same arguments."""
     with evaluating(model):
-        sites = guide_sites(model, (x[:2],))
+        sites = model_sites(model, x)
     if _enumerates(sites, method):
         return len(x) * prod(site.states for site in sites)
     return len(x) * _schedule(betas, temperatures, leapfrog_steps).cells(chains)
@@ -110,7 +110,7 @@ def rate_distortion_curve(
     betas = tuple(sorted(set(betas), reverse=True))
     schedule = _schedule(betas, temperatures, leapfrog_steps)
     with checked(model, x), evaluating(model, guide):
-        sites = guide_sites(model, (x[:2],))
+        sites = model_sites(model, x)
         guide_rates = measure_rates(model, guide, x, probe(model, guide, x), draws)
         if _enumerates(sites, method):
             states, count = States(sites, model, x[:3]), 0

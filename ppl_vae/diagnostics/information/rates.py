@@ -18,7 +18,7 @@ from ppl_vae.programs.blocks import data_block, in_blocks, rows_at_once
 from ppl_vae.programs.handlers import check_cover, latents, run
 from ppl_vae.programs.log_weight import log_joint, log_parts, log_proposal, log_proposals
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.sites import guide_sites, model_sites
 from ppl_vae.programs.states import States, obstacle
 from ppl_vae.programs.types import Program, Progress
 from ppl_vae.programs.unobserved import check_none
@@ -69,7 +69,7 @@ def probe(model: Program, guide: Program, x: Batch, most_bits: int = 16) -> Prob
     Raises:
         ValueError: If the guide does not draw the model's latents.
     """
-    sites, guided = guide_sites(model, (x[:2],)), guide_sites(guide, (x[:2],))
+    sites, guided = model_sites(model, x), guide_sites(guide, (x[:2],))
     with fork_random_state():
         drawn, scored = run(guide, (x[:2],), {}, draws=1), run(model, (x[:2],), {}, draws=1)
     check_cover(scored, drawn)

@@ -18,7 +18,7 @@ from ppl_vae.diagnostics.tightness.verdict import Example, Tightness
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
-from ppl_vae.programs.sites import guide_sites
+from ppl_vae.programs.sites import model_sites
 from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
@@ -87,7 +87,7 @@ def tightness(
         raise ValueError("there are no data to measure")
     with checked(model, x), evaluating(model, guide):
         family = SufficientStatistics(guide, model, x[:2])
-        sites = guide_sites(model, (x[:2],))
+        sites = model_sites(model, x)
         enumerable = all(s.kind in ("bits", "states") for s in sites) and prod(s.states for s in sites) <= 2**most_bits
         source: Source
         if enumerable:

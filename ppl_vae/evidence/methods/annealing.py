@@ -23,7 +23,7 @@ from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.evidence.starts import by_start, chosen, disagreement, together
 from ppl_vae.programs.given import Given
-from ppl_vae.programs.sites import GuideSite, guide_sites
+from ppl_vae.programs.sites import GuideSite, model_sites
 from ppl_vae.programs.states import obstacle
 from ppl_vae.programs.types import Program, Progress
 
@@ -99,7 +99,7 @@ class Annealing(EvidenceMethod):
         return replace(evidence, evidence=replace(best, notes=notes), gap=_gap(best, evidence.elbo))
 
     def shortfall(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Shortfall | None:
-        if summed := _summed(guide_sites(model, (x[:2],))):
+        if summed := _summed(model_sites(model, x)):
             return Shortfall(self._width_of_sum(model, guide, x, posterior, summed))
         found = sandwich(model, guide, x, draws=self.draws, schedule=self.schedule, drawn_with=posterior)
         return Shortfall(found.width.pointwise, lower=found.lower.pointwise)

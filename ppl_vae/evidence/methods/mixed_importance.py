@@ -17,7 +17,7 @@ from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.programs.log_weight import log_joint, log_proposal
-from ppl_vae.programs.sites import GuideSite, guide_sites
+from ppl_vae.programs.sites import GuideSite, model_sites
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["MixedImportance"]
@@ -67,7 +67,7 @@ class MixedImportance(EvidenceMethod):
         return Evidence(elbo, evidence, evidence.minus(elbo))
 
     def shortfall(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Shortfall:
-        sites = guide_sites(model, (x[:2],))
+        sites = model_sites(model, x)
         values = {name: value[None] for name, value in posterior.items()}
         fixed = {site.name: values.pop(site.name) for site in discrete(sites)}
         _, q = given(model, guide, fixed)
