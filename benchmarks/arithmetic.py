@@ -1,4 +1,4 @@
-"""What a step of the text model must compute and move, whatever the program."""
+"""What a step of the text model computes and moves: of ARM over a dense softmax, and of estimators that need less."""
 
 from __future__ import annotations
 
@@ -49,14 +49,26 @@ class Arithmetic:
         return 32 * self.parameters + self.gathered
 
 
-def arithmetic(setting: Setting, vocabulary: int, entries: int) -> Arithmetic:
-    """Counts a step; ``entries`` are the distinct words of a batch's documents added up."""
-    rows, batch, width = 2 * setting.draws * setting.batch, setting.batch, setting.width
+def arithmetic(
+    setting: Setting, vocabulary: int, entries: int, *, evaluated: int = 2, differentiated: int = 2
+) -> Arithmetic:
+    """Counts a step.
+
+    Arguments:
+        setting: The text model and its guide.
+        vocabulary: Number of words.
+        entries: Distinct words of a batch's documents, added up.
+        evaluated: Codes of a pair whose likelihood is computed: both of ARM, one of REINFORCE.
+        differentiated: Of them those through which the decoder's gradient goes. One is enough for an unbiased estimate.
+    """
+    pairs, batch, width = setting.draws * setting.batch, setting.batch, setting.width
+    rows, graded = evaluated * pairs, differentiated * pairs
     sizes = [setting.bits, *[width] * setting.hidden]
     products, parameters = [], 0
     for level, (inputs, outputs) in enumerate(zip(sizes, [*sizes[1:], vocabulary], strict=True)):
-        # Forward and for the weight; for the layer below, too, if there is one: codes need no gradient.
-        products.append(Product(rows, inputs, outputs, 2 + (level > 0)))
+        products.append(Product(rows, inputs, outputs, 1))
+        # For the weight, and for the layer below, if there is one: codes need no gradient.
+        products.append(Product(graded, inputs, outputs, 1 + (level > 0)))
         parameters += (inputs + 1) * outputs
     first = width if setting.layers else setting.bits
     parameters += (vocabulary + 1) * first

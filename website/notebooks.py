@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import jupytext
@@ -38,10 +38,11 @@ def sources() -> list[Path]:
 
 
 def execute(source: Path) -> float:
-    """Executes a notebook in an empty folder and keeps it; returns the seconds it took."""
-    notebook, begun = jupytext.read(source), time.monotonic()
+    """Executes a notebook in an empty folder and keeps it; returns the seconds of processor time it took."""
+    notebook, begun = jupytext.read(source), _spent()
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     os.environ |= {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # tqdm's bar, which Pyro imports and nothing shows
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     with tempfile.TemporaryDirectory(prefix="notebook-") as folder:
         # The kernel listens on sockets in the file system, and on no port.
@@ -51,7 +52,7 @@ def execute(source: Path) -> float:
         cell.metadata.pop("execution", None)
     DONE.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, _done(source))
-    return time.monotonic() - begun
+    return _spent() - begun
 
 
 def page(source: Path) -> tuple[str, dict[str, bytes]]:
@@ -59,7 +60,7 @@ def page(source: Path) -> tuple[str, dict[str, bytes]]:
     done = _done(source)
     notebook = nbformat.read(done, as_version=4) if done.exists() else jupytext.read(source)
     for cell in notebook.cells:
-        cell["outputs"] = [_shown(output) for output in cell.get("outputs", []) if not _is_empty(output)]
+        cell["outputs"] = _joined([_shown(output) for output in cell.get("outputs", []) if not _is_empty(output)])
         if cell.cell_type != "code":
             del cell["outputs"]
     text, resources = MarkdownExporter().from_notebook_node(notebook)
@@ -70,6 +71,11 @@ def page(source: Path) -> tuple[str, dict[str, bytes]]:
     link = f"[Download the notebook]({source.stem}.ipynb)" if done.exists() else "Not executed in this build."
     files = {f"{source.stem}.ipynb": done.read_bytes()} if done.exists() else {}
     return f"{head}\n\n{link}\n{rest}", pictures | files
+
+
+def _spent() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _done(source: Path) -> Path:
@@ -89,9 +95,20 @@ def _shown(output: NotebookNode) -> NotebookNode:
     data = output.get("data", {})
     for kind in ("image/png", "text/html"):
         if kind in data:
-            output["data"] = {kind: data[kind]}
+            output["data"] = {kind: data[kind].replace('<table border="1" class="dataframe">', "<table>")}
             break
     return output
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """The outputs, lines that were printed one after the other as one."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def main() -> None:
@@ -100,7 +117,7 @@ def main() -> None:
         mark = DONE / f"{source.stem}.sha256"
         if "--all" not in sys.argv and _done(source).exists() and mark.exists() and mark.read_text() == _digest(source):
             continue
-        print(f"{source.stem}: {execute(source):.0f} s", flush=True)
+        print(f"{source.stem}: {execute(source):.0f} s of processor time", flush=True)
         mark.write_text(_digest(source))
 
 

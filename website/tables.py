@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+from benchmarks.arithmetic import arithmetic
+from benchmarks.setting import Setting
 from benchmarks.stored import fill_page
 from ppl_vae.plugins.options import Option
 from ppl_vae.programs.loading import Definition, available
@@ -47,6 +49,7 @@ def pages() -> dict[str, str]:
         "concepts.md": {"pair": concepts.table()},
         "reading-a-gap.md": {"verdicts": verdicts(), "splits": splits()},
         "choosing-a-guide.md": {"guides": which_guides()},
+        "speed.md": {"arithmetic": products()},
     }
     filled = {}
     for page, parts in tables.items():
@@ -86,6 +89,17 @@ def splits() -> str:
     good = "the guide is good; what is lost between the splits is the model's"
     rows = [(f"at most {OVERFITTED:.0%} of the other", "wide", overfits), ("as wide", "wide", short)]
     return table("gap of the training data|gap of the test data|what it means", [*rows, ("narrow", "narrow", good)])
+
+
+def products() -> str:
+    """Operations of the products of a step, by codes of a pair evaluated and differentiated."""
+    entries = 83 * 256  # distinct words of a batch of the synthetic documents
+    ways = {"both, both: ARM": (2, 2), "both, one: DisARM": (2, 1), "one, one: REINFORCE": (1, 1)}
+    rows = []
+    for setting in (Setting(), Setting(draws=10), Setting(0, 2), Setting(2), Setting(2, draws=10), Setting(2, 2)):
+        works = (arithmetic(setting, 10_000, entries, evaluated=e, differentiated=d) for e, d in ways.values())
+        rows.append((str(setting), *(f"{work.flops / 1e9:.3g}" for work in works)))
+    return table("|".join(["", *ways]), rows)
 
 
 def models() -> str:

@@ -45,10 +45,10 @@ PEERS = {
     "torch-arm-compiled": "dense_torch:Compiled",
     "jax-arm": "dense_jax:JaxARM",
     "numpyro-tracegraph": "numpyro_svi:NumPyroTraceGraph",
-    "floor": "floor:Floor",
-    "floor-bf16": "floor:FloorBF16",
+    "reference": "reference:Reference",
+    "reference-bf16": "reference:ReferenceBF16",
 }
-"""Where each is, by name. The floor is no step: only the arithmetic that none can leave out."""
+"""Where each is, by name. The reference is no step: only the arithmetic of two-sided ARM over a dense softmax."""
 
 
 def load(name: str) -> type[Peer]:

@@ -51,6 +51,8 @@ class Catalogue:
             tables.append("ppl-vae list KIND, such as ppl-vae list guides, shows what fits together.")
         return "\n\n".join(tables)
 
+    __repr__ = __str__
+
 
 def catalogue(kind: Chosen | None = None, *, check: bool = False) -> Catalogue:
     """Lists what is chosen by name, files of the working folder included, and which of it fits together.

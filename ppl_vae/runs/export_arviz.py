@@ -175,6 +175,8 @@ class Exported:
         head = f"{self.file}: {self.draws} draws of the guide for each of {self.data} data; read it with"
         return "\n".join([head, f"  arviz.from_netcdf({str(self.file)!r})", "Groups:", *lines])
 
+    __repr__ = __str__
+
 
 def export_arviz(opened: Run, split: str, draws: int, count: int, predictive: int) -> Exported:
     """Writes draws, weights, likelihoods and data of one split of a run for ArviZ, ``arviz-SPLIT.nc``."""

@@ -76,6 +76,8 @@ class Frechet:
         table = text_table(title, columns, rows, left=columns[:2], caption=caption, width=100, min_width=70)
         return "\n".join([table, *(f"note: {line}" for line in self.warnings)])
 
+    __repr__ = __str__
+
 
 def measure_frechet(
     opened: Run,

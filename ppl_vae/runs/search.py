@@ -61,6 +61,8 @@ class Written:
             f"  bits = numpy.unpackbits(codes['{first}_codes'], axis=1, count={self.bits})"
         )
 
+    __repr__ = __str__
+
 
 def write_codes(opened: Run, split: str, out: Path | None, rule: CodeRule) -> Written:
     """Writes the codes of a run's data as packed bits, into an ``.npz`` that needs no unpickling.
@@ -184,6 +186,8 @@ class SearchResult:
         if self.cut:
             lines.append(f"note: more than {SHORTLIST} documents are as near as the last: take longer codes")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def search(opened: Run, text: str, count: int) -> SearchResult:

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from rich.table import Table
 
-from benchmarks import endurance, estimators, evidence, floor, growth, precision, steps
+from benchmarks import endurance, estimators, evidence, growth, precision, reference, steps
 from benchmarks.arithmetic import arithmetic
 from benchmarks.peers.ours import Ours
 from benchmarks.setting import Setting, dense, zipf
@@ -27,7 +27,7 @@ SMALL = {
         ["--epochs", "1", "--repeats", "3", "--bits", "3", "--race-epochs", "2", "--seeds", "1", "--json"],
     ),
     "evidence": (evidence.main, ["--bits", "7", "--general", *QUICK]),
-    "floor": (floor.main, ["--setting", "d1e2S2", *QUICK]),
+    "reference": (reference.main, ["--setting", "d1e2S2", *QUICK]),
     "growth": (growth.main, ["--size", "draws", "--most", "3", *QUICK]),
     "precision": (precision.main, ["--setting", "d1e2S1", "--steps", "4", "--width", "8", *QUICK]),
     "steps": (steps.main, ["--setting", "d1e2S2", "--peers", "ours,torch-arm", "--bits", "3", *QUICK]),
@@ -70,7 +70,7 @@ def expect_evidence(rows):
     assert all(row["largest_error"] < 1e-3 for row in rows)
 
 
-def expect_floor(rows):
+def expect_reference(rows):
     assert all(row[part] > 0 for row in rows for part in ("flops", "bytes_per_second", "seconds_bf16"))
 
 
@@ -147,13 +147,13 @@ def test_tables_hold_whole_numbers(capsys, monkeypatch):
 
 
 def test_a_peer_that_cannot_run_is_left_out_with_a_line(quick_start):
-    options = ["--setting", "d0e1S1", "--peers", "ours,floor", "--bits", "0", *QUICK]
+    options = ["--setting", "d0e1S1", "--peers", "ours,reference", "--bits", "0", *QUICK]
     result = CliRunner().invoke(steps.main, options, catch_exceptions=False)
     assert "note: d0 e1 S1: ours left out: bits must be at least 1, got 0" in result.stderr
     assert "skipped" in json.loads(result.stdout)["rows"][0]
 
 
-def test_the_floor_counts_the_parameters_there_are():
+def test_the_arithmetic_counts_the_parameters_there_are():
     x = zipf(50, 20)
     for setting in (Setting(bits=3), Setting(2, 2, bits=3, width=5)):
         model, guide = setting.pair(x)
@@ -166,6 +166,13 @@ def test_the_floor_counts_the_parameters_there_are():
     products = rows * (2 * 15 + 3 * 25 + 3 * 100) + setting.batch * (3 * 25 + 3 * 15)
     assert work.flops == 2 * products
     assert work.exponentials == rows * 20
+    # One side of each pair alone, in its turn evaluated alone.
+    assert arithmetic(setting, 20, 100, differentiated=1).flops == 2 * (
+        products - setting.batch * (15 + 2 * 25 + 2 * 100)
+    )
+    assert arithmetic(setting, 20, 100, evaluated=1, differentiated=1).flops == 2 * (
+        setting.batch * (2 * 15 + 3 * 25 + 3 * 100) + setting.batch * (3 * 25 + 3 * 15)
+    )
 
 
 def test_the_synthetic_corpus_looks_like_newsgroups():

@@ -19,7 +19,7 @@ from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.intervals import Ends, ends, minus
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.results import Evidence, Result
-from ppl_vae.evidence.tables import text_table
+from ppl_vae.evidence.tables import html_table, text_table
 from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
@@ -118,10 +118,11 @@ class Ladder(Result):
     def losses(self) -> Tensor:
         return self.steps()["evidence"].pointwise
 
-    def table(self) -> str:
+    def _grid(self) -> tuple[str, tuple[str, ...], list[tuple[str, ...]], str]:
+        """Title, heads, rows and caption of the table."""
         rows, levels = self.rows(), [*self.rungs, "evidence"]
         columns = {"ELBO": "ELBO", "step up": "step", "amortisation gap": "", "family gap": "", "best of family": ""}
-        lines = []
+        lines = list[tuple[str, ...]]()
         for name in levels:
             cells = {column: rows.get(f"{name}: {key or column}") for column, key in columns.items()}
             figures = {column: "" if estimate is None else self.figure(estimate) for column, estimate in cells.items()}
@@ -137,7 +138,15 @@ class Ladder(Result):
         if self.has_draws or self.split_size:
             caption += f"; elsewhere {self.errors_in_words()}"
         title = f"nats per datum over {self.data} data, the model fixed"
-        return text_table(title, ("guide", *columns), lines, left=("guide",), caption=caption, width=126)
+        return title, ("guide", *columns), lines, caption
+
+    def table(self) -> str:
+        title, columns, lines, caption = self._grid()
+        return text_table(title, columns, lines, left=("guide",), caption=caption, width=126)
+
+    def _repr_html_(self) -> str:
+        title, columns, lines, caption = self._grid()
+        return html_table(title, columns, lines, [caption, *self.warnings])
 
     def draw_panels(self, *axes: Axes) -> None:
         """Draws a staircase from the ELBO of the smallest family up to the evidence."""

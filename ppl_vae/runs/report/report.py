@@ -72,6 +72,8 @@ class Report:
         lines = [f"{f'{name}: ' if several else ''}{each.sentence}" for name, each in self.findings.items()]
         return "\n".join([*lines, f"the report is {self.file} ({self.size / 1000:.0f} kB); open it in a browser"])
 
+    __repr__ = __str__
+
 
 def report(
     *runs: Run | Path | str,

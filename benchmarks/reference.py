@@ -1,9 +1,10 @@
-"""The floor under a training step: what it must compute and move, and the rates measured at its very shapes.
+"""The arithmetic of a training step by two-sided ARM over a dense softmax, and its time at the very shapes.
 
-    python -m benchmarks.floor --threads 1
+    python -m benchmarks.reference --threads 1
 
-How far each program is from it is a column of ``python -m benchmarks.steps``, where the floor takes its turns too. It
-is that of the dense softmax: with a linear decoder, tables of the halves of a code would need fewer products.
+How far each program is from it is a column of ``python -m benchmarks.steps``, where it takes its turns too. It is no
+lower bound: other unbiased estimators need less (``arithmetic``), and with a linear decoder tables of the halves of a
+code would need fewer products.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import click
 import torch
 from rich.table import Table
 
-from benchmarks.peers.floor import Floor, FloorBF16
+from benchmarks.peers.reference import Reference, ReferenceBF16
 from benchmarks.setting import keep_corpus, read_corpus
 from benchmarks.steps import SETTINGS, finish, options, parse
 
@@ -45,21 +46,21 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         x = read_corpus(keep_corpus(corpus, documents, vocabulary, Path(folder)))
     rows = []
-    table = Table(title=f"The floor of a step, {torch.get_num_threads()} threads")
+    table = Table(title=f"Two-sided ARM, {torch.get_num_threads()} threads")
     columns = ("", "GFLOP", "G exp", "MB", "GFLOP/s", "bf16", "G exp/s", "GB/s", "ms a step", "bf16")
     for column in columns:
         table.add_column(column, justify="left" if column == "" else "right")
     for name in names:
         setting = parse(name)
-        floors = [kind(setting, x) for kind in (Floor, FloorBF16)]
+        references = [kind(setting, x) for kind in (Reference, ReferenceBF16)]
         taken: list[list[dict[str, float]]] = [[], []]
         for _ in range(blocks + 1):
-            for floor, found in zip(floors, taken, strict=True):
-                floor.step(x)
-                found.append(dict(floor.seconds))
+            for reference, found in zip(references, taken, strict=True):
+                reference.step(x)
+                found.append(dict(reference.seconds))
         # The first turn brings the operands into memory.
         parts = [{part: median(turn[part] for turn in found[1:]) for part in found[0]} for found in taken]
-        work = floors[0].work
+        work = references[0].work
         row = {
             "flops": work.flops,
             "exponentials": work.exponentials,

@@ -1,4 +1,4 @@
-"""The arithmetic of a step and nothing else: products, exponentials, and what must come from memory."""
+"""The arithmetic of two-sided ARM over a dense softmax and nothing else: products, exponentials, and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.setting import Setting
 from ppl_vae.data.counts import PackedCounts
 
 
-class Floor(Peer):
+class Reference(Peer):
     """Products at the very shapes of the setting, in memory that is there already."""
 
     dtype = torch.float32
@@ -45,10 +45,10 @@ class Floor(Peer):
             self.seconds[part] = taken
 
     def gradient(self, x: PackedCounts) -> Tensor:
-        raise NotImplementedError("the floor has no gradient")
+        raise NotImplementedError("the reference has no gradient")
 
 
-class FloorBF16(Floor):
+class ReferenceBF16(Reference):
     """The same with products in bfloat16."""
 
     dtype = torch.bfloat16
