@@ -69,6 +69,8 @@ def keep_code(run: RunFolder, config: RunConfig) -> None:
 
     They were run to train, so that their digests are trusted from then on.
     """
+    if (estimator := _own_estimator(config)) is not None:
+        trust(digest(estimator))
     for choice, copy in _own(config).values():
         file = _path(choice)
         for source in (file, *neighbours(file)):
@@ -84,6 +86,8 @@ def config_of(run: RunFolder) -> RunConfig:
             ``config.json`` is damaged.
     """
     config, how = RunConfig.of(run), _opening.get(Opening())
+    if (estimator := _own_estimator(config)) is not None:  # it runs when the training goes on
+        _trusted(estimator, digest(estimator), run, how)
     taken, choices = dict[Path, tuple[Path, str]](), dict[str, ProgramChoice]()
     for kind, (choice, copy) in _own(config).items():
         path, item = _path(choice), split_name(choice.name)[1]
@@ -113,6 +117,12 @@ def _own(config: RunConfig) -> dict[str, tuple[ProgramChoice, Path]]:
     for kind, (_, file) in own.items():
         places.setdefault(file.parent, kind)
     return {kind: (choice, Path("code", places[file.parent], file.name)) for kind, (choice, file) in own.items()}
+
+
+def _own_estimator(config: RunConfig) -> Path | None:
+    """The file of an estimator of the user's; None of a shipped one, or if it is gone."""
+    file = Path(config.estimator)
+    return file if file.suffix == ".py" and file.is_file() else None
 
 
 def _path(choice: ProgramChoice) -> Path:

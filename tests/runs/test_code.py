@@ -121,6 +121,20 @@ def test_code_that_someone_sent_runs_only_if_trusted_which_is_remembered(line, e
     succeed("evidence", "r")
 
 
+def test_the_estimator_of_a_run_that_someone_sent_runs_only_if_trusted(line, elsewhere):
+    Path("est.py").write_text(
+        "from ppl_vae.estimators.loo import ReinforceLOO\nopen('was-run', 'w').close()\nclass Est(ReinforceLOO): pass\n"
+    )
+    options = {"epochs": 1, "guide_width": 4, "estimator": "est.py"}
+    pv.train("gmm", "mean_field", "x.npy", out="r", **options)
+    succeed("evidence", "r")
+    elsewhere()
+    Path("was-run").unlink()
+    refused = invoke("train", "--resume", "r", "--epochs", "2")
+    assert "est.py, which this machine has not run before" in flat(refused.stderr) and not Path("was-run").exists()
+    succeed("train", "--resume", "r", "--epochs", "2", "--trust")
+
+
 def test_a_shipped_pair_needs_no_trust(trained, elsewhere):
     elsewhere()
     succeed("evidence", "r")
