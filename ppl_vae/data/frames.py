@@ -104,7 +104,8 @@ def annotated_source(
             )
     else:
         check_bytes(where, 4 * matrix.shape[0] * matrix.shape[1], "as 32-bit floats")
-        values = np.asarray(matrix.toarray() if issparse(matrix) else matrix).astype(np.float32)
+        with np.errstate(over="ignore"):
+            values = np.asarray(matrix.toarray() if issparse(matrix) else matrix).astype(np.float32)
         wrong = ~(np.isfinite(values) | (np.isnan(values) & missing)).all(1)
         if wrong.any():
             raise ValueError(

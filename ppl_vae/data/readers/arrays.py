@@ -17,7 +17,7 @@ from ppl_vae.data.sizes import check_bytes
 from ppl_vae.data.source import Source, SourceSplit, SplitName
 from ppl_vae.data.text_file import TextFile, unquoted
 
-__all__ = ["READERS"]
+__all__ = ["READERS", "as_floats", "checked_numbers"]
 
 _WHOLE = 2**24
 """32-bit floats hold every whole number up to this one."""
@@ -43,7 +43,7 @@ def read_npy(path: Path, dequantise: bool = False, missing: bool = False) -> Sou
     """
     array = array_of(str(path), TextFile.open(path).content)
     notes: list[str] = []
-    source = Source({"train": SourceSplit(_checked(str(path), array, notes, missing))}, notes=tuple(notes))
+    source = Source({"train": SourceSplit(checked_numbers(str(path), array, notes, missing))}, notes=tuple(notes))
     return dequantised(source, str(path)) if dequantise else source
 
 
@@ -64,7 +64,7 @@ def read_npz(path: Path, dequantise: bool = False, missing: bool = False) -> Sou
     with ArrayFile(path) as file:
         for name in get_args(SplitName):
             if name in file:
-                values = _checked(f"{path}, array {name!r}", file[name], notes, missing)
+                values = checked_numbers(f"{path}, array {name!r}", file[name], notes, missing)
                 splits[cast(SplitName, name)] = SourceSplit(values)
         unread = [name for name in file.files if name not in splits]
     first = splits["train"].array.shape[1:]
@@ -81,7 +81,8 @@ def read_npz(path: Path, dequantise: bool = False, missing: bool = False) -> Sou
     return dequantised(source, str(path)) if dequantise else source
 
 
-def _checked(where: str, array: NDArray[Any], notes: list[str], missing: bool) -> NDArray[np.float32]:
+def checked_numbers(where: str, array: NDArray[Any], notes: list[str], missing: bool) -> NDArray[np.float32]:
+    """An array of data as 32-bit floats, with notes on its axes and on what is rounded."""
     if array.dtype.kind not in "buif":
         raise ValueError(f"{where} holds values of type {unquoted(str(array.dtype))}; give floats or integers")
     if array.ndim == 0 or array.size == 0:

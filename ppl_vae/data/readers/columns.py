@@ -26,9 +26,10 @@ UNNAMED = "arr_"
 
 
 def holds_columns(path: Path) -> bool:
-    """Whether an ``.npz`` holds neither an array for each split nor SciPy's sparse counts."""
+    """Whether an ``.npz`` holds neither an array, or x, for each split nor SciPy's sparse counts."""
     names = names_in(path)
-    return bool(names) and not {"train.npy", "format.npy"} & set(names)
+    pairs = any(name.lower() in ("x_train.npy", "x_training.npy") for name in names)
+    return bool(names) and not pairs and not {"train.npy", "format.npy"} & set(names)
 
 
 def read_columns(path: Path, fields: str = "", missing: bool = False) -> Source:

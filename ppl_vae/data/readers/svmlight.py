@@ -106,8 +106,8 @@ def _first_bad_line(file: TextFile, text: str) -> ValueError:
 
 READER = Reader(
     "FILE.svm",
-    "SVMlight lines 'label word:count ...' (also .svmlight, .libsvm)",
+    "SVMlight lines 'label word:count ...' (also .svmlight, .libsvm, .feat)",
     PackedCounts,
     read_svmlight,
-    suffixes=(".svm", ".svmlight", ".libsvm"),
+    suffixes=(".svm", ".svmlight", ".libsvm", ".feat"),
 )

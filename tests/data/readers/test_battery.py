@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import subprocess
 import sys
 import tarfile
@@ -106,9 +107,23 @@ def write_archive(path: Path) -> None:
             archive.addfile(member, io.BytesIO(content))
 
 
+def write_10x(folder: Path) -> None:
+    folder.mkdir()
+    entries = f"{MARKET}5 30 {np.count_nonzero(COUNTS)}\n" + triplets(COUNTS.T)
+    for name, content in (
+        ("matrix.mtx", entries),
+        ("features.tsv", "".join(f"ENSG{i}\tG{i}\tGene Expression\n" for i in range(5))),
+        ("barcodes.tsv", "".join(f"cell{i}\n" for i in range(30))),
+    ):
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content.encode()))
+
+
 HEADER = f"{len(COUNTS)}\n{COUNTS.shape[1]}\n{np.count_nonzero(COUNTS)}\n"
 SVM = "".join(f"{i % 2} {' '.join(f'{j}:{c}' for j, c in enumerate(row) if c)}\n" for i, row in enumerate(COUNTS))
 
+LDAC = re.sub(r"(?m)^[01]", lambda m: "%d", SVM) % tuple(np.count_nonzero(COUNTS, axis=1))
+MARKET = "%%MatrixMarket matrix coordinate integer general\n"
+KINDS = np.arange(20) % 3
 TABLE = "cell,a,b,c,d,e\n" + "".join(f"c{i},{','.join(map(str, row))}\n" for i, row in enumerate(COUNTS))
 
 EXAMPLES = {
@@ -117,6 +132,10 @@ EXAMPLES = {
     "FILE.npz": Example("counts.npz", lambda path: save_npz(path, csr_matrix(COUNTS))),
     "FILE.csv": Example("docs.csv.gz", packed("text\n" + "\n".join(sentences(COUNTS)) + "\n")),
     "TABLE.csv": Example("table.csv.gz", packed(TABLE)),
+    "PAIRS.npz": Example("x.npz", lambda path: np.savez(path, x_train=IMAGES[:20], x_test=IMAGES[20:], y_train=KINDS)),
+    "FILE.mtx": Example("m.mtx.gz", packed(f"{MARKET}30 5 {np.count_nonzero(COUNTS)}\n" + triplets(COUNTS))),
+    "10X/": Example("cells", write_10x, "matrix.mtx.gz"),
+    "FILE.ldac": Example("docs.ldac.gz", packed(LDAC)),
     "FILE.svm": Example("docs.svm.gz", packed(SVM)),
     "docword.NAME.txt": Example("docword.x.txt.gz", packed(HEADER + triplets(COUNTS))),
     "FILE-idx3-ubyte": Example("x-images-idx3-ubyte", lambda path: path.write_bytes(idx(IMAGES))),
