@@ -17,10 +17,10 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 from nbformat import NotebookNode
+from traitlets.config import Config
 
 __all__ = ["execute", "page", "sources"]
 
@@ -46,8 +46,9 @@ def execute(source: Path) -> float:
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     with tempfile.TemporaryDirectory(prefix="notebook-") as folder:
         # The kernel listens on sockets in the file system, and on no port.
-        manager = AsyncKernelManager(transport="ipc")
-        NotebookClient(notebook, km=manager, timeout=LIMIT, resources={"metadata": {"path": folder}}).execute()
+        config = Config({"KernelManager": {"transport": "ipc", "ip": os.path.join(folder, "kernel")}})
+        place = {"metadata": {"path": folder}}
+        NotebookClient(notebook, config=config, timeout=LIMIT, startup_timeout=LIMIT, resources=place).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     DONE.mkdir(parents=True, exist_ok=True)

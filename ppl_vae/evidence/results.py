@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor
@@ -137,6 +138,8 @@ class Result(ResultErrors, Drawable):
 
     def _repr_html_(self) -> str:
         """The table of a notebook, with brackets and notes below."""
+        if type(self).table is not Result.table:  # of another form: as it is printed, in letters of one width
+            return f"<pre>{escape(str(self))}</pre>"
         lines = [f"{name}: {bracket}" for name, bracket in self.brackets().items()]
         return html_table(self.title(), COLUMNS, self._cells(), [self.described(), *lines, *self.warnings])
 

@@ -39,3 +39,13 @@ def test_a_result_is_a_frame_with_a_row_each():
     assert frame.loc["ELBO", "mean"] == pytest.approx(-5.0)
     assert frame.loc["ELBO", "se"] == pytest.approx(0.3 / 3**0.5)
     assert list(frame["bound"]) == ["unbiased", "exact", "unbiased"]
+
+
+def test_a_result_of_another_form_is_shown_as_it_is_printed():
+    class Verdict(Evidence):
+        def table(self) -> str:
+            return "a < b"
+
+    one = measured()
+    page = Page(Verdict(one.elbo, one.evidence, one.gap)._repr_html_())
+    assert page.faults == [] and "a < b" in page.text and "watch <out>" in page.text
