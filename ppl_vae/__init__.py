@@ -16,7 +16,7 @@ Data                 load_corpus, Corpus, PackedCounts
 Measure a pair       measure (ELBO, evidence and gap), split_gap, ladder, tightness, calibrate,
                      information, rate_distortion_curve, sandwich; beneath them log_weight and simulate
 Runs and studies     report (one HTML page), list_runs, remove_runs, compare, experiment, catalogue (what is chosen by
-                     name, and what goes together)
+                     name, and what goes together), doctor (what this installation has)
 A model's form       set_layout, its plate over data and how it takes samples, where they are not found; regulariser,
                      around factors that belong to the training objective alone
 """
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from ppl_vae.programs.simulate import simulate as simulate
     from ppl_vae.runs.catalogue import catalogue as catalogue
     from ppl_vae.runs.compare import compare as compare
+    from ppl_vae.runs.doctor import doctor as doctor
     from ppl_vae.runs.listing import list_runs as list_runs
     from ppl_vae.runs.open import Run as Run
     from ppl_vae.runs.python import load_run as load_run
@@ -78,6 +79,7 @@ _PLACES = {
     "catalogue": "runs.catalogue",
     "compare": "runs.compare",
     "estimators": "estimators:",
+    "doctor": "runs.doctor",
     "experiment": "studies.experiments",
     "information": "diagnostics.information.information",
     "ladder": "diagnostics.gap.ladder",

@@ -100,6 +100,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         **_commands(OF_RUNS, frechet=("images", "frechet runs/images --images 5000")),
     },
     "Experiments": _commands(experiment=("experiment", "experiment gmm --preset cpu --jobs 2")),
+    "This installation": _commands(doctor=("doctor", "doctor")),
 }
 """The commands by group."""
 
