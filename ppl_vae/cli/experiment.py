@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ppl_vae.cli.completion import names_of
 from ppl_vae.cli.output import Printed, with_json
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ __all__ = ["experiment"]
 
 
 @click.command
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=names_of("experiments"))
 @click.option(
     "--preset", default="smoke", show_default=True, help="Size: smoke (seconds), cpu (minutes) or paper (in full)."
 )

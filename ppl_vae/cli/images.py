@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ppl_vae.cli.completion import RunPath
 from ppl_vae.cli.measure import measuring
 from ppl_vae.cli.options import GroupedCommand, was_given, with_options
 from ppl_vae.cli.output import with_json
@@ -23,9 +24,7 @@ __all__ = ["frechet", "generator"]
 @click.argument("corpus", required=False)
 @with_options([*options_of(GanSettings), *options_of(train_generator, {"images", "out", "resume"})])
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/generator-TIME]")
-@click.option(
-    "--resume", type=click.Path(path_type=Path), help="Continue a training that was interrupted; takes no other option."
-)
+@click.option("--resume", type=RunPath(), help="Continue a training that was interrupted; takes no other option.")
 @with_json
 @click.pass_context
 def generator(

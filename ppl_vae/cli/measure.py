@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ppl_vae.cli.completion import RunPath
 from ppl_vae.cli.opening import opens_runs
 from ppl_vae.cli.options import GroupedCommand, was_given, with_options
 from ppl_vae.cli.output import Printed, with_json
@@ -76,14 +77,14 @@ def measuring(name: str, cls: type[click.Command] = GroupedCommand) -> click.Com
     for word in words:
         function = click.argument(word, nargs=-1, required=True)(function)
     command = click.command(name, cls=cls, help=text_of(method))(
-        click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))(function)
+        click.argument("folder", metavar="RUN", type=RunPath())(function)
     )
     assert isinstance(command, click.Command)
     return command
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("folders", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", metavar="RUN RUN...", nargs=-1, required=True, type=RunPath())
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
 @opens_runs
 @with_json

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from ppl_vae.cli.completion import complete_corpora
 from ppl_vae.cli.plugin_name import PluginName
 from ppl_vae.plugins.nearest import nearest
 from ppl_vae.plugins.options import Option
@@ -116,6 +117,7 @@ def _declaration(option: Option, takes_value: bool = False) -> tuple[list[str], 
         "default": _listed(option.default) if option.several else option.default,
         "required": option.required,
         "show_default": not is_flag,
+        "shell_complete": complete_corpora if option.name == "corpus" else None,
         "help": re.sub(r'``"?|"?``', "", option.help),  # markup of docstrings
     }
 

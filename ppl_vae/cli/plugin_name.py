@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ppl_vae.cli.completion import names_of
 from ppl_vae.plugins.discovery import Kind
 from ppl_vae.plugins.options import PluginChoice
 
@@ -25,6 +26,11 @@ class PluginName(click.ParamType[str]):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return "NAME"  # the choices, which are many, are listed in the help
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        return names_of(self.choice.kind, self.choice.besides)(ctx, param, incomplete)
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The name, of a user's file its whole path; usage errors list the choices."""

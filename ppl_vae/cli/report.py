@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ppl_vae.cli.completion import RunPath
 from ppl_vae.cli.measure import options_of_method, text_of
 from ppl_vae.cli.opening import opens_runs
 from ppl_vae.cli.options import GroupedCommand, with_options
@@ -17,7 +18,7 @@ __all__ = ["report"]
 
 
 @click.command(cls=GroupedCommand, help=text_of(Uses.report))
-@click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=RunPath())
 @opens_runs
 @with_options(options_of_method(Uses.report))
 @with_json

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ppl_vae.cli.completion import RunPath
 from ppl_vae.cli.errors import errors_in_one_line
 from ppl_vae.cli.options import GroupedCommand, with_options
 from ppl_vae.plugins.options import options_of
@@ -37,7 +38,7 @@ def runs(ctx: click.Context, /, as_json: bool, **options: Any) -> None:  # of th
 
 
 @runs.command
-@click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=RunPath())
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(folders: tuple[Path, ...], yes: bool) -> None:
     """Remove runs, with all that is in their folders.

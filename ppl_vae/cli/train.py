@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ppl_vae.cli.completion import RunPath, names_of
 from ppl_vae.cli.opening import asked, code_option, trust_option
 from ppl_vae.cli.options import was_given
 from ppl_vae.cli.output import with_json
@@ -20,15 +21,16 @@ __all__ = ["check_alone", "train"]
 
 
 @click.command(cls=PairCommand)
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=names_of("models"))
 @click.option(
     "--guide",
+    shell_complete=names_of("guides"),
     help="Name or file of the guide (ppl-vae list shows them).  [default: that of the model's file, else mean_field]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-GUIDE-TIME]")
 @click.option(
     "--resume",
-    type=click.Path(path_type=Path),
+    type=RunPath(),
     help="Continue a run that was interrupted, or give it more --epochs; takes --corpus, where the data lie now, too.",
 )
 @code_option
