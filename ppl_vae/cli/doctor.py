@@ -15,7 +15,7 @@ __all__ = ["doctor"]
 @click.command
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
 def doctor(as_json: bool) -> None:
-    """Look at this installation: versions, devices, threads, folders and missing extras.
+    """Look at this installation: versions, devices, folders, missing extras.
 
     Each row is ok, a note (something optional is missing) or a fault (commands fail by it; the exit status is 1), with
     what to do. Nothing is changed; a file is written into each folder and removed again.
