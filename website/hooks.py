@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ if str(ROOT) not in sys.path:
 
 from website import api, notebooks  # noqa: E402
 
+LOG = logging.getLogger("mkdocs.hooks.website")
+ELSEWHERE = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=["']?(?:https?:)?//[^"' >]+""")
 DISPLAY = re.compile(r'<(div|span) class="arithmatex">\\([\[(])(.*?)\\[\])]</\1>', re.DOTALL)
 
 
@@ -42,3 +45,11 @@ def on_page_content(html_of_page: str, **_: Any) -> str:
         return convert(html.unescape(found[3].strip()), display="block" if found[2] == "[" else "inline")
 
     return DISPLAY.sub(mathml, html_of_page)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Refuses a page that would fetch something from another machine."""
+    for found in ELSEWHERE.findall(output):
+        if 'rel="canonical"' not in found:
+            LOG.warning("%s asks another machine: %s", page.file.src_uri, found)
+    return output

@@ -9,8 +9,9 @@ import inspect
 from pathlib import Path
 
 from benchmarks.arithmetic import arithmetic
+from benchmarks.gradients import table as gradients
 from benchmarks.setting import Setting
-from benchmarks.stored import fill_page
+from benchmarks.stored import fill_page, read
 from ppl_vae.plugins.options import Option
 from ppl_vae.programs.loading import Definition, available
 from ppl_vae.runs.catalogue import catalogue
@@ -49,6 +50,7 @@ def pages() -> dict[str, str]:
         "concepts.md": {"pair": concepts.table()},
         "reading-a-gap.md": {"verdicts": verdicts(), "splits": splits()},
         "choosing-a-guide.md": {"guides": which_guides()},
+        "estimators.md": {"gradients": gradients.markdown(read("gradients")["rows"])},
         "speed.md": {"arithmetic": products()},
     }
     filled = {}
