@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,7 +14,9 @@ from torch import Tensor
 from ppl_vae.data.inputs import Batch
 from ppl_vae.data.source import Source
 
-__all__ = ["bits_per_number", "constant", "dequantised", "image_shape", "pixels"]
+__all__ = ["bits_per_number", "constant", "dequantised", "image_shape", "pixels", "prepared"]
+
+_THRESHOLD = re.compile(r"0?\.[0-9]+")
 
 _BLOCK = 1_000
 """Number of images that noise is added to at once: a folder of images may fill half the memory."""
@@ -85,6 +88,38 @@ def pixels(x: Batch) -> int | None:
     if not isinstance(x, Tensor) or not (x.ndim == 3 or (x.ndim == 4 and x.shape[1] in (1, 3))):
         return None
     return x[0].numel() if len(x) and x.min() >= 0 and x.max() <= 1 else None
+
+
+def prepared(source: Source, where: str, *, dequantise: bool = False, binarise: str = "") -> Source:
+    """Images as they are, dequantised, or binary.
+
+    Arguments:
+        source: Images with values in [0, 1], a byte over 255.
+        where: What errors call them.
+        dequantise: Whether bytes become continuous, by :func:`dequantised`.
+        binarise: A threshold in (0, 1), above which a pixel is 1; ``stochastic`` draws each pixel once, 1 with its
+            value as the probability (Larochelle and Murray 2011); empty leaves values as they are.
+
+    Raises:
+        ValueError: If both are asked for, or the threshold is none.
+    """
+    if not binarise:
+        return dequantised(source, where) if dequantise else source
+    if dequantise:
+        raise ValueError("dequantise makes bytes continuous, binarise makes them 0 or 1; leave one of them out")
+    threshold = float(binarise) if _THRESHOLD.fullmatch(binarise) else 0.0
+    if binarise != "stochastic" and not 0 < threshold < 1:
+        raise ValueError(f"binarise is {binarise!r}; give a threshold such as 0.5, or stochastic")
+    splits = {}
+    for seed, (split, part) in enumerate(sorted(source.splits.items())):
+        random = np.random.default_rng(seed)  # the draws belong to the data: the same for every seed of a run
+        binary = np.empty(part.array.shape, dtype=np.float32)
+        for start in range(0, len(binary), _BLOCK):
+            values = part.array[start : start + _BLOCK]
+            bound = threshold or random.random(values.shape, dtype=np.float32)
+            binary[start : start + _BLOCK] = values > bound
+        splits[split] = replace(part, values=binary)
+    return replace(source, splits=splits)
 
 
 def dequantised(source: Source, where: str) -> Source:

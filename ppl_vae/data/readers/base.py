@@ -77,7 +77,7 @@ class Reader:
         Example:
             >>> from ppl_vae.data.readers.mnist import READERS
             >>> [option.name for option in READERS[0].options]
-            ['image_size', 'dequantise']
+            ['image_size', 'dequantise', 'binarise']
         """
         place = next(iter(inspect.signature(self.read).parameters))
         options = options_of(self.read, skip=(place,))

@@ -13,7 +13,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.data.images import dequantised
+from ppl_vae.data.images import prepared
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.sizes import check_bytes
 from ppl_vae.data.source import Source, SourceSplit, SplitName
@@ -33,7 +33,9 @@ def is_idx_folder(folder: Path) -> bool:
     return _packed(folder / FILES["train"][0]).is_file()
 
 
-def read_idx(path: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False) -> Source:
+def read_idx(
+    path: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False, binarise: str = ""
+) -> Source:
     """Reads images ``(data, height, width)`` with values in [0, 1], a byte over 255.
 
     Labels are read from the file beside it whose name has ``labels-idx1`` for ``images-idx3``, if there is one.
@@ -43,6 +45,8 @@ def read_idx(path: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise:
         image_size: Height and width that images are brought to by a margin of zeros; 0 leaves them as they are.
         dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
             bound on the log-probability of the bytes.
+        binarise: A threshold in (0, 1), such as 0.5, above which a pixel is 1, or stochastic: each pixel is drawn once,
+            1 with its value as the probability, the same whatever the seed.
 
     Raises:
         ValueError: If a file is missing, truncated or no IDX file of bytes, or has no images, or if there is not one
@@ -52,10 +56,12 @@ def read_idx(path: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise:
     splits: dict[SplitName, SourceSplit] = {
         "train": _split(path, labels if labels.is_file() and labels != path else None)
     }
-    return _source(splits, str(path), image_size, dequantise)
+    return _source(splits, str(path), image_size, dequantise, binarise)
 
 
-def read_idx_folder(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False) -> Source:
+def read_idx_folder(
+    folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False, binarise: str = ""
+) -> Source:
     """Reads the four files of MNIST or a relative: images and labels for training and for the test.
 
     Arguments:
@@ -63,12 +69,14 @@ def read_idx_folder(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, de
         image_size: Height and width that images are brought to by a margin of zeros; 0 leaves them as they are.
         dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
             bound on the log-probability of the bytes.
+        binarise: A threshold in (0, 1), such as 0.5, above which a pixel is 1, or stochastic: each pixel is drawn once,
+            1 with its value as the probability, the same whatever the seed.
 
     Raises:
         ValueError: For the faults of :func:`read_idx`, and if one of the files is missing.
     """
     splits = {split: _split(*(_packed(folder / name) for name in names)) for split, names in FILES.items()}
-    return _source(splits, str(folder), image_size, dequantise)
+    return _source(splits, str(folder), image_size, dequantise, binarise)
 
 
 def _padded(source: Source, size: int) -> Source:
@@ -96,7 +104,9 @@ def _packed(path: Path) -> Path:
     return packed if packed.is_file() and not path.is_file() else path
 
 
-def _source(splits: dict[SplitName, SourceSplit], where: str, image_size: int, dequantise: bool) -> Source:
+def _source(
+    splits: dict[SplitName, SourceSplit], where: str, image_size: int, dequantise: bool, binarise: str
+) -> Source:
     sizes = {name: part.array.shape[1:] for name, part in splits.items()}
     if len(set(sizes.values())) > 1:
         each = ", ".join(f"{name} {height} x {width}" for name, (height, width) in sizes.items())
@@ -105,7 +115,7 @@ def _source(splits: dict[SplitName, SourceSplit], where: str, image_size: int, d
     classes = 1 + max(int(each.max()) for each in labels) if labels else 0
     source = Source(splits, label_names=tuple(str(label) for label in range(classes)))
     source = _padded(source, image_size) if image_size else source
-    return dequantised(source, where) if dequantise else source
+    return prepared(source, where, dequantise=dequantise, binarise=binarise)
 
 
 def _split(path: Path, labels: Path | None) -> SourceSplit:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
-from collections import Counter
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.data.folders import files_in, left_out, sort_files
-from ppl_vae.data.images import dequantised
+from ppl_vae.data.images import prepared
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.sizes import check_bytes
 from ppl_vae.data.source import Source, SourceSplit, SplitName
@@ -37,7 +39,13 @@ def holds_images(folder: Path) -> bool:
     return sum(endings[ending] for ending in ENDINGS) > endings[".txt"]
 
 
-def read_images(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False) -> Source:
+def read_images(
+    folder: Path,
+    image_size: Annotated[int, Meta(ge=0)] = 0,
+    dequantise: bool = False,
+    binarise: str = "",
+    invert: bool = False,
+) -> Source:
     """Reads images with values in [0, 1], a byte over 255.
 
     An image is rotated by its EXIF orientation, and lies on white where it is transparent. Sub-folders ``train``,
@@ -50,6 +58,9 @@ def read_images(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequan
             they are.
         dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
             bound on the log-probability of the bytes.
+        binarise: A threshold in (0, 1), such as 0.5, above which a pixel is 1, or stochastic: each pixel is drawn once,
+            1 with its value as the probability, the same whatever the seed.
+        invert: Whether black and white change places, such as for black digits on white paper.
 
     Returns:
         Images ``(data, height, width)`` if all are grey, else ``(data, 3, height, width)``.
@@ -70,6 +81,8 @@ def read_images(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequan
     if "train" not in splits:
         raise ValueError(f"{folder} has no images for training; add a folder train")
     values = _bytes(paths, image_size)
+    if invert:
+        np.subtract(255, values, out=values)
     ids, names = class_ids(labels) if labels else (None, ())
     rows = {split: np.flatnonzero(np.array(splits) == split) for split in get_args(SplitName) if split in splits}
     source = Source(
@@ -80,26 +93,35 @@ def read_images(folder: Path, image_size: Annotated[int, Meta(ge=0)] = 0, dequan
         label_names=tuple(names),
         notes=notes,
     )
-    return dequantised(source, str(folder)) if dequantise else source
+    return prepared(source, str(folder), dequantise=dequantise, binarise=binarise)
 
 
 def _bytes(paths: list[Path], size: int) -> NDArray[np.uint8]:
     """All images as bytes, which take an eighth of the memory that floats made one by one would."""
-    grey = all(_opened(path, size, None).mode in ("1", "L") for path in paths)
-    first: NDArray[np.uint8] | None = None
-    for row, path in enumerate(paths):
-        image = np.asarray(_opened(path, size, "L" if grey else "RGB"), dtype=np.uint8)
-        if first is None:
-            first = image
-            check_bytes(str(path.parent), 4 * len(paths) * image.size, f"for {len(paths):,} images as 32-bit floats")
-            everything = np.empty((len(paths), *image.shape), dtype=np.uint8)
-        if image.shape != first.shape:
-            height, width = image.shape[:2]
-            raise ValueError(
-                f"{path} is {height} x {width}, {paths[0]} is {first.shape[0]} x {first.shape[1]}; bring all to one "
-                "size with --image-size"
-            )
-        everything[row] = image
+    # Warnings are of cameras' notes about the image, which are passed over, and of its size. Decoders run beside each
+    # other, without Python's lock.
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        grey = all(image.mode in ("1", "L") for image in pool.map(lambda path: _opened(path, size, None), paths))
+        mode = "L" if grey else "RGB"
+        first = np.asarray(_opened(paths[0], size, mode), dtype=np.uint8)
+        check_bytes(str(paths[0].parent), 4 * len(paths) * first.size, f"for {len(paths):,} images as 32-bit floats")
+        everything = np.empty((len(paths), *first.shape), dtype=np.uint8)
+
+        def read(row: int) -> None:
+            image = np.asarray(_opened(paths[row], size, mode), dtype=np.uint8)
+            if image.shape != first.shape:
+                height, width = image.shape[:2]
+                raise ValueError(
+                    f"{paths[row]} is {height} x {width}, {paths[0]} is {first.shape[0]} x {first.shape[1]}; bring all "
+                    "to one size with --image-size"
+                )
+            everything[row] = image
+
+        try:
+            deque(pool.map(read, range(len(paths))), maxlen=0)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return everything if grey else np.ascontiguousarray(everything.transpose(0, 3, 1, 2))
 
 
@@ -110,8 +132,7 @@ def _opened(path: Path, size: int, mode: str | None) -> Image.Image:
     try:
         # Decoders ask a file for as many bytes as it announces, which takes memory; one in memory gives what it has.
         file = path if mode is None else io.BytesIO(read_bytes(path))
-        # Warnings are of cameras' notes about the image, which are passed over, and of its size.
-        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
+        with Image.open(file) as image:
             if image.mode[0] in "IF":
                 raise ValueError(f"{image.mode} holds more than 8 bits per channel; save it with 8 bits")
             check_bytes(str(path), 8 * image.width * image.height, "as an image and its copy")

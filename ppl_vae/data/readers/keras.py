@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.data.array_file import ArrayFile, names_in
 from ppl_vae.data.folders import split_named
-from ppl_vae.data.images import dequantised
+from ppl_vae.data.images import prepared
 from ppl_vae.data.readers.arrays import checked_numbers
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName
@@ -32,7 +32,7 @@ def holds_pairs(path: Path) -> bool:
     return "train.npy" not in names and any(name.lower() in ("x_train.npy", "x_training.npy") for name in names)
 
 
-def read_pairs(path: Path, dequantise: bool = False, missing: bool = False) -> Source:
+def read_pairs(path: Path, dequantise: bool = False, missing: bool = False, binarise: str = "") -> Source:
     """Reads the arrays ``x_train``, ``x_test`` and perhaps ``x_val``, and ``y_train``, ... as labels.
 
     Images of bytes become their values over 255, and colours that come last come first.
@@ -41,6 +41,8 @@ def read_pairs(path: Path, dequantise: bool = False, missing: bool = False) -> S
         path: The file.
         dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
             bound on the log-probability of the bytes.
+        binarise: A threshold in (0, 1), such as 0.5, above which a pixel is 1, or stochastic: each pixel is drawn once,
+            1 with its value as the probability, the same whatever the seed.
         missing: Whether NaN is allowed: a value that is missing, which the model masks.
 
     Raises:
@@ -65,7 +67,7 @@ def read_pairs(path: Path, dequantise: bool = False, missing: bool = False) -> S
     ids, names = _classes(path, values, labels, notes)
     splits = {split: SourceSplit(array, ids.get(split)) for split, array in values.items()}
     source = Source(splits, label_names=names, notes=tuple(dict.fromkeys(notes)))
-    return dequantised(source, str(path)) if dequantise else source
+    return prepared(source, str(path), dequantise=dequantise, binarise=binarise)
 
 
 def _values(where: str, array: NDArray[Any], notes: list[str], missing: bool) -> NDArray[np.float32]:

@@ -33,7 +33,9 @@ _PUBLISHED = {
 }
 
 
-def read_mnist(cache: Path | None, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False) -> Source:
+def read_mnist(
+    cache: Path | None, image_size: Annotated[int, Meta(ge=0)] = 0, dequantise: bool = False, binarise: str = ""
+) -> Source:
     """Reads MNIST from the data folder, after downloading it if it is missing: 60,000 and 10,000 digits.
 
     Arguments:
@@ -42,6 +44,8 @@ def read_mnist(cache: Path | None, image_size: Annotated[int, Meta(ge=0)] = 0, d
         image_size: Height and width that images are brought to by a margin of zeros; 0 leaves them as they are.
         dequantise: Whether bytes b over 255 become (b + u) / 256 with u uniform in [0, 1): their log-density is then a
             bound on the log-probability of the bytes.
+        binarise: A threshold in (0, 1), such as 0.5, above which a pixel is 1, or stochastic: each pixel is drawn once,
+            1 with its value as the probability, the same whatever the seed.
 
     Returns:
         Images ``(data, 28, 28)`` with values in [0, 1], and their digits as labels.
@@ -54,7 +58,7 @@ def read_mnist(cache: Path | None, image_size: Annotated[int, Meta(ge=0)] = 0, d
     if place is None:
         place = folder / _FOLDERS[0]
         _download(folder, place)
-    return read_idx_folder(place, image_size, dequantise)
+    return read_idx_folder(place, image_size, dequantise, binarise)
 
 
 def _download(folder: Path, target: Path) -> None:

@@ -95,3 +95,25 @@ def test_dequantised_bytes_lie_in_their_intervals_and_are_the_same_for_every_see
     for name in ("gaussians", str(tmp_path / "texts.csv")):
         with pytest.raises(ValueError, match="dequantise"):
             load_corpus(name, dequantise=True)
+
+
+def test_binary_images_by_a_threshold_or_by_draws(tmp_path):
+    kept = np.stack([save(tmp_path / f"{i:02}.png", (20, 20), seed=i) for i in range(30)])
+    name = str(tmp_path)
+    hard = load_corpus(name, validation=0, binarise="0.5")
+    assert set(hard.train.values.unique().tolist()) == {0.0, 1.0}
+    share = torch.cat([hard.train.values, hard.test.values]).mean().item()
+    assert share == pytest.approx((kept > 127).mean(), abs=1e-6)
+    flipped = load_corpus(name, validation=0, binarise=".5", invert=True)
+    assert torch.equal(flipped.train.values, 1 - hard.train.values)
+    drawn = load_corpus(name, validation=0, binarise="stochastic")
+    assert torch.equal(drawn.train.values, load_corpus(name, validation=0, binarise="stochastic", seed=3).train.values)
+    both = torch.cat([drawn.train.values, drawn.test.values])
+    # Bernoulli draws: the variance of the mean is at most 1 / 4n.
+    assert abs(both.mean().item() - kept.mean() / 255) < 5 * 0.5 / both.numel() ** 0.5
+    for options, message in (
+        ({"binarise": "1.5"}, "binarise is '1.5'; give a threshold such as 0.5, or stochastic"),
+        ({"binarise": "0.5", "dequantise": True}, "leave one of them out"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_corpus(name, **options)
