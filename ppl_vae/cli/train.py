@@ -15,7 +15,6 @@ from ppl_vae.plugins.options import Value
 from ppl_vae.runs.code import Code, Opening, opening
 from ppl_vae.runs.options import new_folder, run_config
 from ppl_vae.runs.summary import Summary
-from ppl_vae.training.run_folder import RunFolder
 
 __all__ = ["check_alone", "train"]
 
@@ -63,7 +62,7 @@ def train(
         epochs, corpus = (str(options[name]) if was_given(ctx, name) else None for name in ("epochs", "corpus"))
         patience = int(str(options["patience"])) if was_given(ctx, "patience") else None
         with opening(Opening(code, corpus, trust, asked)):
-            return resume_training(RunFolder.open(resume), epochs, patience)
+            return resume_training(resume, epochs, patience)
     if model is None:
         raise click.UsageError("name a model, such as models/text.py (ppl-vae list shows them), or --resume RUN", ctx)
     given = {name: value for name, value in options.items() if was_given(ctx, name)}

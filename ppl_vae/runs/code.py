@@ -12,19 +12,22 @@ from typing import Literal
 
 from ppl_vae.data.files import atomic_write
 from ppl_vae.plugins.discovery import joined_name, split_name
-from ppl_vae.plugins.neighbours import neighbours
+from ppl_vae.plugins.neighbours import Sources, neighbours
 from ppl_vae.plugins.trust import is_trusted, trust
 from ppl_vae.plugins.user_files import digest
-from ppl_vae.runs.config import ProgramChoice, RunConfig
+from ppl_vae.runs.config import OBJECT, ProgramChoice, RunConfig
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 
-__all__ = ["Code", "Opening", "code_digest", "config_of", "keep_code", "opening", "opening_too"]
+__all__ = ["Code", "Opening", "code_of", "config_of", "keep_code", "opening", "opening_too", "own_code"]
 
 Code = Literal["run", "current"]
 
 LINES = 20
 """Most lines of a difference that are shown."""
+
+DIGITS = 16
+"""Digits of a digest that name the folder of copies of files that have it."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,22 @@ def opening_too(code: Code, corpus: str | Path | None, trust: bool) -> AbstractC
 
 
 def keep_code(run: RunFolder, config: RunConfig) -> None:
-    """Copies the user's own model and guide files, and the files beside them that they import, into a new run.
+    """Copies the user's own model and guide files, and the files beside them that they import, into a run.
 
-    They were run to train, so that their digests are trusted from then on.
+    Copies of other versions stay beside them: until the configuration is written, the run is of those. The files were
+    run to train, so that their digests are trusted from then on.
+
+    Raises:
+        ValueError: If a file has changed since it was run, naming it; it is not copied then.
     """
     if (estimator := _own_estimator(config)) is not None:
         trust(digest(estimator))
     for choice, copy in _own(config).values():
-        file = _path(choice)
-        for source in (file, *neighbours(file)):
-            atomic_write(run.folder / copy.parent / source.relative_to(file.parent), source.read_bytes())
+        sources = Sources.read(_path(choice))
+        if sources.digest != choice.sha256:
+            raise ValueError(f"{_path(choice)} has changed while it was run; repeat the command")
+        for name, content in sources.contents.items():
+            atomic_write(run.folder / copy.parent / name, content)
         trust(choice.sha256)
 
 
@@ -99,24 +108,38 @@ def config_of(run: RunFolder) -> RunConfig:
     return replace(config, corpus=replace(config.corpus, name=_data(run, config, how)))
 
 
-def code_digest(run: RunFolder, config: RunConfig) -> str:
-    """Tells the code of a configuration from that of the run; empty if it is the run's."""
-    began = _own(RunConfig.of(run))
-    changed = [choice.sha256 for kind, (choice, _) in _own(config).items() if choice.sha256 != began[kind][0].sha256]
-    return "".join(f"-{digest[:16]}" for digest in changed)
+def code_of(run: RunFolder) -> dict[str, str]:
+    """Digests of the model and guide that the run would be opened with, as :func:`own_code` has them; nothing is run.
+
+    Raises:
+        ValueError: If a file to be taken as it is now is gone.
+    """
+    config, how = RunConfig.of(run), _opening.get(Opening())
+    if how.code == "run":
+        return own_code(config)
+    now = {kind: _current(_path(choice)) for kind, (choice, _) in _own(config).items()}
+    return own_code(config) | now
+
+
+def own_code(config: RunConfig) -> dict[str, str]:
+    """Digests of the user's own model and guide, files or objects; what is shipped or has no source has none."""
+    choices = {"model": config.model, "guide": config.guide}
+    own = {kind: choice for kind, choice in choices.items() if choice.name.endswith(OBJECT) or _is_own(choice)}
+    return {kind: choice.sha256 for kind, choice in own.items() if choice.sha256}
 
 
 def _own(config: RunConfig) -> dict[str, tuple[ProgramChoice, Path]]:
-    """Of model and guide, those that are files of the user's, each with the place of its copy in the run folder.
-
-    Files of one folder have their copies in one, since they may import each other.
-    """
+    """Of model and guide, those that are files of the user's, each with the place of its copy in the run folder."""
     choices = {"model": config.model, "guide": config.guide}
-    own = {kind: (choice, _path(choice)) for kind, choice in choices.items() if _path(choice).suffix == ".py"}
-    places: dict[Path, str] = {}
-    for kind, (_, file) in own.items():
-        places.setdefault(file.parent, kind)
-    return {kind: (choice, Path("code", places[file.parent], file.name)) for kind, (choice, file) in own.items()}
+    return {
+        kind: (choice, Path("code", choice.sha256[:DIGITS], _path(choice).name))
+        for kind, choice in choices.items()
+        if _is_own(choice)
+    }
+
+
+def _is_own(choice: ProgramChoice) -> bool:
+    return _path(choice).suffix == ".py"
 
 
 def _own_estimator(config: RunConfig) -> Path | None:
@@ -137,15 +160,13 @@ def _taken(run: RunFolder, choice: ProgramChoice, copy: Path, how: Opening) -> t
     """
     file = _path(choice)
     now = digest(file) if file.is_file() else None
-    state = "is gone" if now is None else "has changed since the run began"
     if now == choice.sha256:
         return _trusted(file, choice.sha256, run, how)
     if how.code == "current":
-        if now is None:
-            raise ValueError(f"{file} is gone, so that it cannot be taken as it is; restore it, or leave out --code")
-        log(f"note: {file} {state}, and is taken as it is now")
-        # Who has run the file before, on this machine, has changed it.
-        return (file, now) if is_trusted(choice.sha256) else _trusted(file, now, run, how)
+        now = _current(file)
+        log(f"note: {file} has changed since the run began, and is taken as it is now")
+        return _trusted(file, now, run, how)
+    state = "is gone" if now is None else "has changed since the run began"
     if not copy.is_file() or digest(copy) != choice.sha256:
         raise ValueError(
             f"{file} {state}, and {run.folder} holds no copy of it; restore it, start a new run, or take it as it is "
@@ -155,6 +176,12 @@ def _taken(run: RunFolder, choice: ProgramChoice, copy: Path, how: Opening) -> t
     for line in () if now is None else _differences(copy, file):
         log(f"  {line}")
     return _trusted(copy.resolve(), choice.sha256, run, how)
+
+
+def _current(file: Path) -> str:
+    if not file.is_file():
+        raise ValueError(f"{file} is gone, so that it cannot be taken as it is; restore it, or leave out --code")
+    return digest(file)
 
 
 def _trusted(file: Path, sha256: str, run: RunFolder, how: Opening) -> tuple[Path, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.measure import measure_and_save, save_figure
 from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.pair import Pair
-from ppl_vae.runs.stored import gap_of, measurements, read_stored
+from ppl_vae.runs.state import RunState
+from ppl_vae.runs.stored import gap_of, measurements, read_stored, state_of
 from ppl_vae.training.run_folder import RunFolder
 
 __all__ = ["compare"]
@@ -68,7 +70,8 @@ def _compare(runs: Sequence[Run | Path | str], split: SplitName) -> Comparison:
         if run.folder.resolve() in (other.folder.resolve() for other in stored[:i]):
             raise ValueError(f"{run.folder} is named twice; name different runs")
         _check_same_data(stored[0], run)
-    retrained = {run.best_state()[0] for run in stored}
+    states = [state_of(run, each) for run, each in zip(stored, opened, strict=True)]
+    retrained = {state.name for state in states}
     notes = []
     if len(retrained) > 1:
         if split == "train":
@@ -81,7 +84,7 @@ def _compare(runs: Sequence[Run | Path | str], split: SplitName) -> Comparison:
     notes += how
     parts = with_shared_evidence(
         [
-            _compared(run, opened[i], split, measured[i], None if trained is None else trained[i].evidence)
+            _compared(run, states[i], opened[i], split, measured[i], None if trained is None else trained[i].evidence)
             for i, run in enumerate(stored)
         ]
     )
@@ -97,8 +100,10 @@ def _compare(runs: Sequence[Run | Path | str], split: SplitName) -> Comparison:
     if len({config.settings.seed for config in configs}) > 1:
         notes.append("the runs have different seeds, so their models began from different parameters")
     result = Comparison(split, parts, tuple(notes))
-    stored[0].write_json(f"compare-{split}.json", result.to_json())
-    save_figure(stored[0], f"compare-{split}", result, f"{len(stored)} runs on {split} data")
+    # Numbers of code that has changed since do not take the place of those of the runs.
+    name = next((state for state in states if not state.is_run), states[0]).named(f"compare-{split}")
+    stored[0].write_json(f"{name}.json", result.to_json())
+    save_figure(stored[0], name, result, f"{len(stored)} runs on {split} data")
     return result
 
 
@@ -122,16 +127,17 @@ def _check_same_data(first: RunFolder, other: RunFolder) -> None:
 
 
 def _compared(
-    run: RunFolder, opened: Run | None, split: str, measurement: Evidence, train: Estimate | None
+    run: RunFolder, state: RunState, opened: Run | None, split: str, measurement: Evidence, train: Estimate | None
 ) -> Compared:
     """What is stored of a run, which is opened only if something has to be measured."""
-    summary, config = run.summary, RunConfig.of(run)
-    gap, notes = _gap(run, opened, split, measurement)
+    summary, config = state.summary(run), RunConfig.of(run)
+    gap, notes = _gap(run, state, opened, split, measurement)
     if summary is None or summary["splits"][split]["data"] != measurement.data:
         opened = opened or open_run(run.folder)
         x, pair = opened.split(split), opened.pair.description
         saturated = x.saturated.double().mean().item() if isinstance(x, PackedCounts) else None
-        notes = notes if summary else ("training is not finished; measured in its best state so far", *notes)
+        unfinished = "training is not finished; measured in its best state so far"
+        notes = notes if summary or run.summary else (unfinished, *notes)
     else:
         content, pair = summary["splits"][split], summary["pair"]
         saturated = content["deviance"] + content["elbo"]["mean"] if content.get("deviance") is not None else None
@@ -139,7 +145,7 @@ def _compared(
         name=str(run.folder),
         pair=pair,
         objective=config.objective_description,
-        **_model(run, config),
+        **_model(run, state, config),
         measurement=measurement,
         train=train,
         gap=gap,
@@ -148,22 +154,25 @@ def _compared(
     )
 
 
-def _model(run: RunFolder, config: RunConfig) -> dict[str, str]:
+def _model(run: RunFolder, state: RunState, config: RunConfig) -> dict[str, str]:
     """What two runs of one model have in common: file, options and digest, and the shapes of its tensors; their state.
 
     Objects of a Python program may have the same name and class without being the same.
     """
-    tensors = Checkpoint.read(run.checkpoint(run.best_state()[0])).part("model")
+    tensors = Checkpoint.read(run.checkpoint(state.name)).part("model")
     shapes = {name: list(value.shape) for name, value in tensors.items()}
-    state = "" if config.is_of_objects else Checkpoint(tensors, {}).digest
-    return {"model": json.dumps([to_json(config.model), shapes], sort_keys=True), "state": state}
+    digest = "" if config.is_of_objects else Checkpoint(tensors, {}).digest
+    model = replace(config.model, sha256=state.code.get("model", config.model.sha256))
+    return {"model": json.dumps([to_json(model), shapes], sort_keys=True), "state": digest}
 
 
-def _gap(run: RunFolder, opened: Run | None, split: str, measurement: Evidence) -> tuple[Gap | None, tuple[str, ...]]:
+def _gap(
+    run: RunFolder, state: RunState, opened: Run | None, split: str, measurement: Evidence
+) -> tuple[Gap | None, tuple[str, ...]]:
     """The parts of the gap, read or computed, or the reason why there are none."""
     if measurement.evidence.bound != "exact":
         return None, ()
-    stored = read_stored(run, f"gap-{split}")
+    stored = read_stored(run, f"gap-{split}", state)
     if stored is not None:
         return gap_of(*stored), ()
 

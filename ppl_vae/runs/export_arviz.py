@@ -180,7 +180,8 @@ class Exported:
 
 def export_arviz(opened: Run, split: str, draws: int, count: int, predictive: int) -> Exported:
     """Writes draws, weights, likelihoods and data of one split of a run for ArviZ, ``arviz-SPLIT.nc``."""
-    x, pair, path = opened.split(split, count), opened.pair, opened.folder / f"arviz-{split}.nc"
+    x, pair = opened.split(split, count), opened.pair
+    path = opened.folder / f"{opened.state.named(f'arviz-{split}')}.nc"
     predictive = min(predictive, draws)
     with (
         Reporter(path.name, len(x) * (draws + predictive)) as reporter,

@@ -159,8 +159,11 @@ def measure_frechet(
         network.accuracy if isinstance(network, ClassifierFeatures) else None,
     )
     # Runs of one name may lie in many folders, and one folder may be trained again.
-    name = f"frechet-{split if other is None else f'{other.run.folder.resolve().name}-{other.pair.state[:8]}'}"
-    opened.run.write_json(f"{name}-{features}{'-means' if means else ''}.json", result.to_json())
+    of = split
+    if other is not None:
+        of = other.state.named(f"{other.run.folder.resolve().name}-{other.state.checkpoint[:8]}")
+    name = opened.state.named(f"frechet-{of}-{features}{'-means' if means else ''}")
+    opened.run.write_json(f"{name}.json", result.to_json())
     return result
 
 

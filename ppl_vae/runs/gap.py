@@ -185,8 +185,8 @@ class _Fit:
             config, self.pair, settings, self.train[: settings.batch_size]
         )
         self.guide: Program = self.pair.guide
-        self.folder = opened.run.folder / "ladder" / self.label
-        self.identity = {"guide": to_json(guide), "model": opened.pair.state}
+        self.folder = opened.run.folder / "ladder" / opened.state.named(self.label)
+        self.identity = {"guide": to_json(guide), "model": opened.state.key}
         if (self.folder / "config.json").exists():
             self._opened()  # refused before hours of fitting others
 

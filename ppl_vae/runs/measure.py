@@ -101,9 +101,9 @@ def measure_and_save(
     rows = opened.subsample(split, count)
     if isinstance(result, Result):
         result = result.of_sample(rows, len(opened.data[split]))
-    content = json_bytes(result.to_json())
+    content, name = json_bytes(result.to_json()), opened.state.named(name)
     tensors = result.pointwise() | ({} if rows is None else {"rows": rows})
-    state = {"split": split, "of": opened.state, "digests": dict(digests or {}), "json": seal(content)}
+    state = {"split": split, "of": opened.state.key, "digests": dict(digests or {}), "json": seal(content)}
     # Two measurements of one kind, by other options perhaps, leave files of one of them.
     with locked(opened.folder, f"writes {name} there", wait=True, name=f".{name}.lock"):
         opened.run.write(f"{name}.json", content)
@@ -236,8 +236,10 @@ def measure_in_blocks(
         kind: Class of the result.
         compute: Function from the pair, the data, the finished blocks and a progress callback to the result.
     """
-    identity = settings | {"count": count, "state": opened.pair.state, "digests": dict(digests or {})}
-    blocks = BlockStore(opened.run.folder / "partial" / name, identity, kind, opened.run.check_present)
+    identity = settings | {"count": count, "state": opened.state.key, "digests": dict(digests or {})}
+    blocks = BlockStore(
+        opened.run.folder / "partial" / opened.state.named(name), identity, kind, opened.run.check_present
+    )
     if len(blocks):
         log(f"resuming {name}: {len(blocks)} blocks are measured already")
     try:

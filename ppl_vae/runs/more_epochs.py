@@ -1,20 +1,46 @@
-"""More epochs for a run, finished or not."""
+"""More epochs for a run, finished or not, and the configuration of a run that goes on otherwise than it began."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.runs.code import keep_code, own_code
 from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
+from ppl_vae.training.saving import SavedStates
 from ppl_vae.training.settings import parse_schedule
 
-__all__ = ["give_more_epochs"]
+__all__ = ["change_config", "with_more_epochs"]
 
 
-def give_more_epochs(run: RunFolder, config: RunConfig, epochs: str, patience: int | None = None) -> RunConfig:
-    """Writes a longer schedule into a run, whose final table is made anew when the training ends.
+def change_config(run: RunFolder, config: RunConfig) -> None:
+    """Writes a longer schedule, or code that has changed, into a run that is locked and about to go on with them.
+
+    Killed at any moment, this leaves a run that resumes to the right end: first the code is copied, beside that of the
+    run; then the summary goes, without which the run counts as unfinished; last the configuration is written.
+
+    Arguments:
+        run: The run.
+        config: Its new configuration.
+    """
+    before, entries = RunConfig.of(run), dict[str, object]()
+    if config.settings != before.settings:
+        entries["settings"] = to_json(config.settings)
+    now, then = own_code(config), own_code(before)
+    entries |= {kind: to_json(getattr(config, kind)) for kind in now if now[kind] != then.get(kind)}
+    if not entries:
+        return
+    if now != then:
+        keep_code(run, config)
+    run.check_present()
+    (run.folder / "summary.json").unlink(missing_ok=True)
+    run.write_json("config.json", run.config | entries)
+    run.watch()
+
+
+def with_more_epochs(run: RunFolder, config: RunConfig, epochs: str, patience: int | None = None) -> RunConfig:
+    """The configuration of a run with a longer schedule.
 
     With a constant learning rate the result is bit for bit that of a run with this schedule from the start.
 
@@ -24,21 +50,17 @@ def give_more_epochs(run: RunFolder, config: RunConfig, epochs: str, patience: i
         epochs: The whole schedule, epochs done included: ``"200"``, or ``"100x1,100x10"``.
         patience: The new patience; None keeps the run's.
 
-    Returns:
-        The configuration with that schedule.
-
     Raises:
         ValueError: If the schedule is no longer than what is done, or has other draws there; if the run was retrained.
     """
     schedule = parse_schedule(epochs, config.settings.schedule[-1][1])
     patience = config.settings.patience if patience is None else patience
     longer = replace(config.settings, schedule=schedule, patience=patience)
-    path = run.checkpoint("train-last")
-    state = Checkpoint.read(path).state if path.exists() else {"epoch": 0, "best_epoch": 0}
-    done = int(state["epoch"])
+    last = SavedStates(run, "train").load()
+    done, best = (0, 0) if last is None else (int(last.state[key]) for key in ("epoch", "best_epoch"))
     if longer.epochs <= done:
         raise ValueError(f"{run.folder} has done {done} epochs already; give more than {done} in all (--epochs)")
-    if 0 < patience <= done - state["best_epoch"]:
+    if 0 < patience <= done - best:
         raise ValueError(
             f"{run.folder} ended because validation had not improved for {patience} epochs; give more patience, too "
             "(--patience 0 is no limit)"
@@ -58,8 +80,4 @@ def give_more_epochs(run: RunFolder, config: RunConfig, epochs: str, patience: i
             f"note: the learning rate follows the {config.settings.decay} decay of {longer.epochs} epochs from now on; "
             "the epochs done had that of fewer"
         )
-    config = replace(config, settings=longer)
-    run.write_json("config.json", run.config | {"settings": to_json(longer)})
-    run.watch()
-    (run.folder / "summary.json").unlink(missing_ok=True)
-    return config
+    return replace(config, settings=longer)

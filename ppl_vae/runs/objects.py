@@ -14,6 +14,7 @@ from ppl_vae.data.corpus import Corpus
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import documents
 from ppl_vae.nn.modes import owners
+from ppl_vae.plugins import discovery
 from ppl_vae.programs.forms import is_pair
 from ppl_vae.programs.loading import Definition, Kind, find, guide_beside
 from ppl_vae.runs.config import RunConfig
@@ -40,9 +41,12 @@ def pair_of(programs: tuple[Program, Program], config: RunConfig, corpus: Corpus
     return Pair(model, guide, " with ".join(name_of(program) for program in programs))
 
 
-def digest_of(program: Program) -> str:
-    """Digest of the source of an object; empty for a name or a file."""
-    return "" if isinstance(program, (str, Path)) else source_digest(program)
+def digest_of(kind: Kind, program: Program) -> str:
+    """Digest of the source of an object or of the user's file; empty for a shipped one."""
+    if not isinstance(program, (str, Path)):
+        return source_digest(program)
+    plugin = discovery.find(kind, str(program))
+    return "" if plugin.shipped else plugin.sha256
 
 
 def definition_of(kind: Kind, program: Program) -> Definition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +17,12 @@ from ppl_vae.evidence.tables import html_table
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import positions, subsample
 from ppl_vae.runs.card import card
-from ppl_vae.runs.code import code_digest, config_of
+from ppl_vae.runs.code import config_of, own_code
 from ppl_vae.runs.config import OBJECT, RunConfig
 from ppl_vae.runs.digests import changed_files
 from ppl_vae.runs.measurements import Measurements
 from ppl_vae.runs.pair import Pair
+from ppl_vae.runs.state import RunState
 from ppl_vae.runs.summary import Summary
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
@@ -43,7 +45,7 @@ class Run(Measurements):
         pair: With the parameters of the best state.
         data: The data by split, on that device; after retraining, ``"train"`` holds the validation data too.
         corpus: Where they come from.
-        state: Digest of the checkpoint that was read, by which measurements of it are known.
+        state: The checkpoint that was read and the code that is run, by which measurements of them are known.
 
     Example:
         >>> run = load_run("runs/text-linear_counts")                     # doctest: +SKIP
@@ -55,7 +57,7 @@ class Run(Measurements):
     pair: Pair
     data: dict[str, Batch]
     corpus: Corpus
-    state: str
+    state: RunState
 
     @property
     def folder(self) -> Path:
@@ -74,13 +76,13 @@ class Run(Measurements):
 
     @property
     def summary(self) -> Summary | None:
-        """The final table; None of a training that is not finished."""
-        return Summary.of(self.run)
+        """The final table; None of a training that is not finished, or opened with code that it was not made with."""
+        return Summary.of(self.run) if self.state.is_run else None
 
     @property
     def history(self) -> list[dict[str, float]]:
         """The metrics of each epoch, in nats per datum: ``epoch``, ``train_elbo``, ``validation_elbo``, ..."""
-        return self.run.metrics(self.run.best_state()[0].replace("-best", "-metrics"))
+        return self.run.metrics(self.state.name.replace("-best", "-metrics"))
 
     def plot(self) -> Plot:
         """The course of training, and the gap of each split; a ValueError says so of a run that is not finished."""
@@ -160,7 +162,9 @@ class Run(Measurements):
             log(f"note: data are numbered from 0 in the {split} data; in Python the first of these is {place}")
 
 
-def open_run(folder: Path | str, pair: Pair | None = None, corpus: Corpus | None = None) -> Run:
+def open_run(
+    folder: Path | str, pair: Pair | None = None, corpus: Corpus | None = None, code: Mapping[str, str] | None = None
+) -> Run:
     """The pair of a run in its best state, and the data it was trained on.
 
     Arguments:
@@ -168,6 +172,7 @@ def open_run(folder: Path | str, pair: Pair | None = None, corpus: Corpus | None
         pair: The pair as its training began with it, of a run that was trained on objects of a Python program; None
             builds that of another run from its configuration.
         corpus: The data, likewise.
+        code: The digests of the pair that is given, by ``"model"`` and ``"guide"``; None takes the configuration's.
 
     Raises:
         ValueError: If the folder is no run, has no checkpoint yet, or its data or files have changed.
@@ -175,6 +180,7 @@ def open_run(folder: Path | str, pair: Pair | None = None, corpus: Corpus | None
     run = RunFolder.open(Path(folder))
     run.check_pair("give the run of a model")
     config = config_of(run)
+    code = own_code(config) if code is None else code
     if not config.is_of_objects:
         corpus = config.load_corpus()
     elif pair is None or corpus is None:
@@ -190,14 +196,16 @@ def open_run(folder: Path | str, pair: Pair | None = None, corpus: Corpus | None
         log("note: the run is not finished; its best state so far is measured")
     device = torch.device(config.device)
     splits = {str(name): data.values.to(device) for name, data in corpus.splits.items()}
-    name, state = run.best_state()
-    if name == "retrain-best":
+    state = RunState.of(run, code)
+    if state.name == "retrain-best":
         splits["train"] = concatenate([splits["train"], splits.pop("validation")])
     pair = pair or Pair.from_config(config, splits["train"], from_checkpoint=True)
-    pair.state = Checkpoint.into(run.checkpoint(name), pair.model.to(device), pair.guide.to(device)).digest
-    # What the code as it is now measures is not taken for the run's own.
-    code = code_digest(run, config)
-    pair.state, state = pair.state + code, state + code
+    pair.model.to(device), pair.guide.to(device)
+    while True:
+        Checkpoint.into(run.checkpoint(state.name), pair.model, pair.guide)
+        if (read := RunState.of(run, code)) == state:
+            break
+        state = read  # a training that goes on has written a better one meanwhile
     return Run(run, config, pair, {name: x for name, x in splits.items() if len(x)}, corpus, state)
 
 

@@ -40,13 +40,11 @@ class Pair:
         model: The model.
         guide: The guide.
         description: Names and options of both.
-        state: Digest of the parameters that were loaded; empty if none were.
     """
 
     model: nn.Module
     guide: nn.Module
     description: str
-    state: str = ""
 
     @classmethod
     def from_config(
@@ -98,7 +96,6 @@ class Pair:
                 part.check_compatible(trained.part(f"model.{name}"), str(run.folder))
         trained.restore("model", self.model, path)
         trained.restore("guide", self.guide, path)
-        self.state = trained.digest
 
 
 def build_pair(

@@ -10,9 +10,8 @@ from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.memory import corpus_of
 from ppl_vae.plugins.discovery import available
 from ppl_vae.plugins.options import Value
-from ppl_vae.runs.code import Code, Opening, opening
+from ppl_vae.runs.code import Code, Opening, opening, own_code
 from ppl_vae.runs.config import OBJECT, RunConfig
-from ppl_vae.runs.more_epochs import give_more_epochs
 from ppl_vae.runs.objects import Program, definition_of, digest_of, name_of, pair_of, settle, stem_of, with_guide
 from ppl_vae.runs.open import Run, objects_needed, open_run
 from ppl_vae.runs.options import new_folder, object_config, run_config
@@ -106,20 +105,23 @@ def resume(
         corpus: Where the data lie now, if they have moved.
         trust: Whether to run the code of a run that someone sent.
     """
-    run = RunFolder.open(Path(folder))
+    run, schedule = RunFolder.open(Path(folder)), None if epochs is None else str(epochs)
     run.check_pair(f"continue it by ppl-vae generator --resume {folder}")
-    config = RunConfig.of(run)
-    if not config.is_of_objects:
+    if not RunConfig.of(run).is_of_objects:
         settle()
         _check_alone(folder, model, guide, data)
         with opening(Opening(code, None if corpus is None else str(corpus), trust)):
-            resume_training(run, None if epochs is None else str(epochs), patience)
+            resume_training(run.folder, schedule, patience)
             return open_run(folder)
-    pair, source = _pair_of_objects(config, run, model, guide, data)
-    if epochs is not None:
-        config = give_more_epochs(run, config, str(epochs), patience)
-    train_pair(config, run.folder, pair, source, resume=True)
-    return open_run(folder, pair, source)
+    built = list[tuple[RunConfig, Pair, Corpus]]()
+
+    def build(config: RunConfig) -> tuple[RunConfig, Pair, Corpus]:
+        built.append(_of_objects(config, run, model, guide, data))
+        return built[0]
+
+    resume_training(run.folder, schedule, patience, build)
+    config, pair, source = built[0]
+    return open_run(folder, pair, source, own_code(config))
 
 
 def load_run(
@@ -155,7 +157,8 @@ def load_run(
         _check_alone(folder, model, guide, data)
         with opening(Opening(code, None if corpus is None else str(corpus), trust)):
             return open_run(folder)
-    return open_run(folder, *_pair_of_objects(config, run, model, guide, data))
+    config, pair, source = _of_objects(config, run, model, guide, data)
+    return open_run(folder, pair, source, own_code(config))
 
 
 def _check_alone(folder: str | Path, *objects: object) -> None:
@@ -163,10 +166,10 @@ def _check_alone(folder: str | Path, *objects: object) -> None:
         raise ValueError(f"{folder} knows its model, guide and data; leave them out")
 
 
-def _pair_of_objects(
+def _of_objects(
     config: RunConfig, run: RunFolder, model: Program | None, guide: Program | None, data: object
-) -> tuple[Pair, Corpus]:
-    """The pair of a run of objects as its training began with it, and its data."""
+) -> tuple[RunConfig, Pair, Corpus]:
+    """The configuration of a run with the digests of the objects given, their pair as training began, and the data."""
     names = [choice.name.removesuffix(OBJECT) for choice in (config.model, config.guide)]
     shipped = [name in available(kind) for kind, name in zip(("models", "guides"), names, strict=True)]  # type: ignore[arg-type]
     if model is not None and guide is None and not shipped[1]:
@@ -174,11 +177,23 @@ def _pair_of_objects(
     if data is None or (model is None and not shipped[0]) or (guide is None and not shipped[1]):
         raise objects_needed(run, config)
     programs = names[0] if model is None else model, names[1] if guide is None else guide
-    for name, choice, program in zip(names, (config.model, config.guide), programs, strict=True):
-        if choice.sha256 != digest_of(program):
+    digests = _digests(programs)
+    for name, choice, digest in zip(names, (config.model, config.guide), digests, strict=True):
+        if choice.sha256 != digest:
             log(f"note: the source of {name} has changed since the run began, or is that of another object")
     corpus = _corpus_of(data, config, programs[0])
-    return pair_of(programs, config, corpus), corpus
+    return _with_digests(config, digests), pair_of(programs, config, corpus), corpus
+
+
+def _digests(programs: tuple[Program, Program]) -> tuple[str, str]:
+    return digest_of("models", programs[0]), digest_of("guides", programs[1])
+
+
+def _with_digests(config: RunConfig, digests: tuple[str, str]) -> RunConfig:
+    model, guide = (
+        replace(choice, sha256=digest) for choice, digest in zip((config.model, config.guide), digests, strict=True)
+    )
+    return replace(config, model=model, guide=guide)
 
 
 def _corpus_of(data: object, config: RunConfig, model: Program) -> Corpus:
@@ -210,11 +225,7 @@ def _train_objects(
     names = name_of(model), name_of(guide)
     corpus_name = getattr(data, "name", type(data).__name__)
     config = object_config(definitions, names, str(corpus_name), options)
-    config = replace(
-        config,
-        model=replace(config.model, sha256=digest_of(model)),
-        guide=replace(config.guide, sha256=digest_of(guide)),
-    )
+    config = _with_digests(config, _digests((model, guide)))
     corpus = _corpus_of(data, config, model)
     pair = pair_of((model, guide), config, corpus)
     folder = new_folder(None if out is None else Path(out), f"{names[0]}-{names[1]}")

@@ -78,7 +78,7 @@ def write_codes(opened: Run, split: str, out: Path | None, rule: CodeRule) -> Wr
         ValueError: If there is no such run or split, its model has no bits, or the file cannot be written.
     """
     names = list(opened.data) if split == "all" else [split]
-    path = out or opened.folder / "codes.npz"
+    path = out or opened.folder / f"{opened.state.named('codes')}.npz"
     arrays: dict[str, Any] = {}
     sizes = {}
     bits = 0

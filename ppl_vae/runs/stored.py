@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ppl_vae.data.json_file import json_of
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence
@@ -17,9 +18,13 @@ from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.measure import measure_evidence
 from ppl_vae.runs.open import Run, open_run
+from ppl_vae.runs.state import RunState
 from ppl_vae.training.run_folder import RunFolder, seal
 
-__all__ = ["evidence_of", "gap_of", "measurements", "read_stored", "stored_values"]
+__all__ = ["evidence_of", "gap_of", "measurements", "names_of_stored", "read_stored", "state_of", "stored_measurement"]
+
+AGAIN = "delete that file, and it is measured again"
+"""Remedy for a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def measurements(
         run = opened[place] or open_run(runs[place].folder)
         return _Measured(measure_evidence(run, split, "auto", draws), "auto")
 
-    found = [_all_stored(run, split) for run in runs]
+    found = [_all_stored(run, split, state_of(run, each)) for run, each in zip(runs, opened, strict=True)]
     automatic = [m.evidence.evidence.draws for each in found for m in each if m.requested == "auto"]
     most = max([*automatic, *(RunConfig.of(run).evidence_draws for run in runs)])
     for place, each in enumerate(found):
@@ -105,9 +110,14 @@ def measurements(
     return [best.evidence for best in chosen], notes
 
 
-def _all_stored(run: RunFolder, split: str) -> list[_Measured]:
-    """The stored measurements of all data of a split in the best state of a run."""
-    summary, found = run.summary, []
+def state_of(run: RunFolder, opened: Run | None) -> RunState:
+    """The state that is measured of a run, which need not be open."""
+    return RunState.of(run) if opened is None else opened.state
+
+
+def _all_stored(run: RunFolder, split: str, state: RunState) -> list[_Measured]:
+    """The stored measurements of all data of a split in a state of a run."""
+    summary, found = state.summary(run), []
     if summary is not None and split not in summary["splits"]:
         raise ValueError(f"{run.folder} has no {split} data; choose from {', '.join(summary['splits'])}")
     if summary is not None:
@@ -115,45 +125,54 @@ def _all_stored(run: RunFolder, split: str) -> list[_Measured]:
         if "rows" not in values:  # else the summary is of a sample
             found.append(("auto", summary["splits"][split], values))
     for method in ("auto", *available("evidence")):
-        if (each := read_stored(run, f"evidence-{split}-{method}", method_digests(method))) is not None:
+        if (each := read_stored(run, f"evidence-{split}-{method}", state, method_digests(method))) is not None:
             found.append((method, *each))
     return [_Measured(evidence_of(content, values), method) for method, content, values in found]
 
 
 def read_stored(
-    run: RunFolder, name: str, digests: Mapping[str, str] | None = None
+    run: RunFolder, name: str, state: RunState, digests: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """JSON and pointwise values of a stored measurement of all data of a split in the best state of the run.
+    """JSON and pointwise values of a stored measurement of all data of a split in a state of the run.
 
     Arguments:
         run: The run.
         name: Name of the measurement.
+        state: The state.
         digests: Of the user's own files that measure: what others have measured is not taken.
     """
-    stored = stored_values(run, name)
-    if stored is None or "rows" in stored.tensors or stored.state.get("digests", {}) != (digests or {}):
+    found = stored_measurement(run, name, state)
+    if found is None or "rows" in found[1].tensors or found[1].state.get("digests", {}) != (digests or {}):
         return None
-    return run.read_json(f"{name}.json"), stored.tensors
+    return found[0], found[1].tensors
 
 
-def stored_values(run: RunFolder, name: str, state: str | None = None) -> Checkpoint | None:
-    """Values per datum of a stored measurement, if they are of a state of the run, and its JSON belongs to them.
+def stored_measurement(run: RunFolder, name: str, state: RunState) -> tuple[dict[str, Any], Checkpoint] | None:
+    """JSON and values per datum of a stored measurement, if they are of a state of the run and belong together.
 
     A kill between the two files leaves those of two measurements.
 
     Arguments:
         run: The run.
         name: Name of the measurement.
-        state: The state; None is that of the run's best checkpoint.
+        state: The state.
     """
-    path = run.folder / f"{name}.safetensors"
-    if not path.exists():
+    path = run.folder / f"{state.named(name)}.safetensors"
+    beside = path.with_name(f"{state.named(name)}.json")
+    if not path.exists() or not beside.exists():
         return None
-    stored = Checkpoint.read(path, "delete that file, and it is measured again")
-    beside = path.with_suffix(".json")
-    is_whole = beside.exists() and seal(beside.read_bytes()) == stored.state.get("json")
-    measured = run.best_state()[1] if state is None else state
-    return stored if is_whole and stored.state.get("of") == measured else None
+    values, content = Checkpoint.read(path, AGAIN), beside.read_bytes()
+    if values.state.get("json") != seal(content) or values.state.get("of") != state.key:
+        return None
+    found: dict[str, Any] = json_of(str(beside), content, AGAIN)
+    return found, values
+
+
+def names_of_stored(run: RunFolder, prefix: str, state: RunState) -> list[str]:
+    """Names of the measurements of a run that begin so, of those that code like that of a state may have made."""
+    end = state.named("")
+    stems = sorted(file.stem for file in run.folder.glob(f"{prefix}*.json") if file.stem.endswith(end))
+    return [stem.removesuffix(end) for stem in stems]
 
 
 def evidence_of(content: Mapping[str, Any], values: Mapping[str, Tensor]) -> Evidence:

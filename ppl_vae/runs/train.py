@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,11 +28,11 @@ from ppl_vae.programs.handlers import check_pair
 from ppl_vae.programs.invariance import check_deterministic
 from ppl_vae.programs.random_state import fork_random_state, subsample
 from ppl_vae.programs.support import check_support
-from ppl_vae.runs.code import code_digest, config_of, keep_code
+from ppl_vae.runs.code import config_of, keep_code
 from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.devices import resolve_device
 from ppl_vae.runs.digests import changed_files, own_digests
-from ppl_vae.runs.more_epochs import give_more_epochs
+from ppl_vae.runs.more_epochs import change_config, with_more_epochs
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.sense import failed_checks
 from ppl_vae.runs.split import Split
@@ -49,47 +51,20 @@ FEW = 10
 """Number of data below which a split says little."""
 
 
-def train(config: RunConfig, folder: Path, *, resume: bool = False) -> Summary:
-    """Trains a pair, or continues an interrupted training, and measures the best state.
+def train(config: RunConfig, folder: Path) -> Summary:
+    """Trains a pair and measures the best state.
 
     Arguments:
         config: The configuration.
         folder: The run folder.
-        resume: Whether it exists already.
 
     Returns:
         The summary, which is also written into the folder.
     """
-    corpus = config.load_corpus()
-    data = corpus.train.values.to(torch.device(config.device))
-    pair = _pair(config, data, resume and RunFolder(folder).checkpoint("train-last").exists())
-    return train_pair(config, folder, pair, corpus, resume=resume)
+    return train_pair(config, folder, *_built(config, folder))
 
 
-def resume(run: RunFolder, epochs: str | None = None, patience: int | None = None) -> Summary:
-    """Continues an interrupted training, or gives a finished one more epochs.
-
-    Arguments:
-        run: The run.
-        epochs: The schedule, if it becomes longer.
-        patience: The patience, if the schedule becomes longer.
-    """
-    run.check_pair(f"continue it by ppl-vae generator --resume {run.folder}")
-    config = config_of(run)
-    resolve_device(config.device)
-    with locked(run.folder, "trains there"):  # the configuration of a run that is training must not change
-        if epochs is not None:
-            config = give_more_epochs(run, config, epochs, patience)
-        if code_digest(run, config):  # from here on the run is one of the files as they are now
-            keep_code(run, config)
-            run.write_json(
-                "config.json", run.config | {k: v for k, v in to_json(config).items() if k in ("model", "guide")}
-            )
-            run.watch()
-    return train(config, run.folder, resume=True)
-
-
-def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, resume: bool = False) -> Summary:
+def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus) -> Summary:
     """As :func:`train`, of a pair that is built already, on data that are loaded.
 
     Arguments:
@@ -97,8 +72,47 @@ def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, r
         folder: The run folder.
         pair: Model and guide, on the configuration's device.
         corpus: The data.
-        resume: Whether the folder exists already.
     """
+    return _train_pair(config, folder, pair, corpus, resume=False)
+
+
+def resume(
+    folder: Path,
+    epochs: str | None = None,
+    patience: int | None = None,
+    built: Callable[[RunConfig], tuple[RunConfig, Pair, Corpus]] | None = None,
+) -> Summary:
+    """Continues an interrupted training, or gives a finished one more epochs; no other process trains there meanwhile.
+
+    Arguments:
+        folder: The run folder.
+        epochs: The schedule, if it becomes longer.
+        patience: The patience, if the schedule becomes longer.
+        built: Function from the configuration of a run of objects to that with the digests of the objects given, the
+            pair as its training began with it, and the data; None builds those of another run.
+    """
+    RunFolder.open(folder).check_pair(f"continue it by ppl-vae generator --resume {folder}")
+    with locked(folder, "trains there"):
+        run = RunFolder.open(folder)  # as it is now that no other process can change it
+        config = config_of(run)
+        resolve_device(config.device)
+        if epochs is not None:
+            config = with_more_epochs(run, config, epochs, patience)
+        if built is None:
+            pair, corpus = _built(config, folder)
+        else:
+            config, pair, corpus = built(config)
+        return _train_pair(config, folder, pair, corpus, resume=True)
+
+
+def _built(config: RunConfig, folder: Path) -> tuple[Pair, Corpus]:
+    """The pair and the data of a configuration."""
+    corpus = config.load_corpus()
+    data = corpus.train.values.to(torch.device(config.device))
+    return _pair(config, data, RunFolder(folder).checkpoint("train-last").exists()), corpus
+
+
+def _train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, resume: bool) -> Summary:
     for note in corpus.notes:
         log(f"note: {note}")
     if few := [f"{len(x.values)} {name}" for name, x in corpus.splits.items() if 0 < len(x.values) < FEW]:
@@ -117,7 +131,7 @@ def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, r
 
 def _remove_pages(run: RunFolder) -> None:
     """Removes reports of the state that a training goes on from: nobody is to take them for those of the new one."""
-    for page in (run.folder / "report.html", *run.folder.glob("compare-*.html")):
+    for page in (*run.folder.glob("report*.html"), *run.folder.glob("compare-*.html")):
         if page.is_file():
             page.unlink()
             log(
@@ -139,13 +153,11 @@ def _begin(
     elif changed := [name for name in changed_files(config) if name.startswith("estimator ")]:
         raise ValueError(f"{changed[0]} has changed since the run began, or is gone; restore it, or start a new run")
     check_pair(pair.model, pair.guide, batch)
-    with locked(folder, "trains there"):
+    with nullcontext() if resume else locked(folder, "trains there"):
         if not resume:
             RunFolder.check_free(folder)
             keep_code(RunFolder(folder), config)
         run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
-        if resume and run.summary is None:
-            _remove_pages(run)
         log(
             f"{pair.description}: {len(splits['train'])} training, {len(splits['validation'])} validation, "
             f"{len(splits['test'])} test data; gradient by {method}; run {folder}"
@@ -180,6 +192,10 @@ def _train_and_measure(
         if resume:
             log("the run has no checkpoint yet: training from the start")
         torch.manual_seed(settings.seed)
+    if resume:
+        change_config(run, config)
+        if run.summary is None:
+            _remove_pages(run)
     validation = splits["validation"] if len(splits["validation"]) else None
     trainer.fit(splits["train"], validation)
     for note in trainer.notes:

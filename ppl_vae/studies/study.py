@@ -172,7 +172,7 @@ class Study:
         # A lock is left by a process that was killed there, perhaps after the summary and before the figures.
         if run.summary is None or (run.folder / LOCK).exists():
             started = (run.folder / "config.json").exists()
-            workflow.resume(run) if started else workflow.train(config, run.folder)
+            workflow.resume(run.folder) if started else workflow.train(config, run.folder)
         summary = run.summary
         assert summary is not None
         return summary

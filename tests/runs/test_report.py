@@ -157,7 +157,7 @@ def test_a_section_that_fails_says_why_and_costs_no_other(reported, monkeypatch,
     assert {module.TITLE for module in section_files() if module.TITLE in page.text} >= {"Notes", "How to reproduce it"}
     for name in ("gap", "evidence"):
         monkeypatch.setattr(f"ppl_vae.runs.open.Run.{name}", lambda run, **options: fail(run))
-    monkeypatch.setattr("ppl_vae.runs.report.subject.stored_values", lambda *arguments: None)
+    monkeypatch.setattr("ppl_vae.runs.report.subject.stored_measurement", lambda *arguments: None)
     pv.report("r", out=tmp_path / "out.html")
     assert f"gap is not in the report: {words}" in check((tmp_path / "out.html").read_text()).text
     monkeypatch.setenv("PPL_VAE_DEBUG", "1")

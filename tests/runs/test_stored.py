@@ -11,6 +11,7 @@ from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.runs import stored
+from ppl_vae.runs.state import RunState
 from ppl_vae.runs.stored import _Measured, measurements
 from ppl_vae.training.run_folder import RunFolder
 
@@ -38,7 +39,8 @@ def chosen(monkeypatch):
     again = []
 
     def choose(**runs):
-        monkeypatch.setattr(stored, "_all_stored", lambda run, split: list(runs[run.folder.name]))
+        monkeypatch.setattr(stored, "_all_stored", lambda run, split, state: list(runs[run.folder.name]))
+        monkeypatch.setattr(stored, "state_of", lambda run, opened: None)
         monkeypatch.setattr(stored, "open_run", lambda folder: folder.name)
         monkeypatch.setattr(stored.RunConfig, "of", lambda run: Config())
 
@@ -89,9 +91,10 @@ def test_files_of_two_measurements_are_none(tmp_path):
     Checkpoint({}, {"epoch": 1}).write(run.checkpoint("train-best"))
     run.write_json("evidence-test-auto.json", {"draws": 10})
     digest = hashlib.sha256((tmp_path / "evidence-test-auto.json").read_bytes()).hexdigest()
-    state = {"of": run.best_state()[1], "digests": {}, "json": digest}
+    of = RunState(*run.best_state())
+    state = {"of": of.key, "digests": {}, "json": digest}
     run.write_tensors("evidence-test-auto", Checkpoint({"elbo": torch.zeros(2)}, state))
-    content, values = stored.read_stored(run, "evidence-test-auto")
+    content, values = stored.read_stored(run, "evidence-test-auto", of)
     assert content == {"draws": 10} and torch.equal(values["elbo"], torch.zeros(2))
     run.write_json("evidence-test-auto.json", {"draws": 20})
-    assert stored.read_stored(run, "evidence-test-auto") is None
+    assert stored.read_stored(run, "evidence-test-auto", of) is None

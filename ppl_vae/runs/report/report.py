@@ -107,8 +107,9 @@ def report(
         opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
     subjects = [Subject(run, split, data, measure) for run in opened]
     content, findings = _of_one(subjects[0]) if len(subjects) == 1 else _of_several(subjects)
-    name = "report.html" if len(opened) == 1 else f"compare-{split}.html"
-    path = opened[0].folder / name if out is None else Path(out)
+    state = next((run.state for run in opened if not run.state.is_run), opened[0].state)
+    name = state.named("report" if len(opened) == 1 else f"compare-{split}")
+    path = opened[0].folder / f"{name}.html" if out is None else Path(out)
     page = content.encode()
     atomic_write(path, page)
     return Report(path, findings, len(page))

@@ -23,7 +23,7 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.report.reasons import reason
-from ppl_vae.runs.stored import evidence_of, gap_of, stored_values
+from ppl_vae.runs.stored import evidence_of, gap_of, names_of_stored, stored_measurement
 from ppl_vae.runs.summary import Summary
 from ppl_vae.training.progress import log
 
@@ -99,8 +99,8 @@ class Subject:
         found = []
         if self.split in self.final:
             found.append(self.final[self.split])
-        stored = [self._stored(file.stem) for file in self.run.folder.glob(f"evidence-{self.split}-*.json")]
-        for content, values in filter(None, stored):
+        names = names_of_stored(self.run.run, f"evidence-{self.split}-", self.run.state)
+        for content, values in filter(None, map(self._stored, names)):
             result = evidence_of(content, values)
             found.append(result.of_sample(values.get("rows"), content.get("split_size")))
         if not found:
@@ -166,11 +166,11 @@ class Subject:
 
     def _stored(self, name: str) -> Values | None:
         """A measurement of this state of the run, of all data of the split or of a sample."""
-        stored = stored_values(self.run.run, name, self.run.state)
+        found = stored_measurement(self.run.run, name, self.run.state)
         # What a user's own method has measured is taken while its file is as it was.
-        if stored is None or not stored.state.get("digests", {}).items() <= method_digests("auto").items():
+        if found is None or not found[1].state.get("digests", {}).items() <= method_digests("auto").items():
             return None
-        return self.run.run.read_json(f"{name}.json"), stored.tensors
+        return found[0], found[1].tensors
 
     @property
     def data(self) -> Batch:

@@ -18,7 +18,7 @@ def section(subject: Subject) -> Markup | None:
     named = {
         "Folder": str(subject.run.folder),
         "Data": f"{config.corpus}; SHA-256 {config.fingerprint}",
-        "Parameters": f"SHA-256 {subject.run.state}",
+        "Parameters": f"SHA-256 {subject.run.state.checkpoint}",
         "Model": f"{config.model.name}; SHA-256 {config.model.sha256 or 'not known'}",
         "Guide": f"{config.guide.name}; SHA-256 {config.guide.sha256 or 'not known'}",
         "Seed": str(config.settings.seed),

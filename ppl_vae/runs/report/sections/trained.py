@@ -23,7 +23,9 @@ def section(subject: Subject) -> Markup | None:
         "Parameters": f"{parameters:,}",
     }
     if summary is None:
-        return joined([facts(named), paragraph("The training is not finished: its best state so far is shown.")])
+        unfinished = "The training is not finished: its best state so far is shown."
+        changed = "The final table was made with the code of the run; here files that have changed since are run."
+        return joined([facts(named), paragraph(unfinished if run.state.is_run else changed)])
     named |= {
         "Gradient": summary.estimator,
         "Epochs": f"{summary.epochs}, of which epoch {summary.best_epoch} is measured",
