@@ -13,7 +13,7 @@ from ppl_vae.estimators.base.estimator import Estimator
 from ppl_vae.estimators.base.first_order import FirstOrder
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.objectives.flip_differences import knows_flip_differences
-from ppl_vae.objectives.work import work_of_rows
+from ppl_vae.objectives.work import work_by_rows
 from ppl_vae.plugins.discovery import Plugin, find
 from ppl_vae.programs.handlers import FirstRow, SubstituteLatents, broadcasts_codes, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
@@ -213,10 +213,10 @@ def _lists_cheaply(
     """Whether listing all states is worth its work, beside an estimator that draws."""
     states = prod(site.states for site in sites if site.discrete)
     controlled = drawing.without_control is not drawing
-    sampled = work_of_rows(model, args, kwargs, drawing.rows(drawing.least_draws))
-    sampled += work_of_rows(model, args, kwargs, 1) if controlled else 0
-    shared = lists_for_all(model, sites, args, kwargs)
-    return work_of_rows(model, args, kwargs, states, shared=shared) <= ALLOWANCE[controlled] * sampled
+    work = work_by_rows(model, args, kwargs)
+    sampled = work(drawing.rows(drawing.least_draws)) + (work(1) if controlled else 0)
+    listing = work_by_rows(model, args, kwargs, shared=True) if lists_for_all(model, sites, args, kwargs) else work
+    return listing(states) <= ALLOWANCE[controlled] * sampled
 
 
 def lists_for_all(model: Program, sites: list[GuideSite], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

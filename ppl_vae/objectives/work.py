@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
-__all__ = ["work_of_rows"]
+__all__ = ["work_by_rows"]
 
 FLOPS_OF_A_NUMBER = 64
 """Operations inside a matrix product that take as long as one number that an elementwise operation writes."""
@@ -23,8 +23,8 @@ NUMBERS_OF_A_CALL = 2000
 """Numbers written in the time of calling an operation."""
 
 
-class _Numbers(TorchDispatchMode):
-    """Counts the numbers that operations write, and their calls; views write none."""
+class _Work(TorchDispatchMode):
+    """Counts the numbers that operations write, their calls, and the flops of products; views write none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,18 +37,21 @@ class _Numbers(TorchDispatchMode):
         args: tuple[object, ...] = (),
         kwargs: dict[str, object] | None = None,
     ) -> object:
-        result = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
         outputs = result if isinstance(result, list | tuple) else (result,)
         for output, declared in zip(outputs, func._schema.returns, strict=False):
             if isinstance(output, torch.Tensor) and (declared.alias_info is None or declared.alias_info.is_write):
                 self.count += output.numel() + NUMBERS_OF_A_CALL
+        if (flops := flop_registry.get(func._overloadpacket)) is not None:
+            self.count += flops(*args, **kwargs, out_val=result) / FLOPS_OF_A_NUMBER
         return result
 
 
-def work_of_rows(
-    model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], rows: int, *, shared: bool = False
-) -> float:
-    """Work of scoring so many draws of the latents of each datum, in numbers written.
+def work_by_rows(
+    model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, shared: bool = False
+) -> Callable[[int], float]:
+    """Work of scoring any number of draws of the latents of each datum, in numbers written.
 
     It is affine in the rows: two small runs tell it for any number, without the memory of all. It does not depend on
     the machine or on its load, so that what is decided by it is decided again the same.
@@ -57,21 +60,31 @@ def work_of_rows(
         model: A model of one plate.
         args: Its arguments.
         kwargs: Its keyword arguments.
-        rows: Number of draws.
         shared: Whether all data get the same draws, which the model takes with a batch size of 1.
+
+    Returns:
+        The work by the number of draws.
     """
-    few, more = (_count(model, args, dict(kwargs), size, shared) for size in (2, 4))
-    return few + (more - few) * (rows - 2) / 2
-
-
-def _count(model: Program, args: tuple[Any, ...], kwargs: dict[str, Any], rows: int, shared: bool) -> float:
     with evaluating(model), fork_random_state():
-        drawn = latents(run(model, args, kwargs, draws=rows, training=True))
+        drawn = latents(run(model, args, dict(kwargs), draws=4, training=True))
         values = {name: site["value"][:, :1] if shared else site["value"] for name, site in drawn.items()}
-        for _ in range(2):  # the first time what data keep of themselves is computed, too
-            numbers, flops = _Numbers(), FlopCounterMode(display=False)
-            with numbers, flops:
-                scored = run(model, args, kwargs, draws=rows, handler=SubstituteLatents(values), training=True)
-                for site in scored.values():
-                    log_prob(site)
-    return numbers.count + flops.get_total_flops() / FLOPS_OF_A_NUMBER
+        _score(model, args, kwargs, values, 2)  # the first time what data keep of themselves is computed, too
+        few, more = (_count(model, args, kwargs, values, rows) for rows in (2, 4))
+    return lambda rows: few + (more - few) * (rows - 2) / 2
+
+
+def _count(
+    model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], values: dict[str, torch.Tensor], rows: int
+) -> float:
+    work = _Work()
+    with work:
+        _score(model, args, kwargs, values, rows)
+    return work.count
+
+
+def _score(
+    model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], values: dict[str, torch.Tensor], rows: int
+) -> None:
+    given = SubstituteLatents({name: value[:rows] for name, value in values.items()})
+    for site in run(model, args, dict(kwargs), draws=rows, handler=given, training=True).values():
+        log_prob(site)

@@ -261,7 +261,11 @@ def _drawn(draw: Callable[[Any], None], size: tuple[float, float], kinds: tuple[
     figure = plot(draw, size)
     # Stronger compression takes as long as the drawing.
     options: dict[str, dict[str, Any]] = {"png": {"pil_kwargs": {"compress_level": 1}}}
-    return {kind: figure.image(kind, RESOLUTION, **options.get(kind, {})) for kind in kinds}
+    files = {}
+    for kind in kinds:
+        files[kind] = figure.image(kind, RESOLUTION, **options.get(kind, {}))
+        figure.set_layout_engine("none")  # found once, for all kinds
+    return files
 
 
 def versions() -> dict[str, str]:
