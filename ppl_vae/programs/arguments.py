@@ -99,8 +99,10 @@ def one_batch(program: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     """
     if len(args) == 1 and not kwargs:
         (given,) = args
+        if isinstance(given, (Tensor, PackedCounts, Inputs)):
+            return args, kwargs
         signature = _signature(program)
-        if isinstance(given, (Tensor, PackedCounts, Inputs)) or signature is None or _binds(signature, given):
+        if signature is None or _binds(signature, given):
             return args, kwargs
     try:
         return (as_batch(*args, **kwargs),), {}

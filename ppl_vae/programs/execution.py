@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from copy import copy
 from typing import Any, TypeGuard
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
+from pyro.poutine.indep_messenger import IndepMessenger
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.plate_messenger import PlateMessenger
 from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
@@ -58,6 +59,14 @@ class SubstituteLatents(Messenger):
     def _pyro_sample(self, msg: Site) -> None:
         if not msg["is_observed"] and msg["name"] in self.values:
             msg["value"] = self.values[msg["name"]]
+
+
+class _DrawsPlate(PlateMessenger):
+    """The plate of the samples, which holds all of them: no statement of its own is run."""
+
+    def __init__(self, draws: int, dim: int) -> None:
+        IndepMessenger.__init__(self, DRAWS, draws, dim)
+        self.subsample_size = draws
 
 
 def latents(sites: Mapping[str, Site]) -> dict[str, Site]:
@@ -107,14 +116,20 @@ def execute(
     """
     if layout.vectorise == "loop":
         return _looped(program, args, kwargs, layout, draws, handler, training)
-    plate: AbstractContextManager[object] = nullcontext()
-    if layout.vectorise == "left":
-        plate = pyro.plate(DRAWS, draws, dim=-layout.plates - 1)
-    elif draws > 1 and (count := length(args, kwargs)) is not None:
+    left = layout.vectorise == "left"
+    if not left and draws > 1 and (count := length(args, kwargs)) is not None:
         args, kwargs = rows_of(args, kwargs, torch.arange(count).repeat(draws), count)
-    order = Messenger() if training and layout.vectorise == "left" else InOrder(length(args, kwargs))
-    inner = Messenger() if layout.shows_sites_as_they_are else Canonical(layout, draws, training, opaque)
-    with LocalParameters(), poutine.trace() as tracer, order, handler or Messenger(), inner, plate:
+    handlers = [
+        LocalParameters(),
+        tracer := poutine.trace(),
+        None if training and left else InOrder(length(args, kwargs)),
+        handler,
+        None if layout.shows_sites_as_they_are else Canonical(layout, draws, training, opaque),
+        _DrawsPlate(draws, -layout.plates - 1) if left else None,
+    ]
+    with ExitStack() as stack:
+        for each in filter(None, handlers):
+            stack.enter_context(each)
         call(program, args, kwargs)
     sites = {name: site for name, site in tracer.trace.nodes.items() if site["type"] == "sample"}
     indices = {name: site["value"] for name, site in sites.items() if poutine.util.site_is_subsample(site)}
