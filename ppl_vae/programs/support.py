@@ -95,14 +95,16 @@ def check_support(model: Program, x: Batch, name: str = "given") -> None:
     """
     with evaluating(model), fork_random_state():
         _check_plate(model, x)
-        observed = _observed(model, x[:2])
+        step = data_block(x)
+        in_blocks = len(x) > step
+        observed = _observed(model, x[:2] if in_blocks else x)
         if not observed:
             raise ValueError("the model observes nothing; give its observation obs=x")
         if not any(isinstance(site["value"], Tensor) for site in observed.values()):
             return  # packed counts are checked when they are made
-        step = data_block(x)
         for start in range(0, len(x), step):
-            for site in _observed(model, x[start : start + step]).values():
+            of_block = _observed(model, x[start : start + step]) if in_blocks else observed
+            for site in of_block.values():
                 if isinstance(site["value"], Tensor) and hasattr(site["fn"], "support"):
                     _check_site(site, start, name)
                     for datum in _doubtful(site):
