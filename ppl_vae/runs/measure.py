@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -93,7 +94,7 @@ def measure_and_save(
     x, pair = opened.split(split, count), opened.pair
     seed = opened.config.settings.seed
     with (
-        Reporter(name, total(pair, x)) as reporter,
+        Reporter(name, partial(total, pair, x)) as reporter,
         fork_random_state(seed),
         pyro.validation_enabled(False),
     ):

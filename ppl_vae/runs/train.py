@@ -278,7 +278,10 @@ def _measure(
     """The measurements by split, and the units of the code on each."""
     draws = config.evidence_draws
     measured, units = dict[str, Split](), dict[str, Units]()
-    total = sum(plan(pair.model, x, draws=draws).cells for x in splits.values() if len(x))
+
+    def total() -> int:
+        return sum(plan(pair.model, x, draws=draws).cells for x in splits.values() if len(x))
+
     with (
         Reporter("evidence", total) as reporter,
         fork_random_state(config.settings.seed),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from functools import cached_property
 from types import TracebackType
 
 from rich.console import Console
@@ -11,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from ppl_vae.evidence.tables import noted
 from ppl_vae.plugins.streams import is_terminal, say
+from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.training.notebook_bar import NotebookBar, in_notebook
 
 __all__ = ["Reporter"]
@@ -24,16 +27,16 @@ class Reporter:
 
     Arguments:
         title: Name of the work.
-        total: Number of steps.
+        total: Number of steps, or a function that finds it, which is called when it is first shown.
         start: Number of steps done already.
     """
 
-    def __init__(self, title: str, total: int, start: int = 0) -> None:
-        self.title, self.total, self.done, self.status = title, total, start, ""
+    def __init__(self, title: str, total: int | Callable[[], int], start: int = 0) -> None:
+        self.title, self._total, self.done, self.status = title, total, start, ""
         self.begun = self.shown = time.monotonic()
         self.start = start
         self.bar: Progress | None = None
-        self.notebook = NotebookBar(title, total) if in_notebook() else None
+        self.notebook = NotebookBar(title, self.total) if in_notebook() else None
         if is_terminal(sys.stderr):
             self.bar = Progress(
                 TextColumn("{task.description}", markup=False),
@@ -44,7 +47,15 @@ class Reporter:
                 console=Console(stderr=True),
                 transient=True,
             )
-            self.task = self.bar.add_task(title, total=total, completed=start, status="")
+            self.task = self.bar.add_task(title, total=self.total, completed=start, status="")
+
+    @cached_property
+    def total(self) -> int:
+        """Number of steps; finding it changes no random number of the work."""
+        if isinstance(self._total, int):
+            return self._total
+        with fork_random_state():
+            return self._total()
 
     def __enter__(self) -> Reporter:
         for bar in self._bars():

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from ppl_vae.plugins.streams import is_terminal, say
 from ppl_vae.training.progress import Reporter, log
@@ -21,6 +22,26 @@ def test_progress_goes_on_without_an_error_stream(monkeypatch):
         reporter.advance(1, "well")
     log("note: nobody reads this")
     assert not is_terminal(None)
+
+
+def test_a_total_is_found_when_it_is_first_shown_and_costs_the_work_no_random_number(capsys):
+    calls = []
+
+    def total():
+        calls.append(torch.rand(()))
+        return 4
+
+    torch.manual_seed(1)
+    expected = torch.rand(())
+    torch.manual_seed(1)
+    with Reporter("work", total) as reporter:
+        reporter.advance(1)
+        assert not calls
+        for _ in range(2):
+            reporter.shown -= 60
+            reporter.advance(1)
+    assert len(calls) == 1 and torch.rand(()) == expected
+    assert "work: 50%" in capsys.readouterr().err
 
 
 @FULL
