@@ -70,10 +70,10 @@ def test_annealed_weights_are_unbiased_there_and_back(name, start):
 def test_more_temperatures_close_in_on_the_truth_from_below(name):
     model, guide, x, _, evidence = systems(name)
     x, evidence = x[:30], evidence[:30]
-    slow = measure(model, guide, x, method="annealing", draws=8, temperatures=100)
+    slow = measure(model, guide, x, method="annealing", draws=8, temperatures=50)
     assert slow.evidence.bound == "lower"
     assert (slow.evidence.pointwise - evidence).mean().abs() < 6 * slow.evidence.se + 0.02
-    assert slow.evidence.method == "annealing, 100 temperatures, 8 chains"
+    assert slow.evidence.method == "annealing, 50 temperatures, 8 chains"
 
 
 def test_flips_without_slope_are_blind_but_right():

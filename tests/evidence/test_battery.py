@@ -33,9 +33,9 @@ def method_class(name: str) -> type[EvidenceMethod]:
     return available("evidence")[name].load_class(EvidenceMethod)
 
 
-def options(name: str) -> dict[str, Any]:
+def options(name: str, temperatures: int = 40) -> dict[str, Any]:
     """Few samples, so that all methods take some tenths of a second."""
-    fast = {"draws": 60, "temperatures": 40, "leapfrog_steps": 3, "search_steps": 40, "search_starts": 2}
+    fast = {"draws": 60, "temperatures": temperatures, "leapfrog_steps": 3, "search_steps": 40, "search_starts": 2}
     known = method_class(name)
     return {"method": name} | {key: value for key, value in fast.items() if hasattr(known, key)}
 
@@ -94,13 +94,13 @@ def test_every_method_measures_some_case(name):
 
 @each_method
 def test_blocks_joined_are_the_whole(name, monkeypatch):
-    pair = next(pair for make in CASES.values() if possible(name, pair := make()) is None)
+    pair, how = next(pair for make in CASES.values() if possible(name, pair := make()) is None), options(name, 5)
     torch.manual_seed(3)
-    whole = measure(pair.model, pair.guide, pair.x, **options(name))
+    whole = measure(pair.model, pair.guide, pair.x, **how)
     in_small_blocks(name, monkeypatch)
     done: dict[int, Evidence] = {}
     torch.manual_seed(3)
-    joined = measure(pair.model, pair.guide, pair.x, done=done, **options(name))
+    joined = measure(pair.model, pair.guide, pair.x, done=done, **how)
     assert [(start, len(part.evidence.pointwise)) for start, part in done.items()] == [(0, 4), (4, 4), (8, 2)]
     together = torch.cat([part.evidence.pointwise for part in done.values()])
     torch.testing.assert_close(joined.evidence.pointwise, together, rtol=0, atol=0)
@@ -110,10 +110,10 @@ def test_blocks_joined_are_the_whole(name, monkeypatch):
 
 @each_method
 def test_a_measurement_resumed_after_an_interruption_ends_with_the_same_numbers(name, monkeypatch):
-    pair = next(pair for make in CASES.values() if possible(name, pair := make()) is None)
+    pair, how = next(pair for make in CASES.values() if possible(name, pair := make()) is None), options(name, 5)
     in_small_blocks(name, monkeypatch)
     torch.manual_seed(7)
-    whole = measure(pair.model, pair.guide, pair.x, **options(name))
+    whole = measure(pair.model, pair.guide, pair.x, **how)
 
     class Interrupted(dict[int, Evidence]):
         def __setitem__(self, start: int, evidence: Evidence) -> None:
@@ -124,14 +124,14 @@ def test_a_measurement_resumed_after_an_interruption_ends_with_the_same_numbers(
     done = Interrupted()
     torch.manual_seed(7)
     with pytest.raises(KeyboardInterrupt):
-        measure(pair.model, pair.guide, pair.x, done=done, **options(name))
+        measure(pair.model, pair.guide, pair.x, done=done, **how)
     assert list(done) == [0, 4]
     torch.manual_seed(7)
     counted: list[int] = []
-    again = measure(pair.model, pair.guide, pair.x, done=dict(done), progress=counted.append, **options(name))
+    again = measure(pair.model, pair.guide, pair.x, done=dict(done), progress=counted.append, **how)
     for key in ("elbo", "evidence", "gap"):
         torch.testing.assert_close(getattr(again, key).pointwise, getattr(whole, key).pointwise, rtol=0, atol=0)
-    assert sum(counted) == plan(pair.model, pair.x, **options(name)).cells
+    assert sum(counted) == plan(pair.model, pair.x, **how).cells
 
 
 @each_method

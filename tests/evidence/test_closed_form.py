@@ -15,6 +15,7 @@ from torch.distributions import constraints
 
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.plan import plan
+from tests.support.repeated import measured
 from tests.support.small_pairs import LinearGaussian
 from tests.support.z_test import assert_mean
 
@@ -33,8 +34,8 @@ def test_linear_gaussians_have_closed_forms(latents):
         "log p(x, z) is quadratic in the latents",
     )
     torch.testing.assert_close(found.evidence.pointwise, pair.evidence(x))
-    runs = [measure(pair.model, pair.guide, x, method="importance", draws=100).elbo for _ in range(100)]
-    assert_mean(torch.stack([run.pointwise for run in runs]), found.elbo.pointwise)
+    runs = measured(100, pair.model, pair.guide, x, method="importance", draws=100)
+    assert_mean(torch.stack([run.elbo.pointwise for run in runs]), found.elbo.pointwise)
     torch.testing.assert_close(measure(pair.model, pair.guide, x[[4, 1]]).gap.pointwise, found.gap.pointwise[[4, 1]])
 
 
@@ -62,7 +63,7 @@ def test_hierarchies_of_gaussians_too_whatever_the_order_of_the_guide():
     x = torch.randn(5)
     found = measure(hierarchical, hierarchical_guide, x)
     torch.testing.assert_close(found.evidence.pointwise, dist.Normal(0.5, (4 + 2 * 0.09 + 0.04) ** 0.5).log_prob(x))
-    runs = [measure(hierarchical, hierarchical_guide, x, method="importance", draws=100) for _ in range(100)]
+    runs = measured(100, hierarchical, hierarchical_guide, x, method="importance", draws=100)
     assert_mean(torch.stack([run.elbo.pointwise for run in runs]), found.elbo.pointwise)
 
 

@@ -13,6 +13,7 @@ from scipy.stats import binom, norm
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.log_weight import log_joint, log_proposal
+from tests.support.repeated import measured
 from tests.support.small_pairs import BitsOfPoints, text_pair, uninformative_bits
 from tests.support.z_test import assert_mean
 
@@ -95,7 +96,7 @@ def test_a_bound_from_draws_beside_exact_evidence(monkeypatch):
     model, guide, x = text_pair(3, 1, Full)
     exact = measure(model, guide, x)
     monkeypatch.setattr("ppl_vae.evidence.methods.enumeration.CHEAP_STATES", 4)
-    sampled = [measure(model, guide, x, draws=100) for _ in range(20)]
+    sampled = measured(20, model, guide, x, draws=100)
     torch.testing.assert_close(sampled[0].evidence.pointwise, exact.evidence.pointwise)
     assert sampled[0].gap.bound == "unbiased"
     assert_mean(torch.stack([s.gap.pointwise for s in sampled]), exact.gap.pointwise)

@@ -12,6 +12,7 @@ from scipy import stats
 from ppl_vae.evidence.importance import from_log_weights, sampled_elbo
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.results import Evidence
+from tests.support.repeated import measured
 from tests.support.small_pairs import text_pair, uninformative_bits
 from tests.support.z_test import assert_mean
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 def test_importance_weights_agree_with_enumeration():
     model, guide, x = text_pair(3, 1)
     exact = measure(model, guide, x)
-    runs = [measure(model, guide, x, method="importance", draws=400) for _ in range(30)]
+    runs = measured(30, model, guide, x, method="importance", draws=400)
     assert_mean(torch.stack([r.elbo.pointwise for r in runs]), exact.elbo.pointwise)
     # exp(evidence estimate) is unbiased for the probability itself.
     ratios = torch.stack([(r.evidence.pointwise - exact.evidence.pointwise).exp() for r in runs])

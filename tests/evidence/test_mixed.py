@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.plan import plan
+from tests.support.repeated import measured
 from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -80,9 +81,9 @@ def test_the_weights_summed_over_the_states_are_unbiased_whatever_the_guide_thin
             pyro.sample("w", dist.Normal(0.3 * x[:, :LATENTS], 1.5).to_event(1))
 
     for guide in (pair.guide, stubborn):
-        runs = [measure(pair, guide, x, method="mixed_importance", draws=400).evidence for _ in range(30)]
-        assert {run.bound for run in runs} == {"lower"}
-        assert_mean(torch.stack([(run.pointwise - truth).exp() for run in runs]), torch.ones(5))
+        runs = measured(30, pair, guide, x, method="mixed_importance", draws=400)
+        assert {run.evidence.bound for run in runs} == {"lower"}
+        assert_mean(torch.stack([(run.evidence.pointwise - truth).exp() for run in runs]), torch.ones(5))
     alone = measure(pair, stubborn, x, method="importance", draws=400, prior_share=0.0)
     assert alone.evidence.mean < truth.mean() - 0.1
 
@@ -142,8 +143,8 @@ def test_states_that_follow_the_numbers_are_summed_too():
     found = measure(model, guide, x)
     assert found.evidence.method.startswith("sum over 4 states, quadrature")
     np.testing.assert_allclose(found.evidence.pointwise.numpy(), total, atol=1e-4)
-    runs = [measure(model, guide, x, method="mixed_importance", draws=300).evidence for _ in range(30)]
-    assert_mean(torch.stack([(r.pointwise - torch.from_numpy(total)).exp() for r in runs]), torch.ones(6))
+    runs = measured(30, model, guide, x, method="mixed_importance", draws=300)
+    assert_mean(torch.stack([(r.evidence.pointwise - torch.from_numpy(total)).exp() for r in runs]), torch.ones(6))
 
 
 def test_many_states_are_summed_only_on_request():

@@ -9,6 +9,7 @@ from ppl_vae.data import load_corpus
 from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.loading import find
+from tests.support.repeated import measured
 from tests.support.z_test import assert_mean
 
 
@@ -34,7 +35,6 @@ def test_a_short_training_beats_the_unigram_model_and_its_gap_is_exact():
     assert abs(precise.gap.mean - exact.gap.mean) < 1e-3
     model.float(), guide.float()
     some = torch.arange(0, len(test), 50)
-    sampled = torch.stack(
-        [measure(model, guide, test[some], method="importance", draws=50).elbo.pointwise for _ in range(20)]
-    )
+    runs = measured(20, model, guide, test[some], method="importance", draws=50)
+    sampled = torch.stack([run.elbo.pointwise for run in runs])
     assert_mean(sampled.mean(1, keepdim=True), exact.elbo.pointwise[some].mean()[None])

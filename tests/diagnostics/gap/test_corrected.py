@@ -20,7 +20,7 @@ from ppl_vae.programs.log_weight import log_proposal
 pytestmark = pytest.mark.usefixtures("float64")
 
 X = torch.tensor([-1.2, 0.3, 2.0], dtype=torch.float64)
-FEW = {"restarts": 2, "draws": 400}
+FEW = {"restarts": 2, "draws": 400, "steps": 300}
 
 
 def falls_short(gap, exact, most):

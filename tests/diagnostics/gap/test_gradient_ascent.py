@@ -58,7 +58,7 @@ def test_the_best_independent_normals_of_a_linear_gaussian_model():
     _, x = pair.simulate(60)
     _, precision = posterior(pair, x)
     family_gap = 0.5 * (precision.diagonal().log().sum() - torch.logdet(precision))
-    found = optimal_member(pair.model, pair.guide, x, restarts=2)
+    found = optimal_member(pair.model, pair.guide, x, restarts=2, steps=300)
     exact = valued(pair.model, found, Latent("z", "normal", torch.Size([3])))(x)
     falls_short(found, exact, pair.evidence(x) - family_gap)
     closed = split_gap(pair.model, pair.guide, x)
@@ -75,7 +75,7 @@ def test_full_covariance_leaves_no_family_gap():
     pair = LinearGaussian(2, 3)
     _, x = pair.simulate(40)
     q = Full(pair.model, x, layers=1, width=8)
-    found = optimal_member(pair.model, q, x, restarts=2, draws=2000)
+    found = optimal_member(pair.model, q, x, restarts=2, draws=2000, steps=300)
     exact = valued(pair.model, found, Latent("z", "multivariate normal", torch.Size([2])))(x)
     falls_short(found, exact, pair.evidence(x))
     assert found.evidence.se < 2e-3  # nearly constant weights
@@ -86,7 +86,7 @@ def test_full_covariance_leaves_no_family_gap():
 def test_the_best_independent_bits():
     pair, x = BitsOfPoints(5), torch.randn(40, 3)
     exact = split_gap(pair.model, pair.guide, x)
-    found = optimal_member(pair.model, pair.guide, x, steps=400)
+    found = optimal_member(pair.model, pair.guide, x, steps=200)
     falls_short(found, valued(pair.model, found, Latent("z", "Bernoulli", torch.Size([5])))(x), exact.best.pointwise)
     assert found.optimisation.keys() == {
         "gain in last half of steps",
@@ -129,7 +129,7 @@ class Mixed(pyro.nn.PyroModule):
 
 
 def test_sites_of_all_families_together():
-    x, model = torch.randn(30, 4), Mixed()
+    x, model = torch.randn(12, 4), Mixed()
     guide = MeanField(model, x, layers=1, width=4)
     gap = split_gap(model, guide, x, steps=100, restarts=2)
     assert gap.family == "independent latents, a normal, b Bernoulli, k categorical, o one-hot categorical"
@@ -153,7 +153,7 @@ def test_the_best_categorical_is_the_posterior(kind):
 
     x = torch.randn(20, 3)
     guide = MeanField(model, x, layers=1, width=4)
-    found = optimal_member(model, guide, x, restarts=2, steps=300)
+    found = optimal_member(model, guide, x, restarts=2, steps=200)
     exact = valued(model, found, guide.latents[0])(x)
     assert exact.bound == "exact"
     assert (measure(model, guide, x).evidence.mean - exact.mean) < max(

@@ -12,6 +12,7 @@ from ppl_vae.models.text import Text
 from ppl_vae.diagnostics.information.information import information
 from ppl_vae.distributions.bits import bit_states
 from ppl_vae.evidence.measure import measure
+from ppl_vae.programs.support import checked
 from tests.support.information import Lines, table_of
 from tests.support.small_pairs import BitsOfPoints, documents
 from tests.support.z_test import assert_mean
@@ -41,7 +42,8 @@ def test_enumerated_information_is_that_by_force(data):
 def test_sampled_numbers_agree_with_enumerated_ones():
     pair, x = BitsOfPoints(3), torch.randn(40, 3)
     exact = information(pair.model, pair.guide, x)
-    many = [information(pair.model, pair.guide, x, draws=8, codes=80, most_bits=1) for _ in range(60)]
+    with checked(pair.model, x):
+        many = [information(pair.model, pair.guide, x, draws=8, codes=80, most_bits=1) for _ in range(60)]
     for name in ("among", "upper"):
         figures = torch.tensor([getattr(m.mutual, name).mean for m in many])[:, None]
         assert_mean(figures, torch.tensor([getattr(exact.mutual, name).mean]))
@@ -56,7 +58,8 @@ def test_a_random_part_of_the_data_stands_for_all_of_them():
     """Fewer codes than data: always the whole aggregate."""
     pair, x = BitsOfPoints(3), torch.randn(60, 3)
     among, _ = by_force(table_of(pair.guide, x, 3))
-    many = [information(pair.model, pair.guide, x, draws=2, codes=20, most_bits=1).mutual for _ in range(80)]
+    with checked(pair.model, x):
+        many = [information(pair.model, pair.guide, x, draws=2, codes=20, most_bits=1).mutual for _ in range(80)]
     assert len(many[0].among.pointwise) == len(many[0].rows) == 20
     assert_mean(torch.tensor([m.among.mean for m in many])[:, None], among.mean()[None])
     assert "20 of 60 data" in many[0].among.method
@@ -86,7 +89,8 @@ def test_a_linear_gaussian_guide_against_its_mixture(form):
     weights = log_q.exp() * (grid[1] - grid[0])
     among = (weights * (log_q - (log_q.logsumexp(1, keepdim=True) - math.log(30)))).sum(0)
     rate = 0.5 * (0.25 + x[:, 0] ** 2 - 1 - math.log(0.25))
-    many = [information(pair.model, getattr(pair, form), x, draws=20, codes=600) for _ in range(25)]
+    with checked(pair.model, x):
+        many = [information(pair.model, getattr(pair, form), x, draws=20, codes=600) for _ in range(25)]
     assert_mean(torch.stack([m.mutual.among.pointwise for m in many]), among)
     distortion = 0.5 * (0.25 + math.log(2 * math.pi)) * torch.ones(30)
     assert_mean(torch.stack([m.rates.distortion.pointwise for m in many]), distortion)
