@@ -148,7 +148,7 @@ def test_a_new_estimator_trains_by_name_or_path(own):
         objective = DiscreteELBO(name, draws=2)
         optimiser = torch.optim.Adam([*decoder.parameters(), *encoder.parameters()], lr=0.05)
         losses = []
-        for _ in range(100):
+        for _ in range(60):
             optimiser.zero_grad()
             losses.append(objective.loss_and_grads(model, guide, x) / len(x))
             optimiser.step()
