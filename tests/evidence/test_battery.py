@@ -33,9 +33,9 @@ def method_class(name: str) -> type[EvidenceMethod]:
     return available("evidence")[name].load_class(EvidenceMethod)
 
 
-def options(name: str, temperatures: int = 40) -> dict[str, Any]:
-    """Few samples, so that all methods take some tenths of a second."""
-    fast = {"draws": 60, "temperatures": temperatures, "leapfrog_steps": 3, "search_steps": 40, "search_starts": 2}
+def options(name: str, steps: int = 40) -> dict[str, Any]:
+    """Few samples and steps, so that all methods take some tenths of a second."""
+    fast = {"draws": 60, "temperatures": steps, "leapfrog_steps": 3, "search_steps": steps, "search_starts": 2}
     known = method_class(name)
     return {"method": name} | {key: value for key, value in fast.items() if hasattr(known, key)}
 
@@ -94,7 +94,7 @@ def test_every_method_measures_some_case(name):
 
 @each_method
 def test_blocks_joined_are_the_whole(name, monkeypatch):
-    pair, how = next(pair for make in CASES.values() if possible(name, pair := make()) is None), options(name, 5)
+    pair, how = next(pair for make in CASES.values() if possible(name, pair := make()) is None), options(name, steps=6)
     torch.manual_seed(3)
     whole = measure(pair.model, pair.guide, pair.x, **how)
     in_small_blocks(name, monkeypatch)
@@ -110,7 +110,7 @@ def test_blocks_joined_are_the_whole(name, monkeypatch):
 
 @each_method
 def test_a_measurement_resumed_after_an_interruption_ends_with_the_same_numbers(name, monkeypatch):
-    pair, how = next(pair for make in CASES.values() if possible(name, pair := make()) is None), options(name, 5)
+    pair, how = next(pair for make in CASES.values() if possible(name, pair := make()) is None), options(name, steps=6)
     in_small_blocks(name, monkeypatch)
     torch.manual_seed(7)
     whole = measure(pair.model, pair.guide, pair.x, **how)
