@@ -73,12 +73,14 @@ class Form:
         make: A valid file of one of many shapes.
         read: Function from the path to what the package reads.
         parse: The same by an independent parse; any error of it says that the file is not valid.
+        needs: A package that both need, and which starts a process for each file: the suite reads a few of them.
     """
 
     name: str
     make: Callable[[np.random.Generator], Case]
     read: Callable[[Path], object]
     parse: Callable[[Path], object]
+    needs: str = ""
 
 
 def forms() -> dict[str, Form]:

@@ -25,10 +25,10 @@ from tests.support.data_files import idx, triplets
 
 NAMED = {name: reader for name, reader in corpora().items() if reader.named}
 OFFLINE = {name: reader for name, reader in NAMED.items() if "needs no network" in reader.line}
-OF_FIELDS = {"COLUMNS.npz", "TABLE.parquet"}
-"""Readers of several fields, which have tests of their own."""
+APART = {"COLUMNS.npz", "TABLE.parquet", "CELLS.h5ad"}
+"""Readers of several fields, and of packages that may be missing, which have tests of their own."""
 
-FORMATS = {name: reader for name, reader in corpora().items() if not reader.named and name not in OF_FIELDS}
+FORMATS = {name: reader for name, reader in corpora().items() if not reader.named and name not in APART}
 
 COUNTS = np.random.default_rng(0).integers(0, 4, (30, 5)) + np.eye(5, dtype=int)[np.arange(30) % 5]
 """Documents of which none is empty."""
