@@ -37,8 +37,10 @@ __all__ = [
     "Sites",
     "check_cover",
     "check_pair",
+    "cover_faults",
     "latents",
     "log_prob",
+    "pair_faults",
     "observations",
     "run",
     "scores",
@@ -139,28 +141,49 @@ def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
     Raises:
         ValueError: Naming the sites.
     """
+    for fault in cover_faults(model, guide):
+        raise fault
+
+
+def cover_faults(model: Mapping[str, Site], guide: Mapping[str, Site]) -> list[ValueError]:
+    """All faults by :func:`check_cover`: of the guide's names, then of each site."""
     wanted, offered = set(latents(model)), set(guide)
     auxiliary = [name for name, site in guide.items() if site["infer"].get("is_auxiliary")]
+    faults = list[ValueError]()
     if auxiliary:
-        raise ValueError(
-            f"the guide draws auxiliary sites {auxiliary}, over which its density would have to be summed; "
-            "draw the model's latents directly"
+        faults.append(
+            ValueError(
+                f"the guide draws auxiliary sites {auxiliary}, over which its density would have to be summed; "
+                "draw the model's latents directly"
+            )
         )
-    if wanted != offered:
-        raise ValueError(
-            f"the guide draws {sorted(offered)} but the latents of the model are {sorted(wanted)}; "
-            "name the guide's sites after the model's"
+    elif wanted != offered:
+        faults.append(
+            ValueError(
+                f"the guide draws {sorted(offered)} but the latents of the model are {sorted(wanted)}; "
+                "name the guide's sites after the model's"
+            )
         )
-    for name, site in guide.items():
-        check_proposal(model[name], site)
+    for name in [name for name in guide if name in wanted]:
+        try:
+            check_proposal(model[name], guide[name])
+        except ValueError as fault:
+            faults.append(fault)
+    return faults
 
 
 def check_pair(model: Callable[..., Any], guide: Callable[..., Any], x: Batch) -> None:
     """Checks that a guide samples exactly the model's latents: :func:`check_cover` of a run of each on some data."""
+    for fault in pair_faults(model, guide, x):
+        raise fault
+
+
+def pair_faults(model: Callable[..., Any], guide: Callable[..., Any], x: Batch) -> list[ValueError]:
+    """All faults by :func:`check_pair`."""
     with evaluating(model, guide), fork_random_state():
         proposed = run(guide, (x,), {}, draws=1, training=True)
         fixed = SubstituteLatents(proposed.values_of_latents())
-        check_cover(run(model, (x,), {}, draws=1, handler=fixed, training=True), proposed)
+        return cover_faults(run(model, (x,), {}, draws=1, handler=fixed, training=True), proposed)
 
 
 def broadcasts_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from ppl_vae.programs.handlers import Site, SubstituteLatents, latents, log_prob
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
-__all__ = ["check_deterministic", "check_repeats"]
+__all__ = ["check_deterministic", "check_repeats", "dependence_faults"]
 
 _BLOCK = 2**10
 """Most data of a block that is compared with a larger batch."""
@@ -30,26 +30,40 @@ def check_deterministic(model: Program, x: Batch) -> None:
         ValueError: If it changes from call to call, the program being random beside its sample sites, with the other
             rows of the batch, or with the place of the datum among them.
     """
-    with evaluating(model), fork_random_state():
-        drawn = run(model, (x[:2],), {}, draws=2)
+    for fault in dependence_faults(model, x).values():
+        raise fault
+
+
+def dependence_faults(program: Program, x: Batch, who: str = "model") -> dict[str, ValueError]:
+    """The first fault of each site by :func:`check_deterministic`.
+
+    Arguments:
+        program: A model or guide.
+        x: All data.
+        who: What it is called.
+    """
+    own = "an evidence" if who == "model" else "a bound"
+    with evaluating(program), fork_random_state():
+        drawn = run(program, (x[:2],), {}, draws=2)
         fixed = SubstituteLatents(drawn.values_of_latents())
-        runs = [run(model, (x[:2],), {}, draws=2, handler=fixed) for _ in range(2)]
-        alone = _first_alone(model, x, {name: site["value"] for name, site in latents(drawn).items()})
-    _check_repeats(_densities(runs[0]), _densities(runs[1]), "model")
+        runs = [run(program, (x[:2],), {}, draws=2, handler=fixed) for _ in range(2)]
+        alone = _first_alone(program, x, {name: site["value"] for name, site in latents(drawn).items()})
+    faults = _faults_of_repeats(_densities(runs[0]), _densities(runs[1]), who)
     for name, first in runs[0].items():
         one = log_prob(first)
         if (
-            name in alone
+            name not in faults
+            and name in alone
             and one.shape[1:] == (2,)
             and not torch.allclose(one[:, :1], log_prob(alone[name]), rtol=1e-3, atol=1e-3, equal_nan=True)
         ):
-            raise ValueError(
+            faults[name] = ValueError(
                 f"the density of site {name!r} for a datum changes with the other data of its batch, so that no datum "
-                "has an evidence of its own; let every operation over data (a mean, batch normalisation by the batch) "
-                "act on each row alone"
+                f"has {own} of its own; let every operation over data (a mean, batch normalisation by the "
+                "batch) act on each row alone"
             )
-    with evaluating(model), fork_random_state():
-        _check_batches(model, x)
+    with evaluating(program), fork_random_state():
+        return faults or _faults_of_batches(program, x, who, own)
 
 
 def check_repeats(guide: Program, x: Batch) -> None:
@@ -65,45 +79,52 @@ def check_repeats(guide: Program, x: Batch) -> None:
             one, other = (_densities(sites) for sites in runs)
         except (ValueError, RuntimeError, IndexError):
             return  # a density at its own draws only, or a guide of these very data, as some autoguides are
-    _check_repeats(one, other, "guide")
+    for fault in _faults_of_repeats(one, other, "guide").values():
+        raise fault
 
 
 def _densities(sites: Mapping[str, Site]) -> dict[str, Tensor]:
     return {name: log_prob(site) for name, site in sites.items()}
 
 
-def _check_repeats(one: Mapping[str, Tensor], other: Mapping[str, Tensor], who: str) -> None:
+def _faults_of_repeats(one: Mapping[str, Tensor], other: Mapping[str, Tensor], who: str) -> dict[str, ValueError]:
     _check_same_sites(one, other, who)
-    for name in one:
-        if not torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-4, equal_nan=True):
-            raise ValueError(
-                f"the density of site {name!r} changes from call to call, although data and latents are the same: the "
-                f"{who} draws random numbers outside its sample sites (torch.nn.functional.dropout outside a module?); "
-                "use modules, which are put into evaluation mode, or sample sites"
-            )
+    return {
+        name: ValueError(
+            f"the density of site {name!r} changes from call to call, although data and latents are the same: the "
+            f"{who} draws random numbers outside its sample sites (torch.nn.functional.dropout outside a module?); "
+            "use modules, which are put into evaluation mode, or sample sites"
+        )
+        for name in one
+        if not torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-4, equal_nan=True)
+    }
 
 
-def _check_batches(model: Program, x: Batch) -> None:
-    """Checks that data have the same densities in many batches: in reverse order, in a block, and a few alone.
+def _faults_of_batches(program: Program, x: Batch, who: str, own: str) -> dict[str, ValueError]:
+    """Sites by which data have other densities in other batches: in reverse order, in a block, and a few alone.
 
     The largest is larger than a block, in which measurements work through the data.
     """
+    faults = dict[str, ValueError]()
     block = min(_BLOCK, data_block(x))
     x = x[: max(block, min(_MOST, _NUMBERS // data_width(x)))]
-    drawn = run(model, (x,), {}, draws=1)
+    drawn = run(program, (x,), {}, draws=1)
     values = {name: site["value"] for name, site in latents(drawn).items()}
-    for places, remedy in _batches(len(x), block):
+    for places, remedy in _batches(len(x), block, own):
         of_these = {n: v[:, places.to(v.device)] if v.shape[1:2] == (len(x),) else v for n, v in values.items()}
-        again = run(model, (x[places],), {}, draws=1, handler=SubstituteLatents(of_these))
-        _check_same_sites(drawn, again, "model")
+        again = run(program, (x[places],), {}, draws=1, handler=SubstituteLatents(of_these))
+        _check_same_sites(drawn, again, who)
         for name, site in drawn.items():
             one, other = log_prob(site), log_prob(again[name])
-            if one.shape[1:] != (len(x),) or other.shape[1:] != places.shape:
+            if name in faults or one.shape[1:] != (len(x),) or other.shape[1:] != places.shape:
                 continue
             if not torch.allclose(one[:, places.to(one.device)], other, rtol=1e-3, atol=1e-3, equal_nan=True):
-                raise ValueError(
+                faults[name] = ValueError(
                     f"the density of site {name!r} for a datum changes with {remedy.format(len(places), len(x))}"
                 )
+        if faults:
+            break
+    return faults
 
 
 def _check_same_sites(one: Mapping[str, object], other: Mapping[str, object], who: str) -> None:
@@ -114,18 +135,18 @@ def _check_same_sites(one: Mapping[str, object], other: Mapping[str, object], wh
         )
 
 
-def _batches(count: int, block: int) -> Iterator[tuple[Tensor, str]]:
+def _batches(count: int, block: int, own: str) -> Iterator[tuple[Tensor, str]]:
     """Places of the data of further batches, and what differs there and the remedy, in words."""
     yield (
         torch.arange(count - 1, -1, -1),
         (
-            "its place in the batch, so that no datum has an evidence of its own; give what belongs to each datum as a "
+            f"its place in the batch, so that no datum has {own} of its own; give what belongs to each datum as a "
             "further argument, model(x, y), instead of taking rows of a tensor from outside, and let recurrent "
             "networks run over time, not over data (batch_first=True)"
         ),
     )
     size = (
-        "the other data of its batch, or their number ({} or {} in all), so that no datum has an evidence of its own; "
+        f"the other data of its batch, or their number ({{}} or {{}} in all), so that no datum has {own} of its own; "
         "let every operation over data (a mean, batch normalisation by the batch) act on each row alone, and nothing "
         "but the plate depend on len(x)"
     )

@@ -23,7 +23,7 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.shared import shared_latents
 from ppl_vae.programs.types import Program
 
-__all__ = ["check_support", "checked"]
+__all__ = ["check_plate", "check_support", "checked", "observed_sites", "support_faults", "support_in_words"]
 
 _SUPPORTS = {
     "_Boolean": "zeros and ones",
@@ -93,25 +93,41 @@ def check_support(model: Program, x: Batch, name: str = "given") -> None:
     Raises:
         ValueError: If not, naming the site, the first datum, its value and the support.
     """
+    for fault in support_faults(model, x, name).values():
+        raise fault
+
+
+def support_faults(model: Program, x: Batch, name: str = "given") -> dict[str, ValueError]:
+    """The first fault of each site by :func:`check_support`, whose arguments these are.
+
+    Raises:
+        ValueError: If the model has no plate over data, or observes nothing.
+    """
+    faults = dict[str, ValueError]()
     with evaluating(model), fork_random_state():
-        _check_plate(model, x)
+        check_plate(model, x)
         step = data_block(x)
         in_blocks = len(x) > step
-        observed = _observed(model, x[:2] if in_blocks else x)
+        observed = observed_sites(model, x[:2] if in_blocks else x)
         if not observed:
             raise ValueError("the model observes nothing; give its observation obs=x")
         if not any(isinstance(site["value"], Tensor) for site in observed.values()):
-            return  # packed counts are checked when they are made
+            return faults  # packed counts are checked when they are made
         for start in range(0, len(x), step):
-            of_block = _observed(model, x[start : start + step]) if in_blocks else observed
+            of_block = observed_sites(model, x[start : start + step]) if in_blocks else observed
             for site in of_block.values():
-                if isinstance(site["value"], Tensor) and hasattr(site["fn"], "support"):
+                if site["name"] in faults or not isinstance(site["value"], Tensor) or not hasattr(site["fn"], "support"):
+                    continue
+                try:
                     _check_site(site, start, name)
                     for datum in _doubtful(site):
                         _check_datum(model, x[start + datum : start + datum + 1], site["name"], start + datum, name)
+                except ValueError as fault:
+                    faults[site["name"]] = fault
+    return faults
 
 
-def _check_plate(model: Program, x: Batch) -> None:
+def check_plate(model: Program, x: Batch) -> None:
     """Refuses a model without a plate over data, naming the plates it has."""
     layout = layout_of(model, (x,), {})
     if (layout.names and not layout.others) or layout.failure is not None:
@@ -125,7 +141,8 @@ def _check_plate(model: Program, x: Batch) -> None:
     )
 
 
-def _observed(model: Program, x: Batch, draws: int = 1) -> dict[str, Site]:
+def observed_sites(model: Program, x: Batch, draws: int = 1) -> dict[str, Site]:
+    """The observed sites of a model by name, those with a mask of single data among them."""
     sites = run(model, (x,), {}, draws=draws)
     drawn = latents(sites)
     return {name: site for name, site in sites.items() if name not in drawn}
@@ -160,7 +177,7 @@ def _check_site(site: Site, start: int, name: str) -> None:
     if wrong.isnan().any():
         remedy = f"where NaN means a missing value, {MASKED}"
     raise ValueError(
-        f"site {site['name']!r} is {type(base).__name__} and takes {_words(support)}, but the {name} data have "
+        f"site {site['name']!r} is {type(base).__name__} and takes {support_in_words(support)}, but the {name} data have "
         f"{shown} in datum {start + datum}; {remedy}"
     )
 
@@ -196,7 +213,7 @@ def _doubtful(site: Site) -> list[int]:
 
 def _check_datum(model: Program, x: Batch, site_name: str, datum: int, name: str) -> None:
     """Refuses a datum whose density is not finite whatever its latents are."""
-    site = _observed(model, x, _TRIED)[site_name]
+    site = observed_sites(model, x, _TRIED)[site_name]
     with validation_enabled(False):
         if log_prob(site).isfinite().any():
             return
@@ -226,7 +243,8 @@ def _at_an_end(value: Tensor, support: constraints.Constraint) -> float:
     return float(next(end for end in ends if bool((value == end).any())))
 
 
-def _words(support: constraints.Constraint) -> str:
+def support_in_words(support: constraints.Constraint) -> str:
+    """The values that a support holds, as users call them."""
     support = element_support(support)
     kind = type(support).__name__
     return _SUPPORTS.get(kind, f"values of {support}")

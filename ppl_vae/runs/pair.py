@@ -29,7 +29,17 @@ from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 
-__all__ = ["Pair", "build_pair", "make_objective"]
+__all__ = [
+    "Choice",
+    "Pair",
+    "build_pair",
+    "check_kind",
+    "choices",
+    "describe",
+    "guide_of",
+    "make_objective",
+    "seeded_model",
+]
 
 
 @dataclass
@@ -64,23 +74,20 @@ class Pair:
                 guide does not fit the model; if the run to start from is missing, untrained, or of a pair with other
                 tensors.
         """
-        (model, model_options), (guide, guide_options) = (
-            _choice("models", config.model),
-            _choice("guides", config.guide),
-        )
-        if model.data is not (kind := PackedCounts if documents(data) is not None else torch.Tensor):
-            raise ValueError(f"model {model.name} reads {model.data.__name__}, but the data are {kind.__name__}")
+        (model, model_options), (guide, guide_options) = choices(config)
+        check_kind(model, data)
         given = {name: v for name, v in model_options.items() if not (from_checkpoint and _is_missing_file(v))}
         built, built_guide = build_pair((model, guide), (given, guide_options), config, data)
-        if config.objective == "sleep":
-            built.requires_grad_(False)  # the guide learns from data that the model draws
-        options = [f"{name}={value}" for name, value in config.model.options.items()]
-        options += [f"guide-{name}={value}" for name, value in config.guide.options.items()]
-        description = f"{model.name} with {guide.name}" + (f" ({', '.join(options)})" if options else "")
-        pair = cls(built, built_guide, description)
-        if start is not None:
-            pair._start_from(start)
+        pair = cls(built, built_guide, describe(config, model, guide))
+        pair.prepare(config, start)
         return pair
+
+    def prepare(self, config: RunConfig, start: str | None = None) -> None:
+        """Freezes what the objective does not train, and takes the parameters of a run to start from."""
+        if config.objective == "sleep":
+            self.model.requires_grad_(False)  # the guide learns from data that the model draws
+        if start is not None:
+            self._start_from(start)
 
     def _start_from(self, folder: str) -> None:
         if not Path(folder).exists():
@@ -112,19 +119,60 @@ def build_pair(
         config: The configuration.
         x: The training data.
     """
-    torch.manual_seed(config.settings.seed)
-    device = torch.device(config.device)
-    model = build_model(definitions[0], options[0], x, device)
-    set_layout(model, plate=config.plate, vectorise=config.vectorise)
+    model = seeded_model(definitions[0], options[0], config, x)
     check_fit(model, x[:2])
-    guide = build_guide(definitions[1], model, options[1], x, device, config.examples)
-    set_layout(guide, plate=config.plate)
+    guide = guide_of(definitions[1], model, options[1], config, x)
     for note in (*draws_note(model, x[:3]), *getattr(model, "notes", ()), *getattr(guide, "notes", ())):
         log(f"note: {note}")
     return model, guide
 
 
-def _choice(kind: Kind, choice: ProgramChoice) -> tuple[Definition, dict[str, OptionValue]]:
+def seeded_model(
+    definition: Definition, options: Mapping[str, OptionValue], config: RunConfig, x: Batch
+) -> torch.nn.Module:
+    """The model of :func:`build_pair`."""
+    torch.manual_seed(config.settings.seed)
+    model = build_model(definition, options, x, torch.device(config.device))
+    set_layout(model, plate=config.plate, vectorise=config.vectorise)
+    return model
+
+
+def guide_of(
+    definition: Definition, model: nn.Module, options: Mapping[str, OptionValue], config: RunConfig, x: Batch
+) -> torch.nn.Module:
+    """The guide of :func:`build_pair`, built after its model."""
+    guide = build_guide(definition, model, options, x, torch.device(config.device), config.examples)
+    set_layout(guide, plate=config.plate)
+    return guide
+
+
+def check_kind(model: Definition, data: Batch) -> None:
+    """Refuses documents for a model of tensors, and tensors for one of documents."""
+    if model.data is not (kind := PackedCounts if documents(data) is not None else torch.Tensor):
+        raise ValueError(f"model {model.name} reads {model.data.__name__}, but the data are {kind.__name__}")
+
+
+def describe(config: RunConfig, model: Definition, guide: Definition) -> str:
+    """Names and options of a pair."""
+    options = [f"{name}={value}" for name, value in config.model.options.items()]
+    options += [f"guide-{name}={value}" for name, value in config.guide.options.items()]
+    return f"{model.name} with {guide.name}" + (f" ({', '.join(options)})" if options else "")
+
+
+Choice = tuple[Definition, dict[str, OptionValue]]
+"""A model or guide and the options of its constructor."""
+
+
+def choices(config: RunConfig) -> tuple[Choice, Choice]:
+    """Model and guide of a configuration by name, with their checked options.
+
+    Raises:
+        ValueError: If a file has changed since the run began, or an option is wrong.
+    """
+    return _choice("models", config.model), _choice("guides", config.guide)
+
+
+def _choice(kind: Kind, choice: ProgramChoice) -> Choice:
     """A definition and its checked options; refuses a user's file that has changed since the run began, unrun."""
     definition = find(kind, choice.name, sha256=choice.sha256)
     try:

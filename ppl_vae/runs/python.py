@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from ppl_vae.data.corpus import Corpus
-from ppl_vae.data.counts import PackedCounts
-from ppl_vae.data.memory import corpus_of
 from ppl_vae.plugins.discovery import available
 from ppl_vae.plugins.options import Value
 from ppl_vae.runs.code import Code, Opening, opening, own_code
 from ppl_vae.runs.config import OBJECT, RunConfig
-from ppl_vae.runs.objects import Program, definition_of, digest_of, name_of, pair_of, settle, stem_of, with_guide
+from ppl_vae.runs.objects import (
+    Program,
+    arrange,
+    corpus_for,
+    digests_of,
+    name_of,
+    pair_of,
+    settle,
+    with_digests,
+    with_guide,
+)
 from ppl_vae.runs.open import Run, objects_needed, open_run
-from ppl_vae.runs.options import new_folder, object_config, run_config
+from ppl_vae.runs.options import new_folder
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.train import resume as resume_training
 from ppl_vae.runs.train import train as train_config
@@ -63,20 +70,14 @@ def train(
         >>> run = train("text", "linear_counts", "docstrings", bits=8, epochs=20)      # doctest: +SKIP
         >>> print(run.summary)                                                         # doctest: +SKIP
     """
-    if fields:
-        data = (data, *fields)
-    if isinstance(data, (str, Path)):
-        options = options | {"corpus": str(data)}
-        data = None
-    model, guide = with_guide(model, guide)
-    named = isinstance(model, (str, Path)) and isinstance(guide, (str, Path)) and data is None
-    settle(model, guide)
-    if not named:
-        return _train_objects(model, guide, data, out, options)
-    config = run_config(str(model), str(guide), **options)  # type: ignore[arg-type]
-    folder = new_folder(None if out is None else Path(out), f"{stem_of(model)}-{stem_of(guide)}")
-    train_config(config, folder)
-    return open_run(folder)
+    programs, config, corpus = arrange(model, guide, (data, *fields), options)
+    folder = new_folder(None if out is None else Path(out), f"{name_of(programs[0])}-{name_of(programs[1])}")
+    if corpus is None:
+        train_config(config, folder)
+        return open_run(folder)
+    pair = pair_of(programs, config, corpus)
+    train_pair(config, folder, pair, corpus)
+    return open_run(folder, pair, corpus)
 
 
 def resume(
@@ -177,57 +178,9 @@ def _of_objects(
     if data is None or (model is None and not shipped[0]) or (guide is None and not shipped[1]):
         raise objects_needed(run, config)
     programs = names[0] if model is None else model, names[1] if guide is None else guide
-    digests = _digests(programs)
+    digests = digests_of(programs)
     for name, choice, digest in zip(names, (config.model, config.guide), digests, strict=True):
         if choice.sha256 != digest:
             log(f"note: the source of {name} has changed since the run began, or is that of another object")
-    corpus = _corpus_of(data, config, programs[0])
-    return _with_digests(config, digests), pair_of(programs, config, corpus), corpus
-
-
-def _digests(programs: tuple[Program, Program]) -> tuple[str, str]:
-    return digest_of("models", programs[0]), digest_of("guides", programs[1])
-
-
-def _with_digests(config: RunConfig, digests: tuple[str, str]) -> RunConfig:
-    model, guide = (
-        replace(choice, sha256=digest) for choice, digest in zip((config.model, config.guide), digests, strict=True)
-    )
-    return replace(config, model=model, guide=guide)
-
-
-def _corpus_of(data: object, config: RunConfig, model: Program) -> Corpus:
-    definition = definition_of("models", model)
-    return corpus_of(
-        data,
-        validation=config.corpus.validation,
-        seed=config.corpus.seed,
-        missing=bool(config.corpus.options.get("missing", False)),
-        counts=definition.data is PackedCounts,
-        one_argument=len(definition.arguments) == 1,
-    )
-
-
-def _train_objects(
-    model: Program, guide: Program, data: object, out: str | Path | None, options: dict[str, Value]
-) -> Run:
-    if data is None:
-        raise ValueError(
-            "a model or guide that is no name needs its data: give a tensor, an array, a sparse matrix, PackedCounts "
-            "or load_corpus(...)"
-        )
-    if isinstance(data, Corpus) and "validation" in options:
-        raise ValueError("a Corpus is split already; leave validation out, or give it to load_corpus")
-    definitions = (
-        definition_of("models", model) if isinstance(model, (str, Path)) else None,
-        definition_of("guides", guide) if isinstance(guide, (str, Path)) else None,
-    )
-    names = name_of(model), name_of(guide)
-    corpus_name = getattr(data, "name", type(data).__name__)
-    config = object_config(definitions, names, str(corpus_name), options)
-    config = _with_digests(config, _digests((model, guide)))
-    corpus = _corpus_of(data, config, model)
-    pair = pair_of((model, guide), config, corpus)
-    folder = new_folder(None if out is None else Path(out), f"{names[0]}-{names[1]}")
-    train_pair(config, folder, pair, corpus)
-    return open_run(folder, pair, corpus)
+    corpus = corpus_for(data, config, programs[0])
+    return with_digests(config, digests), pair_of(programs, config, corpus), corpus

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property
 from types import TracebackType
 
@@ -16,7 +18,7 @@ from ppl_vae.plugins.streams import is_terminal, say
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.training.notebook_bar import NotebookBar, in_notebook
 
-__all__ = ["Reporter"]
+__all__ = ["Reporter", "collecting", "log"]
 
 EVERY = 10.0
 """Seconds between plain lines."""
@@ -89,7 +91,24 @@ class Reporter:
         return spent / max(1, self.done - self.start) * (self.total - self.done)
 
 
+_COLLECTED: ContextVar[list[str] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def collecting() -> Iterator[list[str]]:
+    """What is logged inside is collected instead of printed."""
+    lines = list[str]()
+    token = _COLLECTED.set(lines)
+    try:
+        yield lines
+    finally:
+        _COLLECTED.reset(token)
+
+
 def log(line: str) -> None:
     """Prints a line for the user on the error stream, a note folded to the width of a terminal."""
+    if (collected := _COLLECTED.get()) is not None:
+        collected.append(line)
+        return
     remark = line.removeprefix("note: ")
     say(line if remark == line else noted(remark, sys.stderr))
