@@ -10,6 +10,7 @@ Every command of the command line is here, with the same options and defaults: t
 Run (help(pv.Run)). dir(pv) lists the names, and help(pv.train) explains one with its arguments and an example. Names
 are loaded when they are first used: importing the package does not import PyTorch.
 
+Your own pair        new (files to begin with), check (all that is wrong with a pair, before training)
 Train                train, resume, load_run, Run, train_generator; AmortisedGuide, the base of guides
 Objectives           DiscreteELBO, ImportanceWeightedELBO, SleepPhase, RateCost; gradients in estimators
 Data                 load_corpus, Corpus, PackedCounts
@@ -52,9 +53,11 @@ if TYPE_CHECKING:
     from ppl_vae.programs.log_weight import log_weight as log_weight
     from ppl_vae.programs.simulate import simulate as simulate
     from ppl_vae.runs.catalogue import catalogue as catalogue
+    from ppl_vae.runs.check.check import check as check
     from ppl_vae.runs.compare import compare as compare
     from ppl_vae.runs.doctor import doctor as doctor
     from ppl_vae.runs.listing import list_runs as list_runs
+    from ppl_vae.runs.new.new import new as new
     from ppl_vae.runs.open import Run as Run
     from ppl_vae.runs.python import load_run as load_run
     from ppl_vae.runs.python import resume as resume
@@ -77,6 +80,7 @@ _PLACES = {
     "SleepPhase": "objectives.sleep_phase",
     "calibrate": "diagnostics.calibration.calibrate",
     "catalogue": "runs.catalogue",
+    "check": "runs.check.check",
     "compare": "runs.compare",
     "estimators": "estimators:",
     "doctor": "runs.doctor",
@@ -88,6 +92,7 @@ _PLACES = {
     "load_run": "runs.python",
     "log_weight": "programs.log_weight",
     "measure": "evidence.measure",
+    "new": "runs.new.new",
     "rate_distortion_curve": "diagnostics.information.rate_distortion_curve",
     "regulariser": "programs.densities",
     "remove_runs": "runs.removal",

@@ -31,7 +31,7 @@ PUBLIC = {
     "data": ("Data", "load_corpus Corpus PackedCounts", "Data sets by name or path, and packed word counts."),
     "programs": (
         "Models and guides",
-        "AmortisedGuide set_layout regulariser",
+        "new check AmortisedGuide set_layout regulariser",
         "What a model or guide of your own may need.",
     ),
     "studies": (

@@ -14,7 +14,7 @@ from types import FrameType
 
 import click
 
-from ppl_vae.plugins.places import place_of
+from ppl_vae.plugins.places import message_of
 
 __all__ = ["errors_in_one_line", "receive_signals"]
 
@@ -88,18 +88,8 @@ def _status() -> int:
 
 def _message(error: Exception) -> str:
     """The message of a refusal; of an error in a user's program also its place and notes."""
-    name, notes = type(error).__name__, getattr(error, "__notes__", [])
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         path = str(error.filename)
         return f"the name {path[:40]}...{path[-20:]} ({len(path):,} characters) is too long for a file; shorten it"
-    if isinstance(error, (ValueError, ArithmeticError)) and not notes:
-        return str(error) or name
-    place = place_of(error)
-    if not notes and place is not None:
-        notes = [f"at {place}"]
-    lines = [
-        f"{name}: {str(error).strip()}",
-        *"\n".join(notes).splitlines(),
-        "--debug prints the traceback",
-    ]
-    return "\n  ".join(lines)
+    message = message_of(error)
+    return message if message in (str(error), type(error).__name__) else f"{message}\n  --debug prints the traceback"

@@ -67,7 +67,11 @@ OF_RUNS = "Run.{}"
 GROUPS: dict[str, dict[str, Command]] = {
     "Train and measure": {
         "list": Command("catalogue", "list", "list_command", "catalogue"),
-        **_commands(train=("train", "train models/text.py --guide linear_counts --bits 16 --out runs/text")),
+        **_commands(
+            new=("new", "new mine --data table --data-file people.parquet"),
+            check=("check", "check mine/mine.py --guide mine/mine_guide.py --corpus data.npz"),
+            train=("train", "train models/text.py --guide linear_counts --bits 16 --out runs/text"),
+        ),
         **_commands(
             OF_RUNS,
             evidence=("evidence", "evidence runs/text --method annealing --data 100"),

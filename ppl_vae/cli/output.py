@@ -53,5 +53,7 @@ def with_json(function: Callable[P, Printed]) -> Callable[P, None]:
             ) from error
         if not as_json and (after := getattr(result, "next_step", None)):
             say(f"next: {after}")  # beside the result, which may be read by a program
+        if code := getattr(result, "exit_code", 0):
+            sys.exit(code)
 
     return command

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 
-__all__ = ["Place", "frames_of", "is_ours", "place_of"]
+__all__ = ["Place", "frames_of", "is_ours", "message_of", "place_of"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,17 @@ def place_of(error: BaseException) -> Place | None:
     file = frame.f_code.co_filename
     source = traceback.FrameSummary(file, line, "", lookup_line=True).line or ""
     return Place(file, line, source, frame)
+
+
+def message_of(error: BaseException) -> str:
+    """The message of a refusal; of an error in a user's program also its kind, its place and its notes, a line each."""
+    name, notes = type(error).__name__, getattr(error, "__notes__", [])
+    if isinstance(error, (ValueError, ArithmeticError)) and not notes:
+        return str(error) or name
+    place = place_of(error)
+    if not notes and place is not None:
+        notes = [f"at {place}"]
+    return "\n  ".join([f"{name}: {str(error).strip()}", *"\n".join(notes).splitlines()])
 
 
 _LIBRARY = Path(sysconfig.get_path("stdlib"))

@@ -11,12 +11,12 @@ from torch.distributions import VonMises, constraints
 
 from ppl_vae.programs.densities import Site, element_support, innermost
 
-__all__ = ["check_densities", "check_proposal", "is_discrete"]
+__all__ = ["check_densities", "check_proposal", "is_discrete", "support_of"]
 
 
 def is_discrete(site: Site) -> bool:
     """Whether a site is known to take whole numbers or the like, of which probabilities are at most one."""
-    support = _support(innermost(site["fn"]))
+    support = support_of(innermost(site["fn"]))
     return support is not None and support.is_discrete
 
 
@@ -29,7 +29,7 @@ def check_proposal(prior: Site, proposal: Site) -> None:
         ValueError: If not, naming the site, both distributions and the remedy.
     """
     ours, theirs = innermost(proposal["fn"]), innermost(prior["fn"])
-    wanted, offered = _support(theirs), _support(ours)
+    wanted, offered = support_of(theirs), support_of(ours)
     if wanted is None or offered is None or _is_point(ours):
         return
     if wanted.is_discrete != offered.is_discrete:
@@ -84,7 +84,8 @@ def _is_point(fn: TorchDistribution) -> bool:
     return type(fn).__name__ == "Delta"
 
 
-def _support(fn: TorchDistribution) -> constraints.Constraint | None:
+def support_of(fn: TorchDistribution) -> constraints.Constraint | None:
+    """The support of a distribution, of a mixture that of its components; None where it is not known."""
     while hasattr(fn, "component_distribution"):
         fn = innermost(fn.component_distribution)
     try:

@@ -183,7 +183,12 @@ def pair_faults(model: Callable[..., Any], guide: Callable[..., Any], x: Batch) 
     with evaluating(model, guide), fork_random_state():
         proposed = run(guide, (x,), {}, draws=1, training=True)
         fixed = SubstituteLatents(proposed.values_of_latents())
-        return cover_faults(run(model, (x,), {}, draws=1, handler=fixed, training=True), proposed)
+        try:
+            return cover_faults(run(model, (x,), {}, draws=1, handler=fixed, training=True), proposed)
+        except REFUSED:  # values of another kind than the model's own may stop it
+            if faults := cover_faults(run(model, (x,), {}, draws=1, training=True), proposed):
+                return faults
+            raise
 
 
 def broadcasts_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapping[str, Any]) -> bool:

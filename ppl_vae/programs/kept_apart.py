@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ppl_vae.programs.memory import Memory
 
-__all__ = ["check_untouched", "keep_apart"]
+__all__ = ["check_untouched", "keep_apart", "kept_as_before"]
 
 _KEPT, _OWN = Memory(), Memory()
 
@@ -35,6 +36,20 @@ def keep_apart(program: Callable[..., Any], statements: Iterable[tuple[str, Tens
             own[method].append(name)
         else:
             held[method][name] = value.detach().clone()
+
+
+@contextmanager
+def kept_as_before(*programs: object) -> Iterator[None]:
+    """What :func:`keep_apart` remembers of functions and methods inside is forgotten afterwards, as of a trial."""
+    entries = [(known, method) for p in programs if callable(p) for known, method in (_KEPT.of(p), _OWN.of(p))]
+    before = [known.get(method) for known, method in entries]
+    try:
+        yield
+    finally:
+        for (known, method), value in zip(entries, before, strict=True):
+            known.pop(method, None)
+            if value is not None:
+                known[method] = value
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:

@@ -116,7 +116,11 @@ def support_faults(model: Program, x: Batch, name: str = "given") -> dict[str, V
         for start in range(0, len(x), step):
             of_block = observed_sites(model, x[start : start + step]) if in_blocks else observed
             for site in of_block.values():
-                if site["name"] in faults or not isinstance(site["value"], Tensor) or not hasattr(site["fn"], "support"):
+                if (
+                    site["name"] in faults
+                    or not isinstance(site["value"], Tensor)
+                    or not hasattr(site["fn"], "support")
+                ):
                     continue
                 try:
                     _check_site(site, start, name)
@@ -177,8 +181,8 @@ def _check_site(site: Site, start: int, name: str) -> None:
     if wrong.isnan().any():
         remedy = f"where NaN means a missing value, {MASKED}"
     raise ValueError(
-        f"site {site['name']!r} is {type(base).__name__} and takes {support_in_words(support)}, but the {name} data have "
-        f"{shown} in datum {start + datum}; {remedy}"
+        f"site {site['name']!r} is {type(base).__name__} and takes {support_in_words(support)}, but the {name} data "
+        f"have {shown} in datum {start + datum}; {remedy}"
     )
 
 

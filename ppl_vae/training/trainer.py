@@ -143,15 +143,10 @@ class Trainer:
 
     def _epoch(self, train: Batch, validation: Batch | None, reporter: Reporter) -> None:
         epoch, settings, objective = self.epoch + 1, self.settings, self.objective
-        self.objective.draws = settings.draws(epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.rate(epoch)
+        self.begin(epoch)
         begun, total, sums = time.monotonic(), 0.0, EpochMetrics()
         batches = math.ceil(len(train) / settings.batch_size)
         start = {f"{n}_start": value for n, value in self._module_metrics().items()} if epoch == 1 else {}
-        for module in (self.model, self.guide):
-            # The running statistics of a frozen one must stay as they were when it was measured.
-            module.train(any(parameter.requires_grad for parameter in module.parameters()))
         for step, x in enumerate(self._batches(train, epoch), 1):
             self._set_epoch(epoch - 1 + (step - 1) / batches)
             try:
@@ -201,6 +196,15 @@ class Trainer:
             self.best, self.best_epoch = score, epoch
             self._best = self._snapshot(best=True)
         self._last = self._snapshot()
+
+    def begin(self, epoch: int) -> None:
+        """Sets what steps of an epoch have in common: draws, learning rate, and modes of the networks."""
+        self.objective.draws = self.settings.draws(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate(epoch)
+        for module in (self.model, self.guide):
+            # The running statistics of a frozen one must stay as they were when it was measured.
+            module.train(any(parameter.requires_grad for parameter in module.parameters()))
 
     def _signal_to_noise(self, x: Batch, epoch: int) -> dict[str, float | None]:
         """Signal-to-noise ratios of the gradient of a batch by group of parameters, as the metrics name them."""

@@ -24,7 +24,7 @@ def test_commands_are_shown_in_groups_each_with_its_summary_on_one_line():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_page_ends_with_an_example_whose_options_it_shows(name):
     command, _, *options = COMMANDS[name].example.split(" ")[0], *COMMANDS[name].example.split(" ")
-    pair = ("models/text.py", "--guide", "linear_counts") if name == "train" else ()
+    pair = ("models/text.py", "--guide", "linear_counts") if name in ("train", "check") else ()
     output = invoke(name, *pair, "--help").output
     assert command == name and flat(output).endswith(f"Example: ppl-vae {COMMANDS[name].example}")
     assert all(f" {option} " in flat(output) for option in options if option.startswith("--"))

@@ -19,8 +19,16 @@ from tests.support.added_method import ADDED_METHOD
 from tests.support.cli import flat, invoke, json_of
 
 PAIR = find("models", "text"), find("guides", "linear_counts")
+PAIR_NAMES = ["text", "--guide", "linear_counts"]
+
+
+def options_of_training():
+    return [option for group in training_options(*PAIR).values() for option in group]
+
+
 KEYWORDS = {
-    "train": lambda: [option for group in training_options(*PAIR).values() for option in group],
+    "train": options_of_training,
+    "check": options_of_training,
     "evidence": lambda: [option for group in method_options().values() for option in group],
     "gap": lambda: [option for group in method_options().values() for option in group],
     "generator": lambda: options_of(GanSettings),
@@ -39,7 +47,7 @@ HIDDEN = {"as_json", *(param.name for param in click.Command("any").get_params(c
 def options_shown(name: str) -> dict[str, click.Parameter]:
     """The parameters of a command, those of a pair included."""
     command = main.get_command(None, name)
-    args = ["text", "--guide", "linear_counts"] if name == "train" else ["x", "y"]
+    args = [*{"train": PAIR_NAMES, "check": PAIR_NAMES, "new": ["x"]}.get(name, ["x", "y"])]
     with command.make_context(name, args, resilient_parsing=True) as ctx:
         return {param.name: param for param in command.get_params(ctx) if param.name not in HIDDEN}
 

@@ -42,3 +42,4 @@ def test_code_of_the_page_runs(page, capsys, tmp_path, monkeypatch):
         assert (names["gray"].status, names["around"].status) == ("tight", "outside")
     elif page == "docs/own-pair.md":
         assert names["weights"].shape == torch.Size((10, 50))
+        assert names["result"].faults[0].found == "no gradient reaches guide.reader.weight, guide.reader.bias"

@@ -1,0 +1,1 @@
+"""Files of a pair to begin with."""

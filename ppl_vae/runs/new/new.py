@@ -1,0 +1,145 @@
+"""Model, guide and test of a new pair, as files to edit."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ppl_vae.data.files import atomic_write
+from ppl_vae.data.load import find_reader
+from ppl_vae.plugins.nearest import nearest
+from ppl_vae.runs.new.examples import EXAMPLES
+
+__all__ = ["KindOfData", "New", "new"]
+
+KindOfData = Literal["documents", "counts", "points", "images", "table"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class New:
+    """The files of a new pair.
+
+    Arguments:
+        folder: Where they lie.
+        files: The files and what they are, in the order in which to read them.
+        commands: What to do next, in this order.
+    """
+
+    folder: Path
+    files: dict[Path, str]
+    commands: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        files = [{"file": str(file), "is": what} for file, what in self.files.items()]
+        return {"folder": str(self.folder), "files": files, "commands": list(self.commands)}
+
+    def __str__(self) -> str:
+        width = max(len(str(file)) for file in self.files)
+        lines = [f"  {file!s:{width}}  {what}" for file, what in self.files.items()]
+        return "\n".join(["written:", *lines, "", "next:", *(f"  {command}" for command in self.commands)])
+
+    __repr__ = __str__
+
+
+def new(name: str | Path, data: KindOfData = "points", data_file: str | Path | None = None) -> New:
+    """Write a model, a guide and a test to begin with: short files, with a comment where there is a choice.
+
+    They train, are measured and reported at once, on data that need no network. No file is ever overwritten.
+
+    Arguments:
+        name: Folder to make; its last part names the files: NAME.py, NAME_guide.py and test_NAME.py.
+        data: What the data are: documents; counts, as of genes in cells; points, vectors of real numbers; images; or
+            a table of columns of several kinds.
+        data_file: Your own data, in a form that ppl-vae list corpora shows; without it data of the package, or an
+            example beside the files.
+
+    Raises:
+        ValueError: If the folder is there already, the name is no Python name or that of an installed package, there is
+            no such kind of data, or no such file.
+    """
+    folder = Path(name)
+    if data not in get_args(KindOfData):
+        near = nearest(str(data), get_args(KindOfData))
+        hint = f"did you mean {near[0]}? T" if near else "t"
+        raise ValueError(
+            f"there is no kind of data {data!r} (--data); {hint}here are {', '.join(get_args(KindOfData))}"
+        )
+    _check_name(folder)
+    corpus = None if data_file is None else _checked_file(Path(data_file), data)
+    stem = folder.name
+    names = {"model": f"{stem}.py", "model_guide": f"{stem}_guide.py", "test_model": f"test_{stem}.py"}
+    files = {folder / file: _written(TEMPLATES / data / f"{part}.py", stem, corpus) for part, file in names.items()}
+    kinds = dict(zip(files, ("the model, p(x, z)", "its guide, q(z | x)", "tests of both"), strict=True))
+    if corpus is None and data in EXAMPLES:
+        example, content = EXAMPLES[data]
+        files[folder / example] = content()
+        kinds[folder / example] = "example data"
+    try:
+        folder.mkdir(parents=True)
+        for file, text in files.items():
+            atomic_write(file, text)
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written ({error.strerror}); choose another place") from error
+    pair, run = f"{folder / names['model']} --guide {folder / names['model_guide']}", f"runs/{stem}"
+    commands = (
+        f"ppl-vae check {pair}",
+        f"pytest {folder}",
+        f"ppl-vae train {pair} --epochs 40 --out {run}",
+        f"ppl-vae gap {run} --data 100",
+        f"ppl-vae report {run}",
+    )
+    return New(folder, kinds, commands)
+
+
+def _check_name(folder: Path) -> None:
+    name = folder.name
+    if folder.exists():
+        raise ValueError(f"{folder} is there already, and nothing is overwritten; choose another name, or remove it")
+    if not name.isidentifier() or keyword.iskeyword(name):
+        better = re.sub(r"\W", "_", name).lstrip("_0123456789")
+        hint = f", such as {folder.with_name(better)}" if better and not keyword.iskeyword(better) else ""
+        raise ValueError(f"{name!r} is no name of a Python file; take letters, digits and underscores{hint}")
+    installed = PathFinder.find_spec(name, [place for place in sys.path if place.endswith("-packages")])
+    if name in sys.stdlib_module_names or name == "ppl_vae" or installed is not None:
+        raise ValueError(
+            f"{name!r} is the name of a package of Python, which the new file would hide; choose another, such as "
+            f"{folder.with_name('my_' + name)}"
+        )
+
+
+def _checked_file(file: Path, data: str) -> str:
+    """The whole path of data of the user's own."""
+    if not file.exists():
+        raise ValueError(f"there is no file {file}; check the path (--data-file)")
+    kind = find_reader(str(file)).kind.__name__
+    if (kind == "PackedCounts") != (data == "documents"):
+        other = "documents" if kind == "PackedCounts" else "counts, points, images or table"
+        raise ValueError(f"{file} is not read as {data}; take --data {other}, or another file")
+    return str(file.resolve())
+
+
+def _written(template: Path, stem: str, corpus: str | None) -> bytes:
+    """A template under the names of the new files, and with the data of the user."""
+    lines = [re.sub(r"^from model(\w*) import", rf"from {stem}\1 import", line) for line in _lines(template)]
+    if corpus is not None:
+        lines = [re.sub(r"^    corpus = .*", f"    corpus = {corpus!r}", line) for line in lines]
+        if not any("Path(" in line for line in lines):
+            place = next((n for n, line in enumerate(lines) if line == "from pathlib import Path"), None)
+            lines = lines if place is None else lines[:place] + lines[place + 2 :]
+    first = next((n for n, line in enumerate(lines) if line.startswith("from ")), 0)
+    last = first
+    while lines[last].startswith("from "):
+        last += 1
+    lines[first:last] = sorted(lines[first:last], key=lambda line: line.split()[1])
+    return "\n".join([*lines, ""]).encode()
+
+
+def _lines(template: Path) -> list[str]:
+    return template.read_text(encoding="utf-8").splitlines()
