@@ -21,7 +21,7 @@ __all__ = ["check"]
 @with_json
 @click.pass_context
 def check(ctx: click.Context, /, model: str, guide: str | None, **options: Value) -> Printed:
-    """Check a model and its guide on data before training them; all faults at once.
+    """Check a model and its guide before training; all faults at once.
 
     MODEL is a file or the name of a model; the options are those of ppl-vae train, so that check may take its place in
     any command. Nothing is written, and the few steps that are tried are undone. The exit code is 1 where a fault was

@@ -31,7 +31,7 @@ __all__ = ["check"]
 def check(
     model: Program, guide: Program | None = None, data: object = None, *fields: object, **options: Value
 ) -> Check:
-    """Check a model and its guide on data before training them; all faults at once.
+    """Check a model and its guide before training; all faults at once.
 
     Looked at are: the plate over data; every observed site with its support on all data; whether the density of a datum
     depends on others; the guide's cover of each latent; scales, masks and factors; layers that training mode switches;
