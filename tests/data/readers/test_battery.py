@@ -107,6 +107,13 @@ def write_archive(path: Path) -> None:
             archive.addfile(member, io.BytesIO(content))
 
 
+def write_split_files(folder: Path) -> None:
+    folder.mkdir()
+    lines = SVM.splitlines(keepends=True)
+    (folder / "train.svm").write_text("".join(lines[:20]))
+    (folder / "test.svm").write_text("".join(lines[20:]))
+
+
 def write_10x(folder: Path) -> None:
     folder.mkdir()
     entries = f"{MARKET}5 30 {np.count_nonzero(COUNTS)}\n" + triplets(COUNTS.T)
@@ -134,6 +141,7 @@ EXAMPLES = {
     "TABLE.csv": Example("table.csv.gz", packed(TABLE)),
     "PAIRS.npz": Example("x.npz", lambda path: np.savez(path, x_train=IMAGES[:20], x_test=IMAGES[20:], y_train=KINDS)),
     "FILE.mtx": Example("m.mtx.gz", packed(f"{MARKET}30 5 {np.count_nonzero(COUNTS)}\n" + triplets(COUNTS))),
+    "SPLITS/": Example("split", write_split_files, None),
     "10X/": Example("cells", write_10x, "matrix.mtx.gz"),
     "FILE.ldac": Example("docs.ldac.gz", packed(LDAC)),
     "FILE.svm": Example("docs.svm.gz", packed(SVM)),
