@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 import sys
@@ -129,7 +130,7 @@ def _written(template: Path, stem: str, corpus: str | None) -> bytes:
     """A template under the names of the new files, and with the data of the user."""
     lines = [re.sub(r"^from model(\w*) import", rf"from {stem}\1 import", line) for line in _lines(template)]
     if corpus is not None:
-        lines = [re.sub(r"^    corpus = .*", f"    corpus = {corpus!r}", line) for line in lines]
+        lines = [f"    corpus = {json.dumps(corpus)}" if line.startswith("    corpus = ") else line for line in lines]
         if not any("Path(" in line for line in lines):
             place = next((n for n, line in enumerate(lines) if line == "from pathlib import Path"), None)
             lines = lines if place is None else lines[:place] + lines[place + 2 :]
