@@ -53,8 +53,8 @@ SHARES = {
 }
 """Kills of each command in two hundred."""
 
-ORPHAN_SECONDS = 5.0
-"""Time in which workers must have ended after their parent."""
+ORPHAN_SECONDS = 30.0
+"""Time in which workers must have ended after their parent; one that is starting ends once it has imported."""
 
 
 @dataclass

@@ -111,12 +111,13 @@ class RunFolder:
         """Refuses to write into a folder that is no longer the one that was opened.
 
         Raises:
-            GoneError: If it was moved or removed, saying where it is if that is known.
+            GoneError: If it was moved or removed, saying where it is if that is known, or a training has changed it.
         """
-        if self._identity is not None and self._mark() != self._identity:
+        if self._identity is not None and (mark := self._mark()) != self._identity:
             place = place_of(self.folder)
-            gone = place is None or place == self.folder.absolute()
-            raise GoneError(self.folder, "was moved or removed" if gone else f"was moved to {place}")
+            if place is not None and place != self.folder.absolute():
+                raise GoneError(self.folder, f"was moved to {place}")
+            raise GoneError(self.folder, "was moved or removed" if mark is None else "got another configuration")
 
     def write(self, name: str, *content: bytes | memoryview) -> None:
         """Writes a file of the folder atomically.

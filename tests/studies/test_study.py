@@ -151,12 +151,16 @@ def test_an_experiment_killed_while_it_begins_is_begun_again(tmp_path):
     assert (tmp_path / "s" / "experiment.json").exists()
 
 
-def test_workers_end_with_the_process_that_began_them(tmp_path):
+@pytest.mark.parametrize("system", ["signal", "polling"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_workers_end_with_a_process_that_ends_before_or_after_they_watch_it(system, moment):
     code = (
-        "import multiprocessing, os, time; from ppl_vae.studies.watching import end_with\n"
-        "child = os.fork()\n"
+        "import os, time; from ppl_vae.studies import watching\n"
+        f"if {system!r} == 'polling': watching._ends_with_parent = lambda: False\n"
+        "parent, child = os.getpid(), os.fork()\n"
         "if child: print(child, flush=True); time.sleep(60)\n"
-        "else: end_with(os.getppid()); time.sleep(60)"
+        f"while {moment!r} == 'before' and os.getppid() == parent: time.sleep(0.01)\n"
+        "watching.end_with(parent); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     worker = int(parent.stdout.readline())
