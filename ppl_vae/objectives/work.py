@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.flops import Flops
 from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
@@ -23,12 +22,16 @@ NUMBERS_OF_A_CALL = 2000
 """Numbers written in the time of calling an operation."""
 
 
-class _Work(TorchDispatchMode):
+class _Work(Flops):
     """Counts the numbers that operations write, their calls, and the flops of products; views write none."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0.0
+        self.numbers = 0
+
+    @property
+    def count(self) -> float:
+        return self.numbers + self.flops / FLOPS_OF_A_NUMBER
 
     def __torch_dispatch__(
         self,
@@ -37,14 +40,11 @@ class _Work(TorchDispatchMode):
         args: tuple[object, ...] = (),
         kwargs: dict[str, object] | None = None,
     ) -> object:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        result = super().__torch_dispatch__(func, types, args, kwargs)
         outputs = result if isinstance(result, list | tuple) else (result,)
         for output, declared in zip(outputs, func._schema.returns, strict=False):
             if isinstance(output, torch.Tensor) and (declared.alias_info is None or declared.alias_info.is_write):
-                self.count += output.numel() + NUMBERS_OF_A_CALL
-        if (flops := flop_registry.get(func._overloadpacket)) is not None:
-            self.count += flops(*args, **kwargs, out_val=result) / FLOPS_OF_A_NUMBER
+                self.numbers += output.numel() + NUMBERS_OF_A_CALL
         return result
 
 

@@ -10,7 +10,6 @@ from typing import ClassVar
 import pyro
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ppl_vae.data.inputs import Batch, dense_width, documents
 from ppl_vae.evidence.coordinates import Coordinates, one_prior
@@ -19,6 +18,7 @@ from ppl_vae.evidence.importance import with_sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod, NotApplicableError
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.flops import Flops
 from ppl_vae.programs.handlers import broadcasts_codes, run
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.random_state import fork_random_state
@@ -69,9 +69,9 @@ class Quadrature(EvidenceMethod):
         nodes = 2 ** (18 if Coordinates(model, x).dimensions == 2 else 14)
         packed = documents(x)
         cells = len(x) * dense_width(x) + (packed.vocabulary if packed is not None else 0)
-        with FlopCounterMode(display=False) as counter, evaluating(model), fork_random_state():
+        with Flops() as counter, evaluating(model), fork_random_state():
             run(model, (x[:1],), {}, draws=1)
-        cells += counter.get_total_flops() // 2  # what a network takes at every node
+        cells += counter.flops // 2  # what a network takes at every node
         if nodes * cells > AFFORDABLE:
             return f"quadrature would take {nodes * cells:.1g} evaluations, and is done only if requested"
         return None

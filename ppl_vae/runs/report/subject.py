@@ -18,6 +18,7 @@ from ppl_vae.evidence.methods.enumeration import Enumeration
 from ppl_vae.evidence.plan import plan
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.flops import Flops
 from ppl_vae.programs.log_weight import log_weight
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.digests import method_digests
@@ -132,13 +133,11 @@ class Subject:
 
     def _ascent_work(self) -> float:
         """Multiplications and additions of a gradient ascent for as many data; 0 where the code is enumerated."""
-        from torch.utils.flop_counter import FlopCounterMode
-
         if isinstance(plan(self.run.model, self.data).method, Enumeration):
             return 0.0
-        with evaluating(self.run.model, self.run.guide), fork_random_state(), FlopCounterMode(display=False) as counter:
+        with evaluating(self.run.model, self.run.guide), fork_random_state(), Flops() as counter:
             log_weight(self.run.model, self.run.guide, self.data[:2])
-        return float(counter.get_total_flops()) / 2 * EVALUATIONS * (self.count or len(self.data))
+        return counter.flops / 2 * EVALUATIONS * (self.count or len(self.data))
 
     @cached_property
     def information(self) -> Values | None:
