@@ -96,8 +96,9 @@ def pages() -> dict[str, str]:
 
 def _public(title: str, names: str, line: str) -> str:
     places = pv._PLACES
+    options = "    options:\n      heading: pv.{0}\n      heading_level: 2\n      inherited_members: {1}\n"
     blocks = [
-        f"::: ppl_vae.{places[name]}.{name}\n    options:\n      heading: pv.{name}\n      heading_level: 2\n"
+        f"::: ppl_vae.{places[name]}.{name}\n{options.format(name, str(name == 'Run').lower())}"
         for name in names.split()
     ]
     return "\n".join([f"# {title}\n\n{line} `pv` is `import ppl_vae as pv`.\n", *blocks])

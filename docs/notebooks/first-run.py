@@ -7,7 +7,16 @@
 # %%
 import ppl_vae as pv
 
-run = pv.train("gmm", "mean_field", "gaussians", epochs=8, learning_rate=0.01, out="runs/first")
+run = pv.train(
+    "gmm",
+    "mean_field",
+    "gaussians",
+    epochs=8,
+    batch_size=64,
+    learning_rate=0.003,
+    guide_width=64,
+    out="runs/first",
+)
 run
 
 # %% [markdown]
