@@ -6,12 +6,13 @@ A test compares them with the files, which are kept so that they can be read wit
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 
 from benchmarks.arithmetic import arithmetic
 from benchmarks.gradients import table as gradients
 from benchmarks.setting import Setting
-from benchmarks.stored import fill_page, read
+from benchmarks.stored import FOLDER, fill_page, read
 from ppl_vae.plugins.options import Option
 from ppl_vae.programs.loading import Definition, available
 from ppl_vae.runs.catalogue import catalogue
@@ -51,6 +52,7 @@ def pages() -> dict[str, str]:
         "reading-a-gap.md": {"verdicts": verdicts(), "splits": splits()},
         "choosing-a-guide.md": {"guides": which_guides()},
         "estimators.md": {"gradients": gradients.markdown(read("gradients")["rows"])},
+        "training.md": {"defaults": defaults()},
         "speed.md": {"arithmetic": products()},
     }
     filled = {}
@@ -91,6 +93,16 @@ def splits() -> str:
     good = "the guide is good; what is lost between the splits is the model's"
     rows = [(f"at most {OVERFITTED:.0%} of the other", "wide", overfits), ("as wide", "wide", short)]
     return table("gap of the training data|gap of the test data|what it means", [*rows, ("narrow", "narrow", good)])
+
+
+def defaults() -> str:
+    """Test ELBOs of the default settings beside a plain VAE and a model without latents, the range of the seeds."""
+    stored = json.loads((FOLDER / "defaults.json").read_text(encoding="utf-8"))
+    rows = []
+    for row in stored:
+        ranges = (f"{min(row[who]):.2f} to {max(row[who]):.2f}" for who in ("plain", "defaults"))
+        rows.append((row["data"], f"{row['baseline']:.2f}", *ranges))
+    return table("data|baseline|plain PyTorch|defaults", rows)
 
 
 def products() -> str:

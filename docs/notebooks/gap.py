@@ -65,4 +65,4 @@ ladder
 ladder.plot("What each step up gains")
 
 # %% [markdown]
-# [Reading a gap](../reading-a-gap.md) is the decision table; [where the gap comes from](../gap.md) says how the parts are found.
+# [Reading a gap](../reading-a-gap.md) is the decision table; [how a gap is split](../gap.md) says how the parts are found.
