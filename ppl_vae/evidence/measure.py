@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
+from functools import partial
 from math import hypot, inf, log
 from typing import cast
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.distributions.exponential_family import base
 from ppl_vae.evidence.calibration import calibrated
+from ppl_vae.evidence.excluded import without_excluded
 from ppl_vae.evidence.importance import log_weights
 from ppl_vae.evidence.methods.base import NotApplicableError
 from ppl_vae.evidence.methods.enumeration import enumerate_states
@@ -108,7 +110,9 @@ def measure(
             else:
                 # The samples of a block do not depend on whether earlier blocks were measured in this call.
                 with fork_random_state(seed + start):
-                    done[start] = _measure_block(how, model, guide, part, tick, how.cells * len(part) // len(x))
+                    cells = how.cells * len(part) // len(x)
+                    block = partial(_measure_block, how, model, guide, part, cells=cells)
+                    done[start] = without_excluded(block, tick, start)
             parts.append(done[start])
         joined = replace(Evidence.join(parts), why=how.why)
         with fork_random_state():

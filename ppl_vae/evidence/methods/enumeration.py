@@ -17,6 +17,7 @@ from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.products import Products
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.handlers import check_cover, run
+from ppl_vae.programs.impossible import is_strict, look_at
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, guide_sites
@@ -109,7 +110,9 @@ def enumerate_states(
     if guide is not None:
         check_cover(states.run, run(guide, (x[:1],), {}, draws=1))
     shared = states.shared(partial(log_joint, model), *([partial(log_proposal, guide)] if guide is not None else []))
-    sums = _by_products(model, guide, x, states, progress) if shared else None
+    for name, fn in states.priors.items():
+        look_at(name, fn)
+    sums = _by_products(model, guide, x, states, progress) if shared and not is_strict() else None
     evidence, bound = sums or _by_densities(model, guide, x, states, shared, progress)
     if guide is None:
         return evidence

@@ -1,0 +1,116 @@
+"""Values of latents that a program gives the probability 0, of which PyTorch makes 1.2e-7."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch import distributions as families
+
+from ppl_vae.programs.densities import Site, innermost
+
+__all__ = ["Impossible", "impossible_values", "is_strict", "look_at", "without_impossible"]
+
+
+@dataclass
+class Impossible:
+    """What is known of impossible values in a measurement.
+
+    Arguments:
+        strict: Whether their log-density is minus infinity; else it is PyTorch's, of a probability of 1.2e-7.
+        sites: Names of the latent sites at which one was scored.
+    """
+
+    strict: bool = False
+    sites: set[str] = field(default_factory=set)
+
+
+_WATCHED: ContextVar[Impossible | None] = ContextVar("watched", default=None)
+
+
+@contextmanager
+def impossible_values(strict: bool = False) -> Iterator[Impossible]:
+    """Inside, the latent sites are collected at which a value of probability 0 is scored.
+
+    PyTorch rounds probabilities that are given as ``probs`` up to 1.2e-7 (a log-probability of -15.9) when it takes
+    their logarithm, so that a value that a program excludes is merely improbable.
+
+    Arguments:
+        strict: Whether such values have a log-density of minus infinity.
+    """
+    found = Impossible(strict)
+    token = _WATCHED.set(found)
+    try:
+        yield found
+    finally:
+        _WATCHED.reset(token)
+
+
+def is_strict() -> bool:
+    """Whether impossible values have a log-density of minus infinity."""
+    watched = _WATCHED.get()
+    return watched is not None and watched.strict
+
+
+def look_at(name: str, fn: torch.distributions.Distribution) -> None:
+    """Collects a latent site whose distribution excludes a value, of which the program's own scores may be left out."""
+    watched, base = _WATCHED.get(), innermost(fn)
+    if watched is not None and (probs := _given_probs(base)) is not None:
+        ends = (probs == 0) | (probs == 1) if isinstance(base, families.Bernoulli) else probs == 0
+        if bool(ends.any()):
+            watched.sites.add(name)
+
+
+def without_impossible(site: Site, log_density: Tensor) -> Tensor:
+    """The log-density of a site's value; of a latent whose probability is 0 minus infinity, where that is asked for.
+
+    Raises:
+        ValueError: If the logits of a bit are infinite, of which PyTorch makes NaN, naming the site.
+    """
+    watched = _WATCHED.get()
+    if watched is None or site["is_observed"] or not isinstance(site["value"], Tensor):
+        return log_density
+    base = innermost(site["fn"])
+    logits = getattr(base, "_param", None) if isinstance(base, families.Bernoulli) else None
+    if logits is not None and bool(logits.isinf().any()):
+        raise ValueError(
+            f"site {site['name']!r} has infinite logits, of whose density PyTorch makes NaN; leave bits that are "
+            "certain out of the latents"
+        )
+    probs = _given_probs(base)
+    if probs is None:
+        return log_density
+    excluded = _excluded(base, probs, site["value"])
+    if not bool(excluded.any()):
+        return log_density
+    watched.sites.add(site["name"])
+    if not watched.strict:
+        return log_density
+    if excluded.ndim > log_density.ndim:
+        excluded = excluded.flatten(log_density.ndim).any(-1)
+    return log_density.masked_fill(excluded, -torch.inf)
+
+
+def _given_probs(base: torch.distributions.Distribution) -> Tensor | None:
+    """The probabilities of a discrete distribution that was made from probabilities; None of one made from logits."""
+    base = getattr(base, "_categorical", base)
+    if not isinstance(base, families.Bernoulli | families.Categorical | families.Binomial):
+        return None
+    probs: Tensor | None = base.__dict__.get("probs")
+    return probs if probs is not None and base._param is probs else None
+
+
+def _excluded(base: torch.distributions.Distribution, probs: Tensor, value: Tensor) -> Tensor:
+    """Whether the probability of a value is 0, of the shape of what is scored once."""
+    if isinstance(base, families.Bernoulli):
+        return torch.where(value > 0, probs == 0, probs == 1)
+    if isinstance(base, families.Binomial):
+        return ((probs == 0) & (value > 0)) | ((probs == 1) & (value < base.total_count))
+    if isinstance(base, families.Categorical):
+        index, probs = torch.broadcast_tensors(value.long().unsqueeze(-1), probs)
+        return probs.gather(-1, index[..., :1])[..., 0] == 0
+    return (probs * value).sum(-1) == 0  # one-hot vectors
