@@ -92,7 +92,7 @@ class Several(click.ParamType[tuple[object, ...]]):
         return f"{self.each.name.upper()},..."
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[object, ...]:
-        parts = value.split(",") if isinstance(value, str) else value
+        parts = [part for part in value.split(",") if part] if isinstance(value, str) else value
         assert isinstance(parts, Sequence)
         return tuple(self.each.convert(part.strip() if isinstance(part, str) else part, param, ctx) for part in parts)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from ppl_vae.cli.completion import RunPath, names_of
 from ppl_vae.cli.opening import asked, code_option, trust_option
-from ppl_vae.cli.options import was_given
+from ppl_vae.cli.options import NearChoice, Several, was_given
 from ppl_vae.cli.output import with_json
 from ppl_vae.cli.pair_command import PairCommand
 from ppl_vae.plugins.options import Value
 from ppl_vae.runs.code import Code, Opening, opening
 from ppl_vae.runs.options import new_folder, run_config
 from ppl_vae.runs.summary import Summary
+from ppl_vae.training.logging import LoggerName, logged_to
 
 __all__ = ["check_alone", "train"]
 
@@ -32,6 +34,13 @@ __all__ = ["check_alone", "train"]
     type=RunPath(),
     help="Continue a run that was interrupted, or give it more --epochs; takes --corpus, where the data lie now, too.",
 )
+@click.option(
+    "--loggers",
+    type=Several(NearChoice(get_args(LoggerName))),
+    metavar="LOGGER,...",
+    default="",
+    help="Also write the metrics of each epoch into the run folder, as csv or tensorboard or both.",
+)
 @code_option
 @trust_option
 @with_json
@@ -43,6 +52,7 @@ def train(
     guide: str | None,
     out: Path | None,
     resume: Path | None,
+    loggers: tuple[str, ...],
     code: Code,
     trust: bool,
     **options: Value,
@@ -56,12 +66,11 @@ def train(
     from ppl_vae.runs.train import train as run_training
 
     if resume is not None:
-        check_alone(
-            ctx, "resume", *(("epochs", "patience") if was_given(ctx, "epochs") else ()), "corpus", "code", "trust"
-        )
+        schedule = ("epochs", "patience") if was_given(ctx, "epochs") else ()
+        check_alone(ctx, "resume", *schedule, "corpus", "code", "trust", "loggers")
         epochs, corpus = (str(options[name]) if was_given(ctx, name) else None for name in ("epochs", "corpus"))
         patience = int(str(options["patience"])) if was_given(ctx, "patience") else None
-        with opening(Opening(code, corpus, trust, asked)):
+        with opening(Opening(code, corpus, trust, asked)), logged_to(*loggers):
             return resume_training(resume, epochs, patience)
     if model is None:
         raise click.UsageError("name a model, such as models/text.py (ppl-vae list shows them), or --resume RUN", ctx)
@@ -71,7 +80,8 @@ def train(
     except ValueError as error:
         raise click.UsageError(str(error), ctx) from error
     folder = new_folder(out, f"{Path(config.model.name).stem}-{Path(config.guide.name).stem}")
-    return run_training(config, folder)
+    with logged_to(*loggers):
+        return run_training(config, folder)
 
 
 def check_alone(ctx: click.Context, name: str, *besides: str) -> None:

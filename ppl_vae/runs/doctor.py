@@ -24,6 +24,7 @@ EXTRAS = {
     "search": "faster neighbours in search and retrieval",
     "fid": "frechet --features inception",
     "parquet": "Parquet tables as data",
+    "tensorboard": "train --loggers tensorboard",
 }
 """What each extra adds; extras of developers are left out."""
 

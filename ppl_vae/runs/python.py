@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ppl_vae.data.corpus import Corpus
@@ -26,6 +27,7 @@ from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.train import resume as resume_training
 from ppl_vae.runs.train import train as train_config
 from ppl_vae.runs.train import train_pair
+from ppl_vae.training.logging import Logger, LoggerName, logged_to
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 
@@ -38,6 +40,7 @@ def train(
     data: object = None,
     *fields: object,
     out: str | Path | None = None,
+    loggers: Sequence[Logger | LoggerName] = (),
     **options: Value,
 ) -> Run:
     """Trains a model with a guide, measures ELBO, evidence and gap, and returns the run.
@@ -59,6 +62,8 @@ def train(
             named model.
         fields: Further fields, the arguments of model and guide after ``data``, as :func:`ppl_vae.measure` takes them.
         out: The run folder; by default ``runs/MODEL-GUIDE-TIME``.
+        loggers: What is told the metrics of each epoch: ``"csv"``, ``"tensorboard"``, or objects with the methods of
+            :class:`~ppl_vae.training.logging.Logger`.
         options: Options of ``ppl-vae train`` by name, with underscores: those of the training
             (:func:`~ppl_vae.runs.options.training_options`), and those of a named model and, behind ``guide_``, of a
             named guide.
@@ -72,11 +77,12 @@ def train(
     """
     programs, config, corpus = arrange(model, guide, (data, *fields), options)
     folder = new_folder(None if out is None else Path(out), f"{name_of(programs[0])}-{name_of(programs[1])}")
-    if corpus is None:
-        train_config(config, folder)
-        return open_run(folder)
-    pair = pair_of(programs, config, corpus)
-    train_pair(config, folder, pair, corpus)
+    with logged_to(*loggers):
+        if corpus is None:
+            train_config(config, folder)
+            return open_run(folder)
+        pair = pair_of(programs, config, corpus)
+        train_pair(config, folder, pair, corpus)
     return open_run(folder, pair, corpus)
 
 
@@ -91,6 +97,7 @@ def resume(
     code: Code = "run",
     corpus: str | Path | None = None,
     trust: bool = False,
+    loggers: Sequence[Logger | LoggerName] = (),
 ) -> Run:
     """Continues an interrupted training, or gives a run more epochs; bit for bit as a run never interrupted.
 
@@ -105,13 +112,14 @@ def resume(
         code: As for :func:`load_run`, and so are corpus and trust.
         corpus: Where the data lie now, if they have moved.
         trust: Whether to run the code of a run that someone sent.
+        loggers: As for :func:`train`.
     """
     run, schedule = RunFolder.open(Path(folder)), None if epochs is None else str(epochs)
     run.check_pair(f"continue it by ppl-vae generator --resume {folder}")
     if not RunConfig.of(run).is_of_objects:
         settle()
         _check_alone(folder, model, guide, data)
-        with opening(Opening(code, None if corpus is None else str(corpus), trust)):
+        with opening(Opening(code, None if corpus is None else str(corpus), trust)), logged_to(*loggers):
             resume_training(run.folder, schedule, patience)
             return open_run(folder)
     built = list[tuple[RunConfig, Pair, Corpus]]()
@@ -120,7 +128,8 @@ def resume(
         built.append(_of_objects(config, run, model, guide, data))
         return built[0]
 
-    resume_training(run.folder, schedule, patience, build)
+    with logged_to(*loggers):
+        resume_training(run.folder, schedule, patience, build)
     config, pair, source = built[0]
     return open_run(folder, pair, source, own_code(config))
 

@@ -15,10 +15,10 @@ from ppl_vae.training.run_folder import RunFolder
 
 __all__ = ["check_removable", "remove_runs"]
 
-FOLDERS = ("checkpoints", "code", "figures", "ladder", "partial")
+FOLDERS = ("checkpoints", "code", "figures", "ladder", "partial", "tensorboard")
 """Folders in a run."""
 
-SUFFIXES = (".html", ".json", ".jsonl", ".nc", ".npz", ".pdf", ".png", ".safetensors")
+SUFFIXES = (".csv", ".html", ".json", ".jsonl", ".nc", ".npz", ".pdf", ".png", ".safetensors")
 """How the files of a run end; the copies of the user's in ``code/`` are Python files."""
 
 
@@ -86,5 +86,7 @@ def _others(folder: Path) -> Iterator[Path]:
                 yield path
         elif path.is_file() and not first.startswith(PREFIX):
             known = path.suffix in (*SUFFIXES, LOCK) or path.name == LOCK or path.name.startswith(PREFIX)
-            if not known and not (path.suffix == ".py" and "code" in path.relative_to(folder).parts):
+            known |= path.suffix == ".py" and "code" in path.relative_to(folder).parts
+            known |= first == "tensorboard" and path.name.startswith("events.out.tfevents")
+            if not known:
                 yield path

@@ -22,6 +22,7 @@ from ppl_vae.training.cuda_graph import GraphedGradients
 from ppl_vae.training.epoch_metrics import EpochMetrics
 from ppl_vae.training.gradient_noise import PREFIX, signal_to_noise
 from ppl_vae.training.hooks import FollowsEpochs, RecordsMetrics
+from ppl_vae.training.logging import Tracker
 from ppl_vae.training.progress import Reporter, log
 from ppl_vae.training.remedies import remedy
 from ppl_vae.training.run_folder import RunFolder
@@ -109,11 +110,13 @@ class Trainer:
         last = settings.epochs if epochs is None else epochs
         reporter = Reporter("training", last * batches, self.epoch * batches)
         self._last = self._last or self._snapshot()
+        tracker = Tracker(self.run.folder, self.name, self.rows)
         try:
             with reporter, pyro.validation_enabled(False):
                 while self.epoch < last and (epochs is not None or not self._stalled()):
                     self._epoch(train, validation, reporter)
                     self._saved.offer(self._last, self._best, self.rows)
+                    tracker.log(self.rows[-1])
         finally:
             self._saved.finish(self._last, self._best, self.rows)
         if self._best is None and not self.run.checkpoint(f"{self.name}-best").exists():
