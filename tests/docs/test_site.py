@@ -50,3 +50,10 @@ def test_the_numbers_of_the_concepts_are_those_of_numpy():
     lower, upper, exact = concepts._bounds()
     assert np.isclose(evidence, exact).any()
     assert np.all(np.diff(lower) > 0) and np.all(np.diff(upper) < 0) and lower[-1] < exact < upper[-1]
+
+
+def test_every_page_has_its_place_in_the_site():
+    listed = (tables.DOCS.parent / "mkdocs.yml").read_text()
+    places = [f"- {page.relative_to(tables.DOCS).with_suffix('.md')}\n" for page in tables.DOCS.rglob("*.md")]
+    places += [f"- notebooks/{source.stem}.md\n" for source in tables.DOCS.glob("notebooks/*.py")]
+    assert [place for place in places if place not in listed and place.replace("- ", ": ") not in listed] == []
