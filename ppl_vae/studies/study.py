@@ -129,8 +129,7 @@ class Study:
             share = max(1, (os.cpu_count() or 1) // self.jobs)
             try:
                 watched = {"initializer": end_with, "initargs": (os.getpid(),)}
-                # Joblib makes a folder for large arrays in /dev/shm, which a kill would leave; cells are given none.
-                no_arrays = {"temp_folder": str(self.folder), "max_nbytes": None}
+                no_arrays = {"temp_folder": str(self.folder), "max_nbytes": None}  # a kill leaves those in /dev/shm
                 with parallel_config(backend="loky", inner_max_num_threads=share, **watched, **no_arrays):
                     results = Parallel(n_jobs=self.jobs)(delayed(_in_worker)(attempt) for attempt in attempts)
             except TerminatedWorkerError:
