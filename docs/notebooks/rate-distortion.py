@@ -9,7 +9,8 @@ import matplotlib.pyplot as plt
 
 import ppl_vae as pv
 
-options = {"epochs": 4, "batch_size": 64, "learning_rate": 0.003, "guide_width": 64, "learn_centres": True}
+options = {"epochs": 4, "batch_size": 64, "learning_rate": 0.003}
+options |= {"guide_width": 64, "learn_centres": True}
 runs = {
     beta: pv.train("gmm", "mean_field", "gaussians", beta=beta, out=f"runs/beta-{beta}", **options)
     for beta in (0.3, 1.0, 1.5, 3.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 __all__ = ["Evidence", "Result"]
+
+STYLE = re.compile(r"\x1b\[[\d;]*m")
+"""What a terminal shows as bold or slanted."""
 
 COLUMNS = ("", "mean", "smallest", "median", "largest", "how")
 """Heads of the columns of a result's table."""
@@ -139,7 +143,7 @@ class Result(ResultErrors, Drawable):
     def _repr_html_(self) -> str:
         """The table of a notebook, with brackets and notes below."""
         if type(self).table is not Result.table:  # of another form: as it is printed, in letters of one width
-            return f"<pre>{escape(str(self))}</pre>"
+            return f"<pre>{escape(STYLE.sub('', str(self)))}</pre>"
         lines = [f"{name}: {bracket}" for name, bracket in self.brackets().items()]
         return html_table(self.title(), COLUMNS, self._cells(), [self.described(), *lines, *self.warnings])
 

@@ -44,8 +44,8 @@ def test_a_result_is_a_frame_with_a_row_each():
 def test_a_result_of_another_form_is_shown_as_it_is_printed():
     class Verdict(Evidence):
         def table(self) -> str:
-            return "a < b"
+            return "\x1b[1ma\x1b[0m < b"
 
     one = measured()
     page = Page(Verdict(one.elbo, one.evidence, one.gap)._repr_html_())
-    assert page.faults == [] and "a < b" in page.text and "watch <out>" in page.text
+    assert page.faults == [] and "a < b" in page.text and "\x1b" not in page.text and "watch <out>" in page.text
