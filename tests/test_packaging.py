@@ -36,3 +36,13 @@ def test_every_data_file_is_listed():
         if not any(fnmatch(file.name, pattern) for pattern in patterns.get(package, ()))
     ]
     assert missing == []
+
+
+def test_the_conda_recipe_requires_what_the_wheel_does():
+    lines = (ROOT / "conda" / "recipe.yaml").read_text().splitlines()
+    run = lines[lines.index("  run:") + 1 : lines.index("tests:")]
+    named = {"pytorch": "torch", "matplotlib-base": "matplotlib", "python": ""}
+    required = {named.get(name, name): bound for name, bound in (line.split()[1:] for line in run if line.strip())}
+    assert required.pop("") == settings()["options"]["python_requires"]
+    wheel = [line.partition(">=") for line in settings()["options"]["install_requires"].split()]
+    assert required == {name: f">={version}" for name, _, version in wheel}

@@ -18,7 +18,7 @@ __all__ = ["check_removable", "remove_runs"]
 FOLDERS = ("checkpoints", "code", "figures", "ladder", "partial", "tensorboard")
 """Folders in a run."""
 
-SUFFIXES = (".csv", ".html", ".json", ".jsonl", ".nc", ".npz", ".pdf", ".png", ".safetensors")
+SUFFIXES = (".csv", ".html", ".json", ".jsonl", ".md", ".nc", ".npz", ".pdf", ".png", ".safetensors")
 """How the files of a run end; the copies of the user's in ``code/`` are Python files."""
 
 

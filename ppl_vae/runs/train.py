@@ -32,6 +32,7 @@ from ppl_vae.runs.code import config_of, keep_code
 from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.devices import resolve_device
 from ppl_vae.runs.digests import changed_files, own_digests
+from ppl_vae.runs.model_card import CARD, model_card
 from ppl_vae.runs.more_epochs import change_config, with_more_epochs
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.sense import failed_checks
@@ -131,6 +132,7 @@ def _train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, 
 
 def _remove_pages(run: RunFolder) -> None:
     """Removes reports of the state that a training goes on from: nobody is to take them for those of the new one."""
+    (run.folder / CARD).unlink(missing_ok=True)
     for page in (*run.folder.glob("report*.html"), *run.folder.glob("compare-*.html")):
         if page.is_file():
             page.unlink()
@@ -262,6 +264,7 @@ def _train_and_measure(
     if earlier.exists() and earlier.read_bytes() != content:
         earlier.unlink()  # a kill between the two files would leave one that does not fit the other
     run.write_tensors("pointwise", Checkpoint(values | sampled_rows, sealed))
+    run.write(CARD, model_card(summary, RunConfig.of(run)).encode())
     run.write("summary.json", content)  # the last of the results: a run that has it is finished
     if all(math.isfinite(split.measurement.gap.mean) for split in summary.splits.values()):
         run.figure("training", lambda figure: summary.draw(figure, trainer.rows), (9, 3.8))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from ppl_vae.runs.report.command import train_command
+from ppl_vae.runs.command import train_command
 from ppl_vae.runs.report.markup import code, facts, folded, joined
 from ppl_vae.runs.report.subject import Subject
 

@@ -9,8 +9,8 @@ import pytest
 
 from ppl_vae.cli.options import was_given
 from ppl_vae.cli.train import train
+from ppl_vae.runs.command import train_command
 from ppl_vae.runs.options import run_config
-from ppl_vae.runs.report.command import train_command
 from tests.support.pair_files import LINE
 
 

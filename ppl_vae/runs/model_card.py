@@ -1,0 +1,70 @@
+"""The model card of a run: what was trained, what was measured and how it is made again, as Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ppl_vae.runs.command import train_command
+from ppl_vae.runs.config import RunConfig
+from ppl_vae.runs.summary import Summary
+
+__all__ = ["CARD", "model_card"]
+
+CARD = "README.md"
+"""Name of its file in the run folder, which sites that hold models show."""
+
+
+def model_card(summary: Summary, config: RunConfig) -> str:
+    """The model card of a run (Mitchell et al. 2019), with the metadata that the Hugging Face hub reads above it.
+
+    Arguments:
+        summary: What the training ended with.
+        config: The configuration.
+    """
+    return "\n".join(line.rstrip() for line in _lines(summary, config)) + "\n"
+
+
+def _lines(summary: Summary, config: RunConfig) -> Iterator[str]:
+    yield from ("---", "library_name: ppl-vae", "tags: [pyro, variational-autoencoder]", "---", "")
+    title, columns, rows = summary.cells()
+    what = title.removeprefix(summary.pair).lstrip(": ")
+    yield from (f"# {summary.pair}", "")
+    yield "A generative model written in Pyro, with the guide that approximates its posterior, trained by ppl-vae."
+    yield from ("", "## Training", "", "| | |", "|---|---|")
+    data = config.corpus.name + (f" (SHA-256 {config.fingerprint[:16]})" if config.fingerprint else "")
+    facts = {
+        "model": config.model.name,
+        "guide": config.guide.name,
+        "data": data,
+        "objective": summary.objective,
+        "gradient": summary.estimator,
+        "epochs": f"{summary.best_epoch} of {summary.epochs}",
+        "seed": str(config.settings.seed),
+        "versions": ", ".join(f"{name} {version}" for name, version in config.versions.items()),
+    }
+    yield from (_row((name, value)) for name, value in facts.items() if value)
+    yield from ("", "## Measurements", "", f"{what[0].upper()}{what[1:]}.", "")
+    yield from (_row(columns), _row(["---"] * len(columns)), *map(_row, rows))
+    yield from ("", f"{'; '.join(summary.captions())}.")
+    found = {name: split.measurement.bracket() for name, split in summary.splits.items()}
+    brackets = [f"{name}: {bracket}" for name, bracket in found.items() if bracket is not None]
+    for remarks in (brackets, list(summary.warnings)):
+        if remarks:
+            yield from ("", *(f"- {remark}" for remark in remarks))
+    yield from (
+        "",
+        "Evidence is log p(x) of the model; the gap, evidence minus ELBO, is the divergence of the guide from the",
+    )
+    yield "posterior. These numbers are of these data alone: they do not say what the model is good for."
+    if command := train_command(config):
+        yield from ("", "## Train it again", "", f"    {command}")
+    folder = json.dumps(Path(summary.run).name)
+    yield from ("", "## Use it", "", "    import ppl_vae as pv", f"    run = pv.load_run({folder})")
+    yield "    run.model, run.guide, run.gap()"
+    yield from ("", "Opening a run executes the copies of model and guide in `code/`: read them first.")
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

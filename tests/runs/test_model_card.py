@@ -1,0 +1,44 @@
+"""The model card of a run says what its summary says."""
+
+from pathlib import Path
+
+import pytest
+
+import ppl_vae as pv
+from ppl_vae.runs.model_card import CARD
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_card_has_the_table_the_data_and_the_command_of_the_run(folder):
+    run = pv.train("gmm", "mean_field", "gaussians", epochs=1, bits=2, evidence_data=20, out="run")
+    text = Path("run", CARD).read_text()
+    lines = text.splitlines()
+    assert lines[:2] == ["---", "library_name: ppl-vae"] and lines.count("---") == 2
+    facts = dict(cells(line) for line in lines if line.startswith("|") and len(cells(line)) == 2)
+    assert facts["guide"] == "mean_field" and run.config.fingerprint[:16] in facts["data"]
+    assert all(name in facts["versions"] for name in ("torch", "pyro"))
+    rows = {cells(line)[0]: cells(line) for line in lines if line.startswith("|") and len(cells(line)) > 2}
+    place = rows["split"].index("ELBO")
+    for name, split in run.summary.splits.items():
+        assert rows[name][place].split(" ")[0] == f"{split.measurement.elbo.mean:.3f}"
+    assert all(f"- {warning}" in lines for warning in run.summary.warnings)
+    assert "    ppl-vae train gmm --guide mean_field --epochs 1 --evidence-data 20" in lines
+    assert str(Path.cwd()) not in text
+
+
+def test_a_card_of_the_state_before_does_not_outlive_the_start_of_more_epochs(folder, monkeypatch):
+    pv.train("gmm", "mean_field", "gaussians", epochs=1, bits=2, evidence_data=20, out="run")
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ppl_vae.runs.train.Trainer.fit", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="resume"):
+            pv.resume("run", epochs=2)
+    assert not Path("run", CARD).exists()
+    pv.resume("run", epochs=2)
+    assert "| epochs | 2 of 2 |" in Path("run", CARD).read_text()
