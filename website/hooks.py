@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +48,7 @@ def on_page_content(html_of_page: str, **_: Any) -> str:
     return DISPLAY.sub(mathml, html_of_page)
 
 
+@event_priority(-200)  # after all plugins
 def on_post_page(output: str, page: Any, **_: Any) -> str:
     """Refuses a page that would fetch something from another machine."""
     for found in ELSEWHERE.findall(output):
