@@ -25,15 +25,17 @@ DISPLAY = re.compile(r'<(div|span) class="arithmatex">\\([\[(])(.*?)\\[\])]</\1>
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the README, the changelog, the notebooks and the pages of the Python interface."""
+    """Adds README, changelog, guide for contributors, notebooks and the pages of the Python interface."""
     made: dict[str, str | bytes] = dict(api.pages())
     for source in notebooks.sources():
         text, beside = notebooks.page(source)
         made[f"notebooks/{source.stem}.md"] = text
         made |= {f"notebooks/{name}": content for name, content in beside.items()}
-    for name in ("README", "CHANGELOG"):
+    for name in ("README", "CHANGELOG", "CONTRIBUTING"):
         text = (ROOT / f"{name}.md").read_text(encoding="utf-8")
-        made[f"{name.lower()}.md"] = text.replace("](docs/", "](")
+        made[f"{name.lower()}.md"] = re.sub(
+            r"\]\((README|CHANGELOG|CONTRIBUTING)\.md", lambda link: link[0].lower(), text.replace("](docs/", "](")
+        )
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
     return files
