@@ -1,4 +1,4 @@
-"""Values of latents that a program gives the probability 0, of which PyTorch makes 1.2e-7."""
+"""Values of latents that a program gives a probability below 1.2e-7, perhaps 0, of which PyTorch makes 1.2e-7."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Impossible:
     """What is known of impossible values in a measurement.
 
     Arguments:
-        strict: Whether their log-density is minus infinity; else it is PyTorch's, of a probability of 1.2e-7.
+        strict: Whether their log-density is that of the probability as it is given; else it is PyTorch's, of 1.2e-7.
         sites: Names of the latent sites at which one was scored.
     """
 
@@ -34,13 +34,13 @@ _WATCHED: ContextVar[Impossible | None] = ContextVar("watched", default=None)
 
 @contextmanager
 def impossible_values(strict: bool = False) -> Iterator[Impossible]:
-    """Inside, the latent sites are collected at which a value of probability 0 is scored.
+    """Inside, the latent sites are collected at which a value of a smaller probability than 1.2e-7 is scored.
 
     PyTorch rounds probabilities that are given as ``probs`` up to 1.2e-7 (a log-probability of -15.9) when it takes
     their logarithm, so that a value that a program excludes is merely improbable.
 
     Arguments:
-        strict: Whether such values have a log-density of minus infinity.
+        strict: Whether such values have the log-density of their own probability, minus infinity of 0.
     """
     found = Impossible(strict)
     token = _WATCHED.set(found)
@@ -51,22 +51,22 @@ def impossible_values(strict: bool = False) -> Iterator[Impossible]:
 
 
 def is_strict() -> bool:
-    """Whether impossible values have a log-density of minus infinity."""
+    """Whether probabilities are not rounded."""
     watched = _WATCHED.get()
     return watched is not None and watched.strict
 
 
 def look_at(name: str, fn: torch.distributions.Distribution) -> None:
-    """Collects a latent site whose distribution excludes a value, of which the program's own scores may be left out."""
+    """Collects a latent site with such a probability, of which the program's own scores may be left out."""
     watched, base = _WATCHED.get(), innermost(fn)
     if watched is not None and (probs := _given_probs(base)) is not None:
-        ends = (probs == 0) | (probs == 1) if isinstance(base, families.Bernoulli) else probs == 0
-        if bool(ends.any()):
+        least = torch.minimum(probs, 1 - probs) if isinstance(base, families.Bernoulli) else probs
+        if bool((least < torch.finfo(probs.dtype).eps).any()):
             watched.sites.add(name)
 
 
 def without_impossible(site: Site, log_density: Tensor) -> Tensor:
-    """The log-density of a site's value; of a latent whose probability is 0 minus infinity, where that is asked for.
+    """The log-density of a site's value; of a latent without PyTorch's rounding, where that is asked for.
 
     Raises:
         ValueError: If the logits of a bit are infinite, of which PyTorch makes NaN, naming the site.
@@ -84,15 +84,15 @@ def without_impossible(site: Site, log_density: Tensor) -> Tensor:
     probs = _given_probs(base)
     if probs is None:
         return log_density
-    excluded = _excluded(base, probs, site["value"])
-    if not bool(excluded.any()):
+    excess = _excess(base, probs, site["value"])
+    if not bool((excess > 0).any()):
         return log_density
     watched.sites.add(site["name"])
     if not watched.strict:
         return log_density
-    if excluded.ndim > log_density.ndim:
-        excluded = excluded.flatten(log_density.ndim).any(-1)
-    return log_density.masked_fill(excluded, -torch.inf)
+    if excess.ndim > log_density.ndim:
+        excess = excess.flatten(log_density.ndim).sum(-1)
+    return log_density - excess
 
 
 def _given_probs(base: torch.distributions.Distribution) -> Tensor | None:
@@ -104,13 +104,21 @@ def _given_probs(base: torch.distributions.Distribution) -> Tensor | None:
     return probs if probs is not None and base._param is probs else None
 
 
-def _excluded(base: torch.distributions.Distribution, probs: Tensor, value: Tensor) -> Tensor:
-    """Whether the probability of a value is 0, of the shape of what is scored once."""
+def _excess(base: torch.distributions.Distribution, probs: Tensor, value: Tensor) -> Tensor:
+    """Nats by which rounding raises the log-density of a value, of the shape of what is scored once."""
     if isinstance(base, families.Bernoulli):
-        return torch.where(value > 0, probs == 0, probs == 1)
+        return _raised(torch.where(value > 0, probs, 1 - probs))
     if isinstance(base, families.Binomial):
-        return ((probs == 0) & (value > 0)) | ((probs == 1) & (value < base.total_count))
+        rest = base.total_count - value
+        ones, zeros = torch.where(value > 0, _raised(probs), 0.0), torch.where(rest > 0, _raised(1 - probs), 0.0)
+        return value * ones + rest * zeros
     if isinstance(base, families.Categorical):
         index, probs = torch.broadcast_tensors(value.long().unsqueeze(-1), probs)
-        return probs.gather(-1, index[..., :1])[..., 0] == 0
-    return (probs * value).sum(-1) == 0  # one-hot vectors
+        return _raised(probs.gather(-1, index[..., :1])[..., 0])
+    return torch.where(value > 0, value * _raised(probs), 0.0).sum(-1)  # one-hot vectors, counts
+
+
+def _raised(probs: Tensor) -> Tensor:
+    """Nats by which rounding raises the logarithm of a probability: 0 of most, infinite of 0."""
+    probs = probs.detach()  # the gradient at 0 is not finite
+    return probs.clamp(min=torch.finfo(probs.dtype).eps).log() - probs.log()

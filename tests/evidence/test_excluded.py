@@ -9,6 +9,7 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 import ppl_vae as pv
+from ppl_vae.programs.impossible import impossible_values, without_impossible
 
 MEANS = np.array([0.0, 1.0, 10.0])
 X = torch.tensor([0.0, 5.0, 10.0])
@@ -41,6 +42,36 @@ def test_an_evidence_that_depends_on_an_excluded_value_is_refused(method):
     prior = dist.Categorical(probs=torch.tensor([0.5, 0.5, 0.0]))
     with pytest.raises(ValueError, match=r"site 'k' gives some values a probability of 0.*datum 2 depends on it"):
         pv.measure(*mixture(prior), X, method=method)
+
+
+def test_an_evidence_that_depends_on_a_probability_below_that_of_rounding_is_refused_and_logits_are_exact():
+    weights = [0.5, 0.5 - 1e-12, 1e-12]
+    prior = torch.tensor(weights)
+    with pytest.raises(ValueError, match=r"or one below 1.2e-7.*datum 2 depends on it: -1[67].*give logits"):
+        pv.measure(*mixture(dist.Categorical(probs=prior)), X)
+    expected = truth(weights, X.numpy())
+    for given, x in ((dist.Categorical(logits=prior.log()), X), (dist.Categorical(probs=prior), X[:1])):
+        evidence = pv.measure(*mixture(given), x).evidence
+        assert evidence.bound == "exact"
+        np.testing.assert_allclose(evidence.pointwise, expected[: len(x)], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rounded", "exact", "value"),
+    [
+        (dist.Bernoulli(probs=torch.tensor([0.0, 1e-9, 0.3])), [0.0, 1e-9, 0.3], [1.0, 1.0, 1.0]),
+        (dist.Binomial(4, probs=torch.tensor([0.0, 1e-9, 0.3])), [4 * 0.0, 4e-9, 4 * 0.3 * 0.7**3], [1.0, 1.0, 1.0]),
+        (dist.OneHotCategorical(probs=torch.tensor([1.0, 1e-9])), 1e-9, [0.0, 1.0]),
+        (dist.OneHotCategorical(probs=torch.tensor([1.0, 0.0])), 1.0, [1.0, 0.0]),
+        (dist.Multinomial(2, probs=torch.tensor([0.5, 0.5, 0.0])), 0.0, [1.0, 0.0, 1.0]),
+    ],
+)
+def test_log_densities_without_rounding(rounded, exact, value):
+    site = {"name": "z", "is_observed": False, "value": torch.tensor(value), "fn": rounded}
+    with impossible_values(strict=True) as found, np.errstate(divide="ignore"):
+        density = without_impossible(site, rounded.log_prob(site["value"]))
+        np.testing.assert_allclose(density, np.log(exact), atol=1e-5)
+    assert bool(found.sites) == (np.min(exact) < 1e-7)
 
 
 def test_where_it_does_not_matter_the_evidence_is_exact_and_a_note_is_on_the_elbo():
