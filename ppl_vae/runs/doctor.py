@@ -23,6 +23,7 @@ State = Literal["ok", "note", "fault"]
 EXTRAS = {
     "search": "faster neighbours in search and retrieval",
     "fid": "frechet --features inception",
+    "h5ad": "AnnData's .h5ad files as data",
     "parquet": "Parquet tables as data",
     "tensorboard": "train --loggers tensorboard",
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ppl_vae.data.files import PREFIX
 from ppl_vae.runs.config import RunConfig
+from ppl_vae.runs.model_card import CARD
 from ppl_vae.runs.train_gan import GeneratorConfig
 from ppl_vae.training.lock import LOCK, locked
 from ppl_vae.training.run_folder import RunFolder
@@ -18,8 +19,13 @@ __all__ = ["check_removable", "remove_runs"]
 FOLDERS = ("checkpoints", "code", "figures", "ladder", "partial", "tensorboard")
 """Folders in a run."""
 
-SUFFIXES = (".csv", ".html", ".json", ".jsonl", ".md", ".nc", ".npz", ".pdf", ".png", ".safetensors")
-"""How the files of a run end; the copies of the user's in ``code/`` are Python files."""
+FILES = (
+    *("*.json", "*.jsonl", "*.safetensors", "report*.html", "compare-*.html", "train.csv", "retrain.csv", CARD),
+    *("codes*.npz", "arviz-*.nc", "figures/*.png", "figures/*.pdf", "tensorboard/*/events.out.tfevents*"),
+    *(LOCK, f"*{LOCK}", f"{PREFIX}*"),
+)
+"""Files that a run writes; the copies of the user's in ``code/`` are Python files. Tables, arrays and pictures of other
+names are the user's: a run may lie in the folder of its data."""
 
 
 def remove_runs(*folders: str | Path) -> None:
@@ -40,6 +46,8 @@ def remove_runs(*folders: str | Path) -> None:
     with ExitStack() as locks:
         for place in outer:
             locks.enter_context(locked(place, "removes it"))
+        for place in outer:
+            check_removable(place)  # nothing has come since
         for place in outer:
             try:
                 shutil.rmtree(place)
@@ -85,8 +93,6 @@ def _others(folder: Path) -> Iterator[Path]:
             if first not in FOLDERS and not first.startswith(PREFIX):
                 yield path
         elif path.is_file() and not first.startswith(PREFIX):
-            known = path.suffix in (*SUFFIXES, LOCK) or path.name == LOCK or path.name.startswith(PREFIX)
-            known |= path.suffix == ".py" and "code" in path.relative_to(folder).parts
-            known |= first == "tensorboard" and path.name.startswith("events.out.tfevents")
-            if not known:
+            inner = path.relative_to(folder)
+            if not (any(map(inner.match, FILES)) or (inner.suffix == ".py" and "code" in inner.parts)):
                 yield path

@@ -63,6 +63,8 @@ class CSVLogger:
         writer = csv.DictWriter(text, list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
+        if not self.path.parent.is_dir():  # a file would make the folder of a run that was moved or removed anew
+            raise FileNotFoundError(f"{self.path.parent} is gone")
         atomic_write(self.path, text.getvalue().encode())
 
 

@@ -22,6 +22,9 @@ __all__ = ["GoneError", "Interrupted", "RunFolder", "json_bytes", "seal"]
 MARKS = ("config.json", "experiment.json")
 """Files of which a folder of results has one."""
 
+WRITTEN = ("README.md", "summary.json", "pointwise.safetensors", "train-metrics.jsonl", "train.csv", "retrain.csv")
+"""Files of a run that may be somebody's in a folder that is none."""
+
 RESOLUTION = 160
 """Dots per inch of figures."""
 
@@ -58,7 +61,7 @@ class RunFolder:
         """Refuses a folder that cannot become a new run.
 
         Raises:
-            ValueError: If it holds a run already, or is no folder.
+            ValueError: If it holds a run already, or a file that the run would overwrite; or if it is no folder.
         """
         if (folder / "config.json").exists():
             raise ValueError(
@@ -67,6 +70,8 @@ class RunFolder:
             )
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is a file, not a folder; choose another --out")
+        if taken := next((name for name in WRITTEN if (folder / name).exists()), None):
+            raise ValueError(f"{folder} holds {taken}, which a run would overwrite; choose another --out (out=)")
 
     @classmethod
     def create(cls, folder: Path, config: dict[str, Any]) -> RunFolder:

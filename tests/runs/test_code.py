@@ -221,6 +221,9 @@ def many(line):
     Path("link").symlink_to("s")
     shutil.copytree("r", "mixed")
     Path("mixed/figures/notes.txt").write_text("mine")
+    shutil.copytree("r", "beside")
+    shutil.copy("x.npy", "beside/codes.npz")
+    Path("beside/table.csv").write_text("1,2")
     shutil.copytree("r", "project")
     Path("project/.git").mkdir()
     Path("project/.git/HEAD").write_text("ref")
@@ -239,6 +242,7 @@ NOT_REMOVED = {
     "damaged": "damaged is not removed: it is no run, or a damaged one (damaged/config.json: corpus.seed is 'zero'",
     "link": "link is a link to s; give that folder to remove the run, or remove the link",
     "mixed": "mixed is not removed: it holds figures/notes.txt, which no run writes",
+    "beside": "beside is not removed: it holds table.csv, which no run writes",
     "project": "project is not removed: it holds .git, which no run writes",
     "linked": "linked is not removed: it holds data.npz, which no run writes",
     "code": "code is not a run folder: it has no config.json",

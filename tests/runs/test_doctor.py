@@ -1,12 +1,15 @@
 """What ``ppl-vae doctor`` says of this installation."""
 
+import configparser
 import importlib.metadata
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 import ppl_vae as pv
+from ppl_vae.runs.doctor import EXTRAS
 from tests.support.cli import invoke, json_of
 
 
@@ -54,6 +57,12 @@ def test_an_extra_that_is_missing_is_a_note(rows, monkeypatch):
     row = rows()["extra search"]
     assert (row.state, row.found) == ("note", "without faiss-cpu")
     assert "pip install 'ppl-vae[search]'" in row.remedy
+
+
+def test_every_extra_of_users_is_looked_at():
+    setup = configparser.ConfigParser()
+    setup.read(Path(pv.__file__).parents[1] / "setup.cfg")
+    assert set(setup["options.extras_require"]) - {"test", "docs", "benchmarks"} == set(EXTRAS)
 
 
 def test_a_folder_that_cannot_be_written_is_a_fault(rows, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
+from ppl_vae.training.logging import CSVLogger
 from tests.support.cli import invoke, succeed
 
 ARGS = ("gmm", "mean_field", "gaussians")
@@ -87,3 +88,11 @@ def test_an_unknown_logger_is_refused_before_training(folder):
     assert not Path("run").exists()
     result = invoke("train", "gmm", "--loggers", "cvs")
     assert result.exit_code == 2 and "did you mean csv?" in result.output
+
+
+def test_a_table_does_not_make_the_folder_of_a_run_that_is_gone(tmp_path):
+    logger = CSVLogger()
+    logger.begin(tmp_path / "gone", "train", [])
+    with pytest.raises(FileNotFoundError, match="gone is gone"):
+        logger.log({"epoch": 1})
+    assert not (tmp_path / "gone").exists()

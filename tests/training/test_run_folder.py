@@ -169,3 +169,11 @@ def test_a_changed_summary_is_found(tmp_path):
     run.write_json("summary.json", {"epochs": 4})
     with pytest.raises(ValueError, match="summary.json has changed since the training wrote it; restore it, or"):
         _ = run.summary
+
+
+@pytest.mark.parametrize("name", ["README.md", "train.csv", "summary.json"])
+def test_no_run_begins_in_a_folder_with_a_file_that_it_would_overwrite(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"holds {name}, which a run would overwrite; choose another --out"):
+        RunFolder.create(tmp_path, {})
+    assert [path.name for path in tmp_path.iterdir()] == [name]

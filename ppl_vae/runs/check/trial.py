@@ -131,7 +131,8 @@ def _step(trainer: Trainer, batch: Batch, x: Batch, done: int) -> None:
         raise NonFiniteError(f"{error}{more}{named}; {remedy(x, begun=done > 0)}") from error
     except Exception as error:
         if len(batch) == 1 and len(x) > 1:
-            error.add_note(f"the last batch of the epoch holds one datum; take another --batch-size than {len(batch)}")
+            size = trainer.settings.batch_size + 1
+            error.add_note(f"the last batch of the epoch holds one datum; take --batch-size {size}")
         raise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import keyword
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
@@ -88,10 +89,11 @@ def new(name: str | Path, data: KindOfData = "points", data_file: str | Path | N
             atomic_write(file, text)
     except OSError as error:
         raise ValueError(f"{folder} cannot be written ({error.strerror}); choose another place") from error
-    pair, run = f"{folder / names['model']} --guide {folder / names['model_guide']}", f"runs/{stem}"
+    pair = shlex.join([str(folder / names["model"]), "--guide", str(folder / names["model_guide"])])
+    run = f"runs/{stem}"
     commands = (
         f"ppl-vae check {pair}",
-        f"pytest {folder}",
+        f"pytest {shlex.quote(str(folder))}",
         f"ppl-vae train {pair} --epochs 40 --out {run}",
         f"ppl-vae gap {run} --data 100",
         f"ppl-vae report {run}",
