@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,9 +47,12 @@ def source_of(given: Any, *, counts: bool, missing: bool) -> Source | None:
 
 
 def _column(column: Any) -> NDArray[Any]:
+    import pandas
+
     values = np.asarray(column.to_numpy())
-    if values.dtype.kind == "O" and str(column.dtype) in ("Float64", "Float32", "Int64", "Int32", "boolean"):
-        return np.array([np.nan if value is None or value != value else float(value) for value in column.to_list()])
+    if values.dtype.kind == "O" and re.match(r"u?int\d|float|double|bool", str(column.dtype).lower()):
+        missing = pandas.isna(values)
+        return np.array([np.nan if gone else float(value) for value, gone in zip(values, missing, strict=True)])
     return values
 
 
@@ -105,7 +109,8 @@ def annotated_source(
     else:
         check_bytes(where, 4 * matrix.shape[0] * matrix.shape[1], "as 32-bit floats")
         with np.errstate(over="ignore"):
-            values = np.asarray(matrix.toarray() if issparse(matrix) else matrix).astype(np.float32)
+            values = (csr_matrix(matrix) if issparse(matrix) else np.asarray(matrix)).astype(np.float32)
+            values = values.toarray() if issparse(values) else values  # 32-bit floats already
         wrong = ~(np.isfinite(values) | (np.isnan(values) & missing)).all(1)
         if wrong.any():
             raise ValueError(

@@ -18,7 +18,7 @@ from ppl_vae.data.text_file import unquoted
 
 __all__ = ["hdf5_arrays"]
 
-_SECONDS = 10
+_SECONDS = 60
 """Seconds after which reading ends at the earliest."""
 
 _BYTES_A_SECOND = 2_000_000
@@ -42,7 +42,7 @@ def hdf5_arrays(path: Path, *groups: str) -> dict[str, NDArray[Any]]:
         raise ValueError(f"there is no file {path}; check the path")
     size = path.stat().st_size
     check_bytes(str(path), size, "on disk")
-    child = [sys.executable, "-I", str(Path(__file__).with_name("hdf5_child.py"))]
+    child = [sys.executable, "-P", str(Path(__file__).with_name("hdf5_child.py"))]
     try:
         done = subprocess.run(  # noqa: S603  (this interpreter, and a file of this package)
             [*child, str(path.absolute()), str(memory_budget()), *groups],

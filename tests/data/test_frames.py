@@ -48,6 +48,10 @@ def test_a_pandas_frame() -> None:
     with pytest.raises(ValueError, match="column 'a', row 1 .* the value nan"):
         corpus_of(nullable)
     assert corpus_of(nullable, missing=True).train.values.isnan().any()
+    for kind in ("Int16", "UInt8", "Float64", "boolean"):
+        each = pandas.DataFrame({"a": pandas.array([1, None, 0] * 10, dtype=kind), "b": np.arange(30.0)})
+        source = corpus_of(each, missing=True)
+        assert source.vocabulary == ("a", "b") and source.train.values.isnan().any()
 
 
 def test_a_polars_frame() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,8 +84,8 @@ def read_10x(folder: Path, counts: bool = False) -> Source:
     matrix = _matrix(TextFile.open(files[0])).T.tocsr()
     rows = [line.split("\t") for line in TextFile.open(files[1]).names("gene")]
     ids, symbols = [row[0].strip() for row in rows], [row[min(1, len(row) - 1)].strip() for row in rows]
-    twice = {symbol for symbol in symbols if symbols.count(symbol) > 1} if len(set(symbols)) < len(symbols) else set()
-    words = [f"{symbol} {key}" if symbol in twice else symbol for key, symbol in zip(ids, symbols, strict=True)]
+    times = Counter(symbols)
+    words = [f"{symbol} {key}" if times[symbol] > 1 else symbol for key, symbol in zip(ids, symbols, strict=True)]
     if len(set(words)) < len(words):
         raise ValueError(f"{files[1]} names a gene twice; give every gene an id of its own")
     names = [line.split("\t")[0] for line in TextFile.open(files[2]).names("cell")]
