@@ -12,7 +12,7 @@ from ppl_vae.programs.loading import find
 from ppl_vae.runs.config import ProgramChoice, RunConfig
 from ppl_vae.runs.options import GUIDE, training_options
 
-__all__ = ["train_command"]
+__all__ = ["train_command", "words_of"]
 
 NOT_SHOWN = ("device", "schedule", "corpus", "model", "guide")
 """Entries of a configuration that the options below do not repeat, or that another machine may not have."""
@@ -38,13 +38,25 @@ def train_command(config: RunConfig) -> str:
         options = "".join(f", {name}={value!r}" for name, value, _ in given)
         return f"ppl_vae.train({config.model.name!r}, {config.guide.name!r}{options})"
     words = ["ppl-vae", "train", config.model.name, "--guide", config.guide.name]
-    for name, value, of_program in given:
-        flag = name.replace("_", "-")
-        if isinstance(value, bool) and not of_program:
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            words += [f"--{flag}", str(value).lower() if isinstance(value, bool) else str(value)]
-    return shlex.join(words)
+    return shlex.join([*words, *(word for option in given for word in words_of(*option))])
+
+
+def words_of(name: str, value: Value, of_program: bool) -> list[str]:
+    """An option as the command line has it.
+
+    Arguments:
+        name: Its name.
+        value: Its value.
+        of_program: Whether it is one of a model or guide, whose truth values are written out.
+
+    Example:
+        >>> words_of("learn_centres", True, True), words_of("retrain", False, False)
+        (['--learn-centres', 'true'], ['--no-retrain'])
+    """
+    flag = name.replace("_", "-")
+    if isinstance(value, bool) and not of_program:
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", str(value).lower() if isinstance(value, bool) else str(value)]
 
 
 def _defaults(config: RunConfig) -> dict[str, Value]:

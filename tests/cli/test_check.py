@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from tests.support.cli import flat, invoke, json_of
+import ppl_vae as pv
+from tests.support.cli import flat, invoke
 
 FILE = """
 import pyro, pyro.distributions as dist, torch
@@ -51,6 +52,8 @@ def test_an_error_of_the_program_is_a_row_with_its_line(tmp_path, monkeypatch):
 
 def test_shipped_pairs_have_no_fault(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    content = json_of("check", "gmm", "--guide", "full", "--learn-centres", "true", "--centres", "random")
+    result = pv.check("gmm", "full", learn_centres=True, centres="random", retrain=False, start=None)
+    content = result.to_json()
     assert content["ok"]
+    assert result.next_step == "ppl-vae train gmm --guide full --learn-centres true --centres random --no-retrain"
     assert {row["check"]: row["status"] for row in content["checks"]}["gradients"] in ("ok", "note")

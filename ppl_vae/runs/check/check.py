@@ -20,8 +20,10 @@ from ppl_vae.runs.check.costs import check_evidence, check_objective, check_step
 from ppl_vae.runs.check.ledger import Ledger
 from ppl_vae.runs.check.result import Check
 from ppl_vae.runs.check.trial import undone
+from ppl_vae.runs.command import words_of
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.objects import Program, arrange, definition_of, name_of
+from ppl_vae.runs.options import GUIDE
 from ppl_vae.runs.pair import Choice, Pair, check_kind, choices, describe, guide_of, seeded_model
 from ppl_vae.runs.train import FEW
 
@@ -70,7 +72,8 @@ def check(
         _check_pair(ledger, config, chosen, title, splits, named)
     if isinstance(data, (str, Path)):
         options = {**options, "corpus": str(data)}
-    return Check(title, Path(corpus.name).name, tuple(ledger.rows), _command(programs, options) if named else "")
+    command = _command(programs, options, config) if named else ""
+    return Check(title, Path(corpus.name).name, tuple(ledger.rows), command)
 
 
 def _objects(programs: tuple[Program, Program], config: RunConfig) -> tuple[Choice, Choice]:
@@ -151,9 +154,9 @@ def _check_pair(
                 check_steps(ledger, pair, *made, x)
 
 
-def _command(programs: tuple[Program, Program], options: dict[str, Value]) -> str:
+def _command(programs: tuple[Program, Program], options: dict[str, Value], config: RunConfig) -> str:
     """The command that trains the pair."""
     words = ["ppl-vae", "train", str(programs[0]), "--guide", str(programs[1])]
-    for name, value in options.items():
-        words += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join(words)
+    own = {*config.model.options, *(f"{GUIDE}{name}" for name in config.guide.options)}
+    given = {name: value for name, value in options.items() if value is not None}
+    return shlex.join([*words, *(word for name in given for word in words_of(name, given[name], name in own))])
