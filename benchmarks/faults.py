@@ -116,6 +116,7 @@ SCENARIOS = {
         Scenario("evidence", "evidence r --method importance --draws 2000 --check", run=True),
         Scenario("gap", "gap r", run=True),
         Scenario("gap --ladder", "gap r --ladder linear_counts,mean_field --epochs 3", run=True),
+        Scenario("report", "report r", run=True),
         Scenario("experiment", "experiment {data}/small.py --out r"),
         Scenario(
             "generator",

@@ -46,12 +46,13 @@ SHARES = {
     "evidence": 20,
     "gap": 20,
     "gap --ladder": 20,
+    "report": 20,
     "experiment": 20,
     "generator": 20,
     "sweep, parent": 5,
     "sweep, worker": 5,
 }
-"""Kills of each command in two hundred."""
+"""Kills of each command, in parts of all."""
 
 ORPHAN_SECONDS = 30.0
 """Time in which workers must have ended after their parent; one that is starting ends once it has imported."""

@@ -76,6 +76,7 @@ def measure_and_save(
     compute: Callable[[Pair, Batch, Progress], R],
     total: Callable[[Pair, Batch], int] = lambda pair, x: len(x),
     digests: Mapping[str, str] | None = None,
+    blocks: BlockStore[Any] | None = None,
 ) -> R:
     """Measures one split of a run and writes JSON, values per datum and a figure into its folder.
 
@@ -87,6 +88,7 @@ def measure_and_save(
         compute: Function from the pair, the data and a progress callback to the result.
         total: Function from the pair and the data to the number of steps that the progress counts.
         digests: Of the user's own files that measure, which are stored with the result.
+        blocks: What is stored of it while it is incomplete, and deleted then.
 
     Raises:
         ValueError: If the run has no such split, or it cannot be measured this way.
@@ -105,11 +107,16 @@ def measure_and_save(
     content, name = json_bytes(result.to_json()), opened.state.named(name)
     tensors = result.pointwise() | ({} if rows is None else {"rows": rows})
     state = {"split": split, "of": opened.state.key, "digests": dict(digests or {}), "json": seal(content)}
-    # Two measurements of one kind, by other options perhaps, leave files of one of them.
+    if blocks is not None:
+        state["blocks"] = blocks.blocks.name
+    # Two measurements of one kind, by other options perhaps, leave files of one of them. It is stored once the values
+    # belong to the JSON: they come last, so that a kill leaves no stored one without its figure.
     with locked(opened.folder, f"writes {name} there", wait=True, name=f".{name}.lock"):
         opened.run.write(f"{name}.json", content)
-        opened.run.write_tensors(name, Checkpoint(tensors, state))
         save_figure(opened.run, name, result, f"{pair.description}: {split}")
+        opened.run.write_tensors(name, Checkpoint(tensors, state))
+        if blocks is not None:
+            blocks.delete()
     return result
 
 
@@ -244,15 +251,20 @@ def measure_in_blocks(
     if len(blocks):
         log(f"resuming {name}: {len(blocks)} blocks are measured already")
     try:
-        result = measure_and_save(
-            opened, name, split, count, lambda pair, x, progress: compute(pair, x, blocks, progress), total, digests
+        return measure_and_save(
+            opened,
+            name,
+            split,
+            count,
+            lambda pair, x, progress: compute(pair, x, blocks, progress),
+            total,
+            digests,
+            blocks,
         )
     except KeyboardInterrupt:
         if len(blocks):
             log(f"{len(blocks)} measured blocks are stored; the same command continues")
         raise
-    blocks.delete()
-    return result
 
 
 def measure_information(opened: Run, split: str, draws: int, codes: int, count: int) -> Information:

@@ -85,10 +85,16 @@ class Run(Measurements):
         return self.run.metrics(self.state.name.replace("-best", "-metrics"))
 
     def plot(self) -> Plot:
-        """The course of training, and the gap of each split; a ValueError says so of a run that is not finished."""
+        """The course of training, and the gap of each split; a ValueError says so of a run without a final table."""
         from ppl_vae.evidence.plot import plot
 
         summary = self.summary
+        if not self.state.is_run:
+            raise ValueError(
+                f"{self.folder} is opened with code that it was not trained with, and its final table is of the other; "
+                f"pv.load_run({str(self.folder)!r}) opens it with its own, and run.evidence().plot() draws what this "
+                "code measures"
+            )
         if summary is None:
             raise ValueError(f"{self.folder} is not finished; pv.resume({str(self.folder)!r}) trains it on")
         return plot(lambda figure: summary.draw(figure, self.history), (9, 3.8))

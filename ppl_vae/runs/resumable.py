@@ -19,7 +19,7 @@ from ppl_vae.evidence.results import Result
 from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.nn.checkpoint import Checkpoint
 
-__all__ = ["BlockStore"]
+__all__ = ["BlockStore", "delete_blocks"]
 
 R = TypeVar("R", bound=Result)
 
@@ -92,9 +92,16 @@ class BlockStore(MutableMapping[int, R]):
 
     def delete(self) -> None:
         """Deletes the blocks."""
-        shutil.rmtree(self.blocks, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another measurement's blocks are still there
-            self.folder.rmdir()
+        delete_blocks(self.folder, self.blocks.name)
+
+
+def delete_blocks(folder: Path, name: str) -> None:
+    """Deletes the blocks of a measurement that is complete; those by other options in its folder stay."""
+    for blocks in folder.glob("*"):
+        if blocks.name == name:  # which may have been read from a file: it leads nowhere else
+            shutil.rmtree(blocks, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another measurement's blocks are still there
+        folder.rmdir()
 
 
 def _packed(value: object, name: str, tensors: dict[str, Tensor]) -> object:

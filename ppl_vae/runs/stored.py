@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -18,7 +19,9 @@ from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.measure import measure_evidence
 from ppl_vae.runs.open import Run, open_run
+from ppl_vae.runs.resumable import delete_blocks
 from ppl_vae.runs.state import RunState
+from ppl_vae.training.lock import locked
 from ppl_vae.training.run_folder import RunFolder, seal
 
 __all__ = ["evidence_of", "gap_of", "measurements", "names_of_stored", "read_stored", "state_of", "stored_measurement"]
@@ -150,15 +153,28 @@ def read_stored(
 def stored_measurement(run: RunFolder, name: str, state: RunState) -> tuple[dict[str, Any], Checkpoint] | None:
     """JSON and values per datum of a stored measurement, if they are of a state of the run and belong together.
 
-    A kill between the two files leaves those of two measurements.
+    A kill between the two files leaves those of two measurements; one after them leaves the lock under which they were
+    written, and blocks that are in them, which are removed.
 
     Arguments:
         run: The run.
         name: Name of the measurement.
         state: The state.
     """
-    path = run.folder / f"{state.named(name)}.safetensors"
-    beside = path.with_name(f"{state.named(name)}.json")
+    named = state.named(name)
+    lock = f".{named}.lock"
+    if not (run.folder / lock).exists():
+        return _stored(run.folder / named, state)
+    # A process writes them, or was killed there.
+    with locked(run.folder, f"reads {named} there", wait=True, name=lock):
+        found = _stored(run.folder / named, state)
+        if found is not None:
+            delete_blocks(run.folder / "partial" / named, found[1].state.get("blocks", ""))
+    return found
+
+
+def _stored(stem: Path, state: RunState) -> tuple[dict[str, Any], Checkpoint] | None:
+    path, beside = stem.with_name(f"{stem.name}.safetensors"), stem.with_name(f"{stem.name}.json")
     if not path.exists() or not beside.exists():
         return None
     values, content = Checkpoint.read(path, AGAIN), beside.read_bytes()

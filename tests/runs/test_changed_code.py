@@ -1,7 +1,6 @@
 """A model file that changes after its run began: whose numbers count for what, and kills while a run takes it up."""
 
 import json
-import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from ppl_vae.runs.code import Opening, config_of, opening
 from ppl_vae.runs.more_epochs import change_config
 from ppl_vae.training.run_folder import RunFolder
 from tests.support.cli import flat, invoke, json_of, succeed
+from tests.support.killed import Killed, killed_at
 
 MODEL = """
 import pyro
@@ -101,6 +101,8 @@ def test_comparisons_and_reports_of_changed_files_are_of_them_and_leave_those_of
     assert [compared[run]["evidence"]["mean"] for run in "AB"] == [exact_evidence(2.0)] * 2
     run = pv.load_run("r", code="current")
     assert run.summary is None
+    with pytest.raises(ValueError, match=r"r is opened with code that it was not trained with.*pv.load_run\('r'\)"):
+        run.plot()
     assert "-current-" in run.report(measure=False).file.name and not Path("r/report.html").exists()
     assert {path: path.read_bytes() for path in before} == before and Path("r/compare-test.json").read_bytes() == own
     assert json_of("compare", "r", "other")["A"]["evidence"]["mean"] == exact_evidence(1.0)
@@ -118,29 +120,6 @@ def test_what_the_code_before_has_measured_is_not_of_a_run_that_goes_on_with_ano
     assert pv.load_run("r").summary.splits["test"].measurement.evidence.mean == exact_evidence(2.0)
 
 
-class Killed(BaseException):
-    """The end of a process: nothing after it is written."""
-
-
-def killed_at(monkeypatch, operation):
-    """Has the process end at one of its changes of files; returns the list of those before."""
-    done = []
-
-    def dying(change):
-        def call(*args, **kwargs):
-            if len(done) >= operation:
-                raise Killed
-            done.append(args)
-            return change(*args, **kwargs)
-
-        return call
-
-    for name in ("replace", "unlink", "open", "write", "link"):
-        monkeypatch.setattr(os, name, dying(getattr(os, name)))
-    monkeypatch.setattr(Path, "unlink", dying(Path.unlink))
-    return done
-
-
 def test_a_run_killed_while_it_is_given_other_code_and_more_epochs_resumes_to_the_right_end(line):
     change()
     shutil.copytree("r", "whole")
@@ -154,14 +133,12 @@ def test_a_run_killed_while_it_is_given_other_code_and_more_epochs_resumes_to_th
         with opening(Opening("current")):
             config = config_of(run)
         config = replace(config, settings=replace(config.settings, schedule=[(4, 1)]))
-        with pytest.MonkeyPatch.context() as patch:
-            done = killed_at(patch, operation)
-            try:
+        try:
+            with killed_at(operation) as done:
                 change_config(run, config)
-            except Killed:
-                pass
-            else:
-                break
+            break
+        except Killed:
+            pass
         is_finished, is_changed = (Path("killed", "summary.json").exists(), run.config != RunFolder(Path("r")).config)
         assert not (is_finished and is_changed)  # it would never be trained further
         if (is_finished, is_changed) in states:

@@ -1,19 +1,25 @@
 """Which stored evidence of several runs is compared: by one method, with one number of draws."""
 
 import hashlib
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
+import ppl_vae as pv
+from benchmarks.faults import differences, tree
+from ppl_vae.data.files import PREFIX
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.runs import stored
+from ppl_vae.runs.measure import measure_in_blocks
 from ppl_vae.runs.state import RunState
 from ppl_vae.runs.stored import _Measured, measurements
 from ppl_vae.training.run_folder import RunFolder
+from tests.support.killed import Killed, killed_at
 
 
 @dataclass(frozen=True)
@@ -98,3 +104,53 @@ def test_files_of_two_measurements_are_none(tmp_path):
     assert content == {"draws": 10} and torch.equal(values["elbo"], torch.zeros(2))
     run.write_json("evidence-test-auto.json", {"draws": 20})
     assert stored.read_stored(run, "evidence-test-auto", of) is None
+
+
+def test_a_measurement_killed_at_any_change_of_a_file_ends_as_one_never_killed(trained, monkeypatch):
+    run = pv.load_run("r")
+    known = {data: pv.measure(run.model, run.guide, run.split("test", data)) for data in (3, 9)}
+
+    def measure(folder, data):
+        opened = replace(run, run=RunFolder.open(Path(folder)))
+        measure_in_blocks(opened, "evidence-test-auto", "test", data, {}, Evidence, block)
+
+    def block(pair, x, blocks, progress):
+        return blocks.setdefault(0, known[len(x)])
+
+    def drawn(run, name, result, title):
+        run.write(f"figures/{name}.png", str(len(result.elbo.pointwise)).encode())
+
+    monkeypatch.setattr("ppl_vae.runs.measure.save_figure", drawn)
+    measure("r", 3)  # by other options before
+    shutil.copytree("r", "whole")
+    measure("whole", 9)
+    whole, seen, stages = files("whole"), list[dict[str, bytes]](), set()
+    for operation in range(200):
+        shutil.rmtree("killed", ignore_errors=True)
+        shutil.copytree("r", "killed")
+        try:
+            with killed_at(operation) as done:
+                measure("killed", 9)
+            break
+        except Killed:
+            pass
+        if (left := files("killed")) in seen:
+            continue
+        seen.append(left)
+        has_blocks = any(Path("killed/partial").rglob("*.safetensors"))
+        read = stored.stored_measurement(RunFolder(Path("killed")), "evidence-test-auto", run.state)
+        if read is not None:  # it is not measured again, and all that belongs to it is there
+            data = len(read[1].tensors["elbo"])
+            assert data in (3, 9) and Path("killed/figures/evidence-test-auto.png").read_bytes() == b"%d" % data
+            assert data == 3 or differences(files("killed"), whole) == []
+            assert data == 9 or has_blocks == any(Path("killed/partial").rglob("*.safetensors"))
+        stages.add((0 if read is None else data, has_blocks))
+        measure("killed", 9)
+        assert differences(files("killed"), whole) == []
+    assert operation > 20 and len(done) == operation
+    assert stages == {(3, False), (3, True), (0, True), (9, True), (9, False)}
+
+
+def files(folder):
+    """The files of a run; a temporary one is left by what seems killed in a process that goes on."""
+    return {name: content for name, content in tree(Path(folder)).items() if PREFIX not in name}
