@@ -19,4 +19,5 @@ docs:
 dist:
 	rm -rf dist
 	$(BIN)/python -m build
+	$(BIN)/pip install --quiet twine
 	$(BIN)/twine check --strict dist/*

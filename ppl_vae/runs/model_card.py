@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ppl_vae.runs.command import train_command
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.summary import Summary
+from ppl_vae.training.progress import log
+from ppl_vae.training.run_folder import RunFolder
 
-__all__ = ["CARD", "model_card"]
+__all__ = ["CARD", "model_card", "write_card"]
 
 CARD = "README.md"
 """Name of its file in the run folder, which sites that hold models show."""
@@ -24,6 +27,21 @@ def model_card(summary: Summary, config: RunConfig) -> str:
         config: The configuration.
     """
     return "\n".join(line.rstrip() for line in _lines(summary, config)) + "\n"
+
+
+def write_card(run: RunFolder, summary: Summary) -> None:
+    """Writes the card into the folder of a run; a failure is a note, and no result is lost to it."""
+    try:
+        run.write(CARD, model_card(summary, _without_places(RunConfig.of(run))).encode())
+    except Exception as error:  # whatever an option of the user's makes of it
+        log(f"note: the model card is not written ({type(error).__name__}: {error})")
+
+
+def _without_places(config: RunConfig) -> RunConfig:
+    """The configuration with names of files instead of their paths, which are those of one machine."""
+    named = (replace(choice, name=Path(choice.name).name) for choice in (config.model, config.guide))
+    model, guide = named
+    return replace(config, model=model, guide=guide, corpus=replace(config.corpus, name=Path(config.corpus.name).name))
 
 
 def _lines(summary: Summary, config: RunConfig) -> Iterator[str]:

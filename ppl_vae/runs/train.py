@@ -32,7 +32,7 @@ from ppl_vae.runs.code import config_of, keep_code
 from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.devices import resolve_device
 from ppl_vae.runs.digests import changed_files, own_digests
-from ppl_vae.runs.model_card import CARD, model_card
+from ppl_vae.runs.model_card import CARD, write_card
 from ppl_vae.runs.more_epochs import change_config, with_more_epochs
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.sense import failed_checks
@@ -264,7 +264,7 @@ def _train_and_measure(
     if earlier.exists() and earlier.read_bytes() != content:
         earlier.unlink()  # a kill between the two files would leave one that does not fit the other
     run.write_tensors("pointwise", Checkpoint(values | sampled_rows, sealed))
-    run.write(CARD, model_card(summary, RunConfig.of(run)).encode())
+    write_card(run, summary)
     run.write("summary.json", content)  # the last of the results: a run that has it is finished
     if all(math.isfinite(split.measurement.gap.mean) for split in summary.splits.values()):
         run.figure("training", lambda figure: summary.draw(figure, trainer.rows), (9, 3.8))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ppl_vae as pv
@@ -27,6 +28,31 @@ def test_the_card_has_the_table_the_data_and_the_command_of_the_run(folder):
     assert all(f"- {warning}" in lines for warning in run.summary.warnings)
     assert "    ppl-vae train gmm --guide mean_field --epochs 1 --evidence-data 20" in lines
     assert str(Path.cwd()) not in text
+
+
+def test_the_card_of_the_users_own_files_names_no_place_of_this_machine(folder):
+    Path("mine.py").write_text(
+        "import pyro, torch\nimport pyro.distributions as dist\n\n\n"
+        "def model(x):\n"
+        "    with pyro.plate('data', len(x)):\n"
+        "        z = pyro.sample('z', dist.Normal(torch.zeros(1), 1.0).to_event(1))\n"
+        "        pyro.sample('x', dist.Normal(z.expand(z.shape[:-1] + (2,)), 1.0).to_event(1), obs=x)\n"
+    )
+    np.save("numbers.npy", np.random.default_rng(0).normal(size=(60, 2)).astype("float32"))
+    pv.train("mine.py", "mean_field", "numbers.npy", epochs=1, out="run")
+    text = Path("run", CARD).read_text()
+    assert "| model | mine.py |" in text and "numbers.npy (SHA-256" in text
+    assert str(Path.cwd()) not in text and "ppl-vae train mine.py --guide mean_field" in text
+
+
+def test_a_card_that_cannot_be_made_is_a_note(folder, monkeypatch, capsys):
+    def fails(*args):
+        raise KeyError("no such option")
+
+    monkeypatch.setattr("ppl_vae.runs.model_card.train_command", fails)
+    run = pv.train("gmm", "mean_field", "gaussians", epochs=1, bits=2, evidence_data=20, out="run")
+    assert run.summary is not None and not Path("run", CARD).exists()
+    assert "the model card is not written (KeyError: 'no such option')" in capsys.readouterr().err
 
 
 def test_a_card_of_the_state_before_does_not_outlive_the_start_of_more_epochs(folder, monkeypatch):
