@@ -59,7 +59,7 @@ def complete_corpora(ctx: click.Context, param: click.Parameter, incomplete: str
 
 def _starting(incomplete: str, names: Iterable[tuple[str, str]]) -> list[CompletionItem]:
     items = [CompletionItem(name, help=summary) for name, summary in names if name.startswith(incomplete)]
-    return [*items, CompletionItem(incomplete, type="file")]
+    return [CompletionItem(incomplete, type="file"), *items]  # in bash files clear what comes before
 
 
 def _literal(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from typing import Any
 
@@ -126,15 +126,21 @@ def scores(sites: Mapping[str, Site], who: str) -> dict[str, Tensor]:
     Raises:
         ValueError: If a site lies outside the plate over data, naming it.
     """
+    for fault in plate_faults(sites, who):
+        raise fault
+    return {name: log_prob(site) for name, site in sites.items()}
+
+
+def plate_faults(sites: Mapping[str, Site], who: str) -> Iterator[ValueError]:
+    """A fault for each site outside the plate over data, naming it."""
     for name, site in sites.items():
         frames = [frame.name for frame in site["cond_indep_stack"] if frame.name != DRAWS]
         if frames != ["data"]:
             where = f"inside the plates {frames}, none of which has the number of data as its size" if frames else ""
-            raise ValueError(
+            yield ValueError(
                 f"site {name!r} of the {who} lies {where or 'outside the plate over data'}: no datum has a density of "
                 "its own; put it inside pyro.plate(NAME, len(x)), or make what all data share a parameter"
             )
-    return {name: log_prob(site) for name, site in sites.items()}
 
 
 def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
@@ -181,12 +187,13 @@ def check_pair(model: Callable[..., Any], guide: Callable[..., Any], x: Batch) -
 
 
 def pair_faults(model: Callable[..., Any], guide: Callable[..., Any], x: Batch) -> list[ValueError]:
-    """All faults by :func:`check_pair`."""
+    """All faults by :func:`check_pair`, then those of the guide's plates."""
     with evaluating(model, guide), fork_random_state():
         proposed = run(guide, (x,), {}, draws=1, training=True)
         fixed = SubstituteLatents(proposed.values_of_latents())
         try:
-            return cover_faults(run(model, (x,), {}, draws=1, handler=fixed, training=True), proposed)
+            scored = run(model, (x,), {}, draws=1, handler=fixed, training=True)
+            return cover_faults(scored, proposed) + list(plate_faults(proposed, "guide"))
         except REFUSED:  # values of another kind than the model's own may stop it
             if faults := cover_faults(run(model, (x,), {}, draws=1, training=True), proposed):
                 return faults

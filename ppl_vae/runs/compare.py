@@ -177,8 +177,12 @@ def _gap(
         return gap_of(*stored), ()
 
     def split_if_fast(pair: Pair, x: Batch, progress: Progress) -> Gap:
-        if plan(pair.model, x, method="enumeration").cells > CELLS:
-            raise ValueError(f"splitting it takes minutes; run ppl-vae gap {run.folder} --split {split} first")
+        try:
+            fast = plan(pair.model, x, method="enumeration").cells <= CELLS
+        except ValueError:  # latents without states, whose gap is split by gradient ascent
+            fast = False
+        if not fast:
+            raise ValueError(f"splitting it may take minutes; run ppl-vae gap {run.folder} --split {split} first")
         return split_gap(pair.model, pair.guide, x, progress=progress)
 
     try:

@@ -1,10 +1,11 @@
 """What a shell completes, as the scripts of click ask for it."""
 
+import subprocess
 from pathlib import Path
 
 import click
 import pytest
-from click.shell_completion import ShellComplete
+from click.shell_completion import BashComplete, ShellComplete
 
 from ppl_vae.cli.main import main
 from ppl_vae.data.load import corpora
@@ -41,6 +42,17 @@ def test_a_beginning_narrows_the_choice(empty):
     assert completed("train", "text", "--guide", "linear_c")[0] == ["linear_counts"]
     assert completed("train", "text", "--guide", "linear_counts", "--corpus", "doc")[0] == ["docstrings"]
     assert completed("train", "text", "--guide", "linear_counts", "--estimator", "dis")[0] == ["disarm"]
+
+
+def test_bash_keeps_the_names_beside_files(empty):
+    complete = BashComplete(main, {}, "ppl-vae", "_PPL_VAE_COMPLETE")
+    lines = "\n".join(map(complete.format_completion, complete.get_completions(["train"], "text_")))
+    Path("asked.bash").write_text(
+        f"{complete.source()}\nenv() {{ printf '%s' '{lines}'; echo; }}\ncompopt() {{ :; }}\n"
+        'COMP_WORDS=(ppl-vae train text_) COMP_CWORD=2\n_ppl_vae_completion ppl-vae\necho "${COMPREPLY[@]}"\n'
+    )
+    offered = subprocess.run(["/bin/bash", "asked.bash"], capture_output=True, text=True, check=True)
+    assert offered.stdout.split() == ["text_rbm"], offered.stderr
 
 
 def test_corpora_are_those_with_a_name(empty):

@@ -102,6 +102,12 @@ class Detached(Guide):
         return self.encoder(x).detach() + 0 * self.encoder.bias
 
 
+class Bare(Guide):
+    def forward(self, x):
+        loc, log_scale = self.encoded(x).chunk(2, -1)
+        pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+
 class Normalised(Guide):
     def __init__(self, model, x):
         super().__init__(model, x)
@@ -139,6 +145,7 @@ FAULTS = {
     "factor": (Factor, Guide, {"model": "is a pyro.factor"}),
     "names": (Model, Misnamed, {"guide": "name the guide's sites after the model's"}),
     "kind": (Model, Positive, {"guide": "Normal in the model and Categorical in the guide"}),
+    "no plate": (Model, Bare, {"guide": "site 'z' of the guide lies outside the plate over data"}),
     "random guide": (Model, Dropping, {"guide": "the guide draws random numbers outside its sample sites"}),
     "unreached": (Model, Detached, {"gradients": "no gradient reaches guide.encoder.weight; let the program"}),
     "not finite": (Rooted, Guide, {"training steps": "gradient of parameter 'model.decoder.weight' is not finite"}),
@@ -194,6 +201,7 @@ def test_what_is_scaled_masked_and_switched_is_noted(x):
 
     result = pv.check(model, guide, holes, missing=True, **SMALL)
     assert result.ok, result
+    assert result["data"].found.endswith("numbers missing (NaN)") and "nan" not in result["data"].found
     weights = result["scales, masks, factors"]
     assert weights.status == "note"
     assert "'z' of the model counts 62.5 times in training, once in measurements" in weights.found

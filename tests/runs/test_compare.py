@@ -6,6 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from scipy.stats import t
 
+import ppl_vae as pv
 from ppl_vae.diagnostics.comparison import Compared, Comparison, with_shared_evidence
 from ppl_vae.diagnostics.difference import Difference
 from ppl_vae.diagnostics.gap.gap import Gap
@@ -144,3 +145,20 @@ def test_the_figure_has_a_bar_a_part_and_labelled_axes(objective):
 def test_other_data_are_refused_naming_both():
     with pytest.raises(ValueError, match="a has 50 test data and b has 49"):
         Comparison("test", (compared("a"), compared("b", data=49)))
+
+
+def test_a_gap_that_only_an_ascent_could_split_is_left_to_its_command(tmp_path):
+    runs = [
+        pv.train(
+            "ppca",
+            "mean_field",
+            torch.linspace(-1, 1, 180).reshape(60, 3).sin(),
+            epochs=1,
+            out=tmp_path / n,
+            device="cpu",
+            evidence_draws=5,
+        )
+        for n in "ab"
+    ]
+    notes = " ".join(pv.compare(*runs, split="test").to_json()["warnings"])
+    assert f"run ppl-vae gap {tmp_path / 'a'} --split test first" in notes

@@ -96,7 +96,10 @@ def _form(x: Batch) -> str:
         return f"documents of {x.vocabulary:,} words"
     if isinstance(x, Inputs):
         return "fields " + ", ".join(f"{name} ({_field(field)})" for name, field in x.fields().items())
-    return f"each of shape {tuple(x.shape[1:])}, from {x.min().item():.4g} to {x.max().item():.4g}"
+    seen = x[~x.isnan()]
+    missing = f", {x.numel() - len(seen):,} of {x.numel():,} numbers missing (NaN)" if len(seen) < x.numel() else ""
+    limits = f", from {seen.min().item():.4g} to {seen.max().item():.4g}" if len(seen) else ""
+    return f"each of shape {tuple(x.shape[1:])}{limits}{missing}"
 
 
 def _field(field: PackedCounts | torch.Tensor) -> str:
