@@ -131,7 +131,16 @@ def object_config(
     known = [option for group in groups.values() for option in group]
     if "epochs" in options:  # a number, or phases as text
         options = {**options, "epochs": str(options["epochs"])}
-    given = checked(known, options, f"{names[0]} with {names[1]}")
+    unknown = [name for name in options if name not in {option.name for option in known}]
+    try:
+        given = checked(known, options, f"{names[0]} with {names[1]}")
+    except ValueError as error:
+        if not (unknown and None in definitions):
+            raise
+        raise ValueError(
+            f"{error}; an argument of a class belongs to its constructor: build the object, NAME({unknown[0]}=...), or "
+            "give its file"
+        ) from None
     by_name = {"retrain", "corpus", "start", *(option.name for option in reader_options())} - {"missing"}
     if needless := [name for name in options if name in by_name and options[name] not in (None, False)]:
         raise ValueError(f"{needless[0]} needs a model, a guide and data given by name or file; leave it out")

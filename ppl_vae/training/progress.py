@@ -23,6 +23,9 @@ __all__ = ["Reporter", "collecting", "log"]
 EVERY = 10.0
 """Seconds between plain lines."""
 
+KNOWN = 0.03
+"""Share of the work from which the rest is estimated: the first steps are slow."""
+
 
 class Reporter:
     """Counts steps towards a total and shows them with a status text.
@@ -81,7 +84,9 @@ class Reporter:
         elif time.monotonic() - self.shown >= EVERY:
             self.shown = time.monotonic()
             text = f", {self.status}" if self.status else ""
-            log(f"{self.title}: {self.done / self.total:.0%}{text}, about {self._left():.0f} s left")
+            begun = self.done - self.start >= KNOWN * (self.total - self.start)
+            left = f", about {self._left():.0f} s left" if begun else ""
+            log(f"{self.title}: {self.done / self.total:.0%}{text}{left}")
 
     def _bars(self) -> list[Progress | NotebookBar]:
         return [bar for bar in (self.bar, self.notebook) if bar]
