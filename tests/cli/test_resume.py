@@ -24,6 +24,8 @@ def send(process, number: signal.Signals) -> None:
     """Sends a signal to a process and waits for its end."""
     os.kill(process.pid, number)
     process.join(120)
+    if process.exitcode is None:
+        process.kill()  # it would train on beside the other tests
 
 
 @pytest.mark.parametrize("extra", [(), ("--retrain",)], ids=["train", "retrain"])

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from multiprocessing.context import ForkServerContext
@@ -84,6 +85,7 @@ def start(*args: str, checkpoint_seconds: float | None = None) -> BaseProcess:
 def _run(args: tuple[str, ...], checkpoint_seconds: float | None) -> None:
     for stream, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests begun in the background of a shell ignore it
     if checkpoint_seconds is not None:
         saving.CHECKPOINT_SECONDS = checkpoint_seconds
     main(args)
