@@ -44,6 +44,8 @@ _REGULARISER = "ppl_vae_regulariser"
 class InOrder(Messenger):
     """Subsampling plates take their data in order: row i of a site belongs to row i of the batch.
 
+    Rows that a program gives itself, ``pyro.plate("data", 1000, subsample=rows)``, are left as they are.
+
     Arguments:
         batch: Number of data; None where it is not known.
     """
@@ -55,15 +57,18 @@ class InOrder(Messenger):
     def _pyro_sample(self, msg: Site) -> None:
         if not poutine.util.site_is_subsample(msg):
             return
-        size, taken = msg["fn"].size, msg["fn"].subsample_size
-        if taken in (None, size) and (msg["value"] is None or len(msg["value"]) == size):
+        size, taken, given = msg["fn"].size, msg["fn"].subsample_size, msg["value"]
+        is_given = taken is None and given is not None
+        taken = len(given) if is_given else taken
+        if taken in (None, size) and (given is None or len(given) == size):
             return
         if self.batch is not None and taken != self.batch:
             raise ValueError(
                 f"plate {msg['name']!r} takes {taken} of {size} rows, but the batch has {self.batch}: write "
                 "subsample_size=len(x), so that every datum of a batch is measured"
             )
-        msg["value"] = torch.arange(taken)
+        if not is_given:
+            msg["value"] = torch.arange(taken)
 
 
 @contextmanager

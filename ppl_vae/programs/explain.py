@@ -60,6 +60,8 @@ def explain(error: BaseException, *lines: str) -> None:
     frames = list(frames_of(error.__traceback__))
     place = place_of(error)
     known = [remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, str(error))]
+    if any(frame.f_globals.get("__name__") == torch.nn.modules.batchnorm.__name__ for frame, _ in frames):
+        known = []  # a module already
     if getattr(error, "__notes__", None) or is_refusal(error):
         return
     if place is None:  # in a shipped model or guide

@@ -53,6 +53,7 @@ def test_a_batch_of_one_that_a_layer_does_not_take_is_named(tmp_path, monkeypatc
     options = ("--corpus", "x.npy", "--epochs", "1", "--batch-size")
     shown = invoke("train", "mine.py", *options, "40", "--out", "r")
     assert "the last batch of the epoch holds one datum; take --batch-size 41" in flat(shown.stderr), shown.stderr
+    assert "use a module" not in flat(shown.stderr)
     assert invoke("train", "mine.py", *options, "41", "--out", "r2").exit_code == 0
 
 
