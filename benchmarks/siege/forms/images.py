@@ -32,7 +32,8 @@ def decoded(path: Path) -> np.ndarray:
     """The pixels of an image on white."""
     from PIL import Image, ImageOps
 
-    with Image.open(path) as image:
+    # In memory: of a file Pillow asks for as many bytes as a damaged chunk announces, and memory runs out.
+    with Image.open(io.BytesIO(path.read_bytes())) as image:
         if image.mode[0] in "IF":
             raise Invalid("more than 8 bits")
         grey = image.mode in ("1", "L")
