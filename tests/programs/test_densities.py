@@ -123,6 +123,14 @@ def test_rows_that_a_program_gives_its_plate_are_kept(method):
     assert (np.abs(result.evidence.pointwise.numpy() - truth(x)) < error).all()
 
 
+def test_rows_that_a_plate_is_given_beside_a_size_by_which_it_draws_them_are_refused():
+    x = data()
+    rows = torch.randperm(300, generator=torch.Generator().manual_seed(0))[: len(x)]
+    model, guide = linear(plate=lambda x: pyro.plate("data", 300, subsample=rows[: len(x)], subsample_size=len(x)))
+    with pytest.raises(ValueError, match="plate 'data' is given its rows and subsample_size, too.*leave out"):
+        measure(model, guide, x)
+
+
 @pytest.mark.parametrize("taken", [{"subsample_size": 5}, {"subsample": torch.arange(5)}])
 def test_a_plate_of_another_size_than_the_batch_is_refused(taken):
     x = data()
