@@ -14,6 +14,7 @@ import scipy.sparse
 import torch
 
 torch.set_num_threads(1)
+os.environ["COLUMNS"] = "120"  # lines are folded alike in every terminal
 
 
 def pytest_collection_finish() -> None:

@@ -14,6 +14,7 @@ import resource
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import jupytext
 import nbformat
@@ -41,10 +42,10 @@ def execute(source: Path) -> float:
     """Executes a notebook in an empty folder and keeps it; returns the seconds of processor time it took."""
     notebook, begun = jupytext.read(source), _spent()
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    os.environ |= {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-    os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # tqdm's bar, which Pyro imports and nothing shows
+    settings = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    settings["PYTHONWARNINGS"] = "ignore:IProgress not found"  # tqdm's bar, which Pyro imports and nothing shows
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    with tempfile.TemporaryDirectory(prefix="notebook-") as folder:
+    with tempfile.TemporaryDirectory(prefix="notebook-") as folder, patch.dict(os.environ, settings):
         # The kernel listens on sockets in the file system, and on no port.
         config = Config({"KernelManager": {"transport": "ipc", "ip": os.path.join(folder, "kernel")}})
         place = {"metadata": {"path": folder}}

@@ -236,6 +236,8 @@ def _check_datum(model: Program, x: Batch, site_name: str, datum: int, name: str
         value = value.sum(-1) if base.support.event_dim else value  # the counts of a multinomial
     if isinstance(most, Tensor) and bool((most == most[:1]).all() if most.ndim else True):  # else the latents decide
         over = value[value > most[0].expand(value.shape)] if most.ndim else value[value > most]
+        if not over.numel():
+            return  # inside the support, and of probability zero
         raise ValueError(
             f"site {site_name!r} is {kind} and takes whole numbers{of_all} up to {most.max().item():g}, but the "
             f"{name} data have {over.max().item():g} in datum {datum}; raise total_count, or take another distribution"

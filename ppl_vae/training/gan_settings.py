@@ -50,6 +50,12 @@ class GanSettings:
 
 def check_images(x: Batch, settings: GanSettings) -> Tensor:
     """Returns data that a generator can learn from; a ValueError says what is wrong with others."""
+    colours = image_shape(x.shape[1:])[0] if isinstance(x, Tensor) and x.ndim in (3, 4) else 1
+    if isinstance(x, Tensor) and colours not in (1, 3):
+        remedy = (
+            "their colours come last: save numpy.moveaxis(array, -1, 1)" if x.shape[-1] in (1, 3) else "save them so"
+        )
+        raise ValueError(f"a generator makes images of 1 or 3 colours, these have {colours}; {remedy}")
     if not isinstance(x, Tensor) or pixels(x) is None:
         words = (
             f"are {tuple(x.shape[1:])} each, from {x.min():g} to {x.max():g}" if isinstance(x, Tensor) else "are not"
@@ -60,11 +66,6 @@ def check_images(x: Batch, settings: GanSettings) -> Tensor:
         )
     if len(x) < settings.batch_size:
         raise ValueError(f"{len(x)} images are no batch of {settings.batch_size}; lower --batch-size")
-    if (colours := image_shape(x.shape[1:])[0]) not in (1, 3):
-        remedy = (
-            "their colours come last: save numpy.moveaxis(array, -1, 1)" if x.shape[-1] in (1, 3) else "save them so"
-        )
-        raise ValueError(f"a generator makes images of 1 or 3 colours, these have {colours}; {remedy}")
     with torch.device("meta"):
         Generator(settings.latents, x.shape[1:], settings.channels)
     return x

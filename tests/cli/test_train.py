@@ -20,6 +20,7 @@ def test_train_ends_in_a_table_and_a_run_folder(trained):
         assert word in done.stdout
     files = {str(p.relative_to("alone")) for p in Path("alone").rglob("*") if p.is_file()}
     assert files == {
+        "README.md",
         "config.json",
         "summary.json",
         "train-metrics.jsonl",

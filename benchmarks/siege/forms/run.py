@@ -21,6 +21,7 @@ from ppl_vae.nn.observation_noise import read_trace
 from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.options import run_config
 from ppl_vae.runs.split import Split
+from ppl_vae.runs.state import RunState
 from ppl_vae.runs.stored import evidence_of, read_stored
 from ppl_vae.runs.summary import Summary
 from ppl_vae.training.run_folder import RunFolder, json_bytes, versions
@@ -176,7 +177,8 @@ def make_measurement(rng: np.random.Generator) -> Case:
 
 
 def read_measurement(path: Path) -> object:
-    found = read_stored(RunFolder.open(path), "evidence-test-importance")
+    run = RunFolder.open(path)
+    found = read_stored(run, "evidence-test-importance", RunState.of(run))
     if found is None:
         raise ValueError(f"{path} holds no current measurement; it is measured again")
     evidence_of(*found)

@@ -107,7 +107,6 @@ def _columns(file: TextFile, layout: Layout) -> list[NDArray[Any]]:
             na_values={place: MISSING for place in numeric},
             keep_default_na=False,
             decimal=layout.decimal,
-            float_precision="round_trip" if layout.decimal == "." else None,
             quoting=csv.QUOTE_MINIMAL,
         )
     except (ValueError, OverflowError, pandas.errors.ParserError) as error:
