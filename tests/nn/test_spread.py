@@ -41,6 +41,19 @@ def test_pixels_share_one_spread():
     np.testing.assert_allclose(spread, np.full(16, np.sqrt(flat.var(0).mean())), rtol=1e-12)
 
 
+def test_flat_pixels_of_nothing_but_noise_stay_small_and_narrow_columns_of_a_table_do_not():
+    rng = np.random.default_rng(0)
+    flat = np.column_stack([255 * rng.integers(0, 2, (100, 12)), 255 * rng.random((100, 4))]) + rng.random((100, 16))
+    flat[:, :3] = rng.random((100, 3))
+    own = np.maximum(flat.std(0), np.ptp(flat, axis=0) / 8)
+    _, spread = location_and_spread(torch.tensor(flat))
+    np.testing.assert_allclose(spread[:3], np.full(3, np.sqrt((own**2).mean()) / 10), rtol=1e-12)
+    np.testing.assert_allclose(spread[3:], own[3:], rtol=1e-12)
+    for table in (flat * np.logspace(-3, 4, 16), flat[:, :15]):
+        expected = np.maximum(table.std(0), np.ptp(table, axis=0) / 8)
+        np.testing.assert_allclose(location_and_spread(torch.tensor(table))[1], expected, rtol=1e-12)
+
+
 def test_missing_numbers_are_read_as_the_mean_with_an_indicator():
     x = torch.randn(20, 2) * 100 + 5000
     x[3, 1] = torch.nan
