@@ -187,8 +187,10 @@ class RunConfig:
     def differences(self, other: RunConfig) -> list[str]:
         """Entries in which another configuration differs, such as ``"settings.seed was 0 and is now 1"``.
 
-        The data's fingerprint, the versions of packages and the digests of shipped files are left out.
+        The data's fingerprint, the versions of packages and the digests of shipped files are left out, and so are
+        epochs and patience that the other one leaves to the data.
         """
+        other = replace(other, settings=other.settings.settled_as(self.settings))
         ours, theirs = self.entries(), other.entries()
         places = sorted(ours.keys() | theirs.keys())
         return [

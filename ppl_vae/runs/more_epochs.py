@@ -54,7 +54,7 @@ def with_more_epochs(run: RunFolder, config: RunConfig, epochs: str, patience: i
         ValueError: If the schedule is no longer than what is done, or has other draws there; if the run was retrained.
     """
     schedule = parse_schedule(epochs, config.settings.schedule[-1][1])
-    patience = config.settings.patience if patience is None else patience
+    patience = config.settings.patience or 0 if patience is None else patience
     longer = replace(config.settings, schedule=schedule, patience=patience)
     last = SavedStates(run, "train").load()
     done, best = (0, 0) if last is None else (int(last.state[key]) for key in ("epoch", "best_epoch"))

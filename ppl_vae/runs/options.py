@@ -22,7 +22,7 @@ from ppl_vae.runs.config import OBJECT, CorpusConfig, ProgramChoice, RunConfig
 from ppl_vae.runs.devices import DeviceOption, resolve_device
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
-from ppl_vae.training.settings import Settings, parse_schedule
+from ppl_vae.training.settings import OPEN, Settings, parse_schedule
 
 __all__ = ["absolute_corpus", "new_folder", "object_config", "reader_options", "run_config", "training_options"]
 
@@ -43,9 +43,9 @@ def run_config(
     guide: str | None = None,
     *,
     corpus: str | None = None,
-    epochs: str | int = "60",
+    epochs: str | int | None = None,
     draws: Annotated[int, Meta(ge=1)] | None = None,
-    patience: int = 10,
+    patience: int | None = None,
     device: DeviceOption = "auto",
     **options: Value,
 ) -> RunConfig:
@@ -56,9 +56,10 @@ def run_config(
         guide: Name or file of the guide; by default that of the model's file, else ``mean_field``.
         corpus: Named corpus, or path of your own data (ppl-vae list shows both); by default the one that the model
             names, else docstrings for models of documents and gaussians for models of tensors.
-        epochs: Epochs, or phases EPOCHSxDRAWS such as 1000x1,500x10.
+        epochs: Epochs, or phases EPOCHSxDRAWS such as 1000x1,500x10; by default 60, or as many as make 2,000 steps.
         draws: Draws per datum and step (pairs, for antithetic estimators); by default 1, for the likelihood 16.
-        patience: Epochs without a better validation score after which training stops; 0 is never.
+        patience: Epochs without a better validation score after which training stops; 0 is never; by default 10, or a
+            sixth of all epochs where that is more.
         device: Where to compute; auto is CUDA where there is one.
         options: Those of :func:`training_options`, by name.
 
@@ -76,7 +77,7 @@ def run_config(
     where = f"{programs[0].name} with {programs[1].name}"
     named: dict[str, Value] = {
         "corpus": corpus,
-        "epochs": str(epochs),
+        "epochs": None if epochs is None else str(epochs),
         "draws": draws,
         "patience": patience,
         "device": device,
@@ -129,7 +130,7 @@ def object_config(
     """
     groups = training_options(*definitions)
     known = [option for group in groups.values() for option in group]
-    if "epochs" in options:  # a number, or phases as text
+    if options.get("epochs") is not None:  # a number, or phases as text
         options = {**options, "epochs": str(options["epochs"])}
     unknown = [name for name in options if name not in {option.name for option in known}]
     try:
@@ -161,14 +162,17 @@ def _assembled(
 ) -> RunConfig:
     """The configuration from the values of all options, its programs, its data and the options of their reader."""
     # The importance-weighted bound of one draw is the ELBO.
-    draws = values["draws"] or (16 if values["objective"] == "likelihood" else 1)
+    draws = int(str(values["draws"] or (16 if values["objective"] == "likelihood" else 1)))
+    epochs = values["epochs"]
     return _record(
         RunConfig,
         values,
         model=choices[0],
         guide=choices[1],
         corpus=_record(CorpusConfig, values, name=corpus, options=reader),
-        settings=_record(Settings, values, schedule=parse_schedule(str(values["epochs"]), int(str(draws)))),
+        settings=_record(
+            Settings, values, schedule=[(OPEN, draws)] if epochs is None else parse_schedule(str(epochs), draws)
+        ),
         rate_cost=_record(RateCost, values),
         device=resolve_device(values["device"]),  # type: ignore[arg-type]
     )

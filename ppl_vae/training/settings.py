@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
 
 from ppl_vae.plugins.nearest import nearest
 
-__all__ = ["Decay", "Precision", "Settings", "parse_schedule"]
+__all__ = ["OPEN", "Decay", "Precision", "Settings", "parse_schedule"]
+
+EPOCHS, STEPS = 60, 2_000
+"""Least number of epochs, and of steps, where none is given."""
+
+PATIENCE = 10
+"""Least patience in epochs where none is given; a sixth of all epochs where that is more."""
+
+OPEN = 0
+"""Number of epochs of a schedule that leaves it to the data."""
 
 Decay = Literal["none", "linear", "cosine"]
 
@@ -54,14 +63,15 @@ class Settings:
     """Training settings.
 
     Arguments:
-        schedule: Phases (epochs, draws per datum).
+        schedule: Phases (epochs, draws per datum); one of 0 epochs leaves their number to the data (:meth:`settled`).
         batch_size: Batch size.
         optimizer: Optimizer, a class of ``torch.optim``.
         learning_rate: Learning rate in the first epoch.
         decay: How the learning rate falls from epoch to epoch, towards zero at the end of the schedule.
         weight_decay: Weight decay of the optimizer; 0 leaves its own default.
         clip: Largest norm of the gradient of a batch's mean; 0 is no limit.
-        patience: Epochs without a better validation score after which training stops; 0 is never.
+        patience: Epochs without a better validation score after which training stops; 0 is never, and None leaves it to
+            the number of epochs.
         seed: Seed of parameters, splits, order of the data, and draws.
         precision: Precision of matrix products in training; ``"bf16"`` rounds their factors to 8 bits of mantissa and
             adds up in float32. Measurements are in float32.
@@ -78,7 +88,7 @@ class Settings:
     decay: Decay = "none"
     weight_decay: float = 0.0
     clip: float = 100.0
-    patience: int = 0
+    patience: int | None = 0
     seed: int = 0
     precision: Precision = "float32"
     capture: bool = False
@@ -97,7 +107,11 @@ class Settings:
             )
         if not self.schedule or min(epochs for epochs, _ in self.schedule) < 0 or min(d for _, d in self.schedule) < 1:
             raise ValueError(f"the schedule must have phases of epochs with at least one draw, got {self.schedule}")
-        for name, number in (("clip", self.clip), ("patience", self.patience), ("weight decay", self.weight_decay)):
+        for name, number in (
+            ("clip", self.clip),
+            ("patience", self.patience or 0),
+            ("weight decay", self.weight_decay),
+        ):
             if not 0 <= number < math.inf:
                 raise ValueError(f"{name} must be a finite number, at least 0, got {number:g}; 0 turns it off")
         if not 0 <= self.seed < 2**32:
@@ -111,6 +125,36 @@ class Settings:
         for name, value, kinds in (("decay", self.decay, Decay), ("precision", self.precision, Precision)):
             if value not in get_args(kinds):
                 raise ValueError(f"unknown {name} {value!r}; choose from {', '.join(get_args(kinds))}")
+
+    def settled(self, data: int) -> Settings:
+        """These settings with the epochs and the patience that are left open, by the number of training data.
+
+        At least 60 epochs and 2,000 steps: Adam moves a parameter by about the learning rate a step, whatever the
+        gradient, so that few data need as many steps as many. Patience is 10 epochs, or a sixth of all where that is
+        more.
+
+        Example:
+            >>> small = Settings([(0, 1)], patience=None).settled(243)
+            >>> small.schedule, small.patience
+            ([(2000, 1)], 333)
+        """
+        schedule = self.schedule
+        if self.epochs == OPEN:
+            schedule = [(max(EPOCHS, math.ceil(STEPS / self.steps(data))), schedule[-1][1])]
+        settings = replace(self, schedule=schedule)
+        return (
+            settings if self.patience is not None else replace(settings, patience=max(PATIENCE, settings.epochs // 6))
+        )
+
+    def settled_as(self, other: Settings) -> Settings:
+        """These settings with what is left open as it is in others, which were settled by the data."""
+        draws = self.schedule[-1][1]
+        schedule = [(other.epochs, draws)] if self.epochs == OPEN and other.epochs else self.schedule
+        return replace(self, schedule=schedule, patience=other.patience if self.patience is None else self.patience)
+
+    def steps(self, data: int) -> int:
+        """Steps of an epoch over data of this number."""
+        return math.ceil(data / self.batch_size)
 
     @property
     def epochs(self) -> int:

@@ -106,7 +106,7 @@ class Trainer:
             ValueError: If they cannot be saved, saying which epochs are lost.
         """
         settings = self.settings
-        batches = math.ceil(len(train) / settings.batch_size)
+        batches = settings.steps(len(train))
         last = settings.epochs if epochs is None else epochs
         reporter = Reporter("training", last * batches, self.epoch * batches)
         self._last = self._last or self._snapshot()
@@ -142,13 +142,13 @@ class Trainer:
 
     def _stalled(self) -> bool:
         # A bound that is still being annealed may well fall before it rises.
-        return 0 < self.settings.patience <= self.epoch - max(self.best_epoch, self.objective.annealing_epochs)
+        return 0 < (self.settings.patience or 0) <= self.epoch - max(self.best_epoch, self.objective.annealing_epochs)
 
     def _epoch(self, train: Batch, validation: Batch | None, reporter: Reporter) -> None:
         epoch, settings, objective = self.epoch + 1, self.settings, self.objective
         self.begin(epoch)
         begun, total, sums = time.monotonic(), 0.0, EpochMetrics()
-        batches = math.ceil(len(train) / settings.batch_size)
+        batches = settings.steps(len(train))
         start = {f"{n}_start": value for n, value in self._module_metrics().items()} if epoch == 1 else {}
         for step, x in enumerate(self._batches(train, epoch), 1):
             self._set_epoch(epoch - 1 + (step - 1) / batches)

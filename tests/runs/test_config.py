@@ -150,10 +150,11 @@ def test_differences_of_configurations_are_named_but_for_versions_and_files_of_t
 
 def test_options_have_the_defaults_of_their_classes_and_values_of_their_types():
     config = run_config("gmm", device="cpu")
-    assert config.settings == Settings(schedule=[(60, 1)], patience=10)
+    assert config.settings == Settings(schedule=[(0, 1)], patience=None)
+    assert config.settings.settled(9_000) == Settings(schedule=[(60, 1)], patience=10)
     assert (config.rate_cost, config.corpus) == (RateCost(), CorpusConfig("gaussians"))
     assert run_config("text", device="cpu").corpus == CorpusConfig("docstrings", options={"vocabulary": 10_000})
-    assert run_config("gmm", objective="likelihood", device="cpu").settings.schedule == [(60, 16)]
+    assert run_config("gmm", objective="likelihood", device="cpu").settings.settled(9_000).schedule == [(60, 16)]
     chosen = run_config("gmm", "full", epochs="2x1,3x4", beta=2, guide_width=9, scale=3, device="cpu", seed=4)
     assert chosen.settings.schedule == [(2, 1), (3, 4)] and isinstance(chosen.rate_cost.beta, float)
     assert (chosen.guide.options["width"], chosen.model.options["scale"]) == (9, 3.0)

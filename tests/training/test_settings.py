@@ -24,3 +24,15 @@ def test_schedules():
     for wrong in ("", "0", "3x0", "3x", "x3", "-1", "1.5"):
         with pytest.raises(ValueError, match="epochs are a number|at least one draw"):
             parse_schedule(wrong)
+
+
+@pytest.mark.parametrize(("data", "epochs"), [(1, 2_000), (243, 2_000), (600, 667), (8_449, 60), (100_000, 60)])
+def test_few_data_have_as_many_steps_as_many_where_nothing_is_given(data, epochs):
+    settled = Settings([(0, 3)], patience=None).settled(data)
+    assert (settled.schedule, settled.patience) == ([(epochs, 3)], max(10, epochs // 6))
+    assert settled.epochs * settled.steps(data) >= 2_000
+    given = Settings([(5, 1)], patience=0)
+    assert given.settled(data) == given
+    assert Settings([(5, 1)], patience=None).settled(data) == Settings([(5, 1)], patience=10)
+    assert Settings([(0, 3)], patience=None).settled_as(settled) == settled
+    assert given.settled_as(settled) == given
