@@ -6,13 +6,12 @@ A test compares them with the files, which are kept so that they can be read wit
 from __future__ import annotations
 
 import inspect
-import json
 from pathlib import Path
 
 from benchmarks.arithmetic import arithmetic
 from benchmarks.gradients import table as gradients
 from benchmarks.setting import Setting
-from benchmarks.stored import FOLDER, fill_page, read
+from benchmarks.stored import fill_page, read
 from ppl_vae.plugins.options import Option
 from ppl_vae.programs.loading import Definition, available
 from ppl_vae.runs.catalogue import catalogue
@@ -97,12 +96,11 @@ def splits() -> str:
 
 def defaults() -> str:
     """Test ELBOs of the default settings beside a plain VAE and a model without latents, the range of the seeds."""
-    stored = json.loads((FOLDER / "defaults.json").read_text(encoding="utf-8"))
     rows = []
-    for row in stored:
+    for row in read("defaults")["rows"]:
         ranges = (f"{min(row[who]):.2f} to {max(row[who]):.2f}" for who in ("plain", "defaults"))
-        rows.append((row["data"], f"{row['baseline']:.2f}", *ranges))
-    return table("data|baseline|plain PyTorch|defaults", rows)
+        rows.append((row["data"], str(row["epochs"]), f"{row['baseline']:.2f}", *ranges))
+    return table("data|epochs|baseline|plain PyTorch|defaults", rows)
 
 
 def products() -> str:

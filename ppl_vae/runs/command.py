@@ -11,6 +11,7 @@ from ppl_vae.plugins.options import Value
 from ppl_vae.programs.loading import find
 from ppl_vae.runs.config import ProgramChoice, RunConfig
 from ppl_vae.runs.options import GUIDE, training_options
+from ppl_vae.training.settings import OPEN
 
 __all__ = ["train_command", "words_of"]
 
@@ -84,7 +85,7 @@ def _values(config: RunConfig) -> Iterator[tuple[str, Value, bool]]:
         "validation": config.corpus.validation,
         **{name: value for name, value in config.corpus.options.items() if readers.get(name, ...) != value},
         **asdict(config.rate_cost),
-        "epochs": epochs if len(draws) > 1 else ",".join(str(count) for count, _ in phases),
+        "epochs": epochs if len(draws) > 1 else ",".join(str(count) for count, _ in phases if count != OPEN) or None,
         **({} if len(draws) > 1 else {"draws": draws.pop()}),
         **asdict(config.settings),
     }
