@@ -144,8 +144,7 @@ def _remove_pages(run: RunFolder) -> None:
 def _begin(
     config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, splits: dict[str, Batch], resume: bool
 ) -> Summary:
-    if not resume:
-        config = replace(config, settings=config.settings.settled(len(splits["train"])))
+    config = replace(config, settings=config.settings.settled(len(splits["train"])))
     batch = splits["train"][: config.settings.batch_size]
     objective, method, settings = make_objective(config, pair, config.settings, batch)
     if not any(parameter.requires_grad for parameter in objective(pair.model, pair.guide).parameters()):
