@@ -144,7 +144,8 @@ def _remove_pages(run: RunFolder) -> None:
 def _begin(
     config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, splits: dict[str, Batch], resume: bool
 ) -> Summary:
-    config = replace(config, settings=config.settings.settled(len(splits["train"])))
+    count = len(splits["train"])
+    config = replace(config, settings=config.settings.settled(count))
     batch = splits["train"][: config.settings.batch_size]
     objective, method, settings = make_objective(config, pair, config.settings, batch)
     if not any(parameter.requires_grad for parameter in objective(pair.model, pair.guide).parameters()):
@@ -162,9 +163,8 @@ def _begin(
             keep_code(RunFolder(folder), config)
         run = RunFolder.open(folder) if resume else RunFolder.create(folder, to_json(config))
         log(
-            f"{pair.description}: {len(splits['train'])} training, {len(splits['validation'])} validation, "
-            f"{len(splits['test'])} test data; {settings.epochs} epochs of "
-            f"{settings.steps(len(splits['train']))} steps; gradient by {method}; run {folder}"
+            f"{pair.description}: {count} training, {len(splits['validation'])} validation, {len(splits['test'])} test "
+            f"data; {settings.epochs} epochs of {settings.steps(count)} steps; gradient by {method}; run {folder}"
         )
         try:
             return _train_and_measure(config, run, pair, objective, method, settings, splits, corpus.notes, resume)
