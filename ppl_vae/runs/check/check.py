@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -138,6 +139,7 @@ def _check_pair(
     if guide is None:
         return
     pair = Pair(model, guide, title)
+    config = replace(config, settings=config.settings.settled(len(x)))
     batch = x[: config.settings.batch_size]
     covers = fits and check_cover(ledger, model, guide, batch)
     programs = {"model": model, "guide": guide}
