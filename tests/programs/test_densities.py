@@ -103,34 +103,6 @@ def test_a_model_that_takes_its_rows_by_the_plates_indices_meets_the_batch_in_or
     assert np.allclose(measure(model, guide, x).evidence.pointwise.numpy(), truth(x), atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["closed_form", "importance"])
-def test_rows_that_a_program_gives_its_plate_are_kept(method):
-    x, offsets = data(), torch.arange(300.0).double()
-    rows = torch.randperm(300, generator=torch.Generator().manual_seed(0))[: len(x)]
-
-    def model(x, rows):
-        with pyro.plate("data", 300, subsample=rows) as taken:
-            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
-            loc = z @ WEIGHT.double() + offsets[taken, None]
-            pyro.sample("x", dist.Normal(loc, SIGMA).to_event(1), obs=x + offsets[rows, None])
-
-    def guide(x, rows):
-        with pyro.plate("data", 300, subsample=rows):
-            pyro.sample("z", dist.Normal(x @ WEIGHT.double().T / 2, 0.7).to_event(1))
-
-    result = measure(model, guide, x, rows, method=method, draws=4000 if method == "importance" else None)
-    error = 5 * result.evidence.pointwise_se.numpy() if method == "importance" else 1e-6
-    assert (np.abs(result.evidence.pointwise.numpy() - truth(x)) < error).all()
-
-
-def test_rows_that_a_plate_is_given_beside_a_size_by_which_it_draws_them_are_refused():
-    x = data()
-    rows = torch.randperm(300, generator=torch.Generator().manual_seed(0))[: len(x)]
-    model, guide = linear(plate=lambda x: pyro.plate("data", 300, subsample=rows[: len(x)], subsample_size=len(x)))
-    with pytest.raises(ValueError, match="plate 'data' is given its rows and subsample_size, too.*leave out"):
-        measure(model, guide, x)
-
-
 @pytest.mark.parametrize("taken", [{"subsample_size": 5}, {"subsample": torch.arange(5)}])
 def test_a_plate_of_another_size_than_the_batch_is_refused(taken):
     x = data()
