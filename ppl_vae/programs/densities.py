@@ -67,15 +67,8 @@ class InOrder(Messenger):
                 f"plate {msg['name']!r} takes {taken} of {size} rows, but the batch has {self.batch}: write "
                 "subsample_size=len(x), so that every datum of a batch is measured"
             )
-        if is_given:
-            return
-        rows = torch.arange(taken)
-        if given is not None and not torch.equal(given.cpu(), rows):
-            raise ValueError(
-                f"plate {msg['name']!r} is given its rows and subsample_size, too, by which rows are drawn: leave out "
-                "subsample_size, and the rows given are taken"
-            )
-        msg["value"] = rows
+        if not is_given:
+            msg["value"] = torch.arange(taken)
 
 
 @contextmanager

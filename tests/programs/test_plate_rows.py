@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ppl_vae.evidence.measure import measure
-from tests.programs.test_densities import SIGMA, WEIGHT, data, linear, truth
+from tests.programs.test_densities import SIGMA, WEIGHT, data, truth
 
 
 @pytest.fixture(autouse=True)
@@ -33,11 +33,3 @@ def test_rows_that_a_program_gives_its_plate_are_kept(method):
     result = measure(model, guide, x, rows, method=method, draws=4000 if method == "importance" else None)
     error = 5 * result.evidence.pointwise_se.numpy() if method == "importance" else 1e-6
     assert (np.abs(result.evidence.pointwise.numpy() - truth(x)) < error).all()
-
-
-def test_rows_that_a_plate_is_given_beside_a_size_by_which_it_draws_them_are_refused():
-    x = data()
-    rows = torch.randperm(300, generator=torch.Generator().manual_seed(0))[: len(x)]
-    model, guide = linear(plate=lambda x: pyro.plate("data", 300, subsample=rows[: len(x)], subsample_size=len(x)))
-    with pytest.raises(ValueError, match="plate 'data' is given its rows and subsample_size, too.*leave out"):
-        measure(model, guide, x)

@@ -97,7 +97,10 @@ def test_several_arguments_of_a_model_are_columns(tmp_path: Path) -> None:
     [
         ("a,b\n" + "1,2\n" * 300 + "3\n", "line 302: 1 cells where there are 2 columns; correct or remove"),
         ("a,b\n" + "1,2\n" * 300 + "3,x\n", "line 302: 'x' in column 'b' of finite numbers; mend it"),
-        ("a,b\n1,2\n3,1e999\n", "line 3: '1e999' in column 'b' of finite numbers"),
+        (
+            "a,b\n1,2\n3,1e999\n",
+            "line 3: '1e999' in column 'b' of finite numbers|column 'b', row 1 .* holds the value inf",
+        ),
         ("a,a\n1,2\n", "line 1: two columns 'a'; give every column a name"),
         ('a,b\n1,"2\n3,4\n', "no column 'text'|a quote"),
         ("a,b\n1,2\n3,4\0\n" * 1, "null character|no column 'text'"),
