@@ -14,7 +14,7 @@ from torch import Tensor
 from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.distributions.exponential_family import base
 from ppl_vae.evidence.calibration import calibrated
-from ppl_vae.evidence.excluded import without_excluded
+from ppl_vae.evidence.clamping import without_clamping
 from ppl_vae.evidence.importance import log_weights
 from ppl_vae.evidence.methods.base import NotApplicableError
 from ppl_vae.evidence.methods.enumeration import enumerate_states
@@ -112,7 +112,7 @@ def measure(
                 with fork_random_state(seed + start):
                     cells = how.cells * len(part) // len(x)
                     block = partial(_measure_block, how, model, guide, part, cells=cells)
-                    done[start] = without_excluded(block, tick, start)
+                    done[start] = without_clamping(block, tick, start)
             parts.append(done[start])
         joined = replace(Evidence.join(parts), why=how.why)
         with fork_random_state():

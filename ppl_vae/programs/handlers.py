@@ -17,12 +17,12 @@ from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.autoguides import without_autoguide
 from ppl_vae.programs.canonical import DRAWS, Layout
+from ppl_vae.programs.clamped import unclamped
 from ppl_vae.programs.densities import Site, inside_support, unvalidated
 from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latents, observations
 from ppl_vae.programs.explain import explained, is_refusal
 from ppl_vae.programs.fit import check_proposal
 from ppl_vae.programs.given import Fixed, Given
-from ppl_vae.programs.impossible import without_impossible
 from ppl_vae.programs.kept_apart import check_untouched
 from ppl_vae.programs.layout_finder import REFUSED
 from ppl_vae.programs.layouts import layout_again, layout_of
@@ -110,7 +110,7 @@ def log_prob(site: Site, *, raw: bool = False) -> Tensor:
         raise ValueError(f"site {site['name']!r} cannot be scored: {error}") from error
     if not is_checked:
         value = inside_support(fn, site, value)
-    value = without_impossible(site, value)
+    value = unclamped(site, value)
     result: Tensor = value if raw else scale_and_mask(value, site["scale"], site["mask"])
     return result
 

@@ -16,8 +16,8 @@ from ppl_vae.evidence.importance import with_sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.products import Products
 from ppl_vae.evidence.results import Evidence
+from ppl_vae.programs.clamped import are_unclamped, note_clamped
 from ppl_vae.programs.handlers import check_cover, run
-from ppl_vae.programs.impossible import is_strict, look_at
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, guide_sites
@@ -111,8 +111,8 @@ def enumerate_states(
         check_cover(states.run, run(guide, (x[:1],), {}, draws=1))
     shared = states.shared(partial(log_joint, model), *([partial(log_proposal, guide)] if guide is not None else []))
     for name, fn in states.priors.items():
-        look_at(name, fn)
-    sums = _by_products(model, guide, x, states, progress) if shared and not is_strict() else None
+        note_clamped(name, fn)
+    sums = _by_products(model, guide, x, states, progress) if shared and not are_unclamped() else None
     evidence, bound = sums or _by_densities(model, guide, x, states, shared, progress)
     if guide is None:
         return evidence

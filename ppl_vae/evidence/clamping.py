@@ -9,11 +9,11 @@ from math import inf
 import torch
 
 from ppl_vae.evidence.results import Evidence
-from ppl_vae.programs.impossible import impossible_values
+from ppl_vae.programs.clamped import watching_clamps
 from ppl_vae.programs.random_state import random_states, set_random_states
 from ppl_vae.programs.types import Progress
 
-__all__ = ["TOLERANCE", "without_excluded"]
+__all__ = ["TOLERANCE", "without_clamping"]
 
 TOLERANCE = 1e-4
 """Nats by which rounded probabilities may change the evidence of a datum."""
@@ -22,7 +22,7 @@ ERRORS = 4
 """Standard errors by which two samples may differ besides."""
 
 
-def without_excluded(measure: Callable[[Progress], Evidence], progress: Progress, first: int) -> Evidence:
+def without_clamping(measure: Callable[[Progress], Evidence], progress: Progress, first: int) -> Evidence:
     """A measurement, made a second time without PyTorch's rounding of probabilities, if that rounds any.
 
     PyTorch gives a value of a latent whose probability is smaller, perhaps 0, a probability of 1.2e-7. Where that
@@ -38,12 +38,12 @@ def without_excluded(measure: Callable[[Progress], Evidence], progress: Progress
         ValueError: If the evidence of a datum depends on the rounding, naming the sites and the datum.
     """
     random = random_states()
-    with impossible_values() as found:
+    with watching_clamps() as found:
         result = measure(progress)
     if not found.sites:
         return result
     set_random_states(random)
-    with impossible_values(strict=True):
+    with watching_clamps(strict=True):
         strict = measure(lambda cells: None)
     sites = ", ".join(map(repr, sorted(found.sites)))
     one, other = result.evidence.pointwise, strict.evidence.pointwise

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 import ppl_vae as pv
-from ppl_vae.programs.impossible import impossible_values, without_impossible
+from ppl_vae.programs.clamped import unclamped, watching_clamps
 
 MEANS = np.array([0.0, 1.0, 10.0])
 X = torch.tensor([0.0, 5.0, 10.0])
@@ -68,8 +68,8 @@ def test_an_evidence_that_depends_on_a_probability_below_that_of_rounding_is_ref
 )
 def test_log_densities_without_rounding(rounded, exact, value):
     site = {"name": "z", "is_observed": False, "value": torch.tensor(value), "fn": rounded}
-    with impossible_values(strict=True) as found, np.errstate(divide="ignore"):
-        density = without_impossible(site, rounded.log_prob(site["value"]))
+    with watching_clamps(strict=True) as found, np.errstate(divide="ignore"):
+        density = unclamped(site, rounded.log_prob(site["value"]))
         np.testing.assert_allclose(density, np.log(exact), atol=1e-5)
     assert bool(found.sites) == (np.min(exact) < 1e-7)
 

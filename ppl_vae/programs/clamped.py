@@ -1,4 +1,4 @@
-"""Values of latents that a program gives a probability below 1.2e-7, perhaps 0, of which PyTorch makes 1.2e-7."""
+"""Probabilities of latents that PyTorch clamps: below 1.2e-7, perhaps 0, they are taken as 1.2e-7."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import distributions as families
 
 from ppl_vae.programs.densities import Site, innermost
 
-__all__ = ["Impossible", "impossible_values", "is_strict", "look_at", "without_impossible"]
+__all__ = ["Clamps", "watching_clamps", "are_unclamped", "note_clamped", "unclamped"]
 
 
 @dataclass
-class Impossible:
-    """What is known of impossible values in a measurement.
+class Clamps:
+    """What a measurement knows of clamped probabilities.
 
     Arguments:
         strict: Whether their log-density is that of the probability as it is given; else it is PyTorch's, of 1.2e-7.
@@ -29,11 +29,11 @@ class Impossible:
     sites: set[str] = field(default_factory=set)
 
 
-_WATCHED: ContextVar[Impossible | None] = ContextVar("watched", default=None)
+_WATCHED: ContextVar[Clamps | None] = ContextVar("watched", default=None)
 
 
 @contextmanager
-def impossible_values(strict: bool = False) -> Iterator[Impossible]:
+def watching_clamps(strict: bool = False) -> Iterator[Clamps]:
     """Inside, the latent sites are collected at which a value of a smaller probability than 1.2e-7 is scored.
 
     PyTorch rounds probabilities that are given as ``probs`` up to 1.2e-7 (a log-probability of -15.9) when it takes
@@ -42,7 +42,7 @@ def impossible_values(strict: bool = False) -> Iterator[Impossible]:
     Arguments:
         strict: Whether such values have the log-density of their own probability, minus infinity of 0.
     """
-    found = Impossible(strict)
+    found = Clamps(strict)
     token = _WATCHED.set(found)
     try:
         yield found
@@ -50,13 +50,13 @@ def impossible_values(strict: bool = False) -> Iterator[Impossible]:
         _WATCHED.reset(token)
 
 
-def is_strict() -> bool:
+def are_unclamped() -> bool:
     """Whether probabilities are not rounded."""
     watched = _WATCHED.get()
     return watched is not None and watched.strict
 
 
-def look_at(name: str, fn: torch.distributions.Distribution) -> None:
+def note_clamped(name: str, fn: torch.distributions.Distribution) -> None:
     """Collects a latent site with such a probability, of which the program's own scores may be left out."""
     watched, base = _WATCHED.get(), innermost(fn)
     if watched is not None and (probs := _given_probs(base)) is not None:
@@ -65,7 +65,7 @@ def look_at(name: str, fn: torch.distributions.Distribution) -> None:
             watched.sites.add(name)
 
 
-def without_impossible(site: Site, log_density: Tensor) -> Tensor:
+def unclamped(site: Site, log_density: Tensor) -> Tensor:
     """The log-density of a site's value; of a latent without PyTorch's rounding, where that is asked for.
 
     Raises:
