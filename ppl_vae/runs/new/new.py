@@ -23,6 +23,17 @@ KindOfData = Literal["documents", "counts", "points", "images", "table"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+TESTS = {
+    "points": ("a_point", "Model(shape=x.shape[1:])"),
+    "images": ("an_image", "Model(shape=x.shape[1:])"),
+    "counts": ("a_datum", "Model(data_mean=x.mean(0), shape=x.shape[1:])"),
+    "documents": (
+        "a_document",
+        "Model(vocabulary=x.vocabulary, unigram=torch.full((x.vocabulary,), 1 / x.vocabulary))",
+    ),
+}
+"""What a datum is called and how a model is built, in the tests of kinds of data that share those of points."""
+
 
 @dataclass(frozen=True)
 class New:
@@ -77,7 +88,7 @@ def new(name: str | Path, data: KindOfData = "points", data_file: str | Path | N
     corpus = None if data_file is None else _checked_file(Path(data_file), data)
     stem = folder.name
     names = {"model": f"{stem}.py", "model_guide": f"{stem}_guide.py", "test_model": f"test_{stem}.py"}
-    files = {folder / file: _written(TEMPLATES / data / f"{part}.py", stem, corpus) for part, file in names.items()}
+    files = {folder / file: _written(_template(data, part), stem, corpus) for part, file in names.items()}
     kinds = dict(zip(files, ("the model, p(x, z)", "its guide, q(z | x)", "tests of both"), strict=True))
     if corpus is None and data in EXAMPLES:
         example, content = EXAMPLES[data]
@@ -128,9 +139,20 @@ def _checked_file(file: Path, data: str) -> str:
     return str(file.resolve())
 
 
-def _written(template: Path, stem: str, corpus: str | None) -> bytes:
+def _template(data: str, part: str) -> list[str]:
+    """The lines of a template; the tests of most kinds of data differ in how a datum is called and a model is built."""
+    file = TEMPLATES / data / f"{part}.py"
+    if file.exists():
+        return file.read_text(encoding="utf-8").splitlines()
+    text = (TEMPLATES / "points" / file.name).read_text(encoding="utf-8")
+    for here, there in zip(TESTS["points"], TESTS[data], strict=True):
+        text = text.replace(here, there)
+    return text.splitlines()
+
+
+def _written(template: list[str], stem: str, corpus: str | None) -> bytes:
     """A template under the names of the new files, and with the data of the user."""
-    lines = [re.sub(r"^from model(\w*) import", rf"from {stem}\1 import", line) for line in _lines(template)]
+    lines = [re.sub(r"^from model(\w*) import", rf"from {stem}\1 import", line) for line in template]
     if corpus is not None:
         lines = [f"    corpus = {json.dumps(corpus)}" if line.startswith("    corpus = ") else line for line in lines]
         if not any("Path(" in line for line in lines):
@@ -142,7 +164,3 @@ def _written(template: Path, stem: str, corpus: str | None) -> bytes:
         last += 1
     lines[first:last] = sorted(lines[first:last], key=lambda line: line.split()[1])
     return "\n".join([*lines, ""]).encode()
-
-
-def _lines(template: Path) -> list[str]:
-    return template.read_text(encoding="utf-8").splitlines()
