@@ -96,9 +96,6 @@ def config_of(run: RunFolder) -> RunConfig:
     """
     config, how = RunConfig.of(run), _opening.get(Opening())
     if (estimator := _own_estimator(config)) is not None:  # it runs when the training goes on
-        name = f"estimator {estimator.stem}"
-        if config.digests.get(name) not in (None, digest(estimator)):
-            raise ValueError(f"{name} has changed since the run began, or is gone; restore it, or start a new run")
         _trusted(estimator, digest(estimator), run, how)
     taken, choices = dict[Path, tuple[Path, str]](), dict[str, ProgramChoice]()
     for kind, (choice, copy) in _own(config).items():

@@ -14,7 +14,7 @@ from ppl_vae.plugins.discovery import Plugin, find
 if TYPE_CHECKING:
     from ppl_vae.runs.config import RunConfig
 
-__all__ = ["changed_files", "method_digests", "own_digests", "source_digest"]
+__all__ = ["changed_files", "check_estimator", "method_digests", "own_digests", "source_digest"]
 
 
 def own_digests(config: RunConfig) -> dict[str, str]:
@@ -49,6 +49,16 @@ def changed_files(config: RunConfig) -> list[str]:
     """Which of the files that a run began with have changed since, or are gone."""
     now = own_digests(config)
     return [name for name, digest in config.digests.items() if now.get(name) != digest]
+
+
+def check_estimator(config: RunConfig) -> None:
+    """Refuses to continue by another estimator of the user's than that of the run.
+
+    Raises:
+        ValueError: If it has changed, or is gone, naming it.
+    """
+    if changed := [name for name in changed_files(config) if name.startswith("estimator ")]:
+        raise ValueError(f"{changed[0]} has changed since the run began, or is gone; restore it, or start a new run")
 
 
 def _digests(plugins: Iterable[Plugin]) -> dict[str, str]:

@@ -39,9 +39,13 @@ def write_card(run: RunFolder, summary: Summary) -> None:
 
 def _without_places(config: RunConfig) -> RunConfig:
     """The configuration with names of files instead of their paths, which are those of one machine."""
-    named = (replace(choice, name=Path(choice.name).name) for choice in (config.model, config.guide))
-    model, guide = named
-    return replace(config, model=model, guide=guide, corpus=replace(config.corpus, name=Path(config.corpus.name).name))
+    model, guide, corpus = config.model, config.guide, config.corpus
+    return replace(
+        config,
+        model=replace(model, name=Path(model.name).name),
+        guide=replace(guide, name=Path(guide.name).name),
+        corpus=replace(corpus, name=Path(corpus.name).name),
+    )
 
 
 def _lines(summary: Summary, config: RunConfig) -> Iterator[str]:
@@ -66,9 +70,7 @@ def _lines(summary: Summary, config: RunConfig) -> Iterator[str]:
     yield from ("", "## Measurements", "", f"{what[0].upper()}{what[1:]}.", "")
     yield from (_row(columns), _row(["---"] * len(columns)), *map(_row, rows))
     yield from ("", f"{'; '.join(summary.captions())}.")
-    found = {name: split.measurement.bracket() for name, split in summary.splits.items()}
-    brackets = [f"{name}: {bracket}" for name, bracket in found.items() if bracket is not None]
-    for remarks in (brackets, list(summary.warnings)):
+    for remarks in (summary.brackets(), summary.warnings):
         if remarks:
             yield from ("", *(f"- {remark}" for remark in remarks))
     yield from (

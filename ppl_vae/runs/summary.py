@@ -132,6 +132,11 @@ class Summary:
         means = {name: {label: e.mean for label, e in split.rows().items()} for name, split in self.splits.items()}
         return DataFrame.from_dict(means, orient="index")
 
+    def brackets(self) -> list[str]:
+        """The bracket of the evidence of each split that has one, in words."""
+        found = {name: split.measurement.bracket() for name, split in self.splits.items()}
+        return [f"{name}: {bracket}" for name, bracket in found.items() if bracket is not None]
+
     def captions(self) -> Iterator[str]:
         """What the table's numbers are: the methods, the errors, and the distances."""
         methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
@@ -161,9 +166,7 @@ class Summary:
         return str(self)
 
     def __str__(self) -> str:
-        found = {name: split.measurement.bracket() for name, split in self.splits.items()}
-        brackets = (f"{name}: {bracket}" for name, bracket in found.items() if bracket is not None)
-        return "\n".join([self.table(), *brackets, *map(noted, self.warnings)])
+        return "\n".join([self.table(), *self.brackets(), *map(noted, self.warnings)])
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from ppl_vae.programs.support import check_support
 from ppl_vae.runs.code import config_of, keep_code
 from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.devices import resolve_device
-from ppl_vae.runs.digests import changed_files, own_digests
+from ppl_vae.runs.digests import check_estimator, own_digests
 from ppl_vae.runs.model_card import CARD, write_card
 from ppl_vae.runs.more_epochs import change_config, with_more_epochs
 from ppl_vae.runs.pair import Pair, make_objective
@@ -95,6 +95,7 @@ def resume(
     RunFolder.open(folder).check_pair(f"continue it by ppl-vae generator --resume {folder}")
     with locked(folder, "trains there"):
         run = RunFolder.open(folder)  # as it is now that no other process can change it
+        check_estimator(RunConfig.of(run))
         config = config_of(run)
         resolve_device(config.device)
         if epochs is not None:
@@ -154,8 +155,6 @@ def _begin(
         config = replace(config, chosen_estimator=objective.estimator.name)
     if not resume:
         config = replace(config, fingerprint=corpus.fingerprint, digests=own_digests(config))
-    elif changed := [name for name in changed_files(config) if name.startswith("estimator ")]:
-        raise ValueError(f"{changed[0]} has changed since the run began, or is gone; restore it, or start a new run")
     check_pair(pair.model, pair.guide, batch)
     with nullcontext() if resume else locked(folder, "trains there"):
         if not resume:

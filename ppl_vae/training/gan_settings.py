@@ -50,8 +50,7 @@ class GanSettings:
 
 def check_images(x: Batch, settings: GanSettings) -> Tensor:
     """Returns data that a generator can learn from; a ValueError says what is wrong with others."""
-    colours = image_shape(x.shape[1:])[0] if isinstance(x, Tensor) and x.ndim in (3, 4) else 1
-    if isinstance(x, Tensor) and colours not in (1, 3):
+    if isinstance(x, Tensor) and x.ndim in (3, 4) and (colours := image_shape(x.shape[1:])[0]) not in (1, 3):
         remedy = (
             "their colours come last: save numpy.moveaxis(array, -1, 1)" if x.shape[-1] in (1, 3) else "save them so"
         )

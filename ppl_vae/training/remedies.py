@@ -7,10 +7,23 @@ import torch
 from ppl_vae.data.inputs import Batch, main_field
 from ppl_vae.data.precision import FEW_STEPS, steps_per_deviation
 
-__all__ = ["remedy"]
+__all__ = ["note_last_batch", "remedy"]
 
 LARGE = 1e6
 """Data beyond it are not on a scale on which networks begin."""
+
+
+def note_last_batch(error: Exception, batch: Batch, data: Batch, size: int) -> None:
+    """Adds to the error of a step that its batch, the last of the epoch, holds a single datum, if it does.
+
+    Arguments:
+        error: The error.
+        batch: The batch.
+        data: The training data.
+        size: Number of data of the other batches.
+    """
+    if len(batch) == 1 and len(data) > 1:
+        error.add_note(f"the last batch of the epoch holds one datum; take --batch-size {size + 1}")
 
 
 def remedy(data: Batch, *, begun: bool) -> str:

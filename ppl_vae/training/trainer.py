@@ -24,7 +24,7 @@ from ppl_vae.training.gradient_noise import PREFIX, signal_to_noise
 from ppl_vae.training.hooks import FollowsEpochs, RecordsMetrics
 from ppl_vae.training.logging import Tracker
 from ppl_vae.training.progress import Reporter, log
-from ppl_vae.training.remedies import remedy
+from ppl_vae.training.remedies import note_last_batch, remedy
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.saving import SavedStates
 from ppl_vae.training.settings import Settings
@@ -161,10 +161,7 @@ class Trainer:
                     f"{remedy(train, begun=epoch > 1 or step > 1)}"
                 ) from error
             except ValueError as error:
-                if len(x) == 1 and len(train) > 1:
-                    error.add_note(
-                        f"the last batch of the epoch holds one datum; take --batch-size {settings.batch_size + 1}"
-                    )
+                note_last_batch(error, x, train, settings.batch_size)
                 raise
             sums.add(objective, len(x))
             reporter.advance(1, self._status(total / min(step * settings.batch_size, len(train)), begun, step, train))

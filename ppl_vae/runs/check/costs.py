@@ -24,7 +24,7 @@ from ppl_vae.plugins.discovery import available
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.runs.check.ledger import Ledger
-from ppl_vae.runs.check.trial import PARTS, Trial
+from ppl_vae.runs.check.trial import PARTS, Trial, in_short
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.training.progress import collecting
@@ -90,7 +90,7 @@ def check_steps(ledger: Ledger, pair: Pair, objective: Objective, settings: Sett
     if trial.unreached:
         ledger.add(
             "gradients",
-            f"no gradient reaches {_few(trial.unreached)}",
+            f"no gradient reaches {in_short(trial.unreached, 6)}",
             "let the program use them without .detach(), .item() or torch.no_grad(), or freeze or remove them",
             "fault",
             **values,
@@ -98,7 +98,7 @@ def check_steps(ledger: Ledger, pair: Pair, objective: Objective, settings: Sett
     elif trial.unused:
         ledger.add(
             "gradients",
-            f"these data do not use {_few(trial.unused)}, which stay as they are",
+            f"these data do not use {in_short(trial.unused, 6)}, which stay as they are",
             "remove them, if no other data use them",
             "note",
             **values,
@@ -106,7 +106,7 @@ def check_steps(ledger: Ledger, pair: Pair, objective: Objective, settings: Sett
     elif trial.still:
         ledger.add(
             "gradients",
-            f"the gradient of {_few(trial.still)} is exactly zero in each of the first steps",
+            f"the gradient of {in_short(trial.still, 6)} is exactly zero in each of the first steps",
             "look whether a unit is dead, or a factor in front of it zero",
             "note",
             **values,
@@ -209,10 +209,6 @@ def _check_start(ledger: Ledger, pair: Pair, x: Batch, few: Batch, found: Eviden
         "docs/training.md)"
     )
     ledger.add("ELBO at the start", text, remedy if far else "", "note" if far else "ok", elbo=elbo, baseline=level)
-
-
-def _few(names: tuple[str, ...], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def in_words(seconds: float) -> str:

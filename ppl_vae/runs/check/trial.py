@@ -19,12 +19,12 @@ from ppl_vae.nn.modes import matmul_precision
 from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.pair import Pair
-from ppl_vae.training.remedies import remedy
+from ppl_vae.training.remedies import note_last_batch, remedy
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
 
-__all__ = ["Trial", "undone"]
+__all__ = ["Trial", "in_short", "undone"]
 
 STEPS = 5
 """Largest number of steps: a parameter behind one that begins at zero has a gradient from the second on."""
@@ -126,17 +126,16 @@ def _step(trainer: Trainer, batch: Batch, x: Batch, done: int) -> None:
         trainer.step(batch)
     except NonFiniteError as error:
         wrong = [n for n, p in trainer.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
-        named = f", and so is the gradient of {_listed(wrong)}" if wrong and wrong[0] not in str(error) else ""
-        more = f" (and {_listed(wrong[1:])})" if wrong[1:] and not named else ""
+        named = f", and so is the gradient of {in_short(wrong, 4)}" if wrong and wrong[0] not in str(error) else ""
+        more = f" (and {in_short(wrong[1:], 4)})" if wrong[1:] and not named else ""
         raise NonFiniteError(f"{error}{more}{named}; {remedy(x, begun=done > 0)}") from error
     except Exception as error:
-        if len(batch) == 1 and len(x) > 1:
-            size = trainer.settings.batch_size + 1
-            error.add_note(f"the last batch of the epoch holds one datum; take --batch-size {size}")
+        note_last_batch(error, batch, x, trainer.settings.batch_size)
         raise
 
 
-def _listed(names: list[str], most: int = 4) -> str:
+def in_short(names: Sequence[str], most: int) -> str:
+    """Names, the first ones of many."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
