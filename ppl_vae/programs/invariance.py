@@ -48,9 +48,9 @@ def dependence_faults(program: Program, x: Batch, who: str = "model") -> dict[st
         fixed = SubstituteLatents(drawn.values_of_latents())
         runs = [run(program, (x[:2],), {}, draws=2, handler=fixed) for _ in range(2)]
         alone = _first_alone(program, x, {name: site["value"] for name, site in latents(drawn).items()})
-    faults = _faults_of_repeats(_densities(runs[0]), _densities(runs[1]), who)
-    for name, first in runs[0].items():
-        one = log_prob(first)
+    first, second = map(_densities, runs)
+    faults = _faults_of_repeats(first, second, who)
+    for name, one in first.items():
         if (
             name not in faults
             and name in alone
