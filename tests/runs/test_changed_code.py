@@ -20,24 +20,9 @@ from ppl_vae.runs.more_epochs import change_config
 from ppl_vae.training.run_folder import RunFolder
 from tests.support.cli import flat, invoke, json_of, succeed
 from tests.support.killed import Killed, killed_at
+from tests.support.pair_files import WITH_NEIGHBOUR
 
-MODEL = """
-import pyro
-import pyro.distributions as dist
-import torch
-from noise import SCALE
-
-
-class Line(torch.nn.Module):
-    def __init__(self, shape):
-        super().__init__()
-        self.decoder = torch.nn.Linear(1, *shape)
-
-    def forward(self, x):
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(self.decoder(z), SCALE).to_event(1), obs=x)
-"""
+MODEL = WITH_NEIGHBOUR.format(neighbour="noise")
 
 
 @pytest.fixture(scope="module")

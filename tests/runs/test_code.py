@@ -12,24 +12,9 @@ import ppl_vae as pv
 from ppl_vae.plugins import trust
 from ppl_vae.training.lock import locked
 from tests.support.cli import flat, invoke, json_of, succeed
+from tests.support.pair_files import WITH_NEIGHBOUR
 
-MODEL = """
-import pyro
-import pyro.distributions as dist
-import torch
-from helpers import SCALE
-
-
-class Line(torch.nn.Module):
-    def __init__(self, shape):
-        super().__init__()
-        self.decoder = torch.nn.Linear(1, *shape)
-
-    def forward(self, x):
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(self.decoder(z), SCALE).to_event(1), obs=x)
-"""
+MODEL = WITH_NEIGHBOUR.format(neighbour="helpers")
 
 
 @pytest.fixture

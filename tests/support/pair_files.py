@@ -146,3 +146,22 @@ class Line(torch.nn.Module):
             pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=x)
 """
 """A model of numbers with options of every kind."""
+
+WITH_NEIGHBOUR = """
+import pyro
+import pyro.distributions as dist
+import torch
+from {neighbour} import SCALE
+
+
+class Line(torch.nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.decoder = torch.nn.Linear(1, *shape)
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(self.decoder(z), SCALE).to_event(1), obs=x)
+"""
+"""A model of numbers that imports its noise from a file beside it, whose name is to be filled in."""
