@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO as ImportanceWeightedELBO
     from ppl_vae.objectives.rate_cost import RateCost as RateCost
     from ppl_vae.objectives.sleep_phase import SleepPhase as SleepPhase
+    from ppl_vae.objectives.wake_sleep import WakeSleep as WakeSleep
     from ppl_vae.programs.amortised import AmortisedGuide as AmortisedGuide
     from ppl_vae.programs.densities import regulariser as regulariser
     from ppl_vae.programs.layouts import set_layout as set_layout
@@ -78,6 +79,7 @@ _PLACES = {
     "RateCost": "objectives.rate_cost",
     "Run": "runs.open",
     "SleepPhase": "objectives.sleep_phase",
+    "WakeSleep": "objectives.wake_sleep",
     "calibrate": "diagnostics.calibration.calibrate",
     "catalogue": "runs.catalogue",
     "check": "runs.check.check",

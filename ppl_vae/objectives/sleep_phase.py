@@ -61,14 +61,18 @@ class SleepPhase(Objective):
     def differentiable_loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
         """The negative conditional log-likelihood of pairs simulated for a batch, in nats, with its gradient."""
         x = as_batch(*args, **kwargs)
-        if not self._knows(model, guide, (x,), {}):
-            with evaluating(model, guide), fork_random_state():
-                check_cover(run(model, (x[:2],), {}, draws=1), run(guide, (x[:2],), {}, draws=1))
-            self._know(model, guide, (x,), {})
+        self._probe(model, guide, x)
         loss = -self._scores(model, guide, x, self.draws).sum() / self.draws
         if not loss.isfinite():
             raise NonFiniteError("the log-density of the guide at the latents that the model drew is not finite")
         return loss
+
+    def _probe(self, model: Program, guide: Program, x: Batch) -> None:
+        """Checks that the guide has the model's latents, once per pair."""
+        if not self._knows(model, guide, (x,), {}):
+            with evaluating(model, guide), fork_random_state():
+                check_cover(run(model, (x[:2],), {}, draws=1), run(guide, (x[:2],), {}, draws=1))
+            self._know(model, guide, (x,), {})
 
     @staticmethod
     def _scores(model: Program, guide: Program, x: Batch, draws: int) -> Tensor:

@@ -11,11 +11,21 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.programs.fit import check_densities, is_discrete
-from ppl_vae.programs.handlers import Site, SubstituteLatents, check_cover, latents, run, scores, total
+from ppl_vae.programs.handlers import Site, Sites, SubstituteLatents, check_cover, latents, run, scores, total
 from ppl_vae.programs.types import Program
 from ppl_vae.programs.unobserved import without_masked
 
-__all__ = ["Terms", "log_joint", "log_parts", "log_proposal", "log_proposals", "log_terms", "log_weight", "prior_terms"]
+__all__ = [
+    "Terms",
+    "log_joint",
+    "log_parts",
+    "log_proposal",
+    "log_proposals",
+    "log_terms",
+    "log_weight",
+    "prior_terms",
+    "terms_of",
+]
 
 
 def log_joint(model: Program, x: Batch, values: Mapping[str, Tensor]) -> Tensor:
@@ -110,7 +120,12 @@ def log_terms(model: Program, guide: Program, x: Batch, draws: int = 1) -> Terms
     Raises:
         ValueError: If the pair does not keep the contract, naming the site.
     """
-    proposed = run(guide, (x,), {}, draws=draws)
+    return terms_of(model, x, run(guide, (x,), {}, draws=draws))
+
+
+def terms_of(model: Program, x: Batch, proposed: Sites) -> Terms:
+    """The terms of :func:`log_terms` of a run of the guide."""
+    draws = len(next(iter(proposed.values()))["value"])
     scored = run(model, (x,), {}, draws=draws, handler=SubstituteLatents(proposed.values_of_latents()))
     check_cover(scored, proposed)
     check_densities(proposed, scored)

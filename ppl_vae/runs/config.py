@@ -112,8 +112,9 @@ class RunConfig:
         settings: How to train.
         rate_cost: Cost of the rate in the objective.
         objective: What to maximise: the ELBO (or another trade of rate and distortion); the likelihood, exact up to 10
-            bits and importance-weighted beyond; or, with ``"sleep"``, the guide's log-density of latents drawn from the
-            model together with data, which trains the guide alone.
+            bits and importance-weighted beyond; with ``"sleep"``, the guide's log-density of latents drawn from the
+            model together with data, which trains the guide alone; with ``"wake_sleep"``, or ``"symmetric"``, that for
+            the guide and the ELBO for the model.
         estimator: Gradient estimator through discrete latents, by name or file; auto chooses by the pair.
         control: Control variate of the estimator; by default first_order for the estimators that take one.
         kl: How the rate is taken where no latent is discrete: in closed form where there is one, or from the draws.
@@ -139,7 +140,7 @@ class RunConfig:
     corpus: CorpusConfig
     settings: Settings
     rate_cost: RateCost = RateCost()
-    objective: Literal["elbo", "likelihood", "sleep"] = "elbo"
+    objective: Literal["elbo", "likelihood", "sleep", "wake_sleep", "symmetric"] = "elbo"
     estimator: Annotated[str, PluginChoice("estimators", ("auto",))] = "auto"
     control: Literal["first_order", "none"] | None = None
     kl: Rate = "closed_form"
@@ -177,7 +178,7 @@ class RunConfig:
 
     @property
     def objective_description(self) -> str:
-        """``"elbo"``, ``"likelihood"``, ``"sleep"``, or the formula of another cost of the rate."""
+        """``"elbo"`` or another objective by name, or the formula of another cost of the rate."""
         return self.objective if self.rate_cost == RateCost() else str(self.rate_cost)
 
     def load_corpus(self) -> Corpus:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from itertools import chain, count
 from pathlib import Path
@@ -219,18 +219,23 @@ def reader_options() -> list[Option]:
     return list({option.name: option for reader in corpora().values() for option in reader.options}.values())
 
 
-def _check_relevance(options: Collection[str], objective: str) -> None:
+def _check_relevance(options: Mapping[str, Value], objective: str) -> None:
     """Refuses options of the rate where the objective has none, and says which options of the estimator are unused."""
     if objective == "elbo":
         return
-    likelihood = objective == "likelihood"
+    learned = {"likelihood": "the likelihood", "sleep": "the sleep phase"}.get(objective, "wake-sleep")
     if rate := [f"--{field.name.replace('_', '-')}" for field in fields(RateCost) if field.name in options]:
         raise ValueError(
-            f"{', '.join(rate)} weigh{'s' if len(rate) == 1 else ''} the rate, and "
-            f"{'the likelihood' if likelihood else 'the sleep phase'} has none; leave out --objective {objective}"
+            f"{', '.join(rate)} weigh{'s' if len(rate) == 1 else ''} the rate, and {learned} has none; leave out "
+            f"--objective {objective}"
+        )
+    if options.get("dreams"):
+        raise ValueError(
+            f"--dreams (dreams=) mixes data and draws of the model in the ELBO of the guide, and {learned} "
+            f"{'has no part of the guide alone' if objective == 'likelihood' else 'is all dreams'}; leave it out"
         )
     if unused := [f"--{name}" for name in ("estimator", "control", "kl") if name in options]:
-        reason = "the likelihood has a gradient estimator of its own" if likelihood else "the sleep phase needs none"
+        reason = f"{learned} {'has a gradient estimator of its own' if objective == 'likelihood' else 'needs none'}"
         log(f"note: {' and '.join(unused)} belong{'s' if len(unused) == 1 else ''} to the ELBO: {reason}")
 
 

@@ -19,6 +19,7 @@ from ppl_vae.objectives.choice import fit_estimator, shipped
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.objectives.sleep_phase import SleepPhase
+from ppl_vae.objectives.wake_sleep import WakeSleep
 from ppl_vae.plugins.options import checked
 from ppl_vae.programs.building import build_guide, build_model
 from ppl_vae.programs.layouts import draws_note, set_layout
@@ -40,6 +41,9 @@ __all__ = [
     "make_objective",
     "seeded_model",
 ]
+
+WAKE_SLEEP = ("wake_sleep", "symmetric")
+"""Names of one objective, of which the second is that of its derivation as a game."""
 
 
 @dataclass
@@ -199,13 +203,15 @@ def make_objective(config: RunConfig, pair: Pair, settings: Settings, x: Batch) 
         The objective, the name of its gradient estimator, and the settings, with enough draws for the estimator.
     """
     fewest = min(draws for _, draws in settings.schedule)
-    if config.objective == "sleep":
+    if config.objective in ("sleep", *WAKE_SLEEP):
         if any(isinstance(part, VampPrior) for part in pair.model.modules()):
             raise ValueError(
                 "the sleep phase trains the guide alone, but the prior of this model depends on the guide; take "
                 "another prior or objective"
             )
-        return SleepPhase(), "pairs drawn from the model", settings
+        if config.objective == "sleep":
+            return SleepPhase(), "pairs drawn from the model", settings
+        return WakeSleep(), "wake-sleep, no gradient through latents", settings
     if config.objective == "likelihood":
         likelihood = ImportanceWeightedELBO()
         method = likelihood.method(pair.model, pair.guide, x[:2])

@@ -26,6 +26,8 @@ TRAINED = {
     "elbo": "",
     "likelihood": " trained on the likelihood",
     "sleep": ", the guide trained on pairs that the model drew",
+    "wake_sleep": " trained by wake-sleep",
+    "symmetric": " trained to a symmetric equilibrium",
 }
 """How the title of the table names an objective; other names are used unchanged."""
 
@@ -46,7 +48,7 @@ class Summary:
     Arguments:
         run: The folder of the run.
         pair: Description of model and guide.
-        objective: The objective, ``"elbo"``, ``"likelihood"`` or ``"sleep"``, or a description of the loss.
+        objective: The objective by name (:class:`~ppl_vae.runs.config.RunConfig`), or a description of the loss.
         estimator: The gradient estimator, or how the likelihood is computed.
         best_epoch: The epoch whose state is measured.
         epochs: Number of epochs trained.

@@ -44,7 +44,8 @@ from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import Reporter, log
 from ppl_vae.training.run_folder import Interrupted, RunFolder, json_bytes, seal
 from ppl_vae.training.settings import Settings
-from ppl_vae.training.trainer import NOTHING_TO_TRAIN, Trainer
+from ppl_vae.training.steps import NOTHING_TO_TRAIN
+from ppl_vae.training.trainer import Trainer
 
 __all__ = ["resume", "train", "train_pair"]
 

@@ -69,6 +69,11 @@ class Settings:
         learning_rate: Learning rate in the first epoch.
         decay: How the learning rate falls from epoch to epoch, towards zero at the end of the schedule.
         weight_decay: Weight decay of the optimizer; 0 leaves its own default.
+        guide_weight_decay: Weight decay of the guide's parameters; by default that of all.
+        guide_steps: Steps of the guide per step of the model: all but the last are of the guide alone, each on a batch
+            drawn from the training data (He et al. 2019).
+        dreams: Share of the guide's training that is data drawn from the model (Zhang et al. 2022); the model itself
+            learns from the training data alone.
         clip: Largest norm of the gradient of a batch's mean; 0 is no limit.
         patience: Epochs without a better validation score after which training stops; 0 is never, and None leaves it to
             the number of epochs.
@@ -87,6 +92,9 @@ class Settings:
     learning_rate: float = 1e-3
     decay: Decay = "none"
     weight_decay: float = 0.0
+    guide_weight_decay: float | None = None
+    guide_steps: int = 1
+    dreams: float = 0.0
     clip: float = 100.0
     patience: int | None = 0
     seed: int = 0
@@ -111,13 +119,17 @@ class Settings:
             ("clip", self.clip),
             ("patience", self.patience or 0),
             ("weight decay", self.weight_decay),
+            ("guide weight decay", self.guide_weight_decay or 0),
         ):
             if not 0 <= number < math.inf:
                 raise ValueError(f"{name} must be a finite number, at least 0, got {number:g}; 0 turns it off")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"the seed must lie in [0, 2^32), got {self.seed}")
-        if self.batch_size < 1:
-            raise ValueError(f"the batch size must be at least 1, got {self.batch_size}")
+        for name, least in (("batch size", self.batch_size), ("number of guide steps", self.guide_steps)):
+            if least < 1:
+                raise ValueError(f"the {name} must be at least 1, got {least}")
+        if not 0 <= self.dreams <= 1:
+            raise ValueError(f"the share of dreams must lie in [0, 1], got {self.dreams:g}; 0 trains on data alone")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(
                 f"the learning rate must be a positive finite number, got {self.learning_rate:g}; 0.001 is the default"

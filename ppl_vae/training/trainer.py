@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Iterator
@@ -15,10 +14,9 @@ from torch import Tensor
 from ppl_vae.data.inputs import Batch, documents
 from ppl_vae.evidence.importance import ImpossibleError
 from ppl_vae.nn.checkpoint import Checkpoint, optimizer_state, restore_optimizer
-from ppl_vae.nn.modes import is_capturing, matmul_precision
+from ppl_vae.nn.modes import matmul_precision
 from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.random_state import fork_random_state, random_states, set_random_states
-from ppl_vae.training.cuda_graph import GraphedGradients
 from ppl_vae.training.epoch_metrics import EpochMetrics
 from ppl_vae.training.gradient_noise import PREFIX, signal_to_noise
 from ppl_vae.training.hooks import FollowsEpochs, RecordsMetrics
@@ -28,13 +26,9 @@ from ppl_vae.training.remedies import note_last_batch, remedy
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.saving import SavedStates
 from ppl_vae.training.settings import Settings
+from ppl_vae.training.steps import Steps
 
 __all__ = ["Trainer"]
-
-NOTHING_TO_TRAIN = (
-    "there is nothing to train: neither the model nor the guide has a parameter that is learned; give the model one "
-    "(its options say which it may learn), or take a guide with parameters"
-)
 
 NOT_CHOSEN = "not_chosen"
 """Name in the metrics of the reason why an epoch cannot be the best."""
@@ -63,25 +57,13 @@ class Trainer:
     ) -> None:
         self.model, self.guide, self.objective = model, guide, objective
         self.run, self.settings, self.name = run, settings, name
-        self.loss = objective(model, guide)
-        self.parameters = {n: p for n, p in self.loss.named_parameters() if p.requires_grad}
-        kind = getattr(torch.optim, settings.optimizer)
-        if not self.parameters:
-            raise ValueError(NOTHING_TO_TRAIN)
-        options: dict[str, Any] = {"weight_decay": settings.weight_decay} if settings.weight_decay else {}
-        if "fused" in inspect.signature(kind).parameters:
-            options["fused"] = True  # one pass over each parameter: ten times faster for millions of them
-        try:
-            self.optimizer = kind(list(self.parameters.values()), lr=settings.learning_rate, **options)
-        except TypeError as error:
-            raise ValueError(f"optimizer {settings.optimizer} does not take these options: {error}") from error
+        self._steps = Steps(model, guide, objective, settings)
+        self.loss, self.parameters, self.optimizer = self._steps.loss, self._steps.parameters, self._steps.optimizer
         modules = [module for program in (model, guide) for module in program.modules()]
         self._followers = [module for module in modules if isinstance(module, FollowsEpochs)]
         self._recorders = [module for module in modules if isinstance(module, RecordsMetrics)]
-        on_cuda = next(iter(self.parameters.values())).is_cuda
-        self._graphed: GraphedGradients | None = None
-        if settings.capture and on_cuda and objective.is_stationary and not self._followers:
-            self._graphed = GraphedGradients(self._set_gradients, (model, guide))
+        if not self._followers:
+            self._steps.capture()
         self.epoch = 0
         self.best = -math.inf
         self.best_epoch = 0
@@ -154,6 +136,8 @@ class Trainer:
             self._set_epoch(epoch - 1 + (step - 1) / batches)
             try:
                 with matmul_precision("medium" if settings.precision == "bf16" else "highest"):
+                    for _ in range(settings.guide_steps - 1):
+                        self._steps.guide_step(train)
                     total += self.step(x)
             except NonFiniteError as error:
                 raise NonFiniteError(
@@ -238,29 +222,9 @@ class Trainer:
 
     def step(self, x: Batch) -> float:
         """Updates the parameters by a batch; returns the bound summed over it, in nats."""
-        values = self._set_gradients(x) if self._graphed is None else self._graphed(x, self.objective.draws)
-        loss, norm = values.pop("loss").item(), values.pop("norm").item()
-        self.objective.batch_metrics = values
-        if not math.isfinite(loss) or not math.isfinite(norm):
-            if self._graphed is not None:
-                self._set_gradients(x)  # outside a graph the error names the site
-            wrong = [n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
-            raise NonFiniteError(f"the {f'gradient of parameter {wrong[0]!r}' if wrong else 'loss'} is not finite")
-        self.optimizer.step()
+        bound = self._steps.step(x)
         self.objective.after_step()
-        return -loss
-
-    def _set_gradients(self, x: Batch) -> dict[str, Tensor]:
-        """Sets the gradients of a batch; returns its loss, their norm before clipping, and the objective's metrics."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss: Tensor = self.loss(x)
-        # The mean over the batch: a learning rate then means the same for every batch size.
-        (loss / len(x)).backward()  # type: ignore[no-untyped-call]
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm, clip = torch.nn.utils.get_total_norm(gradients), self.settings.clip
-        if clip and (is_capturing() or norm > clip):
-            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), clip, norm)
-        return {"loss": loss.detach(), "norm": norm} | self.objective.batch_metrics
+        return bound
 
     def _snapshot(self, best: bool = False) -> Checkpoint:
         tensors: dict[str, Tensor] = {}

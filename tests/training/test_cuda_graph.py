@@ -52,7 +52,10 @@ def trainer(folder, x, capture=None, cost=1.0, **settings):
     settings = Settings([(3, 1), (2, 2)], batch_size=8, learning_rate=0.05, **settings)
     made = Trainer(model, guide, DiscreteELBO("disarm", beta=cost), RunFolder(folder), settings)
     if capture is not None:
-        made._graphed = GraphedGradients(made._set_gradients, (model, guide), capture=capture(made.parameters.values()))
+        steps = made._steps
+        steps._graphed = GraphedGradients(
+            steps.set_gradients, (model, guide), capture=capture(made.parameters.values())
+        )
     torch.manual_seed(1)
     return made
 
@@ -70,8 +73,8 @@ def test_training_by_replays_is_the_same_training(tmp_path, x, capsys):
     assert [row.keys() for row in captured] == [row.keys() for row in plain]
     for row, other in zip(captured, plain, strict=True):
         assert row == pytest.approx(other, rel=1e-4)
-    assert not made._graphed.given_up
-    shapes = made._graphed.shapes
+    assert not made._steps._graphed.given_up
+    shapes = made._steps._graphed.shapes
     assert len({key[0] for key in shapes}) == 2  # numbers of draws
     assert any(shape.checked for shape in shapes.values())
     assert "note" not in capsys.readouterr().err
@@ -115,7 +118,7 @@ def test_what_cannot_be_captured_is_trained_as_before_and_said_once(tmp_path, x,
     plain = trained(trainer(tmp_path / "plain", x), x)
     made = trainer(tmp_path / "captured", x, capture)
     assert trained(made, x) == [pytest.approx(row, rel=1e-4) for row in plain]
-    assert made._graphed.given_up == reason
+    assert made._steps._graphed.given_up == reason
     assert capsys.readouterr().err.count(f"capture as a CUDA graph failed: {reason}") == 1
 
 
@@ -147,6 +150,6 @@ def test_graphs_on_cuda_train_as_single_operations_do(tmp_path, x, hidden):
         made = Trainer(model, guide, DiscreteELBO(), RunFolder(tmp_path / str(capture)), settings)
         torch.manual_seed(1)
         rows.append(trained(made, x.to("cuda")))
-        assert (made._graphed is not None) == capture
-    assert not made._graphed.given_up
+        assert (made._steps._graphed is not None) == capture
+    assert not made._steps._graphed.given_up
     assert rows[1] == [pytest.approx(row, rel=1e-3) for row in rows[0]]
