@@ -43,6 +43,8 @@ PEERS = {
     "pyro-tracegraph": "pyro_svi:TraceGraph",
     "torch-arm": "dense_torch:Eager",
     "torch-arm-compiled": "dense_torch:Compiled",
+    "torch-sparse-arm": "sparse_torch:SparseARM",
+    "torch-sparse-disarm": "sparse_torch:SparseDisARM",
     "jax-arm": "dense_jax:JaxARM",
     "numpyro-tracegraph": "numpyro_svi:NumPyroTraceGraph",
     "reference": "reference:Reference",

@@ -38,3 +38,15 @@ def test_expected_gradient_is_the_enumerated_one(name, setting):
     pyro.clear_param_store()
     peer = load(name)(setting, x)
     assert_mean(torch.stack([peer.gradient(x) for _ in range(100)]).double(), expected.detach().double())
+
+
+@pytest.mark.parametrize("name", ["torch-sparse-arm", "torch-sparse-disarm"])
+@pytest.mark.parametrize("setting", [Setting(0, 0, 2, 3), Setting(1, 0, 2, 3, 4)], ids=str)
+def test_blocks_of_the_sparse_peers_do_not_change_their_gradient(name, setting, monkeypatch):
+    x, found = documents(4), []
+    for logits in (2**20, x.vocabulary, 3 * x.vocabulary, 9 * x.vocabulary):
+        monkeypatch.setattr("benchmarks.peers.sparse_torch.NARROW", logits)
+        monkeypatch.setattr("benchmarks.peers.sparse_torch.WIDE", logits)
+        torch.manual_seed(1)
+        found.append(load(name)(setting, x).gradient(x))
+    assert all(torch.allclose(other, found[0], atol=1e-6) for other in found[1:]) and found[0].norm() > 0
