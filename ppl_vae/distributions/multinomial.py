@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from torch.nn import functional
 
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.distributions.sampled_words import few_words
 from ppl_vae.distributions.shapes import broadcast_shapes
 from ppl_vae.distributions.softmax import log_normaliser, log_normaliser_and_flips
 
@@ -161,7 +162,7 @@ class PackedMultinomial(TorchDistribution):
                 normaliser, differences = log_normaliser_and_flips(self.hidden, self.weight, self.bias, share)
                 differences = words.detach() - value.lengths.to(differences.dtype)[:, None] * differences
             else:
-                normaliser = log_normaliser(self.hidden, self.weight, self.bias)
+                normaliser = log_normaliser(self.hidden, *few_words(self.hidden, self.weight, self.bias))
         lengths = value.lengths.to(linear.dtype)
         return (linear - lengths * normaliser + constant.to(linear.dtype)).expand(self.batch_shape), differences
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ppl_vae.distributions import state_tables
 from ppl_vae.distributions.bits import bit_flips
+from ppl_vae.distributions.sampled_words import sampling_words
 from ppl_vae.estimators.base.estimator import Code
 from ppl_vae.estimators.base.integrand import Integrand, check_slopes
 from ppl_vae.estimators.base.states import parts, switched_values
@@ -168,7 +169,8 @@ class PairIntegrand(Integrand):
         bits, structure = self.discrete, self.runs.structure
         means = {n: state_tables.mean(site["fn"]).detach().requires_grad_() for n, site in bits.items()}
         model, guide = self.runs.model, self.runs.guide
-        with pyro.validation_enabled(False), torch.enable_grad(), frozen(model), evaluation_mode(model, guide):
+        quietly = pyro.validation_enabled(False)
+        with quietly, torch.enable_grad(), frozen(model), evaluation_mode(model, guide), sampling_words():
             values, total = means | self.proposed.indices, torch.zeros(())
             if len(bits) < len(structure.sites):
                 proposed = self.runs.run_guide(SubstituteLatents(values), 1)
