@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from benchmarks.peers import Peer
 from benchmarks.setting import Setting, layers_of
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.estimators.arm import ARM
+from ppl_vae.nn.kept_memory import keeping_memory
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.trainer import Settings, Trainer
@@ -28,6 +30,8 @@ class Ours(Peer):
         run = RunFolder(Path(tempfile.gettempdir()))
         settings = Settings(schedule=[(1, setting.draws)], batch_size=setting.batch)
         self.trainer = Trainer(model, guide, objective, run, settings)
+        self.kept = ExitStack()
+        self.kept.enter_context(keeping_memory())  # to the end of the process, as in training
         decoder, encoder = layers_of(model, guide)
         self.layers = decoder + encoder
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ppl_vae.data.inputs import Batch, documents
 from ppl_vae.evidence.importance import ImpossibleError
 from ppl_vae.nn.checkpoint import Checkpoint, optimizer_state, restore_optimizer
+from ppl_vae.nn.kept_memory import keeping_memory
 from ppl_vae.nn.modes import matmul_precision
 from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.random_state import fork_random_state, random_states, set_random_states
@@ -94,7 +95,7 @@ class Trainer:
         self._last = self._last or self._snapshot()
         tracker = Tracker(self.run.folder, self.name, self.rows)
         try:
-            with reporter, pyro.validation_enabled(False):
+            with reporter, keeping_memory(), pyro.validation_enabled(False):
                 while self.epoch < last and (epochs is not None or not self._stalled()):
                     self._epoch(train, validation, reporter)
                     self._saved.offer(self._last, self._best, self.rows)
