@@ -16,8 +16,8 @@ Objectives           DiscreteELBO, ImportanceWeightedELBO, SleepPhase, RateCost;
 Data                 load_corpus, Corpus, PackedCounts
 Measure a pair       measure (ELBO, evidence and gap), split_gap, ladder, tightness, calibrate,
                      information, rate_distortion_curve, sandwich; beneath them log_weight and simulate
-Runs and studies     report (one HTML page), list_runs, remove_runs, compare, experiment, catalogue (what is chosen by
-                     name, and what goes together), doctor (what this installation has)
+Runs and studies     report (one HTML page), show (curves in the terminal), list_runs, remove_runs, compare, experiment,
+                     catalogue (what is chosen by name, and what goes together), doctor (what this installation has)
 A model's form       set_layout, its plate over data and how it takes samples, where they are not found; regulariser,
                      around factors that belong to the training objective alone
 """
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from ppl_vae.runs.python import train as train
     from ppl_vae.runs.removal import remove_runs as remove_runs
     from ppl_vae.runs.report.report import report as report
+    from ppl_vae.runs.show import show as show
     from ppl_vae.runs.train_gan import train_generator as train_generator
     from ppl_vae.studies.experiments import experiment as experiment
 
@@ -102,6 +103,7 @@ _PLACES = {
     "resume": "runs.python",
     "sandwich": "evidence.bdmc",
     "set_layout": "programs.layouts",
+    "show": "runs.show",
     "simulate": "programs.simulate",
     "split_gap": "diagnostics.gap.split",
     "tightness": "diagnostics.tightness.tightness",

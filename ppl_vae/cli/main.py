@@ -85,6 +85,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "Compare and report": {
         **_commands("list_{}", runs=("runs", "runs --corpus docstrings --sort evidence")),
+        **_commands(show=("show", "show runs/text --follow")),
         **_commands(
             compare=("measure", "compare runs/text runs/text-likelihood --split test"),
             report=("report", "report runs/text runs/text-likelihood"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from ppl_vae.data.files import PREFIX, is_running
 from ppl_vae.training.progress import log
 
-__all__ = ["LOCK", "is_foreign", "locked", "place_of"]
+__all__ = ["LOCK", "holder", "is_foreign", "locked", "place_of"]
 
 LOCK = ".lock"
 """Name of the file that is locked; it names the process."""
@@ -61,6 +61,18 @@ def locked(folder: Path, doing: str, wait: bool = False, name: str = LOCK) -> It
             os.close(handle)
 
 
+def holder(folder: Path) -> str | None:
+    """Which process works in a folder, in words, by the file of its lock; None if none does. Nothing is locked."""
+    try:
+        content = json.loads((folder / LOCK).read_bytes())
+        process, host = int(content["process"]), str(content["host"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if host == platform.node() and not is_running(process):
+        return None
+    return f"process {process} on {host} since {content.get('since')}"
+
+
 def is_foreign(path: Path) -> bool:
     """Whether a file is neither a lock nor a temporary file, of which a process killed at its start leaves no other."""
     return path.name != LOCK and not path.name.startswith(PREFIX)
@@ -97,14 +109,14 @@ def _open(path: Path, wait: bool) -> int | None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = _holder(handle)
+            who = _holder(handle)
             os.close(handle)
             if not wait:
                 raise ValueError(
-                    f"{path.parent} is in use: {holder}; wait for its end, or end it, then repeat the command"
+                    f"{path.parent} is in use: {who}; wait for its end, or end it, then repeat the command"
                 ) from None
             if not told:
-                log(f"waiting for {path.parent}: {holder}")
+                log(f"waiting for {path.parent}: {who}")
                 told = True
             time.sleep(WAIT_SECONDS)
             continue
