@@ -10,10 +10,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 from benchmarks.setting import Setting
+from benchmarks.workloads import Size
 
 __all__ = ["Entry", "Result", "race"]
 
@@ -24,15 +26,17 @@ class Entry:
 
     Arguments:
         name: Under which it is reported.
-        peer: One of :data:`benchmarks.peers.PEERS`.
+        peer: What :func:`benchmarks.peers.load` takes.
         setting: What it trains.
-        corpus: File that :func:`benchmarks.setting.keep_corpus` wrote.
+        corpus: File that :func:`benchmarks.setting.keep_corpus` wrote, where there is one.
+        threads: How many cores it may use; 0 is as many as the race says.
     """
 
     name: str
     peer: str
-    setting: Setting
+    setting: Setting | Size
     corpus: Path
+    threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,11 @@ class Result:
 
     def ratio(self, other: Result) -> tuple[float, float, float]:
         """Median, smallest and largest over blocks of how many times the other's time this one takes."""
-        ratios = [mine / its for mine, its in zip(self.seconds, other.seconds, strict=True)]
-        return statistics.median(ratios), min(ratios), max(ratios)
+        return _spread(self.seconds, other.seconds)
 
-    def busy_ratio(self, other: Result) -> float:
-        """The median of the same for the processors' time."""
-        return statistics.median(mine / its for mine, its in zip(self.busy, other.busy, strict=True))
+    def busy_ratio(self, other: Result) -> tuple[float, float, float]:
+        """The same for the processors' time."""
+        return _spread(self.busy, other.busy)
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"name": self.entry.name, "peer": self.entry.peer, **vars(self.entry.setting)}
@@ -84,6 +87,11 @@ class Result:
         return found | {"batch": self.batch} | seconds | rates | {"peak_bytes": self.peak, "start_bytes": self.start}
 
 
+def _spread(ours: tuple[float, ...], theirs: tuple[float, ...]) -> tuple[float, float, float]:
+    ratios = [mine / its for mine, its in zip(ours, theirs, strict=True)]
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
 def _peak() -> int:
     status = Path("/proc/self/status")
     if status.exists():
@@ -92,6 +100,12 @@ def _peak() -> int:
         if found is not None:
             return int(found.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _busy() -> float:
+    """Seconds of processors, those of processes that have ended included."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
 
 
 def _forget_peak() -> None:
@@ -108,7 +122,6 @@ def _work(pipe: Connection, entry: Entry, threads: int, precision: str) -> None:
         import torch
 
         from benchmarks.peers import load
-        from benchmarks.setting import read_corpus
 
         if threads:
             torch.set_num_threads(threads)
@@ -119,7 +132,7 @@ def _work(pipe: Connection, entry: Entry, threads: int, precision: str) -> None:
         # The one bound that all the packages keep to. JAX counts its cores when it first computes, not when imported.
         if threads and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
-        x = read_corpus(entry.corpus)
+        x: Any = entry.setting.read(entry.corpus)
         _forget_peak()
         start = _peak()
         peer = kind(entry.setting, x)
@@ -131,24 +144,36 @@ def _work(pipe: Connection, entry: Entry, threads: int, precision: str) -> None:
             if count is None:
                 pipe.send((_peak(), start))
                 return
-            begun, busy = time.perf_counter(), time.process_time()
+            begun, busy, units = time.perf_counter(), _busy(), 0
             for _ in range(count):
                 # Whole batches only: compiled peers would compile once more for the last one.
                 order = order or list(torch.randperm(len(x)).split(batch))[: len(x) // batch]
                 peer.step(x[order.pop()])
-            pipe.send((time.perf_counter() - begun, time.process_time() - busy))
+                units += peer.units
+            pipe.send((time.perf_counter() - begun, _busy() - busy, units))
     except Exception as error:
         pipe.send(error if isinstance(error, ValueError) else ValueError(f"{type(error).__name__}: {error}"))
+
+
+def _context() -> BaseContext:
+    """Where it can be, a process is forked from one that has imported the packages: it starts in no time."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ppl_vae.cli.main", "pyro", "ppl_vae.training.trainer"])
+    return context
 
 
 class _Worker:
     """A competitor's process as seen from outside."""
 
     def __init__(self, entry: Entry, threads: int, precision: str) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self.entry, self.skipped = entry, ""
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, entry, threads, precision), daemon=True)
+        self.process = context.Process(
+            target=_work, args=(theirs, entry, entry.threads or threads, precision), daemon=True
+        )
         self.process.start()
         theirs.close()
         self.blocks: list[tuple[float, float]] = []
@@ -206,5 +231,5 @@ def race(
             if not worker.skipped:
                 taken = worker.ask(worker.steps)
                 if not worker.skipped:
-                    worker.blocks.append((taken[0] / worker.steps, taken[1] / worker.steps))
+                    worker.blocks.append((taken[0] / taken[2], taken[1] / taken[2]))
     return [worker.result() for worker in workers]

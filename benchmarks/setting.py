@@ -44,6 +44,10 @@ class Setting:
     def __str__(self) -> str:
         return f"d{self.hidden} {'e2' if self.layers else 'e1'} S{self.draws}"
 
+    def read(self, path: Path) -> PackedCounts:
+        """The training documents."""
+        return read_corpus(path)
+
     def pair(self, x: PackedCounts) -> tuple[Text, LinearCounts | DeepFrequencies]:
         """The shipped model and guide, as the command line builds them."""
         model = Text(**find("models", "text").facts(x), bits=self.bits, hidden=self.hidden, width=self.width)

@@ -24,6 +24,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.machine import machine, title
 from benchmarks.peers import PEERS
 from benchmarks.race import Entry, Result, race
 from benchmarks.setting import Setting, keep_corpus
@@ -89,7 +90,7 @@ def table_of(title: str, results: list[Result], base: Result | None) -> Table:
             continue
         ratio = result.ratio(base) if base and not base.skipped else None
         spread = (f"{ratio[0]:.2f}", f"{ratio[1]:.2f}-{ratio[2]:.2f}") if ratio else ("", "")
-        busy = (f"{1e3 * result.busy_median:.1f}", f"{result.busy_ratio(base):.2f}" if ratio and base else "")
+        busy = (f"{1e3 * result.busy_median:.1f}", f"{result.busy_ratio(base)[0]:.2f}" if ratio and base else "")
         rate = 1 / result.median
         memory = (f"{result.peak / 1e9:.2f} GB", f"{(result.peak - result.start) / 1e9:.2f} GB")
         documents = f"{rate * result.batch:.0f}"
@@ -144,7 +145,9 @@ def main(
     if unknown:
         raise click.BadParameter(f"unknown peers {', '.join(sorted(unknown))}; choose from {', '.join(PEERS)}")
     settings = [parse(name, bits=bits, width=width, batch=batch) for name in names]
-    rows, tables = [], []
+    rows: list[dict[str, Any]] = []
+    tables = []
+    document = {"corpus": corpus, "threads": threads, "machine": machine(), "rows": rows}
     with tempfile.TemporaryDirectory() as folder:
         path = keep_corpus(corpus, documents, vocabulary, Path(folder))
         for setting in settings:
@@ -157,12 +160,12 @@ def main(
                 row = result.to_json() | {"setting": str(setting)}
                 if base and not result.skipped:
                     row["time_over_ours"] = dict(zip(("median", "low", "high"), result.ratio(base), strict=True))
-                    row["cpu_over_ours"] = result.busy_ratio(base)
+                    row["cpu_over_ours"] = result.busy_ratio(base)[0]
                 rows.append(row)
-            tables.append(table_of(f"{setting}: {corpus}, {bits} bits, batch of {batch}", results, base))
+            tables.append(table_of(f"{setting}: {corpus}, {bits} bits, batch of {batch}; {title()}", results, base))
             if not as_json:  # a long run that is interrupted leaves what it has
-                finish({"corpus": corpus, "threads": threads, "rows": rows}, tables[-1:], False, out)
-    finish({"corpus": corpus, "threads": threads, "rows": rows}, [], as_json, out)
+                finish(document, tables[-1:], False, out)
+    finish(document, [], as_json, out)
 
 
 if __name__ == "__main__":

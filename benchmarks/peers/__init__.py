@@ -22,6 +22,9 @@ class Peer(ABC):
         x: The training documents.
     """
 
+    units = 1
+    """Pieces of work that the last step did, where peers differ in it: times are those of one."""
+
     def __init__(self, setting: Setting, x: PackedCounts) -> None:
         self.setting = setting
 
@@ -54,16 +57,17 @@ PEERS = {
 
 
 def load(name: str) -> type[Peer]:
-    """The class of a peer; only its own packages are imported.
+    """The class of a peer, or of ``folder.module:Class`` in this package; only its own packages are imported.
 
     Raises:
         ValueError: If there is none of that name, or what it needs is not installed.
     """
-    if name not in PEERS:
+    if name not in PEERS and ":" not in name:
         raise ValueError(f"unknown peer {name!r}; choose from {', '.join(PEERS)}")
-    module, _, kind = PEERS[name].partition(":")
+    where = f"peers.{PEERS[name]}" if name in PEERS else name
+    module, _, kind = where.partition(":")
     try:
-        found: type[Peer] = getattr(importlib.import_module(f"benchmarks.peers.{module}"), kind)
+        found: type[Peer] = getattr(importlib.import_module(f"benchmarks.{module}"), kind)
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed (pip install -e '.[benchmarks]')") from error
     return found

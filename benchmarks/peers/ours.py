@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from benchmarks.peers import Peer
 from benchmarks.setting import Setting, layers_of
@@ -18,6 +19,18 @@ from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.trainer import Settings, Trainer
 
+KEPT = ExitStack()
+"""Memory is kept to the end of the process, as in training."""
+
+
+def trainer_of(model: Module, guide: Module, batch: int, objective: DiscreteELBO | None = None) -> Trainer:
+    """What ``ppl-vae train`` takes its steps by."""
+    objective = objective or DiscreteELBO()
+    KEPT.enter_context(keeping_memory())
+    # The run's folder is first written to at the end of an epoch.
+    run = RunFolder(Path(tempfile.gettempdir()))
+    return Trainer(model, guide, objective, run, Settings(schedule=[(1, objective.draws)], batch_size=batch))
+
 
 class Ours(Peer):
     """The default estimator."""
@@ -25,13 +38,7 @@ class Ours(Peer):
     def __init__(self, setting: Setting, x: PackedCounts) -> None:
         super().__init__(setting, x)
         model, guide = setting.pair(x)
-        objective = self.objective(setting.draws)
-        # The run's folder is first written to at the end of an epoch.
-        run = RunFolder(Path(tempfile.gettempdir()))
-        settings = Settings(schedule=[(1, setting.draws)], batch_size=setting.batch)
-        self.trainer = Trainer(model, guide, objective, run, settings)
-        self.kept = ExitStack()
-        self.kept.enter_context(keeping_memory())  # to the end of the process, as in training
+        self.trainer = trainer_of(model, guide, setting.batch, self.objective(setting.draws))
         decoder, encoder = layers_of(model, guide)
         self.layers = decoder + encoder
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, softplus
@@ -9,6 +11,7 @@ from torch.nn.functional import embedding_bag, softplus
 from benchmarks.peers import Peer
 from benchmarks.setting import Layers, Setting, layers_of
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.nn.kept_memory import keeping_memory
 
 NARROW, WIDE = 2**20, 2**23
 """Logits of a block: 4 MB, which stay in the cache between the passes, where the product over few hidden units is
@@ -34,6 +37,8 @@ class SparseARM(Peer):
 
     def __init__(self, setting: Setting, x: PackedCounts) -> None:
         super().__init__(setting, x)
+        self.freed = ExitStack()
+        self.freed.enter_context(keeping_memory())  # others set the variables of malloc to the same end
         decoder, encoder = layers_of(*setting.pair(x))
         weight, bias = decoder[-1]
         self.words = torch.cat([weight.detach().T, bias.detach()[None]])

@@ -41,6 +41,7 @@ NOT_RUN = {
     "environment",
     "faults",
     "kills",
+    "machine",
     "race",
     "reliability",
     "sense",
