@@ -76,6 +76,7 @@ GROUPS: dict[str, dict[str, Command]] = {
             OF_RUNS,
             evidence=("evidence", "evidence runs/text --method annealing --data 100"),
             gap=("evidence", "gap runs/text --ladder linear_counts,mean_field,full"),
+            remedy=("measure", "remedy runs/text --budget 300"),
             tightness=("measure", "tightness runs/text --data 200"),
             calibrate=("measure", "calibrate runs/text --simulated 2000"),
             information=("measure", "information runs/text --split validation"),

@@ -30,6 +30,7 @@ __all__ = [
     "information",
     "measuring",
     "options_of_method",
+    "remedy",
     "retrieval",
     "sandwich",
     "search",
@@ -101,5 +102,5 @@ def compare(folders: tuple[Path, ...], split: SplitName) -> Printed:
 
 
 tightness, calibrate, information = map(measuring, ("tightness", "calibrate", "information"))
-curve, sandwich, export = map(measuring, ("curve", "sandwich", "export"))
+curve, sandwich, export, remedy = map(measuring, ("curve", "sandwich", "export", "remedy"))
 codes, search, retrieval = map(measuring, ("codes", "search", "retrieval"))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ppl_vae.evidence.plan import OptionValue
     from ppl_vae.evidence.results import Evidence
     from ppl_vae.runs.open import Run
+    from ppl_vae.runs.remedy import RemedyResult
 
 __all__ = ["Measurements"]
 
@@ -117,6 +118,44 @@ class Measurements(Uses):
             return measure_ladder(run, split, data, list(ladder), None if epochs is None else str(epochs), **how)
         how |= {"evidence": evidence, "evidence_draws": evidence_draws, "check_evidence": check_evidence}
         return measure_gap(run, split, data, **how, **options)  # type: ignore[arg-type]
+
+    def remedy(
+        self,
+        *,
+        data: Count = 200,
+        epochs: str | None = None,
+        budget: Count = 600,
+        refine: Count = 50,
+        draws: AtLeastTwo = 200,
+        steps: Annotated[int, Meta(ge=4)] = 600,
+        restarts: Positive = 4,
+    ) -> RemedyResult:
+        """Name the cause of a gap, and measure what mends it.
+
+        Splits the gap of training and validation data, and fits guides against its cause to the fixed model, so that
+        the evidence stays what it is: where the network overfits, on data that the model draws beside the training
+        data; where it falls short, for longer and with another network; where the family is too small, a richer one.
+        The guide with the highest validation ELBO is chosen, if it gains more than twice its error, and measured once
+        on test data, alone and refined for each datum by gradient steps.
+
+        Fits and measurements are stored in RUN/remedies; after an interruption the same command resumes. Writes
+        remedy.json, and remedies-SPLIT.json with the values per datum and a figure, into the run. In Python the result
+        holds the guide chosen, ``result.guide``.
+
+        Arguments:
+            data: Number of data of each split that are measured, drawn at random; 0 for all.
+            epochs: Maximum number of epochs per fit; by default as the run.
+            budget: Seconds of fitting after which no further fit begins; 0 is no limit.
+            refine: Steps of gradient ascent for each datum from the output of the guide chosen; 0 for none.
+            draws: Draws per datum where they are needed.
+            steps: Steps of the gradient ascent to the best members, where latents are not enumerated.
+            restarts: Starts of it that go on to the end.
+        """
+        from ppl_vae.runs.remedy import find_remedy
+
+        how = {"draws": draws, "steps": steps, "restarts": restarts}
+        given = None if epochs is None else str(epochs)
+        return find_remedy(cast("Run", self), data=data, epochs=given, budget=budget, refine=refine, **how)
 
     def tightness(self, *, split: Split = "test", data: Count = 0, draws: AtLeastTwo | None = None) -> Tightness:
         """Test whether the posterior lies in the guide's family.

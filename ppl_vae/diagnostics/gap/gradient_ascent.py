@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["Ascent", "optimal_member"]
+__all__ = ["DATA", "Ascent", "climb", "optimal_member"]
 
 FINER = 0.2
 """Ratio of the learning rate in the second round to that in the first."""
@@ -162,6 +163,52 @@ def optimal_member(
     return Ascent.join(parts)
 
 
+def climb(
+    model: Program,
+    family: GuideFamily,
+    x: Batch,
+    starts: Tensor,
+    steps: int,
+    rate: float,
+    step_draws: int,
+    estimator: Estimator,
+    progress: Progress,
+) -> Tensor:
+    """The mean of the last half of the iterates of each ascent, ``(starts, data, numbers)``.
+
+    Arguments:
+        model: The model.
+        family: The guide's family.
+        x: The data.
+        starts: Parameters of members, ``(starts, data, numbers)``.
+        steps: Number of steps of Adam.
+        rate: Its learning rate.
+        step_draws: Number of draws per datum and step.
+        estimator: Gradient estimator for discrete sites; replaced where it does not fit.
+        progress: Called with the number of (datum, step) cells completed since the last call.
+    """
+    count, data = starts.shape[:2]
+    free = family.program(starts.flatten(0, 1))
+    x = x[torch.arange(data, device=starts.device).repeat(count)]
+    estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)), model, (x,))
+    # Without antithetic pairs and control variate the gradient is noisier.
+    enough = step_draws if estimator.factorised else 4 * step_draws
+    # From draws: near the best member their noise and that of the fit cancel.
+    objective = DiscreteELBO(estimator, draws=max(enough, estimator.least_draws), kl="sampled")
+    optimizer = torch.optim.Adam([free.free], lr=rate)
+    mean, averaged = torch.zeros_like(starts), steps - steps // 2
+    for step in range(steps):
+        with torch.enable_grad():
+            loss = objective.differentiable_loss(model, free, x)
+            # Not backward: parameters of a model that is no module must keep their gradients.
+            (free.free.grad,) = torch.autograd.grad(loss, [free.free])
+        optimizer.step()
+        if step >= steps - averaged:
+            mean += free.free.detach().view_as(mean) / averaged
+        progress(data)
+    return mean
+
+
 class _BlockAscent:
     """The ascents of one block of data."""
 
@@ -198,30 +245,8 @@ class _BlockAscent:
             ends = self._climb(ends, count, fineness * rate, step_draws, estimator, progress)
             self.rounds.append(ends)
 
-    def _climb(
-        self, starts: Tensor, steps: int, rate: float, step_draws: int, estimator: Estimator, progress: Progress
-    ) -> Tensor:
-        """The mean of the last half of the iterates of each ascent, ``(starts, data, numbers)``."""
-        count, data = starts.shape[:2]
-        free = self.family.program(starts.flatten(0, 1))
-        x = self.x[torch.arange(data, device=starts.device).repeat(count)]
-        estimator, _ = fit_estimator(estimator, guide_sites(free, (x,)), self.model, (x,))
-        # Without antithetic pairs and control variate the gradient is noisier.
-        enough = step_draws if estimator.factorised else 4 * step_draws
-        # From draws: near the best member their noise and that of the fit cancel.
-        objective = DiscreteELBO(estimator, draws=max(enough, estimator.least_draws), kl="sampled")
-        optimizer = torch.optim.Adam([free.free], lr=rate)
-        mean, averaged = torch.zeros_like(starts), steps - steps // 2
-        for step in range(steps):
-            with torch.enable_grad():
-                loss = objective.differentiable_loss(self.model, free, x)
-                # Not backward: parameters of a model that is no module must keep their gradients.
-                (free.free.grad,) = torch.autograd.grad(loss, [free.free])
-            optimizer.step()
-            if step >= steps - averaged:
-                mean += free.free.detach().view_as(mean) / averaged
-            progress(data)
-        return mean
+    def _climb(self, starts: Tensor, *how: Any) -> Tensor:
+        return climb(self.model, self.family, self.x, starts, *how)
 
     def result(self, steps: int) -> Ascent:
         before, after = (torch.cat([self.guide_parameters[None], ends]) for ends in self.rounds)

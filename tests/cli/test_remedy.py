@@ -1,0 +1,106 @@
+"""``ppl-vae remedy RUN``: the cause of a gap, fits against it, and what they buy."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.diagnostics.gap.remedies import Remedies
+from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.measure import measure
+from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.runs import remedy
+from ppl_vae.runs.fit import GuideFit
+from ppl_vae.runs.open import open_run
+from ppl_vae.runs.remedy import causes_of
+from tests.support.cli import SMALL, flat, invoke, json_of, succeed
+
+REMEDY = ("--epochs", "2", "--data", "20", "--refine", "4")
+
+
+@pytest.fixture
+def few_remedies(monkeypatch):
+    """Two fits, whatever the cause."""
+    few = {key: replace(cause, remedies=(remedy.HALF, remedy.MORE)) for key, cause in remedy.CAUSES.items()}
+    monkeypatch.setattr(remedy, "CAUSES", few)
+
+
+def gap(family: float, network: float, data: int = 50) -> Gap:
+    """A gap of these parts, the same for each datum but for a millinat."""
+    noise = torch.linspace(-1e-3, 1e-3, data)
+    evidence, best, elbo = (torch.full((data,), -value) for value in (5.0, 5.0 + family, 5.0 + family + network))
+    bounds = {"evidence": (evidence, "exact"), "best": (best, "lower"), "elbo": (elbo + noise, "exact")}
+    return Gap(**{name: Estimate(value, "made", bound) for name, (value, bound) in bounds.items()}, family="some")
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "names"),
+    [
+        ((0.01, 0.01), (0.01, 0.01), ["tight"]),
+        ((0.06, 0.9), (0.06, 3.0), ["the network overfits"]),
+        ((0.06, 2.5), (0.06, 3.0), ["the network falls short"]),
+        ((1.0, 0.1), (1.0, 0.2), ["the family is too small"]),
+        ((1.0, 0.9), (1.2, 1.0), ["the family is too small", "the network falls short"]),
+    ],
+)
+def test_the_cause_is_named_by_the_larger_part_and_by_both_splits(train, validation, names):
+    assert [cause.name for cause in causes_of(gap(*train), gap(*validation))] == names
+
+
+def test_a_guide_is_chosen_where_it_gains_more_than_its_error():
+    gaps = {"as trained": gap(0.1, 1.0), "better": gap(0.1, 0.5), "alike": gap(0.1, 0.9999)}
+    found = Remedies.of(gaps, {"better": 3.0})
+    assert found.chosen() == "better"
+    assert found.gains()["better"].mean == pytest.approx(0.5)
+    assert Remedies.of({name: gaps["as trained"] for name in ("as trained", "same")}, {}).chosen() == "as trained"
+
+
+def test_remedies_are_fitted_measured_and_resumed(trained, interrupt, few_remedies):
+    shutil.copytree("r", "whole")
+    before = Checkpoint.read(Path("r/checkpoints/train-best.safetensors")).tensors
+    result = invoke("remedy", "whole", *REMEDY)
+    assert result.exit_code == 0, result.output
+    assert "chosen on validation data: " in flat(result.output) or "no guide fitted gains" in flat(result.output)
+    interrupt(13)  # nine steps an epoch: in the first fit
+    assert invoke("remedy", "r", *REMEDY).exit_code == 130
+    content = json_of("remedy", "r", *REMEDY)
+    whole = json.loads(Path("whole/remedy.json").read_text())
+    timed = ("run", "notes")
+    for each in (content, whole):
+        each["validation"].pop("seconds")
+    assert {k: v for k, v in content.items() if k not in timed} == {k: v for k, v in whole.items() if k not in timed}
+    after = Checkpoint.read(Path("r/checkpoints/train-best.safetensors")).tensors
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    for name in ("remedies-validation.json", "remedies-test.json", "figures/remedies-test.png"):
+        assert Path("r", name).exists()
+
+    run = open_run("r")
+    found = run.remedy(epochs="2", data=20, refine=4)
+    assert found.to_json()["test"] == content["test"]
+    exact = measure(run.model, found.guide, run.split("test", 20))
+    assert exact.elbo.mean == pytest.approx(content["test"][found.chosen]["elbo"]["mean"], abs=1e-4)
+    assert exact.evidence.mean == pytest.approx(content["test"]["evidence"]["mean"], abs=1e-4)
+
+
+def test_a_budget_ends_the_fits_and_mistakes_are_named(trained, monkeypatch, few_remedies):
+    class Slow(GuideFit):
+        def fit(self):
+            remark = super().fit()
+            self.seconds = 5.0
+            return remark
+
+    monkeypatch.setattr(remedy, "GuideFit", Slow)
+    args = ("remedy", "r", "--epochs", "1", "--data", "9", "--refine", "0")
+    content = json_of(*args, "--budget", "4")
+    assert list(content["validation"]["families"]) == ["as trained", "half dreams"]
+    assert content["notes"] == ["more training was not tried: the budget of 4 seconds was spent (--budget, budget=)"]
+    assert "epochs are a number or phases" in flat(invoke("remedy", "r", "--epochs", "x").output)
+
+
+def test_a_run_without_validation_data_is_refused(folder):
+    succeed("train", *SMALL, "--epochs", "1", "--validation", "0", "--out", "r")
+    assert "r has no validation data; choose from train, test" in flat(invoke("remedy", "r").output)
