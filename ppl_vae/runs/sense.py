@@ -21,6 +21,9 @@ __all__ = ["CHECKS", "Check", "FailedCheck", "failed_checks"]
 Found = tuple[float, str] | None
 """The number that a check computes where it is beyond its threshold, and the note; else None."""
 
+TOO_SHORT = "training too short"
+"""Name of the check that more epochs answer."""
+
 RATE = 0.01
 """Nats below which a code says nothing."""
 
@@ -74,7 +77,7 @@ def _check(name: str, computes: str, threshold: float, reason: str) -> Callable[
 
 
 @_check(
-    "training too short",
+    TOO_SHORT,
     "rise of the validation metric over the last tenth of the epochs, at least five, if the best is among them",
     0.01,
     "nats per datum, and over twice the error of the fitted line: less does not matter, or may be chance",

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ import ppl_vae as pv
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.plugins import trust
 from ppl_vae.runs.report import sections
+from ppl_vae.runs.report.advice import advise
 from ppl_vae.runs.report.report import section_files
+from ppl_vae.runs.sense import FailedCheck
+from ppl_vae.training.settings import Settings
 from tests.support.cli import SMALL, flat, invoke, json_of, succeed
 from tests.support.page import check
 from tests.support.pair_files import LINE
@@ -48,6 +52,22 @@ def test_a_report_holds_the_finding_and_every_section_of_documents(reported):
     assert f"{parts['evidence']['mean']:.3f}" in page.text
     assert "--bits 3 --corpus " in page.text
     assert "--epochs 3 --batch-size 37" in page.text
+
+
+def test_a_training_that_still_rises_is_answered_by_a_command_that_trains_longer():
+    check = FailedCheck("training too short", 2.0, "the validation ELBO still rises")
+
+    def advice(schedule, retrain=False):
+        config = SimpleNamespace(settings=Settings(schedule), retrain=retrain, is_of_objects=False)
+        run = SimpleNamespace(folder=Path("runs/my text"), config=config)
+        return next(advise(SimpleNamespace(run=run, summary=SimpleNamespace(checks=[check])), None))
+
+    assert advice([(60, 1)]) == (
+        "The validation ELBO still rises.",
+        "ppl-vae train --resume 'runs/my text' --epochs 120",
+    )
+    assert advice([(100, 1), (50, 10)])[1].endswith("--epochs 100x1,200x10")
+    assert advice([(60, 1)], retrain=True)[1] == ""
 
 
 def test_what_was_measured_before_is_not_measured_again(reported, monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from ppl_vae.runs.report.finding import MEANINGS, Finding, Verdict
 from ppl_vae.runs.report.markup import nats
 from ppl_vae.runs.report.subject import Subject
+from ppl_vae.runs.sense import TOO_SHORT
 
 __all__ = ["Advice", "advise"]
 
@@ -30,7 +31,8 @@ def _advice(subject: Subject, finding: Finding) -> Iterator[Advice]:
     if subject.summary is None:
         yield "The training is not finished: resume it.", f"ppl-vae train --resume {_folder(subject)}"
     else:
-        yield from ((_sentence(found.note), "") for found in subject.summary.checks)
+        for found in subject.summary.checks:
+            yield _sentence(found.note), _longer(subject) if found.check == TOO_SHORT else ""
     if finding.verdict in ("network", "both"):
         yield from _of_network(subject)
     if finding.verdict in ("family", "both"):
@@ -39,6 +41,17 @@ def _advice(subject: Subject, finding: Finding) -> Iterator[Advice]:
     yield from _of_code(subject)
     if finding.verdict == "tight":
         yield _remedy(subject, "tight")
+
+
+def _longer(subject: Subject) -> str:
+    """The command that doubles a training by its last phase; none for one that was trained anew on more data."""
+    settings = subject.run.config.settings
+    if subject.run.config.retrain:
+        return ""
+    *before, (epochs, draws) = settings.schedule
+    phases = [*before, (epochs + settings.epochs, draws)]
+    schedule = ",".join(f"{count}x{each}" for count, each in phases) if before else f"{epochs + settings.epochs}"
+    return f"ppl-vae train --resume {_folder(subject)} --epochs {schedule}"
 
 
 def _remedy(subject: Subject, verdict: Verdict) -> Advice:
