@@ -27,6 +27,10 @@ SHORT = "training too short"
 """May be said of every training: it is judged by a fit to what the training did."""
 
 
+FAST: dict[str, Any] = {"learning_rate": 0.01}
+"""Of faults that show at the end of a training only: at the defaults these are judged too short first."""
+
+
 @dataclass(frozen=True)
 class Case:
     """A training, and the checks that must find something in it.
@@ -48,7 +52,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def line(random: np.random.Generator, data: int = 2_000, numbers: int = 4) -> Any:
+def line(random: np.random.Generator, data: int = 4_000, numbers: int = 4) -> Any:
     """Numbers around a line."""
     return random.normal(size=(data, 1)) * np.arange(1, numbers + 1) + 0.3 * random.normal(size=(data, numbers))
 
@@ -61,7 +65,7 @@ def long_documents(random: np.random.Generator) -> Any:
 
 def constant(random: np.random.Generator) -> Any:
     """Numbers around a line, and one that is always 3."""
-    return np.column_stack([line(random), np.full(2_000, 3.0)])
+    return np.column_stack([line(random), np.full(4_000, 3.0)])
 
 
 GOOD = (
@@ -89,11 +93,11 @@ FAULTS = (
         "two clusters far apart, one bit",
         "gmm",
         "mean_field",
-        lambda r: np.where(r.random((2_000, 1)) < 0.5, -20, 20) + r.normal(size=(2_000, 2)),
+        lambda r: np.where(r.random((4_000, 1)) < 0.5, -20, 20) + r.normal(size=(4_000, 2)),
         ("rate at its maximum",),
         {"bits": 1, "centres": "random", "learn_centres": True},
     ),
-    Case("ten latents of a line", "ppca", "mean_field", line, ("collapsed units",), {"latents": 10}),
+    Case("ten latents of a line", "ppca", "mean_field", line, ("collapsed units",), {"latents": 10} | FAST),
     Case("one epoch", "ppca", "mean_field", lambda r: 50 + line(r), ("ELBO below a baseline",), {"epochs": 1}),
     Case("documents of 200,000 words", "text", "linear_counts", long_documents, ("guide not learned",), {"epochs": 20}),
     Case("a hundred data", "ppca", "mean_field", lambda r: line(r, 100), ("few validation data",)),
@@ -102,10 +106,11 @@ FAULTS = (
         "numbers rounded to 4",
         "ppca",
         "mean_field",
-        lambda r: 4 * np.round(r.normal(size=(2_000, 1)) * np.ones(3)),
+        lambda r: 4 * np.round(r.normal(size=(4_000, 1)) * np.ones(3)),
         ("sigma below the data's step",),
+        FAST,
     ),
-    Case("a floor of 2", "ppca", "mean_field", line, ("sigma at its floor",), {"floor": 2.0}),
+    Case("a floor of 2", "ppca", "mean_field", line, ("sigma at its floor",), {"floor": 2.0} | FAST),
     Case("numbers of 1e6 +- 1e-1", "ppca", "mean_field", lambda r: 1e6 + 0.1 * line(r), ("few digits",), {"epochs": 5}),
 )
 """Faults made on purpose."""
