@@ -108,7 +108,7 @@ FAULTS = (
         "mean_field",
         lambda r: 4 * np.round(r.normal(size=(4_000, 1)) * np.ones(3)),
         ("sigma below the data's step",),
-        FAST,
+        {"scale": 0.2},
     ),
     Case("a floor of 2", "ppca", "mean_field", line, ("sigma at its floor",), {"floor": 2.0} | FAST),
     Case("numbers of 1e6 +- 1e-1", "ppca", "mean_field", lambda r: 1e6 + 0.1 * line(r), ("few digits",), {"epochs": 5}),

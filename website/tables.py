@@ -41,7 +41,7 @@ FIGURES = {
 }
 """A figure of each model, and the page that explains it."""
 
-EXAMPLE = {"run": "RUN", "networks": "linear_counts,mean_field,residual", "families": "mean_field,tree,mixture,full"}
+EXAMPLE = {"run": "RUN", "families": "mean_field,tree,mixture,full"}
 
 
 def pages() -> dict[str, str]:

@@ -22,7 +22,6 @@ Found = tuple[float, str] | None
 """The number that a check computes where it is beyond its threshold, and the note; else None."""
 
 TOO_SHORT = "training too short"
-"""Name of the check that more epochs answer."""
 
 RATE = 0.01
 """Nats below which a code says nothing."""
@@ -239,7 +238,7 @@ def _constant_numbers(run: Trained, threshold: float) -> Found:
 
 @_check(
     "sigma below the data's step",
-    "learned sigma in steps of the data",
+    "learned sigma in parts of the data's resolution",
     0.5,
     "the density rewards how the data were rounded",
 )

@@ -29,8 +29,8 @@ class Sharpness:
         numbers: Number of values of a datum.
         constants: Number of values that are the same in all data.
         least: The smallest sigma over the values of a datum, each its median over codes from the prior.
-        step: The smallest difference between two values in the data, at most that of bytes: 1/255 of their range;
-            infinite if all values are the same.
+        step: Resolution of the data: the smallest difference between two values, at most that of bytes, 1/255 of their
+            range, but at least a fifth of it; infinite if all values are the same.
         bits: Upper bound, at the current sigma, on the bits per number that the constant values add to the log-density.
         learned: Whether sigma is learned; a given one cannot collapse.
     """
@@ -53,7 +53,7 @@ class Sharpness:
         if not self.diverges:
             return None
         text = (
-            f"the likelihood diverges: sigma has fallen to {self.least:.2g}, below half the data's step of "
+            f"the likelihood diverges: sigma has fallen to {self.least:.2g}, below half the data's resolution of "
             f"{self.step:.2g}, and only a floor can stop it"
         )
         if self.constants:
@@ -85,8 +85,11 @@ def sharpness(model: Callable[[Any], Any], x: Tensor, draws: int = 64) -> Sharpn
     sigma = base.scale.detach().expand(draws, 1, *shape).contiguous().flatten(1).median(0).values
     same = constant(x).flatten()
     levels = x[:1000].unique()
-    # Steps of binary data would make a sigma of 0.4 too small.
-    step = min(levels.diff().min().item(), (levels[-1] - levels[0]).item() / 255) if len(levels) > 1 else math.inf
+    step = math.inf
+    if len(levels) > 1:
+        difference, span = levels.diff().min().item(), (levels[-1] - levels[0]).item()
+        # Of binary data a sigma of 0.4 is not too small, but one of 0.1 is.
+        step = max(min(difference, span / 255), difference / 5)
     density = -sigma[same].double().log() - math.log(2 * math.pi) / 2
     bits = density.sum().item() / (same.numel() * math.log(2))
     return Sharpness(same.numel(), int(same.sum()), sigma.min().item(), step, bits, base.scale.requires_grad)

@@ -56,8 +56,7 @@ def _longer(subject: Subject) -> str:
 
 def _remedy(subject: Subject, verdict: Verdict) -> Advice:
     meaning = MEANINGS[verdict]
-    run, networks, families = _folder(subject), _networks(subject), _ladder(subject)
-    return meaning.remedy, meaning.command.format(run=run, networks=networks, families=families)
+    return meaning.remedy, meaning.command.format(run=_folder(subject), families=_ladder(subject))
 
 
 def _of_network(subject: Subject) -> Iterator[Advice]:
@@ -72,14 +71,6 @@ def _of_network(subject: Subject) -> Iterator[Advice]:
         why = f"The guide's network falls short{wide}."
     remedy, command = _remedy(subject, "network")
     yield f"{why} {remedy}", command
-
-
-def _networks(subject: Subject) -> str:
-    """Guides of one family with other networks, the run's own first."""
-    of_words = ["linear_counts", "linear_frequencies", "deep_frequencies"] if subject.texts is not None else []
-    own = Path(subject.run.config.guide.name)
-    others = [*of_words, "mean_field", "residual"]
-    return ",".join(dict.fromkeys([str(own) if own.suffix else own.stem, *others]))
 
 
 def _gaps(subject: Subject) -> tuple[float, float, bool] | None:

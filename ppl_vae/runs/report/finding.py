@@ -33,8 +33,8 @@ class Meaning:
         where: When it is given.
         consequence: What follows from it, as the end of the finding's sentence.
         remedy: What to do next.
-        command: The command for it, in which ``{run}`` is the run, ``{networks}`` guides of one family and
-            ``{families}`` guides of richer ones; empty if there is none.
+        command: The command for it, in which ``{run}`` is the run and ``{families}`` guides of richer families; empty
+            if there is none.
     """
 
     where: str
@@ -54,9 +54,9 @@ MEANINGS: dict[Verdict, Meaning] = {
         f"the lower limit of the network's part is above the upper limit of the family's, and {SHARE:g} times as much "
         f"(or the family's part is at most {NEGLIGIBLE} nats)",
         "more data or a refitted guide, not a richer family",
-        "Other networks of the same family may do better: fit them to this model, the guide of this run again among "
-        "them. More training data help the guide as well as the model.",
-        "ppl-vae gap {run} --ladder {networks}",
+        "Train the guide further for this model, also on data that the model draws, or give it another network: the "
+        "command tries each and shows what it buys. More training data help the guide as well as the model.",
+        "ppl-vae remedy {run}",
     ),
     "family": Meaning(
         "the reverse, unless the search is known to have missed a best member",
@@ -69,6 +69,7 @@ MEANINGS: dict[Verdict, Meaning] = {
         f"one part is larger, but not {SHARE:g} times; or both are known well",
         "both count, and a richer family mends only its part",
         "Take the remedies of the network and of the family, the larger part first.",
+        "ppl-vae remedy {run}",
     ),
     "undecided": Meaning(
         "all else, such as parts of which the errors overlap",

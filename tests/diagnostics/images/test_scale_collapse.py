@@ -49,9 +49,15 @@ def test_only_values_between_0_and_1_with_height_and_width_are_images():
 
 def test_a_coarse_one_is_not():
     for x in (images(), images().round()):
-        assert sharpness(Image(2, 2, 1, sigma="0.4", shape=(6, 6)), x).warning is None
+        assert sharpness(Image(2, 2, 1, scale=0.4, shape=(6, 6)), x).warning is None
     dequantised = (255 * images() + torch.rand(50, 6, 6)) / 256
     assert sharpness(Image(2, 2, 1, scale=2e-3, shape=(6, 6)), dequantised).warning is None
+
+
+def test_of_few_values_a_tenth_of_their_distance_is_too_fine():
+    two = images().round()
+    assert sharpness(Image(2, 2, 1, scale=0.15, shape=(6, 6)), two).warning is None
+    assert "below half the data's resolution of 0.2" in sharpness(Image(2, 2, 1, scale=0.05, shape=(6, 6)), two).warning
 
 
 def test_other_models_have_none():
