@@ -52,8 +52,11 @@ PEERS = {
     "numpyro-tracegraph": "numpyro_svi:NumPyroTraceGraph",
     "reference": "reference:Reference",
     "reference-bf16": "reference:ReferenceBF16",
+    "floor-pairs": "reference:FloorPairs",
+    "floor": "reference:Floor",
 }
-"""Where each is, by name. The reference is no step: only the arithmetic of two-sided ARM over a dense softmax."""
+"""Where each is, by name. The last four are no steps: only the arithmetic over a dense softmax, of two-sided ARM and of
+the cheapest estimates of a pair and of a single code that are unbiased."""
 
 
 def load(name: str) -> type[Peer]:

@@ -17,10 +17,14 @@ class Reference(Peer):
     """Products at the very shapes of the setting, in memory that is there already."""
 
     dtype = torch.float32
+    evaluated = differentiated = 2
+    """Codes of a pair whose likelihood is computed, and through which the decoder's gradient goes."""
 
     def __init__(self, setting: Setting, x: PackedCounts) -> None:
         super().__init__(setting, x)
-        self.work = arithmetic(setting, x.vocabulary, setting.batch * len(x.words) // len(x))
+        entries = setting.batch * len(x.words) // len(x)
+        ways = {"evaluated": self.evaluated, "differentiated": self.differentiated}
+        self.work = arithmetic(setting, x.vocabulary, entries, **ways)
         self.products = []
         for p in self.work.products:
             left, right = torch.rand(p.m, p.k).to(self.dtype), torch.rand(p.k, p.n).to(self.dtype)
@@ -52,3 +56,15 @@ class ReferenceBF16(Reference):
     """The same with products in bfloat16."""
 
     dtype = torch.bfloat16
+
+
+class FloorPairs(Reference):
+    """The least that an unbiased estimate with both codes of each pair needs over a dense softmax: DisARM's."""
+
+    differentiated = 1
+
+
+class Floor(Reference):
+    """The least that any unbiased estimate needs over a dense softmax: one code a pair, with its gradient."""
+
+    evaluated = differentiated = 1

@@ -40,7 +40,9 @@ TEXT = ("torch-arm", "torch-arm-compiled", "torch-sparse-arm", "torch-sparse-dis
 
 def text(title: str, setting: Setting) -> Work:
     """A step of the text model."""
-    return Work(title, setting, {name: name for name in ("ours", "ours-arm", *TEXT, "reference")})
+    return Work(
+        title, setting, {name: name for name in ("ours", "ours-arm", *TEXT, "reference", "floor-pairs", "floor")}
+    )
 
 
 def mixture(bits: int) -> Work:

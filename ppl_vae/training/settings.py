@@ -80,8 +80,9 @@ class Settings:
         seed: Seed of parameters, splits, order of the data, and draws.
         precision: Precision of matrix products in training; ``"bf16"`` rounds their factors to 8 bits of mantissa and
             adds up in float32. Measurements are in float32.
-        capture: Whether steps on CUDA are captured as a graph and replayed. Gaussian models with learned observation
-            noise, and costs of the rate that change, are trained without.
+        capture: Whether steps on CUDA are captured as a graph and replayed, where the first replays give what the steps
+            themselves give; elsewhere nothing changes. Gaussian models with learned observation noise, and costs of the
+            rate that change, are trained without.
         watch_gradients: Measure the signal-to-noise ratio of the gradient after each epoch, by groups of parameters,
             from ten gradients of the first batch of the data; the training is the same with and without.
     """
@@ -99,7 +100,7 @@ class Settings:
     patience: int | None = 0
     seed: int = 0
     precision: Precision = "float32"
-    capture: bool = False
+    capture: bool = True
     watch_gradients: bool = False
 
     def __post_init__(self) -> None:

@@ -40,6 +40,7 @@ NOT_RUN = {
     "disk",
     "environment",
     "faults",
+    "gpu",
     "kills",
     "machine",
     "race",
