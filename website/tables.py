@@ -52,6 +52,7 @@ def pages() -> dict[str, str]:
         "choosing-a-guide.md": {"guides": which_guides()},
         "estimators.md": {"gradients": gradients.markdown(read("gradients")["rows"])},
         "training.md": {"defaults": defaults()},
+        "remedies.md": {"remedies": remedies()},
         "speed.md": {"arithmetic": products()},
     }
     filled = {}
@@ -101,6 +102,19 @@ def defaults() -> str:
         ranges = (f"{min(row[who]):.2f} to {max(row[who]):.2f}" for who in ("plain", "defaults"))
         rows.append((row["data"], str(row["epochs"]), f"{row['baseline']:.2f}", *ranges))
     return table("data|epochs|baseline|plain PyTorch|defaults", rows)
+
+
+def remedies() -> str:
+    """What remedies bought for the text pair of the README."""
+    rows = []
+    for row in read("remedies")["rows"]:
+        gains = (
+            f"{row[f'gain{of}']:+.2f} ± {row[f'gain_se{of}']:.2f}" if f"gain{of}" in row else ""
+            for of in ("", "_over_all")
+        )
+        numbers = (f"{row['elbo']:.2f}", *gains, f"{row['network']:.2f}", f"{row['family']:.2f}")
+        rows.append((row["split"], row["guide"], *numbers, f"{row['seconds']:.0f}" if "seconds" in row else ""))
+    return table("data|guide|ELBO|gain|gain of all|network's part|family's part|seconds", rows)
 
 
 def products() -> str:

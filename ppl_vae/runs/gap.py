@@ -10,6 +10,7 @@ from typing import Any
 from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.ladder import Ladder, ladder
+from ppl_vae.diagnostics.gap.refinement import refine as refine_guide
 from ppl_vae.diagnostics.gap.split import SplitMethod, split_gap
 from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.programs.owned import OwnedProgram
@@ -40,6 +41,7 @@ def measure_gap(
     draws: int,
     restarts: int,
     check: int,
+    refine: int,
     **evidence: Any,
 ) -> Gap:
     """Splits the gap of one split of a run, its evidence by the options given; names the worst data."""
@@ -58,16 +60,18 @@ def measure_gap(
             if start in done:
                 progress(len(part))
             else:
+                how: dict[str, Any] = {"draws": draws, "estimator": estimator}
                 with fork_random_state(config.settings.seed + start):
-                    done[start] = split_gap(
-                        pair.model, pair.guide, part, estimator=estimator, progress=progress, **each
-                    )
+                    gap = split_gap(pair.model, pair.guide, part, progress=progress, **how | each)
+                    refined = refine_guide(pair.model, pair.guide, part, refine, **how)[0] if refine else None
+                    done[start] = gap.with_refined(refined)
                 # The simulated data of all blocks would be the same: those of the first serve all.
                 each["check_evidence"] = False
         return replace(Gap.join([done[start] for start in starts]), training=checked)
 
     digests = method_digests(evidence["evidence"])
-    result = measure_in_blocks(opened, f"gap-{split}", split, count, options, Gap, in_blocks, digests=digests)
+    identity = options | ({"refine": refine} if refine else {})
+    result = measure_in_blocks(opened, f"gap-{split}", split, count, identity, Gap, in_blocks, digests=digests)
     opened.name_worst("widest gaps", split, count, result.worst(3), result.losses())
     return result
 

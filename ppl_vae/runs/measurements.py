@@ -72,6 +72,7 @@ class Measurements(Uses):
         evidence: Annotated[str, PluginChoice("evidence", ("auto",))] = "auto",
         evidence_draws: AtLeastTwo | None = None,
         check_evidence: bool | None = None,
+        refine: Count = 0,
         ladder: Sequence[str | Callable[..., object]] | None = None,
         epochs: str | None = None,
         **options: OptionValue,
@@ -101,6 +102,7 @@ class Measurements(Uses):
                 method that is named as many as it usually takes.
             check_evidence: Measure what the evidence method misses of the evidence of 20 data simulated from the model;
                 by default where that is cheap.
+            refine: Steps of gradient ascent for each datum from the guide's output, whose ELBO is shown; 0 for none.
             ladder: Names or files of guides to fit to the run's fixed model, and to compare; in Python also guides
                 that are fitted already.
             epochs: Maximum number of epochs per guide of the ladder; by default as the run.
@@ -113,10 +115,17 @@ class Measurements(Uses):
         run = cast("Run", self)
         how: dict[str, Any] = {"method": method, "steps": steps, "draws": draws, "restarts": restarts, "check": check}
         if ladder is not None:
-            if evidence != "auto" or evidence_draws is not None or check_evidence is not None or options:
-                raise ValueError("evidence methods apply to the split of the run's own gap: leave out the ladder")
+            if evidence != "auto" or evidence_draws is not None or check_evidence is not None or refine or options:
+                raise ValueError(
+                    "evidence methods and refinement apply to the split of the run's own gap: leave out the ladder"
+                )
             return measure_ladder(run, split, data, list(ladder), None if epochs is None else str(epochs), **how)
-        how |= {"evidence": evidence, "evidence_draws": evidence_draws, "check_evidence": check_evidence}
+        how |= {
+            "refine": refine,
+            "evidence": evidence,
+            "evidence_draws": evidence_draws,
+            "check_evidence": check_evidence,
+        }
         return measure_gap(run, split, data, **how, **options)  # type: ignore[arg-type]
 
     def remedy(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyro
+from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.gap.gap import Gap
@@ -16,6 +17,7 @@ from ppl_vae.diagnostics.gap.refinement import refine as refine_guide
 from ppl_vae.diagnostics.gap.remedies import AS_TRAINED, Remedies
 from ppl_vae.diagnostics.gap.split import UnknownFamilyError, split_gap
 from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.importance import sampled_rates
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.tables import noted
 from ppl_vae.nn.priors import VampPrior
@@ -32,6 +34,9 @@ __all__ = ["Cause", "Remedy", "RemedyResult", "causes_of", "find_remedy"]
 
 PLACE = "remedies"
 """Folder in a run that holds the fits and what is measured of them."""
+
+FEW_DRAWS = 20
+"""Draws per datum by which guides are compared on all data of a split."""
 
 NEGLIGIBLE, SHARE, OVERFITTED = 0.05, 3.0, 0.6
 """Nats not worth mending; how many times larger a part must be to be named alone; share of the network's part of
@@ -137,7 +142,7 @@ class RemedyResult:
             "causes": [{"cause": cause.name, "because": cause.words} for cause in self.causes],
             "chosen": self.chosen,
             "train": self.train.to_json(),
-            "validation": self.validation.to_json() | {"seconds": self.validation.seconds},
+            "validation": self.validation.to_json(),
             "test": None if self.test is None else self.test.to_json(),
             "notes": list(self.notes),
         }
@@ -200,12 +205,14 @@ def find_remedy(
         guides[remedy] = fit.guide, fit.state
         best = None if chosen.guide else gaps[AS_TRAINED]
         gaps[remedy] = measured.gap("validation", remedy, *guides[remedy], best)
-    name = Remedies.of(gaps, seconds).chosen()
+    overall = measured.overall("validation", guides)
+    name = Remedies.of(gaps, overall=overall).chosen()
     is_own = name == AS_TRAINED or not next(r for c in causes for r in c.remedies if r.name == name).guide
     refined = f"{name}, refined" if refine else ""
     if refined:
         gaps[refined], seconds[refined] = measured.refined("validation", name, *guides[name], gaps[name], refine)
-    validation = measured.save("validation", Remedies.of(gaps, seconds, "validation", tuple(fits)))
+    described: dict[str, Any] = {"seconds": dict(seconds), "split": "validation", "overall": overall}
+    validation = measured.save("validation", Remedies.of(gaps, fits=tuple(fits), **described))
     test = None
     if name != AS_TRAINED or refined:
         tested = {AS_TRAINED: measured.gap("test", AS_TRAINED, *guides[AS_TRAINED])}
@@ -213,8 +220,9 @@ def find_remedy(
             tested[name] = measured.gap("test", name, *guides[name], tested[AS_TRAINED] if is_own else None)
         if refined:
             tested[refined], seconds[refined] = measured.refined("test", name, *guides[name], tested[name], refine)
+        overall = measured.overall("test", {each: guides[each] for each in (AS_TRAINED, name)})
         cost = {each: seconds[each] for each in tested if each in seconds}
-        test = measured.save("test", Remedies.of(tested, cost, "test"))
+        test = measured.save("test", Remedies.of(tested, seconds=cost, split="test", overall=overall))
     found = RemedyResult(str(opened.folder), causes, train, validation, name, test, guides[name][0], tuple(notes))
     opened.run.write_json(f"{opened.state.named('remedy')}.json", found.to_json())
     return found
@@ -270,6 +278,16 @@ class _Measured:
                 except UnknownFamilyError as error:
                     raise ValueError(f"the cause of the gap cannot be found: {error}") from error
         return store[0]
+
+    def overall(self, split: str, guides: Mapping[str, tuple[Program, str]]) -> dict[str, Estimate]:
+        """What each guide gains over that of the run on all data of a split, by the same random numbers."""
+        opened, elbos = self.opened, dict[str, Tensor]()
+        for name, (guide, _) in guides.items():
+            with fork_random_state(opened.config.settings.seed), pyro.validation_enabled(False):
+                elbos[name] = sampled_rates(opened.model, guide, opened.data[split], FEW_DRAWS)[0].double()
+        how = f"difference of {FEW_DRAWS} draws each"
+        others = {name: each - elbos[AS_TRAINED] for name, each in elbos.items() if name != AS_TRAINED}
+        return {name: Estimate(gain, how, "unbiased", FEW_DRAWS) for name, gain in others.items()}
 
     def save(self, split: str, result: Remedies) -> Remedies:
         """Stores a table with its figure and values per datum in the run."""

@@ -45,6 +45,7 @@ NOT_RUN = {
     "machine",
     "race",
     "reliability",
+    "remedies",
     "sense",
     "setting",
     "stored",

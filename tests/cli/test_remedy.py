@@ -37,6 +37,14 @@ def gap(family: float, network: float, data: int = 50) -> Gap:
     return Gap(**{name: Estimate(value, "made", bound) for name, (value, bound) in bounds.items()}, family="some")
 
 
+def test_a_split_shows_the_refined_guide(trained):
+    content = json_of("gap", "r", "--refine", "20", "--data", "20")
+    assert content["elbo"]["mean"] < content["refined_elbo"]["mean"] < content["evidence"]["mean"]
+    assert content["refined_elbo"]["method"].startswith("guide refined by 20 steps, 200 draws")
+    mixed = invoke("gap", "r", "--refine", "5", "--ladder", "full")
+    assert "refinement apply to the split of the run's own gap: leave out the ladder" in flat(mixed.output)
+
+
 @pytest.mark.parametrize(
     ("train", "validation", "names"),
     [
@@ -53,10 +61,12 @@ def test_the_cause_is_named_by_the_larger_part_and_by_both_splits(train, validat
 
 def test_a_guide_is_chosen_where_it_gains_more_than_its_error():
     gaps = {"as trained": gap(0.1, 1.0), "better": gap(0.1, 0.5), "alike": gap(0.1, 0.9999)}
-    found = Remedies.of(gaps, {"better": 3.0})
+    whole = {name: each.elbo.minus(gaps["as trained"].elbo) for name, each in gaps.items() if name != "as trained"}
+    found = Remedies.of(gaps, seconds={"better": 3.0}, overall=whole)
     assert found.chosen() == "better"
     assert found.gains()["better"].mean == pytest.approx(0.5)
-    assert Remedies.of({name: gaps["as trained"] for name in ("as trained", "same")}, {}).chosen() == "as trained"
+    wide = {"better": Estimate(torch.tensor([-30.0, 40.0, -1.0, 1.0]), "made", "exact")}
+    assert Remedies.of(gaps, overall=wide).chosen() == "as trained"
 
 
 def test_remedies_are_fitted_measured_and_resumed(trained, interrupt, few_remedies):
@@ -70,8 +80,8 @@ def test_remedies_are_fitted_measured_and_resumed(trained, interrupt, few_remedi
     content = json_of("remedy", "r", *REMEDY)
     whole = json.loads(Path("whole/remedy.json").read_text())
     timed = ("run", "notes")
-    for each in (content, whole):
-        each["validation"].pop("seconds")
+    tables = [part for each in (content, whole) for part in (each["validation"], each["test"]) if part]
+    assert all(part.pop("seconds").keys() <= set(part["families"]) for part in tables)
     assert {k: v for k, v in content.items() if k not in timed} == {k: v for k, v in whole.items() if k not in timed}
     after = Checkpoint.read(Path("r/checkpoints/train-best.safetensors")).tensors
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -80,7 +90,7 @@ def test_remedies_are_fitted_measured_and_resumed(trained, interrupt, few_remedi
 
     run = open_run("r")
     found = run.remedy(epochs="2", data=20, refine=4)
-    assert found.to_json()["test"] == content["test"]
+    assert found.to_json()["test"] == content["test"] | {"seconds": found.test.seconds}
     exact = measure(run.model, found.guide, run.split("test", 20))
     assert exact.elbo.mean == pytest.approx(content["test"][found.chosen]["elbo"]["mean"], abs=1e-4)
     assert exact.evidence.mean == pytest.approx(content["test"]["evidence"]["mean"], abs=1e-4)

@@ -53,6 +53,7 @@ class Gap(Result):
         missed: What the search missed of the best member's ELBO, of a sample of the data: ``"at most"``, where that is
             proved, and ``"at least"``, by a better member found.
         training: What the checks of the training's numbers found.
+        refined: The ELBO of the guide refined for each datum by some steps of gradient ascent; None if it is not.
     """
 
     evidence: Estimate
@@ -62,6 +63,7 @@ class Gap(Result):
     optimisation: dict[str, Estimate] = field(default_factory=dict)
     missed: dict[str, Estimate] = field(default_factory=dict)
     training: tuple[str, ...] = ()
+    refined: Estimate | None = None
 
     @property
     def family_gap(self) -> Estimate:
@@ -82,6 +84,10 @@ class Gap(Result):
         evidence, best, elbo = (each.normalised(error) for each in (self.evidence, self.best, self.elbo))
         return replace(self, evidence=evidence, best=best, elbo=elbo)
 
+    def with_refined(self, refined: Estimate | None) -> Gap:
+        """Returns the same with the ELBO of the guide refined for each datum."""
+        return replace(self, refined=refined and replace(refined, common_se=self.elbo.common_se))
+
     def rows(self) -> dict[str, Estimate]:
         return {
             "evidence": self.evidence,
@@ -89,6 +95,7 @@ class Gap(Result):
             "best of family": self.best,
             "amortisation gap": self.amortisation_gap,
             "ELBO": self.elbo,
+            **({} if self.refined is None else {"refined ELBO": self.refined}),
             **self.optimisation,
         }
 

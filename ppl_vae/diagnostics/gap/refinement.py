@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -78,7 +80,8 @@ def refine(
             before, after = (_elbo(model, family, part, free, draws, seed).pointwise for free in (first, last))
             members.append(torch.where((after > before)[:, None], last, first))
             values.append(_elbo(model, family, part, members[-1], draws, seed + 1))
-    return Estimate.join(values), torch.cat(members)
+    value = replace(Estimate.join(values), method=f"guide refined by {steps} steps, {draws} draws")
+    return value, torch.cat(members)
 
 
 def _elbo(model: Program, family: GuideFamily, x: Batch, free: Tensor, draws: int, seed: int) -> Estimate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -32,18 +32,19 @@ class Remedies(Ladder):
         fits: Remarks on how the guides were fitted.
         seconds: What each fit cost, in seconds.
         split: Name of the data.
+        overall: The ELBO of guides minus that of the first over all data of the split, from draws; single data may
+            gain or lose tens of nats, so that a sample of them decides little.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     split: str = ""
+    overall: dict[str, Estimate] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, gaps: dict[str, Gap], seconds: dict[str, float], split: str = "", fits: tuple[str, ...] = ()
-    ) -> Remedies:
+    def of(cls, gaps: dict[str, Gap], **others: Any) -> Remedies:  # the other fields
         """From the gaps of the guides, on the same data; evidence that is not exact is that of the first."""
         rungs = {name: Rung(gap.elbo, gap.best, gap.family) for name, gap in gaps.items()}
-        return cls(next(iter(gaps.values())).evidence, rungs, fits, seconds, split)
+        return cls(next(iter(gaps.values())).evidence, rungs, **others)
 
     def gains(self) -> dict[str, Estimate]:
         """The ELBO of each guide minus that of the first, paired by datum, by name."""
@@ -51,8 +52,8 @@ class Remedies(Ladder):
         return {name: rung.elbo.minus(first.elbo) for name, rung in others}
 
     def chosen(self) -> str:
-        """The guide with the highest ELBO; that of the run unless another gains more than twice its error."""
-        gains = {name: gain for name, gain in self.gains().items() if gain.mean > 2 * gain.data_se}
+        """The guide that gains most over all data; that of the run unless one gains more than twice its error."""
+        gains = {name: gain for name, gain in self.overall.items() if gain.mean > 2 * gain.data_se}
         return max(gains, key=lambda name: gains[name].mean, default=next(iter(self.rungs)))
 
     def steps(self) -> dict[str, Estimate]:
@@ -65,24 +66,29 @@ class Remedies(Ladder):
         yield from self.fits
 
     def losses(self) -> Tensor:
-        name = self.chosen()
-        return self.evidence.minus(self.rungs[name].elbo).pointwise
+        return self.evidence.minus(self.rungs[self.chosen()].elbo).pointwise
+
+    def facts(self) -> dict[str, Any]:
+        overall = {n: {"mean": g.mean, "data_se": g.data_se, "data": len(g.pointwise)} for n, g in self.overall.items()}
+        return super().facts() | {"seconds": self.seconds, "gain_over_all": overall}
 
     def _grid(self) -> tuple[str, tuple[str, ...], list[tuple[str, ...]], str]:
         gains, lines = self.gains(), list[tuple[str, ...]]()
         for name, rung in self.rungs.items():
             network, family = self.gaps(name) or (None, None)
-            gain = f"{gains[name].mean:+.3f} +- {gains[name].data_se:.2g}" if name in gains else ""
+            gain, overall = (_signed(each[name]) if name in each else "" for each in (gains, self.overall))
             parts = ["not known" if part is None else self.figure(part) for part in (network, family)]
             cost = f"{self.seconds[name]:.0f}" if name in self.seconds else ""
-            lines.append((name, self.figure(rung.elbo), gain, *parts, cost))
+            lines.append((name, self.figure(rung.elbo), gain, overall, *parts, cost))
         paired = "gain: over the guide as trained, paired by datum, +- its standard error over the data, draws included"
+        if self.overall:
+            paired += f"; of all: over all {len(next(iter(self.overall.values())).pointwise):,} {self.split} data"
         evidence = f"evidence of all: {self.figure(self.evidence)}, {self.evidence.how}"
         caption = "; ".join(filter(None, (evidence, self.signs_in_words(), paired)))
         if self.has_draws or self.split_size:
             caption += f"; elsewhere {self.errors_in_words()}"
         title = f"nats per datum over {self.data} {self.split} data, the model fixed".replace("  ", " ")
-        columns = ("guide", "ELBO", "gain", "network gap", "family gap", "seconds")
+        columns = ("guide", "ELBO", "gain", "gain of all", "network gap", "family gap", "seconds")
         return title, columns, lines, caption
 
     def draw_panels(self, *axes: Axes) -> None:
@@ -101,3 +107,7 @@ class Remedies(Ladder):
         bars.set(xlabel=f"evidence minus ELBO (nats per datum), {self.split} data")
         bars.margins(x=0.15)
         bars.legend(frameon=False)
+
+
+def _signed(gain: Estimate) -> str:
+    return f"{gain.mean:+.3f} +- {gain.data_se:.2g}"
