@@ -1,10 +1,11 @@
-"""In which direction a number may be off."""
+"""In which direction a number may be off, and whether it is one."""
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Literal
 
-__all__ = ["IN_WORDS", "SIGNS", "WEAKEST_FIRST", "Bound", "difference"]
+__all__ = ["IN_WORDS", "SIGNS", "WEAKEST_FIRST", "Bound", "difference", "finite"]
 
 Bound = Literal["exact", "unbiased", "approximate", "lower", "upper", "between"]
 """``"between"``: too high or too low, as the difference of two lower bounds may be."""
@@ -38,3 +39,8 @@ def difference(one: Bound, other: Bound) -> Bound:
     """The direction in which the difference of two numbers is off."""
     bounds = {one, _FLIPPED.get(other, other)}
     return "between" if {"lower", "upper"} <= bounds else next(b for b in WEAKEST_FIRST if b in bounds)
+
+
+def finite(number: float) -> float | None:
+    """The number, or None where it is not finite and JSON cannot hold it."""
+    return number if isfinite(number) else None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.evidence.bounds import IN_WORDS, SIGNS, WEAKEST_FIRST, Bound, difference
+from ppl_vae.evidence.bounds import IN_WORDS, SIGNS, WEAKEST_FIRST, Bound, difference, finite
 from ppl_vae.evidence.psis import k_hat_limit
 from ppl_vae.evidence.shortfall import Shortfall
 
@@ -21,11 +21,6 @@ def weakest(parts: Iterable[Estimate]) -> Bound:
     """The direction in which a mean of estimates is off: that of the one of which least is known."""
     bounds = {part.bound for part in parts}
     return next(bound for bound in WEAKEST_FIRST if bound in bounds)
-
-
-def finite(number: float) -> float | None:
-    """The number, or None where it is not finite and JSON cannot hold it."""
-    return number if math.isfinite(number) else None
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,8 @@ class Estimate:
             (:func:`~ppl_vae.evidence.leave_one_out.leave_one_out`); None where there is none.
         shortfall: What the method misses of the evidence of simulated data; None where that is not measured.
         lower: A lower bound in expectation from the same draws, where the number itself is none.
+        raised: Nats by which PyTorch's rounding of probabilities of observed values raises each value, ``(data,)``,
+            until a note says so; None is zero.
     """
 
     pointwise: Tensor
@@ -70,6 +67,7 @@ class Estimate:
     upper: Estimate | None = None
     shortfall: Shortfall | None = None
     lower: Estimate | None = None
+    raised: Tensor | None = None
 
     @property
     def mean(self) -> float:
@@ -283,7 +281,7 @@ class Estimate:
         bound, draws = weakest(parts), parts[0].draws
         joined = cls(pointwise, method, bound, draws, errors, shapes, notes, common, lost, uncovered)
         upper, lower = (cls._join_beside(parts, side) for side in ("upper", "lower"))
-        joined = replace(joined, selection=selection, upper=upper, lower=lower)
+        joined = replace(joined, selection=selection, upper=upper, lower=lower, raised=together("raised"))
         # What a method misses of simulated data holds for all blocks measured by it.
         checked = next((part for part in parts if part.shortfall), None)
         if checked is None or len({part.method for part in parts}) > 1:

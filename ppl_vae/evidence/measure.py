@@ -14,7 +14,7 @@ from torch import Tensor
 from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.distributions.exponential_family import base
 from ppl_vae.evidence.calibration import calibrated
-from ppl_vae.evidence.clamping import without_clamping
+from ppl_vae.evidence.clamping import note_raised, without_clamping
 from ppl_vae.evidence.importance import log_weights
 from ppl_vae.evidence.methods.base import NotApplicableError
 from ppl_vae.evidence.methods.enumeration import enumerate_states
@@ -117,6 +117,8 @@ def measure(
         joined = replace(Evidence.join(parts), why=how.why)
         with fork_random_state():
             sites = run(model, (x[:1],), {}, draws=1)
+        noted = note_raised({"evidence": joined.evidence, "ELBO": joined.elbo}, sites)
+        joined = replace(joined, evidence=noted["evidence"], elbo=noted["ELBO"])
         if scaled := scaled_sites(sites):
             note = (
                 f"the log-density of {', '.join(scaled)} is scaled in the model (poutine.scale, or a plate of "

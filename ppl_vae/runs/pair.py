@@ -11,6 +11,7 @@ from torch import nn
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Batch, documents
+from ppl_vae.evidence.clamping import early_notes
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.nn.observation_noise import ObservationNoise
 from ppl_vae.nn.priors import VampPrior
@@ -126,7 +127,8 @@ def build_pair(
     model = seeded_model(definitions[0], options[0], config, x)
     check_fit(model, x[:2])
     guide = guide_of(definitions[1], model, options[1], config, x)
-    for note in (*draws_note(model, x[:3]), *getattr(model, "notes", ()), *getattr(guide, "notes", ())):
+    known = *draws_note(model, x[:3]), *early_notes(model, x[:2])
+    for note in (*known, *getattr(model, "notes", ()), *getattr(guide, "notes", ())):
         log(f"note: {note}")
     return model, guide
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import prod
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,7 +17,11 @@ from ppl_vae.diagnostics.gap.coordinate_ascent import best_structured, marginals
 from ppl_vae.diagnostics.gap.family_members import VariationalFamily
 from ppl_vae.diagnostics.gap.gap import ANY, GAINED, LEAD, Gap
 from ppl_vae.distributions import exponential_family
+from ppl_vae.evidence.clamping import note_raised, settled
 from ppl_vae.evidence.estimate import Bound, Estimate
+from ppl_vae.evidence.methods.enumeration import enumerate_states
+from ppl_vae.evidence.results import Evidence
+from ppl_vae.programs.clamped import watching_clamps
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.random_state import fork_random_state
@@ -68,11 +74,17 @@ def by_enumeration(
     checked = torch.linspace(0, len(x) - 1, min(check, len(x))).round().long()
     if coupled is not None or universal:
         checked = checked[:0]
-    pieces, missed = [], dict[str, list[Estimate]]()
+    exact = f"enumeration of {count} states"
+    pieces, blocks, missed = [], list[Evidence](), dict[str, list[Estimate]]()
     for start in range(0, len(x), block):
         part = x[start : start + block]
-        *values, joint = _split(model, guide, part, sites, universal, coupled, steps)
+        with watching_clamps() as found:
+            *values, joint = _split(model, guide, part, sites, universal, coupled, steps)
         pieces.append(values)
+        bound, log_p = (Estimate(value, exact, "exact") for value in (values[2], values[0]))
+        measured = Evidence(bound, log_p, log_p.minus(bound))
+        again = partial(enumerate_states, model, guide, part, sites)
+        blocks.append(settled(found, measured, cast(Callable[[], Evidence], again), start))
         rows = checked[(checked >= start) & (checked < start + len(part))].to(joint.device) - start
         if len(rows):
             for name, estimate in _missed(joint[rows], values[1][rows], sites).items():
@@ -80,14 +92,16 @@ def by_enumeration(
         if progress:
             progress(len(part))
     values = [torch.cat(parts) for parts in zip(*pieces, strict=True)]
-    exact = f"enumeration of {count} states"
-    evidence, elbo = Estimate(values[0], exact, "exact"), Estimate(values[2], exact, "exact")
+    joined = Evidence.join(blocks)
+    with fork_random_state():
+        noted = note_raised({"evidence": joined.evidence, "ELBO": joined.elbo}, run(model, (x[:1],), {}, draws=1))
+    evidence, elbo = noted["evidence"], noted["ELBO"]
     if universal:
         return Gap(evidence, evidence, elbo, ANY)
     if coupled is None:
         best = Estimate(values[1], "coordinate ascent", "lower")
-        joined = {name: Estimate.join(parts) for name, parts in missed.items()}
-        return Gap(evidence, best, elbo, "independent latents", missed=joined)
+        missing = {name: Estimate.join(parts) for name, parts in missed.items()}
+        return Gap(evidence, best, elbo, "independent latents", missed=missing)
     method = f"ascent of {steps} steps along exact gradients"
     best, before, other = (Estimate(bound, method, "lower") for bound in (values[1], *values[3:]))
     return Gap(evidence, best, elbo, coupled.name, {GAINED: best.minus(before), LEAD: best.minus(other)})

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Batch
+from ppl_vae.evidence.clamping import early_notes
 from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.clamped import given_probs
 from ppl_vae.programs.densities import Site, chain, innermost
 from ppl_vae.programs.fit import support_of
 from ppl_vae.programs.handlers import latents, pair_faults, run
@@ -30,6 +32,11 @@ WAYS = {
     "fold": "the data are repeated for each draw of the latents, as networks that reshape need it",
     "loop": "the model runs once for each draw of the latents, which is slow",
 }
+
+ROUNDED = (
+    "PyTorch takes probs below 1.2e-7 as 1.2e-7, so that no value costs more than 15.9 nats, and evidence that depends "
+    "on it has a note: give logits"
+)
 
 
 def check_model(ledger: Ledger, model: nn.Module, splits: Mapping[str, Batch]) -> bool:
@@ -78,7 +85,9 @@ def _check_support(ledger: Ledger, model: nn.Module, splits: Mapping[str, Batch]
         support = support_of(innermost(site["fn"]))
         counts = isinstance(site["value"], PackedCounts)
         taken = "word counts" if counts else "values" if support is None else support_in_words(support)
-        ledger.add(f"observed {name}", f"{_described(site)}, takes {taken}, as all data are")
+        rounded = ROUNDED if given_probs({name: site}) else ""
+        text = f"{_described(site)}, takes {taken}, as all data are"
+        ledger.add(f"observed {name}", text, rounded, "note" if rounded else "ok")
 
 
 def check_cover(ledger: Ledger, model: nn.Module, guide: nn.Module, x: Batch) -> bool:
@@ -90,6 +99,8 @@ def check_cover(ledger: Ledger, model: nn.Module, guide: nn.Module, x: Batch) ->
         priors, drawn = (latents(run(program, (x[:2],), {}, draws=1, training=True)) for program in (model, guide))
     for name, site in drawn.items():
         ledger.add(f"latent {name}", f"{_described(priors[name])}; the guide draws it from {_family(site)}")
+    for note in early_notes(model, x[:2]):
+        ledger.add("probabilities", note, status="note")
     if ledger.holds("guide", lambda: check_repeats(guide, x)):
         joint = ledger.attempt("guide", lambda: dependence_faults(guide, x, "guide"), doubtful=True)
         for error in (joint or {}).values():
