@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import log, pi
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from torch.distributions import MultivariateNormal, Normal
 from ppl_vae.data.inputs import Batch, Field, Inputs, documents, main_field
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.coordinates import Coordinates
+from ppl_vae.evidence.degree import degree
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import with_sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod, NotApplicableError
@@ -37,6 +39,9 @@ PROBES = 32
 
 UNSEEN = 0.01
 """Nats by which a density may differ from a quadratic where rounding hides more; beyond, nothing is called exact."""
+
+UNPROVED = "log p(x, z) is not known to be quadratic in z (by sums and products with constants)"
+"""Why a density that looks quadratic at samples may not be it."""
 
 METHOD = "closed form: the posterior is Gaussian"
 
@@ -120,6 +125,8 @@ def gaussian_posterior(model: Program, x: Batch) -> tuple[Tensor, Tensor, Tensor
             raise NotApplicableError("log p(x, z) is not a concave quadratic in z for all data") from error
         if _deviates(exact, data, mode, factor, high, draws=PROBES // 2):
             raise NotApplicableError("log p(x, z) is not quadratic in z for all data")
+        if not _is_proved(exact, data, mode):
+            raise NotApplicableError(f"{UNPROVED} for all data")
     return mode, precision, factor, high + mode.shape[-1] / 2 * log(2 * pi) - _half_log_det(factor)
 
 
@@ -128,10 +135,11 @@ def _half_log_det(factor: Tensor) -> Tensor:
 
 
 def is_gaussian(model: Program, x: Batch) -> str | None:
-    """Why a joint log-density is not quadratic in the latents; None if it seems to be.
+    """Why a joint log-density is not quadratic in the latents; None if it is.
 
-    Tested at samples near the mode and far out: the quadratic through the mode must predict the density at samples from
-    prior and posterior, also far out, where a network that is linear only around the mode deviates.
+    It is where the operations that compute it prove it (:func:`~ppl_vae.evidence.degree.degree`). Samples near the mode
+    and far out test it besides: the quadratic through the mode must predict the density at samples from prior and
+    posterior, also far out, where a network that is linear only around the mode deviates.
     """
     coordinates = Coordinates(model, x)
     if coordinates.bits:
@@ -141,7 +149,9 @@ def is_gaussian(model: Program, x: Batch) -> str | None:
             mode, precision, factor, high = _posterior(exact, few)
         except RuntimeError:  # not differentiable twice, or not concave
             return "log p(x, z) is not a concave quadratic in z"
-        return "log p(x, z) is not quadratic in z" if _deviates(exact, few, mode, factor, high, PROBES) else None
+        if _deviates(exact, few, mode, factor, high, PROBES):
+            return "log p(x, z) is not quadratic in z"
+        return None if _is_proved(exact, few, mode) else UNPROVED
 
 
 @contextmanager
@@ -192,6 +202,14 @@ def _deviates(model: Program, x: Batch, mode: Tensor, factor: Tensor, high: Tens
     scale = (torch.finfo(prior.dtype).eps * 1e3 * (1 + high.abs() + change)).clamp(1e-6, UNSEEN)
     wrong = (scores - (high - change)).abs() > scale
     return bool(wrong.any()) or not bool(scores.isfinite().all())
+
+
+def _is_proved(model: Program, x: Batch, mode: Tensor) -> bool:
+    """Whether the operations that compute the density prove it quadratic in the latents, wherever these are."""
+    coordinates = Coordinates(model, x)
+    with fork_random_state(0):
+        like = coordinates.prior_draws(model, x, 2)
+        return degree(partial(_score, coordinates, model, x), mode[None].to(like)) <= 2
 
 
 def _score(coordinates: Coordinates, model: Program, x: Batch, real: Tensor) -> Tensor:
