@@ -28,6 +28,7 @@ __all__ = [
     "inside_support",
     "is_density",
     "is_deterministic",
+    "largest_value",
     "regulariser",
     "scaled_sites",
     "unscaled",
@@ -161,17 +162,27 @@ def unvalidated(fn: D) -> D:
     return cast(D, copies[0])
 
 
-def inside_support(fn: TorchDistribution, site: Site, log_density: torch.Tensor) -> torch.Tensor:
+def inside_support(
+    fn: TorchDistribution, value: object, counts: torch.Tensor | None, log_density: torch.Tensor
+) -> torch.Tensor:
     """The log-density of an observed value, minus infinity outside a support that depends on parameters.
 
     Without checks of values some densities, such as that of a Pareto below its scale, are finite there.
+
+    Arguments:
+        fn: The distribution.
+        value: The value.
+        counts: Which of its elements count (:func:`~ppl_vae.programs.missing.counted`); None is all.
+        log_density: Its log-density without checks.
     """
-    value = site["value"]
-    if not site["is_observed"] or not isinstance(value, torch.Tensor) or not has_dependent_support(fn):
+    if not isinstance(value, torch.Tensor) or not has_dependent_support(fn):
         return log_density
-    inside = fn.support.check(value)
-    if inside.ndim > log_density.ndim:
-        inside = inside.flatten(log_density.ndim).all(-1)
+    support = element_support(fn.support)
+    inside = support.check(value)
+    if counts is not None:
+        inside = inside | ~(counts[..., 0] if support.event_dim else counts)
+    if elements := fn.event_dim - support.event_dim:
+        inside = inside.flatten(inside.ndim - elements).all(-1)
     return torch.where(inside, log_density, -torch.inf)
 
 
@@ -185,6 +196,13 @@ def element_support(support: constraints.Constraint) -> constraints.Constraint:
 def has_dependent_support(fn: object) -> bool:
     """Whether the support of a distribution, inside its wrappers, depends on its parameters."""
     return isinstance(inspect.getattr_static(type(innermost(fn)), "support", None), constraints.dependent_property)
+
+
+def largest_value(fn: TorchDistribution) -> torch.Tensor | None:
+    """The largest value of a discrete distribution that lists its values, where it depends on parameters; else None."""
+    base = innermost(fn)
+    upper = getattr(element_support(base.support), "upper_bound", None) if base.has_enumerate_support else None
+    return upper if isinstance(upper, torch.Tensor) else None
 
 
 def scaled_sites(sites: Mapping[str, Site]) -> list[str]:

@@ -18,7 +18,7 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.autoguides import without_autoguide
 from ppl_vae.programs.canonical import DRAWS, Layout
 from ppl_vae.programs.clamped import unclamped
-from ppl_vae.programs.densities import Site, inside_support, unvalidated
+from ppl_vae.programs.densities import Site, has_dependent_support, inside_support, unvalidated
 from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latents, observations
 from ppl_vae.programs.explain import explained, is_refusal
 from ppl_vae.programs.fit import check_proposal
@@ -26,7 +26,7 @@ from ppl_vae.programs.given import Fixed, Given
 from ppl_vae.programs.kept_apart import check_untouched
 from ppl_vae.programs.layout_finder import REFUSED
 from ppl_vae.programs.layouts import layout_again, layout_of
-from ppl_vae.programs.missing import filled
+from ppl_vae.programs.missing import counted, filled
 from ppl_vae.programs.parameters import adopt_parameters
 from ppl_vae.programs.random_state import fork_random_state
 
@@ -102,14 +102,16 @@ def run(
 
 def log_prob(site: Site, *, raw: bool = False) -> Tensor:
     """Log-density of a site's value in nats, ``(draws, *plates)``, scaled and masked as Pyro does unless ``raw``."""
-    is_checked = is_validation_enabled()
+    # Where the support depends on latents, a value outside is impossible given these, and no fault of the data.
+    is_limited = site["is_observed"] and has_dependent_support(site["fn"])
+    is_checked = is_validation_enabled() and not is_limited
     fn = site["fn"] if is_checked else unvalidated(site["fn"])
     try:
         value = exponential_family.log_prob(fn, filled(site))
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"site {site['name']!r} cannot be scored: {error}") from error
-    if not is_checked:
-        value = inside_support(fn, site, value)
+    if is_limited:
+        value = inside_support(fn, filled(site), counted(site, site["value"]), value)
     value = unclamped(site, value)
     result: Tensor = value if raw else scale_and_mask(value, site["scale"], site["mask"])
     return result

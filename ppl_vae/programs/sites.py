@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from ppl_vae.programs.arguments import call
 from ppl_vae.programs.autoguides import meet_data, without_autoguide
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.canonical import Layout
-from ppl_vae.programs.densities import InOrder, element_support, innermost
+from ppl_vae.programs.densities import InOrder, largest_value, unvalidated
 from ppl_vae.programs.handlers import DRAWS, Site, SubstituteLatents, check_cover, latents, log_prob, run
 from ppl_vae.programs.layouts import layout_of
 from ppl_vae.programs.parameters import LocalParameters
@@ -28,6 +28,9 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
 __all__ = ["GuideSite", "PairSites", "discrete_obstacle", "guide_sites", "model_sites"]
+
+DRAWN = 16
+"""Draws of the other latents by which a latent's states should be the same."""
 
 Kind = Literal["bits", "states", "score", "pathwise"]
 
@@ -94,7 +97,7 @@ class _Probe(InOrder):
         # The same value is scored under the parameters of every row; a coupling whose weights are still zero shows
         # only in the graph.
         try:
-            scored = fn.log_prob(value[:1].expand(value.shape)) if logits is None else logits
+            scored = unvalidated(fn).log_prob(value[:1].expand(value.shape)) if logits is None else logits
         except KeyError:  # a transform without an inverse scores its own draws only; it may depend on the others
             self.depends[msg["name"]] = bool(self.before)
             msg["value"] = value
@@ -132,7 +135,7 @@ def guide_sites(
             kind, size = "bits", logits.shape[-1]
         elif fn.has_rsample:
             kind, size = "pathwise", 0
-        elif (support := support_of(fn)) is not None:
+        elif (support := support_of(fn)) is not None and not _is_drawn(largest_value(fn)):
             kind, size = "states", len(support)
         else:
             kind, size = "score", 0
@@ -145,30 +148,40 @@ def guide_sites(
 def model_sites(model: Program, x: Batch) -> list[GuideSite]:
     """How a model samples each latent of all these data, from runs that leave the random state unchanged.
 
-    A latent whose largest value differs between the data, as a binomial one with a number of trials for each datum, has
-    no states that could be listed for all of them: it is of the kind ``"score"``.
+    A latent whose largest value differs between the data, or with other latents, as a binomial one with a number of
+    trials that is drawn, has no states that could be listed for all of them: it is of the kind ``"score"``.
     """
     sites = guide_sites(model, (x[:2],))
     varying = _with_varying_states(model, x) if any(site.kind == "states" for site in sites) else set()
     return [replace(s, kind="score", size=0, parts=None) if s.name in varying else s for s in sites]
 
 
+def _is_drawn(limit: Tensor | None) -> bool:
+    """Whether the largest value of a discrete latent is computed from other latents, in a run that knows gradients."""
+    return limit is not None and limit.requires_grad
+
+
 def _with_varying_states(model: Program, x: Batch) -> set[str]:
-    """Names of the discrete latents whose largest value is not the same for all data."""
+    """Names of the discrete latents whose largest value is not the same for all data and draws of other latents."""
     largest, varying = dict[str, Tensor](), set[str]()
-    step = data_block(x)
+    step = data_block(x, DRAWN)
     with fork_random_state(), evaluating(model):
         for start in range(0, len(x), step):
-            for name, site in latents(run(model, (x[start : start + step],), {}, draws=1)).items():
-                fn = innermost(site["fn"])
-                upper = getattr(element_support(fn.support), "upper_bound", None) if fn.has_enumerate_support else None
-                if isinstance(upper, Tensor):
-                    first = largest.setdefault(name, upper.flatten()[0])
-                    if not bool((upper == first).all()):
-                        varying.add(name)
-            if not largest:
+            part = x[start : start + step]
+            if not any(_limits(model, part, 1)):
                 break  # no support depends on parameters
+            for name, upper in _limits(model, part, DRAWN):
+                first = largest.setdefault(name, upper.flatten()[0])
+                if not bool((upper == first).all()):
+                    varying.add(name)
     return varying
+
+
+def _limits(model: Program, x: Batch, draws: int) -> Iterator[tuple[str, Tensor]]:
+    """Names and largest values of the discrete latents whose largest values depend on parameters."""
+    for name, site in latents(run(model, (x,), {}, draws=draws)).items():
+        if (upper := largest_value(site["fn"])) is not None:
+            yield name, upper
 
 
 def discrete_obstacle(sites: list[GuideSite]) -> str | None:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.bits import bit_states
-from ppl_vae.programs.handlers import FirstRow, Sites, broadcasts_codes, latents, run
+from ppl_vae.programs.densities import largest_value
+from ppl_vae.programs.handlers import FirstRow, Sites, SubstituteLatents, broadcasts_codes, latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.types import Program
@@ -25,6 +26,9 @@ class States:
         sites: The model's latent sites, all of which list their values.
         model: The model.
         x: A few data.
+
+    Raises:
+        ValueError: If the largest value of a latent is not the same in all states of the others, naming its site.
     """
 
     def __init__(self, sites: list[GuideSite], model: Program, x: Batch) -> None:
@@ -34,6 +38,22 @@ class States:
         self.priors = {name: site["fn"] for name, site in latents(self.run).items()}
         self.device = next(iter(latents(self.run).values()))["value"].device
         self.x = x
+        limited = [site for site in sites if largest_value(self.priors[site.name]) is not None]
+        if limited and len(self.priors) > 1:
+            self._check_limits(limited, model)
+
+    def _check_limits(self, limited: list[GuideSite], model: Program) -> None:
+        for start in range(0, self.count, 2**11):
+            codes = self.codes(start, start + 2**11, len(self.x), shared=False)
+            with fork_random_state():
+                scored = run(model, (self.x,), {}, draws=len(codes[limited[0].name]), handler=SubstituteLatents(codes))
+            for site in limited:
+                upper, first = (largest_value(sites[site.name]["fn"]) for sites in (scored, self.run))
+                if upper is None or first is None or not bool((upper == first.flatten()[0]).all()):
+                    raise ValueError(
+                        f"the largest value of site {site.name!r}, {site.family}, depends on other latents, so that "
+                        "its states cannot be listed; sample them (--method importance, method='importance')"
+                    )
 
     def values(self, index: Tensor) -> dict[str, Tensor]:
         """Values by site of the states numbered ``index``, ``(states, 1, *event)``; the last site varies fastest."""
