@@ -104,6 +104,8 @@ class _Degrees(TorchDispatchMode):
         if not any(degrees) or name in SHAPE_ALONE:
             return result
         degree = NONE if kwargs.get("rounding_mode") else min(NONE, _combined(name, args, degrees))
+        if name == "where" and not degrees[0] and bool((args[0] == args[0].flatten()[:1]).all()):
+            degree = self.of(args[1] if bool(args[0].any()) else args[2])  # the other one is nowhere taken
         results = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         self.is_read |= not results
         for argument, value in zip(func._schema.arguments, args, strict=False):

@@ -33,6 +33,7 @@ QUADRATIC = {
     ).log_prob(Z),
     "in place": lambda z: written(z[..., 0]),
     "constant mask": lambda z: torch.where(torch.arange(3) > 0, normal(z)[..., None], 0.0),
+    "choice": lambda z: torch.where(torch.ones(3) > 0, normal(z)[..., None], z.tanh()),
     "product": lambda z: z[..., 0] * z[..., 1] + z[..., 2] / 3 - 2 * z[..., 0],
 }
 

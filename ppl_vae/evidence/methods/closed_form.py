@@ -120,12 +120,13 @@ def gaussian_posterior(model: Program, x: Batch) -> tuple[Tensor, Tensor, Tensor
     """
     with _doubled(model, x) as (exact, data):
         try:
-            mode, precision, factor, high = _posterior(exact, data)
+            coordinates = Coordinates(exact, data)
+            mode, precision, factor, high = _posterior(coordinates, exact, data)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise NotApplicableError("log p(x, z) is not a concave quadratic in z for all data") from error
-        if _deviates(exact, data, mode, factor, high, draws=PROBES // 2):
+        if _deviates(coordinates, exact, data, mode, factor, high, draws=PROBES // 2):
             raise NotApplicableError("log p(x, z) is not quadratic in z for all data")
-        if not _is_proved(exact, data, mode):
+        if not _is_proved(coordinates, exact, data, mode):
             raise NotApplicableError(f"{UNPROVED} for all data")
     return mode, precision, factor, high + mode.shape[-1] / 2 * log(2 * pi) - _half_log_det(factor)
 
@@ -146,12 +147,13 @@ def is_gaussian(model: Program, x: Batch) -> str | None:
         return f"site {coordinates.bits[0].name!r} is Bernoulli"
     with _doubled(model, x[:4]) as (exact, few):
         try:
-            mode, precision, factor, high = _posterior(exact, few)
+            coordinates = Coordinates(exact, few)
+            mode, precision, factor, high = _posterior(coordinates, exact, few)
         except RuntimeError:  # not differentiable twice, or not concave
             return "log p(x, z) is not a concave quadratic in z"
-        if _deviates(exact, few, mode, factor, high, PROBES):
+        if _deviates(coordinates, exact, few, mode, factor, high, PROBES):
             return "log p(x, z) is not quadratic in z"
-        return None if _is_proved(exact, few, mode) else UNPROVED
+        return None if _is_proved(coordinates, exact, few, mode) else UNPROVED
 
 
 @contextmanager
@@ -188,9 +190,10 @@ def _double(field: Field) -> Field:
     return field.double() if isinstance(field, Tensor) and field.is_floating_point() else field
 
 
-def _deviates(model: Program, x: Batch, mode: Tensor, factor: Tensor, high: Tensor, draws: int) -> bool:
+def _deviates(
+    coordinates: Coordinates, model: Program, x: Batch, mode: Tensor, factor: Tensor, high: Tensor, draws: int
+) -> bool:
     """Whether the quadratic through the mode mispredicts the density at samples from prior and posterior."""
-    coordinates = Coordinates(model, x)
     with fork_random_state(0), torch.no_grad():
         prior = coordinates.prior_draws(model, x, draws)[:, None].expand(-1, len(x), -1)
         near = torch.linalg.solve_triangular(
@@ -204,12 +207,11 @@ def _deviates(model: Program, x: Batch, mode: Tensor, factor: Tensor, high: Tens
     return bool(wrong.any()) or not bool(scores.isfinite().all())
 
 
-def _is_proved(model: Program, x: Batch, mode: Tensor) -> bool:
+def _is_proved(coordinates: Coordinates, model: Program, x: Batch, mode: Tensor) -> bool:
     """Whether the operations that compute the density prove it quadratic in the latents, wherever these are."""
-    coordinates = Coordinates(model, x)
+    at = mode[None].to(coordinates.real[0].dtype)
     with fork_random_state(0):
-        like = coordinates.prior_draws(model, x, 2)
-        return degree(partial(_score, coordinates, model, x), mode[None].to(like)) <= 2
+        return degree(partial(_score, coordinates, model, x), at) <= 2
 
 
 def _score(coordinates: Coordinates, model: Program, x: Batch, real: Tensor) -> Tensor:
@@ -218,13 +220,12 @@ def _score(coordinates: Coordinates, model: Program, x: Batch, real: Tensor) -> 
         return log_joint(model, x, values) + coordinates.log_jacobian(real)
 
 
-def _posterior(model: Program, x: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _posterior(coordinates: Coordinates, model: Program, x: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mode ``(data, m)``, precision ``(data, m, m)``, its Cholesky factor and log p(x, mode), by two Newton steps.
 
     Raises:
         torch.linalg.LinAlgError: If some precision is not positive definite, before any step is taken.
     """
-    coordinates = Coordinates(model, x)
     with fork_random_state(0):
         start = coordinates.prior_draws(model, x, 2)[:1]
     precise = torch.float32 if start.device.type == "mps" else torch.float64
