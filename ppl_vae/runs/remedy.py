@@ -98,13 +98,17 @@ def causes_of(train: Gap, validation: Gap) -> list[Cause]:
     Means are compared; the network overfits if its part differs between the two by more than twice the error, too.
     """
     network, family = validation.amortisation_gap, validation.family_gap
-    if validation.evidence.mean - validation.elbo.mean <= NEGLIGIBLE:
+    # Evidence that is a lower bound makes the gap too narrow: then its upper limit has to be known.
+    bracket = validation.brackets().get("gap")
+    widest = validation.evidence.mean - validation.elbo.mean if bracket is None else bracket.upper
+    if widest is not None and widest <= NEGLIGIBLE and (bracket is not None or validation.evidence.bound == "exact"):
         return [CAUSES["tight"]]
     seen = train.amortisation_gap
     apart = network.mean - seen.mean > 2 * math.hypot(network.data_se, seen.data_se)
     is_over = seen.mean <= OVERFITTED * network.mean and apart
     parts = sorted([(network.mean, "overfits" if is_over else "underfits"), (family.mean, "family")], reverse=True)
-    return [CAUSES[name] for width, name in parts if width > NEGLIGIBLE and SHARE * width > parts[0][0]]
+    wide = [CAUSES[name] for width, name in parts if width > NEGLIGIBLE and SHARE * width > parts[0][0]]
+    return wide or [CAUSES[parts[0][1]]]
 
 
 def _slug(name: str) -> str:
@@ -152,10 +156,10 @@ class RemedyResult:
         yield "; ".join(f"{cause.name}: {cause.words}" for cause in self.causes)
         yield f"on {self.train.data} training data the network's part is {network:.3f} nats, the family's {family:.3f}"
         yield str(self.validation)
-        if self.chosen == AS_TRAINED and len(self.validation.rungs) > 1:
-            yield "no guide fitted gains more than twice its error on validation data"
+        if self.chosen == AS_TRAINED and self.validation.overall:
+            yield "no guide fitted gains more than twice its error on validation data: the run's stays"
         if self.test is not None:
-            yield f"chosen on validation data: {self.chosen}; measured once on test data:"
+            yield f"the guide chosen on validation data, {self.chosen}, measured once on test data:"
             yield str(self.test)
 
     def __str__(self) -> str:
@@ -208,7 +212,7 @@ def find_remedy(
     overall = measured.overall("validation", guides)
     name = Remedies.of(gaps, overall=overall).chosen()
     is_own = name == AS_TRAINED or not next(r for c in causes for r in c.remedies if r.name == name).guide
-    refined = f"{name}, refined" if refine else ""
+    refined = f"{name}, refined" if refine and causes != (CAUSES["tight"],) else ""
     if refined:
         gaps[refined], seconds[refined] = measured.refined("validation", name, *guides[name], gaps[name], refine)
     described: dict[str, Any] = {"seconds": dict(seconds), "split": "validation", "overall": overall}
