@@ -21,6 +21,7 @@ from torch.nn import functional
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Field
 from ppl_vae.distributions.canonical_forms import FORMS, CanonicalForm, Family
+from ppl_vae.distributions.normals import log_prob_of_normals
 from ppl_vae.distributions.shapes import broadcast_shapes
 
 __all__ = [
@@ -188,6 +189,8 @@ def log_prob(fn: Distribution, value: Field) -> Tensor:
             parameters = logits[:, 0]
             data = value.reshape(batch, -1).to(parameters.dtype)
             return parameters @ data.T - functional.softplus(parameters).sum(-1, keepdim=True)
+    if isinstance(value, Tensor) and (normals := log_prob_of_normals(fn, value)) is not None:
+        return normals.expand(broadcast_shapes(normals.shape, fn.batch_shape))
     try:
         result: Tensor = fn.log_prob(value)  # type: ignore[arg-type]  # documents, for a distribution of documents
     except KeyError as error:  # of Pyro's planar, radial and other transforms

@@ -209,7 +209,7 @@ class AIS:
                 start = self._proposal(values, len(at)) + change
                 joint = log_joint(self.model, self.x, values) + change
             slopes = [
-                torch.autograd.grad(end.sum(), at, retain_graph=True, allow_unused=True)[0]
+                torch.autograd.grad(end.sum(), at, retain_graph=end is start, allow_unused=True)[0]
                 if end.requires_grad
                 else None
                 for end in (start, joint)

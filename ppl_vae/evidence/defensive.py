@@ -27,6 +27,7 @@ from ppl_vae.evidence.several_proposals import mixture_errors
 from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.log_weight import log_parts, log_proposal, prior_terms
+from ppl_vae.programs.repeated import RepeatedGuide
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["defensive_importance", "defensive_shortfall"]
@@ -146,10 +147,10 @@ def _log_share_of_prior(ratio: Tensor, guides: int, priors: int) -> Tensor:
 
 def _of_prior(model: Program, guide: Program, x: Batch, draws: int) -> tuple[Tensor, Tensor]:
     """log p(x given z) and log p(z) - log q(z given x) of samples from the prior, ``(draws, data)`` each."""
-    step = max(1, rows_at_once(x) // len(x))
+    step, score = max(1, rows_at_once(x) // len(x)), RepeatedGuide(guide, x).score
     likelihoods, ratios = [], []
     for done in range(0, draws, step):
-        terms = prior_terms(model, guide, x, min(step, draws - done))
+        terms = prior_terms(model, score, x, min(step, draws - done))
         likelihoods.append(terms.likelihood)
         ratios.append(terms.ratio.expand(terms.likelihood.shape))
     return torch.cat(likelihoods), torch.cat(ratios)

@@ -15,8 +15,8 @@ from ppl_vae.evidence.leave_one_out import leave_one_out
 from ppl_vae.evidence.psis import k_hat, smoothed
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.blocks import in_blocks
 from ppl_vae.programs.log_weight import Terms
+from ppl_vae.programs.sampled import in_blocks
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = [

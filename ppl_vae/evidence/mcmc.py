@@ -87,11 +87,13 @@ def hmc_step(
     momentum = torch.randn_like(point.real)
     before = point.ends.value(beta) - momentum.square().sum(-1) / 2
     real, ends = point.real, point.ends
+    push = length / 2 * ends.slope(beta)[..., :size]
     for _ in range(leapfrog_steps):
-        momentum = momentum + length / 2 * ends.slope(beta)[..., :size]
+        momentum = momentum + push
         real = real + length * momentum
         ends = evaluate(real, point.bits)
-        momentum = momentum + length / 2 * ends.slope(beta)[..., :size]
+        push = length / 2 * ends.slope(beta)[..., :size]
+        momentum = momentum + push
     after = ends.value(beta) - momentum.square().sum(-1) / 2
     chance = (after - before).clamp(max=0).exp().nan_to_num(0)
     accept = torch.rand_like(chance) < chance

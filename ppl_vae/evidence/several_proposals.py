@@ -17,7 +17,8 @@ from ppl_vae.evidence.leave_one_out import leave_one_out, stratified
 from ppl_vae.evidence.psis import k_hat
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.blocks import rows_at_once
-from ppl_vae.programs.log_weight import log_parts, log_proposal, log_terms, prior_terms
+from ppl_vae.programs.log_weight import log_parts, log_proposal, prior_terms, terms_of
+from ppl_vae.programs.repeated import RepeatedGuide
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["Proposal", "evidence_of", "mixture_errors", "mixture_weights", "with_posterior"]
@@ -57,14 +58,15 @@ def mixture_weights(
     total, step = sum(part.draws for part in proposals), max(1, rows_at_once(x) // len(x))
     first = proposals[0].program
     assert first is not None
+    repeated = [RepeatedGuide(part.program or first, x) for part in proposals]
     mixed, own = [], []
     for position, part in enumerate(proposals):
         for done in range(0, part.draws, step):
             draws = min(step, part.draws - done)
             if part.program is None:
-                terms = prior_terms(model, first, x, draws)
+                terms = prior_terms(model, repeated[0].score, x, draws)
             else:
-                terms = log_terms(model, part.program, x, draws)
+                terms = terms_of(model, x, repeated[position].draw(draws))
             prior = reduce(torch.add, terms.prior.values())
             scored = part.program or first
             known = {id(scored): reduce(torch.add, terms.proposal.values())}

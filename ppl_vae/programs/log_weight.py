@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import NamedTuple
 
@@ -140,14 +140,20 @@ def terms_of(model: Program, x: Batch, proposed: Sites) -> Terms:
     )
 
 
-def prior_terms(model: Program, guide: Program, x: Batch, draws: int = 1) -> Terms:
-    """The terms of :func:`log_terms` of samples from the prior instead of the guide."""
+def prior_terms(model: Program, score: Callable[[Mapping[str, Tensor]], Sites], x: Batch, draws: int = 1) -> Terms:
+    """The terms of :func:`log_terms` of samples from the prior instead of the guide.
+
+    Arguments:
+        model: The model.
+        score: Function from latents by site to the sites of the guide with these values.
+        x: The batch.
+        draws: Number of samples.
+    """
     scored = run(model, (x,), {}, draws=draws)
     likelihood, prior = _parts(scored)
     values = {name: site["value"] for name, site in latents(scored).items()}
-    return Terms(
-        likelihood, without_masked(scored, prior), without_masked(scored, log_proposals(guide, x, values)), values
-    )
+    proposal = scores(score(values), "guide")
+    return Terms(likelihood, without_masked(scored, prior), without_masked(scored, proposal), values)
 
 
 def log_parts(model: Program, x: Batch, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

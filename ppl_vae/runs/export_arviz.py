@@ -16,9 +16,9 @@ from ppl_vae.data.files import atomic_write
 from ppl_vae.data.inputs import Batch, Field, Inputs, as_batch, concatenate
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.arguments import argument_names
-from ppl_vae.programs.blocks import in_blocks
 from ppl_vae.programs.handlers import observations, run
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.sampled import in_blocks
 from ppl_vae.programs.simulate import equals, simulate
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress

@@ -14,10 +14,11 @@ from ppl_vae.diagnostics.information.active_units import Units, analytic, as_num
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.methods.enumeration import has_cheap_density
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.blocks import data_block, in_blocks, rows_at_once
+from ppl_vae.programs.blocks import data_block, rows_at_once
 from ppl_vae.programs.handlers import check_cover, latents, run
 from ppl_vae.programs.log_weight import log_joint, log_parts, log_proposal, log_proposals
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.sampled import in_blocks
 from ppl_vae.programs.sites import guide_sites, model_sites
 from ppl_vae.programs.states import States, obstacle
 from ppl_vae.programs.types import Program, Progress
