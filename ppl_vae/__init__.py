@@ -12,7 +12,7 @@ are loaded when they are first used: importing the package does not import PyTor
 
 Your own pair        new (files to begin with), check (all that is wrong with a pair, before training)
 Train                train, resume, load_run, Run, train_generator; AmortisedGuide, the base of guides
-Objectives           DiscreteELBO, ImportanceWeightedELBO, SleepPhase, RateCost; gradients in estimators
+Objectives           DiscreteELBO, ImportanceWeightedELBO, SleepPhase, WakeSleep, RateCost; gradients in estimators
 Data                 load_corpus, Corpus, PackedCounts
 Measure a pair       measure (ELBO, evidence and gap), split_gap, ladder, tightness, calibrate,
                      information, rate_distortion_curve, sandwich; beneath them log_weight and simulate
