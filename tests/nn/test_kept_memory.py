@@ -37,12 +37,13 @@ def test_memory_is_kept_inside_and_given_back_after():
         start = faults()
         for _ in range(3):
             step()
-        assert faults() - start < 500  # of 24,576 pages a step
+        inside = (faults() - start) / 3
         kept = resident()
     assert resident() < kept - 6 * 4 * SIZE / 2
     start = faults()
     step()
-    assert faults() - start > 5_000
+    after = faults() - start  # a step has 24,576 pages
+    assert after > 12_000 and inside < after / 5
 
 
 def test_other_platforms_change_nothing(monkeypatch):
