@@ -12,10 +12,10 @@ from benchmarks.arithmetic import arithmetic
 from benchmarks.gradients import table as gradients
 from benchmarks.setting import Setting
 from benchmarks.stored import fill_page, read
+from ppl_vae.diagnostics.gap.gap import OVERFITTED
 from ppl_vae.plugins.options import Option
 from ppl_vae.programs.loading import Definition, available
 from ppl_vae.runs.catalogue import catalogue
-from ppl_vae.runs.report.advice import OVERFITTED
 from ppl_vae.runs.report.finding import MEANINGS
 from website import concepts
 from website.markdown import to_markdown

@@ -10,69 +10,39 @@ from ppl_vae.models.ppca import Ppca
 from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
-from benchmarks.peers import Peer
-from benchmarks.peers.ours import trainer_of
 from benchmarks.workloads import Size
+from benchmarks.workloads.pairs import ByHand, ByTrainer, PairPeer
 from ppl_vae.programs.loading import find
 
 
-def pair(size: Size, x: Tensor) -> tuple[Ppca, MeanField]:
-    """The shipped model and guide, as the command line builds them."""
-    facts = find("models", "ppca").facts(x)
-    model = Ppca(**facts, latents=size.latents, hidden=2, width=size.width)
-    return model, MeanField(model, x[:64], layers=2, width=size.width)
-
-
-class Networks(Peer):
+class Networks(PairPeer):
     """The same networks without model and guide around them."""
 
     def __init__(self, setting: Size, x: Tensor) -> None:
-        self.setting = setting
-        self.model, self.guide = pair(setting, x)
+        super().__init__(setting, x)
         self.decoder = nn.Sequential(self.model.hidden, self.model.linear)
-        self.encoder: nn.Module = self.guide.encoder
         self.log_scale = self.model.log_scale
-        self.parameters = [*self.model.parameters(), *self.guide.parameters()]
+
+    def pair(self, setting: Size, x: Tensor) -> tuple[Ppca, MeanField]:
+        """The shipped model and guide, as the command line builds them."""
+        facts = find("models", "ppca").facts(x)
+        model = Ppca(**facts, latents=setting.latents, hidden=2, width=setting.width)
+        return model, MeanField(model, x[:64], layers=2, width=setting.width)
 
     def reconstruction(self, z: Tensor) -> Tensor:
         """The mean of flat data given their latents, in the data's units where the model keeps them."""
         mean, spread = self.model.data_mean, self.model.data_spread
         return self.decoder(z) if mean is None else torch.addcmul(mean.flatten(), spread.flatten(), self.decoder(z))
 
-    def loss(self, x: Tensor) -> Tensor:
-        """The mean loss of a batch."""
-        raise NotImplementedError
 
-    def gradient(self, x: Tensor) -> Tensor:
-        found = torch.autograd.grad(self.loss(x), self.parameters)
-        return torch.cat([value.flatten() for value in found])
-
-
-class Ours(Networks):
+class Ours(ByTrainer, Networks):
     """The step of ``ppl-vae train``."""
 
-    def __init__(self, setting: Size, x: Tensor) -> None:
-        super().__init__(setting, x)
-        self.trainer = trainer_of(self.model, self.guide, setting.batch)
 
-    def step(self, x: Tensor) -> None:
-        self.trainer.step(x)
-
-    def loss(self, x: Tensor) -> Tensor:
-        return self.trainer.loss(x) / len(x)
-
-
-class Eager(Networks):
+class Eager(ByHand, Networks):
     """As written down from the paper (Kingma and Welling 2014): a reparameterised draw, the rate in closed form."""
 
     fused = False
-    compiled = False
-
-    def __init__(self, setting: Size, x: Tensor) -> None:
-        super().__init__(setting, x)
-        self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3, **({"fused": True} if self.fused else {}))
-        if self.compiled:
-            self.loss = torch.compile(self.loss)  # type: ignore[method-assign]
 
     def loss(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
@@ -83,11 +53,6 @@ class Eager(Networks):
         distortion = error / (2 * (2 * self.log_scale).exp()) + x.numel() * self.log_scale
         rate = (mean.square() + sigma.square() - 1).sum() / 2 - log_sigma.sum()
         return (distortion + rate) / len(x)
-
-    def step(self, x: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        self.loss(x).backward()
-        self.optimizer.step()
 
 
 class Fused(Eager):

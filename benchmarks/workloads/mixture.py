@@ -11,55 +11,29 @@ from pyro.infer import SVI, Trace_ELBO
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from benchmarks.peers import Peer
-from benchmarks.peers.ours import trainer_of
 from benchmarks.workloads import Size
+from benchmarks.workloads.pairs import ByHand, ByTrainer, PairPeer
 
 
-class Pair(Peer):
+class Pair(PairPeer):
     """The shipped model, with centres and scale that are learned, and its default guide."""
 
-    def __init__(self, setting: Size, x: Tensor) -> None:
-        self.setting = setting
-        self.model = Gmm(setting.latents, centres="random", learn_centres=True, learn_scale=True)
-        self.guide = MeanField(self.model, x[:64], width=setting.width)
-        self.encoder = self.guide.encoder
-        self.parameters = [*self.model.parameters(), *self.guide.parameters()]
-
-    def loss(self, x: Tensor) -> Tensor:
-        """The mean loss of a batch."""
-        raise NotImplementedError
-
-    def gradient(self, x: Tensor) -> Tensor:
-        found = torch.autograd.grad(self.loss(x), self.parameters)
-        return torch.cat([value.flatten() for value in found])
+    def pair(self, setting: Size, x: Tensor) -> tuple[Gmm, MeanField]:
+        """The model and the guide."""
+        model = Gmm(setting.latents, centres="random", learn_centres=True, learn_scale=True)
+        return model, MeanField(model, x[:64], width=setting.width)
 
 
-class Ours(Pair):
+class Ours(ByTrainer, Pair):
     """The step of ``ppl-vae train``, which lists so few codes."""
 
-    def __init__(self, setting: Size, x: Tensor) -> None:
-        super().__init__(setting, x)
-        self.trainer = trainer_of(self.model, self.guide, setting.batch)
 
-    def step(self, x: Tensor) -> None:
-        self.trainer.step(x)
-
-    def loss(self, x: Tensor) -> Tensor:
-        return self.trainer.loss(x) / len(x)
-
-
-class Exact(Pair):
+class Exact(ByHand, Pair):
     """The sum over all codes, written down."""
-
-    compiled = False
 
     def __init__(self, setting: Size, x: Tensor) -> None:
         super().__init__(setting, x)
         self.states = self.model.states
-        self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3, fused=True)
-        if self.compiled:
-            self.loss = torch.compile(self.loss)  # type: ignore[method-assign]
 
     def loss(self, x: Tensor) -> Tensor:
         logits = self.encoder(x)
@@ -68,11 +42,6 @@ class Exact(Pair):
         squares = x.square().sum(1)[:, None] - 2 * x @ centres.T + centres.square().sum(1)
         log_p = -0.5 * squares * (-2 * log_scale).exp() - x.shape[1] * log_scale
         return (log_q.exp() * (log_q - log_p)).sum() / len(x)
-
-    def step(self, x: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        self.loss(x).backward()
-        self.optimizer.step()
 
 
 class Compiled(Exact):

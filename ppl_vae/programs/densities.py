@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import pyro.distributions as dist
@@ -165,7 +166,7 @@ def unvalidated(fn: D) -> D:
 def inside_support(
     fn: TorchDistribution, value: object, counts: torch.Tensor | None, log_density: torch.Tensor
 ) -> torch.Tensor:
-    """The log-density of an observed value, minus infinity outside a support that depends on parameters.
+    """The log-density of an observed value, minus infinity outside the support.
 
     Without checks of values some densities, such as that of a Pareto below its scale, are finite there.
 
@@ -175,7 +176,7 @@ def inside_support(
         counts: Which of its elements count (:func:`~ppl_vae.programs.missing.counted`); None is all.
         log_density: Its log-density without checks.
     """
-    if not isinstance(value, torch.Tensor) or not has_dependent_support(fn):
+    if not isinstance(value, torch.Tensor):
         return log_density
     support = element_support(fn.support)
     inside = support.check(value)
@@ -195,7 +196,12 @@ def element_support(support: constraints.Constraint) -> constraints.Constraint:
 
 def has_dependent_support(fn: object) -> bool:
     """Whether the support of a distribution, inside its wrappers, depends on its parameters."""
-    return isinstance(inspect.getattr_static(type(innermost(fn)), "support", None), constraints.dependent_property)
+    return _of_family_with_dependent_support(type(innermost(fn)))  # type: ignore[arg-type]  # classes are hashable
+
+
+@lru_cache(maxsize=2**8)
+def _of_family_with_dependent_support(family: type) -> bool:
+    return isinstance(inspect.getattr_static(family, "support", None), constraints.dependent_property)
 
 
 def largest_value(fn: TorchDistribution) -> torch.Tensor | None:

@@ -107,13 +107,14 @@ def log_prob(site: Site, *, raw: bool = False) -> Tensor:
     is_checked = is_validation_enabled() and not is_limited
     fn = site["fn"] if is_checked else unvalidated(site["fn"])
     try:
-        value = exponential_family.log_prob(fn, filled(site))
+        value = filled(site)
+        log_density = exponential_family.log_prob(fn, value)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"site {site['name']!r} cannot be scored: {error}") from error
     if is_limited:
-        value = inside_support(fn, filled(site), counted(site, site["value"]), value)
-    value = unclamped(site, value)
-    result: Tensor = value if raw else scale_and_mask(value, site["scale"], site["mask"])
+        log_density = inside_support(fn, value, counted(site, site["value"]), log_density)
+    log_density = unclamped(site, log_density)
+    result: Tensor = log_density if raw else scale_and_mask(log_density, site["scale"], site["mask"])
     return result
 
 

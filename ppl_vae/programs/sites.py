@@ -166,11 +166,10 @@ def _with_varying_states(model: Program, x: Batch) -> set[str]:
     largest, varying = dict[str, Tensor](), set[str]()
     step = data_block(x, DRAWN)
     with fork_random_state(), evaluating(model):
+        if not any(_limits(model, x[:step], 1)):
+            return varying  # no support depends on parameters
         for start in range(0, len(x), step):
-            part = x[start : start + step]
-            if not any(_limits(model, part, 1)):
-                break  # no support depends on parameters
-            for name, upper in _limits(model, part, DRAWN):
+            for name, upper in _limits(model, x[start : start + step], DRAWN):
                 first = largest.setdefault(name, upper.flatten()[0])
                 if not bool((upper == first).all()):
                     varying.add(name)

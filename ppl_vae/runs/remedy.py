@@ -12,7 +12,7 @@ import pyro
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.diagnostics.gap.gap import NEGLIGIBLE, OVERFITTED, SHARE, Gap
 from ppl_vae.diagnostics.gap.refinement import refine as refine_guide
 from ppl_vae.diagnostics.gap.remedies import AS_TRAINED, Remedies
 from ppl_vae.diagnostics.gap.split import UnknownFamilyError, split_gap
@@ -37,10 +37,6 @@ PLACE = "remedies"
 
 FEW_DRAWS = 20
 """Draws per datum by which guides are compared on all data of a split."""
-
-NEGLIGIBLE, SHARE, OVERFITTED = 0.05, 3.0, 0.6
-"""Nats not worth mending; how many times larger a part must be to be named alone; share of the network's part of
-validation data that training data have at most where the network overfits."""
 
 
 @dataclass(frozen=True)
@@ -192,26 +188,26 @@ def find_remedy(
     log("; ".join(f"{cause.name}: {cause.words}" for cause in causes))
     guides: dict[str, tuple[Program, str]] = {AS_TRAINED: (opened.guide, opened.state.key)}
     seconds, fits, notes = dict[str, float](), list[str](), list[str]()
-    for remedy in dict.fromkeys(each.name for cause in causes for each in cause.remedies):
-        chosen = next(r for cause in causes for r in cause.remedies if r.name == remedy)
+    remedies = {remedy.name: remedy for cause in causes for remedy in cause.remedies}
+    own = opened.config.guide.name
+    for name, remedy in remedies.items():
         if budget and sum(seconds.values()) >= budget:
-            notes.append(f"{remedy} was not tried: the budget of {budget} seconds was spent (--budget, budget=)")
+            notes.append(f"{name} was not tried: the budget of {budget} seconds was spent (--budget, budget=)")
             continue
         try:
-            own = opened.config.guide.name
-            fit = GuideFit(opened, chosen.guide or own, epochs, _slug(remedy), PLACE, **chosen.settings)
+            fit = GuideFit(opened, remedy.guide or own, epochs, _slug(name), PLACE, **remedy.settings)
         except ValueError as error:
-            notes.append(f"{remedy} was not tried: {error}")
+            notes.append(f"{name} was not tried: {error}")
             continue
         if remark := fit.fit():
             fits.append(remark)
-        seconds[remedy] = fit.seconds
-        guides[remedy] = fit.guide, fit.state
-        best = None if chosen.guide else gaps[AS_TRAINED]
-        gaps[remedy] = measured.gap("validation", remedy, *guides[remedy], best)
+        seconds[name] = fit.seconds
+        guides[name] = fit.guide, fit.state
+        best = None if remedy.guide else gaps[AS_TRAINED]
+        gaps[name] = measured.gap("validation", name, *guides[name], best)
     overall = measured.overall("validation", guides)
     name = Remedies.of(gaps, overall=overall).chosen()
-    is_own = name == AS_TRAINED or not next(r for c in causes for r in c.remedies if r.name == name).guide
+    is_own = name == AS_TRAINED or not remedies[name].guide
     refined = f"{name}, refined" if refine and causes != (CAUSES["tight"],) else ""
     if refined:
         gaps[refined], seconds[refined] = measured.refined("validation", name, *guides[name], gaps[name], refine)

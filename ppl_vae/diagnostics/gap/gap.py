@@ -17,7 +17,7 @@ from ppl_vae.evidence.results import Result
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ANY", "GAINED", "LEAD", "MISSED", "STRUCTURE", "Gap"]
+__all__ = ["ANY", "GAINED", "LEAD", "MISSED", "NEGLIGIBLE", "OVERFITTED", "SHARE", "STRUCTURE", "Gap"]
 
 ANY = "all distributions of the code"
 """The family whose best member is the posterior."""
@@ -30,6 +30,15 @@ GAINED, LEAD = "gain in last half of steps", "best minus second-best start"
 
 MISSED = 0.01
 """A best member that is better by more than this was missed, in nats."""
+
+NEGLIGIBLE = 0.05
+"""Nats per datum below which a gap, or a part of it, is not worth mending."""
+
+SHARE = 3.0
+"""How many times larger one part has to be to be named alone."""
+
+OVERFITTED = 0.6
+"""Share of the gap, or of the network's part, that training data have at most where the guide's network overfits."""
 
 ALONE, MOST_ALONE = 0.1, 0.1
 """Nats by which the best start is alone, and the share of data for which it may be."""

@@ -25,7 +25,7 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["DATA", "Ascent", "climb", "optimal_member"]
+__all__ = ["Ascent", "ascents_at_once", "climb", "optimal_member"]
 
 FINER = 0.2
 """Ratio of the learning rate in the second round to that in the first."""
@@ -150,9 +150,7 @@ def optimal_member(
     family = members_of(guide, x)
     estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
     report = progress or (lambda cells: None)
-    parts = []
-    width = data_width(x)
-    block = max(1, min(DATA, CELLS // width // 8))  # the block size of log_weights
+    parts, block = [], ascents_at_once(x)
     for start in range(0, len(x), block):
         part = x[start : start + block]
         ascent = _BlockAscent(model, guide, family, part, restarts, draws)
@@ -161,6 +159,11 @@ def optimal_member(
         with evaluating(model):
             parts.append(ascent.result(steps))
     return Ascent.join(parts)
+
+
+def ascents_at_once(x: Batch) -> int:
+    """Largest number of data whose parameters ascend together."""
+    return max(1, min(DATA, CELLS // data_width(x) // 8))
 
 
 def climb(

@@ -7,15 +7,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ppl_vae.data.inputs import Batch, data_width
+from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.gap.family_members import GuideFamily, members_of
-from ppl_vae.diagnostics.gap.gradient_ascent import DATA, climb
+from ppl_vae.diagnostics.gap.gradient_ascent import ascents_at_once, climb
 from ppl_vae.estimators import Estimator
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import from_log_weights, log_weights
 from ppl_vae.nn.modes import evaluating, evaluation_mode, frozen
 from ppl_vae.objectives.choice import make_estimator
-from ppl_vae.programs.blocks import CELLS
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program, Progress
 
@@ -68,7 +67,7 @@ def refine(
     family, report = members_of(guide, x), progress or (lambda cells: None)
     estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
     values, members = list[Estimate](), list[Tensor]()
-    block = max(1, min(DATA, CELLS // data_width(x) // 8))  # the block size of log_weights
+    block = ascents_at_once(x)
     for start in range(0, len(x), block):
         part = x[start : start + block]
         with evaluating(model, guide):

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from ppl_vae.diagnostics.gap.gap import OVERFITTED
 from ppl_vae.runs.report.finding import MEANINGS, Finding, Verdict
 from ppl_vae.runs.report.markup import nats
 from ppl_vae.runs.report.subject import Subject
@@ -16,9 +17,6 @@ __all__ = ["Advice", "advise"]
 
 Advice = tuple[str, str]
 """A reason with what to do about it, and the command that does it; empty where there is none."""
-
-OVERFITTED = 0.6
-"""Share of the gap that training data have at most where the guide's network overfits."""
 
 
 def advise(subject: Subject, finding: Finding) -> Iterator[Advice]:

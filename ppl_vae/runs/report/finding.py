@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.diagnostics.gap.gap import NEGLIGIBLE, SHARE, Gap
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.intervals import Interval, ends, monte_carlo_margin, of_population, of_these_data, over_data
 from ppl_vae.evidence.results import Evidence
@@ -17,12 +17,6 @@ __all__ = ["MEANINGS", "Finding", "GapPart", "Meaning", "Verdict", "find"]
 
 Verdict = Literal["tight", "network", "family", "both", "undecided", "not split", "unknown"]
 """Where the gap comes from."""
-
-NEGLIGIBLE = 0.05
-"""Nats per datum below which a gap, or a part of it, is not worth mending."""
-
-SHARE = 3.0
-"""How many times larger one part has to be to be named alone."""
 
 
 @dataclass(frozen=True)
