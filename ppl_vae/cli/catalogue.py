@@ -19,7 +19,7 @@ __all__ = ["list_command"]
 @click.argument(
     "kind",
     required=False,
-    type=NearChoice(["models", "guides", "estimators", "corpora", "evidence", "experiments"]),
+    type=NearChoice(["models", "guides", "estimators", "corpora", "evidence", "experiments", "engines"]),
     metavar="[KIND]",
 )
 @click.option("--check", is_flag=True, help="Build every pair and compare it with the declaration.")
@@ -27,9 +27,10 @@ __all__ = ["list_command"]
 def list_command(kind: Chosen | None, check: bool) -> Printed:
     """List what is chosen by name, and which of it fits together.
 
-    KIND is models, guides, estimators or corpora, listed with the models or guides that fit them, or evidence or
-    experiments; without it everything is listed in short. For the files of this package what fits is declared in
-    compatibility.json, which --check compares with every pair built anew; pairs with your own files are built.
+    KIND is models, guides, estimators or corpora, listed with the models or guides that fit them, or evidence,
+    experiments or engines; without it everything is listed in short. For the files of this package what fits is
+    declared in compatibility.json, which --check compares with every pair built anew; pairs with your own files are
+    built.
     """
     from ppl_vae.runs.catalogue import catalogue
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from ppl_vae.cli.completion import names_of
 from ppl_vae.cli.output import Printed, with_json
-
-if TYPE_CHECKING:
-    from ppl_vae.runs.devices import DeviceOption
+from ppl_vae.cli.plugin_name import PluginName
 
 __all__ = ["experiment"]
 
@@ -23,11 +21,26 @@ __all__ = ["experiment"]
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds, instead of the preset's.")
 @click.option(
+    "--engine",
+    type=PluginName("engines"),
+    default="local",
+    show_default=True,
+    help="What computes the cells: local (this machine), dask, ray, or a file of your own.",
+)
+@click.option(
     "--jobs",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Number of cells computed at once, each on its share of the cores.",
+    help="Number of cells computed at once, each on its share of the cores, where no cluster runs already.",
+)
+@click.option("--address", help="Address of a Dask scheduler or a Ray cluster that runs already.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of a cell.  [default: its share; 1 on dask, ray]")
+@click.option("--gpus", type=click.FloatRange(min=0, min_open=True), help="Share of a GPU that a cell has (dask, ray).")
+@click.option(
+    "--retry",
+    type=click.IntRange(min=0),
+    help="How often a cell is tried again that failed or lost its worker (dask, ray).  [default: 0 and 3]",
 )
 @click.option(
     "--device",
@@ -38,18 +51,17 @@ __all__ = ["experiment"]
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: runs/NAME-PRESET]")
 @with_json
-def experiment(
-    name: str | None, preset: str, seeds: int | None, jobs: int, device: DeviceOption, out: Path | None
-) -> Printed:
+def experiment(name: str | None, **options: Any) -> Printed:
     """Reproduce a table or figure of a paper.
 
     NAME is an experiment, or a file of your own: Python with PRESETS and run(study, ...), or a .toml that describes a
     sweep of trainings, as experiments/rate_distortion.toml does. Without it, all are listed. Results are stored
     cell by cell: after an interruption the same command continues, and it shows a finished report again.
-    Writes report.md, report.json, figures/ (PNG and PDF) and values/ (every raw number) into its folder.
+    Writes report.md, report.json, cells.csv and cells.parquet (a row a cell), figures/ (PNG and PDF) and values/ (every
+    raw number) into its folder, which workers on other machines must see under the same path (docs/growing.md).
     """
     from ppl_vae.studies import experiments
 
     if name is None:
         return experiments.Experiments.take()
-    return experiments.experiment(name, preset=preset, seeds=seeds, jobs=jobs, device=device, out=out)
+    return experiments.experiment(name, **options)

@@ -33,7 +33,7 @@ __all__ = [
     "summary_of",
 ]
 
-Kind = Literal["models", "guides", "experiments", "estimators", "evidence", "readers"]
+Kind = Literal["models", "guides", "experiments", "estimators", "evidence", "readers", "engines"]
 
 T = TypeVar("T")
 
@@ -45,6 +45,7 @@ _PACKAGES: dict[Kind, tuple[str, ...]] = {
     # The second is for methods that search as diagnostics do.
     "evidence": ("ppl_vae.evidence.methods", "ppl_vae.diagnostics.gap.methods"),
     "readers": ("ppl_vae.data.readers",),
+    "engines": ("ppl_vae.runs.engines",),
 }
 _SUFFIXES: dict[Kind, tuple[str, ...]] = {"experiments": (".py", ".toml")}
 """How file names of a kind end, if not with ``.py`` alone."""

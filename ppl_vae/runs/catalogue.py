@@ -20,7 +20,7 @@ from ppl_vae.runs.compatibility import Compatibility
 
 __all__ = ["Catalogue", "catalogue", "working_estimators"]
 
-Chosen = Literal["models", "guides", "estimators", "corpora", "evidence", "experiments"]
+Chosen = Literal["models", "guides", "estimators", "corpora", "evidence", "experiments", "engines"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ def catalogue(kind: Chosen | None = None, *, check: bool = False) -> Catalogue:
         ],
         "evidence methods": [(name, plugin.summary, []) for name, plugin in available("evidence").items()],
         "experiments": [(name, plugin.summary, []) for name, plugin in available("experiments").items()],
+        "engines": [(name, plugin.summary, []) for name, plugin in available("engines").items()],
     }
     broken |= broken_readers()
     if broken:

@@ -25,6 +25,8 @@ EXTRAS = {
     "fid": "frechet --features inception",
     "h5ad": "AnnData's .h5ad files as data",
     "parquet": "Parquet tables as data",
+    "dask": "experiment --engine dask",
+    "ray": "experiment --engine ray",
     "tensorboard": "train --loggers tensorboard",
 }
 """What each extra adds; extras of developers are left out."""

@@ -14,10 +14,13 @@ from msgspec import Meta
 
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.plugins.discovery import available, find
+from ppl_vae.plugins.options import PluginChoice
 from ppl_vae.plugins.user_files import modules_beside
 from ppl_vae.runs.devices import DeviceOption, resolve_device
+from ppl_vae.runs.engines.base import make_engine
+from ppl_vae.runs.package_digest import package_digest
 from ppl_vae.studies.report import Report
-from ppl_vae.studies.study import Study, package_digest
+from ppl_vae.studies.study import Study
 from ppl_vae.studies.sweep import Sweep
 from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import log
@@ -109,7 +112,12 @@ def experiment(
     *,
     preset: str = "smoke",
     seeds: Annotated[int, Meta(ge=1)] | None = None,
+    engine: Annotated[str, PluginChoice("engines")] = "local",
     jobs: Annotated[int, Meta(ge=1)] = 1,
+    address: str | None = None,
+    threads: Annotated[int, Meta(ge=1)] | None = None,
+    gpus: Annotated[float, Meta(gt=0)] | None = None,
+    retry: Annotated[int, Meta(ge=0)] | None = None,
     device: DeviceOption = "auto",
     out: str | Path | None = None,
 ) -> Report:
@@ -119,14 +127,23 @@ def experiment(
         name: Name of the experiment, or path of its file.
         preset: Name of one of its presets: ``smoke`` (seconds), ``cpu`` (minutes to hours) or ``paper``.
         seeds: Number of repetitions, instead of the preset's.
-        jobs: Number of cells computed at once, each on its share of the cores.
+        engine: What computes the cells: ``local`` (this machine), ``dask``, ``ray``, or a file of your own. Workers on
+            other machines write into the folder of the results, which a file system must share under one path.
+        jobs: Number of cells computed at once, each on its share of the cores, where the engine starts its own workers.
+        address: Address of a cluster that runs already, such as ``tcp://HOST:8786`` of a Dask scheduler.
+        threads: Number of threads of a cell; by default its share of the cores, and 1 on Dask and Ray.
+        gpus: Share of a GPU that a cell has, on Dask and Ray.
+        retry: How often Dask or Ray tries a cell again that failed, or lost its worker; by default 0 and 3 times.
         device: Device to compute on; auto is CUDA where there is one.
         out: Folder of the results; by default ``runs/NAME-PRESET``.
 
     Raises:
         ValueError: If there is no such experiment or preset, or the folder holds something else.
     """
-    chosen, device = find_experiment(str(name)), resolve_device(device)
+    computing = make_engine(engine, jobs=jobs, address=address, threads=threads, gpus=gpus, retry=retry)
+    # A machine that sends cells to GPUs need have none.
+    chosen = find_experiment(str(name))
+    device = "cuda" if gpus and device == "auto" else device if gpus else resolve_device(device)
     if preset not in chosen.presets:
         raise ValueError(f"experiment {chosen.name} has no preset {preset!r}; choose from {', '.join(chosen.presets)}")
     settings = dict(chosen.presets[preset])
@@ -145,7 +162,7 @@ def experiment(
         cells = replace(chosen.sweep.presets[preset], seeds=settings["seeds"])
         settings = {"preset": cells, "configs": chosen.sweep.configs(cells, device)}
     with locked(folder, "computes an experiment there"):
-        study = Study(folder, identity, device, jobs)
+        study = Study(folder, identity, device, computing)
         log(f"{chosen.name}, preset {preset}, in {folder}")
         started = time.monotonic()
         try:

@@ -41,7 +41,7 @@ class Grid(Generic[Condition]):
     Cells that need what others trained belong to a second grid.
 
     Arguments:
-        study: Where cells are kept; its ``jobs`` says how many are computed at once.
+        study: Where cells are kept; its engine says how many are computed at once.
         conditions: Names, or tuples of names and numbers, in the order of computation: with several jobs the longest
             ones go first, or they are waited for at the end.
         seeds: Number of repetitions of each condition.
@@ -75,7 +75,8 @@ class Grid(Generic[Condition]):
             ValueError: Naming the cells that failed, once all others are stored.
         """
         names = {(c, seed): f"{slug(c)}-{seed}" for seed in range(self.seeds) for c in self.conditions}
-        values = self.study.together({name: partial(cell, *place) for place, name in names.items()})
+        labels = {name: {"condition": slug(condition), "seed": seed} for (condition, seed), name in names.items()}
+        values = self.study.together({name: partial(cell, *place) for place, name in names.items()}, labels)
         return Cells({c: [values[names[c, seed]] for seed in range(self.seeds)] for c in self.conditions})
 
 

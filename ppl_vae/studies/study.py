@@ -4,47 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyro
 import torch
-from joblib import Parallel, delayed, parallel_config
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
-import ppl_vae
 from ppl_vae.data.files import remove_strays
 from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.plugins.discovery import Kind, available
 from ppl_vae.programs.loading import find
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs import train as workflow
 from ppl_vae.runs.config import RunConfig
+from ppl_vae.runs.engines.base import Engine, make_engine
+from ppl_vae.runs.place import Place, TaskError
+from ppl_vae.studies.cell_table import cell_row, write_table
 from ppl_vae.studies.report import Report
-from ppl_vae.studies.watching import end_with
 from ppl_vae.training.lock import LOCK, is_foreign
-from ppl_vae.training.process import prepare
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder, versions
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
 
-__all__ = ["Study", "digest", "package_digest"]
+__all__ = ["Study", "digest"]
 
 Compute = Callable[[], Mapping[str, Tensor | float]]
 
-T = TypeVar("T")
-
-PAIRS: tuple[Kind, ...] = ("models", "guides")
+Labels = Mapping[str, Mapping[str, object]]
+"""What cells are of by name: family, seed and so on."""
 
 
 def documented_guide(name: str, model: torch.nn.Module, x: Batch, **options: object) -> torch.nn.Module:
@@ -62,16 +57,20 @@ class Study:
         folder: Folder of the experiment, created if missing.
         identity: Everything that the results depend on, as JSON holds it: the experiment, its preset and settings.
         device: Device to compute on.
-        jobs: Number of cells computed at once.
+        engine: What computes its cells; by default this process, one after the other.
 
     Raises:
         ValueError: If the folder holds another experiment, or this one with other settings, naming them.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any], device: str = "cpu", jobs: int = 1) -> None:
+    def __init__(
+        self, folder: Path, identity: dict[str, Any], device: str = "cpu", engine: Engine | None = None
+    ) -> None:
         # Absolute: other processes compute cells for it, with other working folders perhaps.
-        self.folder, self.device, self.jobs = folder.resolve(), torch.device(device), jobs
+        self.folder, self.device = folder.resolve(), torch.device(device)
+        self.engine = make_engine() if engine is None else engine
         self.run = RunFolder(self.folder)
+        self._rows: dict[str, dict[str, object]] = {}
         if (folder / "experiment.json").exists():
             stored = self.run.read_json("experiment.json")
             changed = [key for key, value in json.loads(json.dumps(identity)).items() if stored.get(key) != value]
@@ -92,12 +91,8 @@ class Study:
 
         The random state depends on the name alone, not on what was computed before.
         """
-        path = self._path(name)
-        if path.exists():
-            try:
-                return Checkpoint.read(path).tensors
-            except ValueError:
-                log(f"{path} is damaged: computing it again")
+        if (stored := self.stored(name)) is not None:
+            return stored
         log(name)
         with fork_random_state(zlib.crc32(name.encode())), pyro.validation_enabled(False):
             computed = compute()
@@ -106,13 +101,29 @@ class Study:
         # On the CPU, as the next call will read them.
         return {key: value.detach().cpu() for key, value in tensors.items()}
 
-    def together(self, cells: Mapping[str, Compute]) -> dict[str, dict[str, Tensor]]:
-        """Like :meth:`values` for many independent cells; each job has its share of the cores.
+    def stored(self, name: str) -> dict[str, Tensor] | None:
+        """Returns the tensors that are stored under a name; None if there are none, or they are damaged."""
+        path = self.folder / "values" / f"{name}.safetensors"
+        if not path.exists():
+            return None
+        try:
+            return Checkpoint.read(path).tensors
+        except ValueError:
+            log(f"{path} is damaged: computing it again")
+            path.unlink(missing_ok=True)
+            return None
+
+    def together(self, cells: Mapping[str, Compute], labels: Labels | None = None) -> dict[str, dict[str, Tensor]]:
+        """Like :meth:`values` for many independent cells, which the engine computes.
+
+        Arguments:
+            cells: Functions by the name of the cell.
+            labels: What each cell is of, for the columns of the table.
 
         Raises:
             ValueError: Naming the cells that failed, once all others are stored.
         """
-        done, failed = self.attempted(cells)
+        done, failed = self.attempted(cells, labels)
         if failed:
             raise ValueError(
                 f"{len(failed)} of {len(cells)} cells failed, the others are stored: "
@@ -120,28 +131,28 @@ class Study:
             )
         return done
 
-    def attempted(self, cells: Mapping[str, Compute]) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
+    def attempted(
+        self, cells: Mapping[str, Compute], labels: Labels | None = None
+    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
         """Returns the values of the cells that did not fail, and the reasons why the others did."""
-        attempts = [partial(_attempt, self, name, compute) for name, compute in cells.items()]
-        if self.jobs == 1:
-            results = [attempt() for attempt in attempts]
-        else:
-            share = max(1, (os.cpu_count() or 1) // self.jobs)
-            try:
-                watched = {"initializer": end_with, "initargs": (os.getpid(),)}
-                no_arrays = {"temp_folder": str(self.folder), "max_nbytes": None}  # a kill leaves those in /dev/shm
-                with parallel_config(backend="loky", inner_max_num_threads=share, **watched, **no_arrays):
-                    results = Parallel(n_jobs=self.jobs)(delayed(_in_worker)(attempt) for attempt in attempts)
-            except TerminatedWorkerError:
-                reason = "a process was killed, perhaps for lack of memory; repeat the command with fewer --jobs"
-                results = [attempt() if self._path(attempt.args[1]).exists() else reason for attempt in attempts]
-        named = dict(zip(cells, results, strict=True))
-        failed = {name: reason for name, reason in named.items() if isinstance(reason, str)}
-        return {name: values for name, values in named.items() if not isinstance(values, str)}, failed
-
-    def _path(self, name: str) -> Path:
-        """Returns the file of the values of this name."""
-        return self.folder / "values" / f"{name}.safetensors"
+        known = {name: self.stored(name) for name in cells}
+        done = {name: values for name, values in known.items() if values is not None}
+        if len(done) < len(cells) and done:
+            log(f"{len(done)} of {len(cells)} cells are stored already")
+        tasks = {name: partial(self.values, name, compute) for name, compute in cells.items() if name not in done}
+        failed = {}
+        for name, result in self.engine.compute("cells", tasks, Place.here(self.folder, "experiment.json")):
+            # Values of a process that was killed after it had stored them are there.
+            values = self.stored(name) if isinstance(result, Exception) else result
+            if values is not None:
+                done[name] = values
+            else:
+                failed[name] = str(result) if isinstance(result, (ValueError, TaskError)) else _in_words(result)
+                log(f"{name} failed: {failed[name]}")
+        for name in cells:
+            known_as = (labels or {}).get(name, {})
+            self._rows[name] = cell_row(name, known_as, done.get(name, {}), failed.get(name, ""))
+        return {name: done[name] for name in cells if name in done}, failed
 
     def check(self, name: str, config: RunConfig) -> None:
         """Compares the configuration of an existing run with a given one.
@@ -257,7 +268,8 @@ class Study:
         self.run.figure(name, draw, size, ("png", "pdf"))
 
     def finish(self, report: Report) -> None:
-        """Writes the report, as JSON and as a page."""
+        """Writes the report, as JSON and as a page, and the table of all cells."""
+        write_table(self.run, list(self._rows.values()))
         self.run.write_json("report.json", report.to_json())
         figures = "".join(
             f"![{path.stem}](figures/{path.name})\n" for path in sorted(self.folder.glob("figures/*.png"))
@@ -265,36 +277,10 @@ class Study:
         self.run.write("report.md", f"{report.markdown()}\n{figures}".encode())
 
 
-@cache
-def package_digest() -> str:
-    """Sixteen hexadecimal digits of all code that a cell may use: this package but its command line, models, guides."""
-    root = Path(ppl_vae.__file__).parent
-    others = {file.parent for kind in PAIRS for file in (plugin.file for plugin in available(kind, own=False).values())}
-    not_used = {root / "cli", root / "experiments", *others}
-    files = [file for file in root.rglob("*.py") if not_used.isdisjoint(file.parents)]
-    files += [file for folder in others for file in folder.rglob("*.py")]
-    content = hashlib.sha256()
-    for file in sorted(files, key=lambda file: (file.parent.name, file.name)):
-        content.update(f"{file.parent.name}/{file.name}\n".encode() + file.read_bytes())
-    return content.hexdigest()[:16]
-
-
 def digest(identity: object) -> str:
     """Returns eight hexadecimal digits that tell settings apart, which JSON can hold."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _attempt(study: Study, name: str, compute: Compute) -> dict[str, Tensor] | str:
-    """Returns the values of a cell, or the reason why it failed."""
-    try:
-        return study.values(name, compute)
-    except Exception as error:  # an error of any kind in one cell must not stop the others
-        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        log(f"{name} failed: {reason}")
-        return reason
-
-
-def _in_worker(attempt: Callable[[], T]) -> T:
-    """Runs an attempt in a worker process, set up as the main one is."""
-    prepare()
-    return attempt()
+def _in_words(error: object) -> str:
+    return f"{type(error).__name__}: {error}"

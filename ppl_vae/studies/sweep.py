@@ -224,15 +224,16 @@ class Sweep:
         Raises:
             ValueError: If a cell was started with other options, or none could be measured.
         """
-        computations, points = {}, {}
+        computations, points, labels = {}, {}, {}
         for cell, seed in product(preset.cells, range(preset.seeds)):
             name = f"{cell.name}-{seed}"
             study.check(name, configs[name])
             # With other options of measurement it is measured again, but not trained again.
             key = f"{name}-{digest(asdict(cell.measure))}"
             computations[key] = partial(measured_cell, study, name, configs[name], cell.measure)
+            labels[key] = {"family": cell.family, **cell.at, "seed": seed}
             points[key] = partial(TrainedPair, cell.family, cell.at, configs[name].rate_cost.beta, seed)
-        results, failed = study.attempted(computations)
+        results, failed = study.attempted(computations, labels)
         lines = tuple(f"failed: {name}: {reason}" for name, reason in failed.items())
         if not results:
             raise ValueError(f"all {len(failed)} cells failed; {'; '.join(lines)}")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ppl_vae.runs.engines.base import make_engine
 from ppl_vae.studies.grid import Cells, Grid, slug
 from ppl_vae.studies.study import Study
 
@@ -19,7 +20,7 @@ def refuse(condition, seed):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_cells_are_computed_once_whatever_the_jobs_and_the_order(tmp_path, jobs):
-    study = Study(tmp_path / "s", {}, jobs=jobs)
+    study = Study(tmp_path / "s", {}, engine=make_engine(jobs=jobs))
     cells = Grid(study, CONDITIONS, 2).compute(throw)
     assert sorted(path.stem for path in (tmp_path / "s" / "values").iterdir()) == [
         "Fstar-0", "Fstar-1", "free-prior-deep-guide-0", "free-prior-deep-guide-1",

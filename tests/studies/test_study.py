@@ -17,6 +17,7 @@ from ppl_vae.models.gmm import Gmm
 from ppl_vae.cli.main import main
 from ppl_vae.data.files import is_running, scratch_name
 from ppl_vae.evidence.figures import draw_gap_bars
+from ppl_vae.runs.engines.base import make_engine
 from ppl_vae.studies.claims import Claim
 from ppl_vae.studies.experiments import experiment, find_experiment
 from ppl_vae.studies.report import Report, Row, gap_levels
@@ -96,7 +97,7 @@ def test_gap_bars_are_drawn_from_rows_with_errors_over_seeds():
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_cells_are_computed_together_and_one_that_fails_spoils_none(tmp_path, jobs):
-    study = Study(tmp_path / "s", {"experiment": "e"}, jobs=jobs)
+    study = Study(tmp_path / "s", {"experiment": "e"}, engine=make_engine(jobs=jobs))
     alone = Study(tmp_path / "alone", {"experiment": "e"})
     cells = {name: lambda: {"x": torch.rand(()).item()} for name in ("a", "b")}
     assert study.together(cells) == {name: alone.values(name, compute) for name, compute in cells.items()}
@@ -173,7 +174,7 @@ def test_workers_end_with_a_process_that_ends_before_or_after_they_watch_it(mome
 def begin_worker(first):
     """A process and its worker, begun by a thread that ends once the worker watches the process."""
     code = (
-        "import os, threading, time; from ppl_vae.studies.watching import end_with\n"
+        "import os, threading, time; from ppl_vae.runs.watching import end_with\n"
         "def begin():\n"
         "    if os.fork(): os.read(told, 1); return\n"
         "    print(os.getpid(), flush=True)\n"
