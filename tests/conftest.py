@@ -18,9 +18,10 @@ os.environ["COLUMNS"] = "120"  # lines are folded alike in every terminal
 
 
 def pytest_collection_finish() -> None:
-    """The garbage collector need not look through all that was imported again and again."""
+    """The garbage collector need not look through all that was imported again and again, nor after a few objects."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(autouse=True)
@@ -40,13 +41,13 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
-RENDERED: dict[tuple[Path, str, tuple[str, ...]], dict[str, bytes]] = {}
-"""Figures of a file of tests by name and formats."""
+RENDERED: dict[tuple[str, tuple[str, ...]], dict[str, bytes]] = {}
+"""Figures by name and formats."""
 
 
 @pytest.fixture(autouse=True)
-def coarse_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn in full, but with few pixels, and rendered once in a file of tests: no test looks at them."""
+def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn in full, but with few pixels, and rendered once in a process: no test looks at them."""
     from matplotlib.figure import Figure
 
     from ppl_vae.training import run_folder
@@ -58,7 +59,7 @@ def coarse_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         self: RunFolder, name: str, draw: Callable[[Any], None], size: tuple[float, float], kinds: Any = ("png",)
     ) -> None:
         def once(draw: Callable[[Any], None], size: tuple[float, float], kinds: Any) -> dict[str, bytes]:
-            known = (request.path, name, kinds)
+            known = (name, kinds)
             if known in RENDERED:
                 draw(Figure(figsize=size, layout="constrained"))
             else:

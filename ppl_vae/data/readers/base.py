@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ class Reader:
             return False
         return self.matches is None or self.matches(path)
 
-    @property
+    @cached_property
     def options(self) -> list[Option]:
         """What may be chosen: the arguments of ``read`` after the first, and for documents the vocabulary's size.
 
