@@ -13,7 +13,7 @@ are loaded when they are first used: importing the package does not import PyTor
 Your own pair        new (files to begin with), check (all that is wrong with a pair, before training)
 Train                train, resume, load_run, Run, train_generator; AmortisedGuide, the base of guides
 Objectives           DiscreteELBO, ImportanceWeightedELBO, SleepPhase, WakeSleep, RateCost; gradients in estimators
-Data                 load_corpus, Corpus, PackedCounts
+Data                 load_corpus, Corpus, PackedCounts; pack, for data larger than memory
 Measure a pair       measure (ELBO, evidence and gap), split_gap, ladder, tightness, calibrate,
                      information, rate_distortion_curve, sandwich; beneath them log_weight and simulate
 Runs and studies     report (one HTML page), show (curves in the terminal), list_runs, remove_runs, compare, experiment,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ppl_vae.data.corpus import Corpus as Corpus
     from ppl_vae.data.counts import PackedCounts as PackedCounts
     from ppl_vae.data.load import load_corpus as load_corpus
+    from ppl_vae.data.packed.pack import pack as pack
     from ppl_vae.diagnostics.calibration.calibrate import calibrate as calibrate
     from ppl_vae.diagnostics.gap.ladder import ladder as ladder
     from ppl_vae.diagnostics.gap.split import split_gap as split_gap
@@ -96,6 +97,7 @@ _PLACES = {
     "log_weight": "programs.log_weight",
     "measure": "evidence.measure",
     "new": "runs.new.new",
+    "pack": "data.packed.pack",
     "rate_distortion_curve": "diagnostics.information.rate_distortion_curve",
     "regulariser": "programs.densities",
     "remove_runs": "runs.removal",

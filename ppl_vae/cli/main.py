@@ -67,6 +67,7 @@ OF_RUNS = "Run.{}"
 GROUPS: dict[str, dict[str, Command]] = {
     "Train and measure": {
         "list": Command("catalogue", "list", "list_command", "catalogue"),
+        "data pack": Command("data", "data pack part1.npz part2.npz --out packed", "pack", "pack"),
         **_commands(
             new=("new", "new mine --data table --data-file people.parquet"),
             check=("check", "check mine/mine.py --guide mine/mine_guide.py --corpus data.npz"),
@@ -139,6 +140,8 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if (name := " ".join(args[:2])) in COMMANDS:
+            return name, self.get_command(ctx, name), args[2:]
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             self._refuse(ctx, args[0])
         return super().resolve_command(ctx, args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,7 +31,7 @@ class Data:
 
     values: Batch
     labels: Tensor | None = None
-    titles: tuple[str, ...] | None = None
+    titles: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -52,6 +52,7 @@ class Corpus:
         vocabulary: The words in the order of their ids; empty for tensors.
         notes: Lines for the user about what was dropped or assumed on the way.
         word: What a word of a text is; queries are split by it.
+        known_fingerprint: The fingerprint, where it was computed before.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Corpus:
     vocabulary: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     word: re.Pattern[str] = WORD
+    known_fingerprint: str | None = None
 
     @property
     def train(self) -> Data:
@@ -82,6 +84,8 @@ class Corpus:
 
         Two corpora with the same fingerprint train the same model: labels, titles and notes do not enter.
         """
+        if self.known_fingerprint is not None:
+            return self.known_fingerprint
         digest = hashlib.sha256()
         for data in (self.train, self.validation, self.test):
             # The size goes first, or entries could move from one array to the next unnoticed.

@@ -207,6 +207,11 @@ class PackedCounts:
         counts = self._precise(self.counts)
         return self.log_coefficient + self.sum(counts * (counts / self.lengths[self.documents]).log())
 
+    @cached_property
+    def totals(self) -> Tensor:
+        """How often each word occurs, ``(vocabulary,)``, float64, on the CPU."""
+        return torch.bincount(self.words.cpu(), self.counts.cpu().double(), minlength=self.vocabulary)
+
     def _precise(self, values: Tensor) -> Tensor:
         return values if self.device.type == "mps" else values.double()  # mps has no float64
 

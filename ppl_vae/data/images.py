@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
+from ppl_vae.data.passes import extremes
 from ppl_vae.data.source import Source
 
 __all__ = ["bits_per_number", "constant", "dequantised", "image_shape", "pixels", "prepared"]
@@ -49,7 +50,8 @@ def constant(x: Tensor) -> Tensor:
         >>> constant(torch.tensor([[0.0, 1.0], [0.0, 2.0]]))
         tensor([ True, False])
     """
-    return x.amin(0) == x.amax(0)
+    low, high = extremes(x)
+    return low == high
 
 
 def bits_per_number(nats: float, numbers: int, levels: int = 256) -> float:
@@ -87,7 +89,10 @@ def pixels(x: Batch) -> int | None:
     """
     if not isinstance(x, Tensor) or not (x.ndim == 3 or (x.ndim == 4 and x.shape[1] in (1, 3))):
         return None
-    return x[0].numel() if len(x) and x.min() >= 0 and x.max() <= 1 else None
+    if not len(x):
+        return None
+    low, high = extremes(x)
+    return low.numel() if low.min() >= 0 and high.max() <= 1 else None
 
 
 def prepared(source: Source, where: str, *, dequantise: bool = False, binarise: str = "") -> Source:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.passes import largest_row, missing_row
 from ppl_vae.data.tables import tensor_of
 
 __all__ = [
@@ -283,11 +284,10 @@ def examples(x: Batch, count: int = 2) -> Batch:
     rows = []
     for field in x.fields().values() if isinstance(x, Inputs) else (x,):
         if isinstance(field, Tensor) and len(field):
-            values = field.reshape(len(field), -1)
             if not field.is_floating_point() and isinstance(x, Inputs):
-                rows.append(int(values.amax(1).argmax()))
-            elif field.is_floating_point() and (missing := values.isnan().any(1)).any():
-                rows.append(int(missing.byte().argmax()))
+                rows.append(largest_row(field))
+            elif field.is_floating_point() and (row := missing_row(field)) is not None:
+                rows.append(row)
     count = min(count, len(x))
     some = range(count) if count <= 2 else torch.linspace(0, len(x) - 1, count).long().tolist()
     return x[torch.tensor([*some, *rows], device=x.device)] if rows or count > 2 else x[:count]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -20,7 +21,7 @@ from ppl_vae.plugins.options import checked
 if TYPE_CHECKING:
     from ppl_vae.data.readers.base import Reader
 
-__all__ = ["broken_readers", "corpora", "find_reader", "load_corpus"]
+__all__ = ["broken_readers", "corpora", "find_reader", "load_corpus", "reader_options"]
 
 
 def load_corpus(
@@ -66,17 +67,24 @@ def load_corpus(
         torch.Size([9000, 16])
     """
     try:
-        reader = find_reader(name)
-        chosen = _checked(name, reader, options)
+        reader, chosen = reader_options(name, options)
         words = {key: chosen.pop(key) for key in ("vocabulary",) if key in chosen}
         source = reader.read(cache if reader.named else Path(name), **chosen)
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error}); check the path and its permissions") from error
+    if isinstance(source, Corpus):
+        return source
     corpus = prepare(str(name), source, validation=validation, seed=seed, **words)
     return replace(corpus, word=reader.word)
 
 
-def _checked(name: str, reader: Reader, options: dict[str, int | float | bool | str]) -> dict[str, Any]:
+def reader_options(name: str, options: Mapping[str, int | float | bool | str]) -> tuple[Reader, dict[str, Any]]:
+    """The reader of a corpus, and the checked values of its options that are given.
+
+    Raises:
+        ValueError: If it does not take one of them, naming those that do.
+    """
+    reader = find_reader(name)
     names = [option.name for option in reader.options]
     for unknown in (option for option in options if option not in names):
         takers = [other.name for other in corpora().values() if any(unknown == each.name for each in other.options)]
@@ -86,7 +94,7 @@ def _checked(name: str, reader: Reader, options: dict[str, int | float | bool | 
             f"{form} does not take {unknown}{which}; leave --{unknown.replace('_', '-')} out (its options: "
             f"{', '.join(names) or 'none'})"
         )
-    return checked(reader.options, options, name)
+    return reader, checked(reader.options, options, name)
 
 
 def corpora(kind: type[PackedCounts] | type[Tensor] | None = None) -> dict[str, Reader]:

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.data.passes import extremes, moments
+
 __all__ = ["FEW_STEPS", "lost", "steps_per_deviation"]
 
 FEW_STEPS = 100
@@ -28,10 +30,11 @@ def steps_per_deviation(x: Tensor) -> Tensor:
         >>> steps_per_deviation(torch.tensor([[1e8, 1.0, 3.0], [1e8 + 16, 2.0, 3.0]])).log2()
         tensor([ 0., 21., inf])
     """
-    largest = x.abs().amax(0)
+    low, high = extremes(x)
+    largest = torch.maximum(low.abs(), high.abs())
     step = torch.nextafter(largest, torch.full_like(largest, torch.inf)) - largest
-    deviation = x.double().std(0, correction=0).to(x.dtype)
-    return torch.where(x.amin(0) == x.amax(0), torch.inf, deviation / step)
+    deviation = moments(x)[1].sqrt().to(x.dtype)
+    return torch.where(low == high, torch.inf, deviation / step)
 
 
 def lost(wide: NDArray[np.floating], narrow: NDArray[np.float32]) -> str | None:

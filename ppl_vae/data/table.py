@@ -43,6 +43,7 @@ def table_source(
     counts: bool = False,
     missing: bool = False,
     names: Sequence[str] | None = None,
+    partial: bool = False,
 ) -> Source:
     """A row is a datum: the columns of numbers are its numbers, by their names.
 
@@ -56,6 +57,7 @@ def table_source(
         counts: Whether the numbers are counts of documents, the columns their words.
         missing: Whether NaN is allowed.
         names: Names of the rows.
+        partial: Whether it is a part of a table, which may have no training data.
 
     Raises:
         ValueError: If there are no numbers, one is not finite or no count, a label is missing or a split unknown.
@@ -76,7 +78,7 @@ def table_source(
         names = [str(name) for name in columns[roles.names]]
     whole = SourceSplit(values, ids, None if names is None else tuple(names))
     splits = None if roles.split is None else [str(name) for name in columns[roles.split]]
-    return by_split(where, whole, splits, tuple(roles.numbers), classes, notes)
+    return by_split(where, whole, splits, tuple(roles.numbers), classes, notes, partial)
 
 
 def by_split(
@@ -86,11 +88,12 @@ def by_split(
     words: tuple[str, ...] = (),
     labels: tuple[str, ...] = (),
     notes: Sequence[str] = (),
+    partial: bool = False,
 ) -> Source:
     """A source of data whose splits are named row by row, if they are.
 
     Raises:
-        ValueError: If a name is no split's, or no row is for training.
+        ValueError: If a name is no split's, or no row is for training, except of a part of a table.
     """
     if splits is None:
         return Source({"train": whole}, words, labels, tuple(notes))
@@ -100,7 +103,7 @@ def by_split(
         if split is None:
             raise ValueError(f"{where}, row {row}: split {shown(name)}; use train, validation or test")
         found.setdefault(split, []).append(row)
-    if "train" not in found:
+    if "train" not in found and not partial:
         raise ValueError(f"{where} has no data for training, only for {', '.join(sorted(found))}; add train")
     return Source({split: whole.take(np.array(rows)) for split, rows in found.items()}, words, labels, tuple(notes))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.images import constant
 from ppl_vae.data.inputs import Batch
+from ppl_vae.data.passes import is_binary, moments
 from ppl_vae.distributions.multinomial import PackedMultinomial
 from ppl_vae.nn.modes import evaluation_mode
 from ppl_vae.programs.handlers import observations, run
@@ -59,27 +60,28 @@ def baseline(model: Callable[..., Any], train: Batch, x: Batch) -> tuple[str, Te
         return None
     if value.numel() != x[0].numel() or not torch.equal(value.flatten(), x[0].flatten().to(value)):
         return None
-    known, seen = (part.reshape(len(part), -1).double() for part in (train, x))
-    if known.isnan().any() or seen.isnan().any():
+    seen = x[:].reshape(len(x), -1).double()
+    mean, variance = (part.flatten() for part in moments(train))
+    if mean.isnan().any() or seen.isnan().any():
         return None
     if not fn.support.is_discrete:
-        return "independent normal numbers", _normal(known, seen)
-    if ((known == 0) | (known == 1)).all() and ((seen == 0) | (seen == 1)).all():
-        share = (known.sum(0) + SMOOTHING) / (len(known) + 2 * SMOOTHING)
+        return "independent normal numbers", _normal(mean, variance, bool(constant(train).any()), seen)
+    if is_binary(train) and is_binary(seen):
+        share = (mean * len(train) + SMOOTHING) / (len(train) + 2 * SMOOTHING)
         return "independent bits", (seen * share.log() + (1 - seen) * (-share).log1p()).sum(1)
     return None
 
 
 def _unigram(train: PackedCounts, x: PackedCounts) -> Tensor:
-    counts = torch.bincount(train.words, weights=train.counts.double(), minlength=train.vocabulary) + SMOOTHING
-    logs = (counts / counts.sum()).log()
+    counts = train.totals + SMOOTHING
+    logs = (counts / counts.sum()).log().to(x.device)
+    x = x[:]
     return x.log_coefficient + x.sum(x.counts.double() * logs[x.words])
 
 
-def _normal(train: Tensor, x: Tensor) -> Tensor:
-    variance = train.var(0, correction=0)
-    if constant(train).any():
+def _normal(mean: Tensor, variance: Tensor, shared: bool, x: Tensor) -> Tensor:
+    if shared:
         variance = variance.mean().expand_as(variance)
     # Of data that are all the same the density is infinite, which no bound exceeds; nothing is compared.
-    squares = (x - train.mean(0)).square() / variance
+    squares = (x - mean).square() / variance
     return -0.5 * (squares + variance.log() + math.log(2 * math.pi)).sum(1)

@@ -105,9 +105,10 @@ def support_faults(model: Program, x: Batch, name: str = "given") -> dict[str, V
     """
     faults = dict[str, ValueError]()
     with evaluating(model), fork_random_state():
-        check_plate(model, x)
         step = data_block(x)
         in_blocks = len(x) > step
+        x = x if in_blocks else x[:]
+        check_plate(model, x)
         observed = observed_sites(model, x[:2] if in_blocks else x)
         if not observed:
             raise ValueError("the model observes nothing; give its observation obs=x")

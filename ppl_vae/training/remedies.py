@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ppl_vae.data.inputs import Batch, main_field
+from ppl_vae.data.passes import extremes
 from ppl_vae.data.precision import FEW_STEPS, steps_per_deviation
 
 __all__ = ["note_last_batch", "remedy"]
@@ -35,7 +36,8 @@ def remedy(data: Batch, *, begun: bool) -> str:
     """
     data = main_field(data)
     if isinstance(data, torch.Tensor) and data.is_floating_point():
-        low, high = (bound.item() for bound in data.aminmax())
+        least, most = extremes(data)
+        low, high = least.min().item(), most.max().item()
         steps = steps_per_deviation(data)
         if low == high or (len(data) > 1 and steps.isinf().all()):
             same = f"all numbers of the training data are {low:g}" if low == high else "all training data are the same"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pyro
@@ -22,6 +21,7 @@ from ppl_vae.training.epoch_metrics import EpochMetrics
 from ppl_vae.training.gradient_noise import PREFIX, signal_to_noise
 from ppl_vae.training.hooks import FollowsEpochs, RecordsMetrics
 from ppl_vae.training.logging import Tracker
+from ppl_vae.training.order import batches as epoch_batches
 from ppl_vae.training.progress import Reporter, log
 from ppl_vae.training.remedies import note_last_batch, remedy
 from ppl_vae.training.run_folder import RunFolder
@@ -133,7 +133,8 @@ class Trainer:
         begun, total, sums = time.monotonic(), 0.0, EpochMetrics()
         batches = settings.steps(len(train))
         start = {f"{n}_start": value for n, value in self._module_metrics().items()} if epoch == 1 else {}
-        for step, x in enumerate(self._batches(train, epoch), 1):
+        order = epoch_batches(train, settings.batch_size, settings.seed * 1_000_003 + epoch)
+        for step, x in enumerate(order, 1):
             self._set_epoch(epoch - 1 + (step - 1) / batches)
             try:
                 with matmul_precision("medium" if settings.precision == "bf16" else "highest"):
@@ -213,13 +214,6 @@ class Trainer:
         validation = "" if last is None else f", validation {last:.2f}"
         unit = "data" if documents(train) is None else "documents"
         return f"epoch {self.epoch + 1}: {bound:.2f}{validation} nats per datum, {speed:,.0f} {unit}/s"
-
-    def _batches(self, train: Batch, epoch: int) -> Iterator[Batch]:
-        order = torch.randperm(
-            len(train), generator=torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
-        )
-        for start in range(0, len(train), self.settings.batch_size):
-            yield train[order[start : start + self.settings.batch_size].to(train.device)]
 
     def step(self, x: Batch) -> float:
         """Updates the parameters by a batch; returns the bound summed over it, in nats."""

@@ -13,7 +13,7 @@ from ppl_vae.cli.main import COMMANDS, main
 from ppl_vae.evidence.plan import method_options
 from ppl_vae.plugins.options import options_of
 from ppl_vae.programs.loading import find
-from ppl_vae.runs.options import training_options
+from ppl_vae.runs.options import reader_options, training_options
 from ppl_vae.training.gan_settings import GanSettings
 from tests.support.added_method import ADDED_METHOD
 from tests.support.cli import flat, invoke, json_of
@@ -27,6 +27,7 @@ def options_of_training():
 
 
 KEYWORDS = {
+    "data pack": lambda: [option for option in reader_options() if option.name != "vocabulary"],
     "train": options_of_training,
     "check": options_of_training,
     "evidence": lambda: [option for group in method_options().values() for option in group],

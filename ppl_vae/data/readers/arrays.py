@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.data.array_file import ArrayFile, array_of, names_in
+from ppl_vae.data.array_file import ArrayFile, array_of, loaded, names_in
 from ppl_vae.data.images import dequantised
 from ppl_vae.data.precision import lost
 from ppl_vae.data.readers.base import Reader
@@ -18,6 +19,9 @@ from ppl_vae.data.source import Source, SourceSplit, SplitName
 from ppl_vae.data.text_file import TextFile, unquoted
 
 __all__ = ["READERS", "as_floats", "checked_numbers"]
+
+_AT_ONCE = 2**26
+"""Bytes of an array that are read at once where it is read in parts."""
 
 _WHOLE = 2**24
 """32-bit floats hold every whole number up to this one."""
@@ -45,6 +49,21 @@ def read_npy(path: Path, dequantise: bool = False, missing: bool = False) -> Sou
     notes: list[str] = []
     source = Source({"train": SourceSplit(checked_numbers(str(path), array, notes, missing))}, notes=tuple(notes))
     return dequantised(source, str(path)) if dequantise else source
+
+
+def npy_parts(path: Path, dequantise: bool = False, missing: bool = False) -> Iterator[Source]:
+    """As :func:`read_npy`, some rows at a time, unless they are dequantised: the array may be larger than memory."""
+    if dequantise:  # its noise is drawn for all data at once
+        yield read_npy(path, dequantise, missing)
+        return
+    where = str(path)
+    array = loaded(where, lambda: np.load(path, mmap_mode="r", allow_pickle=False), "numpy.save")
+    rows = max(1, _AT_ONCE // max(1, array[:1].nbytes)) if array.ndim else 1
+    for start in range(0, max(1, len(array) if array.ndim else 0), rows):
+        notes: list[str] = []
+        part = np.array(array[start : start + rows]) if array.ndim else array
+        values = checked_numbers(where, part, notes, missing)
+        yield Source({"train": SourceSplit(values)}, notes=tuple(notes))
 
 
 def read_npz(path: Path, dequantise: bool = False, missing: bool = False) -> Source:
@@ -128,7 +147,7 @@ def as_floats(where: str, array: NDArray[Any], missing: bool) -> NDArray[np.floa
 
 
 READERS = (
-    Reader("FILE.npy", "an array (data, ...) of numbers", Tensor, read_npy, suffixes=(".npy",)),
+    Reader("FILE.npy", "an array (data, ...) of numbers", Tensor, read_npy, suffixes=(".npy",), parts=npy_parts),
     Reader(
         "ARRAYS.npz",
         "arrays of numbers called train and perhaps validation and test",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ppl_vae.data.corpus import Corpus
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.source import Source
 from ppl_vae.data.splits import prepare
@@ -34,13 +35,15 @@ class Reader:
         line: What it holds, in one line.
         kind: :class:`~ppl_vae.data.counts.PackedCounts` for documents, or :class:`torch.Tensor`. A reader of tensors
             with an option ``counts`` gives documents, too.
-        read: Returns the data. Its first argument is the path, or for a named corpus the folder to keep downloads in
-            (None is the user's cache folder). The others are options of ``load_corpus``: annotated, with a default and
-            a line in the docstring.
+        read: Returns the data, or a corpus that is split and cut already. Its first argument is the path, or for a
+            named corpus the folder to keep downloads in (None is the user's cache folder). The others are options of
+            ``load_corpus``: annotated, with a default and a line in the docstring.
         suffixes: How the names of its files end, in lower case and without ``.gz`` or ``.xz``.
         matches: Whether it reads a path; where there are suffixes, a file with one of them. A reader with neither
             suffixes nor this is a named corpus.
         fallback: Whether it reads only what no other reader matches.
+        parts: As ``read``, of files that may be larger than memory: the same data in parts, each a source, one after
+            the other; None where ``read`` is all there is.
         word: What a word of a text is; queries are split by it.
         log_density: Log-density of data under the distribution they are drawn from, ``(data, *shape)`` to
             ``(data,)``, in nats, where that is known.
@@ -49,10 +52,11 @@ class Reader:
     name: str
     line: str
     kind: type[PackedCounts] | type[Tensor]
-    read: Callable[..., Source]
+    read: Callable[..., Source | Corpus]
     suffixes: tuple[str, ...] = ()
     matches: Callable[[Path], bool] | None = None
     fallback: bool = False
+    parts: Callable[..., Iterator[Source]] | None = None
     word: re.Pattern[str] = WORD
     log_density: Callable[[np.ndarray], np.ndarray] | None = None
 
@@ -60,6 +64,11 @@ class Reader:
     def named(self) -> bool:
         """Whether it is a corpus chosen by its name, and not a format recognised by the path."""
         return not self.suffixes and self.matches is None
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it reads corpora, whose splits and vocabulary are chosen already."""
+        return inspect.signature(self.read).return_annotation in (Corpus, Corpus.__name__)
 
     def holds(self, kind: type[PackedCounts] | type[Tensor]) -> bool:
         """Whether it reads data of a kind, if need be by its option ``counts``."""
@@ -82,6 +91,6 @@ class Reader:
         """
         place = next(iter(inspect.signature(self.read).parameters))
         options = options_of(self.read, skip=(place,))
-        if self.holds(PackedCounts):
+        if self.holds(PackedCounts) and not self.prepared:
             options += options_of(prepare, skip=("name", "source", "validation", "seed"))
         return options

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -67,6 +67,17 @@ def read_parquet(path: Path, fields: str = "", missing: bool = False, counts: bo
     Raises:
         ValueError: If pyarrow is not installed, with the command that installs it; else as of arrays.
     """
+    return _source_of_groups(path, None, fields, missing, counts)
+
+
+def parquet_parts(path: Path, fields: str = "", missing: bool = False, counts: bool = False) -> Iterator[Source]:
+    """As :func:`read_parquet`, a row group at a time: the table may be larger than memory."""
+    groups = loaded(str(path), lambda: _parquet(path).ParquetFile(path).num_row_groups, "a Parquet writer")
+    for group in range(groups):
+        yield _source_of_groups(path, group, fields, missing, counts)
+
+
+def _parquet(path: Path) -> Any:  # pyarrow has no types
     try:
         from pyarrow import parquet
     except ImportError as error:
@@ -74,12 +85,27 @@ def read_parquet(path: Path, fields: str = "", missing: bool = False, counts: bo
             f"{path} is a Parquet table, which needs pyarrow: pip install 'ppl-vae[parquet]', or write the columns "
             "with numpy.savez"
         ) from error
+    return parquet
+
+
+def _source_of_groups(path: Path, group: int | None, fields: str, missing: bool, counts: bool) -> Source:
+    """One row group of a table, or all of them."""
+    parquet = _parquet(path)
     names = loaded(str(path), lambda: parquet.read_schema(path).names, "a Parquet writer")
     chosen = [name.strip() for name in fields.split(",")]
     wanted = names if counts or not set(chosen) & set(names) else _wanted(str(path), names, fields)
-    table = loaded(str(path), lambda: parquet.read_table(path, columns=wanted), "a Parquet writer")
+    table = loaded(
+        str(path),
+        lambda: (
+            parquet.read_table(path, columns=wanted)
+            if group is None
+            else parquet.ParquetFile(path).read_row_group(group, columns=wanted)
+        ),
+        "a Parquet writer",
+    )
     columns = {name: _column(str(path), name, table.column(name).to_numpy()) for name in wanted}
-    return table_or_fields(str(path), columns, fields, counts=counts, missing=missing, names=names)
+    partial = group is not None
+    return table_or_fields(str(path), columns, fields, counts=counts, missing=missing, names=names, partial=partial)
 
 
 def table_or_fields(
@@ -90,6 +116,7 @@ def table_or_fields(
     counts: bool,
     missing: bool,
     names: list[str] | None = None,
+    partial: bool = False,
 ) -> Source:
     """Columns as the arguments of a model, where they are called so, or all as the numbers of its one argument.
 
@@ -100,6 +127,7 @@ def table_or_fields(
         counts: Whether the numbers are counts of documents.
         missing: Whether NaN is allowed.
         names: Names of all columns of the file, if some are not among these.
+        partial: Whether it is a part of a table, which may have no training data.
     """
     chosen = [name.strip() for name in fields.split(",") if name.strip()]
     found = [name for name in chosen if name in columns]
@@ -107,12 +135,12 @@ def table_or_fields(
     # A table may well have a column called x: that is the argument itself where it holds vectors or stands alone.
     if not counts and (len(found) > 1 or any(columns[name].ndim > 1 or alone == [name] for name in found)):
         wanted = _wanted(where, list(columns), fields)
-        return _source(where, {name: columns[name] for name in wanted}, names or list(columns), missing)
+        return _source(where, {name: columns[name] for name in wanted}, names or list(columns), missing, partial)
     if vectors := [name for name, values in columns.items() if values.ndim > 1]:
         raise ValueError(
             f"{where} has vectors in column {vectors[0]!r}, which is no argument of the model; name it by --fields"
         )
-    return table_source(where, columns, counts=counts, missing=missing)
+    return table_source(where, columns, counts=counts, missing=missing, partial=partial)
 
 
 def _column(where: str, name: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -142,7 +170,9 @@ def _wanted(where: str, names: list[str], fields: str) -> list[str]:
     return fields_read + [SPLIT] * (SPLIT in names)
 
 
-def _source(where: str, columns: Mapping[str, NDArray[Any]], names: list[str], missing: bool) -> Source:
+def _source(
+    where: str, columns: Mapping[str, NDArray[Any]], names: list[str], missing: bool, partial: bool = False
+) -> Source:
     values = {name: _numbers(f"{where}, array {name!r}", a, missing) for name, a in columns.items() if name != SPLIT}
     if SPLIT in columns and columns[SPLIT].ndim != 1:
         raise ValueError(
@@ -162,7 +192,7 @@ def _source(where: str, columns: Mapping[str, NDArray[Any]], names: list[str], m
         raise ValueError(
             f"{where}: the array 'split' has the value {str(unknown[0])!r}; use {', '.join(get_args(SplitName))}"
         )
-    if "train" not in split:
+    if "train" not in split and not partial:
         raise ValueError(f"{where}: no row of the array 'split' is train; name the training data so")
     present = [name for name in get_args(SplitName) if name in split]
     return Source({cast(SplitName, name): whole.take(np.flatnonzero(split == name)) for name in present}, notes=notes)
@@ -197,5 +227,6 @@ READERS = (
         Tensor,
         read_parquet,
         suffixes=(".parquet",),
+        parts=parquet_parts,
     ),
 )

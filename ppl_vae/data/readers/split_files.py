@@ -63,9 +63,10 @@ def read_split_files(folder: Path) -> Source:
 
     sources: dict[SplitName, Source] = {}
     for split, path in _parts(folder).items():
-        sources[split] = find_reader(str(path)).read(path)
-        if len(sources[split].splits) > 1:
+        source = find_reader(str(path)).read(path)
+        if not isinstance(source, Source) or len(source.splits) > 1:
             raise ValueError(f"{path} has splits of its own; give that file alone")
+        sources[split] = source
     words = tuple(dict.fromkeys(word for source in sources.values() for word in source.words))
     numbers = [int(match[1]) for word in words if (match := _NUMBERED.fullmatch(word))]
     numbered = len(numbers) == len(words)
