@@ -26,9 +26,9 @@ OWN = options_of(write, {"corpora", "out"})
 def pack(ctx: click.Context, /, corpora: tuple[str, ...], out: Path, **options: Value) -> Printed:
     """Pack data that are larger than memory, for training.
 
-    The folder holds arrays of which a model that trains on them reads a little at a time. CORPORA are names or paths of data, as --corpus takes them: the parts of one corpus, each of which must fit into
+    CORPORA are names or paths of data, as --corpus takes them: the parts of one corpus, each of which must fit into
     memory; of a Parquet table each row group is one, of a .npy some rows. Splits and vocabulary are chosen here, as
-    train chooses them. Then: ppl-vae train MODEL --corpus FOLDER
+    train chooses them. A model reads a little of the folder at a time: ppl-vae train MODEL --corpus FOLDER
     """
     own = {option.name for option in OWN}
     given = {name: value for name, value in options.items() if name in own or was_given(ctx, name)}

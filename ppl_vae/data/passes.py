@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["blocks", "extremes", "is_binary", "largest_row", "missing_row", "moments"]
+__all__ = ["blocks", "classes", "extremes", "is_binary", "largest_row", "missing_row", "moments"]
 
 
 def blocks(x: Tensor) -> Iterator[Tensor]:
@@ -51,6 +51,14 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 def is_binary(x: Tensor) -> bool:
     """Whether all numbers are 0 or 1."""
     return all(bool(((block == 0) | (block == 1)).all()) for block in blocks(x))
+
+
+def classes(x: Tensor) -> int | None:
+    """One more than the largest of whole numbers from 0; None of other numbers."""
+    if x.is_floating_point() or not x.numel():
+        return None
+    low, high = extremes(x)
+    return int(high.max()) + 1 if low.min() >= 0 else None
 
 
 def largest_row(x: Tensor) -> int:

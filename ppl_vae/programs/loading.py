@@ -18,7 +18,7 @@ from torch import Tensor
 from ppl_vae.data import corpora, find_reader
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Batch, Inputs, examples, main_field
-from ppl_vae.data.passes import extremes
+from ppl_vae.data.passes import classes
 from ppl_vae.nn.modes import evaluating, probing_shapes
 from ppl_vae.nn.spread import FEWEST, location_and_spread
 from ppl_vae.plugins import discovery
@@ -191,9 +191,8 @@ def facts(x: Batch, names: Sequence[str] = ()) -> dict[str, Any]:
     if isinstance(x, Inputs):
         for name, field in x.fields(names).items():
             known[f"{name}_shape"] = tuple(field.shape[1:])
-            if isinstance(field, Tensor) and not field.is_floating_point() and field.numel():
-                if (ends := extremes(field))[0].min() >= 0:
-                    known[f"{name}_classes"] = int(ends[1].max()) + 1
+            if isinstance(field, Tensor) and (count := classes(field)) is not None:
+                known[f"{name}_classes"] = count
     if not isinstance(main, PackedCounts):
         shape = tuple(main.shape[1:])
         return known | {"shape": shape} | dict.fromkeys(SIZES, math.prod(shape))
