@@ -28,7 +28,11 @@ PUBLIC = {
         "measure split_gap ladder tightness calibrate information rate_distortion_curve sandwich log_weight simulate",
         "Functions of any Pyro pair and its data.",
     ),
-    "data": ("Data", "load_corpus Corpus PackedCounts", "Data sets by name or path, and packed word counts."),
+    "data": (
+        "Data",
+        "load_corpus pack Corpus PackedCounts",
+        "Data sets by name or path, packed word counts, and data larger than memory.",
+    ),
     "programs": (
         "Models and guides",
         "new check AmortisedGuide set_layout regulariser",

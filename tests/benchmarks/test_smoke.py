@@ -42,6 +42,7 @@ NOT_RUN = {
     "faults",
     "gpu",
     "kills",
+    "larger",
     "machine",
     "race",
     "reliability",
