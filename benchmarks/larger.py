@@ -1,4 +1,4 @@
-"""Corpora on the disk: 5 million documents and a million images, packed and trained on: ``python -m benchmarks.larger``.
+"""Five million documents and a million images, packed and trained on: ``python -m benchmarks.larger``.
 
 Every piece runs in a process of its own, with one thread, whose peak of resident memory the system reports. An epoch is
 the loop of a training without its validation; its rate is compared with that of a small corpus of the same
@@ -173,6 +173,7 @@ def page() -> str:
 
 
 def main() -> None:
+    """Measures, stores what is asked for, and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=5_000_000)
     parser.add_argument("--images", type=int, default=1_000_000)
