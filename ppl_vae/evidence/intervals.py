@@ -199,7 +199,7 @@ def _inverse(y: float, skewness: float, count: int) -> float:
 
 def _quantile(level: float, degrees: float) -> float:
     """How many standard errors of Student's t both ends lie away."""
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
     upper = (1 + level) / 2
-    return float(norm.ppf(upper) if math.isinf(degrees) else t.ppf(upper, degrees))
+    return float(ndtri(upper) if math.isinf(degrees) else stdtrit(degrees, upper))

@@ -46,7 +46,7 @@ from tests.support.cli import SMALL, flat, invoke
         (("train", "models/txt.py"), "there is no file models/txt.py"),
         (("train", "text", "--corpus", "topics.npz", "--out", "topics.npz"), "choose another --out"),
         (("tain",), "No such command 'tain'"),
-        (("list", "guide"), "'experiments'; did you mean guides?"),
+        (("list", "guide"), "; did you mean guides?"),
         (("train", "txt.py"), "nor a shipped model of that name; did you mean text?"),
     ],
 )

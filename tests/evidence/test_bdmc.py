@@ -22,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("float64")
 def pairs(name):
     if name == "gaussian":
         pair = LinearGaussian(3)
-        return pair.model, pair.guide, pair.simulate(60)[1]
-    x = documents(60, 11)
+        return pair.model, pair.guide, pair.simulate(30)[1]
+    x = documents(30, 11)
     model = Text(11, bits=5)
     model.words.weight.data *= 5
     return model, MeanField(model, x, width=8), x

@@ -79,7 +79,7 @@ def test_draws_follow_the_law(monkeypatch, visible, most):
     probabilities = fn.log_prob(states).exp()
     torch.testing.assert_close(probabilities.sum(), torch.tensor(1.0))
     monkeypatch.setattr(boltzmann, "ENUMERATED", most)
-    monkeypatch.setattr(boltzmann, "TEMPERATURES", 100)
+    monkeypatch.setattr(boltzmann, "TEMPERATURES", 40)
     # Draws of one call begin at the same chains: calls are what is independent.
     drawn = fn.sample((4_000,)) if most else torch.stack([fn.sample((400,)).mean(0) for _ in range(20)])
     assert_mean(drawn, probabilities @ states)
@@ -118,7 +118,7 @@ def test_the_normaliser_is_computed_once_for_a_state(monkeypatch):
 
 def test_an_annealed_normaliser_is_one_number_a_state_and_its_error_is_told(monkeypatch):
     monkeypatch.setattr(boltzmann, "ENUMERATED", 2)
-    monkeypatch.setattr(boltzmann, "TEMPERATURES", 100)  # of the draws
+    monkeypatch.setattr(boltzmann, "TEMPERATURES", 40)  # of the draws
     model, x = machine(), bit_states(4)
     guide = Posterior(model, x)
     found = measure(model, guide, x, method="importance")

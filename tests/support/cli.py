@@ -64,7 +64,7 @@ def call(*args: str) -> subprocess.CompletedProcess:
 def forkserver() -> ForkServerContext:
     """Makes processes, forked from one that has imported the package already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ppl_vae.cli.main", "ppl_vae.runs.train", "matplotlib.figure"])
+    context.set_forkserver_preload(["ppl_vae.cli.main", "ppl_vae.runs.train", "matplotlib.figure", "torch._dynamo"])
     return context
 
 

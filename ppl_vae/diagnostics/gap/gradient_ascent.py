@@ -136,7 +136,7 @@ def optimal_member(
         >>> def guide(x):
         ...     with pyro.plate("data", len(x)):
         ...         pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
-        >>> ascent = optimal_member(model, guide, torch.tensor([2.0]), restarts=1)
+        >>> ascent = optimal_member(model, guide, torch.tensor([2.0]), restarts=1, steps=200)
         >>> abs(ascent.best.mean + 2.27) < 0.05  # the evidence: the posterior is normal
         True
     """

@@ -122,9 +122,9 @@ def test_codes_too_long_for_tables_ascend_by_draws():
 def test_a_low_rank_posterior_is_found():
     """One observed direction makes the posterior's covariance diagonal plus rank one."""
     pair = LinearGaussian(3, 1, noise=0.3)
-    _, x = pair.simulate(20)
+    _, x = pair.simulate(10)
     q = LowRank(pair.model, x[:2], rank=1, layers=1, width=8)
-    diagonal = optimal_member(pair.model, pair.guide, x, restarts=2)
+    diagonal = optimal_member(pair.model, pair.guide, x, restarts=2, steps=300)
     found = optimal_member(pair.model, q, x, restarts=2)
     errors = [e.mean + 4 * e.se for e in found.optimisation.values()]
     short = (pair.evidence(x) - found.best.pointwise).mean()
