@@ -18,7 +18,7 @@ from ppl_vae.data.source import Source, SourceSplit, SplitName
 from ppl_vae.data.text_file import unquoted
 from ppl_vae.data.tokens import class_ids
 
-__all__ = ["READER"]
+__all__ = ["READER", "classes_of", "values_of"]
 
 
 def _split_of(name: str, letter: str) -> SplitName | None:
@@ -56,7 +56,7 @@ def read_pairs(path: Path, dequantise: bool = False, missing: bool = False, bina
             if (split := _split_of(name, "x")) is not None:
                 if split in values:
                     raise ValueError(f"{path} holds two arrays of {split} data; leave one of them out")
-                values[split] = _values(f"{path}, array {unquoted(name)}", file[name], notes, missing)
+                values[split] = values_of(f"{path}, array {unquoted(name)}", file[name], notes, missing)
             elif (split := _split_of(name, "y")) is not None:
                 labels[split] = file[name]
             else:
@@ -64,13 +64,14 @@ def read_pairs(path: Path, dequantise: bool = False, missing: bool = False, bina
     shapes = {split: array.shape[1:] for split, array in values.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"{path}: data of several shapes ({shapes}); give all splits data of one shape")
-    ids, names = _classes(path, values, labels, notes)
+    ids, names = classes_of(path, values, labels, notes)
     splits = {split: SourceSplit(array, ids.get(split)) for split, array in values.items()}
     source = Source(splits, label_names=names, notes=tuple(dict.fromkeys(notes)))
     return prepared(source, str(path), dequantise=dequantise, binarise=binarise)
 
 
-def _values(where: str, array: NDArray[Any], notes: list[str], missing: bool) -> NDArray[np.float32]:
+def values_of(where: str, array: NDArray[Any], notes: list[str], missing: bool) -> NDArray[np.float32]:
+    """An array of data as 32-bit floats; of images of bytes the values over 255, and colours that come last first."""
     pixels = array.dtype == np.uint8 and array.ndim in (3, 4)
     if pixels and array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
         array = np.moveaxis(array, 3, 1)
@@ -81,7 +82,7 @@ def _values(where: str, array: NDArray[Any], notes: list[str], missing: bool) ->
     return values
 
 
-def _classes(
+def classes_of(
     path: Path, values: dict[SplitName, NDArray[np.float32]], labels: dict[SplitName, NDArray[Any]], notes: list[str]
 ) -> tuple[dict[SplitName, NDArray[np.int64]], tuple[str, ...]]:
     """Class ids of each split, and names of classes; none of labels that are no classes, which a note names."""

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 from scipy.sparse import csr_matrix, save_npz
 
 from ppl_vae.data import PackedCounts, corpora, find_reader, load_corpus
@@ -141,6 +142,7 @@ TABLE = "cell,a,b,c,d,e\n" + "".join(f"c{i},{','.join(map(str, row))}\n" for i, 
 
 EXAMPLES = {
     "FILE.npy": Example("x.npy", lambda path: path.write_bytes(npy(IMAGES / 255))),
+    "FILE.mat": Example("x.mat", lambda path: savemat(path, {"X": IMAGES / 255}, do_compression=True)),
     "ARRAYS.npz": Example("x.npz", lambda path: np.savez(path, train=IMAGES[:20] / 255, test=IMAGES[20:] / 255)),
     "FILE.npz": Example("counts.npz", lambda path: save_npz(path, csr_matrix(COUNTS))),
     "FILE.csv": Example("docs.csv.gz", packed("text\n" + "\n".join(sentences(COUNTS)) + "\n")),
