@@ -17,7 +17,7 @@ MUTANTS = 200
 SYNTHETIC = {"bars", "channel", "gaussians", "manifold", "rectangles", "sphere"}
 """Readers that read no file."""
 
-THROUGH_OTHERS = {"mnist": "IDX/", "newsgroups": "MATLAB.tgz", "split_files": "FILE.svm"}
+THROUGH_OTHERS = {"mnist": "IDX/", "newsgroups": "MATLAB.tgz", "split_files": "FILE.svm", "one_file": "FILE.ldac"}
 """Readers whose files another reader reads, with its form."""
 
 

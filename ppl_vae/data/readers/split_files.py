@@ -1,37 +1,42 @@
-"""Folders with one file of counts for each split, such as ``train.svm`` and ``test.svm``, and a vocabulary."""
+"""Folders with one file for each split, such as ``train.svm`` and ``test.svm``: counts, or tables of numbers."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.folders import files_in, split_named
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName, numbered_words
-from ppl_vae.data.text_file import TextFile
+from ppl_vae.data.text_file import TextFile, shown
 from ppl_vae.data.tokens import class_ids
 
-__all__ = ["READER"]
+__all__ = ["FORMS", "READERS"]
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 FORMS = ("FILE.svm", "FILE.npz", "FILE.ldac", "FILE.csv", "docword.NAME.txt")
-"""Forms of files that may be split so."""
+"""Forms of files of documents that may be split so."""
+
+TABLES = ("TABLE.csv",)
+"""Forms of files of numbers that may be split so."""
 
 _NUMBERED = re.compile(r"word ([0-9]+)")
 
 
-def _parts(folder: Path) -> dict[SplitName, Path]:
+def _parts(folder: Path, forms: Sequence[str] = FORMS) -> dict[SplitName, Path]:
     """The file of each split; none where a split has several, or there is no training data."""
     from ppl_vae.data.load import corpora, find_reader
 
-    readers = [reader for name, reader in corpora().items() if name in FORMS]
+    readers = [reader for name, reader in corpora().items() if name in forms]
     found: dict[SplitName, Path] = {}
     for path in files_in(folder):
         inner = path.relative_to(folder)
@@ -41,8 +46,8 @@ def _parts(folder: Path) -> dict[SplitName, Path]:
         if (split := splits.pop()) in found:
             return {}
         found[split] = path
-    counts = all(find_reader(str(path)).name in FORMS for path in found.values())  # tables of numbers are none
-    return found if "train" in found and len(found) > 1 and counts else {}
+    fit = all(find_reader(str(path)).name in forms for path in found.values())  # texts and numbers end alike
+    return found if "train" in found and len(found) > 1 and fit else {}
 
 
 def holds_split_files(folder: Path) -> bool:
@@ -59,33 +64,91 @@ def read_split_files(folder: Path) -> Source:
     Raises:
         ValueError: If a file is damaged or has splits of its own, or a number has no line in the vocabulary.
     """
+    return _joined(folder, _read(_parts(folder)))
+
+
+def holds_split_tables(folder: Path) -> bool:
+    """Whether a folder has one table of numbers for training, and one for another split."""
+    return folder.is_dir() and bool(_parts(folder, TABLES))
+
+
+def read_split_tables(folder: Path, counts: bool = False, missing: bool = False, fields: str = "") -> Source:
+    """Reads each table as one file of its form is read; their columns are the same, in any order.
+
+    Arguments:
+        folder: The folder.
+        counts: Whether the numbers are counts, for models of documents, the columns their words; set by the model.
+        missing: Whether NaN is allowed: a value that is missing, which the model masks.
+        fields: Names of the arguments of the model, separated by commas. If it has several and they are columns, each
+            is such an argument; otherwise all columns of numbers are its one argument.
+
+    Raises:
+        ValueError: If a table is damaged, has splits of its own or other columns than that of the training data.
+    """
+    paths = _parts(folder, TABLES)
+    sources = _read(paths, counts=counts, missing=missing, fields=fields)
+    if counts:
+        return _joined(folder, sources)
+    names = sources["train"].words
+    splits = dict[SplitName, SourceSplit]()
+    ids, classes = _labels(sources)
+    for split, source in sources.items():
+        if apart := sorted(set(source.words) ^ set(names)):
+            raise ValueError(
+                f"{paths[split]} and {paths['train'].name} do not have the same columns: {shown(apart[0])} is in one "
+                "only; give both the same"
+            )
+        part = source.splits["train"]
+        order = [source.words.index(name) for name in names]
+        values = part.array[:, order] if names and not isinstance(part.values, dict) else part.values
+        splits[split] = SourceSplit(values, ids[split], part.titles)
+    notes = tuple(dict.fromkeys(note for source in sources.values() for note in source.notes))
+    return Source(splits, names, classes, notes)
+
+
+def _read(paths: Mapping[SplitName, Path], **options: object) -> dict[SplitName, Source]:
+    """The source of each file.
+
+    Raises:
+        ValueError: If a file is damaged or has splits of its own.
+    """
     from ppl_vae.data.load import find_reader
 
-    sources: dict[SplitName, Source] = {}
-    for split, path in _parts(folder).items():
-        source = find_reader(str(path)).read(path)
+    sources = dict[SplitName, Source]()
+    for split, path in paths.items():
+        source = find_reader(str(path)).read(path, **options)
         if not isinstance(source, Source) or len(source.splits) > 1:
             raise ValueError(f"{path} has splits of its own; give that file alone")
         sources[split] = source
-    words = tuple(dict.fromkeys(word for source in sources.values() for word in source.words))
-    numbers = [int(match[1]) for word in words if (match := _NUMBERED.fullmatch(word))]
-    numbered = len(numbers) == len(words)
-    if numbered:
-        words = numbered_words(np.unique(numbers))
+    return sources
+
+
+def _labels(sources: Mapping[SplitName, Source]) -> tuple[dict[SplitName, NDArray[np.int64] | None], tuple[str, ...]]:
+    """Class ids of each split, by the names of the classes of all; none where a split has no labels."""
     labels = [
         [source.label_names[place] for place in ids.tolist()]
         for source in sources.values()
         if (ids := source.splits["train"].labels) is not None
     ]
-    ids, classes = (
-        class_ids([label for each in labels for label in each]) if len(labels) == len(sources) else (None, ())
-    )
+    if len(labels) < len(sources):
+        return dict.fromkeys(sources), ()
+    ids, classes = class_ids([label for each in labels for label in each])
     ends = np.cumsum([len(each) for each in labels])[:-1]
-    parts = [None] * len(sources) if ids is None else np.split(ids, ends)
+    return dict(zip(sources, np.split(ids, ends), strict=True)), classes
+
+
+def _joined(folder: Path, sources: Mapping[SplitName, Source]) -> Source:
+    """Documents of several sources as splits of one, their words by name."""
+    words = tuple(dict.fromkeys(word for source in sources.values() for word in source.words))
+    numbers = [int(match[1]) for word in words if (match := _NUMBERED.fullmatch(word))]
+    numbered = len(numbers) == len(words)
+    if numbered:
+        words = numbered_words(np.unique(numbers))
+    ids, classes = _labels(sources)
     column = {word: place for place, word in enumerate(words)}
     splits = {
-        split: SourceSplit(_renumbered(source, column), part, source.splits["train"].titles)
-        for (split, source), part in zip(sources.items(), parts, strict=True)
+        split: SourceSplit(_renumbered(source, column), ids[split], source.splits["train"].titles)
+        for split, source in sources.items()
     }
     notes = tuple(dict.fromkeys(note for source in sources.values() for note in source.notes))
     if numbered and (vocabulary := _vocabulary(folder)) is not None:
@@ -114,10 +177,19 @@ def _named(path: Path, numbers: list[int]) -> tuple[str, ...]:
     return tuple(lines[number - start] for number in numbers)
 
 
-READER = Reader(
-    "SPLITS/",
-    "one file of counts or texts for each split, such as train.svm and test.svm, with vocabulary.txt beside them",
-    PackedCounts,
-    read_split_files,
-    matches=holds_split_files,
+READERS = (
+    Reader(
+        "SPLITS/",
+        "one file of counts or texts for each split, such as train.svm and test.svm, with vocabulary.txt beside them",
+        PackedCounts,
+        read_split_files,
+        matches=holds_split_files,
+    ),
+    Reader(
+        "TABLES/",
+        "one table of numbers for each split, such as train.csv and test.csv",
+        Tensor,
+        read_split_tables,
+        matches=holds_split_tables,
+    ),
 )

@@ -114,11 +114,16 @@ def write_archive(path: Path) -> None:
             archive.addfile(member, io.BytesIO(content))
 
 
-def write_split_files(folder: Path) -> None:
-    folder.mkdir()
-    lines = SVM.splitlines(keepends=True)
-    (folder / "train.svm").write_text("".join(lines[:20]))
-    (folder / "test.svm").write_text("".join(lines[20:]))
+def folder_of(files: dict[str, str]) -> Callable[[Path], object]:
+    """Writes a folder of files."""
+    return lambda folder: (folder.mkdir(), *((folder / name).write_text(text) for name, text in files.items()))
+
+
+def halves(text: str, ending: str, head: int = 0) -> dict[str, str]:
+    """The first twenty lines after the head, and the others, as files of two splits."""
+    lines = text.splitlines(keepends=True)
+    parts = {"train": lines[head : head + 20], "test": lines[head + 20 :]}
+    return {f"{split}{ending}": "".join([*lines[:head], *part]) for split, part in parts.items()}
 
 
 def write_10x(folder: Path) -> None:
@@ -149,7 +154,9 @@ EXAMPLES = {
     "TABLE.csv": Example("table.csv.gz", packed(TABLE)),
     "PAIRS.npz": Example("x.npz", lambda path: np.savez(path, x_train=IMAGES[:20], x_test=IMAGES[20:], y_train=KINDS)),
     "FILE.mtx": Example("m.mtx.gz", packed(f"{MARKET}30 5 {np.count_nonzero(COUNTS)}\n" + triplets(COUNTS))),
-    "SPLITS/": Example("split", write_split_files, None),
+    "SPLITS/": Example("split", folder_of(halves(SVM, ".svm")), None),
+    "TABLES/": Example("split", folder_of(halves(TABLE, ".csv", 1)), None),
+    "DOCUMENTS/": Example("docs", folder_of({"docs.dat": LDAC, "vocab.txt": "ant\nbee\ncat\ndog\neel\n"}), "docs.dat"),
     "10X/": Example("cells", write_10x, "matrix.mtx.gz"),
     "FILE.ldac": Example("docs.ldac.gz", packed(LDAC)),
     "FILE.svm": Example("docs.svm.gz", packed(SVM)),

@@ -64,3 +64,30 @@ def test_a_vocabulary_that_is_too_short(tmp_path: Path) -> None:
     (tmp_path / "vocabulary.txt").write_text("ant\nbee\n")
     with pytest.raises(ValueError, match="vocabulary.txt has 2 words, and there is a word 4; give one word per line"):
         load_corpus(str(tmp_path))
+
+
+def test_tables_of_numbers_with_columns_in_any_order(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((6, 2)).round(3), rng.standard_normal((4, 2)).round(3)
+    train = "".join(f"{a},{b},{'xy'[i % 2]}\n" for i, (a, b) in enumerate(first))
+    test = "".join(f"{b},{'yz'[i % 2]},{a}\n" for i, (a, b) in enumerate(second))
+    (tmp_path / "train.csv").write_text(f"a,b,label\n{train}")
+    (tmp_path / "test.csv").write_text(f"b,label,a\n{test}")
+    corpus = load_corpus(str(tmp_path), validation=0)
+    assert corpus.vocabulary == ("a", "b") and corpus.label_names == ("x", "y", "z")
+    assert corpus.train.values.tolist() == first.astype(np.float32).tolist()
+    assert corpus.test.values.tolist() == second.astype(np.float32).tolist()
+    assert corpus.test.labels is not None and corpus.test.labels.tolist() == [1, 2, 1, 2]
+    (tmp_path / "test.csv").write_text("b,label,c\n1,x,2\n3,y,4\n")
+    with pytest.raises(ValueError, match="test.csv and train.csv do not have the same columns: 'a' is in one only"):
+        load_corpus(str(tmp_path), validation=0)
+
+
+def test_tables_of_counts_are_documents(tmp_path: Path) -> None:
+    for split, counts in (("train", COUNTS[:8]), ("test", COUNTS[8:])):
+        rows = "".join(",".join(map(str, row)) + "\n" for row in counts)
+        (tmp_path / f"{split}.csv").write_text(f"{','.join(WORDS)}\n{rows}")
+    corpus = load_corpus(str(tmp_path), validation=0, counts=True)
+    assert corpus.vocabulary == WORDS
+    assert corpus.train.values.to_csr().toarray().tolist() == COUNTS[:8].tolist()
+    assert corpus.test.values.to_csr().toarray().tolist() == COUNTS[8:].tolist()
