@@ -49,7 +49,7 @@ def main(path: str, largest: int) -> None:
 
 def _check(size: float, largest: int) -> None:
     if size > largest:
-        raise MemoryError(f"its variables take more than {largest:,} bytes")
+        raise MemoryError
 
 
 def _of_hdf5(path: str, largest: int) -> tuple[dict[str, Any], list[str]]:
@@ -88,5 +88,7 @@ def _of_hdf5(path: str, largest: int) -> tuple[dict[str, Any], list[str]]:
 if __name__ == "__main__":
     try:
         main(sys.argv[1], int(sys.argv[2]))
+    except MemoryError:  # under the limit of this process
+        sys.exit(f"its variables take more than {int(sys.argv[2]):,} bytes, or a damaged size says so")
     except Exception as error:
         sys.exit(f"{type(error).__name__}: {error}")
