@@ -9,6 +9,7 @@ import inspect
 from pathlib import Path
 
 from benchmarks.arithmetic import arithmetic
+from benchmarks.gradients import bias
 from benchmarks.gradients import table as gradients
 from benchmarks.setting import Setting
 from benchmarks.stored import fill_page, read
@@ -50,7 +51,10 @@ def pages() -> dict[str, str]:
         "concepts.md": {"pair": concepts.table()},
         "reading-a-gap.md": {"verdicts": verdicts(), "splits": splits()},
         "choosing-a-guide.md": {"guides": which_guides()},
-        "estimators.md": {"gradients": gradients.markdown(read("gradients")["rows"])},
+        "estimators.md": {
+            "gradients": gradients.markdown(read("gradients")["rows"]),
+            "bias": bias.markdown(read("bias")["rows"]),
+        },
         "training.md": {"defaults": defaults()},
         "remedies.md": {"remedies": remedies()},
         "speed.md": {"arithmetic": products()},

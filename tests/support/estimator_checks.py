@@ -100,6 +100,10 @@ CHECKS = (
 )
 
 
+OF_ALL = (check_draws, check_linear_in_f)
+"""Those of biased estimators, too."""
+
+
 class Given(Integrand):
     """An integrand of given numbers: to read any other is an error."""
 

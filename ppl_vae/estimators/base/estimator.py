@@ -77,6 +77,8 @@ class Estimator(ABC):
             weights of their own.
         least_draws: Smallest number of draws it works from.
         most_bits: Longest code it serves; None is any.
+        single_site: Whether all bits must be those of one site.
+        bias: Why its mean is not the gradient; None where it is.
         no_control: Why the first-order control variate does not go around it; None where it may.
     """
 
@@ -88,6 +90,8 @@ class Estimator(ABC):
     without_replacement: ClassVar[bool] = False
     least_draws: int = 1
     most_bits: int | None = None
+    single_site: ClassVar[bool] = False
+    bias: ClassVar[str | None] = None
     no_control: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **options: object) -> None:

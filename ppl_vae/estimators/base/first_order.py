@@ -54,6 +54,9 @@ class FirstOrder(Estimator):
     def draw_states(self, logits: Tensor, draws: int) -> Code:
         return self.estimator.draw_states(logits, draws)
 
+    def weights(self, log_q: Tensor) -> Tensor:
+        return self.estimator.weights(log_q)
+
     def gradient(self, code: Code, f: Integrand) -> Tensor:
         return self.estimator.gradient(code, _Residual(code, f)) + code.gradient_of_mean(f.slope_at_mean)
 
