@@ -119,7 +119,7 @@ def test_mismatched_pairs_and_names_are_refused():
         DiscreteELBO().loss(pair.model, counting, x)
     with pytest.raises(
         ValueError,
-        match="there is no estimator 'amr'; choose from auto, arm, arms, arms_tree, disarm, double_cv, enumerate, "
-        "local, local_states, loo, unordered_set",
+        match="there is no estimator 'amr'; choose from auto, arm, arms, arms_tree, bitflip, disarm, double_cv, "
+        "enumerate, gumbel, local, local_states, loo, reinmax, straight_through, unordered_set",
     ):
         DiscreteELBO("amr")
