@@ -64,14 +64,15 @@ def train(
     """
     from ppl_vae.runs.train import resume as resume_training
     from ppl_vae.runs.train import train as run_training
+    from ppl_vae.training.parallel import processes
 
     if resume is not None:
         schedule = ("epochs", "patience") if was_given(ctx, "epochs") else ()
         check_alone(ctx, "resume", *schedule, "corpus", "code", "trust", "loggers")
         epochs, corpus = (str(options[name]) if was_given(ctx, name) else None for name in ("epochs", "corpus"))
         patience = int(str(options["patience"])) if was_given(ctx, "patience") else None
-        with opening(Opening(code, corpus, trust, asked)), logged_to(*loggers):
-            return resume_training(resume, epochs, patience)
+        with opening(Opening(code, corpus, trust, asked)), logged_to(*loggers), processes(resume) as place:
+            return resume_training(place, epochs, patience)
     if model is None:
         raise click.UsageError("name a model, such as models/text.py (ppl-vae list shows them), or --resume RUN", ctx)
     given = {name: value for name, value in options.items() if was_given(ctx, name)}
@@ -80,8 +81,8 @@ def train(
     except ValueError as error:
         raise click.UsageError(str(error), ctx) from error
     folder = new_folder(out, f"{Path(config.model.name).stem}-{Path(config.guide.name).stem}")
-    with logged_to(*loggers):
-        return run_training(config, folder)
+    with logged_to(*loggers), processes(folder) as place:
+        return run_training(config, place)
 
 
 def check_alone(ctx: click.Context, name: str, *besides: str) -> None:

@@ -42,7 +42,7 @@ class Reporter:
         self.start = start
         self.bar: Progress | None = None
         self.notebook = NotebookBar(title, self.total) if in_notebook() else None
-        if is_terminal(sys.stderr):
+        if is_terminal(sys.stderr) and _COLLECTED.get() is None:
             self.bar = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=12),

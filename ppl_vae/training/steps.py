@@ -14,6 +14,7 @@ from ppl_vae.nn.modes import frozen, is_capturing
 from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.training.cuda_graph import GraphedGradients
+from ppl_vae.training.parallel import current
 from ppl_vae.training.settings import Settings
 
 __all__ = ["NOTHING_TO_TRAIN", "Steps"]
@@ -82,7 +83,7 @@ class Steps:
     def capture(self) -> None:
         """Captures steps as CUDA graphs from now on, where all of them are alike and on CUDA."""
         alike = self.objective.is_stationary and not self.settings.dreams and self.settings.guide_steps == 1
-        if self.settings.capture and next(iter(self.parameters.values())).is_cuda and alike:
+        if self.settings.capture and current() is None and next(iter(self.parameters.values())).is_cuda and alike:
             self._graphed = GraphedGradients(self.set_gradients, (self.model, self.guide))
 
     def step(self, x: Batch) -> float:
@@ -110,16 +111,22 @@ class Steps:
     def set_gradients(self, x: Batch) -> dict[str, Tensor]:
         """Sets the gradients of a batch; returns its loss, their norm before clipping, and the objective's metrics."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss: Tensor = self.loss(x)
-        # The mean over the batch: a learning rate then means the same for every batch size.
-        (loss / len(x)).backward()  # type: ignore[no-untyped-call]
+
+        def backward(part: Batch) -> Tensor:
+            loss: Tensor = self.loss(part)
+            # The mean over the batch: a learning rate then means the same for every batch size.
+            (loss / len(x)).backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+
+        group = current()
+        loss = backward(x) if group is None else group.gradients(x, self.parameters, self.objective, backward)
         if self.settings.dreams:
             self._mix_in_dreams(x)
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm, clip = torch.nn.utils.get_total_norm(gradients), self.settings.clip
         if clip and (is_capturing() or norm > clip):
             torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), clip, norm)
-        return {"loss": loss.detach(), "norm": norm} | self.objective.batch_metrics
+        return {"loss": loss, "norm": norm} | self.objective.batch_metrics
 
     def _mix_in_dreams(self, x: Batch) -> None:
         """Adds to the guide's gradients those of as many data as in a batch, drawn from the model in their place."""

@@ -17,6 +17,7 @@ from ppl_vae.nn.kept_memory import keeping_memory
 from ppl_vae.nn.modes import matmul_precision
 from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.random_state import fork_random_state, random_states, set_random_states
+from ppl_vae.training import parallel
 from ppl_vae.training.epoch_metrics import EpochMetrics
 from ppl_vae.training.gradient_noise import PREFIX, signal_to_noise
 from ppl_vae.training.hooks import FollowsEpochs, RecordsMetrics
@@ -89,6 +90,8 @@ class Trainer:
             ValueError: If they cannot be saved, saying which epochs are lost.
         """
         settings = self.settings
+        if parallel.current() is not None:
+            parallel.check(self.model, self.guide, self.objective, settings, train)
         batches = settings.steps(len(train))
         last = settings.epochs if epochs is None else epochs
         reporter = Reporter("training", last * batches, self.epoch * batches)
@@ -249,5 +252,11 @@ class Trainer:
         return True
 
     def restore_best(self) -> None:
-        """Restores the parameters of the best epoch."""
+        """Restores the parameters of the best epoch, at the end of a training, which goes on in one process.
+
+        Raises:
+            TrainedElsewhere: In the other processes of a training in several.
+        """
+        if (group := parallel.current()) is not None and group.rank:
+            raise parallel.TrainedElsewhere
         self._saved.best(self.best_epoch).fill(self.model, self.guide, self.run.checkpoint(f"{self.name}-best"))
