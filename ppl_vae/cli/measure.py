@@ -37,7 +37,15 @@ __all__ = [
     "tightness",
 ]
 
-SHARED = {"split": "Data to take.", "data": "Number of data, drawn at random; 0 for all."}
+SHARED = {
+    "split": "Data to take.",
+    "data": "Number of data, drawn at random; 0 for all.",
+    "engine": "What measures the blocks of data: local (this machine), dask or ray, whose workers must see the run.",
+    "jobs": "Number of blocks measured at once, where no cluster runs already.",
+    "address": "Address of a Dask scheduler or a Ray cluster that runs already.",
+    "threads": "Threads of a block; by default its share of the cores, and 1 on Dask and Ray.",
+    "retry": "How often Dask or Ray tries a block again that failed or lost its worker; by default 0 and 3.",
+}
 """Help of the options that all measurements have."""
 
 

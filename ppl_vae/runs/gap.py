@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program, Progress
 from ppl_vae.runs.config import OBJECT
 from ppl_vae.runs.digests import method_digests
+from ppl_vae.runs.engines.base import make_engine
 from ppl_vae.runs.fit import GuideFit
 from ppl_vae.runs.measure import measure_and_save, measure_in_blocks
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.pair import Pair
-from ppl_vae.runs.resumable import BlockStore
 from ppl_vae.training.progress import log
 
 __all__ = ["measure_gap", "measure_ladder"]
@@ -42,6 +42,7 @@ def measure_gap(
     restarts: int,
     check: int,
     refine: int,
+    engine: Mapping[str, Any] | None = None,
     **evidence: Any,
 ) -> Gap:
     """Splits the gap of one split of a run, its evidence by the options given; names the worst data."""
@@ -52,7 +53,7 @@ def measure_gap(
 
     checked = tuple(found["note"] for found in (opened.run.summary or {"checks": ()})["checks"])
 
-    def in_blocks(pair: Pair, x: Batch, done: BlockStore[Gap], progress: Progress) -> Gap:
+    def in_blocks(pair: Pair, x: Batch, done: MutableMapping[int, Gap], progress: Progress) -> Gap:
         starts = range(0, len(x), BLOCK)
         each = options | {"check": -(-check // len(starts))}
         for start in starts:
@@ -71,7 +72,13 @@ def measure_gap(
 
     digests = method_digests(evidence["evidence"])
     identity = options | ({"refine": refine} if refine else {})
-    result = measure_in_blocks(opened, f"gap-{split}", split, count, identity, Gap, in_blocks, digests=digests)
+    blocks: dict[str, Any] = {
+        "engine": make_engine(**(engine or {})),
+        "starts": lambda pair, x: range(0, len(x), BLOCK),
+    }
+    result = measure_in_blocks(
+        opened, f"gap-{split}", split, count, identity, Gap, in_blocks, digests=digests, **blocks
+    )
     opened.name_worst("widest gaps", split, count, result.worst(3), result.losses())
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -28,9 +28,11 @@ from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Progress
 from ppl_vae.runs.digests import method_digests
+from ppl_vae.runs.engines.base import Engine, make_engine
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.resumable import BlockStore
+from ppl_vae.runs.shards import compute_blocks
 from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import Reporter, log
 from ppl_vae.training.run_folder import RunFolder, json_bytes, seal
@@ -64,7 +66,6 @@ class Measurement(Protocol):
 
 
 R = TypeVar("R", bound=Measurement)
-
 B = TypeVar("B", bound=Result)
 
 
@@ -165,6 +166,7 @@ def measure_evidence(
     draws: int | None,
     count: int = 0,
     check: bool | None = None,
+    engine: Mapping[str, Any] | None = None,
     **options: OptionValue,
 ) -> Evidence:
     """Measures ELBO, evidence and gap of one split of a run again, resuming an interrupted measurement.
@@ -176,6 +178,7 @@ def measure_evidence(
         draws: Number of samples per datum; None for the default of the method.
         count: Size of a random sample of the data; 0 for all.
         check: Whether to check the method on simulated data; None where that is cheap.
+        engine: Name and options of what computes the blocks, if not this process.
         options: Options of the method.
     """
 
@@ -193,6 +196,8 @@ def measure_evidence(
         compute,
         lambda pair, x: plan(pair.model, x, **settings).cells,
         method_digests(method),
+        make_engine(**(engine or {})),
+        lambda pair, x: range(0, len(x), plan(pair.model, x, **settings).block),
     )
     opened.name_worst("widest gaps", split, count, result.worst(3), result.gap.pointwise)
     return result
@@ -233,9 +238,11 @@ def measure_in_blocks(
     count: int,
     settings: dict[str, Any],
     kind: type[B],
-    compute: Callable[[Pair, Batch, BlockStore[B], Progress], B],
+    compute: Callable[[Pair, Batch, MutableMapping[int, B], Progress], B],
     total: Callable[[Pair, Batch], int] = lambda pair, x: len(x),
     digests: Mapping[str, str] | None = None,
+    engine: Engine | None = None,
+    starts: Callable[[Pair, Batch], Sequence[int]] = lambda pair, x: (),
 ) -> B:
     """As :func:`measure_and_save`, but stores finished blocks until the measurement is complete.
 
@@ -243,14 +250,22 @@ def measure_in_blocks(
         settings: All that the result depends on besides the data and the state of the pair, as JSON holds it.
         kind: Class of the result.
         compute: Function from the pair, the data, the finished blocks and a progress callback to the result.
+        engine: What computes the blocks, if not this process.
+        starts: Function from the pair and the data to the positions of the first data of the blocks.
     """
     identity = settings | {"count": count, "state": opened.state.key, "digests": dict(digests or {})}
-    blocks = BlockStore(
-        opened.run.folder / "partial" / opened.state.named(name), identity, kind, opened.run.check_present
-    )
+
+    def store(run: Run) -> BlockStore[B]:
+        return BlockStore(run.folder / "partial" / run.state.named(name), identity, kind, run.run.check_present)
+
+    blocks = store(opened)
     if len(blocks):
         log(f"resuming {name}: {len(blocks)} blocks are measured already")
     try:
+        if engine is not None and not engine.alone:
+            with fork_random_state(opened.config.settings.seed):
+                missing = [at for at in starts(opened.pair, opened.split(split, count)) if at not in blocks]
+            compute_blocks(opened, engine, name, split, count, missing, compute, store)
         return measure_and_save(
             opened,
             name,

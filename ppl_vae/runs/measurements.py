@@ -29,7 +29,8 @@ __all__ = ["Measurements"]
 class Measurements(Uses):
     """The measurements of a run; each is stored in its folder.
 
-    ``split`` names the data to measure, and ``data`` is the size of a random sample of them; 0 takes all.
+    ``split`` names the data to measure, ``data`` is the size of a random sample of them, 0 all, and blocks of them are
+    measured by an ``engine``, which has the options of :class:`~ppl_vae.runs.engines.base.Engine`.
     """
 
     def evidence(
@@ -40,6 +41,11 @@ class Measurements(Uses):
         data: Count = 0,
         draws: AtLeastTwo | None = None,
         check: bool | None = None,
+        engine: Annotated[str, PluginChoice("engines")] = "local",
+        jobs: Positive = 1,
+        address: str | None = None,
+        threads: Positive | None = None,
+        retry: Count | None = None,
         **options: OptionValue,
     ) -> Evidence:
         """Measure the evidence by another method or with more samples.
@@ -57,7 +63,8 @@ class Measurements(Uses):
         """
         from ppl_vae.runs.measure import measure_evidence
 
-        return measure_evidence(cast("Run", self), split, method, draws, data, check, **options)
+        where = {"name": engine, "jobs": jobs, "address": address, "threads": threads, "retry": retry}
+        return measure_evidence(cast("Run", self), split, method, draws, data, check, where, **options)
 
     def gap(
         self,
@@ -75,6 +82,11 @@ class Measurements(Uses):
         refine: Count = 0,
         ladder: Sequence[str | Callable[..., object]] | None = None,
         epochs: str | None = None,
+        engine: Annotated[str, PluginChoice("engines")] = "local",
+        jobs: Positive = 1,
+        address: str | None = None,
+        threads: Positive | None = None,
+        retry: Count | None = None,
         **options: OptionValue,
     ) -> Gap | Ladder:
         """Split the gap into family gap and amortisation gap.
@@ -110,6 +122,7 @@ class Measurements(Uses):
         """
         from ppl_vae.runs.gap import measure_gap, measure_ladder
 
+        where = {"name": engine, "jobs": jobs, "address": address, "threads": threads, "retry": retry}
         if ladder is None and epochs is not None:
             raise ValueError("epochs applies to fitted guides: name them with --ladder")
         run = cast("Run", self)
@@ -119,13 +132,11 @@ class Measurements(Uses):
                 raise ValueError(
                     "evidence methods and refinement apply to the split of the run's own gap: leave out the ladder"
                 )
+            if engine != "local" or jobs > 1:
+                raise ValueError("a ladder is fitted and measured in this process: leave out --engine and --jobs")
             return measure_ladder(run, split, data, list(ladder), None if epochs is None else str(epochs), **how)
-        how |= {
-            "refine": refine,
-            "evidence": evidence,
-            "evidence_draws": evidence_draws,
-            "check_evidence": check_evidence,
-        }
+        how |= {"refine": refine, "evidence": evidence, "evidence_draws": evidence_draws}
+        how |= {"check_evidence": check_evidence, "engine": where}
         return measure_gap(run, split, data, **how, **options)  # type: ignore[arg-type]
 
     def remedy(
