@@ -50,6 +50,12 @@ __all__ = ["experiment"]
     help="Device to compute on; auto is CUDA where available.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: runs/NAME-PRESET]")
+@click.option(
+    "--tune",
+    type=click.Choice(["elbo", "evidence"]),
+    help="Choose one cell of a sweep by this of the validation data, by successive halving (Optuna).",
+)
+@click.option("--dry-run", is_flag=True, help="Tell the cells and their core-hours, from a short trial, and stop.")
 @with_json
 def experiment(name: str | None, **options: Any) -> Printed:
     """Reproduce a table or figure of a paper.

@@ -25,6 +25,7 @@ EXTRAS = {
     "fid": "frechet --features inception",
     "h5ad": "AnnData's .h5ad files as data",
     "parquet": "Parquet tables as data",
+    "tune": "experiment --tune",
     "dask": "experiment --engine dask",
     "ray": "experiment --engine ray",
     "tensorboard": "train --loggers tensorboard",

@@ -47,7 +47,7 @@ from ppl_vae.training.settings import Settings
 from ppl_vae.training.steps import NOTHING_TO_TRAIN
 from ppl_vae.training.trainer import Trainer
 
-__all__ = ["resume", "train", "train_pair"]
+__all__ = ["measured_splits", "resume", "train", "train_pair"]
 
 FEW = 10
 """Number of data below which a split says little."""
@@ -231,7 +231,7 @@ def _train_and_measure(
             sampled_rows[f"{name}.rows"] = rows
             notes = (*notes, f"{name} is measured on {len(rows):,} of {len(x):,} data, drawn at random")
             log(f"note: {notes[-1]}")
-    measured, units = _measure(pair, splits, config, None if scale is None else pixels(train_data))
+    measured, units = measured_splits(pair, splits, config, None if scale is None else pixels(train_data))
     trained = Trained(
         model=pair.model,
         settings=settings,
@@ -277,10 +277,10 @@ def _train_and_measure(
     return summary
 
 
-def _measure(
+def measured_splits(
     pair: Pair, splits: dict[str, Batch], config: RunConfig, numbers: int | None
 ) -> tuple[dict[str, Split], dict[str, Units]]:
-    """The measurements by split, and the units of the code on each."""
+    """The measurements of the final table by split, and the units of the code on each."""
     draws = config.evidence_draws
     measured, units = dict[str, Split](), dict[str, Units]()
 

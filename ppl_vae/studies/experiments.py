@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,11 +20,15 @@ from ppl_vae.plugins.user_files import modules_beside
 from ppl_vae.runs.devices import DeviceOption, resolve_device
 from ppl_vae.runs.engines.base import make_engine
 from ppl_vae.runs.package_digest import package_digest
+from ppl_vae.studies.bill import Bill, add_up
+from ppl_vae.studies.rehearsal import Rehearsal
 from ppl_vae.studies.report import Report
 from ppl_vae.studies.study import Study
-from ppl_vae.studies.sweep import Sweep
+from ppl_vae.studies.sweep import Sweep, tuning_cells
+from ppl_vae.studies.tune import Criterion, Tuned
+from ppl_vae.studies.tune import tune as tune_cells
 from ppl_vae.training.lock import locked
-from ppl_vae.training.progress import log
+from ppl_vae.training.progress import collecting, log
 from ppl_vae.training.run_folder import Interrupted
 
 __all__ = ["Experiment", "Experiments", "experiment", "find_experiment"]
@@ -120,7 +125,9 @@ def experiment(
     retry: Annotated[int, Meta(ge=0)] | None = None,
     device: DeviceOption = "auto",
     out: str | Path | None = None,
-) -> Report:
+    dry_run: bool = False,
+    tune: Criterion | None = None,
+) -> Report | Bill | Tuned:
     """Runs or resumes an experiment or a sweep, and writes its report, as ``ppl-vae experiment`` does.
 
     Arguments:
@@ -136,6 +143,11 @@ def experiment(
         retry: How often Dask or Ray tries a cell again that failed, or lost its worker; by default 0 and 3 times.
         device: Device to compute on; auto is CUDA where there is one.
         out: Folder of the results; by default ``runs/NAME-PRESET``.
+        dry_run: Whether to compute nothing but the :class:`~ppl_vae.studies.bill.Bill`: the cells and their core-hours,
+            from some steps of each training and measurements of few data. It is stored as ``bill.json``, and compared
+            in ``took.json`` with what the cells take.
+        tune: Whether to choose one cell of a sweep, of its first seed, by successive halving on validation data: by
+            their ``"elbo"``, or in the end by their ``"evidence"``. Needs ``pip install 'ppl-vae[tune]'``.
 
     Raises:
         ValueError: If there is no such experiment or preset, or the folder holds something else.
@@ -161,10 +173,17 @@ def experiment(
         # A sweep checks each of its cells before anything is written, and may be given more of them.
         cells = replace(chosen.sweep.presets[preset], seeds=settings["seeds"])
         settings = {"preset": cells, "configs": chosen.sweep.configs(cells, device)}
+    if tune is not None:
+        if chosen.sweep is None:
+            raise ValueError(f"{chosen.name} is no sweep: --tune chooses among the cells of a .toml file")
+        study = Study(folder, identity | {"tune": tune}, device)
+        return tune_cells(study.run, tuning_cells(**settings), tune, study.finished)
     with locked(folder, "computes an experiment there"):
         study = Study(folder, identity, device, computing)
         log(f"{chosen.name}, preset {preset}, in {folder}")
-        started = time.monotonic()
+        if dry_run:
+            return _rehearsed(chosen, settings, study, preset)
+        started, begun = time.monotonic(), study.clock()
         try:
             report: Report = chosen.run(study, **settings)
         except KeyboardInterrupt as error:
@@ -176,5 +195,24 @@ def experiment(
         if preset == "smoke":
             report = replace(report, notes=(*report.notes, SMOKE))
         study.finish(report)
+        if study.took:
+            inside = sum(study.took.values()) if study.engine.alone else 0.0
+            add_up(study.run, study.took, study.clock() - begun - inside)
         log(f"{time.monotonic() - started:.0f} s; table, values and figures are in {folder}")
         return report
+
+
+def _rehearsed(chosen: Experiment, settings: dict[str, Any], study: Study, preset: str) -> Bill:
+    """The bill of an experiment, which is stored in its folder."""
+    with tempfile.TemporaryDirectory() as name, collecting():
+        begun = study.clock()
+        rehearsal = Rehearsal(Path(name), study.device.type, lambda cell: study.stored(cell) is not None)
+        try:
+            chosen.run(rehearsal, **settings)
+        except Exception as error:
+            rehearsal.notes[f"what follows the cells cannot be rehearsed ({type(error).__name__}: {error})"] = None
+        measured = study.clock() - begun
+    rest, notes = measured - rehearsal.inside, tuple(rehearsal.notes)
+    bill = Bill(f"{chosen.name}, preset {preset}", rehearsal.cells, rest, measured, rehearsal.known, notes)
+    study.run.write_json("bill.json", bill.to_json())
+    return bill

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyro
 import torch
@@ -26,6 +26,7 @@ from ppl_vae.runs import train as workflow
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.engines.base import Engine, make_engine
 from ppl_vae.runs.place import Place, TaskError
+from ppl_vae.runs.rates import clock_of
 from ppl_vae.studies.cell_table import cell_row, write_table
 from ppl_vae.studies.report import Report
 from ppl_vae.training.lock import LOCK, is_foreign
@@ -37,6 +38,8 @@ from ppl_vae.training.trainer import Trainer
 __all__ = ["Study", "digest"]
 
 Compute = Callable[[], Mapping[str, Tensor | float]]
+
+T = TypeVar("T")
 
 Labels = Mapping[str, Mapping[str, object]]
 """What cells are of by name: family, seed and so on."""
@@ -70,6 +73,8 @@ class Study:
         self.folder, self.device = folder.resolve(), torch.device(device)
         self.engine = make_engine() if engine is None else engine
         self.run = RunFolder(self.folder)
+        self.clock = clock_of(device)
+        self.took: dict[str, float] = {}
         self._rows: dict[str, dict[str, object]] = {}
         if (folder / "experiment.json").exists():
             stored = self.run.read_json("experiment.json")
@@ -139,11 +144,12 @@ class Study:
         done = {name: values for name, values in known.items() if values is not None}
         if len(done) < len(cells) and done:
             log(f"{len(done)} of {len(cells)} cells are stored already")
-        tasks = {name: partial(self.values, name, compute) for name, compute in cells.items() if name not in done}
+        tasks = {name: partial(self._timed, name, compute) for name, compute in cells.items() if name not in done}
         failed = {}
         for name, result in self.engine.compute("cells", tasks, Place.here(self.folder, "experiment.json")):
             # Values of a process that was killed after it had stored them are there.
-            values = self.stored(name) if isinstance(result, Exception) else result
+            values, seconds = (self.stored(name), 0.0) if isinstance(result, Exception) else result
+            self.took[name] = seconds
             if values is not None:
                 done[name] = values
             else:
@@ -153,6 +159,14 @@ class Study:
             known_as = (labels or {}).get(name, {})
             self._rows[name] = cell_row(name, known_as, done.get(name, {}), failed.get(name, ""))
         return {name: done[name] for name in cells if name in done}, failed
+
+    def of_data(self, measured: Callable[[int], T], data: int) -> T:
+        """Returns a measurement of so many data, whose time grows with them."""
+        return measured(data)
+
+    def _timed(self, name: str, compute: Compute) -> tuple[dict[str, Tensor], float]:
+        begun = self.clock()
+        return self.values(name, compute), self.clock() - begun
 
     def check(self, name: str, config: RunConfig) -> None:
         """Compares the configuration of an existing run with a given one.

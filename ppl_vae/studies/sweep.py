@@ -34,7 +34,7 @@ from ppl_vae.studies.study import Study, digest
 from ppl_vae.studies.sweep_cell import Measure, measured_cell
 from ppl_vae.studies.sweep_report import report_of
 
-__all__ = ["Sweep", "SweepCell", "SweepPreset"]
+__all__ = ["Sweep", "SweepCell", "SweepPreset", "tuning_cells"]
 
 MOST = 10_000
 """Most trainings of a preset."""
@@ -240,6 +240,13 @@ class Sweep:
         corpora = {config.corpus.name for config in configs.values()}
         measured = [points[name](values) for name, values in results.items()]
         return report_of(study, measured, self.title, lines, corpora.pop() if len(corpora) == 1 else "")
+
+
+def tuning_cells(
+    preset: SweepPreset, configs: Mapping[str, RunConfig]
+) -> dict[str, tuple[RunConfig, dict[str, object]]]:
+    """The cells of a preset's first seed by name, each with its configuration and what it is of."""
+    return {f"{c.name}-0": (configs[f"{c.name}-0"], {"family": c.family, **c.at}) for c in preset.cells}
 
 
 def _check_size(trainings: int) -> None:

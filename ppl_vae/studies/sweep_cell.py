@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,7 +87,8 @@ def measured_cell(study: Study, name: str, config: RunConfig, measure: Measure) 
         if test[key]["mean"] is None:
             raise ValueError(f"its final {key} is not finite; change its training options")
         values[key], values[f"{key} se"] = test[key]["mean"], test[key]["se"] or 0.0
-    rows = opened.information(draws=measure.draws, codes=measure.codes, data=measure.data).rows()
+    informed = partial(opened.information, draws=measure.draws, codes=measure.codes)
+    rows = study.of_data(lambda count: informed(data=count), min(measure.data, len(opened.data["test"]))).rows()
     for row, key in (("rate", "rate"), ("information", "information"), ("entropy of the data", "entropy")):
         values[f"measured {key}"], values[f"measured {key} se"] = rows[row].mean, rows[row].se or 0.0
     reader = corpora().get(opened.corpus.name)
@@ -95,22 +98,18 @@ def measured_cell(study: Study, name: str, config: RunConfig, measure: Measure) 
         values["true entropy"] = surprisal.mean().item()
         values["true entropy se"] = (surprisal.std() / len(surprisal) ** 0.5).item()
     if measure.curve:
-        values |= _curve(opened, measure)
+        values |= _curve(study, opened, measure)
     examples = opened.split("test", SHEET)
     if isinstance(examples, Tensor) and examples.ndim in (3, 4) and image_shape(examples.shape[1:])[0] in (1, 3):
         values |= _sheet(opened, examples)
     return values
 
 
-def _curve(opened: Run, measure: Measure) -> dict[str, Tensor | float]:
+def _curve(study: Study, opened: Run, measure: Measure) -> dict[str, Tensor | float]:
     """The rate-distortion curve of the decoder, and the excess of the guide above it."""
-    curve = opened.curve(
-        data=measure.curve,
-        betas=measure.curve_betas,
-        chains=measure.chains,
-        temperatures=measure.temperatures,
-        draws=measure.draws,
-    )
+    options: dict[str, Any] = {"chains": measure.chains, "temperatures": measure.temperatures, "draws": measure.draws}
+    drawn = partial(opened.curve, betas=measure.curve_betas, **options)
+    curve = study.of_data(lambda count: drawn(data=count), min(measure.curve, len(opened.data["test"])))
     excess = curve.excess()
     columns = {
         "curve beta": list(curve.betas),
