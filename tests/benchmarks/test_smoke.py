@@ -35,7 +35,9 @@ SMALL = {
 NOT_RUN = {
     "__init__",
     "arithmetic",
+    "bills",
     "categorical",
+    "clusters",
     "defaults",
     "disk",
     "environment",
