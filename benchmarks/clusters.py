@@ -27,7 +27,7 @@ from benchmarks.stored import keep
 __all__ = ["CLUSTERS", "Cluster", "compare", "run"]
 
 SWEEP = """
-title = "Six cells"
+title = "Four cells"
 seeds = 1
 [train]
 model = "gmm"
@@ -37,7 +37,7 @@ evidence_data = 100
 guide_width = 32
 batch_size = 1000
 [grid]
-beta = [0.5, 1.0, 2.0]
+beta = [0.5, 2.0]
 [families.factorised]
 [families.whole]
 guide = "full"
@@ -45,7 +45,7 @@ guide = "full"
 data = 50
 codes = 50
 """
-PATIENCE = 300.0
+PATIENCE = 1800.0
 """Seconds in which a cell must have begun to train."""
 
 Cluster = Callable[[Path, ExitStack], str]
