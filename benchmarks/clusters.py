@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def dask(folder: Path, stack: ExitStack) -> str:
         "--scheduler-file",
         str(file),
     )
-    while not file.exists():
+    while not file.exists() or not file.read_text().endswith("}"):
         time.sleep(0.1)
     address: str = json.loads(file.read_text())["address"]
     for host in ("127.0.0.2", "127.0.0.3"):
@@ -112,7 +112,8 @@ def trains(out: Path) -> tuple[str, int, int] | None:
         metrics, summary = run / "train-metrics.jsonl", run / "summary.json"
         if metrics.exists() and not summary.exists():
             epochs = len(metrics.read_text().splitlines())
-            return run.name, int(json.loads(lock.read_text())["process"]), epochs
+            with suppress(ValueError, OSError):  # it is being written, or has just been removed
+                return run.name, int(json.loads(lock.read_text())["process"]), epochs
     return None
 
 
