@@ -98,7 +98,7 @@ def epoch(kind: str, corpus: str, count: int, least: float) -> dict[str, float]:
     config = run_config(model, guide, corpus=corpus, epochs=1, batch_size=1024, **options)
     train: Any = config.load_corpus().train.values
     if count:
-        train = train[torch.arange(0, len(train), len(train) // count)[:count]]
+        train = train[torch.arange(0, len(train), max(1, len(train) // count))[:count]]
     pair = Pair.from_config(config, train)
     objective, _, settings = make_objective(config, pair, config.settings, train[:1024])
     steps = Steps(pair.model, pair.guide, objective, settings)
