@@ -16,41 +16,42 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["degree"]
+__all__ = ["ADDED_PRODUCTS", "OF_FIRST", "OF_LAST", "PRODUCTS", "READING", "SHAPE_ALONE", "SUMS", "degree", "names"]
 
 NONE = 3
 """The degree of what is no polynomial, or one of more than two."""
 
 
-def _names(text: str) -> frozenset[str]:
+def names(text: str) -> frozenset[str]:
+    """The names in a text."""
     return frozenset(text.split())
 
 
-SHAPE_ALONE = _names("""ones_like zeros_like full_like empty_like rand_like randn_like new_zeros new_ones new_full
+SHAPE_ALONE = names("""ones_like zeros_like full_like empty_like rand_like randn_like new_zeros new_ones new_full
 new_empty
 new_empty_strided sym_size sym_stride sym_numel sym_storage_offset is_same_size""")
 """Operations whose result does not depend on the numbers of their tensors."""
 
-SUMS = _names("""view _unsafe_view reshape _reshape_alias expand permute transpose t squeeze unsqueeze slice select
+SUMS = names("""view _unsafe_view reshape _reshape_alias expand permute transpose t squeeze unsqueeze slice select
 split
 split_with_sizes unbind chunk narrow cat stack clone alias detach contiguous sum mean cumsum neg roll flip repeat unfold
 as_strided diagonal diag_embed tril triu constant_pad_nd copy _to_copy lift_fresh add sub rsub pixel_shuffle avg_pool2d
 upsample_nearest2d upsample_bilinear2d zero fill trace""")
 """Operations that are affine in all of their tensors together."""
 
-OF_FIRST = _names("index index_select gather take div masked_fill pow")
+OF_FIRST = names("index index_select gather take div masked_fill pow")
 """Operations that are affine in their first tensor, or a power of it, all else being constant."""
 
-OF_LAST = _names("where linalg_solve_triangular")
+OF_LAST = names("where linalg_solve_triangular")
 """Operations that are affine in their last tensors, the first one being constant."""
 
-PRODUCTS = _names("mul mm bmm mv dot convolution")
+PRODUCTS = names("mul mm bmm mv dot convolution")
 """Operations that multiply their first two tensors; a third one is added."""
 
-ADDED_PRODUCTS = _names("addmm baddbmm addmv")
+ADDED_PRODUCTS = names("addmm baddbmm addmv")
 """Operations that multiply their second and third tensor and add the first."""
 
-READING = _names("numpy tolist __array__ __dlpack__ apply_ map_ map2_")
+READING = names("numpy tolist __array__ __dlpack__ apply_ map_ map2_")
 """Functions by which the numbers of a tensor leave PyTorch."""
 
 

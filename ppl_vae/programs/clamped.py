@@ -17,7 +17,16 @@ from ppl_vae.programs.densities import Site, chain, innermost
 from ppl_vae.programs.missing import counted, filled
 from ppl_vae.programs.rearranged import Rearranged
 
-__all__ = ["Clamps", "Role", "watching_clamps", "are_unclamped", "given_probs", "note_clamped", "unclamped"]
+__all__ = [
+    "Clamps",
+    "Role",
+    "are_unclamped",
+    "clamps_unwatched",
+    "given_probs",
+    "note_clamped",
+    "unclamped",
+    "watching_clamps",
+]
 
 Role = Literal["latent", "observed"]
 """Sites by what a program does with their values."""
@@ -55,6 +64,16 @@ def watching_clamps(strict: Role | None = None) -> Iterator[Clamps]:
     token = _WATCHED.set(found)
     try:
         yield found
+    finally:
+        _WATCHED.reset(token)
+
+
+@contextmanager
+def clamps_unwatched() -> Iterator[None]:
+    """Inside, nothing is watched, and densities are PyTorch's."""
+    token = _WATCHED.set(None)
+    try:
+        yield
     finally:
         _WATCHED.reset(token)
 

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from math import log
 from typing import ClassVar
 
-import pyro
 import torch
-from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, dense_width, documents
 from ppl_vae.evidence.coordinates import Coordinates, one_prior
 from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.grid import SPREADS, Grid
 from ppl_vae.evidence.importance import with_sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod, NotApplicableError
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.flops import Flops
-from ppl_vae.programs.handlers import broadcasts_codes, run
-from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.programs.handlers import run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, discrete_obstacle
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["Quadrature", "quadrature"]
-
-CELLS = 2**22
-"""Largest number of (node, datum, observed number) cells held at once."""
-
-SPREADS = 10
-"""How far the grid reaches, in standard deviations of the prior."""
 
 NODES = {1: (2**12, 2**17), 2: (2**6, 2**11)}
 """Nodes of an axis to begin with and at most, by the number of dimensions."""
@@ -47,7 +38,7 @@ class Quadrature(EvidenceMethod):
 
     .. math:: \log p(x) \approx \log \Bigl( h^m \sum_{z \in \mathrm{grid}} p(x, z) \Bigr)
 
-    Where the finest grid is too coarse, the evidence is called approximate.
+    Where the finest grid is too coarse, or peaks may hide between its nodes, the evidence is called approximate.
 
     Arguments:
         draws: Samples per datum of the ELBO.
@@ -93,12 +84,13 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
 
     For smooth densities that fade towards the ends the error of the rule falls faster than any power of the spacing h
     (Trefethen and Weideman 2014, section 5): the spacing is halved until two changes in a row stay within the
-    tolerance. A peak far narrower than the spacing escapes them all. The data share the grid.
+    tolerance. A peak far narrower than the spacing escapes them all: what the operations of the density allow between
+    the nodes is looked for besides (:mod:`ppl_vae.evidence.resolution`). The data share the grid.
 
     Arguments:
         model: A model with one or two continuous numbers latent in all.
         x: The data.
-        tolerance: In nats; where the finest grid does not reach it the estimate says so.
+        tolerance: In nats; where the finest grid does not reach it, or may miss a peak, the estimate says so.
         progress: Called with the number of data whose value has converged.
 
     Returns:
@@ -114,20 +106,18 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
         raise ValueError(f"quadrature takes latents of one or two continuous dimensions, but they have {latents}")
     if not one_prior(model, x):
         raise ValueError("quadrature needs one prior for all data, but p(z) differs between them")
-    with fork_random_state(0):
-        prior = coordinates.prior_draws(model, x, 2**12)
-        shared = len(x) > 1 and _shares(coordinates, model, x[:3], prior)
-    centre, reach = prior.mean(0), SPREADS * prior.std(0)
+    grid = Grid(coordinates, model, x)
     fewest, most = NODES[coordinates.dimensions]
-    precise = torch.float32 if prior.device.type == "mps" else torch.float64
-    value = torch.full((len(x),), torch.nan, dtype=precise, device=prior.device)
+    value = torch.full((len(x),), torch.nan, dtype=grid.precise, device=grid.centre.device)
+    total, edge = torch.full_like(value, -torch.inf), torch.full_like(value, -torch.inf)
     change, before = torch.full_like(value, torch.inf), torch.full_like(value, torch.inf)
-    left, nodes, cut = torch.arange(len(x), device=prior.device), fewest, torch.zeros_like(value).bool()
+    left, nodes = torch.arange(len(x), device=value.device), fewest
     while True:
         part = x if len(left) == len(x) else x[left]
-        sums, edge = _sum(coordinates, model, part, centre, reach, nodes, shared)
+        total[left], edge[left] = grid.add(part, nodes, total[left], edge[left], every=nodes == fewest)
+        sums = total[left] + grid.cell(nodes)
         before[left], change[left] = change[left], (sums - value[left]).abs().nan_to_num(torch.inf)
-        value[left], cut[left] = sums, edge > sums + log(tolerance)
+        value[left] = sums
         settled = (change[left] <= tolerance) & (before[left] <= tolerance)
         if progress:
             progress(int(settled.sum()))
@@ -151,57 +141,15 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
             f"{len(left)} of {len(x)} data still change by up to {worst:.2g} nats on the finest grid: their posterior "
             "is narrower than its spacing; use annealing"
         )
+    # What lies beyond the grid is judged by the density at its edge times the size of the grid, whatever the spacing.
+    cut = edge + grid.cell(1) > value + log(tolerance)
     if cut.any():
         raise NotApplicableError(
             f"{int(cut.sum())} of {len(x)} data have mass beyond {SPREADS} standard deviations of the prior, or where "
             "the numbers of their latents run into the end of the support, which the grid does not reach; use "
             "importance sampling or annealing"
         )
-    grid = " x ".join([str(nodes)] * coordinates.dimensions)
-    return Estimate(value, f"quadrature on up to {grid} nodes", "approximate" if notes else "exact", notes=tuple(notes))
-
-
-def _score(coordinates: Coordinates, model: Program, x: Batch, values: dict[str, Tensor], real: Tensor) -> Tensor:
-    return log_joint(model, x, values) + coordinates.log_jacobian(real)
-
-
-def _shares(coordinates: Coordinates, model: Program, x: Batch, prior: Tensor) -> bool:
-    class Prior:
-        def __init__(self, name: str) -> None:
-            self.values = coordinates.values(prior[:3, None], prior[:3, None, :0])[name]
-
-        def sample(self, shape: tuple[int, ...]) -> Tensor:
-            return self.values.expand(-1, len(x), *self.values.shape[2:]).clone()
-
-        def shape(self) -> torch.Size:
-            return torch.Size((len(x), *self.values.shape[2:]))
-
-    return broadcasts_codes(partial(log_joint, model, x), {part.name: Prior(part.name) for part in coordinates.real})
-
-
-def _sum(
-    coordinates: Coordinates, model: Program, x: Batch, centre: Tensor, reach: Tensor, nodes: int, shared: bool
-) -> tuple[Tensor, Tensor]:
-    """Log of the integral and the largest log-density at the grid's edge, ``(data,)`` each."""
-    count = coordinates.dimensions
-    precise = torch.float32 if centre.device.type == "mps" else torch.float64
-    total = torch.full((len(x),), -torch.inf, dtype=precise, device=centre.device)
-    edge = total.clone()
-    axis = torch.linspace(-1, 1, nodes + 1, dtype=centre.dtype, device=centre.device)
-    every = (nodes + 1) ** count
-    width = dense_width(x)
-    block = max(1, min(2**14, CELLS // (len(x) * width)))
-    for start in range(0, every, block):
-        index = torch.arange(start, min(start + block, every), device=centre.device)
-        places = torch.stack([index // (nodes + 1) ** (count - 1 - d) % (nodes + 1) for d in range(count)], -1)
-        points = centre + reach * axis[places]
-        real = points[:, None] if shared else points[:, None].expand(-1, len(x), -1)
-        with pyro.validation_enabled(False):  # far out, parameters may under- or overflow
-            joint = _score(coordinates, model, x, coordinates.values(real, real[..., :0]), real).to(precise)
-        total = torch.logaddexp(total, joint.logsumexp(0))
-        outer = ((places == 0) | (places == nodes)).any(-1) | coordinates.saturated(points[:, None])[:, 0]
-        if outer.any():
-            edge = torch.maximum(edge, joint[outer].amax(0))
-    cell = (2 * reach / nodes).log().sum().to(precise)
-    # What lies beyond the grid is judged by the density at its edge times the size of the grid, whatever the spacing.
-    return total + cell, edge + cell + count * log(nodes)
+    if not notes and (reason := grid.missed(x, value, fewest, nodes)):
+        notes.append(reason)
+    name = " x ".join([str(nodes)] * coordinates.dimensions)
+    return Estimate(value, f"quadrature on up to {name} nodes", "approximate" if notes else "exact", notes=tuple(notes))
