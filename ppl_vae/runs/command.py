@@ -79,7 +79,10 @@ def _values(config: RunConfig) -> Iterator[tuple[str, Value, bool]]:
     phases = config.settings.schedule
     draws = {draws for _, draws in phases}
     epochs = ",".join(f"{epochs}x{draws}" for epochs, draws in phases)
-    readers = {option.name: option.default for option in find_reader(config.corpus.name).options}
+    try:
+        readers = {option.name: option.default for option in find_reader(config.corpus.name).options}
+    except ValueError:  # a folder elsewhere, of which only the name is shown: its form is not known
+        readers = {}
     options = {
         "corpus": config.corpus.name,
         "validation": config.corpus.validation,
