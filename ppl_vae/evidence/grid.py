@@ -36,8 +36,8 @@ MOST_OPEN = 2**17
 BENT = 0.04
 """Share of what bends seem to hide that counts: it is exaggerated, the more the narrower it is."""
 
-AGAIN = 2
-"""How often it is looked between nodes of half the spacing."""
+TRIALS = 3
+"""How often it is looked between nodes that do not tell all, by other signs and neighbours."""
 
 
 class Grid:
@@ -104,7 +104,7 @@ class Grid:
         nodes, axis = fewest, torch.arange(fewest + 1, device=value.device)
         places = torch.cartesian_prod(*[axis] * self.dimensions).reshape(-1, self.dimensions)
         while True:
-            found = self._open(x, value, places, nodes, 1 if nodes == fewest else AGAIN)
+            found = self._open(x, value, places, nodes)
             if found is None:
                 return (
                     "the program takes numbers of its latents out of PyTorch, decides by them what it does, or has an "
@@ -128,7 +128,7 @@ class Grid:
             flat = reduce(lambda flat, axis: flat * (nodes + 1) + axis, places.unbind(-1)).unique()
             places = torch.stack(torch.unravel_index(flat, shape), -1)
 
-    def _open(self, x: Batch, value: Tensor, places: Tensor, nodes: int, trials: int) -> tuple[Tensor, Tensor] | None:
+    def _open(self, x: Batch, value: Tensor, places: Tensor, nodes: int) -> tuple[Tensor, Tensor] | None:
         """Nodes around which the density is not known, and the share of the evidence in question, ``(data,)``."""
         step = max(1, self.block(x) // 4)
         least, total = 1 / len(places), torch.zeros_like(value)
@@ -137,15 +137,15 @@ class Grid:
         for start in range(0, len(places), step):
             part = places[start : start + step]
             is_open, worst = torch.zeros(len(part), len(x), dtype=torch.bool, device=value.device), torch.zeros(())
-            for trial in range(trials):
+            for trial in range(TRIALS):
                 aside = torch.randint(2, part.shape, generator=signs, device=part.device) * 2 - 1
                 points, beside = self.points(part, nodes), self.points(part + aside, nodes)
                 with clamps_unwatched():  # which would read numbers
-                    found = between_nodes(partial(self.score, x), points, beside, trials * (nodes + start) + trial)
+                    found = between_nodes(partial(self.score, x), points, beside, TRIALS * (nodes + start) + trial)
                 if found is None:
                     return None
                 if found.bend is None:
-                    continue
+                    break
                 middle, bent, high, low = (
                     (each.to(self.precise) - value + self.cell(nodes)).exp()
                     for each in (found.clean, found.clean + found.bend, found.high, found.low)

@@ -28,6 +28,9 @@ from ppl_vae.evidence.degree import READING, SHAPE_ALONE
 
 __all__ = ["Between", "between_nodes"]
 
+SIGNS = 65521
+"""Random signs drawn at a time; a prime, so that they are not the same for all nodes."""
+
 JUMPS_TRIED = 8
 """How often both answers of comparisons are combined at random."""
 
@@ -109,14 +112,15 @@ class _Streams(TorchDispatchMode):
     def __init__(self, seed: int, *, jumps: bool) -> None:
         super().__init__()
         self.is_read = self.is_coarse = self.has_jumps = False
-        self.seed, self.jumps = seed, jumps
-        self._signs: torch.Generator | None = None
+        self.jumps = jumps
+        self._random = torch.Generator().manual_seed(seed)
+        self._signs = torch.empty(0)
         self._beside = dict[int, list[torch.UntypedStorage | None]]()
         self._alive = list[Tensor]()  # memory is not used again for other tensors meanwhile
 
     def run(self, function: Callable[[Tensor], Tensor], nodes: Tensor, neighbours: Tensor) -> Tensor:
         """The function at the nodes."""
-        self._signs = torch.Generator(nodes.device).manual_seed(self.seed)
+        self._signs = (2 * torch.randint(2, (SIGNS,), generator=self._random) - 1).to(nodes)
         self._keep(nodes, [neighbours.clone(), None, None])
         with torch.no_grad(), _Reading(self), self:
             return function(nodes)
@@ -190,6 +194,9 @@ class _Streams(TorchDispatchMode):
                 self._begin(target, stream)
             mine = [tree_map(lambda leaf, k=stream: self.of(leaf, k), value) for value in args]
             for position, change in moved.items():
+                # What operations before have moved by more already is not moved back.
+                is_left = (mine[position] - args[position]).abs() < change.abs()
+                change = torch.where(is_left, change, torch.zeros_like(change))
                 if any(args[position] is target for target in written):
                     mine[position].add_(change)
                 else:
@@ -220,12 +227,15 @@ class _Streams(TorchDispatchMode):
             self.has_jumps |= jumps
             if jumps != self.jumps or not bool(change.any()):
                 continue
-            shape = torch.broadcast_shapes(change.shape, args[position].shape)
-            shape = shape if jumps else shape[1:]  # bends are looked at both ways at every node
-            signs = torch.randint(2, shape, generator=self._signs, device=change.device).to(change) * 2 - 1
+            signs = self._signs_of(torch.broadcast_shapes(change.shape, args[position].shape)).to(change)
             for stream, sign in ((1, signs), (2, -signs)):
                 moves.setdefault(stream, {})[position] = sign * change
         return moves
+
+    def _signs_of(self, shape: torch.Size) -> Tensor:
+        """Random signs, from another place of a long row of them each time."""
+        count, start = shape.numel(), int(torch.randint(SIGNS, (), generator=self._random))
+        return self._signs.repeat(count // SIGNS + 2)[start : start + count].reshape(shape)
 
 
 def _at(memory: torch.UntypedStorage, like: Tensor) -> Tensor:
