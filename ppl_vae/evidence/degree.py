@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["ADDED_PRODUCTS", "OF_FIRST", "OF_LAST", "PRODUCTS", "READING", "SHAPE_ALONE", "SUMS", "degree", "names"]
+from ppl_vae.evidence.reading import Reading
+
+__all__ = ["ADDED_PRODUCTS", "OF_FIRST", "OF_LAST", "PRODUCTS", "SHAPE_ALONE", "SUMS", "degree", "names"]
 
 NONE = 3
 """The degree of what is no polynomial, or one of more than two."""
@@ -51,9 +52,6 @@ PRODUCTS = names("mul mm bmm mv dot convolution")
 ADDED_PRODUCTS = names("addmm baddbmm addmv")
 """Operations that multiply their second and third tensor and add the first."""
 
-READING = names("numpy tolist __array__ __dlpack__ apply_ map_ map2_")
-"""Functions by which the numbers of a tensor leave PyTorch."""
-
 
 def degree(function: Callable[[Tensor], Tensor], at: Tensor) -> int:
     """The degree of a function of a tensor as a polynomial in its numbers; 3 if it is larger, or not known.
@@ -71,7 +69,7 @@ def degree(function: Callable[[Tensor], Tensor], at: Tensor) -> int:
     """
     degrees = _Degrees()
     degrees.set(at, 1)
-    with torch.no_grad(), _Reading(degrees), degrees:
+    with torch.no_grad(), Reading(degrees), degrees:
         value = function(at)
     return NONE if degrees.is_read else degrees.of(value)
 
@@ -87,6 +85,9 @@ class _Degrees(TorchDispatchMode):
 
     def of(self, value: object) -> int:
         return self._known.get(value.untyped_storage()._cdata, 0) if isinstance(value, Tensor) else 0
+
+    def follows(self, value: object) -> bool:
+        return self.of(value) > 0
 
     def set(self, tensor: Tensor, degree: int) -> None:
         """Raises the degree of a tensor, and of all that share its memory."""
@@ -132,22 +133,3 @@ def _combined(name: str, args: tuple[Any, ...], degrees: list[int]) -> int:
     if name in ADDED_PRODUCTS:
         return max(degrees[0], sum(degrees[1:]))
     return NONE
-
-
-class _Reading(TorchFunctionMode):
-    """Notices where the numbers of a tensor that is not constant are read."""
-
-    def __init__(self, degrees: _Degrees) -> None:
-        super().__init__()
-        self.degrees = degrees
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if getattr(func, "__name__", "") in READING:
-            self.degrees.is_read |= any(map(self.degrees.of, args))
-        return func(*args, **(kwargs or {}))

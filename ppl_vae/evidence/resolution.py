@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ppl_vae.evidence.bends import JUMPS, is_coarse, on_side, reach
-from ppl_vae.evidence.degree import READING, SHAPE_ALONE
+from ppl_vae.evidence.degree import SHAPE_ALONE
+from ppl_vae.evidence.reading import Reading
 
 __all__ = ["Between", "between_nodes"]
 
@@ -122,7 +122,7 @@ class _Streams(TorchDispatchMode):
         """The function at the nodes."""
         self._signs = (2 * torch.randint(2, (SIGNS,), generator=self._random) - 1).to(nodes)
         self._keep(nodes, [neighbours.clone(), None, None])
-        with torch.no_grad(), _Reading(self), self:
+        with torch.no_grad(), Reading(self), self:
             return function(nodes)
 
     def follows(self, value: object) -> bool:
@@ -242,22 +242,3 @@ def _at(memory: torch.UntypedStorage, like: Tensor) -> Tensor:
     """The tensor of this place in other memory."""
     empty = torch.empty(0, dtype=like.dtype, device=like.device)
     return empty.set_(memory, like.storage_offset(), like.size(), like.stride())  # type: ignore[call-overload, no-any-return]
-
-
-class _Reading(TorchFunctionMode):
-    """Notices where the numbers of a tensor that is not constant leave PyTorch."""
-
-    def __init__(self, streams: _Streams) -> None:
-        super().__init__()
-        self.streams = streams
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if getattr(func, "__name__", "") in READING:
-            self.streams.is_read |= any(map(self.streams.follows, args))
-        return func(*args, **(kwargs or {}))
