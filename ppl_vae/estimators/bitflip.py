@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -26,7 +24,7 @@ class Bitflip(Estimator):
 
     name = "bitflip"
     factorised = True
-    single_site: ClassVar[bool] = True
+    single_site = True
 
     def rows(self, draws: int) -> int:
         return 2 * super().rows(draws)

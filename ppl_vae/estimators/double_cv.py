@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor
 
-from ppl_vae.estimators.base.estimator import Code, Estimator
+from ppl_vae.estimators.base.estimator import Code
 from ppl_vae.estimators.base.integrand import Integrand
-from ppl_vae.estimators.loo import ReinforceLOO
+from ppl_vae.estimators.base.slopes import SlopeEstimator
 
 __all__ = ["DoubleCV"]
 
 
-class DoubleCV(ReinforceLOO):
+class DoubleCV(SlopeEstimator):
     r"""Leave-one-out, with control variates from the slopes of f at the other draws (Titsias and Shi 2022, section 3).
 
     .. math:: \hat g = \frac{1}{S-1} \sum_s \bigl(r_s - \bar r\bigr) (z_s - \mu) + \bar s \odot \mu \odot (1 - \mu),
@@ -26,12 +24,7 @@ class DoubleCV(ReinforceLOO):
     """
 
     name = "double_cv"
-    factorised = True
-    no_control = "works from the slopes of f"
-
-    def draw(self, logits: Tensor, draws: int) -> Code:
-        code = super().draw(logits, draws)
-        return replace(code, bits=code.bits.requires_grad_())
+    least_draws = 2
 
     def gradient(self, code: Code, f: Integrand) -> Tensor:
         mean, slopes = code.logits.sigmoid(), f.slopes
@@ -45,6 +38,3 @@ class DoubleCV(ReinforceLOO):
         """Sample covariance of values with each bit, about its mean, ``(*batch, bits)``."""
         centred = (values - values.mean(0))[..., None]
         return (centred * (code.bits - code.logits.sigmoid())).sum(0) / (len(values) - 1)
-
-    def score_weights(self, values: Tensor, log_q: Tensor) -> Tensor:
-        return Estimator.score_weights(self, values, log_q)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
 
-from ppl_vae.estimators.base.estimator import Code, Estimator
+from ppl_vae.estimators.base.estimator import Code
 from ppl_vae.estimators.base.integrand import Integrand
-from ppl_vae.estimators.loo import ReinforceLOO
+from ppl_vae.estimators.base.slopes import SlopeEstimator
 
 __all__ = ["StraightThrough"]
 
 
-class StraightThrough(ReinforceLOO):
+class StraightThrough(SlopeEstimator):
     r"""Biased: the slope of f at the drawn bits, as if they were their means (Bengio, Leonard and Courville 2013).
 
     .. math:: \hat g = \frac{1}{S} \sum_s \nabla_z f(z_s) \odot \mu \odot (1 - \mu)
@@ -25,14 +24,7 @@ class StraightThrough(ReinforceLOO):
     """
 
     name = "straight_through"
-    factorised = True
-    least_draws = 1
-    no_control = "works from the slopes of f"
     bias: ClassVar[str | None] = "it takes the slope of f at drawn bits for the difference that a flip makes"
-
-    def draw(self, logits: Tensor, draws: int) -> Code:
-        code = super().draw(logits, draws)
-        return replace(code, bits=code.bits.requires_grad_())
 
     def gradient(self, code: Code, f: Integrand) -> Tensor:
         return (f.slopes * self.derivative(code)).mean(0)
@@ -41,6 +33,3 @@ class StraightThrough(ReinforceLOO):
         """What stands for the derivative of each drawn bit for its logit, ``(rows or 1, *batch, bits)``."""
         mean = code.logits.sigmoid()
         return (mean * (1 - mean))[None]
-
-    def score_weights(self, values: Tensor, log_q: Tensor) -> Tensor:
-        return Estimator.score_weights(self, values, log_q)

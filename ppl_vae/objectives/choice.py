@@ -95,7 +95,7 @@ def refusal(estimator: Estimator, sites: list[GuideSite]) -> str | None:
     if estimator.without_replacement and (len(discrete) != 1 or discrete[0].parts is None):
         named = ", ".join(f"{site.name!r} ({site.family})" for site in discrete)
         return f"{estimator.name} draws the states of a single site that lists them, but there are {named}; use loo"
-    if estimator.without_control.single_site and len(discrete) > 1:
+    if estimator.single_site and len(discrete) > 1:
         named = ", ".join(repr(site.name) for site in discrete)
         return f"{estimator.name} flips bits of a single site, but there are {named}; use disarm"
     for site in discrete:

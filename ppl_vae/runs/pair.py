@@ -225,7 +225,7 @@ def make_objective(config: RunConfig, pair: Pair, settings: Settings, x: Batch) 
     estimator, line = fit_estimator(wanted, sites, pair.model, (x,), control=config.use_control)
     if line is not None:
         log(f"note: {line}")
-    if (bias := estimator.without_control.bias) is not None and any(site.discrete for site in sites):
+    if (bias := estimator.bias) is not None and any(site.discrete for site in sites):
         log(f"note: {estimator.name} is biased, however many draws it takes: {bias}")
     if fewest < estimator.least_draws:
         schedule = [(epochs, max(draws, estimator.least_draws)) for epochs, draws in settings.schedule]

@@ -90,7 +90,7 @@ class Estimator(ABC):
     without_replacement: ClassVar[bool] = False
     least_draws: int = 1
     most_bits: int | None = None
-    single_site: ClassVar[bool] = False
+    single_site: bool = False
     bias: ClassVar[str | None] = None
     no_control: ClassVar[str | None] = None
 

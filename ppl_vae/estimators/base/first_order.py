@@ -40,6 +40,7 @@ class FirstOrder(Estimator):
         self.name = f"{estimator.name}+first_order"
         self.least_draws, self.most_bits = estimator.least_draws, estimator.most_bits
         self.independent_latents, self.categorical = estimator.independent_latents, estimator.categorical
+        self.single_site = estimator.single_site
 
     @property
     def without_control(self) -> Estimator:
