@@ -66,6 +66,7 @@ def annotated_source(
     counts: bool,
     missing: bool = False,
     label: str = "",
+    raw: str = "raw counts by --layer (layers/counts, raw/X)",
 ) -> Source:
     """Cells by genes, as AnnData has them: a cell is a datum, its genes are the words or the numbers.
 
@@ -78,6 +79,7 @@ def annotated_source(
         counts: Whether the numbers are counts of documents.
         missing: Whether NaN is allowed.
         label: Name of the column of labels; by default one called cell_type, label, ... or else none.
+        raw: What to name where numbers are no counts, and how.
 
     Raises:
         ValueError: If there is no such column, or a number is no count, or not finite.
@@ -103,8 +105,8 @@ def annotated_source(
         right = (values.data >= 0) & (values.data <= LARGEST_COUNT) & (values.data == np.rint(values.data))
         if not right.all():
             raise ValueError(
-                f"{where} holds {values.data[np.argmin(right)]:g}, and counts are whole numbers: name raw counts by "
-                "--layer (layers/counts, raw/X), or take a model of tensors"
+                f"{where} holds {values.data[np.argmin(right)]:g}, and counts are whole numbers: name {raw}, or take a "
+                "model of tensors"
             )
     else:
         check_bytes(where, 4 * matrix.shape[0] * matrix.shape[1], "as 32-bit floats")

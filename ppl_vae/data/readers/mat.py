@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -195,12 +196,6 @@ def _documents(path: Path, arrays: dict[SplitName, Any], labels: dict[SplitName,
     if any(array.ndim != 2 for array in arrays.values()) or len({array.shape[1] for array in arrays.values()}) > 1:
         raise ValueError(f"{path}: counts are matrices (documents, words) with the same words in all splits")
     joined = vstack([csr_matrix(array) for array in arrays.values()], format="csr")
-    wrong = (joined.data < 0) | (joined.data != np.rint(joined.data))
-    if wrong.any():
-        raise ValueError(
-            f"{path} holds {joined.data[np.argmax(wrong)]:g}, and counts are whole numbers: name the variable of "
-            "counts (--variable), or take a model of tensors"
-        )
     obs: dict[str, NDArray[Any]] = {}
     if len(arrays) > 1:
         obs["split"] = np.concatenate([np.full(array.shape[0], split) for split, array in arrays.items()])
@@ -210,13 +205,9 @@ def _documents(path: Path, arrays: dict[SplitName, Any], labels: dict[SplitName,
             raise ValueError(f"{path}: {joined.shape[0]} data and {len(obs['label'])} labels; give each its own")
     words = numbered_words(range(1, joined.shape[1] + 1))
     names = [str(number) for number in range(joined.shape[0])]
-    source = annotated_source(str(path), joined, obs, words, names, counts=True)
-    return Source(
-        source.splits,
-        source.words,
-        label_names=source.label_names,
-        notes=tuple(dict.fromkeys([*notes, *source.notes])),
-    )
+    raw = "the variable of counts (--variable)"
+    source = annotated_source(str(path), joined, obs, words, names, counts=True, raw=raw)
+    return replace(source, notes=tuple(dict.fromkeys([*notes, *source.notes])))
 
 
 READER = Reader(
