@@ -137,11 +137,15 @@ class Grid:
         for start in range(0, len(places), step):
             part = places[start : start + step]
             is_open, worst = torch.zeros(len(part), len(x), dtype=torch.bool, device=value.device), torch.zeros(())
-            for trial in range(TRIALS):
-                aside = torch.randint(2, part.shape, generator=signs, device=part.device) * 2 - 1
-                points, beside = self.points(part, nodes), self.points(part + aside, nodes)
+            together = max(1, min(TRIALS, step // len(part)))
+            for trial in range(0, TRIALS, together):
+                count = min(together, TRIALS - trial)
+                again = part.repeat(count, 1)
+                aside = torch.randint(2, again.shape, generator=signs, device=part.device) * 2 - 1
+                points, beside = self.points(again, nodes), self.points(again + aside, nodes)
+                seed = TRIALS * (nodes + start) + trial
                 with clamps_unwatched():  # which would read numbers
-                    found = between_nodes(partial(self.score, x), points, beside, TRIALS * (nodes + start) + trial)
+                    found = between_nodes(partial(self.score, x), points, beside, seed, step)
                 if found is None:
                     return None
                 if found.bend is None:
@@ -152,8 +156,9 @@ class Grid:
                 )
                 share = torch.maximum(high - middle, middle - low) + BENT * (bent - middle)
                 share = torch.where(middle.isnan() | (share == 0), 0.0, share.nan_to_num(torch.inf))
-                is_open = is_open | (share > MISSED * (middle + least))
-                worst = torch.maximum(worst.to(share), share)
+                is_much = share > MISSED * (middle + least)
+                is_open = is_open | is_much.unflatten(0, (count, -1)).any(0)
+                worst = torch.maximum(worst.to(share), share.unflatten(0, (count, -1)).amax(0))
             if is_open.any():
                 kept.append(part[is_open.any(-1)])
                 total += torch.where(is_open, worst, 0.0).sum(0)

@@ -52,7 +52,7 @@ class Between(NamedTuple):
 
 
 def between_nodes(
-    function: Callable[[Tensor], Tensor], nodes: Tensor, neighbours: Tensor, seed: int = 0
+    function: Callable[[Tensor], Tensor], nodes: Tensor, neighbours: Tensor, seed: int = 0, most: int = 0
 ) -> Between | None:
     """A function at nodes, and what it may be between them and their neighbours.
 
@@ -64,6 +64,7 @@ def between_nodes(
         nodes: Its argument.
         neighbours: The same with every node a step aside.
         seed: Of the signs.
+        most: Number of nodes that the function may take at once: repetitions are taken together as far as they fit.
 
     Example:
         >>> nodes = torch.linspace(-1, 1, 21)
@@ -73,12 +74,14 @@ def between_nodes(
         (tensor(0.), tensor(True))
     """
     try:
-        return _between(function, nodes, neighbours, seed)
+        return _between(function, nodes, neighbours, seed, max(1, min(JUMPS_TRIED, most // max(1, len(nodes)))))
     except (RuntimeError, TypeError, ValueError, IndexError):
         return None
 
 
-def _between(function: Callable[[Tensor], Tensor], nodes: Tensor, neighbours: Tensor, seed: int) -> Between | None:
+def _between(
+    function: Callable[[Tensor], Tensor], nodes: Tensor, neighbours: Tensor, seed: int, together: int
+) -> Between | None:
     streams = _Streams(seed, jumps=False)
     clean = streams.run(function, nodes, neighbours)
     if streams.is_read:
@@ -88,10 +91,11 @@ def _between(function: Callable[[Tensor], Tensor], nodes: Tensor, neighbours: Te
         return Between(clean, None, clean, clean)
     changes = [torch.where(each == clean, 0.0, (each - clean).abs().nan_to_num(torch.inf)) for each in bent]
     highs, lows = [clean], [clean]
-    for trial in range(JUMPS_TRIED if streams.has_jumps else 0):
-        turning = _Streams(JUMPS_TRIED * seed + trial, jumps=True)
-        again = turning.run(function, nodes, neighbours)
-        turned = torch.stack([turning.of(again, 1), turning.of(again, 2)]).nan_to_num(torch.inf, torch.inf, -torch.inf)
+    for trial in range(0, JUMPS_TRIED if streams.has_jumps else 0, together):
+        turning, count = _Streams(JUMPS_TRIED * seed + trial, jumps=True), min(together, JUMPS_TRIED - trial)
+        again = turning.run(function, torch.cat([nodes] * count), torch.cat([neighbours] * count))
+        turned = torch.cat([turning.of(again, 1), turning.of(again, 2)]).unflatten(0, (2 * count, len(nodes)))
+        turned = turned.nan_to_num(torch.inf, torch.inf, -torch.inf)
         highs.append(turned.amax(0))
         lows.append(turned.amin(0))
     if streams.is_coarse:

@@ -11,7 +11,7 @@ from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.methods.base import NotApplicableError
-from ppl_vae.evidence.methods.closed_form import gaussian_posterior, is_gaussian
+from ppl_vae.evidence.methods.closed_form import gaussian_posterior
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import discrete_obstacle, guide_sites, model_sites
@@ -41,7 +41,7 @@ def best_gaussian(model: Program, guide: Program, x: Batch) -> Estimate | None:
     with fork_random_state():
         drawn = latents(run(guide, (x[:2],), {}, draws=1))
     inner = {name: exponential_family.base(each["fn"]) for name, each in drawn.items()}
-    if not all(isinstance(fn, (Normal, MultivariateNormal)) for fn in inner.values()) or is_gaussian(model, x):
+    if not all(isinstance(fn, (Normal, MultivariateNormal)) for fn in inner.values()):
         return None
     try:
         _, precision, factor, evidence = gaussian_posterior(model, x)

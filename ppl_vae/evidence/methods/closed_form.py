@@ -112,8 +112,17 @@ def gaussian(model: Program, guide: Program, x: Batch) -> Evidence | Tensor:
     )
 
 
-def gaussian_posterior(model: Program, x: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def gaussian_posterior(model: Program, x: Batch, probes: int = PROBES // 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean ``(data, m)``, precision ``(data, m, m)``, its Cholesky factor, and the evidence, ``(data,)``, in nats.
+
+    The density is quadratic where the operations that compute it prove it (:func:`~ppl_vae.evidence.degree.degree`).
+    Samples near the mode and far out test it besides: the quadratic through the mode must predict the density at
+    samples from prior and posterior, also far out, where a network that is linear only around the mode deviates.
+
+    Arguments:
+        model: The model, with real latents alone.
+        x: The data.
+        probes: Number of samples of each kind.
 
     Raises:
         NotApplicableError: If the density of some of these data is not quadratic in the latents.
@@ -122,12 +131,12 @@ def gaussian_posterior(model: Program, x: Batch) -> tuple[Tensor, Tensor, Tensor
         try:
             coordinates = Coordinates(exact, data)
             mode, precision, factor, high = _posterior(coordinates, exact, data)
-        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            raise NotApplicableError("log p(x, z) is not a concave quadratic in z for all data") from error
-        if _deviates(coordinates, exact, data, mode, factor, high, draws=PROBES // 2):
-            raise NotApplicableError("log p(x, z) is not quadratic in z for all data")
+        except RuntimeError as error:  # not differentiable twice, or not concave
+            raise NotApplicableError("log p(x, z) is not a concave quadratic in z") from error
+        if _deviates(coordinates, exact, data, mode, factor, high, probes):
+            raise NotApplicableError("log p(x, z) is not quadratic in z")
         if not _is_proved(coordinates, exact, data, mode):
-            raise NotApplicableError(f"{UNPROVED} for all data")
+            raise NotApplicableError(UNPROVED)
     return mode, precision, factor, high + mode.shape[-1] / 2 * log(2 * pi) - _half_log_det(factor)
 
 
@@ -136,24 +145,14 @@ def _half_log_det(factor: Tensor) -> Tensor:
 
 
 def is_gaussian(model: Program, x: Batch) -> str | None:
-    """Why a joint log-density is not quadratic in the latents; None if it is.
-
-    It is where the operations that compute it prove it (:func:`~ppl_vae.evidence.degree.degree`). Samples near the mode
-    and far out test it besides: the quadratic through the mode must predict the density at samples from prior and
-    posterior, also far out, where a network that is linear only around the mode deviates.
-    """
-    coordinates = Coordinates(model, x)
-    if coordinates.bits:
-        return f"site {coordinates.bits[0].name!r} is Bernoulli"
-    with _doubled(model, x[:4]) as (exact, few):
-        try:
-            coordinates = Coordinates(exact, few)
-            mode, precision, factor, high = _posterior(coordinates, exact, few)
-        except RuntimeError:  # not differentiable twice, or not concave
-            return "log p(x, z) is not a concave quadratic in z"
-        if _deviates(coordinates, exact, few, mode, factor, high, PROBES):
-            return "log p(x, z) is not quadratic in z"
-        return None if _is_proved(coordinates, exact, few, mode) else UNPROVED
+    """Why a joint log-density is not quadratic in the latents, by a few of the data; None if it is."""
+    if bits := Coordinates(model, x).bits:
+        return f"site {bits[0].name!r} is Bernoulli"
+    try:
+        gaussian_posterior(model, x[:4], PROBES)
+    except NotApplicableError as reason:
+        return str(reason)
+    return None
 
 
 @contextmanager
