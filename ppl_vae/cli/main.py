@@ -6,6 +6,7 @@ import ast
 import os
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Never
@@ -49,12 +50,16 @@ class Command:
     @property
     def summary(self) -> str:
         """First line of the docstring of the command, or of the method of runs that it is made of, read unimported."""
-        package = Path(__file__).parents[1]
         files = (f"cli/{self.module}", "runs/measurements", "runs/uses")
-        trees = [ast.parse((package / f"{file}.py").read_text()) for file in files]
-        functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-        texts = (ast.get_docstring(node) for node in functions if node.name == self.function)
-        return next(text for text in texts if text).splitlines()[0]
+        return next(lines[self.function] for lines in map(_first_lines, files) if self.function in lines)
+
+
+@cache
+def _first_lines(file: str) -> dict[str, str]:
+    """First lines of the docstrings of a file's functions and methods by name."""
+    tree = ast.parse((Path(__file__).parents[1] / f"{file}.py").read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return {node.name: text.splitlines()[0] for node in functions if (text := ast.get_docstring(node))}
 
 
 def _commands(python: str = "{}", **commands: tuple[str, str]) -> dict[str, Command]:
