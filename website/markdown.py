@@ -1,4 +1,4 @@
-"""Docstrings as Markdown: roles become code, formulas become display mathematics."""
+"""Tables, and docstrings as Markdown: roles become code, formulas become display mathematics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 import re
 import textwrap
 
-__all__ = ["to_markdown"]
+__all__ = ["table", "to_markdown"]
 
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|py:\w+):`~?([^`]+)`")
 INLINE = re.compile(r":math:`([^`]+)`")
@@ -37,3 +37,10 @@ def to_markdown(text: str) -> str:
 def _display(found: re.Match[str]) -> str:
     formula = "\n".join(filter(None, [found["rest"].strip(), textwrap.dedent(found["body"]).strip("\n")]))
     return textwrap.indent(f"$$\n{formula}\n$$\n\n", found["indent"])
+
+
+def table(heads: str, rows: list[tuple[str, ...]]) -> str:
+    """A table in Markdown; heads are separated by bars."""
+    columns = heads.split("|")
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join([f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *lines])

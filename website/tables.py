@@ -18,8 +18,8 @@ from ppl_vae.plugins.options import Option
 from ppl_vae.programs.loading import Definition, available
 from ppl_vae.runs.catalogue import catalogue
 from ppl_vae.runs.report.finding import MEANINGS
-from website import concepts
-from website.markdown import to_markdown
+from website import concepts, reports
+from website.markdown import table, to_markdown
 
 __all__ = ["pages"]
 
@@ -60,18 +60,11 @@ def pages() -> dict[str, str]:
         "speed.md": {"arithmetic": products()},
     }
     filled = {}
-    for page, parts in tables.items():
+    for page, parts in (tables | reports.fill()).items():
         filled[page] = (DOCS / page).read_text(encoding="utf-8")
-        for marker, table in parts.items():
-            filled[page] = fill_page(filled[page], marker, table)
+        for marker, part in parts.items():
+            filled[page] = fill_page(filled[page], marker, part)
     return filled | {"models.md": models(), "guides.md": guides()}
-
-
-def table(heads: str, rows: list[tuple[str, ...]]) -> str:
-    """A table in Markdown; heads are separated by bars."""
-    columns = heads.split("|")
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
-    return "\n".join([f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *lines])
 
 
 def verdicts() -> str:

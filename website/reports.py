@@ -1,0 +1,142 @@
+"""Reports of experiments, and their tables in the pages: ``python -m website.reports RUN...`` stores reports.
+
+A run is the folder of an experiment. Its rows, claims and processor time are kept in
+``benchmarks/results/experiments``; ``python -m website.tables`` then fills the pages.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.stored import FOLDER
+from website.markdown import table
+
+__all__ = ["TABLES", "Pivot", "claims", "fill", "store", "stored"]
+
+REPORTS = FOLDER / "experiments"
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """A table of a report: a line for each of its groups, a column for each of some quantities.
+
+    Arguments:
+        experiment: Name of the experiment.
+        columns: Quantities by the head of their columns; ``"limit of "`` before one takes its known value.
+        head: Head of the first column.
+        digits: Decimals.
+        groups: What the groups are called, of those that are shown; None shows all.
+    """
+
+    experiment: str
+    columns: Mapping[str, str]
+    head: str
+    digits: int = 3
+    groups: Mapping[str, str] | None = None
+
+    def markdown(self) -> str:
+        """The table, with standard errors over seeds where there are several."""
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for row in stored(self.experiment)["rows"]:
+            found.setdefault(row["group"], {})[row["quantity"]] = row
+        names = {name: name for name in found} if self.groups is None else self.groups
+        lines = [
+            (label, *(self._cell(found[name], quantity) for quantity in self.columns.values()))
+            for name, label in names.items()
+        ]
+        return table("|".join([self.head, *self.columns]), lines)
+
+    def _cell(self, rows: Mapping[str, Mapping[str, Any]], quantity: str) -> str:
+        known = quantity.startswith("limit of ")
+        row = rows.get(quantity.removeprefix("limit of "))
+        value = None if row is None else row["limit" if known else "mean"]
+        if row is None or value is None:
+            return ""
+        error = None if known else row["se"]
+        return f"{value:.{self.digits}f}" + (f" ± {error:.2g}" if error else "")
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A table of a report with a line for each of its rows.
+
+    Arguments:
+        experiment: Name of the experiment.
+        digits: Decimals.
+    """
+
+    experiment: str
+    digits: int = 3
+
+    def markdown(self) -> str:
+        """Quantity, mean over seeds, standard error, known limit and the paper's value."""
+        lines = []
+        for row in stored(self.experiment)["rows"]:
+            ours, limit = ("" if row[key] is None else f"{row[key]:.{self.digits}f}" for key in ("mean", "limit"))
+            paper = "" if row["paper"] is None else f"{row['paper']:g}"
+            name = f"{row['group']}: {row['quantity']}" if row["group"] else row["quantity"]
+            lines.append((name, ours, f"{row['se']:.1g}" if row["se"] else "", limit, paper))
+        return table("quantity|ours|se|limit|paper", lines)
+
+
+TABLES: dict[str, Sequence[Pivot | Lines]] = {"gmm.md": [Lines("gmm")]}
+"""Tables of reports by page, below the marker of their experiment."""
+
+
+def stored(name: str) -> dict[str, Any]:
+    """The stored report of an experiment."""
+    content: dict[str, Any] = json.loads((REPORTS / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
+def claims(name: str) -> str:
+    """The claims of a report and what became of them; p-values are adjusted over all of them."""
+    lines = []
+    for claim in stored(name)["claims"]:
+        p = claim["p_holm"]
+        shown = "exact" if claim["exact"] else "" if p is None else f"p = {min(p.values()):.2g}"
+        lines.append((claim["text"], claim["answer"], claim["figures"], shown))
+    return table("claim|answer|measured|", lines)
+
+
+def fill() -> dict[str, dict[str, str]]:
+    """Tables by page and marker."""
+    return {
+        page: {f"report of {each.experiment}": each.markdown() for each in tables}
+        | {f"claims of {each.experiment}": claims(each.experiment) for each in tables}
+        for page, tables in TABLES.items()
+    }
+
+
+def store(run: Path) -> None:
+    """Keeps the report of a finished experiment."""
+    report, settings, took = (json.loads((run / f"{n}.json").read_text()) for n in ("report", "experiment", "took"))
+    seconds = took["seconds"]
+    content = {
+        "preset": settings["preset"],
+        "code": settings["code"],
+        "torch": settings["versions"]["torch"],
+        "date": f"{datetime.fromtimestamp((run / 'report.json').stat().st_mtime, UTC):%Y-%m-%d}",
+        "cells": len(seconds["cells"]),
+        "seconds": round(sum(seconds["cells"].values()) + seconds["rest"]),
+        "billed": round(seconds["billed"]) if "billed" in seconds else None,
+        **report,
+    }
+    REPORTS.mkdir(exist_ok=True)
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    (REPORTS / f"{settings['experiment']}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    for run in sys.argv[1:]:
+        store(Path(run))
+
+
+if __name__ == "__main__":
+    main()
