@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -12,14 +13,14 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.evidence.ais import AIS, Schedule
+from ppl_vae.evidence.as_written import as_written
 from ppl_vae.evidence.bracket import Bracket, UpperLimit
 from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import draw_spread
 from ppl_vae.evidence.intervals import LEVEL
 from ppl_vae.evidence.results import Result
 from ppl_vae.evidence.starts import by_start, chosen, together
-from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.invariance import check_deterministic
+from ppl_vae.programs.prepared import prepared
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.programs.types import Program, Progress
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["BDMC", "bounds", "sandwich", "sandwich_cells"]
+
+
+BOUNDS = "the sandwich of bounds"
 
 
 @dataclass(frozen=True)
@@ -154,24 +158,29 @@ def sandwich(
             f"the bounds' errors need at least 2 chains per datum and start, got {draws} from {schedule.start}; raise "
             "the draws (--draws, draws=)"
         )
-    check_deterministic(model, x)
     report = progress or (lambda cells: None)
     seed = int(torch.randint(2**31, ()))
     block = schedule.block(draws)
     parts = []
-    for start in range(0, len(x), block):
+
+    def measured(start: int, progress: Progress) -> BDMC:
         part = x[start : start + block]
-        if start in done:
-            report(sandwich_cells(part, draws, schedule))
+        if drawn_with is None:
+            posterior, drawn = simulate(model, part)
         else:
-            with fork_random_state(seed + start), evaluating(model, guide):
-                if drawn_with is None:
-                    posterior, drawn = simulate(model, part)
-                else:
-                    posterior = {name: value[start : start + block] for name, value in drawn_with.items()}
-                    drawn = part
-                done[start] = bounds(model, guide, drawn, posterior, schedule, draws, report)
-        parts.append(done[start])
+            posterior = {name: value[start : start + block] for name, value in drawn_with.items()}
+            drawn = part
+        return bounds(model, guide, drawn, posterior, schedule, draws, progress)
+
+    with prepared(model, guide, x, BOUNDS):
+        for start in range(0, len(x), block):
+            part = x[start : start + block]
+            if start in done:
+                report(sandwich_cells(part, draws, schedule))
+            else:
+                with fork_random_state(seed + start):
+                    done[start] = as_written(BOUNDS, model, guide, part, partial(measured, start), report)
+            parts.append(done[start])
     return BDMC.join(parts).concluded()
 
 

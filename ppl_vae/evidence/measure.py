@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.distributions.exponential_family import base
+from ppl_vae.evidence.as_written import noted
 from ppl_vae.evidence.calibration import calibrated
-from ppl_vae.evidence.clamping import note_raised, without_clamping
+from ppl_vae.evidence.clamping import without_clamping
 from ppl_vae.evidence.importance import log_weights
 from ppl_vae.evidence.methods.base import NotApplicableError
 from ppl_vae.evidence.methods.enumeration import enumerate_states
@@ -24,15 +25,13 @@ from ppl_vae.evidence.rounding import rounded
 from ppl_vae.evidence.shared_latents import given_shared_latents
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
-from ppl_vae.programs.densities import Site, scaled_sites
+from ppl_vae.programs.densities import Site
 from ppl_vae.programs.handlers import latents, run
-from ppl_vae.programs.invariance import check_repeats
-from ppl_vae.programs.masked import masks_verified
+from ppl_vae.programs.prepared import prepared
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.shared import shared_latents
 from ppl_vae.programs.sites import model_sites
 from ppl_vae.programs.states import obstacle
-from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["measure", "normaliser_error", "quick_evidence"]
@@ -98,9 +97,8 @@ def measure(
             return given_shared_latents(model, guide, x, shared, again)
     done = {} if done is None else done
     tick = progress or (lambda cells: None)
-    with masks_verified(model, x), checked(model, x), evaluating(model, guide):
+    with prepared(model, guide, x):
         how = plan(model, x, draws=draws, method=method, **options)
-        check_repeats(guide, x)
         seed = int(torch.randint(2**31, ()))
         parts = []
         for start in range(0, len(x), how.block):
@@ -117,15 +115,8 @@ def measure(
         joined = replace(Evidence.join(parts), why=how.why)
         with fork_random_state():
             sites = run(model, (x[:1],), {}, draws=1)
-        noted = note_raised({"evidence": joined.evidence, "ELBO": joined.elbo}, sites)
-        joined = replace(joined, evidence=noted["evidence"], elbo=noted["ELBO"])
-        if scaled := scaled_sites(sites):
-            note = (
-                f"the log-density of {', '.join(scaled)} is scaled in the model (poutine.scale, or a plate of "
-                "subsamples); it is measured without the scale"
-            )
-            evidence, elbo = (replace(e, notes=(*e.notes, note)) for e in (joined.evidence, joined.elbo))
-            joined = replace(joined, evidence=evidence, elbo=elbo)
+        both = noted({"evidence": joined.evidence, "ELBO": joined.elbo}, sites)
+        joined = replace(joined, evidence=both["evidence"], elbo=both["ELBO"])
         concluded = rounded(how.method.conclude(model, guide, x, joined), sites, x).normalised(normaliser_error(sites))
         return calibrated(how.method, model, guide, x, concluded, check)
 

@@ -45,10 +45,12 @@ class Result(ResultErrors, Drawable):
     Arguments:
         sample: Positions of the data in the split of which they are a random sample; None if they are all of it.
         split_size: Number of data of that split; None if they are all of it.
+        cautions: Reasons for caution that belong to no single estimate.
     """
 
     sample: Tensor | None = field(default=None)
     split_size: int | None = field(default=None)
+    cautions: tuple[str, ...] = field(default=())
 
     panels: ClassVar[tuple[float, ...]] = (3, 2)
     """Widths of the figure's panels."""
@@ -85,7 +87,7 @@ class Result(ResultErrors, Drawable):
     def warnings(self) -> tuple[str, ...]:
         """Reasons not to take the numbers at face value, each once."""
         lines = (line for estimate in self.rows().values() for line in estimate.warnings)
-        return tuple(dict.fromkeys([*self.remarks(), *lines]))
+        return tuple(dict.fromkeys([*self.remarks(), *self.cautions, *lines]))
 
     def worst(self, count: int = 5) -> list[int]:
         """Positions of the worst data, worst first."""
@@ -168,7 +170,8 @@ class Result(ResultErrors, Drawable):
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
         """The result of all data from those of consecutive blocks."""
-        return cls(**join_fields(parts))
+        cautions = dict.fromkeys(line for part in parts for line in part.cautions)
+        return cls(**join_fields(parts) | {"cautions": tuple(cautions)})
 
 
 def _path(name: str) -> list[str]:

@@ -24,6 +24,7 @@ __all__ = [
     "clamps_unwatched",
     "given_probs",
     "note_clamped",
+    "rounding_on_average",
     "unclamped",
     "watching_clamps",
 ]
@@ -130,6 +131,21 @@ def unclamped(site: Site, log_density: Tensor) -> Tensor:
     if elements := site["fn"].event_dim - len(base.event_shape):
         excess = excess.flatten(excess.ndim - elements).sum(-1)
     return log_density - excess
+
+
+def rounding_on_average(base: torch.distributions.Distribution, mean: Tensor) -> Tensor:
+    """Nats by which rounding raises the log-probability of a latent on average; 0 where latents are rounded.
+
+    Arguments:
+        base: A distribution of a bit or of states; others are not rounded.
+        mean: Probabilities of a one, ``(..., 1)``, or of the states, by which to average.
+    """
+    probs = _given_probs(base) if are_unclamped() else None
+    if probs is None:
+        return mean.new_zeros(())
+    if isinstance(base, families.Bernoulli):
+        mean, probs = (torch.stack([1 - each, each], -1) for each in (mean[..., 0], probs))
+    return _times(mean, _raised(probs)).sum(-1)
 
 
 _OF_TWO = (families.Bernoulli, families.Binomial, families.NegativeBinomial, families.Geometric)

@@ -25,7 +25,7 @@ from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.handlers import check_pair
-from ppl_vae.programs.invariance import check_deterministic
+from ppl_vae.programs.invariance import check_deterministic, check_repeats
 from ppl_vae.programs.random_state import fork_random_state, subsample
 from ppl_vae.programs.support import check_support
 from ppl_vae.runs.code import config_of, keep_code
@@ -126,6 +126,7 @@ def _train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, 
         if len(x):
             check_support(pair.model, x, name)
     check_deterministic(pair.model, splits["train"])
+    check_repeats(pair.guide, splits["train"])
     if config.objective == "sleep":  # the guide learns from data that the model draws
         with frozen(pair.model):
             return _begin(config, folder, pair, corpus, splits, resume)

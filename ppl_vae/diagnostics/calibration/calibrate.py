@@ -7,8 +7,7 @@ import torch
 from ppl_vae.data.inputs import as_batch
 from ppl_vae.diagnostics.calibration.ranks import places
 from ppl_vae.diagnostics.calibration.result import Calibration, tests_of
-from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.support import checked
+from ppl_vae.evidence.as_written import as_written
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["calibrate"]
@@ -78,7 +77,11 @@ def calibrate(
             f"calibration needs at least 2 simulated data and 1 draw of the guide for each, got {simulated} and "
             f"{draws}; take 1000 and 99"
         )
-    with checked(model, x), evaluating(model, guide), torch.no_grad():
-        found = places(model, guide, x[torch.arange(simulated, device=x.device) % len(x)], draws, progress)
-    sizes = {name: len(units) for name, units in found.names.items()}
-    return Calibration(tests_of(list(found.quantities())), draws, sizes)
+
+    def measured(progress: Progress) -> Calibration:
+        with torch.no_grad():
+            found = places(model, guide, x[torch.arange(simulated, device=x.device) % len(x)], draws, progress)
+        sizes = {name: len(units) for name, units in found.names.items()}
+        return Calibration(tests_of(list(found.quantities())), draws, sizes)
+
+    return as_written("the calibration", model, guide, x, measured, progress)

@@ -17,7 +17,8 @@ from ppl_vae.diagnostics.gap.coordinate_ascent import best_structured, marginals
 from ppl_vae.diagnostics.gap.family_members import VariationalFamily
 from ppl_vae.diagnostics.gap.gap import ANY, GAINED, LEAD, Gap
 from ppl_vae.distributions import exponential_family
-from ppl_vae.evidence.clamping import note_raised, settled
+from ppl_vae.evidence.as_written import noted
+from ppl_vae.evidence.clamping import settled
 from ppl_vae.evidence.estimate import Bound, Estimate
 from ppl_vae.evidence.methods.enumeration import enumerate_states
 from ppl_vae.evidence.results import Evidence
@@ -94,8 +95,8 @@ def by_enumeration(
     values = [torch.cat(parts) for parts in zip(*pieces, strict=True)]
     joined = Evidence.join(blocks)
     with fork_random_state():
-        noted = note_raised({"evidence": joined.evidence, "ELBO": joined.elbo}, run(model, (x[:1],), {}, draws=1))
-    evidence, elbo = noted["evidence"], noted["ELBO"]
+        both = noted({"evidence": joined.evidence, "ELBO": joined.elbo}, run(model, (x[:1],), {}, draws=1))
+    evidence, elbo = both["evidence"], both["ELBO"]
     if universal:
         return Gap(evidence, evidence, elbo, ANY)
     if coupled is None:

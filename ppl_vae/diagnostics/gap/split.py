@@ -19,12 +19,11 @@ from ppl_vae.evidence.plan import OptionValue
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import check_cover, run
+from ppl_vae.programs.prepared import prepared
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites, model_sites
 from ppl_vae.programs.states import obstacle
-from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
-from ppl_vae.programs.unobserved import check_none
 
 __all__ = ["SPLITS", "SplitMethod", "UnknownFamilyError", "split_gap"]
 
@@ -104,14 +103,13 @@ def split_gap(
     x = as_batch(*data)
     if method not in SPLITS:
         raise ValueError(f"unknown method {method!r}; choose from {', '.join(SPLITS)}")
-    with checked(model, x):
+    with prepared(model, guide, x, "the split of the gap"):
         with evaluating(model, guide):
             sites = model_sites(model, x)
             with fork_random_state():
                 few = run(guide, (x[:2],), {}, draws=1)
                 known = run(model, (x[:2],), {}, draws=1)
                 check_cover(known, few)
-                check_none(known, "the split of the gap")
             error, wrong = normaliser_error(known), obstacle(sites, most_bits)
             if method == "enumeration" and wrong:
                 raise ValueError(f"the gap cannot be split by enumeration: {wrong}; use the method 'ascent'")

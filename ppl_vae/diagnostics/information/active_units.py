@@ -15,6 +15,7 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.estimate import finite
 from ppl_vae.evidence.figures import OKABE_ITO
+from ppl_vae.programs.clamped import note_clamped, rounding_on_average
 from ppl_vae.programs.handlers import Site, SubstituteLatents, latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
@@ -158,11 +159,13 @@ def independent_kl(model: Program, guide: Program, x: Batch) -> tuple[Tensor, Te
         prior = latents(run(model, (x,), {}, draws=1, handler=SubstituteLatents(proposed.values_of_latents())))
     divergences, means = [], []
     for name, site in prior.items():
+        note_clamped(name, site["fn"])
         q, p = exponential_family.base(proposed[name]["fn"]), exponential_family.base(site["fn"])
         shape = (len(x), _unit_shape(site["fn"]).numel())
         whole = torch.Size((1, len(x), *_unit_shape(site["fn"])))
-        divergences.append(kl_divergence(q, p).expand(whole).reshape(shape))
         mean = _mean(q)
+        divergence = kl_divergence(q, p) + rounding_on_average(p, mean)
+        divergences.append(divergence.expand(whole).reshape(shape))
         means.append(mean.expand(*whole, mean.shape[-1]).reshape(*shape, -1))
     return torch.cat(divergences, 1), beside(means)
 

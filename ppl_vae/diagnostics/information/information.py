@@ -14,13 +14,13 @@ from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.diagnostics.information.active_units import Units
 from ppl_vae.diagnostics.information.mutual_information import Mutual, by_codes, by_enumeration, by_enumeration_steps
 from ppl_vae.diagnostics.information.rates import Rates, measure_rates, probe
+from ppl_vae.evidence.as_written import as_written
 from ppl_vae.evidence.coordinates import one_prior
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.intervals import Ends
 from ppl_vae.evidence.results import Result
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
 if TYPE_CHECKING:
@@ -244,7 +244,8 @@ def information(
     for name, value in (("data", len(x)), ("data per batch", batch), ("codes", codes)):
         if value < 2:
             raise ValueError(f"information needs at least 2 {name}, got {value}; take more")
-    with checked(model, x), evaluating(model, guide):
+
+    def measured(progress: Progress) -> Information:
         known = probe(model, guide, x, most_bits)
         rates = measure_rates(model, guide, x, known, draws, progress)
         if known.states is None:
@@ -252,6 +253,8 @@ def information(
         else:
             mutual = by_enumeration(guide, x, known.states, batch, progress)
         return Information(rates, mutual, one_prior(model, x))
+
+    return as_written("the information", model, guide, x, measured, progress)
 
 
 def steps(

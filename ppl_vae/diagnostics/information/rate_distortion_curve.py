@@ -13,6 +13,7 @@ from ppl_vae.data.inputs import Batch, as_batch, dense_width
 from ppl_vae.diagnostics.information.curve import Curve
 from ppl_vae.diagnostics.information.rates import CELLS, measure_rates, probe
 from ppl_vae.evidence.ais import AIS, CHAINS, Schedule
+from ppl_vae.evidence.as_written import as_written
 from ppl_vae.evidence.estimate import Bound, Estimate
 from ppl_vae.evidence.methods.enumeration import BLOCK
 from ppl_vae.nn.modes import evaluating
@@ -21,7 +22,6 @@ from ppl_vae.programs.log_weight import log_joint, log_parts
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, model_sites
 from ppl_vae.programs.states import States, obstacle
-from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["BETAS", "curve_cells", "rate_distortion_curve"]
@@ -109,7 +109,8 @@ def rate_distortion_curve(
         raise ValueError(f"unknown method {method!r}; choose from auto, enumeration, annealing")
     betas = tuple(sorted(set(betas), reverse=True))
     schedule = _schedule(betas, temperatures, leapfrog_steps)
-    with checked(model, x), evaluating(model, guide):
+
+    def measured(progress: Progress) -> Curve:
         sites = model_sites(model, x)
         guide_rates = measure_rates(model, guide, x, probe(model, guide, x), draws)
         if _enumerates(sites, method):
@@ -124,22 +125,24 @@ def rate_distortion_curve(
             values, count = _annealed(model, guide, x, schedule, chains, progress), chains
             method_description = f"annealing, {temperatures} temperatures, {chains} chains"
 
-    def estimates(name: str, bound: Bound) -> tuple[Estimate, ...]:
-        errors = values.get(f"{name}_se", [None] * len(betas))  # exact values have none
-        return tuple(
-            Estimate(value, method_description, "exact" if error is None else bound, count, error)
-            for value, error in zip(values[name], errors, strict=True)
+        def estimates(name: str, bound: Bound) -> tuple[Estimate, ...]:
+            errors = values.get(f"{name}_se", [None] * len(betas))  # exact values have none
+            return tuple(
+                Estimate(value, method_description, "exact" if error is None else bound, count, error)
+                for value, error in zip(values[name], errors, strict=True)
+            )
+
+        return Curve(
+            betas,
+            estimates("rate", "approximate"),
+            estimates("distortion", "approximate"),
+            estimates("cost", "upper"),
+            guide_rates.rate,
+            guide_rates.distortion,
+            guide_rates.elbo,
         )
 
-    return Curve(
-        betas,
-        estimates("rate", "approximate"),
-        estimates("distortion", "approximate"),
-        estimates("cost", "upper"),
-        guide_rates.rate,
-        guide_rates.distortion,
-        guide_rates.elbo,
-    )
+    return as_written("the rate-distortion curve", model, guide, x, measured, progress)
 
 
 def _enumerated(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import prod
 
 import torch
@@ -15,11 +16,10 @@ from ppl_vae.diagnostics.tightness.least_squares import Unexplained, regress, un
 from ppl_vae.diagnostics.tightness.linear_guide import LinearGuide, from_data, from_decoder, obstacle
 from ppl_vae.diagnostics.tightness.sufficient_statistics import SufficientStatistics
 from ppl_vae.diagnostics.tightness.verdict import Example, Tightness
-from ppl_vae.nn.modes import evaluating
+from ppl_vae.evidence.as_written import as_written
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import model_sites
-from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["tightness"]
@@ -85,37 +85,42 @@ def tightness(
     x = as_batch(*data)
     if len(x) == 0:
         raise ValueError("there are no data to measure")
-    with checked(model, x), evaluating(model, guide):
-        family = SufficientStatistics(guide, model, x[:2])
-        sites = model_sites(model, x)
-        enumerable = all(s.kind in ("bits", "states") for s in sites) and prod(s.states for s in sites) <= 2**most_bits
-        source: Source
-        if enumerable:
-            source = AllStates(model, guide, x, family, sites, FEW)
-        else:
-            source = Samples(model, guide, family, _enough(draws, family))
-        guides, why, spanned = _linear_guides(model, x, family, source)
-        affine: dict[Proposal, Unexplained] = {}
-        linear: dict[Proposal, Unexplained] = {}
-        for proposal, parts in _measure(source, x, guides, spanned, progress).items():
-            affine[proposal] = Unexplained.join([per_datum for per_datum, _ in parts])
-            if spanned or guides:
-                linear[proposal] = Unexplained.join([shared for _, shared in parts if shared is not None])
-        result = Tightness(
-            affine,
-            linear,
-            guides,
-            why,
-            source.saturated,
-            family.description,
-            family.count,
-            source.description,
-            None,
-            (),
-        )
-        if result.status == "outside" and enumerable:
-            result = replace(result, gap=split_gap(model, guide, x, most_bits=most_bits))
-        return replace(result, examples=_examples(source, x, affine["guide"]))
+    return as_written("tightness", model, guide, x, partial(_tightness, model, guide, x, draws, most_bits), progress)
+
+
+def _tightness(
+    model: Program, guide: Program, x: Batch, draws: int | None, most_bits: int, progress: Progress
+) -> Tightness:
+    family = SufficientStatistics(guide, model, x[:2])
+    sites = model_sites(model, x)
+    enumerable = all(s.kind in ("bits", "states") for s in sites) and prod(s.states for s in sites) <= 2**most_bits
+    source: Source
+    if enumerable:
+        source = AllStates(model, guide, x, family, sites, FEW)
+    else:
+        source = Samples(model, guide, family, _enough(draws, family))
+    guides, why, spanned = _linear_guides(model, x, family, source)
+    affine: dict[Proposal, Unexplained] = {}
+    linear: dict[Proposal, Unexplained] = {}
+    for proposal, parts in _measure(source, x, guides, spanned, progress).items():
+        affine[proposal] = Unexplained.join([per_datum for per_datum, _ in parts])
+        if spanned or guides:
+            linear[proposal] = Unexplained.join([shared for _, shared in parts if shared is not None])
+    result = Tightness(
+        affine,
+        linear,
+        guides,
+        why,
+        source.saturated,
+        family.description,
+        family.count,
+        source.description,
+        None,
+        (),
+    )
+    if result.status == "outside" and enumerable:
+        result = replace(result, gap=split_gap(model, guide, x, most_bits=most_bits))
+    return replace(result, examples=_examples(source, x, affine["guide"]))
 
 
 def _enough(draws: int | None, family: SufficientStatistics) -> int:
