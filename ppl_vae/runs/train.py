@@ -127,10 +127,9 @@ def _train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, 
             check_support(pair.model, x, name)
     check_deterministic(pair.model, splits["train"])
     check_repeats(pair.guide, splits["train"])
-    if config.objective == "sleep":  # the guide learns from data that the model draws
-        with frozen(pair.model):
-            return _begin(config, folder, pair, corpus, splits, resume)
-    return _begin(config, folder, pair, corpus, splits, resume)
+    # With objective sleep the guide alone learns, from data that the model draws.
+    with frozen(pair.model) if config.objective == "sleep" else nullcontext():
+        return _begin(config, folder, pair, corpus, splits, resume)
 
 
 def _remove_pages(run: RunFolder) -> None:
