@@ -51,7 +51,8 @@ class ImportanceWeightedELBO(Objective):
         - \Bigl(\tilde w_k - \frac1K\Bigr),
 
     the control variate of VIMCO with the mean of the other weights instead of the k-th weight (Mnih and Rezende 2016),
-    and the constant 1/K, which causes no bias and removes most of the noise where the weights are nearly equal. One
+    and the constant 1/K, which causes no bias and removes most of the noise where the weights are nearly equal. OVIS
+    (Lievin et al. 2020, eq. 17 at gamma = 0) has the constant -log(1 - 1/K) in its place, the same for many draws. One
     draw has no control variate: the bound is then the ELBO, and its gradient plain REINFORCE.
 
     Every site lies in the one ``pyro.plate("data", len(x))``, unscaled and unmasked: the likelihood of a subsample is
