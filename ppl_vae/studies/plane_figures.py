@@ -21,6 +21,10 @@ CODES = {"00": OKABE_ITO.blue, "01": OKABE_ITO.orange, "10": OKABE_ITO.green, "1
 """Colours of the codes, in the order of :func:`ppl_vae.distributions.bits.bit_states`."""
 
 
+FINER = 4
+"""Points drawn for each of the plane's, along a side: borders between codes are lines and not steps."""
+
+
 def mixed(probabilities: Tensor) -> Tensor:
     """Returns the colours of the codes, mixed by their probabilities ``(data, 4)``, as ``(data, 3)``."""
     from matplotlib.colors import to_rgb
@@ -29,7 +33,9 @@ def mixed(probabilities: Tensor) -> Tensor:
     return (probabilities.cpu().double() @ palette).clamp(0, 1)
 
 
-def draw_codes(axes: Axes, plane: Plane, probabilities: Tensor, centres: Tensor, title: str) -> None:
+def draw_codes(
+    axes: Axes, plane: Plane, probabilities: Tensor, centres: Tensor, title: str, *, decided: bool = False
+) -> None:
     """Draws the plane in the mixed colours of the codes, and the centres with their codes.
 
     Arguments:
@@ -38,9 +44,12 @@ def draw_codes(axes: Axes, plane: Plane, probabilities: Tensor, centres: Tensor,
         probabilities: Of all codes at each of its points, ``(points, 4)``.
         centres: One per code, ``(4, 2)``.
         title: Title of the panel.
+        decided: Whether each point has the colour of its most probable code alone.
     """
-    image = mixed(probabilities).reshape(*plane.shape, 3).transpose(0, 1)
-    axes.imshow(image.numpy(), origin="lower", extent=plane.extent, interpolation="nearest")
+    fine = _finer(plane, probabilities.cpu().double())
+    if decided:
+        fine = torch.nn.functional.one_hot(fine.argmax(-1), 4)
+    axes.imshow(mixed(fine).transpose(0, 1).numpy(), origin="lower", extent=plane.extent, interpolation="nearest")
     for centre, code in zip(centres.cpu().tolist(), CODES, strict=True):
         axes.plot(*centre, "o", color="black", markersize=4)
         axes.annotate(code, centre, (4, 3), textcoords="offset points", fontsize=8)
@@ -48,11 +57,17 @@ def draw_codes(axes: Axes, plane: Plane, probabilities: Tensor, centres: Tensor,
     label_plane(axes)
 
 
+def _finer(plane: Plane, probabilities: Tensor) -> Tensor:
+    """Probabilities of the codes at more points, ``(FINER * rows, FINER * columns, 4)``, by interpolated log-odds."""
+    table = probabilities.clamp(min=1e-30).log().T.reshape(1, 4, *plane.shape)
+    return torch.nn.functional.interpolate(table, scale_factor=FINER, mode="bilinear")[0].movedim(0, -1).softmax(-1)
+
+
 def draw_density(axes: Axes, plane: Plane, density: Tensor, top: float, title: str) -> AxesImage:
     """Draws a density at the points of the plane, ``(points,)``, from 0 to a number; returns it for a colour bar."""
     image = density.reshape(plane.shape).T.clamp(min=0)
     axes.set_title(title, fontsize=9)
-    style: dict[str, Any] = {"origin": "lower", "cmap": "cividis", "vmin": 0, "vmax": top}
+    style: dict[str, Any] = {"origin": "lower", "cmap": "cividis", "vmin": 0, "vmax": top, "interpolation": "bilinear"}
     drawn = axes.imshow(image.numpy(), extent=plane.extent, **style)
     label_plane(axes)
     return drawn
