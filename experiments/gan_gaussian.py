@@ -234,8 +234,8 @@ def lines_of(cells: Cells[Way]) -> tuple[list[tuple[str, Tensor]], list[tuple[st
 def draw_harm(figure: Figure, cells: Cells[Way], features: str) -> None:
     """Gap, evidence and Frechet distance of each pair."""
     left, middle, right = figure.subplots(1, 3, sharey=True)
-    for axes, key in ((left, "gap"), (middle, "lost")):
-        values = {f"{what}\n{name}": cells.means((name, what), key) for name, what in WAYS}
+    for axes, key, ways in ((left, "gap", COLOURS), (middle, "lost", MOVED)):  # the truth itself loses nothing
+        values = {f"{w}\n{name}": cells.means((name, w), key) if w in ways else [0.0] for name, w in WAYS}
         draw_bars(axes, values, [COLOURS[what] for _, what in WAYS], least=0.0)
     for key, marker, label in ((SAMPLES, "o", "samples"), (MEANS, "D", "means")):
         for place, way in enumerate(WAYS):
@@ -243,7 +243,7 @@ def draw_harm(figure: Figure, cells: Cells[Way], features: str) -> None:
             right.plot(distances, [place] * len(distances), marker, color=COLOURS[way[1]])
         right.plot([], [], marker, color="0.5", label=label)
     left.set(xscale="symlog", xlabel="gap, at least\n(nats per image; dots: seeds)")
-    middle.set(xscale="symlog", xlabel="likelihood lost, at most\n(nats per image; of the truth: width)")
+    middle.set(xscale="symlog", xlabel="likelihood lost, at most\n(nats per image; the truth loses 0)")
     right.set(xscale="log", xlabel=f"Frechet distance from the truth\n({features})")
     right.xaxis.set_minor_formatter("")
     right.legend(frameon=False)

@@ -243,8 +243,8 @@ def draw_raises(figure: Figure, report: Report, group: str) -> None:
     signs = rows[0].mean
     colours = [OKABE_ITO.blue, *(OKABE_ITO.orange if row.mean > signs else "0.75" for row in rows[1:])]
     draw_bars(axes, {row.quantity: row.values for row in rows}, colours)
+    style = {"textcoords": "offset points", "va": "center", "fontsize": 8, "bbox": {"color": "white", "pad": 1}}
     for place, row in enumerate(rows):
-        axes.annotate(f"{row.mean:.3f}", (row.mean, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.axvline(signs, color=OKABE_ITO.blue, linewidth=1)
-    axes.margins(x=0.12)
-    axes.set(xlabel=f"precision@{K}", title=f"{group}: what raises it")
+        axes.annotate(f"{row.mean:.3f}", (row.mean, place), (4, 0), **style)
+    axes.axvline(signs, color=OKABE_ITO.blue, linewidth=1, linestyle=":", zorder=0)
+    axes.set(xmargin=0.12, xlabel=f"precision@{K}", title=f"{group}: what raises it")

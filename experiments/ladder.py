@@ -219,15 +219,19 @@ def draw(figure: Figure, models: dict[str, System], rows: list[Row]) -> None:
         axes.errorbar(places, gaps, [row.se for row in shown], fmt="o", label="trained guide", **style)
         best = {place: max(row.limit, floor) for place, row in zip(places, shown, strict=True) if row.limit is not None}
         style = {"color": OKABE_ITO.orange, "markeredgecolor": "black"}
-        axes.plot(best.keys(), best.values(), "D", label="best member of the family; 0 at the lower edge", **style)
+        axes.plot(best.keys(), best.values(), "D", label="best member of the family", **style)
         for place, gap, row in zip(places, gaps, shown, strict=True):
             axes.annotate(f"{row.mean:.3g}", (place, gap), (9, 4), textcoords="offset points", fontsize=8)
         axes.set_yscale("log")
         axes.set_ylim(floor / 2, 5 * max(gaps))
+        axes.axhline(3 * floor, color="0.6", linewidth=0.8, linestyle=":")
+        powers = [10.0**power for power in range(-4, 1) if 10.0**power < 5 * max(gaps)]
+        axes.set_yticks([floor, *powers], ["0", *(f"{power:g}" for power in powers)])
         axes.set_xlim(-0.5, len(shown) - 0.2)
         axes.set_xticks(places, [row.quantity.replace("_", " ") for row in shown])
         axes.set_title(system.title, fontsize=10)
         axes.set_ylabel("gap (nats per datum)")
         axes.grid(axis="y", color="0.9")
-    axes.legend(frameon=False, fontsize=9)
+    handles = axes.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.suptitle("What a richer family buys: evidence minus ELBO, the model fixed")

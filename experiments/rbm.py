@@ -48,6 +48,8 @@ PAIRS = {
     "any prior, likelihood": ("any", "mean_field", True),
 }
 SHOWN = 10
+SHEET = 7
+"""Images in a line of the figure."""
 
 
 def distance_from_machine(model: Rbm, x: Tensor) -> tuple[float, float]:
@@ -163,16 +165,16 @@ def claims(cells: Cells[str]) -> list[Claim]:
 
 def draw(figure: Figure, cells: Cells[str], rows: list[Row], data: Tensor) -> None:
     """Draws and weights of each pair as images, its evidence and ELBO, and its distance from a Boltzmann machine."""
-    left, right = figure.subfigures(1, 2, width_ratios=[5, 7])
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1])
     side = int(data.shape[1] ** 0.5)
     panels = left.subplots(1 + len(PAIRS), 2)
     for axes in panels.flat:
         axes.set_axis_off()
-    show_sheet(panels[0, 0], 1 - data.reshape(-1, side, side), SHOWN)
+    show_sheet(panels[0, 0], 1 - data[:SHEET].reshape(-1, side, side), SHEET)
     panels[0, 0].set_title("test data", fontsize=8, loc="left")
     for (samples, weights), name in zip(panels[1:], PAIRS, strict=True):
         cell = cells[name][0]
-        show_sheet(samples, 1 - cell["samples"].reshape(-1, side, side), SHOWN)
+        show_sheet(samples, 1 - cell["samples"][:SHEET].reshape(-1, side, side), SHEET)
         samples.set_title(f"{name}: draws", fontsize=8, loc="left")
         show_sheet(weights, diverging(cell["weights"].reshape(-1, side, side)), len(cell["weights"]))
         weights.set_title("weights of its bits", fontsize=8, loc="left")

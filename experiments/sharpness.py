@@ -22,7 +22,7 @@ from ppl_vae.evidence.importance import sampled_elbo
 from ppl_vae.nn.observation_noise import read_trace
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
-from ppl_vae.studies.figures import draw_course
+from ppl_vae.studies.figures import draw_course, limits_of
 from ppl_vae.studies.grid import Cells, Grid, slug
 from ppl_vae.studies.noisy_curve import FreshPoints, grid_evidence, held_out_points
 from ppl_vae.studies.report import Report, Row
@@ -240,9 +240,10 @@ def draw_courses(figure: Figure, cells: Cells[str]) -> None:
             first = int(key != "sigma")
             draw_course(axes, curves[key], first, colour=colour, linestyle=line, linewidth=width, label=kind)
     last = [(each["distortion"][-1] + each["rate"][-1]).item() for seeds in cells.values() for each in seeds]
+    later = [cells.stacked(kind, "distortion") for kind in cells if kind in COURSES]
     bounds.set(ylabel="ELBO (nats per datum)", ylim=(-max(last) - 1.2, -min(last) + 0.3))
     sigmas.set(ylabel=r"$\sigma$", yscale="log")
-    distortions.set(xlabel="epoch", ylabel=f"{LOSSES['distortion']} (nats)", ylim=(-5.2, 3))
+    distortions.set(xlabel="epoch", ylabel=f"{LOSSES['distortion']} (nats)", ylim=limits_of(later))
     rates.set(xlabel="epoch", ylabel=f"{LOSSES['rate']} (nats)")
     whole(rates.xaxis)
     figure.legend(*bounds.get_legend_handles_labels(), loc="outside upper center", frameon=False, ncols=len(cells))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from ppl_vae.evidence.figures import show_sheet
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_bars", "draw_course", "show_image_table", "show_maps"]
+__all__ = ["draw_bars", "draw_course", "limits_of", "show_image_table", "show_maps"]
 
 
 def draw_bars(
@@ -64,6 +65,14 @@ def draw_course(axes: Axes, values: Tensor, first: int = 1, *, colour: str, **st
     if len(values) > 1:
         axes.fill_between(epochs, values.amin(0), values.amax(0), color=colour, alpha=0.15, linewidth=0)  # type: ignore[arg-type]
     axes.plot(epochs, values.mean(0).tolist(), color=colour, **style)  # type: ignore[arg-type]
+
+
+def limits_of(courses: Sequence[Tensor]) -> tuple[float, float]:
+    """Limits of an axis that hold courses ``(seeds, epochs)``, but for their first tenth, where losses fall far."""
+    later = torch.cat([course[:, course.shape[1] // 10 :].flatten() for course in courses])
+    low, high = later.min().item(), later.max().item()
+    room = 0.1 * (high - low) or 0.1
+    return low - room, high + room
 
 
 def show_image_table(figure: Figure, rows: Mapping[str, Sequence[Tensor]], titles: Sequence[str]) -> None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ppl_vae.evidence.figures import OKABE_ITO, show_sheet
+from ppl_vae.evidence.figures import OKABE_ITO
+from ppl_vae.studies.figures import show_image_table
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["REGIMES", "TrainedPair", "draw_curves", "draw_plane", "draw_sheet", "hull", "regimes"]
@@ -132,9 +134,6 @@ def draw_plane(figure: Figure, points: list[TrainedPair], entropy: float, title:
             [p.rate for p in members], [p.distortion for p in members], linestyle="", markersize=5, label=family, **look
         )
         above.plot([p.rate for p in members], [p.bound - entropy for p in members], linestyle="", markersize=5, **look)
-        for p in members:
-            label = next(iter(p.at.values()), "") if len(p.at) == 1 else p.description
-            above.annotate(str(label), (p.rate, p.bound - entropy), (4, 2), textcoords="offset points", fontsize=6)
     corner = hull(list(zip(rates, distortions, strict=True)))
     plane.plot(*zip(*corner, strict=True), color="0.3", linewidth=1, zorder=1, label="convex hull of all")
     across = (-0.03 * wide, 1.1 * wide)
@@ -148,9 +147,25 @@ def draw_plane(figure: Figure, points: list[TrainedPair], entropy: float, title:
     plane.legend(frameon=False, fontsize=7, loc="upper right")
     above.axhline(0, color="0.6", linewidth=0.8)
     above.set_yscale("symlog", linthresh=1)
-    above.set(xlabel="rate R (nats)", ylabel="D + R above the best bound (nats)", ylim=(-0.2, None))
+    above.set(xlabel="rate R (nats)", ylabel="D + R above the best bound (nats)")
+    above.set_ylim(-0.2, 1.5 * max(max(p.bound - entropy for p in points), 1))
+    _label_apart(above, {(p.rate, p.bound - entropy): _short(p) for p in points})
     above.set_title("numbers: " + ", ".join(points[0].at), fontsize=9)
     figure.suptitle(title, fontsize=11)
+
+
+def _short(point: TrainedPair) -> str:
+    return str(next(iter(point.at.values()), "")) if len(point.at) == 1 else point.description
+
+
+def _label_apart(axes: Axes, labels: Mapping[tuple[float, float], str]) -> None:
+    """Labels points, but for those whose label would lie on another one."""
+    taken: list[tuple[float, float]] = []
+    for place, label in labels.items():
+        x, y = axes.transData.transform(place) * 72 / axes.figure.dpi
+        if all(abs(x - a) > 6 + 3.5 * len(label) or abs(y - b) > 8 for a, b in taken):
+            axes.annotate(label, place, (4, 3), textcoords="offset points", fontsize=6)
+            taken.append((x, y))
 
 
 def draw_curves(figure: Figure, points: list[TrainedPair]) -> None:
@@ -160,8 +175,9 @@ def draw_curves(figure: Figure, points: list[TrainedPair]) -> None:
         members = sorted((p for p in points if p.family == family), key=lambda p: abs(p.beta - 1))
         first = members[0]
         curve = [first.values[f"curve {key}"].tolist() for key in ("rate", "distortion")]
-        plane.plot(*curve, color=look["color"], linewidth=1, label=f"{family}, {first.description}")
-        plane.plot(*first.values["curve guide"].tolist(), markersize=6, **look)
+        style = {"linestyle": ":", "linewidth": 1, "marker": ".", "markersize": 5}
+        plane.plot(*curve, color=look["color"], label=f"{family}, {first.description}", **style)
+        plane.plot(*first.values["curve guide"].tolist(), markersize=8, markeredgecolor="black", **look)
         losses = []
         for p in members:
             betas = p.values["curve beta"]
@@ -176,7 +192,11 @@ def draw_curves(figure: Figure, points: list[TrainedPair]) -> None:
         r, lost, error = zip(*sorted(losses), strict=True)
         loss.errorbar(r, lost, error, capsize=2, linewidth=1, markersize=4, **look)
     plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)")
-    plane.set_title("lines: the best encoders of a trained decoder; markers: its guide", fontsize=9)
+    count, data = len(points[0].values["curve beta"]), int(points[0]["curve data"])
+    plane.set_title(
+        f"dots: the best encoders of a trained decoder at {count} weights\nlarge markers: its guide; {data} data",
+        fontsize=9,
+    )
     plane.legend(frameon=False, fontsize=7)
     loss.axhline(0, color="0.6", linewidth=0.8)
     loss.set(xlabel="rate R of the guide (nats)", ylabel=r"its D + $\beta$ R above the smallest (nats)")
@@ -185,15 +205,8 @@ def draw_curves(figure: Figure, points: list[TrainedPair]) -> None:
 
 def draw_sheet(figure: Figure, picked: Mapping[str, TrainedPair]) -> None:
     """Draws test data, and of one run per regime its reconstructions and samples."""
-    panels = figure.subplots(1 + len(picked), 2, squeeze=False)
-    for axes in panels.flat:
-        axes.axis("off")
-    images = next(iter(picked.values())).values["images"]
-    show_sheet(panels[0, 0], images, len(images))
-    panels[0, 0].set_title("test data", fontsize=9)
-    for line, (name, point) in zip(panels[1:], picked.items(), strict=True):
-        for axes, key in zip(line, ("reconstructions", "samples"), strict=True):
-            show_sheet(axes, point.values[key], len(images))
-        title = f"{name}: {point.family}, {point.description}; R {point.rate:.1f}, D {point.distortion:.1f}"
-        line[0].set_title(f"{title}\ndrawn from p(x | z), z from the guide", fontsize=7)
-        line[1].set_title("drawn from p(x | z), z from the prior", fontsize=7)
+    rows = {"test data": [next(iter(picked.values())).values["images"]]}
+    for name, point in picked.items():
+        numbers = f"{point.description}: R {point.rate:.1f}, D {point.distortion:.1f}"
+        rows[f"{name}\n{point.family}\n{numbers}"] = [point.values[key] for key in ("reconstructions", "samples")]
+    show_image_table(figure, rows, ["x from p(x | z), z from the guide", "x from p(x | z), z from the prior"])

@@ -105,7 +105,8 @@ def draw_density(figure: Figure) -> None:
         axes.axvline(sqrt(d - 1), color="white", linewidth=1.2, linestyle=":", label=r"$\sqrt{D-1}$: theorem 1")
         axes.plot([0, most], [0, most], color="0.6", linewidth=0.8, linestyle="--", label="r = R")
         axes.set(xlabel=r"radius of the data, $R/\sigma$", ylabel=r"radius of the means, $r/\sigma$", title=f"D = {d}")
-    legend = panels[0].legend(loc="upper left", fontsize=8, facecolor="0.25", framealpha=0.9)
+    handles = panels[0].get_legend_handles_labels()
+    legend = figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=8, facecolor="0.25", framealpha=1)
     for text in legend.get_texts():
         text.set_color("white")
     bar = figure.colorbar(shown, ax=panels, shrink=0.85)

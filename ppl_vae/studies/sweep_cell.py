@@ -116,6 +116,7 @@ def _curve(study: Study, opened: Run, measure: Measure) -> dict[str, Tensor | fl
         "curve rate": [e.mean for e in curve.rate],
         "curve distortion": [e.mean for e in curve.distortion],
         "curve guide": [curve.guide_rate.mean, curve.guide_distortion.mean],
+        "curve data": [curve.guide_rate.pointwise.numel()],
         "lost": [e.mean for e in excess],
         "lost se": [e.se or 0.0 for e in excess],
     }

@@ -62,7 +62,7 @@ def report_of(study: Study, points: list[TrainedPair], title: str, failed: tuple
         notes.append("an annealed curve lies above the true one on average: the loss of a guide may be underestimated")
     if entropy > 0 and all("images" in point.values for point in points):
         picked = regimes(points, entropy)
-        study.figure("regimes", partial(draw_sheet, picked=picked), (9, 0.3 + 1.15 * (1 + len(picked))))
+        study.figure("regimes", partial(draw_sheet, picked=picked), (13, 0.3 + 0.75 * (1 + len(picked))))
         missing = [f"{name} ({rule})" for name, (_, rule) in REGIMES.items() if name not in picked]
         notes.append(
             "regimes: " + "; ".join(f"{n} ({REGIMES[n][1]}): {p.family}, {p.description}" for n, p in picked.items())
