@@ -101,7 +101,7 @@ def claims(name: str) -> str:
     for claim in stored(name)["claims"]:
         p = claim["p_holm"]
         shown = "exact" if claim["exact"] else "" if p is None else f"p = {min(p.values()):.2g}"
-        lines.append((claim["text"], claim["answer"], claim["figures"], shown))
+        lines.append((claim["text"], claim["answer"], claim["figures"].replace("+-", "±"), shown))
     return table("claim|answer|measured|", lines)
 
 
