@@ -41,7 +41,7 @@ class Pivot:
     groups: Mapping[str, str] | None = None
 
     def markdown(self) -> str:
-        """The table, with standard errors over seeds where there are several."""
+        """The table, with standard errors over seeds where there are several and a digit shows them."""
         found: dict[str, dict[str, dict[str, Any]]] = {}
         for row in stored(self.experiment)["rows"]:
             found.setdefault(row["group"], {})[row["quantity"]] = row
@@ -58,8 +58,11 @@ class Pivot:
         value = None if row is None else row["limit" if known else "mean"]
         if row is None or value is None:
             return ""
-        error = None if known else row["se"]
-        return f"{value:.{self.digits}f}" + (f" ± {error:.2g}" if error else "")
+        if row["unit"] == "units":
+            return f"{value:g}"
+        error = 0.0 if known else row["se"] or 0.0
+        seen = error >= 0.5 * 10.0**-self.digits
+        return f"{value:.{self.digits}f}" + (f" ± {error:.{self.digits}f}" if seen else "")
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,23 @@ class Lines:
         return table("quantity|ours|se|limit|paper", lines)
 
 
-TABLES: dict[str, Sequence[Pivot | Lines]] = {"gmm.md": [Lines("gmm")]}
+TABLES: dict[str, Sequence[Pivot | Lines]] = {
+    "gmm.md": [Lines("gmm")],
+    "ppca.md": [
+        Pivot(
+            "ppca",
+            {
+                "likelihood": "likelihood",
+                "closed form": "limit of likelihood",
+                "gap": "gap",
+                "active units": "active units",
+                "in closed form": "limit of active units",
+            },
+            "data",
+            digits=4,
+        )
+    ],
+}
 """Tables of reports by page, below the marker of their experiment."""
 
 
@@ -100,7 +119,8 @@ def claims(name: str) -> str:
     lines = []
     for claim in stored(name)["claims"]:
         p = claim["p_holm"]
-        shown = "exact" if claim["exact"] else "" if p is None else f"p = {min(p.values()):.2g}"
+        decisive = "true" if claim["answer"] == "did not hold" else "false"
+        shown = "exact" if claim["exact"] else "" if p is None else f"p = {p[decisive]:.2g}"
         lines.append((claim["text"], claim["answer"], claim["figures"].replace("+-", "±"), shown))
     return table("claim|answer|measured|", lines)
 

@@ -63,8 +63,9 @@ def experiment(name: str | None, **options: Any) -> Printed:
     NAME is an experiment, or a file of your own: Python with PRESETS and run(study, ...), or a .toml that describes a
     sweep of trainings, as experiments/rate_distortion.toml does. Without it, all are listed. Results are stored
     cell by cell: after an interruption the same command continues, and it shows a finished report again.
-    Writes report.md, report.json, cells.csv and cells.parquet (a row a cell), figures/ (PNG and PDF) and values/ (every
-    raw number) into its folder, which workers on other machines must see under the same path (docs/growing.md).
+    Writes report.html (one page that can be sent), report.md, report.json, cells.csv and cells.parquet (a row a cell),
+    figures/ (PNG and PDF) and values/ (every raw number) into its folder, which workers on other machines must see
+    under the same path (docs/growing.md).
     """
     from ppl_vae.studies import experiments
 

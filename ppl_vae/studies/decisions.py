@@ -45,16 +45,17 @@ class Decision:
     p_false: float
     p_true: float
 
-    def __str__(self) -> str:
+    @property
+    def test(self) -> str:
+        """The adjusted p-value that decided, or why there is none."""
         if self.claim.is_exact:
-            test = "exact"
-        elif self.claim.reason:
-            test = self.claim.reason
-        elif self.answer == "did not hold":
-            test = f"p = {self.p_true:.2g} if it were true"
-        else:
-            test = f"p = {self.p_false:.2g}"
-        return f"{self.answer}: {self.claim.text} ({self.claim.figures}; {test})"
+            return "exact"
+        if self.claim.reason:
+            return self.claim.reason
+        return f"p = {self.p_true:.2g} if it were true" if self.answer == "did not hold" else f"p = {self.p_false:.2g}"
+
+    def __str__(self) -> str:
+        return f"{self.answer}: {self.claim.text} ({self.claim.figures}; {self.test})"
 
     def to_json(self) -> dict[str, object]:
         return {

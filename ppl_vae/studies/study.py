@@ -28,6 +28,7 @@ from ppl_vae.runs.engines.base import Engine, make_engine
 from ppl_vae.runs.place import Place, TaskError
 from ppl_vae.runs.rates import clock_of
 from ppl_vae.studies.cell_table import cell_row, write_table
+from ppl_vae.studies.page import write_pages
 from ppl_vae.studies.report import Report
 from ppl_vae.training.lock import LOCK, is_foreign
 from ppl_vae.training.progress import log
@@ -282,13 +283,10 @@ class Study:
         self.run.figure(name, draw, size, ("png", "pdf"))
 
     def finish(self, report: Report) -> None:
-        """Writes the report, as JSON and as a page, and the table of all cells."""
+        """Writes the report, as JSON and as pages, and the table of all cells."""
         write_table(self.run, list(self._rows.values()))
         self.run.write_json("report.json", report.to_json())
-        figures = "".join(
-            f"![{path.stem}](figures/{path.name})\n" for path in sorted(self.folder.glob("figures/*.png"))
-        )
-        self.run.write("report.md", f"{report.markdown()}\n{figures}".encode())
+        write_pages(self.run, report, len({row["seed"] for row in self._rows.values() if "seed" in row}))
 
 
 def digest(identity: object) -> str:

@@ -42,8 +42,8 @@ def test_a_report_becomes_lines_or_a_table_of_its_groups(die):
     assert pivot.markdown().splitlines() == [
         "| die | throw | known | sum |",
         "|---|---|---|---|",
-        "| fair | 4.0 ± 1 | 3.5 | 7.0 |",
-        "| loaded | 6.2 ± 0.25 |  |  |",
+        "| fair | 4.0 ± 1.0 | 3.5 | 7.0 |",
+        "| loaded | 6.2 ± 0.2 |  |  |",
     ]
 
 

@@ -54,6 +54,10 @@ def test_runs_in_small_and_keeps_what_it_did(name, tmp_path):
     assert "Level 5.0% for the whole report" in page
     for decision in report.decisions:
         assert decision.answer in ("held", "did not hold", "undecided") and f"- {decision}\n" in page
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert report.title.split("(")[0] in html and f"ppl-vae experiment {name} --preset smoke" in html
+    assert html.count("data:image/png") == len(list((tmp_path / "out" / "figures").glob("*.png")))
+    assert "http" not in html.replace("http-equiv", "")  # the page needs no network
     figures = {path.suffix for path in (tmp_path / "out" / "figures").iterdir()}
     assert figures == {".png", ".pdf"}
     # What does not depend on a training cut short must hold at any size.

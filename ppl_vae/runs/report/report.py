@@ -26,7 +26,9 @@ from ppl_vae.runs.report.subject import Subject
 from ppl_vae.runs.uses import Count, Split
 from ppl_vae.training.progress import log
 
-__all__ = ["Report", "report", "rendered"]
+__all__ = ["Report", "Section", "report", "rendered"]
+
+FOOTNOTE = "nats per {}, higher is better; ±: at 95%"
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _of_one(subject: Subject) -> tuple[str, dict[str, Finding]]:
         findings=[{"sentence": finding.sentence, "note": finding.note}],
         numbers=_numbers(subject, finding),
         parts=list(_sections(subject)),
-        noun=subject.noun,
+        footnote=FOOTNOTE.format(subject.noun),
     )
     return page, {str(subject.run.folder): finding}
 
@@ -149,7 +151,7 @@ def _of_several(subjects: Sequence[Subject]) -> tuple[str, dict[str, Finding]]:
         ],
         numbers={},
         parts=parts,
-        noun=subjects[0].noun,
+        footnote=FOOTNOTE.format(subjects[0].noun),
     )
     return page, found
 
@@ -192,7 +194,7 @@ def rendered(
     findings: Sequence[dict[str, str]],
     numbers: dict[str, str],
     parts: Sequence[Section],
-    noun: str,
+    footnote: str,
 ) -> str:
     """The page as HTML; all that is not markup is escaped."""
     from jinja2 import Environment
@@ -206,7 +208,7 @@ def rendered(
         findings=findings,
         numbers=numbers,
         parts=parts,
-        noun=noun,
+        footnote=footnote,
         style=folder.joinpath("page.css").read_text(encoding="utf-8"),
         version=ppl_vae.__version__,
     )
