@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Unpack
 
 import pyro
-import pyro.distributions as dist
 from torch import Tensor
 
 from ppl_vae.nn.arguments import check_at_least
@@ -62,7 +61,7 @@ class Image(GaussianDecoder):
     def forward(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior())
-            pyro.sample("x", dist.Normal(*self.decode(z)).to_event(len(self.shape)), obs=x)
+            pyro.sample("x", self.likelihood(x, *self.decode(z)), obs=x)
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and sigma of x given z, the first ``(..., *shape)``."""

@@ -74,7 +74,7 @@ class Ppca(GaussianDecoder):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior())
             sigma = self.noise(self.hidden(z)) if self.noise.kind == "vector" else self.noise()
-            pyro.sample("x", dist.Normal(self.mean(z), sigma).to_event(len(self.shape)), obs=x)
+            pyro.sample("x", self.likelihood(x, self.mean(z), sigma), obs=x)
 
     @property
     def log_scale(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""The standard deviation of a Gaussian decoder: fixed, learned, one per number of a datum, or on a schedule."""
+"""The standard deviation of a Gaussian decoder: fixed, learned, best for each batch, an output, or on a schedule."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
@@ -18,22 +19,29 @@ from ppl_vae.nn.spread import is_near_unit
 __all__ = ["GaussianDecoder", "NoiseOptions", "ObservationNoise", "ScaleOptions", "read_trace"]
 
 
+SHARE = 0.1
+"""Share of a batch in the moving average of an analytic sigma, but of the first one, which has all."""
+
+
 class ObservationNoise(nn.Module):
     r"""The standard deviation sigma of :math:`x \mid z \sim \mathcal{N}(\mu(z), \sigma^2)`.
 
-    A learned scalar reconciles squared error and likelihood (Rybkin, Daniilidis and Levine 2021); as a decoder output
-    every number of x has its own sigma (Kingma and Welling 2014, appendix C.2). For neither does the likelihood have a
+    A learned scalar reconciles squared error and likelihood (Rybkin, Daniilidis and Levine 2021). The same authors'
+    analytic one is the best for each batch of training in closed form, :math:`\hat\sigma^2`, the mean of :math:`(x -
+    \mu)^2` over data, draws and numbers, which needs no rate of its own; where nothing is trained sigma is the root of
+    its moving average, one number like any other. As a decoder output every number of x has its own sigma (Kingma and
+    Welling 2014, appendix C.2). For neither does the likelihood have a
     maximum where a number of x is constant, or the mean can fit every datum exactly: it then grows without bound as
     sigma falls, unless a floor stops it.
 
     Arguments:
         sigma: A positive number, as text, which is fixed, even if a state of other noise is loaded; ``"learned"``, a
-            scalar; ``"vector"``, an output of the decoder; or ``"schedule:FILE"``, the trace of a run that learned a
-            scalar: its folder, or its metrics file.
+            scalar; ``"analytic"``, the best scalar for each batch (:meth:`fitted`); ``"vector"``, an output of the
+            decoder; or ``"schedule:FILE"``, the trace of a run that learned a scalar: its folder, or its metrics file.
         shape: Shape of a datum.
         inputs: Width of the decoder's hidden layer; ``vector`` needs it.
         start: Initial value of a learned sigma; if it is not above the floor, the initial difference from the floor.
-        floor: Constant added to the learned scale, so that sigma cannot fall below it.
+        floor: Constant added to the learned scale, so that sigma cannot fall below it; the least analytic one.
 
     Shapes:
         Hidden units ``(..., inputs)`` to sigma, ``(..., *shape)`` for ``vector`` and ``()`` otherwise.
@@ -74,6 +82,9 @@ class ObservationNoise(nn.Module):
         elif self.kind == "schedule" and source:
             self.trace = [math.log(value) for value in read_trace(Path(source))]
             self.register_buffer("log_scale", torch.tensor(self.trace[0]))
+        elif self.kind == "analytic" and not colon:
+            self.register_buffer("log_scale", torch.tensor(float(start)).log())
+            self._first = self.log_scale.item()
         else:
             self.register_buffer("log_scale", torch.tensor(_positive(sigma)).log())
             self.kind = "fixed"
@@ -87,6 +98,24 @@ class ObservationNoise(nn.Module):
         if self.training:
             self._last = sigma.detach()
         return sigma
+
+    def fitted(self, residual: Tensor, sigma: Tensor) -> Tensor:
+        """Sigma of a batch: an analytic one in training is fitted to what the means leave, and its average kept.
+
+        The gradient of the likelihood for it is zero there, so that none is passed on.
+
+        Arguments:
+            residual: Data minus their means, ``(..., *shape)``.
+            sigma: What :meth:`forward` gave.
+        """
+        if self.kind != "analytic" or not self.training:
+            return sigma
+        with torch.no_grad():
+            square = residual.square().mean().clamp(min=max(self.floor, torch.finfo(residual.dtype).tiny ** 0.5) ** 2)
+            before = (2 * self.log_scale).exp()
+            share = torch.where(self.log_scale == self._first, 1.0, SHARE).to(before)
+            self.log_scale.copy_(torch.lerp(before, square.to(before), share).log() / 2)
+            return square.sqrt()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: object) -> None:
         name = f"{prefix}log_scale"
@@ -150,10 +179,11 @@ class GaussianDecoder(PyroModule):
     :meth:`set_units` before, and its means begin where the data are.
 
     Arguments:
-        sigma: ``"learned"``, a scalar; ``"vector"``, one per dimension of x, by the network; a number, which is
-            fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
+        sigma: ``"learned"``, a scalar; ``"analytic"``, the best scalar for each batch; ``"vector"``, one per
+            dimension of x, by the network; a number, which is fixed; or ``"schedule:RUN"``, its values over the epochs
+            of a run.
         scale: Start of a learned sigma, in units of the data's spread where that is far from 1.
-        floor: Lower bound of a learned sigma.
+        floor: Lower bound of a sigma that is not fixed.
     """
 
     shape: tuple[int, ...]
@@ -187,6 +217,10 @@ class GaussianDecoder(PyroModule):
             return numbers
         return self.data_mean + self.data_spread * numbers
 
+    def likelihood(self, x: Tensor, mean: Tensor, sigma: Tensor) -> dist.Independent:
+        """The distribution of x given z by its mean, ``(..., *shape)``, and sigma."""
+        return dist.Normal(mean, self.noise.fitted(x - mean, sigma)).to_event(len(self.shape))
+
     def set_noise(self, inputs: int) -> None:
         """Makes the noise, which takes hidden units of this number where sigma is an output of the decoder."""
         sigma, scale, floor = self._sigma
@@ -204,7 +238,7 @@ def _positive(sigma: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise ValueError(f"sigma must be a positive number, learned, vector or schedule:RUN, got {sigma!r}")
+        raise ValueError(f"sigma must be a positive number, learned, analytic, vector or schedule:RUN, got {sigma!r}")
     return value
 
 

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ppl_vae.data.inputs import Batch
+from ppl_vae.nn.observation_noise import ObservationNoise
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.rate_distortion import RateDistortionObjective
 from ppl_vae.objectives.sleep_phase import SleepPhase
@@ -144,6 +145,8 @@ def check(model: nn.Module, guide: nn.Module, objective: Objective, settings: Se
     )
     if batch_norm is not None:
         fault = f"{batch_norm} normalises by the whole batch (batch normalisation)"
+    elif any(isinstance(part, ObservationNoise) and part.kind == "analytic" for part in model.modules()):
+        fault = "sigma is the best for the whole batch (--sigma analytic)"
     elif isinstance(objective, SleepPhase | WakeSleep):
         fault = f"the objective {type(objective).__name__} draws its own data"
     elif isinstance(objective, RateDistortionObjective) and not objective.cost.linear:

@@ -64,7 +64,7 @@ def test_images_keep_their_shape():
 def test_what_it_cannot_be_is_refused():
     with pytest.raises(ValueError, match="width must be at least 1, got 0"):
         Sphere(width=0)
-    with pytest.raises(ValueError, match="sigma must be a positive number, learned, vector or schedule:RUN, got '0.0'"):
+    with pytest.raises(ValueError, match="a positive number, learned, analytic, vector or schedule:RUN, got '0.0'"):
         Sphere(sigma="0.0")
     with pytest.raises(ValueError, match="one latent per number of x, 3, got latents=2"):
         Sphere(latents=2)

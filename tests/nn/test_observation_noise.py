@@ -1,4 +1,4 @@
-"""The noise of a Gaussian decoder: four kinds, their trace, and its replay."""
+"""The noise of a Gaussian decoder: five kinds, their trace, and its replay."""
 
 import json
 import math
@@ -21,9 +21,9 @@ def trace(run):
     return [(row.get("sigma_start"), row.get("sigma")) for row in RunFolder(Path(run)).metrics("train-metrics")]
 
 
-@pytest.mark.parametrize("sigma", ["0.3", "learned", "vector"])
+@pytest.mark.parametrize("sigma", ["0.3", "learned", "analytic", "vector"])
 def test_constants_are_in_the_likelihood(sigma):
-    model = Ppca(2, hidden=1, width=4, sigma=sigma, scale=0.3, shape=(3,)).double()
+    model = Ppca(2, hidden=1, width=4, sigma=sigma, scale=0.3, shape=(3,)).double().eval()
     x, z = torch.randn(5, 3).double(), torch.randn(1, 5, 2).double()
     found = log_joint(model, x, {"z": z})
     squares = (x - model.mean(z[0])).square().sum(-1) / (2 * 0.3**2) + z[0].square().sum(-1) / 2
@@ -38,6 +38,32 @@ def test_vectors_are_learned_by_the_decoder():
     with torch.no_grad():
         noise.layer.weight.normal_()
     assert noise(h).std(0).min() > 0
+
+
+def test_an_analytic_sigma_is_the_best_of_the_batch_in_training_and_one_number_elsewhere():
+    model = Ppca(2, hidden=1, width=4, sigma="analytic", scale=0.5, shape=(3,)).double()
+    x, z = torch.randn(5, 3).double(), torch.randn(2, 5, 2).double()
+    residual = x - model.mean(z)
+    square = residual.square().mean()
+    # At the best sigma the density is -(log sigma^2 + 1 + log 2 pi) / 2 for each number, of slope zero in sigma.
+    expected = -residual.numel() * (square.log() + 1 + math.log(2 * math.pi)) / 2 - z.square().sum() / 2
+    expected = expected - z.numel() * math.log(2 * math.pi) / 2
+    found = log_joint(model, x, {"z": z}).sum()
+    torch.testing.assert_close(found, expected)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    for one, other in zip(*(torch.autograd.grad(each, parameters) for each in (found, expected)), strict=True):
+        torch.testing.assert_close(one, other)
+    assert model.noise.metrics()["sigma"] ** 2 == pytest.approx(square.item())
+    log_joint(model, 0 * x, {"z": z})
+    kept = (0.9 * square + 0.1 * model.mean(z).square().mean()).item()
+    assert model.noise.metrics()["sigma"] ** 2 == pytest.approx(kept)
+    model.eval()
+    alone = torch.cat([log_joint(model, x[[i]], {"z": z[:, [i]]}) for i in range(5)], 1)
+    torch.testing.assert_close(log_joint(model, x, {"z": z}), alone)
+    normal = torch.distributions.Normal(model.mean(z), kept**0.5).log_prob(x).sum(-1)
+    torch.testing.assert_close(alone, normal + torch.distributions.Normal(0, 1).log_prob(z).sum(-1))
+    assert model.noise.metrics()["sigma"] ** 2 == pytest.approx(kept)
+    assert ObservationNoise("analytic", (2,), floor=0.2).fitted(torch.zeros(3, 2), torch.ones(())) == pytest.approx(0.2)
 
 
 def test_a_floor_holds():
@@ -73,6 +99,12 @@ def test_a_run_records_sigma_and_another_replays_it(folder):
     for (a, b), (c, d) in zip(trace("learned"), trace("replayed"), strict=True):
         assert (a or 0, b) == pytest.approx((c or 0, d))
     assert all(sigma == pytest.approx(0.7) for _, sigma in trace("fixed"))
+    succeed(*TRAIN, "--sigma", "analytic", "--out", "analytic")
+    assert (
+        trace("analytic")[0] == (1, pytest.approx(1.9, abs=0.1)) and trace("analytic")[-1][1] < trace("analytic")[0][1]
+    )
+    succeed(*TRAIN, "--sigma", "learned", "--start", "analytic", "--out", "from-analytic")
+    succeed(*TRAIN, "--sigma", "analytic", "--start", "learned", "--out", "from-learned")
     assert trace("vector")[-1][1] > 0
     for sigma, start, words in (
         ("vector", "learned", "learned is one number for all data, but here it is an output of the decoder"),
@@ -107,7 +139,7 @@ def test_between_epochs_its_logarithm_is_linear(tmp_path):
 
 @pytest.mark.parametrize("sigma", ["0", "-1", "nan", "inf", "small", "vector", "schedule", "schedule:"])
 def test_what_is_no_sigma_is_refused(sigma):
-    with pytest.raises(ValueError, match="positive number, learned, vector or schedule:RUN"):
+    with pytest.raises(ValueError, match="positive number, learned, analytic, vector or schedule:RUN"):
         ObservationNoise(sigma, (2,))
 
 

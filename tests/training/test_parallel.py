@@ -13,6 +13,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from ppl_vae.models.ppca import Ppca
 from torch import Tensor, nn
 
 from ppl_vae.objectives.base import Objective
@@ -128,6 +129,13 @@ class Global(nn.Module):
     ("model", "guide", "objective", "settings", "fault"),
     [
         (Model("bits"), Normalised(), DiscreteELBO(), {}, r"encoder.0 of the guide normalises by the whole batch"),
+        (
+            Ppca(5, shape=(5,), sigma="analytic"),
+            Guide("bits"),
+            DiscreteELBO(),
+            {},
+            "sigma is the best for the whole batch",
+        ),
         (Global(), Guide("bits"), DiscreteELBO(), {}, "all data share the latent 'shift'"),
         (Model("bits"), Guide("bits"), SleepPhase(), {}, "the objective SleepPhase draws its own data"),
         (Model("bits"), Guide("bits"), DiscreteELBO(beta=RateCost(free_bits=1.0)), {}, "--free-bits, --rate"),
