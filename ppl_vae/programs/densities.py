@@ -46,7 +46,8 @@ _REGULARISER = "ppl_vae_regulariser"
 class InOrder(Messenger):
     """Subsampling plates take their data in order: row i of a site belongs to row i of the batch.
 
-    Rows that a program gives itself, ``pyro.plate("data", 1000, subsample=rows)``, are left as they are.
+    Rows that a program gives itself, ``pyro.plate("data", 1000, subsample=rows)``, with or without ``subsample_size``,
+    are left as they are.
 
     Arguments:
         batch: Number of data; None where it is not known.
@@ -60,8 +61,7 @@ class InOrder(Messenger):
         if not poutine.util.site_is_subsample(msg):
             return
         size, taken, given = msg["fn"].size, msg["fn"].subsample_size, msg["value"]
-        is_given = taken is None and given is not None
-        taken = len(given) if is_given else taken
+        taken = taken if given is None else len(given)
         if taken in (None, size) and (given is None or len(given) == size):
             return
         if self.batch is not None and taken != self.batch:
@@ -69,7 +69,7 @@ class InOrder(Messenger):
                 f"plate {msg['name']!r} takes {taken} of {size} rows, but the batch has {self.batch}: write "
                 "subsample_size=len(x), so that every datum of a batch is measured"
             )
-        if not is_given:
+        if given is None:
             msg["value"] = torch.arange(taken)
 
 

@@ -95,6 +95,13 @@ def _facts(frames: list[FrameType], place: Place, shapes: bool) -> Iterator[str]
     sites = [_of_value(n, v) for n, v in values.items() if isinstance(v, torch.Tensor) and not n.startswith("_")]
     if sites:
         yield f"sampled so far: {', '.join(sites[:MOST])}"
+    parts = [site for site in nodes.values() if site["type"] == "sample" and poutine.util.site_is_subsample(site)]
+    for name, size, taken in ((site["name"], site["fn"].size, len(site["value"])) for site in parts):
+        if taken < size:
+            yield (
+                f"plate {name!r} takes {taken} of {size} rows, but a program is given the rows of a batch alone, and "
+                "scores each: write subsample_size=len(x), and obs=x without an index or pyro.subsample"
+            )
     copied = [name for name, site in nodes.items() if name in values and "." in name and site["cond_indep_stack"]]
     if copied:
         yield (
