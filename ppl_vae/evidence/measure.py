@@ -117,7 +117,9 @@ def measure(
             sites = run(model, (x[:1],), {}, draws=1)
         both = noted({"evidence": joined.evidence, "ELBO": joined.elbo}, sites)
         joined = replace(joined, evidence=both["evidence"], elbo=both["ELBO"])
-        concluded = rounded(how.method.conclude(model, guide, x, joined), sites, x).normalised(normaliser_error(sites))
+        concluded = rounded(how.method.conclude(model, guide, x, joined), model, guide, sites, x).normalised(
+            normaliser_error(sites)
+        )
         return calibrated(how.method, model, guide, x, concluded, check)
 
 
