@@ -7,7 +7,7 @@ from math import inf
 
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import VonMises, constraints
+from torch.distributions import AffineTransform, TransformedDistribution, VonMises, constraints
 
 from ppl_vae.programs.densities import Site, element_support, innermost
 
@@ -30,7 +30,12 @@ def check_proposal(prior: Site, proposal: Site) -> None:
     """
     ours, theirs = innermost(proposal["fn"]), innermost(prior["fn"])
     wanted, offered = support_of(theirs), support_of(ours)
-    if wanted is None or offered is None or _is_point(ours):
+    if wanted is None or _is_point(ours):
+        return
+    value = proposal["value"]
+    if offered is None:
+        if isinstance(value, Tensor) and not bool(wanted.check(value).all()):
+            raise _misfit(prior, theirs, ours, "the guide's draws lie outside the support of the model")
         return
     if wanted.is_discrete != offered.is_discrete:
         kinds = ("a density", "probabilities") if offered.is_discrete else ("probabilities", "a density")
@@ -44,7 +49,6 @@ def check_proposal(prior: Site, proposal: Site) -> None:
             where = "only angles from -pi to pi" if isinstance(theirs, VonMises) else "not all real numbers"
             raise _misfit(prior, theirs, ours, f"the model takes {where}")
         return
-    value = proposal["value"]
     if _differs(wanted, offered) and isinstance(value, Tensor) and not bool(wanted.check(value).all()):
         raise _misfit(prior, theirs, ours, "the guide's draws lie outside the support of the model")
 
@@ -92,6 +96,10 @@ def support_of(fn: TorchDistribution) -> constraints.Constraint | None:
         support: constraints.Constraint | None = fn.support
     except (NotImplementedError, AttributeError):
         return None
+    if isinstance(fn, TransformedDistribution) and isinstance(fn.transforms[-1], AffineTransform):
+        # PyTorch calls it real whatever is moved and stretched, as a beta distribution over another interval.
+        inner = support_of(innermost(fn.base_dist))
+        return support if inner is not None and _is_real(inner) and len(fn.transforms) == 1 else None
     return support
 
 

@@ -24,7 +24,7 @@ def counted(site: Site, value: Tensor) -> Tensor | None:
         if mask is None or mask is True:
             continue
         one = torch.as_tensor(mask, device=value.device)
-        one = one.reshape(*one.shape, *[1] * event_dim)
+        one = one.reshape((*one.shape, *[1] * event_dim))
         while one.ndim > value.ndim and len(one) == 1:
             one = one[0]
         result = one if result is None else result & one

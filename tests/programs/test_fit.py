@@ -5,6 +5,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
+from pyro.infer.reparam import LocScaleReparam
 from scipy import stats
 
 from ppl_vae.diagnostics.gap.split import split_gap
@@ -86,3 +88,43 @@ def test_a_point_is_no_guide_of_a_density_but_may_be_one_of_bits():
     result = measure(*pair(lambda: dist.Bernoulli(0.5), lambda x: dist.Delta((x > 1).to(x.dtype))), X)
     state = (X.numpy() > 1).astype(float)
     np.testing.assert_allclose(result.elbo.pointwise.numpy(), np.log(0.5) + stats.norm(state).logpdf(X.numpy()))
+
+
+def test_an_interval_that_is_stretched_is_no_line():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            phase = pyro.sample("phase", dist.Uniform(0.0, 6.0))
+            pyro.sample("x", dist.Normal(phase, 1.0), obs=x)
+
+    def guide(width):
+        def program(x):
+            with pyro.plate("data", len(x)):
+                stretched = [dist.transforms.AffineTransform(0.0, width)]
+                pyro.sample("phase", dist.TransformedDistribution(dist.Beta(2.0, 2.0), stretched))
+
+        return program
+
+    x, steps = torch.linspace(0, 6, 50), np.linspace(0, 6, 2001)
+    torch.manual_seed(0)
+    result = measure(model, guide(6.0), x, draws=1000, method="importance").evidence
+    densities = stats.norm.pdf(x.numpy()[:, None], steps, 1).mean(1)
+    assert abs(result.mean - np.log(densities).mean()) < 5 * result.se + 1e-3  # at most: the bound of 1000 draws
+    with pytest.raises(ValueError, match="site 'phase' is Uniform .* the guide's draws lie outside the support"):
+        measure(model, guide(60.0), x)
+
+
+def test_a_program_whose_latents_are_reparametrised_is_measured():
+    @poutine.reparam(config={"z": LocScaleReparam(0.0)})
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(2.0, 3.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z_decentered", dist.Normal(0.3 * (x - 2), 0.5))
+
+    x = torch.linspace(-4, 8, 7)
+    DiscreteELBO().loss(model, guide, x)
+    result = measure(model, guide, x).evidence
+    np.testing.assert_allclose(result.pointwise, stats.norm.logpdf(x.numpy(), 2, 10**0.5), atol=1e-5)
