@@ -125,13 +125,26 @@ def claims(name: str) -> str:
     return table("claim|answer|measured|", lines)
 
 
+def bills() -> str:
+    """What ``--dry-run`` told of stored experiments beside what they took, in minutes of a processor."""
+    lines = []
+    for name in sorted(path.stem for path in REPORTS.glob("*.json")):
+        report = stored(name)
+        if (told := report["billed"]) is not None:
+            took = report["seconds"]
+            numbers = (f"{report['cells']}", f"{told / 60:.1f}", f"{took / 60:.1f}", f"{told / took:.2f}")
+            lines.append((f"`{name} --preset {report['preset']}`", *numbers))
+    return table("experiment|cells|told|took|told / took", lines)
+
+
 def fill() -> dict[str, dict[str, str]]:
     """Tables by page and marker."""
-    return {
+    of_reports = {
         page: {f"report of {each.experiment}": each.markdown() for each in tables}
         | {f"claims of {each.experiment}": claims(each.experiment) for each in tables}
         for page, tables in TABLES.items()
     }
+    return of_reports | {"growing.md": {"bills": bills()}}
 
 
 def store(run: Path) -> None:
