@@ -219,7 +219,9 @@ def draw(figure: Figure, models: dict[str, System], rows: list[Row]) -> None:
         axes.errorbar(places, gaps, [row.se for row in shown], fmt="o", label="trained guide", **style)
         best = {place: max(row.limit, floor) for place, row in zip(places, shown, strict=True) if row.limit is not None}
         style = {"color": OKABE_ITO.orange, "markeredgecolor": "black"}
-        axes.plot(best.keys(), best.values(), "D", label="best member of the family", **style)
+        axes.plot(
+            best.keys(), best.values(), "D", label="best member of the family (below the dotted line: 0)", **style
+        )
         for place, gap, row in zip(places, gaps, shown, strict=True):
             axes.annotate(f"{row.mean:.3g}", (place, gap), (9, 4), textcoords="offset points", fontsize=8)
         axes.set_yscale("log")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyro
-import pyro.distributions as dist
 from torch import Tensor
 
 from ppl_vae.nn.checkpoint import fill, read_tensors
@@ -28,10 +27,11 @@ class GanGaussian(GaussianDecoder):
         latents: Number k of latents.
         channels: Channels of the generator's last hidden layer; each one before has twice as many.
         generator: File of the generator's tensors (.safetensors); without it the weights are random.
-        sigma: ``"learned"``, a scalar; ``"vector"``, one per dimension of x, its logarithm affine in z; a number,
-            which is fixed; or ``"schedule:RUN"``, its values over the epochs of a run.
-        scale: Start of a learned sigma.
-        floor: Lower bound of a learned sigma.
+        sigma: ``"learned"``, a scalar; ``"analytic"``, the best scalar for each batch; ``"vector"``, one per dimension
+            of x, its logarithm affine in z; a number, which is fixed; or ``"schedule:RUN"``, its values over the
+            epochs of a run.
+        scale: Start of a learned or analytic sigma.
+        floor: Lower bound of a learned, analytic or vector sigma.
         shape: Shape of a datum, ``(height, width)`` or ``(channels, height, width)`` with even sides; the data give it.
 
     Raises:
@@ -64,7 +64,7 @@ class GanGaussian(GaussianDecoder):
     def forward(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior())
-            pyro.sample("x", dist.Normal(*self.decode(z)).to_event(len(self.shape)), obs=x)
+            pyro.sample("x", self.likelihood(x, *self.decode(z)), obs=x)
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and sigma of x given z, the first ``(..., *shape)``."""

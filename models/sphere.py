@@ -6,7 +6,6 @@ from math import prod
 from typing import Literal, Unpack
 
 import pyro
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
@@ -35,9 +34,10 @@ class Sphere(GaussianDecoder):
         latents: Number k of latents; 0 takes as many as a datum has numbers, which the decoder ``radius`` needs.
         hidden: Number of tanh layers of the network before the linear one.
         width: Units of each layer.
-        sigma: A number, which is fixed; ``"learned"``, a scalar; ``"vector"``, one per dimension of x, from z; or
-            ``"schedule:RUN"``, its values over the epochs of a run. Data exactly on a sphere have no best sigma, unless
-            ``floor`` holds it: the likelihood grows without bound as it falls.
+        sigma: A number, which is fixed; ``"learned"``, a scalar; ``"analytic"``, the best scalar for each batch;
+            ``"vector"``, one per dimension of x, from z; or ``"schedule:RUN"``, its values over the epochs of a run.
+            Data exactly on a sphere have no best sigma, unless ``floor`` holds it: the likelihood grows without bound
+            as it falls.
         shape: Shape of a datum; the data give it.
         noise: Options of a learned sigma, as of :class:`~ppl_vae.nn.observation_noise.GaussianDecoder`.
 
@@ -85,8 +85,7 @@ class Sphere(GaussianDecoder):
     def forward(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior())
-            sigma = self.noise(z)
-            pyro.sample("x", dist.Normal(self.mean(z), sigma).to_event(len(self.shape)), obs=x)
+            pyro.sample("x", self.likelihood(x, self.mean(z), self.noise(z)), obs=x)
 
     def mean(self, z: Tensor) -> Tensor:
         """The mean of x given z, ``(..., *shape)``."""

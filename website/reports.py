@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stored import FOLDER
+from ppl_vae.studies.decisions import test_in_words
 from website.markdown import table
 
 __all__ = ["TABLES", "Pivot", "claims", "fill", "store", "stored"]
@@ -84,7 +85,7 @@ class Lines:
             ours, limit = ("" if row[key] is None else f"{row[key]:.{self.digits}f}" for key in ("mean", "limit"))
             paper = "" if row["paper"] is None else f"{row['paper']:g}"
             name = f"{row['group']}: {row['quantity']}" if row["group"] else row["quantity"]
-            lines.append((name, ours, f"{row['se']:.1g}" if row["se"] else "", limit, paper))
+            lines.append((name, ours, f"{row['se']:.2g}" if row["se"] else "", limit, paper))
         return table("quantity|ours|se|limit|paper", lines)
 
 
@@ -116,13 +117,11 @@ def stored(name: str) -> dict[str, Any]:
 
 def claims(name: str) -> str:
     """The claims of a report and what became of them; p-values are adjusted over all of them."""
-    lines = []
-    for claim in stored(name)["claims"]:
-        p = claim["p_holm"]
-        decisive = "true" if claim["answer"] == "did not hold" else "false"
-        shown = "exact" if claim["exact"] else "" if p is None else f"p = {p[decisive]:.2g}"
-        lines.append((claim["text"], claim["answer"], claim["figures"].replace("+-", "±"), shown))
-    return table("claim|answer|measured|", lines)
+    lines = [
+        (claim["text"], claim["answer"], claim["figures"].replace("+-", "±"), test_in_words(claim))
+        for claim in stored(name)["claims"]
+    ]
+    return table("claim|answer|measured|test", lines)
 
 
 def bills() -> str:

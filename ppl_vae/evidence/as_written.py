@@ -35,6 +35,7 @@ def as_written(
     x: Batch,
     measure: Callable[[Progress], R],
     progress: Progress | None = None,
+    first: int = 0,
 ) -> R:
     """A result of a prepared pair, measured a second time without rounding if PyTorch rounds probabilities in it.
 
@@ -47,6 +48,7 @@ def as_written(
         x: All data.
         measure: The measurement.
         progress: Called with the number of cells done.
+        first: Place of the first datum among all.
 
     Raises:
         ValueError: As :func:`~ppl_vae.programs.prepared.prepared`, or if a number depends on the rounding of
@@ -61,7 +63,7 @@ def as_written(
         for role, names in roles:
             if names:
                 set_random_states(random)
-                result = _settled(what, result, measure, role, ", ".join(map(repr, sorted(names))))
+                result = _settled(what, result, measure, role, ", ".join(map(repr, sorted(names))), first)
         set_random_states(after)
         with fork_random_state():
             note = _scales_taken_off(run(model, (x[:1],), {}, draws=1))
@@ -93,7 +95,7 @@ def _scales_taken_off(sites: Mapping[str, Site]) -> str | None:
     return None
 
 
-def _settled(what: str, result: R, measure: Callable[[Progress], R], role: Role, sites: str) -> R:
+def _settled(what: str, result: R, measure: Callable[[Progress], R], role: Role, sites: str, first: int) -> R:
     """The result, noted or refused where it depends on the rounding of probabilities of these sites."""
     try:
         with watching_clamps(strict=role):
@@ -102,7 +104,7 @@ def _settled(what: str, result: R, measure: Callable[[Progress], R], role: Role,
             return result
         name, datum, one, other = difference
         described = ": ".join(name.rsplit(".", 1)).replace("_", " ")
-        values = f"{described} of datum {datum} is {one:.6g}, and {other:.6g} without that"
+        values = f"{described} of datum {first + datum} is {one:.6g}, and {other:.6g} without that"
     except ValueError as error:
         values = f"without that, {error}"
     if role == "latent":

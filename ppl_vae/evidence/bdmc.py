@@ -179,7 +179,7 @@ def sandwich(
                 report(sandwich_cells(part, draws, schedule))
             else:
                 with fork_random_state(seed + start):
-                    done[start] = as_written(BOUNDS, model, guide, part, partial(measured, start), report)
+                    done[start] = as_written(BOUNDS, model, guide, part, partial(measured, start), report, start)
             parts.append(done[start])
     return BDMC.join(parts).concluded()
 

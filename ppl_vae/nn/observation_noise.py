@@ -16,23 +16,25 @@ from ppl_vae.data.json_file import json_of
 from ppl_vae.data.text_file import shown
 from ppl_vae.nn.spread import is_near_unit
 
-__all__ = ["GaussianDecoder", "NoiseOptions", "ObservationNoise", "ScaleOptions", "read_trace"]
+__all__ = ["GaussianDecoder", "NoiseOptions", "ObservationNoise", "ScaleOptions", "has_analytic_noise", "read_trace"]
 
 
 SHARE = 0.1
-"""Share of a batch in the moving average of an analytic sigma, but of the first one, which has all."""
+"""Weight of a batch in the moving average of an analytic sigma; the first batch has weight 1."""
 
 
 class ObservationNoise(nn.Module):
     r"""The standard deviation sigma of :math:`x \mid z \sim \mathcal{N}(\mu(z), \sigma^2)`.
 
-    A learned scalar reconciles squared error and likelihood (Rybkin, Daniilidis and Levine 2021). The same authors'
-    analytic one is the best for each batch of training in closed form, :math:`\hat\sigma^2`, the mean of :math:`(x -
-    \mu)^2` over data, draws and numbers, which needs no rate of its own; where nothing is trained sigma is the root of
-    its moving average, one number like any other. As a decoder output every number of x has its own sigma (Kingma and
-    Welling 2014, appendix C.2). For neither does the likelihood have a
-    maximum where a number of x is constant, or the mean can fit every datum exactly: it then grows without bound as
-    sigma falls, unless a floor stops it.
+    A learned scalar reconciles squared error and likelihood (Rybkin, Daniilidis and Levine 2021). An analytic scalar,
+    of the same paper, is in training the sigma that maximises the ELBO of each batch,
+
+    .. math:: \hat\sigma^2 = \text{mean of } (x - \mu(z))^2 \text{ over data, draws and numbers,}
+
+    and in evaluation the square root of an exponential moving average of :math:`\hat\sigma^2` (:meth:`fitted`). As a
+    decoder output every number of x has its own sigma (Kingma and Welling 2014, appendix C.2). For none of them does
+    the likelihood have a maximum where a number of x is constant, or the mean can fit every datum exactly: it then
+    grows without bound as sigma falls, unless a floor stops it.
 
     Arguments:
         sigma: A positive number, as text, which is fixed, even if a state of other noise is loaded; ``"learned"``, a
@@ -41,7 +43,8 @@ class ObservationNoise(nn.Module):
         shape: Shape of a datum.
         inputs: Width of the decoder's hidden layer; ``vector`` needs it.
         start: Initial value of a learned sigma; if it is not above the floor, the initial difference from the floor.
-        floor: Constant added to the learned scale, so that sigma cannot fall below it; the least analytic one.
+        floor: Lower bound of sigma: added to a learned scale and to an output of the decoder; an analytic sigma is no
+            smaller.
 
     Shapes:
         Hidden units ``(..., inputs)`` to sigma, ``(..., *shape)`` for ``vector`` and ``()`` otherwise.
@@ -92,6 +95,8 @@ class ObservationNoise(nn.Module):
     def forward(self, hidden: Tensor | None = None) -> Tensor:
         if self.kind != "vector":
             scale = self.log_scale.exp()
+            if self.kind == "analytic":
+                return scale.clamp(min=self.floor)
             return scale + self.floor if self.kind == "learned" else scale
         assert hidden is not None
         sigma: Tensor = self.layer(hidden).exp().unflatten(-1, self.shape) + self.floor
@@ -100,9 +105,10 @@ class ObservationNoise(nn.Module):
         return sigma
 
     def fitted(self, residual: Tensor, sigma: Tensor) -> Tensor:
-        """Sigma of a batch: an analytic one in training is fitted to what the means leave, and its average kept.
+        r"""An analytic sigma in training, :math:`\hat\sigma`, ``()``; else sigma as it is. Updates the moving average.
 
-        The gradient of the likelihood for it is zero there, so that none is passed on.
+        The ELBO has no slope in sigma at :math:`\hat\sigma`, so that no gradient is passed on. Of a batch of few data,
+        such as a short last one, :math:`\hat\sigma` may be much smaller than of the others.
 
         Arguments:
             residual: Data minus their means, ``(..., *shape)``.
@@ -158,6 +164,12 @@ class ObservationNoise(nn.Module):
         return {"sigma": last.log().mean().exp().item()}
 
 
+def has_analytic_noise(model: object) -> bool:
+    """Whether a model has a sigma that is fitted to each batch."""
+    parts = model.modules() if isinstance(model, nn.Module) else ()
+    return any(isinstance(part, ObservationNoise) and part.kind == "analytic" for part in parts)
+
+
 class ScaleOptions(TypedDict, total=False):
     """The options of a :class:`GaussianDecoder` that says itself what sigma is."""
 
@@ -182,8 +194,8 @@ class GaussianDecoder(PyroModule):
         sigma: ``"learned"``, a scalar; ``"analytic"``, the best scalar for each batch; ``"vector"``, one per
             dimension of x, by the network; a number, which is fixed; or ``"schedule:RUN"``, its values over the epochs
             of a run.
-        scale: Start of a learned sigma, in units of the data's spread where that is far from 1.
-        floor: Lower bound of a sigma that is not fixed.
+        scale: Start of a learned or analytic sigma, in units of the data's spread where that is far from 1.
+        floor: Lower bound of a learned, analytic or vector sigma.
     """
 
     shape: tuple[int, ...]

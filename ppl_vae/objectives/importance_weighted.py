@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from ppl_vae.data.inputs import Batch, as_batch, dense_width
 from ppl_vae.evidence.measure import quick_evidence
 from ppl_vae.nn.modes import evaluating, is_capturing
+from ppl_vae.nn.observation_noise import has_analytic_noise
 from ppl_vae.objectives.base import NonFiniteError, Objective, blame
 from ppl_vae.programs.handlers import Sites, SubstituteLatents, check_cover, run, total
 from ppl_vae.programs.log_weight import log_joint, log_proposal
@@ -101,6 +102,11 @@ class ImportanceWeightedELBO(Objective):
         """Learns how the latents are drawn, once per pair."""
         if self._knows(model, guide, (x,), {}):
             return
+        if has_analytic_noise(model):
+            raise ValueError(
+                "an analytic sigma is the best for the ELBO of a batch, not for its likelihood; take another, such as a "
+                "learned one (--sigma learned)"
+            )
         few = x[:3]
         with evaluating(model, guide), fork_random_state():
             drawn = run(guide, (few,), {}, draws=1, training=True)

@@ -14,14 +14,14 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ppl_vae.diagnostics.holm import holm
 from ppl_vae.studies.claims import Claim
 
-__all__ = ["LEVEL", "Answer", "Decision", "decide", "holm"]
+__all__ = ["LEVEL", "Answer", "Decision", "decide", "holm", "test_in_words"]
 
 Answer = Literal["held", "did not hold", "undecided"]
 
@@ -48,11 +48,7 @@ class Decision:
     @property
     def test(self) -> str:
         """The adjusted p-value that decided, or why there is none."""
-        if self.claim.is_exact:
-            return "exact"
-        if self.claim.reason:
-            return self.claim.reason
-        return f"p = {self.p_true:.2g} if it were true" if self.answer == "did not hold" else f"p = {self.p_false:.2g}"
+        return test_in_words(self.to_json())
 
     def __str__(self) -> str:
         return f"{self.answer}: {self.claim.text} ({self.claim.figures}; {self.test})"
@@ -67,6 +63,17 @@ class Decision:
             "p": None if self.claim.is_exact else {"false": self.claim.p_false, "true": self.claim.p_true},
             "p_holm": None if self.claim.is_exact else {"false": self.p_false, "true": self.p_true},
         }
+
+
+def test_in_words(claim: Mapping[str, Any]) -> str:
+    """How a decided claim was tested, from its JSON: the adjusted p-value, or why there is none."""
+    if claim["exact"]:
+        return "exact"
+    if claim["reason"]:
+        return str(claim["reason"])
+    if claim["answer"] == "did not hold":
+        return f"p = {claim['p_holm']['true']:.2g} if it were true"
+    return f"p = {claim['p_holm']['false']:.2g}"
 
 
 def decide(claims: Sequence[Claim], level: float = LEVEL) -> list[Decision]:

@@ -194,7 +194,8 @@ def experiment(
             )
         if preset == "smoke":
             report = replace(report, notes=(*report.notes, SMOKE))
-        study.finish(report)
+        given = "" if seeds is None else f" --seeds {seeds}"
+        study.finish(report, f"ppl-vae experiment {name} --preset {preset}{given} --device {device}")
         if study.took:
             inside = sum(study.took.values()) if study.engine.alone else 0.0
             add_up(study.run, study.took, study.clock() - begun - inside)

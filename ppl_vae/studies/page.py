@@ -18,22 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["page", "write_pages"]
 
 
-def write_pages(run: RunFolder, report: Report, seeds: int) -> None:
+def write_pages(run: RunFolder, report: Report, command: str) -> None:
     """Writes ``report.md`` and ``report.html`` into the folder of an experiment.
 
     Arguments:
         run: The folder, with its figures.
         report: The report.
-        seeds: Number of repetitions; 0 where there is no random number.
+        command: The command that makes the report.
     """
     figures = sorted(run.folder.glob("figures/*.png"))
     images = "".join(f"![{path.stem}](figures/{path.name})\n" for path in figures)
     run.write("report.md", f"{report.markdown()}\n{images}".encode())
-    stored = run.read_json("experiment.json")
-    words = [f"ppl-vae experiment {stored['experiment']}"]
-    words += [f"--{key} {stored[key]}" for key in ("preset", "device") if key in stored]
-    command = " ".join([*words, *([f"--seeds {seeds}"] if seeds else [])])
-    run.write("report.html", page(report, figures, command, stored["versions"]).encode())
+    run.write("report.html", page(report, figures, command, run.read_json("experiment.json")["versions"]).encode())
 
 
 def page(report: Report, figures: Sequence[Path], command: str, versions: Mapping[str, str]) -> str:
@@ -49,14 +45,15 @@ def page(report: Report, figures: Sequence[Path], command: str, versions: Mappin
 
     counted = {each: sum(d.answer == each for d in report.decisions) for each in ("held", "did not hold", "undecided")}
     several = [f"{count} {answer}" for answer, count in counted.items() if count]
-    finding = f"Of {len(report.decisions)} claims: {', '.join(several)}." if several else ""
+    count = len(report.decisions)
+    finding = f"Of {count} claim{'s' * (count > 1)}: {', '.join(several)}." if several else ""
     return rendered(
         title=report.title,
         kind="Report of an experiment",
         findings=[{"sentence": finding, "note": report.rule}] if finding else [],
         numbers={},
         parts=[section for section in _sections(report, figures, command, versions) if section.content],
-        footnote="se, ±: standard errors over seeds",
+        footnote="standard errors: in the table over seeds, in a claim over what it names",
     )
 
 
@@ -71,8 +68,10 @@ def _sections(report: Report, figures: Sequence[Path], command: str, versions: M
     columns = report.columns()
     rows = zip(*columns.values(), strict=True)
     yield Section("table", "Table", table("What was measured", list(columns), rows, text=("unit",)) if columns else "")
-    yield Section("notes", "Notes", bullets(f"{note[:1].upper()}{note[1:]}." for note in report.notes))
-    yield Section("again", "Compute it again", code(command) + facts(versions))
+    yield Section(
+        "notes", "Notes", bullets(f"{note[:1].upper()}{note[1:]}.".replace("+-", "±") for note in report.notes)
+    )
+    yield Section("again", "Compute it again", (code(command) if command else Markup("")) + facts(versions))
 
 
 def _image(file: Path) -> Markup:

@@ -282,11 +282,11 @@ class Study:
         """Draws a figure into the folder, as PNG for the screen and as PDF for a paper."""
         self.run.figure(name, draw, size, ("png", "pdf"))
 
-    def finish(self, report: Report) -> None:
-        """Writes the report, as JSON and as pages, and the table of all cells."""
+    def finish(self, report: Report, command: str = "") -> None:
+        """Writes the report, as JSON and as pages with the command that makes it, and the table of all cells."""
         write_table(self.run, list(self._rows.values()))
         self.run.write_json("report.json", report.to_json())
-        write_pages(self.run, report, len({row["seed"] for row in self._rows.values() if "seed" in row}))
+        write_pages(self.run, report, command)
 
 
 def digest(identity: object) -> str:

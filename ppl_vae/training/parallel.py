@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.nn.observation_noise import has_analytic_noise
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.rate_distortion import RateDistortionObjective
 from ppl_vae.objectives.sleep_phase import SleepPhase
@@ -145,7 +145,7 @@ def check(model: nn.Module, guide: nn.Module, objective: Objective, settings: Se
     )
     if batch_norm is not None:
         fault = f"{batch_norm} normalises by the whole batch (batch normalisation)"
-    elif any(isinstance(part, ObservationNoise) and part.kind == "analytic" for part in model.modules()):
+    elif has_analytic_noise(model):
         fault = "sigma is the best for the whole batch (--sigma analytic)"
     elif isinstance(objective, SleepPhase | WakeSleep):
         fault = f"the objective {type(objective).__name__} draws its own data"

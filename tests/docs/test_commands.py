@@ -1,4 +1,4 @@
-"""Every command in the README and the pages has a name and options that exist."""
+"""Every command in the README and the pages has a name and options that exist; their values are not looked at."""
 
 import re
 import shlex
@@ -22,7 +22,9 @@ def commands_of(page: str) -> list[list[str]]:
     blocks += re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     found = [
-        match[1] for line in lines if (match := re.match(r"\s*(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\S+/)?ppl-vae (.*)", line))
+        match[1]
+        for line in lines
+        if (match := re.match(r"\s*(?:\$ )?(?:[A-Z_]+=\S+ )*(?:.* -m ppl_vae|(?:\S+/)?ppl-vae) (.*)", line))
     ]
     found += re.findall(r"`ppl-vae ([^`]+)`", text)
     words = [shlex.split(command, comments=True) for command in dict.fromkeys(found)]

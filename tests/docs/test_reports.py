@@ -50,4 +50,8 @@ def test_a_report_becomes_lines_or_a_table_of_its_groups(die):
 def test_claims_are_shown_with_what_was_decided(die):
     lines = reports.claims("die").splitlines()
     assert lines[2] == "| a die has six sides | held | 6 | exact |"
-    assert lines[3].startswith("| it is loaded | held | ") and "| p = 0.00" in lines[3]
+    assert (
+        lines[3].startswith("| it is loaded | held | ")
+        and "| p = 0.00" in lines[3]
+        and lines[0] == "| claim | answer | measured | test |"
+    )

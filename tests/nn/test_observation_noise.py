@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from ppl_vae.models.gan_gaussian import GanGaussian
+from ppl_vae.models.image import Image
+from ppl_vae.models.manifold import Manifold
 from ppl_vae.models.ppca import Ppca
+from ppl_vae.models.sphere import Sphere
+from pyro import poutine
 
 from ppl_vae.nn.observation_noise import ObservationNoise, read_trace
+from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.training.run_folder import RunFolder
 from tests.support.cli import flat, invoke, succeed, summary
@@ -66,7 +72,26 @@ def test_an_analytic_sigma_is_the_best_of_the_batch_in_training_and_one_number_e
     assert ObservationNoise("analytic", (2,), floor=0.2).fitted(torch.zeros(3, 2), torch.ones(())) == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("kind", [Ppca, Manifold, Sphere, Image, GanGaussian])
+def test_every_gaussian_model_fits_an_analytic_sigma_in_training_alone(kind):
+    shape = (1, 8, 8) if kind in (Image, GanGaussian) else (3,)
+    model = kind(sigma="analytic", shape=shape, **({"channels": 2} if kind in (Image, GanGaussian) else {}))
+    x = torch.rand(4, *shape)
+    before = model.noise.metrics()["sigma"]
+    for training in (False, True):
+        model.train(training)
+        poutine.trace(model).get_trace(x)
+        assert (model.noise.metrics()["sigma"] != before) is training
+    objective = ImportanceWeightedELBO()
+    with pytest.raises(
+        ValueError, match="an analytic sigma is the best for the ELBO of a batch, not for its likelihood"
+    ):
+        objective.differentiable_loss(model, lambda x: None, x)
+
+
 def test_a_floor_holds():
+    low = ObservationNoise("analytic", (2,), start=0.1, floor=0.2)
+    assert low() == pytest.approx(0.2)
     for sigma in ("learned", "vector"):
         noise = ObservationNoise(sigma, (2,), inputs=4, start=1e-30, floor=0.01)
         assert torch.allclose(noise(torch.zeros(1, 4)), torch.tensor(0.01))

@@ -13,7 +13,7 @@ from torch import Tensor
 from ppl_vae.data.images import constant
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluation_mode
-from ppl_vae.nn.observation_noise import ObservationNoise
+from ppl_vae.nn.observation_noise import has_analytic_noise
 from ppl_vae.programs.handlers import observations, run
 from ppl_vae.programs.random_state import fork_random_state
 
@@ -93,8 +93,5 @@ def sharpness(model: Callable[[Any], Any], x: Tensor, draws: int = 64) -> Sharpn
         step = max(min(difference, span / 255), difference / 5)
     density = -sigma[same].double().log() - math.log(2 * math.pi) / 2
     bits = density.sum().item() / (same.numel() * math.log(2))
-    learned = base.scale.requires_grad or any(
-        isinstance(part, ObservationNoise) and part.kind == "analytic"
-        for part in (model.modules() if isinstance(model, torch.nn.Module) else ())
-    )
+    learned = base.scale.requires_grad or has_analytic_noise(model)
     return Sharpness(same.numel(), int(same.sum()), sigma.min().item(), step, bits, learned)

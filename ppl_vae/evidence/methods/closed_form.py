@@ -131,6 +131,8 @@ def gaussian_posterior(model: Program, x: Batch, probes: int = PROBES // 2) -> t
         try:
             coordinates = Coordinates(exact, data)
             mode, precision, factor, high = _posterior(coordinates, exact, data)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:  # not differentiable twice, or not concave
             raise NotApplicableError("log p(x, z) is not a concave quadratic in z") from error
         if _deviates(coordinates, exact, data, mode, factor, high, probes):
