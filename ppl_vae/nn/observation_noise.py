@@ -104,20 +104,21 @@ class ObservationNoise(nn.Module):
             self._last = sigma.detach()
         return sigma
 
-    def fitted(self, residual: Tensor, sigma: Tensor) -> Tensor:
+    def fitted(self, x: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
         r"""An analytic sigma in training, :math:`\hat\sigma`, ``()``; else sigma as it is. Updates the moving average.
 
         The ELBO has no slope in sigma at :math:`\hat\sigma`, so that no gradient is passed on. Of a batch of few data,
         such as a short last one, :math:`\hat\sigma` may be much smaller than of the others.
 
         Arguments:
-            residual: Data minus their means, ``(..., *shape)``.
+            x: Data, ``(data, *shape)``.
+            mean: Their means, ``(..., *shape)``.
             sigma: What :meth:`forward` gave.
         """
         if self.kind != "analytic" or not self.training:
             return sigma
         with torch.no_grad():
-            square = residual.square().mean().clamp(min=max(self.floor, torch.finfo(residual.dtype).tiny ** 0.5) ** 2)
+            square = (x - mean).square().mean().clamp(min=max(self.floor, torch.finfo(mean.dtype).tiny ** 0.5) ** 2)
             before = (2 * self.log_scale).exp()
             share = torch.where(self.log_scale == self._first, 1.0, SHARE).to(before)
             self.log_scale.copy_(torch.lerp(before, square.to(before), share).log() / 2)
@@ -231,7 +232,7 @@ class GaussianDecoder(PyroModule):
 
     def likelihood(self, x: Tensor, mean: Tensor, sigma: Tensor) -> dist.Independent:
         """The distribution of x given z by its mean, ``(..., *shape)``, and sigma."""
-        return dist.Normal(mean, self.noise.fitted(x - mean, sigma)).to_event(len(self.shape))
+        return dist.Normal(mean, self.noise.fitted(x, mean, sigma)).to_event(len(self.shape))
 
     def set_noise(self, inputs: int) -> None:
         """Makes the noise, which takes hidden units of this number where sigma is an output of the decoder."""

@@ -104,7 +104,7 @@ class ImportanceWeightedELBO(Objective):
             return
         if has_analytic_noise(model):
             raise ValueError(
-                "an analytic sigma is the best for the ELBO of a batch, not for its likelihood; take another, such as a "
+                "an analytic sigma is the best for the ELBO of a batch, not for its likelihood; take another, as a "
                 "learned one (--sigma learned)"
             )
         few = x[:3]

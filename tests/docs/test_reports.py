@@ -36,7 +36,7 @@ def test_a_report_becomes_lines_or_a_table_of_its_groups(die):
     assert reports.Lines("die", digits=2).markdown().splitlines()[2:] == [
         "| fair: throw | 4.00 | 1 | 3.50 | 3.25 |",
         "| fair: sum | 7.00 |  |  |  |",
-        "| loaded: throw | 6.25 | 0.2 |  |  |",
+        "| loaded: throw | 6.25 | 0.25 |  |  |",
     ]
     pivot = reports.Pivot("die", {"throw": "throw", "known": "limit of throw", "sum": "sum"}, "die", 1)
     assert pivot.markdown().splitlines() == [

@@ -69,7 +69,9 @@ def test_an_analytic_sigma_is_the_best_of_the_batch_in_training_and_one_number_e
     normal = torch.distributions.Normal(model.mean(z), kept**0.5).log_prob(x).sum(-1)
     torch.testing.assert_close(alone, normal + torch.distributions.Normal(0, 1).log_prob(z).sum(-1))
     assert model.noise.metrics()["sigma"] ** 2 == pytest.approx(kept)
-    assert ObservationNoise("analytic", (2,), floor=0.2).fitted(torch.zeros(3, 2), torch.ones(())) == pytest.approx(0.2)
+    assert ObservationNoise("analytic", (2,), floor=0.2).fitted(
+        torch.zeros(3, 2), torch.zeros(3, 2), torch.ones(())
+    ) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("kind", [Ppca, Manifold, Sphere, Image, GanGaussian])
