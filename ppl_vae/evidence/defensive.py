@@ -30,7 +30,17 @@ from ppl_vae.programs.log_weight import log_parts, log_proposal, prior_terms
 from ppl_vae.programs.repeated import RepeatedGuide
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["defensive_importance", "defensive_shortfall"]
+__all__ = ["check_share", "defensive_importance", "defensive_shortfall", "from_mixture", "mixtures", "with_true"]
+
+
+def check_share(prior_share: float) -> None:
+    """Refuses a number of samples of the prior per sample of the guide that is none.
+
+    Raises:
+        ValueError: If it is not from 0 to 10.
+    """
+    if not 0 <= prior_share <= 10:
+        raise ValueError(f"prior_share is a number from 0 to 10, got {prior_share}")
 
 
 def defensive_importance(
@@ -64,9 +74,9 @@ def defensive_importance(
     return Evidence.join(
         [
             from_log_weights(block.weights, block.distinct, smooth=smooth)
-            if mixed is None
-            else _from_mixture(block.weights, mixed, smooth)
-            for block, mixed in _mixtures(model, guide, x, draws, share, progress)
+            if mixed is None or bool(constant.all())
+            else from_mixture(block.weights, mixed, constant & block.distinct, smooth=smooth)
+            for block, mixed, constant in mixtures(model, guide, x, draws, share, progress)
         ]
     )
 
@@ -86,20 +96,16 @@ def defensive_shortfall(
     true = (likelihood.expand(1, len(x)), log_ratio.expand(1, len(x)))
     columns, shapes, bounds = list[Tensor](), list[Tensor](), list[Tensor]()
     done = uncovered = 0
-    for block, mixed in _mixtures(model, guide, x, draws, share):
+    for block, mixed, constant in mixtures(model, guide, x, draws, share):
         place = slice(done, done + block.weights.shape[1])
         done = place.stop
         at, ratio = (part[:, place].to(block.weights) for part in true)
-        lower = block.weights if mixed is None else mixed
-        if mixed is None:
+        lower = block.weights if mixed is None or constant.all() else mixed
+        if lower is block.weights:
             both = torch.cat([at + ratio, lower[1:]])
         else:
-            priors = len(mixed) - draws
-            weight = at - _log_share_of_prior(ratio, draws, priors) + log(len(mixed))
-            by_guide = torch.rand_like(ratio) < torch.sigmoid(log(draws / priors) - ratio)
-            both = mixed.clone()
-            both[0] = torch.where(by_guide, weight, mixed[:1])[0]
-            both[draws] = torch.where(by_guide, mixed[draws : draws + 1], weight)[0]
+            assert mixed is not None
+            both = with_true(mixed, at, ratio, draws)
             uncovered += int((mixed[draws:].logsumexp(0) > mixed[:draws].logsumexp(0)).sum())
         total = (smoothed(lower) if smooth else lower).logsumexp(0)
         bounds.append(total - log(len(lower)))
@@ -108,36 +114,54 @@ def defensive_shortfall(
     return Shortfall(torch.cat(columns), torch.cat(shapes), uncovered, torch.cat(bounds))
 
 
-def _mixtures(
+def mixtures(
     model: Program, guide: Program, x: Batch, draws: int, share: float, progress: Progress | None = None
-) -> Iterator[tuple[Weights, Tensor | None]]:
+) -> Iterator[tuple[Weights, Tensor | None, Tensor]]:
     """Weights of the guide's samples and log-weights under the mixture, ``(draws of both, data)``, block by block.
 
-    None takes the place of the mixture where no samples of the prior are asked for, where the guide cannot score them,
-    and where their log-weights under the guide are those of the guide's own samples, all constant.
+    None takes the place of the mixture where no samples of the prior are asked for, or where the guide cannot score
+    them. Last whether the log-weights of a datum under the guide alone are the same at all samples, ``(data,)``.
     """
     priors, done = ceil(share * draws), 0
     for block in log_weights(model, guide, x, draws, progress, ratio=priors > 0):
         place = slice(done, done + block.weights.shape[1])
         done = place.stop
         if block.ratio is None:
-            yield block, None
+            yield block, None, _constant(block.weights)
             continue
         try:
             likelihood, ratio = _of_prior(model, guide, x[place], priors)
         except (ValueError, RuntimeError, KeyError, NotImplementedError):
             # The guide cannot score the prior's samples, as with another support: its own give a bound, too.
-            yield block, None
+            yield block, None, _constant(block.weights)
             continue
         likelihood, ratio = likelihood.to(block.weights), ratio.to(block.weights)
-        everything = torch.cat([block.weights, likelihood + ratio])
-        if bool((everything.amax(0) - everything.amin(0) <= 1e-4 * (1 + block.weights[0].abs())).all()):
-            yield block, None
-            continue
         total = log(draws + priors)
         of_guide = block.weights - block.ratio - _log_share_of_prior(block.ratio, draws, priors) + total
         of_prior = likelihood - _log_share_of_prior(ratio, draws, priors) + total
-        yield block, torch.cat([of_guide, of_prior])
+        yield block, torch.cat([of_guide, of_prior]), _constant(torch.cat([block.weights, likelihood + ratio]))
+
+
+def with_true(mixed: Tensor, likelihood: Tensor, ratio: Tensor, draws: int) -> Tensor:
+    """Log-weights under the mixture with a sample of the posterior in place of one of the guide or of the prior.
+
+    Arguments:
+        mixed: Log-weights under the mixture, first of the guide's samples, then of the prior's.
+        likelihood: log p(x given z) of the posterior's sample, ``(1, data)``.
+        ratio: Its log p(z) - log q(z given x), ``(1, data)``.
+        draws: Number of the guide's samples.
+    """
+    priors, both = len(mixed) - draws, mixed.clone()
+    weight = likelihood - _log_share_of_prior(ratio, draws, priors) + log(len(mixed))
+    by_guide = torch.rand_like(ratio) < torch.sigmoid(log(draws / priors) - ratio)
+    both[0] = torch.where(by_guide, weight, mixed[:1])[0]
+    both[draws] = torch.where(by_guide, mixed[draws : draws + 1], weight)[0]
+    return both
+
+
+def _constant(weights: Tensor) -> Tensor:
+    """Whether log-weights of a datum are the same but for rounding in single precision, ``(data,)``."""
+    return weights.amax(0) - weights.amin(0) <= 1e-4 * (1 + weights[0].abs())
 
 
 def _log_share_of_prior(ratio: Tensor, guides: int, priors: int) -> Tensor:
@@ -156,8 +180,15 @@ def _of_prior(model: Program, guide: Program, x: Batch, draws: int) -> tuple[Ten
     return torch.cat(likelihoods), torch.cat(ratios)
 
 
-def _from_mixture(weights: Tensor, mixed: Tensor, smooth: bool) -> Evidence:
-    """ELBO from the log-weights of the guide's samples, ``(draws, data)``, and evidence from those of the mixture."""
+def from_mixture(weights: Tensor, mixed: Tensor, constant: Tensor, *, smooth: bool = False) -> Evidence:
+    """ELBO from the log-weights of the guide's samples, ``(draws, data)``, and evidence from those of the mixture.
+
+    Arguments:
+        weights: Log-weights of the guide's samples under the guide alone.
+        mixed: Log-weights under the mixture, first of the guide's samples, then of the prior's.
+        constant: Whether a datum has the same log-weight under the guide at all samples, ``(data,)``.
+        smooth: Whether to replace the largest weights by quantiles of a Pareto distribution.
+    """
     weights, elbo = sampled_elbo_of(weights)
     guides, everything = len(weights), len(mixed)
     mixed = mixed.masked_fill(mixed.isnan(), -torch.inf)
@@ -171,7 +202,7 @@ def _from_mixture(weights: Tensor, mixed: Tensor, smooth: bool) -> Evidence:
         lower = Estimate(evidence, method_and_bound(guides, False)[0], "lower", guides, se)
         evidence = smoothed(mixed).logsumexp(0) - log(everything)
     name, bound = method_and_bound(guides, smooth)
-    method, shape = f"{name} and {len(of_prior)} of the prior", k_hat(mixed)
+    method, shape = f"{name} and {len(of_prior)} of the prior", k_hat(mixed).masked_fill(constant, -torch.inf)
     found = Estimate(evidence, method, bound, guides, se, shape, lost=elbo.lost, uncovered=uncovered, upper=upper)
     return Evidence(
         elbo,

@@ -41,14 +41,26 @@ TRIALS = 3
 
 
 class Grid:
-    """The nodes of a trapezoidal rule, of any spacing, in the real coordinates of the latents, and what it sums."""
+    """The nodes of a trapezoidal rule, of any spacing, in the real coordinates of the latents, and what it sums.
 
-    def __init__(self, coordinates: Coordinates, model: Program, x: Batch) -> None:
+    Arguments:
+        coordinates: The latents as real numbers.
+        model: The model.
+        x: The data.
+        ends: Lower and upper end of each axis, ``(dimensions,)`` each; None for :data:`SPREADS` standard deviations of
+            the prior.
+    """
+
+    def __init__(
+        self, coordinates: Coordinates, model: Program, x: Batch, ends: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         self.coordinates, self.model, self.dimensions = coordinates, model, coordinates.dimensions
         with fork_random_state(0):
             prior = coordinates.prior_draws(model, x, 2**12)
             self.shared = len(x) > 1 and _shares(coordinates, model, x[:3], prior)
         self.centre, self.size = prior.mean(0), SPREADS * prior.std(0)
+        if ends is not None:
+            self.centre, self.size = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
         self.precise = torch.float32 if prior.device.type == "mps" else torch.float64
 
     def cell(self, nodes: int) -> Tensor:

@@ -17,7 +17,7 @@ from ppl_vae.evidence.as_written import noted
 from ppl_vae.evidence.calibration import calibrated
 from ppl_vae.evidence.clamping import without_clamping
 from ppl_vae.evidence.importance import log_weights
-from ppl_vae.evidence.methods.base import NotApplicableError
+from ppl_vae.evidence.methods.base import EvidenceMethod, NotApplicableError
 from ppl_vae.evidence.methods.enumeration import enumerate_states
 from ppl_vae.evidence.plan import OptionValue, Plan, obstacle_of, plan
 from ppl_vae.evidence.results import Evidence
@@ -117,10 +117,9 @@ def measure(
             sites = run(model, (x[:1],), {}, draws=1)
         both = noted({"evidence": joined.evidence, "ELBO": joined.elbo}, sites)
         joined = replace(joined, evidence=both["evidence"], elbo=both["ELBO"])
-        concluded = rounded(how.method.conclude(model, guide, x, joined), model, guide, sites, x).normalised(
-            normaliser_error(sites)
-        )
-        return calibrated(how.method, model, guide, x, concluded, check)
+        took = _measured_by(how, model, x, joined)
+        concluded = rounded(took.conclude(model, guide, x, joined), model, guide, sites, x)
+        return calibrated(took, model, guide, x, concluded.normalised(normaliser_error(sites)), check)
 
 
 def _measure_block(how: Plan, model: Program, guide: Program, x: Batch, progress: Progress, cells: int) -> Evidence:
@@ -141,6 +140,14 @@ def _measure_block(how: Plan, model: Program, guide: Program, x: Batch, progress
                 progress(cells - done)
                 return evidence
         raise
+
+
+def _measured_by(how: Plan, model: Program, x: Batch, evidence: Evidence) -> EvidenceMethod:
+    """The method of the plan, or the one that took its place for some blocks and bounds them from below."""
+    if not how.method.exact or evidence.evidence.bound != "lower":
+        return how.method
+    possible = (method for method in how.fallbacks if obstacle_of(method, model, x, how.sites) is None)
+    return next((method for method in possible if not method.exact), how.method)
 
 
 def normaliser_error(sites: Mapping[str, Site]) -> float:

@@ -255,12 +255,6 @@ class Evidence(Result):
         bars.set_title(folded(self.evidence.method, 4.5))
         draw_spread(spread, {"gap": self.gap.pointwise}, xlabel="evidence minus ELBO (nats)")
 
-    @property
-    def constant(self) -> bool:
-        """Whether all log-weights of every datum are the same over different draws."""
-        shape = self.evidence.k_hat
-        return shape is not None and bool(shape.isneginf().all())
-
     def noting(self, note: str) -> Evidence:
         """The same with a further reason for caution about the evidence."""
         return replace(self, evidence=replace(self.evidence, notes=(*self.evidence.notes, note)))

@@ -10,6 +10,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.methods.mixed_importance import MixedImportance
 from ppl_vae.evidence.plan import plan
 from tests.support.repeated import measured
 from tests.support.z_test import assert_mean
@@ -102,7 +103,7 @@ def test_a_network_is_left_to_quadrature_or_importance(latents):
         noise = 5 * sampled.shortfall.se
         assert -noise < sampled.shortfall.mean < 0.2 + noise
     else:
-        assert found.evidence.method == "sum over 3 states, importance, 500 draws"
+        assert found.evidence.method == "sum over 3 states, importance, 500 draws and 50 of the prior"
         assert "mixed: the latents have 3 dimensions, given the discrete ones" in found.why
 
 
@@ -182,3 +183,62 @@ def test_another_method_serves_where_only_some_states_can_be_integrated():
     assert measure(model, guide, x).evidence.bound == "lower"
     with pytest.raises(ValueError, match="3 continuous dimensions and 0 bits, given some states of the discrete ones"):
         measure(model, guide, x, method="mixed")
+
+
+RARE = 0.003
+
+
+def rare_bit(x):
+    """A normal that a bit of low probability moves by 8."""
+    with pyro.plate("data", len(x)):
+        b = pyro.sample("b", dist.Bernoulli(RARE))
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(w + 8 * b, 0.5), obs=x)
+
+
+def without_it(x):
+    """The posterior where the bit is zero: all its weights, given either value of the bit, are the same."""
+    with pyro.plate("data", len(x)):
+        pyro.sample("b", dist.Bernoulli(torch.full((len(x),), 1e-6)))
+        pyro.sample("w", dist.Normal(0.8 * x, 0.2**0.5))
+
+
+def of_rare_bit(x):
+    """log p(x, b) for both values of the bit, ``(2, data)``."""
+    scale = 1.25**0.5
+    return np.stack([np.log(1 - RARE) + stats.norm(0, scale).logpdf(x), np.log(RARE) + stats.norm(8, scale).logpdf(x)])
+
+
+@pytest.mark.parametrize("where", [4.9, 8.0])
+def test_a_bit_that_the_guide_leaves_out_is_found_by_samples_of_the_prior_given_it(where):
+    x = torch.full((20,), where) + 0.1 * torch.randn(20)
+    truth = np.logaddexp(*of_rare_bit(x.numpy())).mean()
+    alone, found = (
+        measure(rare_bit, without_it, x, method="mixed_importance", draws=200, prior_share=share, check=False)
+        for share in (0.0, 0.1)
+    )
+    assert truth - alone.evidence.mean > 0.5  # and weights that are all the same
+    assert truth - found.evidence.mean < 0.4 and truth in found.bracket()
+    assert any("guide leaves out a part of their posterior" in line for line in found.warnings)
+    with pytest.raises(ValueError, match="prior_share is a number from 0 to 10, got -1"):
+        measure(rare_bit, without_it, x, method="mixed_importance", prior_share=-1.0)
+
+
+def test_constant_weights_of_most_data_are_told_with_what_they_may_miss():
+    x = torch.cat([torch.zeros(20), torch.tensor([4.9])])
+    found = measure(rare_bit, without_it, x, method="importance", draws=100)
+    (line,) = [line for line in found.warnings if "constant" in line]
+    assert "data are constant over 100 draws of the guide and 256 of the prior" in line or "but not elsewhere" in line
+    assert found.bracket().upper is None
+
+
+def test_the_upper_bound_of_a_sum_over_states_has_the_inverse_evidence_for_its_mean():
+    """A sample of the posterior among those of guide and prior: the mean of 1 over the mean weight is 1 / p(x)."""
+    x = torch.full((4000,), 4.5)
+    joint = of_rare_bit(x.numpy())
+    b = torch.from_numpy(np.random.default_rng(0).random(len(x)) < np.exp(joint[1] - np.logaddexp(*joint))).double()
+    w = 0.8 * (x - 8 * b) + 0.2**0.5 * torch.randn(len(x))
+    method = MixedImportance(draws=4, prior_share=0.5)
+    found = method.shortfall(rare_bit, without_it, x, {"b": b, "w": w})
+    inverse = (np.logaddexp(*joint) - (found.lower + found.pointwise).numpy()).clip(-50)
+    assert_mean(torch.from_numpy(np.exp(inverse)), torch.tensor(1.0))

@@ -6,20 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.evidence.defensive import defensive_importance, defensive_shortfall
+from ppl_vae.evidence.defensive import check_share, defensive_importance, defensive_shortfall
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.shortfall import Shortfall
+from ppl_vae.evidence.upper import MOST_CONSTANT
 from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["Importance"]
+__all__ = ["Importance", "constant_rows", "covered"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,7 @@ class Importance(EvidenceMethod):
     prior_share: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.prior_share <= 10:
-            raise ValueError(f"prior_share is a number from 0 to 10, got {self.prior_share}")
+        check_share(self.prior_share)
 
     def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
         return defensive_importance(model, guide, x, self.draws, self.prior_share, progress, smooth=self.smooth)
@@ -63,24 +64,39 @@ class Importance(EvidenceMethod):
         return defensive_shortfall(model, guide, x, posterior, self.draws, self.prior_share, self.smooth)
 
     def conclude(self, model: Program, guide: Program, x: Batch, evidence: Evidence) -> Evidence:
-        if not evidence.constant:
+        rows = constant_rows(evidence)
+        if not len(rows):
             return evidence
-        if not _constant_elsewhere(model, guide, x, evidence.elbo.pointwise):
+        few = len(rows) < len(x)
+        whose = f"the log-weights of {len(rows)} of {len(x)} data" if few else "the log-weights"
+        if not _constant_elsewhere(model, guide, x[rows] if few else x, evidence.elbo.pointwise[rows]):
             return evidence.noting(
-                "the log-weights are constant where the guide draws, but not elsewhere: the guide leaves out a part of "
+                f"{whose} are constant where the guide draws, but not elsewhere: the guide leaves out a part of "
                 "the posterior, and the evidence is higher than this"
             )
-        share = 1 - 0.05 ** (1 / PRIOR_DRAWS)
-        return evidence.noting(
-            f"the log-weights are constant over {self.draws} draws of the guide and {PRIOR_DRAWS} of the prior: exact "
-            f"if the guide covers the posterior; a part with under {share:.1%} of the prior's mass may have been "
-            "missed (95% confidence), with any share of the evidence; annealing from the prior searches for it "
-            "(--method annealing --start prior, method='annealing', start='prior'; of a gap --evidence annealing)"
-        )
+        return evidence.noting(covered(whose, self.draws, PRIOR_DRAWS))
 
 
 PRIOR_DRAWS = 256
 """Samples from the prior at which constant log-weights are checked."""
+
+
+def constant_rows(evidence: Evidence) -> Tensor:
+    """Positions of data whose log-weights are constant over different draws; none where few data have such."""
+    shape = evidence.evidence.k_hat
+    rows = torch.empty(0, dtype=torch.long) if shape is None else shape.isneginf().nonzero()[:, 0]
+    return rows if len(rows) > MOST_CONSTANT * len(evidence.evidence.pointwise) else rows[:0]
+
+
+def covered(whose: str, draws: int, priors: int) -> str:
+    """What constant log-weights over samples of guide and prior leave open, and with what confidence."""
+    part = f"a part with under {1 - 0.05 ** (1 / priors):.1%} of the prior's mass" if priors else "any part"
+    return (
+        f"{whose} are constant over {draws} draws of the guide and {priors} of the prior: exact "
+        f"if the guide covers the posterior; {part} may have been missed "
+        "(95% confidence), with any share of the evidence; annealing from the prior searches for it "
+        "(--method annealing --start prior, method='annealing', start='prior'; of a gap --evidence annealing)"
+    )
 
 
 def _constant_elsewhere(model: Program, guide: Program, x: Batch, value: Tensor) -> bool:

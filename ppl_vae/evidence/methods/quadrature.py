@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
+from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, dense_width, documents
+from ppl_vae.evidence.beyond import beyond
+from ppl_vae.evidence.bounds import Bound
 from ppl_vae.evidence.coordinates import Coordinates, one_prior
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.grid import SPREADS, Grid
@@ -27,6 +30,15 @@ __all__ = ["Quadrature", "quadrature"]
 NODES = {1: (2**12, 2**17), 2: (2**6, 2**11)}
 """Nodes of an axis to begin with and at most, by the number of dimensions."""
 
+
+WIDENED = 2
+"""Most grids that are tried, the second one wider than the first if it has to be."""
+
+WIDEST = 2**8
+"""How much wider a grid may become: its nodes are as many as before."""
+
+MARGIN = 1.25
+"""How much further than the outermost node that counts a wider grid reaches."""
 
 AFFORDABLE = 2**32
 """Most (node, datum, observed number) cells for which quadrature is in the automatic choice."""
@@ -84,8 +96,9 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
 
     For smooth densities that fade towards the ends the error of the rule falls faster than any power of the spacing h
     (Trefethen and Weideman 2014, section 5): the spacing is halved until two changes in a row stay within the
-    tolerance. A peak far narrower than the spacing escapes them all: what the operations of the density allow between
-    the nodes is looked for besides (:mod:`ppl_vae.evidence.resolution`). The data share the grid.
+    tolerance. The grid reaches ten standard deviations of the prior, and is widened where what lies beyond counts
+    (:mod:`ppl_vae.evidence.beyond`). A peak far narrower than the spacing escapes them all: what the operations of the
+    density allow between the nodes is looked for besides (:mod:`ppl_vae.evidence.resolution`). The data share the grid.
 
     Arguments:
         model: A model with one or two continuous numbers latent in all.
@@ -106,50 +119,87 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
         raise ValueError(f"quadrature takes latents of one or two continuous dimensions, but they have {latents}")
     if not one_prior(model, x):
         raise ValueError("quadrature needs one prior for all data, but p(z) differs between them")
-    grid = Grid(coordinates, model, x)
-    fewest, most = NODES[coordinates.dimensions]
-    value = torch.full((len(x),), torch.nan, dtype=grid.precise, device=grid.centre.device)
-    total, edge = torch.full_like(value, -torch.inf), torch.full_like(value, -torch.inf)
-    change, before = torch.full_like(value, torch.inf), torch.full_like(value, torch.inf)
-    left, nodes = torch.arange(len(x), device=value.device), fewest
-    while True:
-        part = x if len(left) == len(x) else x[left]
-        total[left], edge[left] = grid.add(part, nodes, total[left], edge[left], every=nodes == fewest)
-        sums = total[left] + grid.cell(nodes)
-        before[left], change[left] = change[left], (sums - value[left]).abs().nan_to_num(torch.inf)
-        value[left] = sums
-        settled = (change[left] <= tolerance) & (before[left] <= tolerance)
-        if progress:
-            progress(int(settled.sum()))
-        left = left[~settled]
-        if not len(left) or nodes >= most:
+    ends = None
+    for _ in range(WIDENED):
+        grid = Grid(coordinates, model, x, ends)
+        sums = _sums(grid, x, tolerance, progress if ends is None else None)
+        if lost := int((~(sums.value < torch.inf)).sum()):
+            raise NotApplicableError(
+                f"the sums of {lost} of {len(x)} data are not finite: latents under- or overflow at the "
+                "end of their support; use float64, or annealing"
+            )
+        around = beyond(grid, x, sums.value, tolerance)
+        # What lies just beyond is judged by the density at the edge times the size of the grid, whatever the spacing.
+        outer = torch.maximum(around.evidence, sums.edge + grid.cell(1))
+        cut = outer > sums.value + log(tolerance)
+        if not cut.any():
             break
-        nodes *= 2
-    if progress:
-        progress(len(left))
-    notes = []
-    lost = ~(value < torch.inf)
-    if lost.any():
-        raise NotApplicableError(
-            f"the sums of {int(lost.sum())} of {len(x)} data are not finite: latents under- or overflow at the "
-            "end of their support; use float64, or annealing"
-        )
-    left = left[value[left].isfinite()]
-    if len(left):
-        worst = change[left].max().item()
-        notes.append(
-            f"{len(left)} of {len(x)} data still change by up to {worst:.2g} nats on the finest grid: their posterior "
-            "is narrower than its spacing; use annealing"
-        )
-    # What lies beyond the grid is judged by the density at its edge times the size of the grid, whatever the spacing.
-    cut = edge + grid.cell(1) > value + log(tolerance)
+        # Parts of the prior that lie far out, and are rare, do not show in its standard deviation.
+        ends = (grid.centre + MARGIN * (around.low - grid.centre), grid.centre + MARGIN * (around.high - grid.centre))
+        if ((ends[1] - ends[0]) > WIDEST * 2 * grid.size).any():
+            break
     if cut.any():
         raise NotApplicableError(
             f"{int(cut.sum())} of {len(x)} data have mass beyond {SPREADS} standard deviations of the prior, or where "
             "the numbers of their latents run into the end of the support, which the grid does not reach; use "
             "importance sampling or annealing"
         )
-    if not notes and (reason := grid.missed(x, value, fewest, nodes)):
+    notes = []
+    if around.unseen:
+        notes.append(
+            f"a part of the prior with a mass of {around.unseen:.2g} lies where the grid does not see it, such as a "
+            "narrow component far away, or its density does not integrate to one: any share of the evidence may be "
+            "missing; use annealing"
+        )
+    change = sums.change[sums.value.isfinite()]
+    if unsettled := int((change > tolerance).sum()):
+        notes.append(
+            f"{unsettled} of {len(x)} data still change by up to {change.max().item():.2g} nats on the finest grid: "
+            "their posterior is narrower than its spacing; use annealing"
+        )
+    fewest = NODES[grid.dimensions][0]
+    if not notes and (reason := grid.missed(x, sums.value, fewest, sums.nodes)):
         notes.append(reason)
-    name = " x ".join([str(nodes)] * coordinates.dimensions)
-    return Estimate(value, f"quadrature on up to {name} nodes", "approximate" if notes else "exact", notes=tuple(notes))
+    name = " x ".join([str(sums.nodes)] * grid.dimensions)
+    bound: Bound = "approximate" if notes else "exact"
+    return Estimate(sums.value, f"quadrature on up to {name} nodes", bound, notes=tuple(notes))
+
+
+class _Sums(NamedTuple):
+    """Sums over a grid, refined until they settle.
+
+    Arguments:
+        value: log p(x), ``(data,)``.
+        edge: The largest log-density at the edge of the grid, ``(data,)``.
+        change: The larger of the last two changes of the value, ``(data,)``.
+        nodes: Nodes of an axis of the finest grid.
+    """
+
+    value: Tensor
+    edge: Tensor
+    change: Tensor
+    nodes: int
+
+
+def _sums(grid: Grid, x: Batch, tolerance: float, progress: Progress | None) -> _Sums:
+    nodes, most = NODES[grid.dimensions]
+    value = torch.full((len(x),), torch.nan, dtype=grid.precise, device=grid.centre.device)
+    total, edge = torch.full_like(value, -torch.inf), torch.full_like(value, -torch.inf)
+    change, before = torch.full_like(value, torch.inf), torch.full_like(value, torch.inf)
+    left, first = torch.arange(len(x), device=value.device), True
+    while True:
+        part = x if len(left) == len(x) else x[left]
+        total[left], edge[left] = grid.add(part, nodes, total[left], edge[left], every=first)
+        sums = total[left] + grid.cell(nodes)
+        before[left], change[left] = change[left], (sums - value[left]).abs().nan_to_num(torch.inf)
+        value[left] = sums
+        settled = (change[left] <= tolerance) & (before[left] <= tolerance)
+        if progress:
+            progress(int(settled.sum()))
+        left, first = left[~settled], False
+        if not len(left) or nodes >= most:
+            break
+        nodes *= 2
+    if progress:
+        progress(len(left))
+    return _Sums(value, edge, torch.maximum(change, before), nodes)
