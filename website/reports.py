@@ -91,6 +91,20 @@ class Lines:
 
 TABLES: dict[str, Sequence[Pivot | Lines]] = {
     "gmm.md": [Lines("gmm")],
+    "boltzmann.md": [
+        Pivot(
+            "rbm",
+            {
+                "evidence": "test evidence",
+                "ELBO": "test ELBO",
+                "family gap": "test family gap",
+                "amortisation gap": "test amortisation gap",
+                "lost to likelihood training": "approximation error, eq. (4), train",
+                "distance": "distance from a Boltzmann machine",
+            },
+            "prior, trained by",
+        )
+    ],
     "ppca.md": [
         Pivot(
             "ppca",
