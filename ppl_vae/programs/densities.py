@@ -61,6 +61,8 @@ class InOrder(Messenger):
         if not poutine.util.site_is_subsample(msg):
             return
         size, taken, given = msg["fn"].size, msg["fn"].subsample_size, msg["value"]
+        if given is not None and len(given) != self.batch == taken:
+            given = None  # rows of a run with other data, put in with its latents
         taken = taken if given is None else len(given)
         if taken in (None, size) and (given is None or len(given) == size):
             return
