@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.evidence.clamping import ERRORS, TOLERANCE, note_raised
+from ppl_vae.evidence.clamping import differing, note_raised, of_latents, of_observed
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Result
 from ppl_vae.programs.clamped import Role, watching_clamps
@@ -108,16 +108,8 @@ def _settled(what: str, result: R, measure: Callable[[Progress], R], role: Role,
     except ValueError as error:
         values = f"without that, {error}"
     if role == "latent":
-        raise ValueError(
-            f"site {sites} gives some values a probability of 0, or one below 1.2e-7, of which PyTorch makes 1.2e-7 "
-            f"where they are given as probs, and {what} depends on it: {values}; give logits, which are taken as they "
-            "are: minus infinity excludes a value (bits that are certain are no latents)"
-        )
-    return _noting(
-        result,
-        f"site {sites} is given as probs, of which PyTorch takes those below 1.2e-7, perhaps 0, as 1.2e-7, and so does "
-        f"{what}: {values}; give logits, which are not rounded",
-    )
+        raise ValueError(of_latents(sites, what, values))
+    return _noting(result, of_observed(sites, what, values))
 
 
 def _noting(result: R, note: str) -> R:
@@ -132,8 +124,7 @@ def _difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Diffe
         first, second = value.double(), other[name].double()
         errors = (each.get(f"{name}_se", torch.zeros(())).double().nan_to_num() for each in (one, other))
         noise = sum((error.square() for error in errors), torch.zeros(())).sqrt()
-        differs = ~((first - second).abs() <= TOLERANCE + ERRORS * noise) & (first != second)
-        differs &= ~(first.isnan() & second.isnan())
+        differs = differing(first, second, noise) & ~(first.isnan() & second.isnan())
         if bool(differs.any()):
             place = int(differs.nonzero()[0, 0]) if differs.ndim else 0
             shown = [(each.flatten(1).sum(1) if each.ndim > 1 else each)[place].item() for each in (first, second)]

@@ -19,7 +19,16 @@ from ppl_vae.programs.handlers import latents, observations, run
 from ppl_vae.programs.random_state import fork_random_state, random_states, set_random_states
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["TOLERANCE", "early_notes", "note_raised", "settled", "without_clamping"]
+__all__ = [
+    "TOLERANCE",
+    "differing",
+    "early_notes",
+    "note_raised",
+    "of_latents",
+    "of_observed",
+    "settled",
+    "without_clamping",
+]
 
 TOLERANCE = 1e-4
 """Nats by which rounded probabilities may change the evidence of a datum."""
@@ -120,12 +129,30 @@ def _noted(estimate: Estimate, name: str, sites: str) -> Estimate:
     most = raised[raised.isfinite()].max().item() if impossible < count else 0.0
     changes = [f"by up to {most:.3g} nats"] if most else []
     changes += [f"{impossible} of which are then impossible"] if impossible else []
-    note = (
+    change = f"without that it is lower for {count} of {len(raised)} data, {', '.join(changes)}"
+    return replace(estimate, notes=(*estimate.notes, of_observed(sites, f"the {name}", change)))
+
+
+def of_observed(sites: str, what: str, change: str) -> str:
+    """A note on a number that counts observed values as PyTorch rounds their probabilities."""
+    return (
         f"site {sites} is given as probs, of which PyTorch takes those below 1.2e-7, perhaps 0, as 1.2e-7, and so does "
-        f"the {name}: without that it is lower for {count} of {len(raised)} data, {', '.join(changes)}; give logits, "
-        "which are not rounded"
+        f"{what}: {change}; give logits, which are not rounded"
     )
-    return replace(estimate, notes=(*estimate.notes, note))
+
+
+def of_latents(sites: str, what: str, change: str) -> str:
+    """Why a number that depends on the rounding of probabilities of latents is refused."""
+    return (
+        f"site {sites} gives some values a probability of 0, or one below 1.2e-7, of which PyTorch makes 1.2e-7 where "
+        f"they are given as probs, and {what} depends on it: {change}; give logits, which are taken as they are: minus "
+        "infinity excludes a value (bits that are certain are no latents)"
+    )
+
+
+def differing(one: Tensor, other: Tensor, noise: Tensor) -> Tensor:
+    """Where two numbers differ by more than :data:`TOLERANCE` and the standard error of their difference explain."""
+    return ~((one - other).abs() <= TOLERANCE + ERRORS * noise) & (one != other)
 
 
 def _raised(rounded: Estimate, strict: Estimate) -> Estimate:
@@ -150,15 +177,11 @@ def _refused_or_noted(sites: str, result: Evidence, strict: Evidence, first: int
     """
     one, other = result.evidence.pointwise, strict.evidence.pointwise
     noise = _noise(result.evidence, strict.evidence)
-    differs = ~((one - other).abs() <= TOLERANCE + ERRORS * noise) & (one != other)
+    differs = differing(one, other, noise)
     if bool(differs.any()):
         datum = int(differs.nonzero()[0, 0])
-        raise ValueError(
-            f"site {sites} gives some values a probability of 0, or one below 1.2e-7, of which PyTorch makes 1.2e-7 "
-            f"where they are given as probs, and the evidence of datum {first + datum} depends on it: {one[datum]:.3f} "
-            f"nats, and {other[datum]:.3f} without that; give logits, which are taken as they are: minus infinity "
-            "excludes a value (bits that are certain are no latents)"
-        )
+        change = f"{one[datum]:.3f} nats, and {other[datum]:.3f} without that"
+        raise ValueError(of_latents(sites, f"the evidence of datum {first + datum}", change))
     if bool(((result.elbo.pointwise - strict.elbo.pointwise).abs() <= TOLERANCE).all()):
         return result
     mean = "minus infinity" if strict.elbo.mean == -inf else f"{strict.elbo.mean:.3f}"
