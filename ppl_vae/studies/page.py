@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from ppl_vae.runs.report.markup import bullets, code, facts, figure, table
+from ppl_vae.runs.report.report import Section, rendered
 from ppl_vae.studies.report import Report
 from ppl_vae.training.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from ppl_vae.runs.report.report import Section
 
 __all__ = ["page", "write_pages"]
 
@@ -41,8 +39,6 @@ def page(report: Report, figures: Sequence[Path], command: str, versions: Mappin
         command: The command that makes the report.
         versions: Versions of what computed it.
     """
-    from ppl_vae.runs.report.report import rendered
-
     counted = {each: sum(d.answer == each for d in report.decisions) for each in ("held", "did not hold", "undecided")}
     several = [f"{count} {answer}" for answer, count in counted.items() if count]
     count = len(report.decisions)
@@ -58,9 +54,6 @@ def page(report: Report, figures: Sequence[Path], command: str, versions: Mappin
 
 
 def _sections(report: Report, figures: Sequence[Path], command: str, versions: Mapping[str, str]) -> Iterable[Section]:
-    from ppl_vae.runs.report.markup import bullets, code, facts, table
-    from ppl_vae.runs.report.report import Section
-
     claims = [(d.claim.text, d.answer, d.claim.figures.replace("+-", "±"), d.test) for d in report.decisions]
     heads = ("claim", "answer", "measured", "test")
     yield Section("claims", "Claims", table("What was decided", heads, claims, text=heads) if claims else "")
@@ -75,8 +68,6 @@ def _sections(report: Report, figures: Sequence[Path], command: str, versions: M
 
 
 def _image(file: Path) -> Markup:
-    from ppl_vae.runs.report.markup import figure
-
     data = base64.b64encode(file.read_bytes()).decode()
     image = Markup('<img class="smooth" src="data:image/png;base64,{}" alt="{}">').format(data, file.stem)
     return figure(image, file.stem.replace("-", " "))

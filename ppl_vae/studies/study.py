@@ -28,7 +28,6 @@ from ppl_vae.runs.engines.base import Engine, make_engine
 from ppl_vae.runs.place import Place, TaskError
 from ppl_vae.runs.rates import clock_of
 from ppl_vae.studies.cell_table import cell_row, write_table
-from ppl_vae.studies.page import write_pages
 from ppl_vae.studies.report import Report
 from ppl_vae.training.lock import LOCK, is_foreign
 from ppl_vae.training.progress import log
@@ -284,6 +283,8 @@ class Study:
 
     def finish(self, report: Report, command: str = "") -> None:
         """Writes the report, as JSON and as pages with the command that makes it, and the table of all cells."""
+        from ppl_vae.studies.page import write_pages
+
         write_table(self.run, list(self._rows.values()))
         self.run.write_json("report.json", report.to_json())
         write_pages(self.run, report, command)
