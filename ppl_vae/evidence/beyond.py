@@ -65,7 +65,7 @@ def beyond(grid: Grid, x: Batch, value: Tensor, tolerance: float) -> Beyond:
         value: log p(x) by the grid, ``(data,)``.
         tolerance: Share of p(x) from which what lies outside counts.
     """
-    axis, whole, within = _axis(*AXES[grid.dimensions], grid.centre)
+    axis, whole, within = _axis(*AXES[grid.dimensions], value)
     count, volume = len(axis) ** grid.dimensions, grid.size.prod().to(grid.precise)
     mass, far = 0.0, torch.full_like(value, -torch.inf)
     low, high = grid.centre - grid.size, grid.centre + grid.size
@@ -101,8 +101,7 @@ def _axis(intervals: int, fineness: int, like: Tensor) -> tuple[Tensor, Tensor, 
     steps = axis.diff()
     halves = torch.where(axis[:-1].abs().maximum(axis[1:].abs()) > 1, 0.0, steps)
     nodes = (axis, _trapezoidal(steps), _trapezoidal(halves))
-    precise = torch.float32 if like.device.type == "mps" else torch.float64
-    axis, whole, within = (each.to(like.device, precise) for each in nodes)
+    axis, whole, within = (each.to(like) for each in nodes)
     return axis, whole, within
 
 

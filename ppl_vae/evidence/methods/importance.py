@@ -21,7 +21,7 @@ from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["Importance", "constant_rows", "covered"]
+__all__ = ["Importance", "constant_rows", "covered", "whose_weights"]
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,8 @@ class Importance(EvidenceMethod):
         rows = constant_rows(evidence)
         if not len(rows):
             return evidence
-        few = len(rows) < len(x)
-        whose = f"the log-weights of {len(rows)} of {len(x)} data" if few else "the log-weights"
-        if not _constant_elsewhere(model, guide, x[rows] if few else x, evidence.elbo.pointwise[rows]):
+        whose = whose_weights(rows, x)
+        if not _constant_elsewhere(model, guide, x[rows] if len(rows) < len(x) else x, evidence.elbo.pointwise[rows]):
             return evidence.noting(
                 f"{whose} are constant where the guide draws, but not elsewhere: the guide leaves out a part of "
                 "the posterior, and the evidence is higher than this"
@@ -86,6 +85,11 @@ def constant_rows(evidence: Evidence) -> Tensor:
     shape = evidence.evidence.k_hat
     rows = torch.empty(0, dtype=torch.long) if shape is None else shape.isneginf().nonzero()[:, 0]
     return rows if len(rows) > MOST_CONSTANT * len(evidence.evidence.pointwise) else rows[:0]
+
+
+def whose_weights(rows: Tensor, x: Batch) -> str:
+    """The log-weights of the data at these positions, in words."""
+    return f"the log-weights of {len(rows)} of {len(x)} data" if len(rows) < len(x) else "the log-weights"
 
 
 def covered(whose: str, draws: int, priors: int) -> str:

@@ -16,7 +16,7 @@ from ppl_vae.evidence.conditioning import discrete, each_state, given, mixed_obs
 from ppl_vae.evidence.defensive import check_share, from_mixture, mixtures, with_true
 from ppl_vae.evidence.importance import from_log_weights, sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
-from ppl_vae.evidence.methods.importance import constant_rows, covered
+from ppl_vae.evidence.methods.importance import constant_rows, covered, whose_weights
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.programs.log_weight import log_parts, log_proposal
@@ -85,8 +85,8 @@ class MixedImportance(EvidenceMethod):
         rows, priors = constant_rows(evidence), ceil(self.prior_share * self.draws)
         if not len(rows):
             return evidence
-        whose = f"the log-weights of {len(rows)} of {len(x)} data" if len(rows) < len(x) else "the log-weights"
-        return evidence.noting(covered(f"{whose}, given each state of the discrete latents,", self.draws, priors))
+        whose = f"{whose_weights(rows, x)}, given each state of the discrete latents,"
+        return evidence.noting(covered(whose, self.draws, priors))
 
     def shortfall(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Shortfall:
         sites = model_sites(model, x)
