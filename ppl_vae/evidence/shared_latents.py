@@ -16,6 +16,7 @@ from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.arguments import call
 from ppl_vae.programs.autoguides import without_autoguide
 from ppl_vae.programs.densities import InOrder
+from ppl_vae.programs.fit import check_densities
 from ppl_vae.programs.handlers import SubstituteLatents, latents, run, total
 from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.shared import Shared
@@ -51,7 +52,7 @@ def given_shared_latents(
         measure: Measures a pair without them.
 
     Raises:
-        ValueError: If the guide does not draw one of them, naming it.
+        ValueError: If the guide does not draw one of them, or draws a point that has no density, naming it.
     """
     guide = without_autoguide(guide)
     results, rates = [], []
@@ -95,6 +96,7 @@ def _draw(model: Program, guide: Program, x: Batch, names: list[str]) -> tuple[d
         with poutine.trace() as scored, SubstituteLatents(values):
             call(model, (x[:2],), {})
         prior = scored.trace.nodes
+        check_densities({name: drawn[name] for name in names}, prior)
         rate = sum(
             drawn[name]["fn"].log_prob(value).double().sum() - prior[name]["fn"].log_prob(value).double().sum()
             for name, value in values.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import inf
 
 from pyro.distributions import TorchDistribution
@@ -11,7 +11,7 @@ from torch.distributions import AffineTransform, TransformedDistribution, VonMis
 
 from ppl_vae.programs.densities import Site, element_support, innermost
 
-__all__ = ["check_densities", "check_proposal", "is_discrete", "support_of"]
+__all__ = ["check_densities", "check_proposal", "density_faults", "is_discrete", "support_of"]
 
 
 def is_discrete(site: Site) -> bool:
@@ -57,13 +57,24 @@ def check_densities(sites: Mapping[str, Site], model: Mapping[str, Site]) -> Non
     """Checks that a guide has a density where the model has one, so that there is a bound to be measured.
 
     Raises:
-        ValueError: If it has a point mass (``Delta``, as for maximum a posteriori estimates), naming the site.
+        ValueError: If one of them has a point mass (``Delta``, as for maximum a posteriori estimates), naming the site.
     """
+    for fault in density_faults(sites, model):
+        raise fault
+
+
+def density_faults(sites: Mapping[str, Site], model: Mapping[str, Site]) -> Iterator[ValueError]:
+    """A fault for each latent by :func:`check_densities`."""
     for name, site in sites.items():
-        if _is_point(innermost(site["fn"])) and not is_discrete(model[name]):
-            raise ValueError(
+        if _is_point(innermost(model[name]["fn"])):
+            yield ValueError(
+                f"latent site {name!r} of the model is a Delta, a value that has no density; write "
+                f"pyro.deterministic({name!r}, value) instead, and leave the site out of the guide"
+            )
+        elif _is_point(innermost(site["fn"])) and not is_discrete(model[name]):
+            yield ValueError(
                 f"latent site {name!r} of the guide is a Delta, a point that has no density: its ELBO is no bound on "
-                "the evidence; measure with a guide of densities (mean_field), or make the site a parameter of the "
+                "the evidence; take a guide of densities (mean_field), or make the site a parameter of the "
                 "model (pyro.param) if it is to be a point estimate"
             )
 

@@ -21,7 +21,7 @@ from ppl_vae.programs.clamped import unclamped
 from ppl_vae.programs.densities import Site, has_dependent_support, inside_support, unvalidated
 from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latents, observations
 from ppl_vae.programs.explain import explained, is_refusal
-from ppl_vae.programs.fit import check_proposal
+from ppl_vae.programs.fit import check_densities, check_proposal, density_faults
 from ppl_vae.programs.given import Fixed, Given
 from ppl_vae.programs.kept_apart import check_untouched
 from ppl_vae.programs.layout_finder import REFUSED
@@ -38,6 +38,7 @@ __all__ = [
     "Sites",
     "check_cover",
     "check_pair",
+    "check_points",
     "cover_faults",
     "latents",
     "log_prob",
@@ -190,17 +191,29 @@ def check_pair(model: Callable[..., Any], guide: Callable[..., Any], x: Batch) -
 
 
 def pair_faults(model: Callable[..., Any], guide: Callable[..., Any], x: Batch) -> list[ValueError]:
-    """All faults by :func:`check_pair`, then those of the guide's plates."""
+    """All faults by :func:`check_pair`, then those of the guide's plates; without any, sites that have no density."""
     with evaluating(model, guide), fork_random_state():
         proposed = run(guide, (x,), {}, draws=1, training=True)
         fixed = SubstituteLatents(proposed.values_of_latents())
         try:
             scored = run(model, (x,), {}, draws=1, handler=fixed, training=True)
-            return cover_faults(scored, proposed) + list(plate_faults(proposed, "guide"))
+            faults = cover_faults(scored, proposed) + list(plate_faults(proposed, "guide"))
+            return faults or list(density_faults(proposed, scored))
         except REFUSED:  # values of another kind than the model's own may stop it
             if faults := cover_faults(run(model, (x,), {}, draws=1, training=True), proposed):
                 return faults
             raise
+
+
+def check_points(model: Callable[..., Any], guide: Callable[..., Any], x: Batch) -> None:
+    """Refuses points in the place of densities, by :func:`~ppl_vae.programs.fit.check_densities`, before all else."""
+    with evaluating(model, guide), fork_random_state():
+        try:
+            proposed = run(guide, (x[:2],), {}, draws=1)
+            scored = run(model, (x[:2],), {}, draws=1)
+        except REFUSED:
+            return  # what needs all data, or is refused in its place
+    check_densities({name: site for name, site in proposed.items() if name in scored}, scored)
 
 
 def broadcasts_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapping[str, Any]) -> bool:

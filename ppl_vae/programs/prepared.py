@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.modes import evaluating
-from ppl_vae.programs.handlers import run
+from ppl_vae.programs.handlers import check_points, run
 from ppl_vae.programs.invariance import check_repeats
 from ppl_vae.programs.masked import masks_verified
 from ppl_vae.programs.random_state import fork_random_state
@@ -46,6 +46,7 @@ def prepared(model: Program, guide: Program, x: Batch, what: str | None = None) 
         return
     with masks_verified(model, x), checked(model, x), evaluating(model, guide):
         if len(x):
+            check_points(model, guide, x)
             check_repeats(guide, x)
             if what is not None:
                 with fork_random_state():

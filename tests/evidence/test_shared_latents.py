@@ -128,6 +128,14 @@ def test_a_guide_without_the_shared_latent_is_refused():
         pv.measure(mixture, guide, X)
 
 
+def test_a_point_in_the_place_of_a_shared_density_gives_no_joint_bound():
+    def point(x):
+        pyro.sample("mu", dist.Delta(torch.zeros((), dtype=torch.float64)))
+
+    with pytest.raises(ValueError, match="latent site 'mu' of the guide is a Delta"):
+        pv.measure(mean, point, X)
+
+
 def test_measures_of_single_data_refuse_shared_latents_by_name():
     for measurement in (pv.split_gap, pv.tightness, pv.information):
         with pytest.raises(ValueError, match="all data share the latent site 'locs', outside the plate"):

@@ -12,6 +12,7 @@ from scipy import stats
 from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.elbo import DiscreteELBO
+from ppl_vae.programs.handlers import check_pair
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -88,6 +89,20 @@ def test_a_point_is_no_guide_of_a_density_but_may_be_one_of_bits():
     result = measure(*pair(lambda: dist.Bernoulli(0.5), lambda x: dist.Delta((x > 1).to(x.dtype))), X)
     state = (X.numpy() > 1).astype(float)
     np.testing.assert_allclose(result.elbo.pointwise.numpy(), np.log(0.5) + stats.norm(state).logpdf(X.numpy()))
+
+
+def test_a_point_in_the_model_is_no_latent():
+    model, guide = pair(lambda: dist.Delta(torch.zeros(())), lambda x: dist.Delta(0 * x))
+    refused = pytest.raises(ValueError, match="of the model is a Delta.*write pyro.deterministic")
+    with refused:
+        measure(model, guide, X)
+    with refused:
+        check_pair(model, guide, X)
+
+
+def test_a_point_is_refused_before_training():
+    with pytest.raises(ValueError, match="latent site 'z' of the guide is a Delta"):
+        check_pair(*pair(lambda: dist.Normal(0.0, 1.0), lambda x: dist.Delta(x)), X)
 
 
 def test_an_interval_that_is_stretched_is_no_line():
