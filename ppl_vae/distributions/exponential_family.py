@@ -44,7 +44,9 @@ def base(fn: Distribution) -> TorchDistribution:
     Its attributes depend on its family, hence its type. Masked distributions are another family.
     """
     inner = _unwrapped(fn)
-    return base(inner.base_dist) if _is_reshaped(inner) else inner
+    if isinstance(inner, families.TransformedDistribution) and _is_reshaped(inner):
+        return base(inner.base_dist)
+    return inner
 
 
 def _unwrapped(fn: Distribution) -> TorchDistribution:
@@ -161,7 +163,12 @@ def _summed(fn: Distribution, values: Tensor) -> Tensor:
 
 def bit_logits(fn: Distribution) -> Tensor | None:
     """Natural parameters of independent bits, ``(*batch_shape, bits)``; None for any other family."""
-    return natural(fn) if isinstance(base(fn), families.Bernoulli) else None
+    inner = base(fn)
+    if not isinstance(inner, families.Bernoulli):
+        return None
+    logits, shape = inner.logits, fn.batch_shape + fn.event_shape
+    logits = logits if logits.shape == shape else logits.expand(shape)
+    return logits if len(fn.event_shape) == 1 else logits.reshape(*fn.batch_shape, -1)
 
 
 def log_prob(fn: Distribution, value: Field) -> Tensor:
@@ -198,4 +205,6 @@ def log_prob(fn: Distribution, value: Field) -> Tensor:
             "the distribution has a density only at its own draws, since one of its transforms has no inverse; take a "
             "transform with an inverse, such as affine_autoregressive, spline or affine_coupling"
         ) from error
+    if result.shape == fn.batch_shape:
+        return result
     return result.expand(broadcast_shapes(result.shape, fn.batch_shape))

@@ -102,6 +102,9 @@ def matmul_precision(name: str) -> Iterator[None]:
 def frozen(*programs: object) -> Iterator[None]:
     """Freezes the parameters of modules, which get no gradients; undone afterwards."""
     learned = [p for owner in owners(programs) for p in owner.parameters() if p.requires_grad]
+    if not learned:
+        yield
+        return
     for parameter in learned:
         parameter.requires_grad_(False)
     try:

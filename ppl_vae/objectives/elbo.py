@@ -12,12 +12,13 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
+from ppl_vae.distributions.shapes import side_by_side
 from ppl_vae.estimators.base.estimator import Code, Estimator
 from ppl_vae.objectives.base import NonFiniteError
 from ppl_vae.objectives.choice import Auto, fit_estimator, lists_for_all, make_estimator, refusal
 from ppl_vae.objectives.divergence import Rate, closed_rates
 from ppl_vae.objectives.flip_differences import knows_flip_differences
-from ppl_vae.objectives.integrand import PairIntegrand, PairRuns
+from ppl_vae.objectives.integrand import PairIntegrand, PairRuns, mean_over_rows
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.objectives.rate_distortion import RateDistortionObjective
 from ppl_vae.objectives.sampling import EstimatorDraws
@@ -186,7 +187,7 @@ class DiscreteELBO(RateDistortionObjective):
 
         surrogate = f.pathwise
         if gradient is not None:
-            surrogate = surrogate + (gradient * torch.cat(list(drawn.logits.values()), -1)).sum()
+            surrogate = surrogate + (gradient * side_by_side(list(drawn.logits.values()))).sum()
         else:
             surrogate = surrogate + (estimator.score_weights(f.values, constant) * log_q).sum()
         loss = -(bound.detach() + surrogate - surrogate.detach())
@@ -205,5 +206,5 @@ class DiscreteELBO(RateDistortionObjective):
         with torch.no_grad():
             for name, log_p in prior.items():
                 local, other = self._structure.sum({name: proposed[name]}, {name: guided[name] - log_p})
-                rates[name] = (local / rows if weights is None else weights * local).sum() + other.sum() / rows
+                rates[name] = mean_over_rows(local, other, weights, rows)
         return rates

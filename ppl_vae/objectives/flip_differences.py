@@ -10,6 +10,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from ppl_vae.distributions import exponential_family
+from ppl_vae.distributions.shapes import side_by_side
 from ppl_vae.distributions.state_tables import log_probabilities
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.handlers import DRAWS, SubstituteLatents, latents, run
@@ -88,16 +89,18 @@ def scaled_logits(bits: Mapping[str, Any]) -> Tensor:
         logits = exponential_family.bit_logits(site["fn"])
         assert logits is not None
         parts.append(_scaled(logits[0].detach(), site))
-    return torch.cat(parts, -1)
+    return side_by_side(parts)
 
 
 def scaled_log_probabilities(states: Mapping[str, Any]) -> Tensor:
     """log q of each state at a guide's sites, the same in every row, ``(*plates, states of all)``."""
     tables = {name: log_probabilities(site["fn"])[0].detach().flatten(-2) for name, site in states.items()}
-    return torch.cat([_scaled(table, states[name]) for name, table in tables.items()], -1)
+    return side_by_side([_scaled(table, states[name]) for name, table in tables.items()])
 
 
 def _scaled(value: Tensor, site: Mapping[str, Any]) -> Tensor:
     """One number per bit, weighted as the log-density of its site is."""
+    if site["mask"] is None and isinstance(site["scale"], int | float) and site["scale"] == 1:
+        return value
     scaled: Tensor = value * scale_and_mask(torch.ones_like(value[..., 0]), site["scale"], site["mask"])[..., None]
     return scaled

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import pyro
@@ -15,6 +16,7 @@ from torch import Tensor
 from ppl_vae.distributions import state_tables
 from ppl_vae.distributions.bits import bit_flips
 from ppl_vae.distributions.sampled_words import sampling_words
+from ppl_vae.distributions.shapes import side_by_side
 from ppl_vae.estimators.base.estimator import Code
 from ppl_vae.estimators.base.integrand import Integrand, check_slopes
 from ppl_vae.estimators.base.states import parts, switched_values
@@ -32,7 +34,7 @@ from ppl_vae.programs.sites import PairSites
 from ppl_vae.programs.types import Program
 from ppl_vae.programs.unobserved import with_masks_of
 
-__all__ = ["PairIntegrand", "PairRuns"]
+__all__ = ["PairIntegrand", "PairRuns", "mean_over_rows"]
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,7 @@ class PairIntegrand(Integrand):
 
     @cached_property
     def _values(self) -> Tensor:
-        local, other = self.log_weights
-        return (local + other).detach()
+        return _together(*self.log_weights).detach()
 
     @cached_property
     def log_weights(self) -> tuple[Tensor, Tensor]:
@@ -123,10 +124,12 @@ class PairIntegrand(Integrand):
         structure = self.runs.structure
         model, model_other = self._log_joint
         others = {n: s for n, s in self.proposed.items() if n not in self.discrete}
-        path, path_other = structure.sum(others, self.guided, self.betas)
-        pathwise = model - path
-        other = model_other - path_other
-        return pathwise - structure.sum(self.discrete, self.guided, self.betas)[0], other
+        if others:
+            path, path_other = structure.sum(others, self.guided, self.betas)
+            model, model_other = model - path, model_other - path_other
+        if self.discrete:
+            model = model - structure.sum(self.discrete, self.guided, self.betas)[0]
+        return model, model_other
 
     @cached_property
     def bound(self) -> Tensor:
@@ -135,10 +138,8 @@ class PairIntegrand(Integrand):
         Raises:
             NonFiniteError: If it is not finite, naming the site.
         """
-        local, other = self.log_weights
-        weighted = local / self.rows if self.weights is None else self.weights * local
-        bound = weighted.sum() + other.sum() / self.rows
-        if not is_capturing() and not bound.isfinite():
+        bound = mean_over_rows(*self.log_weights, self.weights, self.rows)
+        if not is_capturing() and not math.isfinite(bound.item()):
             raise NonFiniteError(blame(self.scored, self.proposed))
         return bound
 
@@ -151,7 +152,8 @@ class PairIntegrand(Integrand):
         count = self.code.differentiated if self.code is not None else None
         sites = self.runs.structure.sites
         if count is not None and all(site.kind == "bits" and site.independent for site in sites):
-            bound = local[:count].sum() / count + (other[:count].sum() / count if other.ndim else other)
+            bound = local[:count].sum() / count
+            bound = bound + other[:count].sum() / count if other.ndim else bound
         return bound - bound.detach()
 
     @cached_property
@@ -171,17 +173,18 @@ class PairIntegrand(Integrand):
         model, guide = self.runs.model, self.runs.guide
         quietly = pyro.validation_enabled(False)
         with quietly, torch.enable_grad(), frozen(model), evaluation_mode(model, guide), sampling_words():
-            values, total = means | self.proposed.indices, torch.zeros(())
+            values, parts = means | self.proposed.indices, list[Tensor]()
             if len(bits) < len(structure.sites):
                 proposed = self.runs.run_guide(SubstituteLatents(values), 1)
                 values = proposed.values_of_latents()
                 others = {n: s for n, s in proposed.items() if n not in bits}
-                total = total - sum(part.sum() for part in structure.sum(others, betas=self.betas))
+                parts += [-part for part in structure.sum(others, betas=self.betas)]
             try:
                 scored = self.runs.run_model(values, 1)
                 relaxed = {n: state_tables.relaxed_log_prob(site) for n, site in scored.items() if n in means}
                 known = {n: value for n, value in relaxed.items() if value is not None}
-                total = total + sum(part.sum() for part in structure.sum(scored, known, self.betas))
+                parts += structure.sum(scored, known, self.betas)
+                total = reduce(torch.add, [part.sum() for part in parts if part.ndim])
                 slopes = torch.autograd.grad(total, list(means.values()), materialize_grads=True)
             except (ValueError, RuntimeError, IndexError, TypeError) as error:
                 raise ValueError(
@@ -193,7 +196,7 @@ class PairIntegrand(Integrand):
             is_bits = [state_tables.is_bits(site["fn"]) for site in bits.values()]
             of_zeros = [torch.stack([torch.zeros_like(s), s], -1).flatten(-2) for s in by_site]
             by_site = [pair if b else s for b, pair, s in zip(is_bits, of_zeros, by_site, strict=True)]
-        return torch.cat(by_site, -1) - self._guide_slope
+        return side_by_side(by_site) - self._guide_slope
 
     @cached_property
     def switched_values(self) -> Tensor:
@@ -210,8 +213,8 @@ class PairIntegrand(Integrand):
                 len(switched) // len(indicators),
             )
 
-        local, other = self._log_joint
-        return switched_values(log_joint, indicators, groups, (local + other).detach()) - self._guide_slope
+        now = _together(*self._log_joint).detach()
+        return switched_values(log_joint, indicators, groups, now) - self._guide_slope
 
     @cached_property
     def flip_differences(self) -> Tensor:
@@ -223,7 +226,7 @@ class PairIntegrand(Integrand):
         if self._known is None:
             differences = self._of_flipped_codes()
         else:
-            differences = torch.cat([self._known.flip_differences[name] for name in self.discrete], -1)
+            differences = side_by_side([self._known.flip_differences[name] for name in self.discrete])
         return differences.detach() - self._guide_slope
 
     @cached_property
@@ -254,8 +257,7 @@ class PairIntegrand(Integrand):
         """Flip differences of log p(x, z), ``(rows, *plates, bits)``: the model runs for each bit."""
         assert self.code is not None
         bits, structure = self.code.bits, self.runs.structure
-        local, other = self._log_joint
-        now, values = (local + other).detach(), self.proposed.values_of_latents()
+        now, values = _together(*self._log_joint).detach(), self.proposed.values_of_latents()
         sites, size = [site for site in structure.sites if site.discrete], bits.shape[-1]
         flipped = bit_flips(bits).flatten(0, 1).split([site.size for site in sites], -1)
         codes = {
@@ -272,5 +274,21 @@ class PairIntegrand(Integrand):
         repeated = {n: v.expand(self.rows, *v.shape[1:]).repeat(copies, *[1] * (v.ndim - 1)) for n, v in others.items()}
         with torch.no_grad():
             scored = self.runs.run_model(values | repeated | codes, copies * self.rows)
-            local, other = structure.sum(scored, betas=self.betas)
-        return local + other
+            return _together(*structure.sum(scored, betas=self.betas))
+
+
+def mean_over_rows(local: Tensor, other: Tensor, weights: Tensor | None, rows: int) -> Tensor:
+    """Mean over draws of values in the plates of the bits, ``(rows, *plates)``, and outside, summed over the batch.
+
+    Arguments:
+        local: Those in the plates.
+        other: Those outside, ``(rows,)``; a single number is nothing.
+        weights: Weight of each draw in an average, ``(rows, *plates)``; None is their mean.
+        rows: Number of draws.
+    """
+    total = (local / rows if weights is None else weights * local).sum()
+    return total + other.sum() / rows if other.ndim else total
+
+
+def _together(local: Tensor, other: Tensor) -> Tensor:
+    return local + other if other.ndim else local

@@ -10,7 +10,8 @@ from typing import Any, TypeGuard
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
-from pyro.poutine.indep_messenger import IndepMessenger
+from pyro.poutine.broadcast_messenger import BroadcastMessenger
+from pyro.poutine.indep_messenger import CondIndepStackFrame, IndepMessenger
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.plate_messenger import PlateMessenger
 from torch import Tensor
@@ -67,6 +68,14 @@ class _DrawsPlate(PlateMessenger):
     def __init__(self, draws: int, dim: int) -> None:
         IndepMessenger.__init__(self, DRAWS, draws, dim)
         self.subsample_size = draws
+        self._frame = CondIndepStackFrame(DRAWS, dim, draws, 0, draws)
+
+    def _process_message(self, msg: Site) -> None:
+        msg["cond_indep_stack"] = (self._frame, *msg["cond_indep_stack"])
+        shape: torch.Size | tuple[()] = getattr(msg["fn"], "batch_shape", ())
+        # Pyro's plate makes every distribution anew, even one that has its dimension.
+        if len(shape) < -self.dim or shape[self.dim] != self.size:
+            BroadcastMessenger._pyro_sample(msg)
 
 
 def latents(sites: Mapping[str, Site]) -> dict[str, Site]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
@@ -31,6 +31,8 @@ __all__ = ["GuideSite", "PairSites", "discrete_obstacle", "guide_sites", "model_
 
 DRAWN = 16
 """Draws of the other latents by which a latent's states should be the same."""
+
+_ZERO = torch.zeros(())
 
 Kind = Literal["bits", "states", "score", "pathwise"]
 
@@ -244,25 +246,30 @@ class PairSites:
     ) -> tuple[Tensor, Tensor]:
         """Log-densities of the sites in the discrete sites' plates, ``(rows, *plates)``, and of others, ``(rows,)``.
 
-        Those that are ``known`` are not computed again; those of latents are multiplied by their betas.
+        Those that are ``known`` are not computed again; those of latents are multiplied by their betas. Without a site
+        the sum is a single zero.
         """
-        plates = set(next((site.frames for site in self.sites if site.discrete), ()))
-        local = other = torch.zeros(())
+        plates, local, other = self._discrete_frames, _ZERO, _ZERO
         for site in sites.values():
             name = site["name"]
             value = known[name] if known and name in known else log_prob(site)
             if betas and betas.get(name, 1.0) != 1:
                 value = betas[name] * value
-            value = value.reshape(*[1] * (self.plates + 1 - value.ndim), *value.shape)
+            if value.ndim <= self.plates:
+                value = value.reshape(*[1] * (self.plates + 1 - value.ndim), *value.shape)
             inside = plates <= {(f.name, f.dim) for f in site["cond_indep_stack"]}
             keep = {dim for _, dim in plates} if inside else set()
-            drop = [dim for dim in range(-self.plates, 0) if dim not in keep]
-            value = value.sum(drop, keepdim=True) if drop else value
+            if drop := [dim for dim in range(-self.plates, 0) if dim not in keep]:
+                value = value.sum(drop, keepdim=True)
             if inside:
-                local = local + value
+                local = value if local is _ZERO else local + value
             else:
-                other = other + value
+                other = value if other is _ZERO else other + value
         return local, other
+
+    @cached_property
+    def _discrete_frames(self) -> set[tuple[str, int]]:
+        return set(next((site.frames for site in self.sites if site.discrete), ()))
 
 
 def _need_canonical(*layouts: Layout) -> bool:

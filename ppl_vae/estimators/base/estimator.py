@@ -56,6 +56,8 @@ class Code:
     def cat(codes: Iterable[Code]) -> Code:
         """Draws of several sites, made by one estimator, side by side."""
         codes = list(codes)
+        if len(codes) == 1:
+            return codes[0]
         bits, noise, logits = (torch.cat([getattr(c, part) for c in codes], -1) for part in ("bits", "noise", "logits"))
         return Code(bits, noise, logits, codes[0].differentiated, sum((code.groups for code in codes), ()))
 
