@@ -65,7 +65,7 @@ def largest_row(x: Tensor) -> int:
     """The first datum with the largest of all numbers."""
     start, best, row = 0, -torch.inf, 0
     for block in blocks(x):
-        values = block.reshape(len(block), -1).amax(1)
+        values = block.reshape(len(block), -1).amax(1).float()  # there is no argmax of truth values
         if (largest := values.max().item()) > best:
             best, row = largest, start + int(values.argmax())
         start += len(block)

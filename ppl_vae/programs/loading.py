@@ -29,6 +29,7 @@ from ppl_vae.programs.arguments import argument_names
 from ppl_vae.programs.densities import innermost
 from ppl_vae.programs.forms import Form, choose, is_pair, offers
 from ppl_vae.programs.handlers import Site, run, total
+from ppl_vae.programs.masked import masks_verified
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
@@ -208,7 +209,7 @@ def check_fit(model: torch.nn.Module, x: Batch) -> None:
         ValueError: Naming the shape of a datum, the site that does not take it, and the shape it has.
     """
     # Whether values lie in the support of their sites is another question, asked of all data.
-    with evaluating(model), fork_random_state(), probing_shapes():
+    with evaluating(model), fork_random_state(), probing_shapes(), masks_verified(model, x):
         sites = run(model, (x,), {}, draws=1)
         try:
             with pyro.validation_enabled(False):

@@ -25,6 +25,7 @@ from ppl_vae.plugins.options import checked
 from ppl_vae.programs.building import build_guide, build_model
 from ppl_vae.programs.layouts import draws_note, set_layout
 from ppl_vae.programs.loading import Definition, Kind, check_fit, find
+from ppl_vae.programs.masked import masks_verified
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.runs.config import OptionValue, ProgramChoice, RunConfig
 from ppl_vae.training.progress import log
@@ -126,8 +127,9 @@ def build_pair(
     """
     model = seeded_model(definitions[0], options[0], config, x)
     check_fit(model, x[:2])
-    guide = guide_of(definitions[1], model, options[1], config, x)
-    known = *draws_note(model, x[:3]), *early_notes(model, x[:2])
+    with masks_verified(model, x[:3]):
+        guide = guide_of(definitions[1], model, options[1], config, x)
+        known = *draws_note(model, x[:3]), *early_notes(model, x[:2])
     for note in (*known, *getattr(model, "notes", ()), *getattr(guide, "notes", ())):
         log(f"note: {note}")
     return model, guide

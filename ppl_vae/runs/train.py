@@ -26,6 +26,7 @@ from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.handlers import check_pair
 from ppl_vae.programs.invariance import check_deterministic, check_repeats
+from ppl_vae.programs.masked import masks_verified
 from ppl_vae.programs.random_state import fork_random_state, subsample
 from ppl_vae.programs.support import check_support
 from ppl_vae.runs.code import config_of, keep_code
@@ -66,7 +67,7 @@ def train(config: RunConfig, folder: Path) -> Summary:
     return train_pair(config, folder, *_built(config, folder))
 
 
-def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus) -> Summary:
+def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, resume: bool = False) -> Summary:
     """As :func:`train`, of a pair that is built already, on data that are loaded.
 
     Arguments:
@@ -74,8 +75,23 @@ def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus) -> S
         folder: The run folder.
         pair: Model and guide, on the configuration's device.
         corpus: The data.
+        resume: Whether the folder holds a training that goes on.
     """
-    return _train_pair(config, folder, pair, corpus, resume=False)
+    for note in corpus.notes:
+        log(f"note: {note}")
+    if few := [f"{len(x.values)} {name}" for name, x in corpus.splits.items() if 0 < len(x.values) < FEW]:
+        log(f"note: {' and '.join(few)} data are few to choose an epoch and judge a pair by; give more data")
+    device = torch.device(config.device)
+    splits: dict[str, Batch] = {str(name): data.values.to(device) for name, data in corpus.splits.items()}
+    with masks_verified(pair.model, splits["train"]):
+        for name, x in splits.items():
+            if len(x):
+                check_support(pair.model, x, name)
+        check_deterministic(pair.model, splits["train"])
+        check_repeats(pair.guide, splits["train"])
+        # With objective sleep the guide alone learns, from data that the model draws.
+        with frozen(pair.model) if config.objective == "sleep" else nullcontext():
+            return _begin(config, folder, pair, corpus, splits, resume)
 
 
 def resume(
@@ -105,7 +121,7 @@ def resume(
             pair, corpus = _built(config, folder)
         else:
             config, pair, corpus = built(config)
-        return _train_pair(config, folder, pair, corpus, resume=True)
+        return train_pair(config, folder, pair, corpus, resume=True)
 
 
 def _built(config: RunConfig, folder: Path) -> tuple[Pair, Corpus]:
@@ -113,23 +129,6 @@ def _built(config: RunConfig, folder: Path) -> tuple[Pair, Corpus]:
     corpus = config.load_corpus()
     data = corpus.train.values.to(torch.device(config.device))
     return _pair(config, data, RunFolder(folder).checkpoint("train-last").exists()), corpus
-
-
-def _train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, resume: bool) -> Summary:
-    for note in corpus.notes:
-        log(f"note: {note}")
-    if few := [f"{len(x.values)} {name}" for name, x in corpus.splits.items() if 0 < len(x.values) < FEW]:
-        log(f"note: {' and '.join(few)} data are few to choose an epoch and judge a pair by; give more data")
-    device = torch.device(config.device)
-    splits: dict[str, Batch] = {str(name): data.values.to(device) for name, data in corpus.splits.items()}
-    for name, x in splits.items():
-        if len(x):
-            check_support(pair.model, x, name)
-    check_deterministic(pair.model, splits["train"])
-    check_repeats(pair.guide, splits["train"])
-    # With objective sleep the guide alone learns, from data that the model draws.
-    with frozen(pair.model) if config.objective == "sleep" else nullcontext():
-        return _begin(config, folder, pair, corpus, splits, resume)
 
 
 def _remove_pages(run: RunFolder) -> None:

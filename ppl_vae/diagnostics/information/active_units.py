@@ -83,7 +83,7 @@ class Units:
         rows = zip(self.names, divergence, variance, error, self.active.tolist(), strict=True)
         return {
             "active": int(self.active.sum()),
-            "share_active": self.active.double().mean().item(),
+            "share_active": finite(self.active.double().mean().item()),
             "collapsed": self.collapsed,
             "undecided": self.undecided,
             "units": [{"name": n, "kl": k, "variance": v, "variance_se": e, "active": a} for n, k, v, e, a in rows],

@@ -22,7 +22,7 @@ from ppl_vae.programs.sampled import in_blocks
 from ppl_vae.programs.sites import guide_sites, model_sites
 from ppl_vae.programs.states import States, obstacle
 from ppl_vae.programs.types import Program, Progress
-from ppl_vae.programs.unobserved import check_none
+from ppl_vae.programs.unobserved import check_none, has_partial_latents
 
 __all__ = ["Probed", "Rates", "measure_rates", "probe", "rate_and_distortion"]
 
@@ -55,34 +55,46 @@ class Probed:
         states: Joint states of its code, where they can be enumerated under model and guide; else None.
         closed: Whether the rate has a closed form, unit by unit.
         names: Names of the units.
-        priors: Distributions of the latents under the model, by site.
+        priors: Distributions of the latents under the model that have units, by site: those that count for all data.
+        latents: Names of all latents.
     """
 
     states: States | None
     closed: bool
     names: list[str]
     priors: dict[str, Distribution]
+    latents: tuple[str, ...]
 
 
-def probe(model: Program, guide: Program, x: Batch, most_bits: int = 16) -> Probed:
+def probe(model: Program, guide: Program, x: Batch, most_bits: int = 16, *, partial_latents: bool = False) -> Probed:
     """Finds out on a few data how rate and distortion can be computed; networks are in evaluation mode already.
 
+    Arguments:
+        model: The model.
+        guide: Its guide.
+        x: The data.
+        most_bits: Length of the longest code to enumerate.
+        partial_latents: Whether there may be latents that count for some data only.
+
     Raises:
-        ValueError: If the guide does not draw the model's latents.
+        ValueError: If the guide does not draw the model's latents, or one counts for some data only.
     """
     sites, guided = model_sites(model, x), guide_sites(guide, (x[:2],))
     with fork_random_state():
         drawn, scored = run(guide, (x[:2],), {}, draws=1), run(model, (x[:2],), {}, draws=1)
     check_cover(scored, drawn)
-    check_none(scored, "the information of latents")
+    if not partial_latents:
+        check_none(scored, "the information of latents")
     prior = latents(scored)
-    few = not obstacle(sites, most_bits) and has_cheap_density(guide, x, sites)
-    priors = {name: site["fn"] for name, site in prior.items()}
+    whole = not has_partial_latents(scored)
+    few = whole and not obstacle(sites, most_bits) and has_cheap_density(guide, x, sites)
+    priors = {name: site["fn"] for name, site in prior.items() if "free" not in site}
     return Probed(
         States(sites, model, x[:3]) if few else None,
-        analytic(prior, latents(drawn), sites, guided),
+        whole and analytic(prior, latents(drawn), sites, guided),
         unit_names(priors),
         priors,
+        tuple(prior),
     )
 
 
@@ -140,7 +152,7 @@ def rate_and_distortion(model: Program, guide: Program, x: Batch, elbo: Estimate
         draws: Number of draws per datum, where they are needed.
     """
     with evaluating(model, guide), fork_random_state():
-        known = probe(model, guide, x, most_bits=10)
+        known = probe(model, guide, x, most_bits=10, partial_latents=True)
         if not known.closed:
             rates = measure_rates(model, guide, x, known, max(2, draws))
         else:
@@ -180,6 +192,8 @@ class _Spread:
         The error of a variance :math:`s^2` over n data with fourth central moment :math:`m_4` is
         :math:`\sqrt{(m_4 - s^4 (n - 3) / (n - 1)) / n}`; the noise of the draws adds to it.
         """
+        if not self.count:  # no latent has units
+            return torch.zeros(0), torch.zeros(0)
         count, (total, squares, cubes, fourths) = self.count, map(torch.as_tensor, self.powers)
         mean = total / count
         spread = squares - total**2 / count
@@ -198,7 +212,7 @@ class _Sums:
         names = ("rate", "distortion", "elbo")
         self.values = {name: torch.zeros(len(x), dtype=dtype, device=x.device) for name in names}
         self.errors = {name: torch.zeros_like(value) for name, value in self.values.items()}
-        self.sites = {name: 0.0 for name in known.priors}
+        self.sites = {name: 0.0 for name in known.latents}
         self.spread = _Spread()
 
 
@@ -257,14 +271,14 @@ def _draw(model: Program, guide: Program, x: Batch, known: Probed, draws: int, p
                 blocks.setdefault(name, []).append(value)
             for name, value in rates.items():
                 sites[name] += value.sum().item() / draws / len(x)
-            if not known.closed:
+            if known.priors and not known.closed:
                 units = beside([as_numbers(fn, terms.values[name]) for name, fn in known.priors.items()]).to(like)
                 numbers = [numbers[0] + units.sum(0), numbers[1] + units.square().sum(0)]
         for name, block in blocks.items():
             together = torch.cat(block)
             sums.values[name][place] = together.mean(0)
             sums.errors[name][place] = together.std(0) / draws**0.5
-        if not known.closed:
+        if known.priors and not known.closed:
             mean = numbers[0] / draws
             sums.spread.add(mean, (numbers[1] / draws - mean.square()) / (draws - 1))
     return sums

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from ppl_vae.data.inputs import Batch, Inputs
 from ppl_vae.nn.modes import frozen
 from ppl_vae.plugins.options import Value
 from ppl_vae.programs.kept_apart import kept_as_before
+from ppl_vae.programs.layout_finder import REFUSED
+from ppl_vae.programs.masked import masks_verified
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.check.contract import check_cover, check_model, check_modes, check_weights
 from ppl_vae.runs.check.costs import check_evidence, check_objective, check_steps
@@ -118,7 +120,7 @@ def _check_pair(
     splits: dict[str, Batch],
     named: bool,
 ) -> None:
-    (model_definition, model_options), (guide_definition, guide_options) = chosen
+    model_definition, model_options = chosen[0]
     x = splits["train"]
 
     def built() -> torch.nn.Module:
@@ -129,6 +131,22 @@ def _check_pair(
     model = ledger.attempt("model", built)
     if model is None:
         return
+    with ExitStack() as stack:
+        with suppress(*REFUSED):  # masks that cannot be taken are named where the model runs
+            stack.enter_context(masks_verified(model, x))
+        _check_built(ledger, config, chosen, model, title, splits)
+
+
+def _check_built(
+    ledger: Ledger,
+    config: RunConfig,
+    chosen: tuple[Choice, Choice],
+    model: torch.nn.Module,
+    title: str,
+    splits: dict[str, Batch],
+) -> None:
+    guide_definition, guide_options = chosen[1]
+    x = splits["train"]
     fits = check_model(ledger, model, splits)
     guide = ledger.attempt(
         "guide", lambda: guide_of(guide_definition, model, guide_options, config, x), doubtful=not fits
