@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.coordinates import Coordinates
-from ppl_vae.evidence.mcmc import ChainState, TemperedDensity, discrete_langevin_step, hmc_step
+from ppl_vae.evidence.mcmc import ChainState, TemperedDensity, discrete_langevin_step, hmc_step, local_scale
 from ppl_vae.nn.modes import evaluation_mode, frozen
 from ppl_vae.programs.handlers import Site, SubstituteLatents, check_cover, latents, log_prob, run
-from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.programs.log_weight import log_joint, log_parts
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress
 
@@ -141,8 +141,9 @@ class AIS:
                 self.fixed = dict(run(guide, (x,), {}, draws=1))
         spread, _ = self.coordinates.flat({name: site["value"] for name, site in latents(drawn).items()})
         if schedule.start == "prior":
-            spread = self.coordinates.prior_draws(model, x, 256)[:, None].expand(-1, len(x), -1)
-        self.scale = spread.std(0).clamp(min=1e-6) if self.coordinates.dimensions else spread[0]
+            spread = self.coordinates.prior_draws(model, x, 256)[:, None]
+        width = local_scale if schedule.start == "prior" else torch.std
+        self.scale = (width(spread, 0).clamp(min=1e-6) if self.coordinates.dimensions else spread[0]).expand(len(x), -1)
         self.accepted: dict[str, float] = {}
 
     def forward(self, chains: int, progress: Progress | None = None) -> Tensor:
@@ -201,10 +202,9 @@ class AIS:
             values = self.coordinates.values(at[..., :size], at[..., size:])
             change = self.coordinates.log_jacobian(at[..., :size])
             if self.schedule.start == "prior":
-                sites = run(self.model, (self.x,), {}, draws=len(at), handler=SubstituteLatents(values))
-                parts = {name: log_prob(site) for name, site in sites.items()}
-                start = reduce(torch.add, (parts[name] for name in latents(sites))) + change
-                joint = reduce(torch.add, parts.values()) + change
+                likelihood, prior = log_parts(self.model, self.x, values)
+                start = reduce(torch.add, prior.values()) + change
+                joint = start + likelihood
             else:
                 start = self._proposal(values, len(at)) + change
                 joint = log_joint(self.model, self.x, values) + change

@@ -18,6 +18,7 @@ from ppl_vae.evidence.bracket import Bracket, UpperLimit
 from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import draw_spread
 from ppl_vae.evidence.intervals import LEVEL
+from ppl_vae.evidence.rare_parts import with_flat_prior
 from ppl_vae.evidence.results import Result
 from ppl_vae.evidence.starts import by_start, chosen, together
 from ppl_vae.programs.prepared import prepared
@@ -196,9 +197,15 @@ def bounds(
     """Returns both bounds of a block of data, given an exact sample of their posterior by site, ``(data, *event)``."""
     forward, backward = dict[str, Tensor](), dict[str, Tensor]()
     for one, chains in schedule.shares(draws):
-        forward[one.start], back = AIS(model, guide, x, one).both(posterior, chains, progress)
+        chain = AIS(from_start(model, x, one), guide, x, one)
+        forward[one.start], back = chain.both(posterior, chains, progress)
         backward[one.start] = -back
     method = f"annealing, {schedule.temperatures} temperatures"
     lowers, uppers = by_start(forward, method, "lower"), by_start(backward, method, "upper")
     several = len(lowers) > 1
     return BDMC(together(lowers), together(uppers), lowers if several else {}, uppers if several else {})
+
+
+def from_start(model: Program, x: Batch, schedule: Schedule) -> Program:
+    """The model whose prior chains of this schedule start from: flattened, if its rare parts might be missed."""
+    return with_flat_prior(model, x, 1.0) if schedule.start == "prior" else model

@@ -22,6 +22,7 @@ from ppl_vae.evidence.importance import (
 )
 from ppl_vae.evidence.leave_one_out import leave_one_out, stratified
 from ppl_vae.evidence.psis import k_hat, smoothed
+from ppl_vae.evidence.rare_parts import with_flat_prior
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.several_proposals import mixture_errors
 from ppl_vae.evidence.shortfall import Shortfall
@@ -90,6 +91,7 @@ def defensive_shortfall(
     :math:`\alpha q(z^*) / (\alpha q(z^*) + (1 - \alpha) p(z^*))`, else of one of the prior: then the inverse of the
     mean weight has the mean 1 / p(x).
     """
+    model = with_flat_prior(model, x, 0.5) if share else model
     values = {name: value[None] for name, value in posterior.items()}
     likelihood, prior = log_parts(model, x, values)
     log_ratio = reduce(torch.add, prior.values()) - log_proposal(guide, x, values)
@@ -123,6 +125,7 @@ def mixtures(
     them. Last whether the log-weights of a datum under the guide alone are the same at all samples, ``(data,)``.
     """
     priors, done = ceil(share * draws), 0
+    model = with_flat_prior(model, x, 0.5) if priors else model
     for block in log_weights(model, guide, x, draws, progress, ratio=priors > 0):
         place = slice(done, done + block.weights.shape[1])
         done = place.stop

@@ -22,6 +22,7 @@ from ppl_vae.distributions.shapes import broadcast_shapes
 from ppl_vae.programs.arguments import call
 from ppl_vae.programs.canonical import DRAWS, Canonical, Layout
 from ppl_vae.programs.densities import InOrder, Site, is_density, is_deterministic, unscaled
+from ppl_vae.programs.flat_prior import FlatDraws
 from ppl_vae.programs.given import Fixed
 from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.rearranged import CannotRebuildError, Rearranged, rebuilt
@@ -177,6 +178,8 @@ def _row(handler: Messenger | None, row: int) -> Messenger | None:
         return None
     if isinstance(handler, Fixed):
         return Fixed(handler.given, _row(handler.handler, row))
+    if isinstance(handler, FlatDraws):
+        return FlatDraws(handler.share, _row(handler.handler, row))
     if getattr(handler, "draws_apart", False):
         return None
     if not isinstance(handler, SubstituteLatents):

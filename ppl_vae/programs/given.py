@@ -43,6 +43,10 @@ class Given(partial[Any]):
         values = {name: v.double() if v.is_floating_point() else v for name, v in self.values.items()}
         return Given(program, values, scored=self.scored)
 
+    def messenger(self, handler: Messenger | None) -> Fixed:
+        """What gives the program inside its values."""
+        return Fixed(self, handler)
+
 
 class Fixed(Messenger):
     """Gives sites their fixed values; what another messenger does concerns the other sites only.

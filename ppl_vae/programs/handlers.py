@@ -22,7 +22,8 @@ from ppl_vae.programs.densities import Site, has_dependent_support, inside_suppo
 from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latents, observations
 from ppl_vae.programs.explain import explained, is_refusal
 from ppl_vae.programs.fit import check_densities, check_proposal, density_faults
-from ppl_vae.programs.given import Fixed, Given
+from ppl_vae.programs.flat_prior import FlatPrior
+from ppl_vae.programs.given import Given
 from ppl_vae.programs.kept_apart import check_untouched
 from ppl_vae.programs.layout_finder import REFUSED
 from ppl_vae.programs.layouts import layout_again, layout_of
@@ -83,8 +84,8 @@ def run(
     Raises:
         ValueError: Unless training, if a site is no density or hides a latent behind a mask, naming it.
     """
-    if isinstance(program, Given):
-        handler, program = Fixed(program, handler), program.func
+    while isinstance(program, Given | FlatPrior):
+        handler, program = program.messenger(handler), program.func
     check_untouched(program)
     adopt_parameters(program)
     program = without_autoguide(program, training=training)

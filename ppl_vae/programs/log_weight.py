@@ -11,7 +11,18 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, as_batch
 from ppl_vae.programs.fit import check_densities, is_discrete
-from ppl_vae.programs.handlers import Site, Sites, SubstituteLatents, check_cover, latents, run, scores, total
+from ppl_vae.programs.flat_prior import drawn_from
+from ppl_vae.programs.handlers import (
+    Site,
+    Sites,
+    SubstituteLatents,
+    check_cover,
+    latents,
+    log_prob,
+    run,
+    scores,
+    total,
+)
 from ppl_vae.programs.types import Program
 from ppl_vae.programs.unobserved import without_masked
 
@@ -157,7 +168,10 @@ def prior_terms(model: Program, score: Callable[[Mapping[str, Tensor]], Sites], 
 
 
 def log_parts(model: Program, x: Batch, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The parts of :func:`log_joint`: log p(x given z), ``(draws, batch)``, and log p(z) by site."""
+    """The parts of :func:`log_joint`: log p(x given z), ``(draws, batch)``, and log p(z) by site.
+
+    Of a :class:`~ppl_vae.programs.flat_prior.FlatPrior` those of the same joint density with the flattened prior.
+    """
     draws = len(next(iter(values.values())))
     return _parts(run(model, (x,), {}, draws=draws, handler=SubstituteLatents(values)))
 
@@ -176,4 +190,8 @@ def _parts(scored: Mapping[str, Site]) -> tuple[Tensor, dict[str, Tensor]]:
     observed = {name: site for name, site in scored.items() if name not in drawn}
     if not observed:
         raise ValueError("the model observes nothing; give its observation obs=x")
-    return total(observed, "model"), scores(drawn, "model")
+    likelihood, prior = total(observed, "model"), scores(drawn, "model")
+    flat = {name: log_prob(other) for name, site in drawn.items() if (other := drawn_from(site))}
+    # Latents drawn from a flattened prior: the likelihood makes up for it, so that the joint density is the same.
+    moved = without_masked(scored, {name: prior[name] - density for name, density in flat.items()})
+    return reduce(torch.add, moved.values(), likelihood), prior | flat

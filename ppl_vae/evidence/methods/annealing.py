@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.ais import AIS, Schedule, Start
-from ppl_vae.evidence.bdmc import sandwich
+from ppl_vae.evidence.bdmc import from_start, sandwich
 from ppl_vae.evidence.conditioning import each_state, given
 from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.estimate import Estimate
@@ -84,7 +84,7 @@ class Annealing(EvidenceMethod):
         pairs = [given(model, guide, v) for v in each_state(summed, model, x)] if summed else [(model, guide)]
         weights = dict[str, Tensor]()
         for one, chains in self.schedule.shares(self.draws):
-            walks = [AIS(p, q, x, one).forward(chains, progress) for p, q in pairs]
+            walks = [AIS(from_start(p, x, one), q, x, one).forward(chains, progress) for p, q in pairs]
             weights[one.start] = reduce(torch.logaddexp, walks)
         starts = by_start(weights, f"annealing, {self.temperatures} temperatures", "lower")
         evidence, elbo = together(starts), sampled_bound(model, guide, x, self.draws)
@@ -117,7 +117,8 @@ class Annealing(EvidenceMethod):
         for one, chains in self.schedule.shares(self.draws):
             below, above = list[Tensor](), list[Tensor]()
             for values in each_state(summed, model, x):
-                forward, backward = AIS(*given(model, guide, values), x, one).both(rest, chains)
+                p, q = given(model, guide, values)
+                forward, backward = AIS(from_start(p, x, one), q, x, one).both(rest, chains)
                 equal = [(posterior[n] == v[0]).reshape(len(x), -1).all(-1) for n, v in values.items()]
                 here = torch.stack(equal).all(0)
                 below.append(forward)

@@ -1,0 +1,106 @@
+"""Distributions of states and mixtures with flattened weights, so that draws do not miss their rare parts."""
+
+from __future__ import annotations
+
+from copy import copy
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, distributions
+
+from ppl_vae.distributions.bits import JointBits
+from ppl_vae.distributions.mixtures import MixtureOfBits, MixtureOfNormals
+
+__all__ = ["flattened", "rare_parts"]
+
+RARE = 0.3
+"""Probability of a part, in shares of the mean probability of all, below which it is rare."""
+
+_LOGITS = {
+    JointBits: "logits",
+    MixtureOfBits: "log_weights",
+    MixtureOfNormals: "log_weights",
+    dist.MixtureOfDiagNormals: "component_logits",
+    dist.MixtureOfDiagNormalsSharedCovariance: "component_logits",
+}
+"""Attribute with the unnormalised log-weights of states or components, by class."""
+
+_STATES = (distributions.Categorical, distributions.OneHotCategorical)
+
+
+def rare_parts(fn: TorchDistribution) -> float:
+    """Number of independent elements of an event that have a rare state or component; 0 for other families.
+
+    Example:
+        >>> rare_parts(dist.Bernoulli(torch.tensor([0.5, 0.01, 0.001])).to_event(1))
+        2.0
+    """
+    inner = _innermost(fn)
+    weights = _weights(inner)
+    if weights is None:
+        return 0.0
+    possible = weights > 0
+    rare = (possible & (weights * possible.sum(-1, keepdim=True) < RARE)).any(-1)
+    return rare.double().mean().item() * fn.event_shape.numel() / inner.event_shape.numel()
+
+
+def flattened(fn: TorchDistribution, share: float) -> TorchDistribution:
+    r"""The distribution with weights :math:`(1 - \epsilon) w + \epsilon\, u` of its states or components.
+
+    u is uniform over those of positive weight. Inside wrappers that declare, expand, mask, move or transform, all but
+    the weights stays as it is; a distribution that has none is returned unchanged.
+
+    Arguments:
+        fn: Independent bits, a categorical distribution, or a mixture.
+        share: :math:`\epsilon`, from 0 to 1.
+
+    Example:
+        >>> flattened(dist.Bernoulli(torch.tensor(0.01)), 0.5).probs
+        tensor(0.2550)
+    """
+    if (parts := getattr(fn, "fns", None)) is not None:
+        flat = [flattened(part, share) for part in parts]
+        return fn if flat[0] is parts[0] else _holding(fn, fns=flat, base_dist=flat[0])
+    if (base := getattr(fn, "base_dist", None)) is not None:
+        inner = flattened(base, share)
+        return fn if inner is base else _holding(fn, base_dist=inner)
+    weights = _weights(fn)
+    if weights is None:
+        return fn
+    possible = weights > 0
+    even = (1 - share) * weights + share * possible / possible.sum(-1, keepdim=True)
+    if isinstance(fn, distributions.Bernoulli):
+        return dist.Bernoulli(even[..., 1], validate_args=False)
+    if isinstance(fn, _STATES):
+        return type(fn)(even, validate_args=False)
+    parts = distributions.Categorical(even, validate_args=False)
+    if isinstance(fn, distributions.MixtureSameFamily):
+        return _holding(fn, _mixture_distribution=parts)
+    name = next(name for kind, name in _LOGITS.items() if isinstance(fn, kind))
+    return _holding(fn, **{name: even.log(), "categorical": parts})
+
+
+def _holding(fn: TorchDistribution, **attributes: object) -> TorchDistribution:
+    """A copy with other attributes."""
+    other = copy(fn)
+    vars(other).update(attributes)
+    return other
+
+
+def _innermost(fn: TorchDistribution) -> TorchDistribution:
+    while (base := getattr(fn, "base_dist", None)) is not None:
+        fn = base
+    return fn
+
+
+def _weights(fn: TorchDistribution) -> Tensor | None:
+    """Probabilities of states or components, ``(..., parts)``; None for a family that has none."""
+    if isinstance(fn, distributions.Bernoulli):
+        return torch.stack([1 - fn.probs, fn.probs], -1)
+    if isinstance(fn, _STATES):
+        return fn.probs
+    if isinstance(fn, distributions.MixtureSameFamily):
+        return fn.mixture_distribution.probs
+    name = next((name for kind, name in _LOGITS.items() if isinstance(fn, kind)), None)
+    return None if name is None else getattr(fn, name).softmax(-1)

@@ -1,0 +1,70 @@
+"""Models whose latents are drawn from a flattened prior, which does not miss rare states and components."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Self
+
+from pyro.poutine.messenger import Messenger
+
+from ppl_vae.distributions.flattened import flattened
+from ppl_vae.programs.densities import Site
+from ppl_vae.programs.types import Program
+
+__all__ = ["FlatDraws", "FlatPrior", "drawn_from"]
+
+FLATTENED = "ppl_vae_flattened"
+"""Mark of a latent that is drawn from a flattened prior: the share that is uniform."""
+
+
+class FlatPrior(partial[Any]):
+    """A model with the same densities whose latents are drawn from a flattened prior.
+
+    Arguments:
+        model: The model.
+        share: Share of the weights of its states and components that is uniform.
+    """
+
+    share: float
+
+    def __new__(cls, model: Program, share: float) -> Self:
+        self = super().__new__(cls, model)
+        self.share = share
+        return self
+
+    def messenger(self, handler: Messenger | None) -> FlatDraws:
+        """What draws the latents of the model inside."""
+        return FlatDraws(self.share, handler)
+
+
+class FlatDraws(Messenger):
+    """Draws latents from flattened distributions and leaves the distributions of the sites as they are.
+
+    Arguments:
+        share: As of :class:`FlatPrior`.
+        handler: Another messenger, which comes first: what it gives a value is not drawn.
+    """
+
+    def __init__(self, share: float, handler: Messenger | None) -> None:
+        super().__init__()
+        self.share, self.handler = share, handler or Messenger()
+
+    def _process_message(self, msg: Site) -> None:  # type: ignore[override]
+        self.handler._process_message(msg)  # type: ignore[arg-type]
+        if msg["type"] != "sample" or msg["is_observed"]:
+            return
+        other = flattened(msg["fn"], self.share)
+        if other is msg["fn"]:
+            return
+        msg["infer"][FLATTENED] = self.share
+        if msg["value"] is None:
+            msg["value"] = other.sample()
+
+    def _postprocess_message(self, msg: Site) -> None:  # type: ignore[override]
+        self.handler._postprocess_message(msg)  # type: ignore[arg-type]
+
+
+def drawn_from(site: Site) -> Site | None:
+    """The site with the flattened distribution that its value is drawn from; None where that is its own."""
+    share: float | None = site["infer"].get(FLATTENED)
+    return None if share is None else {**site, "fn": flattened(site["fn"], share)}
