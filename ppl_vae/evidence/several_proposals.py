@@ -15,6 +15,7 @@ from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import log_mean_exp, sampled_elbo_of, unbounded
 from ppl_vae.evidence.leave_one_out import leave_one_out, stratified
 from ppl_vae.evidence.psis import k_hat
+from ppl_vae.evidence.rare_parts import with_flat_prior
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.log_weight import log_parts, log_proposal, prior_terms, terms_of
@@ -58,6 +59,7 @@ def mixture_weights(
     total, step = sum(part.draws for part in proposals), max(1, rows_at_once(x) // len(x))
     first = proposals[0].program
     assert first is not None
+    model = _with_prior(model, x, proposals)
     repeated = [RepeatedGuide(part.program or first, x) for part in proposals]
     mixed, own = [], []
     for position, part in enumerate(proposals):
@@ -100,6 +102,7 @@ def with_posterior(
         posterior: The latents the data were generated from, by site, ``(data, *event)``.
     """
     values = {name: value[None] for name, value in posterior.items()}
+    model = _with_prior(model, x, proposals)
     likelihood, parts = log_parts(model, x, values)
     prior = reduce(torch.add, parts.values())
     scores = _scores(proposals, x, values, prior, {})
@@ -144,6 +147,11 @@ def mixture_errors(relative: Tensor, own: Tensor, sizes: Sequence[int]) -> tuple
     noise = torch.stack([len(group) * group.var(0, correction=int(len(group) > 1)) for group in groups])
     paired = sizes[0] / total * groups[0] - own
     return noise.sum(0).sqrt() / total, (paired.var(0) / sizes[0] + noise[1:].sum(0) / total**2).sqrt()
+
+
+def _with_prior(model: Program, x: Batch, proposals: Sequence[Proposal]) -> Program:
+    """The model with the prior that is a proposal: flattened, so that its rare parts are not missed."""
+    return with_flat_prior(model, x, 0.5) if any(part.program is None for part in proposals) else model
 
 
 def _scores(

@@ -12,6 +12,7 @@ from torch.distributions import Bernoulli
 from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.bits import BitsDistribution
+from ppl_vae.evidence.rare_parts import with_flat_prior
 from ppl_vae.programs.handlers import check_cover, latents, run
 from ppl_vae.programs.log_weight import log_parts, log_terms
 from ppl_vae.programs.types import Program
@@ -50,7 +51,11 @@ class Draws:
 
 
 def draw_latents(model: Program, guide: Program, x: Batch) -> Draws:
-    """Draws latents from prior and guide, and moves the likeliest uphill: bit by bit, to a mode of the posterior."""
+    """Draws latents from prior and guide, and moves the likeliest uphill: bit by bit, to a mode of the posterior.
+
+    The prior is flattened where it has rare states or components.
+    """
+    model = with_flat_prior(model, x, 0.5)
     prior, kinds = run(model, (x,), {}, draws=DRAWS), (Bernoulli, BitsDistribution)
     check_cover(prior, latents(run(guide, (x[:1],), {}, draws=1)))
     fns = {site: each["fn"] for site, each in latents(prior).items()}

@@ -17,6 +17,7 @@ from ppl_vae.evidence.defensive import check_share, from_mixture, mixtures, with
 from ppl_vae.evidence.importance import from_log_weights, sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.methods.importance import constant_rows, covered, whose_weights
+from ppl_vae.evidence.rare_parts import with_flat_prior
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.shortfall import Shortfall
 from ppl_vae.programs.log_weight import log_parts, log_proposal
@@ -85,6 +86,8 @@ class MixedImportance(EvidenceMethod):
         rows, priors = constant_rows(evidence), ceil(self.prior_share * self.draws)
         if not len(rows):
             return evidence
+        if with_flat_prior(model, x, 0.5) is not model:
+            priors //= 2  # which find a part of the prior as surely as twice as many of the flattened one
         whose = f"{whose_weights(rows, x)}, given each state of the discrete latents,"
         return evidence.noting(covered(whose, self.draws, priors))
 

@@ -1,0 +1,165 @@
+"""Rare states and mixture components of the prior, which draws of it miss."""
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from scipy import special, stats
+
+from ppl_vae.distributions.flattened import flattened, rare_parts
+from ppl_vae.distributions.mixtures import MixtureOfNormals
+from ppl_vae.evidence.ais import AIS, Schedule
+from ppl_vae.evidence.bdmc import sandwich
+from ppl_vae.evidence.mcmc import local_scale
+from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.rare_parts import with_flat_prior
+from ppl_vae.programs.flat_prior import FlatPrior
+from ppl_vae.programs.log_weight import log_joint, log_parts
+from tests.support.z_test import assert_mean
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+PLACE, NOISE = np.array([0.0, 20.0]), np.array([1.0, 0.3])
+
+
+def rare_component(mass):
+    """A number of three coordinates, whose prior has a rare component far away, and log p(x)."""
+
+    def model(x):
+        weights = dist.Categorical(torch.tensor([1 - mass, mass]))
+        parts = dist.Normal(torch.tensor(PLACE), torch.tensor(NOISE))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.MixtureSameFamily(weights, parts))
+            e = pyro.sample("e", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+            mean = torch.stack([z, z + e[..., 0], z - e[..., 1]], -1)
+            pyro.sample("x", dist.Normal(mean, 2.0).to_event(1), obs=x)
+
+    def log_evidence(x):
+        parts = []
+        for weight, place, noise in zip([1 - mass, mass], PLACE, NOISE, strict=True):
+            covariance = np.diag([4.0, 5.0, 5.0]) + noise**2
+            parts.append(np.log(weight) + stats.multivariate_normal(np.full(3, place), covariance).logpdf(x))
+        return special.logsumexp(parts, 0)
+
+    return model, log_evidence
+
+
+def without_it(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(0.1 * x.mean(-1), 1.0))
+        pyro.sample("e", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+
+
+def between():
+    return torch.tensor(np.random.default_rng(1).normal(12, 1, (5, 3)))
+
+
+def two_rare_bits(x):
+    with pyro.plate("data", len(x)):
+        b = pyro.sample("b", dist.Bernoulli(torch.tensor([0.01, 0.5, 0.002])).to_event(1))
+        k = pyro.sample("k", dist.Categorical(torch.tensor([0.2, 0.795, 0.005])))
+        pyro.sample("x", dist.Normal(b.sum(-1) + k, 1.0), obs=x)
+
+
+def test_flattened_weights_are_a_mixture_with_the_uniform_distribution():
+    w = np.array([0.9, 0.0, 0.1])
+    even = 0.6 * w + 0.4 * np.array([0.5, 0.0, 0.5])
+    categorical = flattened(dist.Categorical(torch.tensor(w)).expand([4]).to_event(1), 0.4)
+    assert categorical.event_shape == (4,)
+    value = torch.tensor([0, 2, 2, 0])
+    np.testing.assert_allclose(categorical.log_prob(value).item(), 2 * np.log(even[[0, 2]]).sum(), rtol=1e-12)
+    normals = MixtureOfNormals(torch.tensor([0.9, 0.1]).log(), torch.tensor([[0.0], [9.0]]), torch.ones(2, 1))
+    same = dist.MixtureSameFamily(
+        dist.Categorical(torch.tensor([0.9, 0.1])), dist.Normal(torch.tensor([[0.0], [9.0]]), 1.0).to_event(1)
+    )
+    expected = special.logsumexp(stats.norm([0.0, 9.0]).logpdf(8.0), b=[0.7, 0.3])
+    for fn in (normals, same, same.expand([1]).mask(torch.tensor([True]))):
+        assert flattened(fn, 0.5).log_prob(torch.tensor([8.0])).item() == pytest.approx(expected)
+    plain = dist.Normal(torch.zeros(3), 1.0).to_event(1)
+    assert flattened(plain, 0.5) is plain
+    assert rare_parts(plain) == 0
+
+
+def test_models_without_rare_parts_stay_as_they_are_and_others_share_the_uniform_part():
+    def even(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(0.3 * torch.ones(4)).to_event(1))
+
+    x = torch.zeros(5)
+    assert with_flat_prior(even, x, 0.5) is even
+    flat = with_flat_prior(two_rare_bits, x, 0.6)
+    assert isinstance(flat, FlatPrior)
+    assert flat.share == pytest.approx(0.2)  # two bits and a state are rare
+
+
+def test_the_joint_density_is_the_same_and_its_parts_are_those_of_the_prior_drawn_from():
+    x = torch.tensor([0.3, 2.0, 4.0])
+    values = {"b": torch.tensor([[[1.0, 0, 0]], [[0, 1.0, 1.0]]]).expand(2, 3, 3), "k": torch.tensor([[1], [2]])}
+    values["k"] = values["k"].expand(2, 3)
+    flat = FlatPrior(two_rare_bits, 0.2)
+    torch.testing.assert_close(log_joint(flat, x, values), log_joint(two_rare_bits, x, values))
+    likelihood, prior = log_parts(flat, x, values)
+    on = 0.8 * np.array([0.01, 0.5, 0.002]) + 0.1
+    bits = np.log(np.where([[1, 0, 0], [0, 1, 1]], on, 1 - on)).sum(-1)
+    states = np.log(0.8 * np.array([0.795, 0.005]) + 0.2 / 3)
+    np.testing.assert_allclose(prior["b"][:, 0].numpy(), bits)
+    np.testing.assert_allclose(prior["k"][:, 0].numpy(), states)
+    torch.testing.assert_close(likelihood + prior["b"] + prior["k"], log_joint(two_rare_bits, x, values))
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "error"),
+    [
+        ("annealing", {"draws": 16, "temperatures": 200}, 0.5),
+        ("best_member", {"draws": 200}, 0.05),
+        ("importance", {"draws": 1000}, None),
+    ],
+)
+def test_a_rare_component_that_the_guide_leaves_out_is_found_or_warned_of(method, options, error):
+    x, (model, log_evidence) = between(), rare_component(1e-4)
+    torch.manual_seed(1)
+    found, truth = measure(model, without_it, x, method=method, check=False, **options), log_evidence(x.numpy()).mean()
+    bracket = found.bracket()
+    assert bracket.lower <= truth
+    assert bracket.upper is None or bracket.upper >= truth
+    if error is not None:
+        assert found.evidence.mean == pytest.approx(truth, abs=error)
+    else:
+        assert any("leaves out" in line for line in found.warnings)
+
+
+def test_chains_from_a_flattened_prior_are_unbiased_there_and_back():
+    model, log_evidence = rare_component(0.05)
+    generator = np.random.default_rng(3)
+    which = (generator.random(200) < 0.05).astype(int)
+    z = generator.normal(PLACE[which], NOISE[which])
+    e = generator.normal(size=(200, 2))
+    x = generator.normal(np.stack([z, z + e[:, 0], z - e[:, 1]], -1), 2.0)
+    schedule = Schedule(temperatures=40, start="prior")
+    flat = with_flat_prior(model, torch.tensor(x), 1.0)
+    assert isinstance(flat, FlatPrior)
+    torch.manual_seed(0)
+    chains = AIS(flat, without_it, torch.tensor(x), schedule)
+    there, back = chains.both({"z": torch.tensor(z), "e": torch.tensor(e)}, 2)
+    truth = torch.tensor(log_evidence(x))
+    assert_mean((there - truth).exp().mean(0), torch.tensor(1.0))
+    assert_mean((truth - back).exp().mean(0), torch.tensor(1.0))
+
+
+def test_the_sandwich_of_data_of_a_rare_component_holds_the_evidence():
+    model, log_evidence = rare_component(0.02)
+    z, e = torch.tensor([20.1, 19.8, 0.2]), torch.zeros(3, 2)
+    x = torch.stack([z, z + 1, z - 2], -1)
+    torch.manual_seed(0)
+    found = sandwich(model, without_it, x, draws=8, schedule=Schedule(40), drawn_with={"z": z, "e": e})
+    truth = log_evidence(x.numpy()).mean()
+    assert found.lower.mean - 3 * found.lower.se <= truth <= found.upper.mean + 3 * found.upper.se
+
+
+def test_the_scale_within_a_mode_is_that_of_a_component():
+    torch.manual_seed(0)
+    normal = 3 * torch.randn(256, 1)
+    apart = torch.cat([torch.randn(128, 1), 50 + torch.randn(128, 1)])
+    assert local_scale(normal).item() == pytest.approx(3.0, rel=0.3)
+    assert local_scale(apart).item() < 3.0 < apart.std().item()
