@@ -31,7 +31,15 @@ from ppl_vae.programs.log_weight import log_parts, log_proposal, prior_terms
 from ppl_vae.programs.repeated import RepeatedGuide
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["check_share", "defensive_importance", "defensive_shortfall", "from_mixture", "mixtures", "with_true"]
+__all__ = [
+    "check_share",
+    "constant",
+    "defensive_importance",
+    "defensive_shortfall",
+    "from_mixture",
+    "mixtures",
+    "with_true",
+]
 
 
 def check_share(prior_share: float) -> None:
@@ -75,9 +83,9 @@ def defensive_importance(
     return Evidence.join(
         [
             from_log_weights(block.weights, block.distinct, smooth=smooth)
-            if mixed is None or bool(constant.all())
-            else from_mixture(block.weights, mixed, constant & block.distinct, smooth=smooth)
-            for block, mixed, constant in mixtures(model, guide, x, draws, share, progress)
+            if mixed is None or bool(everywhere.all())
+            else from_mixture(block.weights, mixed, constant(block.weights) & block.distinct, smooth=smooth)
+            for block, mixed, everywhere in mixtures(model, guide, x, draws, share, progress)
         ]
     )
 
@@ -98,11 +106,11 @@ def defensive_shortfall(
     true = (likelihood.expand(1, len(x)), log_ratio.expand(1, len(x)))
     columns, shapes, bounds = list[Tensor](), list[Tensor](), list[Tensor]()
     done = uncovered = 0
-    for block, mixed, constant in mixtures(model, guide, x, draws, share):
+    for block, mixed, everywhere in mixtures(model, guide, x, draws, share):
         place = slice(done, done + block.weights.shape[1])
         done = place.stop
         at, ratio = (part[:, place].to(block.weights) for part in true)
-        lower = block.weights if mixed is None or constant.all() else mixed
+        lower = block.weights if mixed is None or everywhere.all() else mixed
         if lower is block.weights:
             both = torch.cat([at + ratio, lower[1:]])
         else:
@@ -122,7 +130,7 @@ def mixtures(
     """Weights of the guide's samples and log-weights under the mixture, ``(draws of both, data)``, block by block.
 
     None takes the place of the mixture where no samples of the prior are asked for, or where the guide cannot score
-    them. Last whether the log-weights of a datum under the guide alone are the same at all samples, ``(data,)``.
+    them. Last whether the log-weights under the guide alone are the same at all samples of both, ``(data,)``.
     """
     priors, done = ceil(share * draws), 0
     model = with_flat_prior(model, x, 0.5) if priors else model
@@ -130,19 +138,19 @@ def mixtures(
         place = slice(done, done + block.weights.shape[1])
         done = place.stop
         if block.ratio is None:
-            yield block, None, _constant(block.weights)
+            yield block, None, constant(block.weights)
             continue
         try:
             likelihood, ratio = _of_prior(model, guide, x[place], priors)
         except (ValueError, RuntimeError, KeyError, NotImplementedError):
             # The guide cannot score the prior's samples, as with another support: its own give a bound, too.
-            yield block, None, _constant(block.weights)
+            yield block, None, constant(block.weights)
             continue
         likelihood, ratio = likelihood.to(block.weights), ratio.to(block.weights)
         total = log(draws + priors)
         of_guide = block.weights - block.ratio - _log_share_of_prior(block.ratio, draws, priors) + total
         of_prior = likelihood - _log_share_of_prior(ratio, draws, priors) + total
-        yield block, torch.cat([of_guide, of_prior]), _constant(torch.cat([block.weights, likelihood + ratio]))
+        yield block, torch.cat([of_guide, of_prior]), constant(torch.cat([block.weights, likelihood + ratio]))
 
 
 def with_true(mixed: Tensor, likelihood: Tensor, ratio: Tensor, draws: int) -> Tensor:
@@ -162,7 +170,7 @@ def with_true(mixed: Tensor, likelihood: Tensor, ratio: Tensor, draws: int) -> T
     return both
 
 
-def _constant(weights: Tensor) -> Tensor:
+def constant(weights: Tensor) -> Tensor:
     """Whether log-weights of a datum are the same but for rounding in single precision, ``(data,)``."""
     return weights.amax(0) - weights.amin(0) <= 1e-4 * (1 + weights[0].abs())
 
@@ -183,13 +191,13 @@ def _of_prior(model: Program, guide: Program, x: Batch, draws: int) -> tuple[Ten
     return torch.cat(likelihoods), torch.cat(ratios)
 
 
-def from_mixture(weights: Tensor, mixed: Tensor, constant: Tensor, *, smooth: bool = False) -> Evidence:
+def from_mixture(weights: Tensor, mixed: Tensor, same: Tensor, *, smooth: bool = False) -> Evidence:
     """ELBO from the log-weights of the guide's samples, ``(draws, data)``, and evidence from those of the mixture.
 
     Arguments:
         weights: Log-weights of the guide's samples under the guide alone.
         mixed: Log-weights under the mixture, first of the guide's samples, then of the prior's.
-        constant: Whether a datum has the same log-weight under the guide at all samples, ``(data,)``.
+        same: Whether a datum has the same log-weight under the guide at all samples of it, ``(data,)``.
         smooth: Whether to replace the largest weights by quantiles of a Pareto distribution.
     """
     weights, elbo = sampled_elbo_of(weights)
@@ -205,7 +213,7 @@ def from_mixture(weights: Tensor, mixed: Tensor, constant: Tensor, *, smooth: bo
         lower = Estimate(evidence, method_and_bound(guides, False)[0], "lower", guides, se)
         evidence = smoothed(mixed).logsumexp(0) - log(everything)
     name, bound = method_and_bound(guides, smooth)
-    method, shape = f"{name} and {len(of_prior)} of the prior", k_hat(mixed).masked_fill(constant, -torch.inf)
+    method, shape = f"{name} and {len(of_prior)} of the prior", k_hat(mixed).masked_fill(same, -torch.inf)
     found = Estimate(evidence, method, bound, guides, se, shape, lost=elbo.lost, uncovered=uncovered, upper=upper)
     return Evidence(
         elbo,

@@ -12,7 +12,7 @@ from torch.nn import functional
 __all__ = ["TemperedDensity", "ChainState", "discrete_langevin_step", "hmc_step", "local_scale"]
 
 
-STEP_RANGE = 2.0
+STEP_RANGE = 1.5
 """Logarithm of the largest over the smallest step size of Hamiltonian moves."""
 
 NEAR = 0.1

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.conditioning import discrete, each_state, given, mixed_obstacle
-from ppl_vae.evidence.defensive import check_share, from_mixture, mixtures, with_true
+from ppl_vae.evidence.defensive import check_share, constant, from_mixture, mixtures, with_true
 from ppl_vae.evidence.importance import from_log_weights, sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.methods.importance import constant_rows, covered, whose_weights
@@ -72,11 +72,10 @@ class MixedImportance(EvidenceMethod):
 
     def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
         sums = self._sums(model, guide, x, sites, progress)
-        constant = sums.constant & sums.distinct
-        if sums.mixed is None or bool(constant.all()):
+        if sums.mixed is None or bool((sums.everywhere & sums.distinct).all()):
             sampled = from_log_weights(sums.weights, sums.distinct).evidence
         else:
-            sampled = from_mixture(sums.weights, sums.mixed, constant).evidence
+            sampled = from_mixture(sums.weights, sums.mixed, sums.constant & sums.distinct).evidence
         states = prod(site.states for site in discrete(sites))
         evidence = replace(sampled, method=f"sum over {states} states, {sampled.method}")
         elbo = sampled_bound(model, guide, x, self.draws)
@@ -134,7 +133,8 @@ class MixedImportance(EvidenceMethod):
             sums = _Sums(
                 weights,
                 None if mixed is None else mixed.masked_fill(mixed.isnan(), -torch.inf),
-                torch.cat([constant for _, _, constant in blocks]),
+                torch.cat([constant(block.weights) for block, _, _ in blocks]),
+                torch.cat([everywhere for _, _, everywhere in blocks]),
                 torch.cat([block.distinct for block, _, _ in blocks]),
             )
             total = sums if total is None else total.plus(sums)
@@ -149,13 +149,15 @@ class _Sums(NamedTuple):
         weights: Those of the guide's samples under the guide alone, ``(draws, data)``.
         mixed: Those of samples of guide and prior under their mixture, ``(draws of both, data)``; None where the guide
             cannot score the prior's.
-        constant: Whether those under the guide alone are constant for every state, ``(data,)``.
+        constant: Whether those of the guide's samples under the guide alone are constant for every state, ``(data,)``.
+        everywhere: Whether those of the prior's samples are the same, too, ``(data,)``.
         distinct: Whether the samples of a datum differ, ``(data,)``.
     """
 
     weights: Tensor
     mixed: Tensor | None
     constant: Tensor
+    everywhere: Tensor
     distinct: Tensor
 
     def plus(self, other: _Sums) -> _Sums:
@@ -164,5 +166,6 @@ class _Sums(NamedTuple):
             torch.logaddexp(self.weights, other.weights),
             mixed,
             self.constant & other.constant,
+            self.everywhere & other.everywhere,
             self.distinct | other.distinct,
         )
