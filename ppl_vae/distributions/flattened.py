@@ -42,8 +42,8 @@ def rare_parts(fn: TorchDistribution) -> float:
         return 0.0
     possible = weights > 0
     rare = (possible & (weights * possible.sum(-1, keepdim=True) < RARE)).any(-1)
-    share: float = rare.double().mean().item()
-    return share * fn.event_shape.numel() / inner.event_shape.numel()
+    elements = fn.event_shape.numel() / inner.event_shape.numel()
+    return float(rare.double().mean()) * float(elements)
 
 
 def flattened(fn: TorchDistribution, share: float) -> TorchDistribution:
