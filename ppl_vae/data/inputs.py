@@ -68,8 +68,13 @@ class Inputs:
                     "for each datum, or a number, a text or None that is the same for all"
                 )
         lengths = {name: len(field) for name, field in self.fields().items()}
+        if not lengths:
+            raise ValueError(
+                "no data are given: give what has a row for each datum, as model(x) and guide(x) take it; a program "
+                "that takes its batch itself has to be given it"
+            )
         if len(set(lengths.values())) != 1:
-            each = ", ".join(f"{name} has {length}" for name, length in lengths.items()) or "none has a row for each"
+            each = ", ".join(f"{name} has {length}" for name, length in lengths.items())
             raise ValueError(
                 f"the fields of a batch have one length, but {each} data; give each one row per datum, and what is "
                 "the same for all data as a number or a tensor without dimensions"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -84,7 +86,11 @@ class LayoutFinder:
         """The sites of a run as the program has them; stores are cleared, as parameters may have a row per datum."""
         pyro.get_param_store().clear()
         with LocalParameters(), poutine.trace() as tracer, InOrder(None):
-            call(self.program, *taken)
+            try:
+                call(self.program, *taken)
+            except (IndexError, RuntimeError, ValueError) as error:
+                _refuse_own_rows(error, tracer.trace.nodes, length(*taken))
+                raise
         sites = {
             name: site
             for name, site in tracer.trace.nodes.items()
@@ -200,6 +206,20 @@ class LayoutFinder:
         handler = SubstituteLatents(values) if values is not None else Messenger()
         with InOrder(None):
             return execute(self.program, *few, layout, draws=draws, handler=handler, training=True, opaque=self.opaque)
+
+
+def _refuse_own_rows(error: Exception, sites: Mapping[str, Site], count: int | None) -> None:
+    """Says of a program that fails with fewer data than a plate has that it takes rows of its own."""
+    plates = [site for site in sites.values() if poutine.util.site_is_subsample(site)]
+    for site in plates if re.search("index|subsample|shape", str(error)) else ():
+        size, taken = site["fn"].size, len(site["value"])
+        if count is not None and count < taken and (taken < size or len(plates) == 1):
+            rows = f"{taken} of {size} rows" if taken < size else f"{taken} rows"
+            raise ValueError(
+                f"plate {site['name']!r} takes {rows}, but a program is given the rows of a batch alone, here {count}, "
+                f"and scores each: write pyro.plate({site['name']!r}, len(x)), or subsample_size=len(x) where its size "
+                "is that of all data, and observe x as it is, without an index or pyro.subsample"
+            ) from error
 
 
 def _check_shapes(site: Site) -> None:

@@ -135,7 +135,7 @@ def test_one_objective_serves_batches_with_and_without_labels():
         ((X,), "ConditionalGaussian.model takes x, y, but the data are one field"),
         (({"x": X, "w": Y},), "takes x, y, but the data are the fields x, w: give as many"),
         ((X, Y[:3]), "1 has 30, 2 has 3 data"),
-        ((), "none has a row for each data"),
+        ((), "no data are given"),
     ],
 )
 def test_fields_that_do_not_fit_are_named(data, message):

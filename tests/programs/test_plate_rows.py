@@ -59,7 +59,10 @@ def test_rows_given_beside_their_number_are_the_rows_of_what_the_program_indexes
     np.testing.assert_allclose(result.evidence.pointwise, norm.logpdf(x, offsets[rows], 2**0.5), rtol=1e-6)
 
 
-@pytest.mark.parametrize("taken", [lambda x, rows: x[rows], lambda x, rows: pyro.subsample(x, event_dim=0)])
+@pytest.mark.parametrize(
+    "taken",
+    [lambda x, rows: x[rows], lambda x, rows: x.index_select(0, rows), lambda x, rows: pyro.subsample(x, event_dim=0)],
+)
 def test_a_program_that_takes_its_batch_itself_is_told_how_it_is_given_one(taken):
     x = torch.zeros(40)
 
@@ -72,6 +75,7 @@ def test_a_program_that_takes_its_batch_itself_is_told_how_it_is_given_one(taken
 
         return run
 
-    with pytest.raises((ValueError, IndexError)) as error:
+    with pytest.raises(
+        ValueError, match="plate 'everyone' takes 5 of 40 rows, but a program is given the rows of a batch"
+    ):
         measure(program(True), program(False), x)
-    assert "plate 'everyone' takes 5 of 40 rows" in "".join(error.value.__notes__)
