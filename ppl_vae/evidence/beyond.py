@@ -24,7 +24,7 @@ __all__ = ["Beyond", "beyond"]
 AXES = {1: (2**12, 32), 2: (2**6, 8)}
 """Intervals of the grid's axis, and nodes for each doubling of the distance outside, by the number of dimensions."""
 
-FINEST = {1: 2**17, 2: 2**9}
+FINEST = {1: 2**17, 2: 2**10}
 """Most intervals of an axis between which the prior's mass is summed."""
 
 DOUBLINGS = 20

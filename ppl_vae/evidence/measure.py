@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import hypot, inf, log
@@ -112,7 +112,7 @@ def measure(
                     block = partial(_measure_block, how, model, guide, part, cells=cells)
                     done[start] = without_clamping(block, tick, start)
             parts.append(done[start])
-        joined = replace(Evidence.join(parts), why=how.why)
+        joined = replace(Evidence.join(parts), why=_why(how, parts))
         with fork_random_state():
             sites = run(model, (x[:1],), {}, draws=1)
         both = noted({"evidence": joined.evidence, "ELBO": joined.elbo}, sites)
@@ -133,13 +133,22 @@ def _measure_block(how: Plan, model: Program, guide: Program, x: Batch, progress
 
     try:
         return how.method.measure(model, guide, x, how.sites, counted)
-    except NotApplicableError:
+    except NotApplicableError as error:
+        why = f"{how.method.title}: {str(error).split(';')[0]}"
         for method in how.fallbacks:
             if obstacle_of(method, model, x, how.sites) is None:
                 evidence = method.measure(model, guide, x, how.sites, lambda cells: None)
                 progress(cells - done)
-                return evidence
+                return replace(evidence, why=why)
         raise
+
+
+def _why(how: Plan, parts: Sequence[Evidence]) -> str:
+    """Why the blocks are measured as they are: by the method of the plan, or by another one in its place."""
+    others = [part.why for part in parts if part.why]
+    if len(others) == len(parts):
+        return f"no exact method applies: {others[0]}"
+    return f"{how.why}; not for all data: {others[0]}" if others else how.why
 
 
 def _measured_by(how: Plan, model: Program, x: Batch, evidence: Evidence) -> EvidenceMethod:

@@ -238,6 +238,7 @@ def test_where_quadrature_is_impossible_the_method_in_its_place_says_what_it_doe
     found = measure(model, guide, x, draws=50, progress=ticks.append, check=True)
     assert found.evidence.bound == "lower" and "importance" in found.evidence.method and sum(ticks) == len(x)
     assert found.shortfall is not None
+    assert found.why.startswith("no exact method applies: quadrature: 2 of 2 data have mass beyond 10 standard")
     assert any("constant over 50 draws of the guide and 256 of the prior" in line for line in found.warnings)
 
 
