@@ -7,6 +7,7 @@ component far away, and may hold any share of the evidence.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
 from math import inf, log
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.evidence.grid import Grid
 from ppl_vae.programs.log_weight import log_parts
 
-__all__ = ["Beyond", "beyond"]
+__all__ = ["Beyond", "beyond", "unseen"]
 
 AXES = {1: (2**12, 32), 2: (2**6, 8)}
 """Intervals of the grid's axis, and nodes for each doubling of the distance outside, by the number of dimensions."""
@@ -47,17 +48,15 @@ class Beyond(NamedTuple):
         evidence: Log of the part of p(x) outside, ``(data,)``.
         low: Where the nodes that count for any datum begin, ``(dimensions,)``; the grid's own end where none count.
         high: Where they end.
-        unseen: Mass of the prior where no node is; zero as far as can be known.
     """
 
     evidence: Tensor
     low: Tensor
     high: Tensor
-    unseen: float
 
 
 def beyond(grid: Grid, x: Batch, value: Tensor, tolerance: float) -> Beyond:
-    """Looks for mass of prior and evidence outside a grid.
+    """Looks for evidence outside a grid.
 
     Arguments:
         grid: The grid.
@@ -65,19 +64,10 @@ def beyond(grid: Grid, x: Batch, value: Tensor, tolerance: float) -> Beyond:
         value: log p(x) by the grid, ``(data,)``.
         tolerance: Share of p(x) from which what lies outside counts.
     """
-    axis, whole, within = _axis(*AXES[grid.dimensions], value)
-    count, volume = len(axis) ** grid.dimensions, grid.size.prod().to(grid.precise)
-    mass, far = 0.0, torch.full_like(value, -torch.inf)
+    far = torch.full_like(value, -torch.inf)
     low, high = grid.centre - grid.size, grid.centre + grid.size
-    least, step = value + log(tolerance / count), grid.block(x[:1])
-    for start in range(0, count, step):
-        index = torch.arange(start, min(start + step, count), device=value.device)
-        places = torch.stack(torch.unravel_index(index, [len(axis)] * grid.dimensions), -1)
-        weight = (whole[places].prod(-1) - within[places].prod(-1)) * volume
-        outside = weight > 0
-        points, weight = grid.centre + grid.size * axis[places[outside]].to(grid.centre), weight[outside].log()
-        share = _log_prior(grid, x, points) + weight
-        mass += share.exp().sum().item()
+    least = value + log(tolerance / _count(grid))
+    for points, weight, share in _outside(grid, x):
         chosen = (share > -IMPROBABLE).nonzero()[:, 0]
         for some in chosen.split(grid.block(x)) if len(chosen) else ():
             joint = grid.score(x, points[some]).to(grid.precise) + weight[some, None]
@@ -86,11 +76,36 @@ def beyond(grid: Grid, x: Batch, value: Tensor, tolerance: float) -> Beyond:
             if (matters := (joint > least).any(-1)).any():
                 low = torch.minimum(low, points[some][matters].amin(0))
                 high = torch.maximum(high, points[some][matters].amax(0))
+    return Beyond(far, low, high)
+
+
+def unseen(grid: Grid, x: Batch) -> float:
+    """Mass of the prior where no node is, inside or outside a grid; zero as far as can be known."""
+    mass = sum(share.exp().sum().item() for *_, share in _outside(grid, x))
     inside, change = _mass_inside(grid, x)
-    unseen = abs(1 - mass - inside)
+    short = abs(1 - mass - inside)
     # Sums over nodes that are spaced as widely as those outside are off by a share of what lies there.
-    known = change <= UNSETTLED and unseen <= UNSEEN + change + mass / AXES[grid.dimensions][1] ** 2
-    return Beyond(far, low, high, 0.0 if known else max(unseen, change))
+    known = change <= UNSETTLED and short <= UNSEEN + change + mass / AXES[grid.dimensions][1] ** 2
+    return 0.0 if known else max(short, change)
+
+
+def _count(grid: Grid) -> int:
+    """Number of nodes inside and outside."""
+    intervals, fineness = AXES[grid.dimensions]
+    return int((intervals + 1 + 2 * DOUBLINGS * fineness) ** grid.dimensions)
+
+
+def _outside(grid: Grid, x: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Nodes outside, the log of the volume of each, and that of the prior's mass there."""
+    axis, whole, within = _axis(*AXES[grid.dimensions], grid.centre.to(grid.precise))
+    volume, count, step = grid.size.prod().to(grid.precise), _count(grid), grid.block(x[:1])
+    for start in range(0, count, step):
+        index = torch.arange(start, min(start + step, count), device=grid.centre.device)
+        places = torch.stack(torch.unravel_index(index, [len(axis)] * grid.dimensions), -1)
+        weight = (whole[places].prod(-1) - within[places].prod(-1)) * volume
+        outside = weight > 0
+        points, weight = grid.centre + grid.size * axis[places[outside]].to(grid.centre), weight[outside].log()
+        yield points, weight, _log_prior(grid, x, points) + weight
 
 
 def _axis(intervals: int, fineness: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,10 +19,13 @@ from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
-__all__ = ["SPREADS", "Grid"]
+__all__ = ["FEWEST", "SPREADS", "Grid"]
 
 CELLS = 2**22
 """Largest number of (node, datum, observed number) cells held at once."""
+
+FEWEST = {1: 2**12, 2: 2**6}
+"""Intervals of an axis to begin with, by the number of dimensions."""
 
 SPREADS = 10
 """How far the grid reaches, in standard deviations of the prior."""
@@ -61,6 +64,9 @@ class Grid:
         self.centre, self.size = prior.mean(0), SPREADS * prior.std(0)
         if ends is not None:
             self.centre, self.size = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
+        # Zero is a node: the corners of densities are there, if they have any.
+        spacing = 2 * self.size / FEWEST[self.dimensions]
+        self.centre = (self.centre / spacing).round() * spacing
         self.precise = torch.float32 if prior.device.type == "mps" else torch.float64
 
     def cell(self, nodes: int) -> Tensor:

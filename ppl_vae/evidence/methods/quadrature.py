@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch, dense_width, documents
-from ppl_vae.evidence.beyond import beyond
+from ppl_vae.evidence.beyond import beyond, unseen
 from ppl_vae.evidence.bounds import Bound
 from ppl_vae.evidence.coordinates import Coordinates, one_prior
 from ppl_vae.evidence.estimate import Estimate
-from ppl_vae.evidence.grid import SPREADS, Grid
+from ppl_vae.evidence.grid import FEWEST, SPREADS, Grid
 from ppl_vae.evidence.importance import with_sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod, NotApplicableError
 from ppl_vae.evidence.results import Evidence
@@ -27,8 +27,11 @@ from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["Quadrature", "quadrature"]
 
-NODES = {1: (2**12, 2**17), 2: (2**6, 2**11)}
-"""Nodes of an axis to begin with and at most, by the number of dimensions."""
+MOST = {1: 2**17, 2: 2**11}
+"""Most intervals of an axis, by the number of dimensions."""
+
+ROUGH = {1: 2**17, 2: 2**9}
+"""Most where a part of the prior is not seen, so that finer sums would not be exact either."""
 
 
 WIDENED = 2
@@ -63,7 +66,7 @@ class Quadrature(EvidenceMethod):
         reason = discrete_obstacle(sites)
         if reason is None:
             size = Coordinates(model, x).dimensions
-            reason = None if size in NODES else f"the latents have {size} dimensions"
+            reason = None if size in MOST else f"the latents have {size} dimensions"
         if reason is None and not one_prior(model, x):
             reason = "p(z) differs between the data, which share quadrature's grid"
         return reason
@@ -96,9 +99,11 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
 
     For smooth densities that fade towards the ends the error of the rule falls faster than any power of the spacing h
     (Trefethen and Weideman 2014, section 5): the spacing is halved until two changes in a row stay within the
-    tolerance. The grid reaches ten standard deviations of the prior, and is widened where what lies beyond counts
-    (:mod:`ppl_vae.evidence.beyond`). A peak far narrower than the spacing escapes them all: what the operations of the
-    density allow between the nodes is looked for besides (:mod:`ppl_vae.evidence.resolution`). The data share the grid.
+    tolerance, of the sums or of those extrapolated from two spacings, which settle first where a density has corners
+    at zero (a node), as a Laplace prior has. The grid reaches ten standard deviations of the prior, and is widened
+    where what lies beyond counts (:mod:`ppl_vae.evidence.beyond`). A peak far narrower than the spacing escapes them
+    all: what the operations of the density allow between the nodes is looked for besides
+    (:mod:`ppl_vae.evidence.resolution`). The data share the grid.
 
     Arguments:
         model: A model with one or two continuous numbers latent in all.
@@ -114,15 +119,16 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
         NotApplicableError: If the grid misses mass of some data, or their sums are not finite.
     """
     coordinates = Coordinates(model, x)
-    if coordinates.bits or coordinates.dimensions not in NODES:
+    if coordinates.bits or coordinates.dimensions not in MOST:
         latents = f"{coordinates.dimensions} continuous dimensions and {coordinates.width} bits"
         raise ValueError(f"quadrature takes latents of one or two continuous dimensions, but they have {latents}")
     if not one_prior(model, x):
         raise ValueError("quadrature needs one prior for all data, but p(z) differs between them")
-    ends = None
+    ends, size = None, coordinates.dimensions
     for _ in range(WIDENED):
         grid = Grid(coordinates, model, x, ends)
-        sums = _sums(grid, x, tolerance, progress if ends is None else None)
+        hidden = unseen(grid, x)
+        sums = _sums(grid, x, tolerance, progress if ends is None else None, (ROUGH if hidden else MOST)[size])
         if lost := int((~(sums.value < torch.inf)).sum()):
             raise NotApplicableError(
                 f"the sums of {lost} of {len(x)} data are not finite: latents under- or overflow at the "
@@ -145,9 +151,9 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
             "importance sampling or annealing"
         )
     notes = []
-    if around.unseen:
+    if hidden:
         notes.append(
-            f"a part of the prior with a mass of {around.unseen:.2g} lies where the grid does not see it, such as a "
+            f"a part of the prior with a mass of {hidden:.2g} lies where the grid does not see it, such as a "
             "narrow component far away, or its density does not integrate to one: any share of the evidence may be "
             "missing; use annealing"
         )
@@ -157,7 +163,7 @@ def quadrature(model: Program, x: Batch, *, tolerance: float = 1e-4, progress: P
             f"{unsettled} of {len(x)} data still change by up to {change.max().item():.2g} nats on the finest grid: "
             "their posterior is narrower than its spacing; use annealing"
         )
-    fewest = NODES[grid.dimensions][0]
+    fewest = FEWEST[grid.dimensions]
     if not notes and (reason := grid.missed(x, sums.value, fewest, sums.nodes)):
         notes.append(reason)
     name = " x ".join([str(sums.nodes)] * grid.dimensions)
@@ -181,19 +187,23 @@ class _Sums(NamedTuple):
     nodes: int
 
 
-def _sums(grid: Grid, x: Batch, tolerance: float, progress: Progress | None) -> _Sums:
-    nodes, most = NODES[grid.dimensions]
-    value = torch.full((len(x),), torch.nan, dtype=grid.precise, device=grid.centre.device)
-    total, edge = torch.full_like(value, -torch.inf), torch.full_like(value, -torch.inf)
-    change, before = torch.full_like(value, torch.inf), torch.full_like(value, torch.inf)
-    left, first = torch.arange(len(x), device=value.device), True
+def _sums(grid: Grid, x: Batch, tolerance: float, progress: Progress | None, most: int) -> _Sums:
+    nodes = FEWEST[grid.dimensions]
+    total = torch.full((len(x),), -torch.inf, dtype=grid.precise, device=grid.centre.device)
+    edge, plain = torch.full_like(total, -torch.inf), torch.full_like(total, torch.nan)
+    # By row the sums themselves, and extrapolated ones.
+    value, change = plain.expand(2, -1).clone(), torch.full_like(total, torch.inf).expand(2, -1).clone()
+    before = change.clone()
+    left, first = torch.arange(len(x), device=total.device), True
     while True:
         part = x if len(left) == len(x) else x[left]
         total[left], edge[left] = grid.add(part, nodes, total[left], edge[left], every=first)
         sums = total[left] + grid.cell(nodes)
-        before[left], change[left] = change[left], (sums - value[left]).abs().nan_to_num(torch.inf)
-        value[left] = sums
-        settled = (change[left] <= tolerance) & (before[left] <= tolerance)
+        both = torch.stack([sums, _extrapolated(plain[left], sums)])
+        plain[left] = sums
+        before[:, left], change[:, left] = change[:, left], (both - value[:, left]).abs().nan_to_num(torch.inf)
+        value[:, left] = both
+        settled = ((change <= tolerance) & (before <= tolerance))[:, left].any(0)
         if progress:
             progress(int(settled.sum()))
         left, first = left[~settled], False
@@ -202,4 +212,15 @@ def _sums(grid: Grid, x: Batch, tolerance: float, progress: Progress | None) -> 
         nodes *= 2
     if progress:
         progress(len(left))
-    return _Sums(value, edge, torch.maximum(change, before), nodes)
+    last = torch.maximum(change, before)
+    chosen = ((last[0] > tolerance) & (last[1] <= tolerance)).long()[None]
+    return _Sums(value.gather(0, chosen)[0], edge, last.gather(0, chosen)[0], nodes)
+
+
+def _extrapolated(before: Tensor, sums: Tensor) -> Tensor:
+    """Logs of sums extrapolated from those of twice the spacing; NaN where there are none.
+
+    Where a density has corners at nodes, as that of a Laplace prior at zero, the error is of even powers of the
+    spacing (Euler-Maclaurin), of which the first falls out of (4 S(h) - S(2h)) / 3 (Romberg).
+    """
+    return sums + ((1 - (before - sums).exp()) / 3).log1p()
