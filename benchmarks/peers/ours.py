@@ -23,13 +23,15 @@ KEPT = ExitStack()
 """Memory is kept to the end of the process, as in training."""
 
 
-def trainer_of(model: Module, guide: Module, batch: int, objective: DiscreteELBO | None = None) -> Trainer:
+def trainer_of(
+    model: Module, guide: Module, batch: int, objective: DiscreteELBO | None = None, replay: bool = False
+) -> Trainer:
     """What ``ppl-vae train`` takes its steps by."""
     objective = objective or DiscreteELBO()
     KEPT.enter_context(keeping_memory())
     # The run's folder is first written to at the end of an epoch.
     run = RunFolder(Path(tempfile.gettempdir()))
-    return Trainer(model, guide, objective, run, Settings(schedule=[(1, objective.draws)], batch_size=batch))
+    return Trainer(model, guide, objective, run, Settings([(1, objective.draws)], batch_size=batch, replay=replay))
 
 
 class Ours(Peer):

@@ -39,6 +39,12 @@ class Ours(ByTrainer, Networks):
     """The step of ``ppl-vae train``."""
 
 
+class Replayed(Ours):
+    """The same, recorded once and replayed."""
+
+    replay = True
+
+
 class Eager(ByHand, Networks):
     """As written down from the paper (Kingma and Welling 2014): a reparameterised draw, the rate in closed form."""
 

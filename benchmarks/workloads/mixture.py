@@ -28,6 +28,12 @@ class Ours(ByTrainer, Pair):
     """The step of ``ppl-vae train``, which lists so few codes."""
 
 
+class Replayed(Ours):
+    """The same, recorded once and replayed."""
+
+    replay = True
+
+
 class Exact(ByHand, Pair):
     """The sum over all codes, written down."""
 

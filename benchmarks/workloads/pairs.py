@@ -37,9 +37,12 @@ class PairPeer(Peer):
 class ByTrainer(PairPeer):
     """The step of ``ppl-vae train``."""
 
+    replay = False
+    """Whether steps are recorded once and replayed."""
+
     def __init__(self, setting: Size, x: Tensor) -> None:
         super().__init__(setting, x)
-        self.trainer = trainer_of(self.model, self.guide, setting.batch)
+        self.trainer = trainer_of(self.model, self.guide, setting.batch, replay=self.replay)
 
     def step(self, x: Tensor) -> None:
         self.trainer.step(x)

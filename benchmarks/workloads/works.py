@@ -47,13 +47,20 @@ def text(title: str, setting: Setting) -> Work:
 
 def mixture(bits: int) -> Work:
     """A step of the mixture."""
-    peers = {"ours": "Ours", "exact by hand": "Exact", "compiled": "Compiled", "pyro Trace_ELBO": "Trace"}
+    peers = {
+        "ours": "Ours",
+        "ours, replayed": "Replayed",
+        "exact by hand": "Exact",
+        "compiled": "Compiled",
+        "pyro Trace_ELBO": "Trace",
+    }
     where = {name: f"workloads.mixture:{kind}" for name, kind in peers.items()}
     return Work(f"mixture, {bits} bits", Size(side=0, latents=bits), where)
 
 
 GAUSSIAN = {
     "ours": "Ours",
+    "ours, replayed": "Replayed",
     "torch": "Eager",
     "torch, fused Adam": "Fused",
     "torch, compiled": "Compiled",

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 
 __all__ = [
+    "capturing",
     "evaluating",
     "evaluation_mode",
     "frozen",
@@ -116,6 +117,19 @@ def frozen(*programs: object) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+@contextmanager
+def capturing() -> Iterator[None]:
+    """Marks work that is recorded to be replayed: it must not read values."""
+    token = _CAPTURING.set(True)
+    try:
+        yield
+    finally:
+        _CAPTURING.reset(token)
+
+
+_CAPTURING = ContextVar("capturing", default=False)
+
+
 def is_capturing() -> bool:
-    """Returns whether a CUDA graph is being captured, when values on the device cannot be read."""
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    """Returns whether a step is being recorded, or captured as a CUDA graph, when values cannot be read."""
+    return _CAPTURING.get() or torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

@@ -130,6 +130,11 @@ class ObservationNoise(nn.Module):
             state_dict = state_dict | {name: self.log_scale}
         super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
 
+    @property
+    def is_tensor(self) -> bool:
+        """Whether its state is a tensor that changes in place, so that steps may be replayed without running it."""
+        return self.kind != "vector"
+
     def set_epoch(self, epoch: float) -> None:
         """Sets sigma on a schedule to its value at an epoch, whole or not; in between its logarithm is linear."""
         if self.trace:

@@ -81,8 +81,11 @@ class Settings:
         precision: Precision of matrix products in training; ``"bf16"`` rounds their factors to 8 bits of mantissa and
             adds up in float32. Measurements are in float32.
         capture: Whether steps on CUDA are captured as a graph and replayed, where the first replays give what the steps
-            themselves give; elsewhere nothing changes. Gaussian models with learned observation noise, and costs of the
-            rate that change, are trained without.
+            themselves give; elsewhere nothing changes. Gaussian models with a sigma that the network gives, and costs
+            of the rate that change, are trained without.
+        replay: Whether steps on the CPU are recorded, once for each shape of batch, and replayed without running the
+            programs again, where the first replay and one in each epoch give what the steps themselves give. Faster
+            where networks are small; what a program decides in Python stays as it was when it was recorded.
         watch_gradients: Measure the signal-to-noise ratio of the gradient after each epoch, by groups of parameters,
             from ten gradients of the first batch of the data; the training is the same with and without.
     """
@@ -101,6 +104,7 @@ class Settings:
     seed: int = 0
     precision: Precision = "float32"
     capture: bool = True
+    replay: bool = False
     watch_gradients: bool = False
 
     def __post_init__(self) -> None:

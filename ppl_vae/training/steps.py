@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import inspect
 import math
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.nn.modes import frozen, is_capturing
+from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.training.cuda_graph import GraphedGradients
 from ppl_vae.training.parallel import current
+from ppl_vae.training.progress import log
+from ppl_vae.training.recorded_steps import as_recorded, recorded
 from ppl_vae.training.settings import Settings
 
 __all__ = ["NOTHING_TO_TRAIN", "Steps"]
@@ -80,22 +83,50 @@ class Steps:
             raise ValueError(f"optimizer {settings.optimizer} does not take these options: {error}") from error
         return made
 
-    def capture(self) -> None:
-        """Captures steps as CUDA graphs from now on, where all of them are alike and on CUDA."""
-        alike = self.objective.is_stationary and not self.settings.dreams and self.settings.guide_steps == 1
-        if self.settings.capture and current() is None and next(iter(self.parameters.values())).is_cuda and alike:
+    def capture(self, steady: bool = True) -> None:
+        """Captures steps as CUDA graphs from now on, or records them on the CPU where that is asked for.
+
+        Arguments:
+            steady: Whether no module of model or guide keeps what follows the epochs, or what it records, in Python.
+        """
+        settings, parameters = self.settings, list(self.parameters.values())
+        alike = steady and self.objective.is_stationary and not settings.dreams and settings.guide_steps == 1
+        if alike and current() is None and parameters[0].is_cuda and settings.capture:
             self._graphed = GraphedGradients(self.set_gradients, (self.model, self.guide))
+        elif alike and current() is None and not parameters[0].is_cuda and settings.replay:
+            self._graphed = GraphedGradients(
+                as_recorded(self.set_gradients),
+                (self.model, self.guide),
+                partial(recorded, parameters),
+                "steps run as they are written, since they cannot be replayed",
+                tolerance=1e-6,
+            )
+        elif settings.replay and not parameters[0].is_cuda:
+            log(
+                "note: steps run as they are written: --replay (replay) takes steps that are alike, in one process, "
+                "without a cost of the rate that changes, dreams, steps of the guide alone, or modules that follow the "
+                "epochs or keep what they computed"
+            )
+
+    def check_again(self) -> None:
+        """Lets the next replay be compared with the step itself."""
+        if self._graphed is not None:
+            self._graphed.due = True
 
     def step(self, x: Batch) -> float:
         """Updates the parameters by a batch; returns the bound summed over it, in nats."""
-        values = self.set_gradients(x) if self._graphed is None else self._graphed(x, self.objective.draws)
-        loss, norm = values.pop("loss").item(), values.pop("norm").item()
+        graphed = self._graphed if self._graphed is not None and not self._graphed.given_up else None
+        values = self.set_gradients(x) if graphed is None else graphed(x, self.objective.draws)
+        loss, total = values.pop("loss").item(), values.pop("norm")
+        norm, clip = total.item(), self.settings.clip
         self.objective.batch_metrics = values
         if not math.isfinite(loss) or not math.isfinite(norm):
-            if self._graphed is not None:
+            if graphed is not None:
                 self.set_gradients(x)  # outside a graph the error names the site
             wrong = [n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
             raise NonFiniteError(f"the {f'gradient of parameter {wrong[0]!r}' if wrong else 'loss'} is not finite")
+        if 0 < clip < norm:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), clip, total)
         self.optimizer.step()
         return -loss
 
@@ -109,7 +140,7 @@ class Steps:
         self.model.train(training)
 
     def set_gradients(self, x: Batch) -> dict[str, Tensor]:
-        """Sets the gradients of a batch; returns its loss, their norm before clipping, and the objective's metrics."""
+        """Sets the gradients of a batch; returns its loss, their norm, and the objective's metrics."""
         self.optimizer.zero_grad(set_to_none=True)
 
         def backward(part: Batch) -> Tensor:
@@ -123,10 +154,7 @@ class Steps:
         if self.settings.dreams:
             self._mix_in_dreams(x)
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm, clip = torch.nn.utils.get_total_norm(gradients), self.settings.clip
-        if clip and (is_capturing() or norm > clip):
-            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), clip, norm)
-        return {"loss": loss, "norm": norm} | self.objective.batch_metrics
+        return {"loss": loss, "norm": torch.nn.utils.get_total_norm(gradients)} | self.objective.batch_metrics
 
     def _mix_in_dreams(self, x: Batch) -> None:
         """Adds to the guide's gradients those of as many data as in a batch, drawn from the model in their place."""

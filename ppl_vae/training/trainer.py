@@ -15,6 +15,7 @@ from ppl_vae.evidence.importance import ImpossibleError
 from ppl_vae.nn.checkpoint import Checkpoint, optimizer_state, restore_optimizer
 from ppl_vae.nn.kept_memory import keeping_memory
 from ppl_vae.nn.modes import matmul_precision
+from ppl_vae.nn.observation_noise import ObservationNoise
 from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.random_state import fork_random_state, random_states, set_random_states
 from ppl_vae.training import parallel
@@ -64,8 +65,8 @@ class Trainer:
         modules = [module for program in (model, guide) for module in program.modules()]
         self._followers = [module for module in modules if isinstance(module, FollowsEpochs)]
         self._recorders = [module for module in modules if isinstance(module, RecordsMetrics)]
-        if not self._followers:
-            self._steps.capture()
+        own = [*self._followers, *self._recorders]
+        self._steps.capture(steady=all(isinstance(m, ObservationNoise) and m.is_tensor for m in own))
         self.epoch = 0
         self.best = -math.inf
         self.best_epoch = 0
@@ -189,6 +190,7 @@ class Trainer:
     def begin(self, epoch: int) -> None:
         """Sets what steps of an epoch have in common: draws, learning rate, and modes of the networks."""
         self.objective.draws = self.settings.draws(epoch)
+        self._steps.check_again()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(epoch)
         for module in (self.model, self.guide):

@@ -73,7 +73,9 @@ class Trial:
             NonFiniteError: If a number is not finite, naming the site, or the parameters.
         """
         # A captured graph would show no parts.
-        trainer = Trainer(pair.model, pair.guide, objective, RunFolder(Path()), replace(settings, capture=False))
+        trainer = Trainer(
+            pair.model, pair.guide, objective, RunFolder(Path()), replace(settings, capture=False, replay=False)
+        )
         clock, batch = _Clock(pair, trainer), x[: settings.batch_size]
         trainer.begin(1)
         objective.epoch = 0.0
