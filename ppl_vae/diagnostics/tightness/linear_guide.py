@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import torch
@@ -18,17 +19,25 @@ from ppl_vae.diagnostics.tightness.sufficient_statistics import SufficientStatis
 from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.numbers import Numbers
 from ppl_vae.programs.blocks import data_block
-from ppl_vae.programs.handlers import Sites, observations, run
-from ppl_vae.programs.log_weight import log_joint
+from ppl_vae.programs.handlers import Sites, SubstituteLatents, log_prob, observations, run
 from ppl_vae.programs.types import Program
 
-__all__ = ["LinearGuide", "from_data", "from_decoder", "obstacle"]
+__all__ = ["PRIOR_OF_DATA", "LinearGuide", "from_data", "from_decoder", "from_lengths", "obstacle"]
 
 CELLS = 2**22
 """Largest number of (code, observed number) cells held at once."""
 
+ROUNDED = 64
+"""Rounding errors of a prior's log-density, in units of its last place."""
+
 ROUNDING = 2
 """Rounding errors of a sum of products, in units of the last place of the sum of their sizes."""
+
+COMPARED = 64
+"""Data whose priors are compared."""
+
+PRIOR_OF_DATA = "the prior of the latents depends on x itself"
+"""Why the decoder alone does not give the linear guide."""
 
 WHOLE = "x"
 """Name of the weights of x as it is, where its family is not known."""
@@ -94,7 +103,16 @@ def obstacle(model: Program, x: Batch, codes: dict[str, Tensor], eps: float) -> 
     # Where the observation depends on an input, too, it may be one that few data have.
     step = data_block(x) if isinstance(x, Inputs) else 3
     blocks = (x[start : start + step] for start in range(0, len(x) if isinstance(x, Inputs) else 1, step))
-    return next(filter(None, (_obstacle(model, x, few, codes, eps) for few in blocks)), None)
+    wrong = next(filter(None, (_obstacle(model, x, few, codes, eps) for few in blocks)), None)
+    return wrong or (PRIOR_OF_DATA if _prior_varies(model, x[:COMPARED], codes, eps) else None)
+
+
+def _prior_varies(model: Program, few: Batch, codes: dict[str, Tensor], eps: float) -> bool:
+    """Whether log p(z) differs between data by more than a constant and rounding."""
+    prior = log_prior(_of_each(model, few, codes)).expand(-1, len(few))
+    centred = prior - prior.mean(0)
+    eps = max(eps, torch.finfo(torch.get_default_dtype()).eps)
+    return bool(((centred - centred[:, :1]).abs() > ROUNDED * eps * (1 + prior.abs())).any())
 
 
 def _obstacle(model: Program, x: Batch, few: Batch, codes: dict[str, Tensor], eps: float) -> str | None:
@@ -107,7 +125,8 @@ def _obstacle(model: Program, x: Batch, few: Batch, codes: dict[str, Tensor], ep
                 f"the statistics of the observed site {name!r}, {exponential_family.family(site['fn'])}, are not known"
             )
     given, observed = decoded(model, x, codes), _statistics(Sites(sites))
-    total = log_prior(given).T
+    scored = _of_each(model, few, codes)
+    total = log_prior(scored).expand(-1, len(few)).T
     size = total.abs()
     for name, nu in observed.items():
         if len(nu) != len(few):
@@ -116,11 +135,17 @@ def _obstacle(model: Program, x: Batch, few: Batch, codes: dict[str, Tensor], ep
         base = precise(exponential_family.log_base(sites[name]["fn"], sites[name]["value"]))
         total = total + base[:, None] + nu @ eta.T - _normaliser(given[name]["fn"])
         size = size + base.abs()[:, None] + (nu if isinstance(nu, PackedCounts) else nu.abs()) @ eta.abs().T
-    repeated = {name: v.expand(len(v), len(few), *v.shape[2:]).clone() for name, v in codes.items()}
-    joint = log_joint(model, few, repeated)
+    joint = reduce(torch.add, map(log_prob, scored.values()))
     off = (precise(joint).T - total).abs() > max(eps, torch.finfo(joint.dtype).eps) ** 0.5 * size
     itself = "the other fields of the data" if isinstance(x, Inputs) else "x itself"
     return f"the parameters of the observation depend on {itself}" if off.any() else None
+
+
+def _of_each(model: Program, few: Batch, codes: dict[str, Tensor]) -> Sites:
+    """The sites of a model with each of some codes for all of these data."""
+    count = len(next(iter(codes.values())))
+    repeated = {name: v.expand(count, len(few), *v.shape[2:]).clone() for name, v in codes.items()}
+    return run(model, (few,), {}, draws=count, handler=SubstituteLatents(repeated))
 
 
 def from_decoder(model: Program, x: Batch, family: SufficientStatistics, pool: Pool) -> LinearGuide:
@@ -147,6 +172,36 @@ def from_decoder(model: Program, x: Batch, family: SufficientStatistics, pool: P
         constant = constant + rows @ rest
     turn = white.turn[0]
     return LinearGuide(model, {n: (turn @ s).T for n, s in sums.items()}, turn @ constant, None, "from the decoder")
+
+
+def from_lengths(base: LinearGuide, x: Batch, coefficients: Tensor) -> LinearGuide:
+    r"""The guide of documents whose prior depends on their length l, by regression on it.
+
+    What the best coefficients of each document have beside those of its words is fitted by :math:`v + l u`, and
+    :math:`l = \sum_k x_k` is a function of the counts, so that the guide is linear in them.
+
+    Arguments:
+        base: The guide by the decoder with the prior of one document (:func:`from_decoder`).
+        x: The documents.
+        coefficients: The best coefficients of each, ``(data, statistics of z)``.
+
+    Raises:
+        ValueError: If no observed site holds the counts.
+    """
+    observed = _statistics(run(base.model, (x,), {}, draws=1))
+    name = next((name for name, nu in observed.items() if isinstance(nu, PackedCounts)), None)
+    if name is None:
+        raise ValueError(f"{PRIOR_OF_DATA}, and no observed site holds the counts of the documents")
+    rest = coefficients - base.bias
+    for site, weight in base.weights.items():
+        rest = rest - observed[site] @ weight
+    lengths = precise(observed[name].lengths)
+    design = torch.stack([torch.ones_like(lengths), lengths], 1)
+    bias, slope = torch.linalg.lstsq(design, rest).solution
+    weights = base.weights | {name: base.weights[name] + slope}
+    return replace(
+        base, weights=weights, bias=base.bias + bias, origin=f"{base.origin}, and by length, as {PRIOR_OF_DATA}"
+    )
 
 
 def from_data(model: Program, x: Batch, coefficients: Callable[[], Tensor], why: str) -> LinearGuide:

@@ -9,20 +9,33 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ppl_vae.data.inputs import Batch, as_batch
+from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.inputs import Batch, as_batch, documents
 from ppl_vae.diagnostics.gap.split import split_gap
 from ppl_vae.diagnostics.tightness.latent_samples import PROPOSALS, AllStates, Proposal, Samples, Source, Table
 from ppl_vae.diagnostics.tightness.least_squares import Unexplained, regress, unexplained_variance
-from ppl_vae.diagnostics.tightness.linear_guide import LinearGuide, from_data, from_decoder, obstacle
+from ppl_vae.diagnostics.tightness.linear_guide import (
+    PRIOR_OF_DATA,
+    LinearGuide,
+    from_data,
+    from_decoder,
+    from_lengths,
+    obstacle,
+)
 from ppl_vae.diagnostics.tightness.sufficient_statistics import SufficientStatistics
+from ppl_vae.diagnostics.tightness.unread import lost_to_length
 from ppl_vae.diagnostics.tightness.verdict import Example, Tightness
 from ppl_vae.evidence.as_written import as_written
+from ppl_vae.programs.flat_prior import FlatPrior
 from ppl_vae.programs.handlers import latents, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import model_sites
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["tightness"]
+
+CODES = 8
+"""Latents at which is seen whether the observation is of an exponential family."""
 
 FEW = 63
 """Largest number of statistics of a saturated family that are fitted one by one."""
@@ -118,6 +131,8 @@ def _tightness(
         None,
         (),
     )
+    if isinstance(source, AllStates) and isinstance(x, PackedCounts):
+        result = replace(result, unread=lost_to_length(model, guide, x, source.states))
     if result.status == "outside" and enumerable:
         result = replace(result, gap=split_gap(model, guide, x, most_bits=most_bits))
     return replace(result, examples=_examples(source, x, affine["guide"]))
@@ -140,7 +155,9 @@ def _linear_guides(
 ) -> tuple[dict[Proposal, LinearGuide], str, bool]:
     """The best linear guide for z of each proposal, its origin or why there is none, and whether all are linear."""
     with fork_random_state():
-        codes = {name: site["value"] for name, site in latents(run(model, (x[:1],), {}, draws=4)).items()}
+        # All states are as likely, so that these differ, whatever the prior.
+        drawn = latents(run(FlatPrior(model, 1.0), (x[:1],), {}, draws=CODES))
+    codes = {name: site["value"] for name, site in drawn.items()}
     wrong = obstacle(model, x, codes, family.eps)
     if not source.fitted:
         return {}, wrong or "every function of the codes is affine in indicators of them", wrong is None
@@ -148,10 +165,16 @@ def _linear_guides(
         values = {proposal: from_decoder(model, x, family, source.pool(proposal, x)) for proposal in PROPOSALS}
         return values, values["guide"].origin, False
 
-    def coefficients() -> Tensor:
-        pieces = (piece for _, tables in source.tables(x) for _, piece in tables["prior"].split())
+    def coefficients(proposal: Proposal = "prior") -> Tensor:
+        pieces = (piece for _, tables in source.tables(x) for _, piece in tables[proposal].split())
         return torch.cat([_fit(piece, source.drawn)[1] for piece in pieces])
 
+    if wrong == PRIOR_OF_DATA and documents(x) is not None:
+        values = {
+            proposal: from_lengths(from_decoder(model, x, family, source.pool(proposal, x)), x, coefficients(proposal))
+            for proposal in PROPOSALS
+        }
+        return values, values["guide"].origin, False
     try:
         shared = from_data(model, x, coefficients, wrong)
     except ValueError as error:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Example", "Status", "Tightness"]
 
-Status = Literal["tight", "not linear", "in the family", "outside", "not known"]
+Status = Literal["tight", "not linear", "in the family", "not read", "outside", "not known"]
+
+LEAST = 1e-4
+"""Nats below which what a guide does not read may be rounding."""
 
 COLOURS: dict[Proposal, str] = {"guide": OKABE_ITO.blue, "prior": OKABE_ITO.orange}
 
@@ -66,6 +69,9 @@ class Tightness(Result):
         method: How the z were chosen, in words.
         gap: The gap of each datum split, where the posterior is outside and the states can be enumerated.
         examples: A typical datum and the worst.
+        unread: What a guide that does not read the lengths of documents loses at least
+            (:func:`~ppl_vae.diagnostics.tightness.unread.lost_to_length`); None where it reads them, or where that is
+            not known.
     """
 
     affine: Mapping[Proposal, Unexplained]
@@ -78,6 +84,7 @@ class Tightness(Result):
     method: str
     gap: Gap | None
     examples: tuple[Example, ...]
+    unread: Estimate | None = None
 
     panels: ClassVar[tuple[float, ...]] = (1, 1)
 
@@ -92,6 +99,8 @@ class Tightness(Result):
             return "not known"
         if not (self.saturated or all(fit.vanishes for fit in self.affine.values() if fit.data)):
             return "outside"
+        if self._loses_length:
+            return "not read"
         judged = [fit for fit in self.linear.values() if fit.data]
         if not judged:
             return "in the family"
@@ -105,6 +114,8 @@ class Tightness(Result):
         if self.status == "not linear":
             lost = _residuals(self.linear)
             return f"the posterior is in the family, but no linear guide reaches it: the best leaves {lost} unexplained"
+        if self.status == "not read":
+            return f"the posterior is in the family, but not in what the guide reads: {self._unread}"
         if self.status == "not known":
             return "not known: the draws hold too few different codes to judge any datum"
         if self.status == "in the family":
@@ -115,6 +126,18 @@ class Tightness(Result):
         return (
             f"the posterior is outside the family, by {self.gap.family_gap.mean:.3g} nats per datum (the best member "
             "that coordinate ascent found; the true loss is no larger)"
+        )
+
+    @property
+    def _loses_length(self) -> bool:
+        return self.unread is not None and self.unread.mean > LEAST
+
+    @property
+    def _unread(self) -> str:
+        assert self.unread is not None
+        return (
+            "a document and the same one written twice have the same word frequencies, but posteriors for which every "
+            f"guide of frequencies loses at least {self.unread.mean:.3g} nats on average over the two"
         )
 
     @property
@@ -138,6 +161,8 @@ class Tightness(Result):
             yield "the residual is little more than rounding: repeat the test with the pair in float64"
         if self.gap is not None:
             yield from self.gap.warnings
+        if self.status == "outside" and self._loses_length:
+            yield f"nor does the guide read enough: {self._unread}"
 
     def _hardly(self) -> bool:
         """Whether the residual is so near to rounding that it may come from float32."""
@@ -169,6 +194,7 @@ class Tightness(Result):
             "statistics": self.count,
             "method": self.method,
             "linear_guide": self.why,
+            "unread": None if self.unread is None else self.unread.to_json(),
             **fits,
         }
 
