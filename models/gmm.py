@@ -97,8 +97,10 @@ class Gmm(PyroModule):
 
     def centre(self, z: Tensor) -> Tensor:
         """The centre of the code's Gaussian, ``(..., dimensions)``; between codes linear in each bit."""
-        code = z[..., None, :]
-        chosen = torch.where(self.states == 1, code, 1 - code).prod(-1)
+        first, *others = torch.stack([1 - z, z], -1).unbind(-2)
+        chosen = first
+        for bit in others:  # twice as many codes with each
+            chosen = (chosen[..., None] * bit[..., None, :]).flatten(-2)
         return chosen @ self.centres
 
     def posterior(self, x: Tensor) -> dict[str, JointBits]:

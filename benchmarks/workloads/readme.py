@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -18,12 +20,13 @@ class Loop(Peer):
     """``SVI`` with an objective; the data are the README's, whatever is given."""
 
     objective: type[ELBO] = pv.DiscreteELBO
-    options: tuple[str, ...] = ()
+    options: tuple[Any, ...] = ()
+    settings: dict[str, Any] = {}
 
     def __init__(self, setting: Size, x: Tensor) -> None:
         self.decoder, self.encoder = nn.Linear(8, 6), nn.Linear(6, 8)
         self.parameters = [*self.decoder.parameters(), *self.encoder.parameters()]
-        self.elbo = self.objective(*self.options)
+        self.elbo = self.objective(*self.options, **self.settings)
         self.svi = SVI(self.model, self.guide, pyro.optim.Adam({"lr": 0.03}), loss=self.elbo)
         self.x = torch.rand(100, 1, generator=torch.Generator().manual_seed(0)).round().expand(100, 6)
 
@@ -58,6 +61,18 @@ class Trace(Loop):
     """REINFORCE."""
 
     objective = Trace_ELBO
+
+
+class TraceThree(Trace):
+    """REINFORCE with as many evaluations of the model as ours: of a pair of codes, and at their mean."""
+
+    settings = {"num_particles": 3}
+
+
+class TraceThreeAtOnce(Trace):
+    """The same in one run of each program."""
+
+    settings = {"num_particles": 3, "vectorize_particles": True, "max_plate_nesting": 1}
 
 
 class TraceGraph(Loop):

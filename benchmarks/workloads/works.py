@@ -73,6 +73,8 @@ README = {
     "ours, DisARM": "DisARM",
     "DisARM by hand": "Hand",
     "pyro Trace_ELBO": "Trace",
+    "pyro Trace_ELBO, 3 particles": "TraceThree",
+    "pyro Trace_ELBO, 3 particles at once": "TraceThreeAtOnce",
     "pyro TraceGraph_ELBO": "TraceGraph",
 }
 

@@ -28,6 +28,7 @@ __all__ = [
     "Family",
     "base",
     "bit_logits",
+    "bit_logits_of_a_draw",
     "family",
     "is_known",
     "log_base",
@@ -171,6 +172,17 @@ def bit_logits(fn: Distribution) -> Tensor | None:
     return logits if len(fn.event_shape) == 1 else logits.reshape(*fn.batch_shape, -1)
 
 
+def bit_logits_of_a_draw(fn: Distribution, logits: Tensor) -> Tensor:
+    """The :func:`bit_logits` of a distribution whose first dimension repeats them, once, ``(*batch_shape[1:], bits)``.
+
+    The gradient of a row of a tensor is a tensor of all rows. Where the distribution before the repetition is known as
+    its attribute ``of_a_draw``, its logits are taken.
+    """
+    single: Distribution | None = getattr(fn, "of_a_draw", None)
+    known = None if single is None or single.batch_shape != fn.batch_shape[1:] else bit_logits(single)
+    return logits[0] if known is None else known
+
+
 def log_prob(fn: Distribution, value: Field) -> Tensor:
     r"""Log-density at ``value``, by one matrix product where every code meets every datum.
 
@@ -189,7 +201,7 @@ def log_prob(fn: Distribution, value: Field) -> Tensor:
         lead = value.shape[: value.ndim - len(fn.event_shape)]
         logits = bit_logits(fn) if lead in ((draws, 1), (batch,)) and batch > 1 else None
         if logits is not None and lead == (draws, 1) and (draws == 1 or logits.stride(0) == 0):
-            parameters = logits[0]
+            parameters = bit_logits_of_a_draw(fn, logits)
             codes = value.reshape(draws, -1).to(parameters.dtype)
             return codes @ parameters.T - functional.softplus(parameters).sum(-1)
         if logits is not None and lead == (batch,) and draws > 1 and logits.stride(1) == 0:

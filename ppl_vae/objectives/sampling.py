@@ -67,7 +67,7 @@ class EstimatorDraws(Messenger):
         elif site.kind == "bits" and site.independent:
             every = exponential_family.bit_logits(fn)
             assert every is not None
-            logits = self._of_all_rows(every, "bits", site)
+            logits = self._of_all_rows(every, "bits", site, exponential_family.bit_logits_of_a_draw(fn, every))
             code = self.estimator.draw(logits.detach(), self.draws)
             self.codes[site.name], self.logits[site.name] = code, logits
             bits = code.bits.detach()
@@ -75,14 +75,14 @@ class EstimatorDraws(Messenger):
                 bits = _DifferentiatedBits.apply(logits, code.detach(), self.estimator)
             msg["value"] = bits.reshape(fn.shape())
 
-    def _of_all_rows(self, every: Tensor, what: str, site: GuideSite) -> Tensor:
+    def _of_all_rows(self, every: Tensor, what: str, site: GuideSite, first: Tensor | None = None) -> Tensor:
         """Parameters that all rows must share, of one row."""
         if len(every) > 1 and every.stride(0) and not torch.equal(every, every[:1].expand_as(every)):
             raise ValueError(
                 f"the {what} of site {site.name!r} have come to depend on other draws, for which "
                 f"{self.estimator.name} has no right gradient; use loo"
             )
-        return every[0]
+        return every[0] if first is None else first
 
     def _without_replacement(self, site: GuideSite, fn: TorchDistribution) -> Tensor:
         """Different joint states of the only discrete site."""

@@ -76,7 +76,10 @@ class _DrawsPlate(PlateMessenger):
         shape: torch.Size | tuple[()] = getattr(msg["fn"], "batch_shape", ())
         # Pyro's plate makes every distribution anew, even one that has its dimension.
         if len(shape) < -self.dim or shape[self.dim] != self.size:
+            single = msg["fn"]
             BroadcastMessenger._pyro_sample(msg)
+            if len(shape) == -self.dim - 1 and msg["fn"] is not single:
+                msg["fn"].of_a_draw = single
 
 
 def latents(sites: Mapping[str, Site]) -> dict[str, Site]:
