@@ -102,6 +102,13 @@ def _facts(frames: list[FrameType], place: Place, shapes: bool) -> Iterator[str]
                 f"plate {name!r} takes {taken} of {size} rows, but a program is given the rows of a batch alone, and "
                 "scores each: write subsample_size=len(x), and obs=x without an index or pyro.subsample"
             )
+    if sample is not None and (kept := _rows_of_others(sample.get("fn"), nodes)) is not None:
+        yield (
+            f"parameter {kept!r} has a row for each datum of another batch: take those of the batch by the indices of "
+            f"the plate, `with pyro.plate(NAME, len(x)) as rows:` and {kept}[rows], or compute them from the data (an "
+            "amortised guide)"
+        )
+        return
     copied = [name for name, site in nodes.items() if name in values and "." in name and site["cond_indep_stack"]]
     if copied:
         yield (
@@ -117,6 +124,16 @@ def _facts(frames: list[FrameType], place: Place, shapes: bool) -> Iterator[str]
         )
     elif draws:
         yield f"samples are a dimension on the left (here {draws}): count dimensions from the right, as x[..., 0] does"
+
+
+def _rows_of_others(fn: object, nodes: dict[str, Any]) -> str | None:
+    """A ``pyro.param`` statement with a row for each of the data of a distribution, that are not those of its plate."""
+    size = fn.batch_shape[-1] if isinstance(fn, torch.distributions.Distribution) and len(fn.batch_shape) else 1
+    for name, site in nodes.items():
+        is_statement = site["type"] == "param" and not {"$", "."} & set(name)
+        if is_statement and size > 1 and site["value"].ndim and len(site["value"]) == size:
+            return name
+    return None
 
 
 def _is_statement(frame: FrameType, name: str) -> bool:

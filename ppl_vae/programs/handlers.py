@@ -29,6 +29,7 @@ from ppl_vae.programs.layout_finder import REFUSED
 from ppl_vae.programs.layouts import layout_again, layout_of
 from ppl_vae.programs.missing import counted, filled
 from ppl_vae.programs.parameters import adopt_parameters
+from ppl_vae.programs.placed import check_placed
 from ppl_vae.programs.random_state import fork_random_state
 
 __all__ = [
@@ -87,6 +88,7 @@ def run(
     while isinstance(program, Given | FlatPrior):
         handler, program = program.messenger(handler), program.func
     check_untouched(program)
+    check_placed(program, args, kwargs)
     adopt_parameters(program)
     program = without_autoguide(program, training=training)
     layout = layout_of(program, args, kwargs) if plates is None else Layout(plates)

@@ -11,10 +11,11 @@ from ppl_vae.data.inputs import Batch, data_width
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.handlers import Site, SubstituteLatents, latents, log_prob, run
+from ppl_vae.programs.layout_finder import REFUSED
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
-__all__ = ["check_deterministic", "check_repeats", "dependence_faults"]
+__all__ = ["check_deterministic", "check_places", "check_repeats", "dependence_faults", "placed_site"]
 
 _BLOCK = 2**10
 """Most data of a block that is compared with a larger batch."""
@@ -81,6 +82,44 @@ def check_repeats(guide: Program, x: Batch) -> None:
             return  # a density at its own draws only, or a guide of these very data, as some autoguides are
     for fault in _faults_of_repeats(one, other, "guide").values():
         raise fault
+
+
+def check_places(guide: Program, x: Batch) -> None:
+    """Refuses a guide by :func:`placed_site` where a training takes batches and measures held-out data.
+
+    Raises:
+        ValueError: Naming the site.
+    """
+    if (site := placed_site(guide, x)) is not None:
+        raise ValueError(
+            f"the density of latent site {site!r} under the guide changes with the place of a datum in the batch, as "
+            "with a parameter for each place, but a run trains on batches and measures held-out data; compute the "
+            "parameters from the data (an amortised guide, such as mean_field), or train it by Pyro's SVI and measure "
+            "those data (pv.measure)"
+        )
+
+
+def placed_site(guide: Program, x: Batch) -> str | None:
+    """A latent whose density under a guide changes with the place of its datum in the batch; None if none does.
+
+    So do guides with parameters for each place, which can be run on all data together, and on nothing else.
+    """
+    x = x[: max(2, min(_MOST, _NUMBERS // data_width(x)))]
+    back = torch.arange(len(x) - 1, -1, -1)
+    with evaluating(guide), fork_random_state():
+        try:
+            drawn = run(guide, (x,), {}, draws=1)
+            values = {name: site["value"] for name, site in latents(drawn).items()}
+            turned = {n: v[:, back.to(v.device)] if v.shape[1:2] == (len(x),) else v for n, v in values.items()}
+            again = run(guide, (x[back],), {}, draws=1, handler=SubstituteLatents(turned))
+            one, other = _densities(drawn), _densities(again)
+        except REFUSED:
+            return None  # a guide of these very data, which says so where it is given others
+    for name in one:
+        same = one[name].shape == other[name].shape
+        if same and not torch.allclose(one[name].flip(-1), other[name], rtol=1e-3, atol=1e-3, equal_nan=True):
+            return name
+    return None
 
 
 def _densities(sites: Mapping[str, Site]) -> dict[str, Tensor]:

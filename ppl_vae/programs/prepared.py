@@ -8,9 +8,11 @@ from contextvars import ContextVar
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.modes import evaluating
+from ppl_vae.programs.blocks import data_block, rows_at_once
 from ppl_vae.programs.handlers import check_points, run
-from ppl_vae.programs.invariance import check_repeats
+from ppl_vae.programs.invariance import check_repeats, placed_site
 from ppl_vae.programs.masked import masks_verified
+from ppl_vae.programs.placed import FEW, identity, placed, refuse_placed
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program
@@ -39,7 +41,7 @@ def prepared(model: Program, guide: Program, x: Batch, what: str | None = None) 
     Raises:
         ValueError: If the pair cannot be measured, naming the site and the remedy.
     """
-    pair = tuple((id(getattr(each, "__self__", each)), getattr(each, "__func__", None)) for each in (model, guide))
+    pair = tuple(map(identity, (model, guide)))
     if pair in _PREPARED.get():
         with evaluating(model, guide):
             yield
@@ -51,8 +53,12 @@ def prepared(model: Program, guide: Program, x: Batch, what: str | None = None) 
             if what is not None:
                 with fork_random_state():
                     check_none(run(model, (x[:2],), {}, draws=1), what)
+        site, block = placed_site(guide, x) if len(x) > 1 else None, min(data_block(x), rows_at_once(x) // 8)
+        if data_block(x) < len(x) or (block <= FEW and block < len(x)):
+            refuse_placed(site, len(x))
         token = _PREPARED.set((*_PREPARED.get(), pair))
         try:
-            yield
+            with placed(guide, site, len(x)):
+                yield
         finally:
             _PREPARED.reset(token)

@@ -25,7 +25,7 @@ from ppl_vae.nn.modes import frozen
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.programs.handlers import check_pair
-from ppl_vae.programs.invariance import check_deterministic, check_repeats
+from ppl_vae.programs.invariance import check_deterministic, check_places, check_repeats
 from ppl_vae.programs.masked import masks_verified
 from ppl_vae.programs.random_state import fork_random_state, subsample
 from ppl_vae.programs.support import check_support
@@ -89,6 +89,7 @@ def train_pair(config: RunConfig, folder: Path, pair: Pair, corpus: Corpus, *, r
                 check_support(pair.model, x, name)
         check_deterministic(pair.model, splits["train"])
         check_repeats(pair.guide, splits["train"])
+        check_places(pair.guide, splits["train"])
         # With objective sleep the guide alone learns, from data that the model draws.
         with frozen(pair.model) if config.objective == "sleep" else nullcontext():
             return _begin(config, folder, pair, corpus, splits, resume)

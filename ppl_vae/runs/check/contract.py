@@ -15,7 +15,7 @@ from ppl_vae.programs.clamped import given_probs
 from ppl_vae.programs.densities import Site, chain, innermost
 from ppl_vae.programs.fit import support_of
 from ppl_vae.programs.handlers import latents, pair_faults, run
-from ppl_vae.programs.invariance import check_repeats, dependence_faults
+from ppl_vae.programs.invariance import check_places, check_repeats, dependence_faults
 from ppl_vae.programs.layouts import layout_of
 from ppl_vae.programs.loading import check_fit
 from ppl_vae.programs.random_state import fork_random_state
@@ -101,7 +101,7 @@ def check_cover(ledger: Ledger, model: nn.Module, guide: nn.Module, x: Batch) ->
         ledger.add(f"latent {name}", f"{_described(priors[name])}; the guide draws it from {_family(site)}")
     for note in early_notes(model, x[:2]):
         ledger.add("probabilities", note, status="note")
-    if ledger.holds("guide", lambda: check_repeats(guide, x)):
+    if ledger.holds("guide", lambda: check_repeats(guide, x), lambda: check_places(guide, x)):
         joint = ledger.attempt("guide", lambda: dependence_faults(guide, x, "guide"), doubtful=True)
         for error in (joint or {}).values():
             ledger.add("guide", str(error), status="note")
