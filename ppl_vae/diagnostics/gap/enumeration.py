@@ -30,7 +30,7 @@ from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.states import States
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["SEARCHED", "by_enumeration"]
+__all__ = ["SEARCHED", "by_enumeration", "missed_by"]
 
 CELLS = 2**24
 """Largest number of (datum, state) cells held at once: 128 MB in float64."""
@@ -123,22 +123,12 @@ def _split(
     log p(x, z) of all states, ``(data, states)``.
     """
     states = States(sites, model, x[:3])
-    shared = states.shared(partial(log_joint, model), partial(log_proposal, guide))
-    joints, proposals = [], []
-    for start in range(0, states.count, 2**11):
-        codes = states.codes(start, start + 2**11, len(x), shared)
-        joints.append(log_joint(model, x, codes))
-        proposals.append(log_proposal(guide, x, codes))
-    precise = torch.float32 if states.device.type == "mps" else torch.float64
-    joint = torch.cat(joints).T.to(precise).contiguous()
-    proposal = torch.cat(proposals).T.to(precise).log_softmax(1)
-    evidence = joint.logsumexp(1)
-    probability = proposal.exp()
-    elbo = torch.where(probability > 0, probability * (joint - proposal), 0).sum(1)
+    joint, proposal = _tables(model, guide, x, states)
+    evidence, elbo = joint.logsumexp(1), _bound(joint, proposal)
     if universal:
         return evidence, evidence, elbo, joint
     if coupled is None:
-        guide_factors = _factors(guide, x, sites, precise)
+        guide_factors = _factors(guide, x, sites, joint.dtype)
         sizes = [factor.shape[1] for factor in guide_factors]
     else:  # of bits, all of them
         sizes = [2] * sum(latent.size for latent in coupled.latents)
@@ -152,6 +142,40 @@ def _split(
         best, more = torch.maximum(reached, least), (torch.maximum(before, least), torch.maximum(other, least))
     # Rounding must not lift the best member above the evidence.
     return evidence, torch.maximum(best, elbo).clamp(max=evidence), elbo, *(m.clamp(max=evidence) for m in more), joint
+
+
+def _tables(model: Program, guide: Program, x: Batch, states: States) -> tuple[Tensor, Tensor]:
+    """log p(x, z) and log q(z given x) of all states, ``(data, states)`` each, in float64 where the device has it."""
+    shared = states.shared(partial(log_joint, model), partial(log_proposal, guide))
+    joints, proposals = [], []
+    for start in range(0, states.count, 2**11):
+        codes = states.codes(start, start + 2**11, len(x), shared)
+        joints.append(log_joint(model, x, codes))
+        proposals.append(log_proposal(guide, x, codes))
+    precise = torch.float32 if states.device.type == "mps" else torch.float64
+    return torch.cat(joints).T.to(precise).contiguous(), torch.cat(proposals).T.to(precise).log_softmax(1)
+
+
+def _bound(joint: Tensor, proposal: Tensor) -> Tensor:
+    """The ELBO summed over all states, ``(data,)``."""
+    probability = proposal.exp()
+    return torch.where(probability > 0, probability * (joint - proposal), 0).sum(1)
+
+
+def missed_by(model: Program, members: Program, x: Batch, sites: list[GuideSite]) -> dict[str, Estimate]:
+    """What independent members found by another search miss of the best ones, summed over all states.
+
+    Arguments:
+        model: The generative model.
+        members: A guide with the members found of these data.
+        x: The data.
+        sites: The latent sites of the model, all of which can be enumerated.
+
+    Returns:
+        Nats at least, and where branch and bound can tell at most, by name; see :class:`~.gap.Gap`.
+    """
+    joint, proposal = _tables(model, members, x, States(sites, model, x[:3]))
+    return _missed(joint, _bound(joint, proposal), sites)
 
 
 def _missed(joint: Tensor, found: Tensor, sites: list[GuideSite]) -> dict[str, Estimate]:

@@ -6,14 +6,17 @@ from dataclasses import replace
 from math import log, prod
 from typing import Any, Literal, get_args
 
+import torch
+
 from ppl_vae.data.inputs import as_batch
 from ppl_vae.diagnostics.gap.closed_form import best_gaussian
-from ppl_vae.diagnostics.gap.enumeration import SEARCHED, by_enumeration
+from ppl_vae.diagnostics.gap.enumeration import SEARCHED, by_enumeration, missed_by
 from ppl_vae.diagnostics.gap.family_members import members_of, structured, unknown_family
 from ppl_vae.diagnostics.gap.gap import ANY, Gap
 from ppl_vae.diagnostics.gap.gradient_ascent import optimal_member
 from ppl_vae.distributions.bits import UNIVERSAL, JointBits
 from ppl_vae.estimators import Estimator
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.measure import measure, normaliser_error
 from ppl_vae.evidence.plan import OptionValue
 from ppl_vae.evidence.results import Evidence
@@ -81,8 +84,8 @@ def split_gap(
         draws: Number of draws per datum, for evidence, ELBO and best member, where they are sampled.
         restarts: Number of starts of the gradient ascent that go on to the end.
         check: Number of data, evenly spaced, for which it is checked how far the member found is from the best one,
-            where latents are independent and enumerated: by branch and bound, a proof, of at most 12 bits; else by more
-            starts.
+            where latents are independent and can be enumerated: by branch and bound, a proof, of at most 12 bits; else
+            by more starts.
         estimator: Gradient estimator of the ascent for discrete sites.
         evidence: The evidence method of the gradient ascent, by name or file.
         evidence_draws: Its samples, or chains, per datum; None for ``draws`` if the method is ``"auto"``, else for as
@@ -122,10 +125,11 @@ def split_gap(
                     f"{SEARCHED} states, but the latents have {prod(site.states for site in sites)}; use "
                     "method='ascent'"
                 )
+            drawn = guide_sites(guide, (x[:2],))
+            factorised = all(site.independent and site.kind in ("bits", "states") for site in drawn)
+            factorised &= coupled is None and not isinstance(only, UNIVERSAL)
             if method != "ascent" and wrong is None and not many:
                 universal = isinstance(only, UNIVERSAL)
-                drawn = guide_sites(guide, (x[:2],))
-                factorised = all(site.independent and site.kind in ("bits", "states") for site in drawn)
                 if factorised or universal or coupled is not None:
                     if evidence != "auto" or options:
                         what = f"evidence={evidence!r}" if evidence != "auto" else ", ".join(options)
@@ -171,7 +175,13 @@ def split_gap(
             if ascent.evidence.mean > value.mean:
                 value = replace(ascent.evidence, method=f"{ascent.evidence.method} from the best members")
             value = replace(value, selection=among)
-        gap = Gap(value, ascent.best, measured.elbo, name, ascent.optimisation)
+        missed: dict[str, Estimate] = {}
+        rows = torch.linspace(0, len(x) - 1, min(check, len(x))).round().long()
+        if wrong is None and factorised and len(rows):
+            members = members_of(guide, x).program(ascent.free[rows])
+            with evaluating(model):
+                missed = missed_by(model, members, x[rows], sites)
+        gap = Gap(value, ascent.best, measured.elbo, name, ascent.optimisation, missed=missed)
         return gap.normalised(error)
 
 

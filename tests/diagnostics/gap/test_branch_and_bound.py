@@ -94,3 +94,18 @@ def test_a_search_that_fails_is_found_out(monkeypatch):
     count = int((missed > 0.01).sum())
     assert count > 0
     assert any(f"the best member was missed in {count} of 12 data checked" in line for line in found.warnings)
+
+
+@pytest.mark.parametrize(("steps", "restarts"), [(200, 4), (4, 1)])
+def test_gradient_ascents_of_bits_are_checked_too(steps, restarts):
+    """Their exact bounds are as far below the best ones as the check says, and too short a search is warned of."""
+    pair, x = BitsOfPoints(5), torch.randn(6, 3)
+    best = split_gap(pair.model, pair.guide, x, check=0).best.pointwise
+    torch.manual_seed(0)
+    found = split_gap(pair.model, pair.guide, x, method="ascent", steps=steps, restarts=restarts, draws=2000, check=6)
+    missed = found.missed["at least"].pointwise
+    error = 4 * found.best.pointwise_se + 0.01
+    assert ((best - missed - found.best.pointwise).abs() < error).all()
+    assert found.to_json()["search_check"]["missed"] == int((missed > 0.01).sum())
+    assert (missed > 0.01).any() == (steps == 4)
+    assert any("the best member was missed" in line for line in found.warnings) == (steps == 4)
