@@ -37,7 +37,7 @@ def log_prob_of_normals(fn: Distribution, value: Tensor) -> Tensor | None:
         return None
     if inner._validate_args or len(inner.batch_shape) != len(fn.batch_shape) + events:
         return None
-    loc, scale = inner.loc, inner.scale
+    loc, scale = inner.loc, _number(inner.scale)
     for dim in range(scale.ndim):
         if scale.stride(dim) == 0:
             scale = scale.narrow(dim, 0, 1)
@@ -48,3 +48,14 @@ def log_prob_of_normals(fn: Distribution, value: Tensor) -> Tensor | None:
     squares = off.square() if off.requires_grad else off.square_()
     total = squares.sum(tuple(range(-events, 0)))
     return -total / (2 * scale.square()) - fn.event_shape.numel() * (scale.log() + log(2 * pi) / 2)
+
+
+def _number(scale: Tensor) -> Tensor:
+    """A deviation that is one number for all, with as many dimensions; others as they are.
+
+    The gradient of one element of a tensor is a tensor of all elements; that of the number itself is a number.
+    """
+    number = scale._base
+    if number is None or number.numel() != 1 or number.requires_grad != scale.requires_grad:
+        return scale
+    return number.reshape([1] * scale.ndim)

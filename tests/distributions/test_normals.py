@@ -36,6 +36,24 @@ def test_vectors_of_normals(kind, events, float64):
         assert one.requires_grad
 
 
+@pytest.mark.parametrize("learned", [True, False])
+def test_one_deviation_for_all_has_its_gradient_without_one_for_each_number(learned, float64):
+    start, loc, x = torch.tensor(0.3, requires_grad=True), torch.randn(4, 3, 5), torch.randn(4, 3, 5)
+    with torch.set_grad_enabled(learned):
+        fn = dist.Normal(loc, start.exp(), validate_args=False).to_event(2)
+    found, expected = log_prob(fn, x), fn.log_prob(x)
+    torch.testing.assert_close(found, expected)
+    assert found.requires_grad == learned
+    if learned:
+        names, nodes = [], [found.grad_fn]
+        while nodes:
+            names.append(nodes[-1].name())
+            nodes += [before for before, _ in nodes.pop().next_functions if before is not None]
+        assert "ExpBackward0" in names and not any("Slice" in name for name in names)
+        both = [torch.autograd.grad(density.sum(), start, retain_graph=True)[0] for density in (found, expected)]
+        torch.testing.assert_close(*both)
+
+
 def test_a_density_of_its_own_and_checks_of_values_are_left_alone():
     class Shifted(dist.Normal):
         def log_prob(self, value):
