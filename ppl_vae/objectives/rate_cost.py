@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ppl_vae.data.text_file import shown
+
 __all__ = ["RateCost"]
 
 STEEPEST = 3.0
@@ -80,9 +82,9 @@ class RateCost:
                 raise ValueError(f"{name} must be a number that is not negative, got {value:g}")
         kind, period = self._schedule
         if kind not in ("none", "linear", "cyclic") or (kind == "none") != (period is None):
-            raise ValueError(f"annealing is none, linear:EPOCHS or cyclic:EPOCHS, got {self.anneal!r}")
+            raise ValueError(f"annealing is none, linear:EPOCHS or cyclic:EPOCHS, got {shown(self.anneal)}")
         if period is not None and not 0 < period < math.inf:
-            raise ValueError(f"annealing takes a positive number of epochs, got {self.anneal!r}")
+            raise ValueError(f"annealing takes a positive number of epochs, got {shown(self.anneal)}")
         if self.free_bits and self.rate is not None:
             raise ValueError(
                 f"free bits ({self.free_bits:g}) and an aim at a rate ({self.rate:g}) contradict each other: the one "

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import torch
 
+from ppl_vae.data.text_file import shown
 from ppl_vae.plugins.nearest import nearest
 
 __all__ = ["OPEN", "Decay", "Precision", "Settings", "parse_schedule"]
@@ -51,10 +52,10 @@ def parse_schedule(text: str, draws: int = 1) -> list[tuple[int, int]]:
             or part.strip().endswith("x")
             or int(epochs) < 1
         ):
-            raise ValueError(f"epochs are a number or phases such as 1000x1,500x10 (epochs x draws), got {text!r}")
+            raise ValueError(f"epochs are a number or phases such as 1000x1,500x10 (epochs x draws), got {shown(text)}")
         phases.append((int(epochs), int(own_draws or draws)))
     if min(phase[1] for phase in phases) < 1:
-        raise ValueError(f"every phase needs at least one draw, got {text!r}")
+        raise ValueError(f"every phase needs at least one draw, got {shown(text)}")
     return phases
 
 

@@ -25,11 +25,16 @@ UNNAMED = "arr_"
 """Begins the names that ``numpy.savez`` makes up."""
 
 
+SPARSE = ({"data.npy", "indices.npy", "indptr.npy", "shape.npy"}, {"data.npy", "row.npy", "col.npy", "shape.npy"})
+"""Arrays of a sparse matrix that is written by hand, without the name of its format."""
+
+
 def holds_columns(path: Path) -> bool:
     """Whether an ``.npz`` holds neither an array, or x, for each split nor SciPy's sparse counts."""
     names = names_in(path)
     pairs = any(name.lower() in ("x_train.npy", "x_training.npy") for name in names)
-    return bool(names) and not pairs and not {"train.npy", "format.npy"} & set(names)
+    sparse = "format.npy" in names or any(parts == set(names) for parts in SPARSE)
+    return bool(names) and not pairs and not sparse and "train.npy" not in names
 
 
 def read_columns(path: Path, fields: str = "", missing: bool = False) -> Source:

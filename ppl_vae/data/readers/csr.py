@@ -66,8 +66,7 @@ def entries_of(file: ArrayFile) -> tuple[NDArray[Any], NDArray[np.int64], NDArra
     Raises:
         ValueError: If they describe no matrix, saying why.
     """
-    text = file["format"]
-    form = (text.item().decode("latin-1") if text.dtype.kind == "S" else str(text.item())) if text.size == 1 else ""
+    form = _form(file)
     if form not in ("csr", "csc", "coo"):
         raise ValueError(f"its format is {shown(form, 20)}; convert the matrix by .tocsr() first")
     places = ("row", "col") if form == "coo" else ("indices", "indptr")
@@ -93,6 +92,18 @@ def entries_of(file: ArrayFile) -> tuple[NDArray[Any], NDArray[np.int64], NDArra
         if size < 0 or len(places_of) and not 0 <= int(places_of.min()) <= int(places_of.max()) < size:
             raise ValueError(f"an entry lies outside its {size} {name}s")
     return values, rows.astype(np.int64), columns.astype(np.int64), shape
+
+
+def _form(file: ArrayFile) -> str:
+    """The form of a stored matrix; where it is not named, that which its arrays have: rows before columns."""
+    if "format" in file or not {"data", "shape"} <= set(file.files):
+        text = file["format"]
+        if text.size != 1:
+            return ""
+        return text.item().decode("latin-1") if text.dtype.kind == "S" else str(text.item())
+    if "indptr" not in file:
+        return "coo"
+    return "csc" if len(file["indptr"]) != int(file["shape"].flat[0]) + 1 else "csr"
 
 
 def _beside(path: Path, name: str, what: str, axis: str, size: int) -> tuple[str, ...] | None:

@@ -30,7 +30,35 @@ FILES: dict[SplitName, tuple[str, str]] = {
 
 def is_idx_folder(folder: Path) -> bool:
     """Whether a folder holds the training images of MNIST or a relative."""
-    return _packed(folder / FILES["train"][0]).is_file()
+    return any("train" in path.name for path in _images(folder))
+
+
+def _images(folder: Path) -> list[Path]:
+    """The images of a folder, whatever stands before, between and after the parts of their names."""
+    return sorted(path for path in folder.glob("*images?idx3-ubyte*") if path.suffix in ("", ".idx3-ubyte", ".gz"))
+
+
+def _image_file(folder: Path, split: SplitName) -> Path:
+    """The images of a split: those with MNIST's own name if they are there, else the only ones of the split.
+
+    Raises:
+        ValueError: If there are several, naming them.
+    """
+    own = _packed(folder / FILES[split][0])
+    marks = ("train",) if split == "train" else ("t10k", "test")
+    found = [path for path in _images(folder) if any(mark in path.name for mark in marks)]
+    if own.is_file() or not found:
+        return own
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise ValueError(f"{folder} has several files of {split} images ({names}); keep one set in a folder of its own")
+    return found[0]
+
+
+def _labels_of(images: Path) -> Path:
+    """The file of labels beside one of images."""
+    name = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+    return _packed(images.with_name(name))
 
 
 def read_idx(
@@ -52,7 +80,7 @@ def read_idx(
         ValueError: If a file is missing, truncated or no IDX file of bytes, or has no images, or if there is not one
             label per image.
     """
-    labels = _packed(path.with_name(path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")))
+    labels = _labels_of(path)
     splits: dict[SplitName, SourceSplit] = {
         "train": _split(path, labels if labels.is_file() and labels != path else None)
     }
@@ -75,7 +103,8 @@ def read_idx_folder(
     Raises:
         ValueError: For the faults of :func:`read_idx`, and if one of the files is missing.
     """
-    splits = {split: _split(*(_packed(folder / name) for name in names)) for split, names in FILES.items()}
+    images = {split: _image_file(folder, split) for split in FILES}
+    splits = {split: _split(path, _labels_of(path)) for split, path in images.items()}
     return _source(splits, str(folder), image_size, dequantise, binarise)
 
 

@@ -21,6 +21,16 @@ def test_counts_words_and_labels(tmp_path: Path) -> None:
     assert corpus.vocabulary == ("ant", "bee", "cat") and corpus.label_names == ("x", "y")
 
 
+@pytest.mark.parametrize("form", ["csr", "csc", "coo"])
+def test_written_by_hand_without_the_name_of_the_form(tmp_path: Path, form: str) -> None:
+    matrix = csr_matrix(TABLE).asformat(form)
+    parts = ("row", "col") if form == "coo" else ("indices", "indptr")
+    np.savez(
+        tmp_path / "counts.npz", data=matrix.data, shape=matrix.shape, **{part: getattr(matrix, part) for part in parts}
+    )
+    assert documents_of(read(tmp_path / "counts.npz")) == sorted(TABLE.tolist())
+
+
 def test_words_go_by_their_columns(tmp_path: Path) -> None:
     save_npz(tmp_path / "counts.npz", csr_matrix(TABLE.astype(np.float32)))
     assert read(tmp_path / "counts.npz").vocabulary == ("word 0", "word 1", "word 2")

@@ -27,6 +27,21 @@ def test_a_users_own(tmp_path: Path, ending: str) -> None:
     assert folder.label_names == tuple("0123456789")
 
 
+@pytest.mark.parametrize("name", ["emnist-letters-{}-{}-{}-ubyte", "{}-{}.{}-ubyte"], ids=["a set's name", "dots"])
+def test_folders_whose_files_have_other_names(tmp_path: Path, name: str) -> None:
+    write_digits(tmp_path)
+    for path in list(tmp_path.iterdir()):
+        split, kind, axes, _ = path.name.split("-")
+        path.rename(tmp_path / name.format(split.replace("t10k", "test"), kind, axes))
+    folder = load_corpus(str(tmp_path), validation=0)
+    assert (len(folder.train), len(folder.test)) == (20, 10)
+    assert folder.label_names == tuple("0123456789")
+    images = next(tmp_path.glob("*train*images*"))
+    shutil.copy(images, tmp_path / f"other-{images.name}")
+    with pytest.raises(ValueError, match="has several files of train images .* keep one set in a folder of its own"):
+        load_corpus(str(tmp_path))
+
+
 def test_a_margin_of_zeros(tmp_path: Path) -> None:
     write_digits(tmp_path)
     name = str(tmp_path / "train-images-idx3-ubyte")
