@@ -41,10 +41,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "seeds": 1,
         "bits": 3,
-        "data": 200,
-        "test": 40,
+        "data": 100,
+        "test": 10,
         "epochs": 1,
-        "steps": 20,
+        "steps": 10,
         "digits": "bars",
         "corpus": "docstrings",
         "vocabulary": 50,

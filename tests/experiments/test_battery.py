@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from ppl_vae.data.readers import docstrings
 from ppl_vae.plugins.discovery import available
 from ppl_vae.studies.experiments import Experiments, experiment, find_experiment
 
@@ -35,6 +36,15 @@ def run(study, *, seeds, sides):
     study.figure("throws", lambda figure: figure.subplots().plot(rows[0].values), (2, 2))
     return Report("A die", rows, [Claim.greater("it is higher", cells.differences("loaded", "fair", "x"))])
 '''
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_docstrings(tmp_path_factory):
+    """The corpus of docstrings has some hundred documents, read once and stored apart from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(docstrings, "_MOST_PER_PACKAGE", 60)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.mark.parametrize("name", NAMES)
