@@ -166,9 +166,12 @@ def _read(path: Path, axes: int) -> NDArray[np.uint8]:
     head = 4 + 4 * axes
     # Two zeros, the type (8: unsigned bytes), the number of axes; then their sizes.
     if content[:4] != bytes([0, 0, 8, axes]) or len(content) < head:
+        remedy = (
+            "it is compressed by gzip: end its name in .gz" if content[:2] == b"\x1f\x8b" else "check what the file is"
+        )
         raise ValueError(
             f"{path} begins with {content[:4].hex() or 'nothing'}, not with 000008{axes:02x} as an IDX file of bytes "
-            f"with {axes} ax{'es' if axes > 1 else 'is'} does; check what the file is"
+            f"with {axes} ax{'es' if axes > 1 else 'is'} does; {remedy}"
         )
     shape = struct.unpack(f">{axes}I", content[4:head])
     if len(content) - head != prod(shape):
