@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -13,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import ppl_vae as pv
 from benchmarks.peers import Peer
+from benchmarks.peers.ours import trainer_of
 from benchmarks.workloads import Size
 
 
@@ -55,6 +57,37 @@ class DisARM(Loop):
     """Our objective with the estimator that is written by hand below."""
 
     options = ("disarm",)
+
+
+class Program(nn.Module):
+    """A program with its network, as ``pv.train`` takes them."""
+
+    def __init__(self, network: nn.Module, run: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self.network, self.run = network, run
+
+    def forward(self, x: Tensor) -> None:
+        self.run(x)
+
+
+class Trained(DisARM):
+    """The step of ``ppl-vae train``, its optimiser in one kernel."""
+
+    replay = False
+
+    def __init__(self, setting: Size, x: Tensor) -> None:
+        super().__init__(setting, x)
+        model, guide = Program(self.decoder, self.model), Program(self.encoder, self.guide)
+        self.trainer = trainer_of(model, guide, len(self.x), self.elbo, replay=self.replay)
+
+    def step(self, x: Tensor) -> None:
+        self.trainer.step(self.x)
+
+
+class Replayed(Trained):
+    """The same, recorded once and replayed."""
+
+    replay = True
 
 
 class Trace(Loop):

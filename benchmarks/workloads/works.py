@@ -71,6 +71,8 @@ GAUSSIAN = {
 README = {
     "ours": "Loop",
     "ours, DisARM": "DisARM",
+    "ours, trainer": "Trained",
+    "ours, trainer, replayed": "Replayed",
     "DisARM by hand": "Hand",
     "pyro Trace_ELBO": "Trace",
     "pyro Trace_ELBO, 3 particles": "TraceThree",
