@@ -72,16 +72,25 @@ def mixture():
     return model, MeanField(model, torch.randn(DATA, 2), width=4)
 
 
-def trained(folder, pair, objective, replay, epochs=3):
+def trainer_of(folder, pair, objective, replay, epochs=3):
     torch.manual_seed(0)
     x = torch.randn(DATA, 2)
     model, guide = pair()
     settings = Settings([(epochs, objective.draws)], batch_size=10, learning_rate=0.05, replay=replay)
     trainer = Trainer(model, guide, objective, RunFolder(folder / str(replay)), settings)
     torch.manual_seed(1)
-    trainer.fit(x, x[:5])
+    return trainer, x
+
+
+def rows_of(trainer):
     timed = ("seconds", "data_per_second")
-    return [{k: v for k, v in row.items() if k not in timed} for row in trainer.rows], trainer
+    return [{k: v for k, v in row.items() if k not in timed} for row in trainer.rows]
+
+
+def trained(folder, pair, objective, replay, epochs=3):
+    trainer, x = trainer_of(folder, pair, objective, replay, epochs)
+    trainer.fit(x, x[:5])
+    return rows_of(trainer), trainer
 
 
 @pytest.mark.parametrize(
@@ -119,6 +128,16 @@ def test_programs_that_decide_in_python_are_run_as_they_are_written(tmp_path, ca
     if does == "read":  # the others have counted the runs of the recording, or were replayed until the next comparison
         plain, _ = trained(tmp_path, lambda: bits(does), DiscreteELBO("loo", draws=2), replay=False, epochs=9)
         assert trainer.rows[-1]["train_elbo"] == pytest.approx(plain[-1]["train_elbo"], rel=1e-5)
+
+
+def test_a_training_by_replays_resumes_as_if_never_interrupted(tmp_path):
+    whole, _ = trained(tmp_path / "whole", mixture, DiscreteELBO("arm"), replay=True)
+    trainer, x = trainer_of(tmp_path / "parts", mixture, DiscreteELBO("arm"), replay=True)
+    trainer.fit(x, x[:5], epochs=2)
+    resumed, _ = trainer_of(tmp_path / "parts", mixture, DiscreteELBO("arm"), replay=True)
+    assert resumed.resume() and resumed.epoch == 2
+    resumed.fit(x, x[:5])
+    assert rows_of(resumed) == whole
 
 
 def test_a_cost_that_changes_is_not_replayed_and_that_is_said(tmp_path, capsys):
