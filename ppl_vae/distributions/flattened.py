@@ -12,7 +12,7 @@ from torch import Tensor, distributions
 from ppl_vae.distributions.bits import JointBits
 from ppl_vae.distributions.mixtures import MixtureOfBits, MixtureOfNormals
 
-__all__ = ["flattened", "rare_parts"]
+__all__ = ["flattened", "normal_numbers", "rare_parts"]
 
 RARE = 0.3
 """Probability of a part, in shares of the mean probability of all, below which it is rare."""
@@ -25,6 +25,8 @@ _LOGITS = {
     dist.MixtureOfDiagNormalsSharedCovariance: "component_logits",
 }
 """Attribute with the unnormalised log-weights of states or components, by class."""
+
+_NORMALS = (distributions.Normal, distributions.MultivariateNormal)
 
 _STATES = (distributions.Categorical, distributions.OneHotCategorical)
 
@@ -46,7 +48,12 @@ def rare_parts(fn: TorchDistribution) -> float:
     return float(rare.double().mean()) * float(elements)
 
 
-def flattened(fn: TorchDistribution, share: float) -> TorchDistribution:
+def normal_numbers(fn: TorchDistribution) -> int:
+    """Number of normal numbers in an event; 0 for other families."""
+    return int(fn.event_shape.numel()) if isinstance(_innermost(fn), _NORMALS) else 0
+
+
+def flattened(fn: TorchDistribution, share: float, widening: float = 1.0) -> TorchDistribution:
     r"""The distribution with weights :math:`(1 - \epsilon) w + \epsilon\, u` of its states or components.
 
     u is uniform over those of positive weight. Inside wrappers that declare, expand, mask, move or transform, all but
@@ -55,17 +62,20 @@ def flattened(fn: TorchDistribution, share: float) -> TorchDistribution:
     Arguments:
         fn: Independent bits, a categorical distribution, or a mixture.
         share: :math:`\epsilon`, from 0 to 1.
+        widening: Factor of the standard deviation of normals that take this share; 1 leaves them as they are.
 
     Example:
         >>> flattened(dist.Bernoulli(torch.tensor(0.01)), 0.5).probs
         tensor(0.2550)
     """
     if (parts := getattr(fn, "fns", None)) is not None:
-        flat = [flattened(part, share) for part in parts]
+        flat = [flattened(part, share, widening) for part in parts]
         return fn if flat[0] is parts[0] else _holding(fn, fns=flat, base_dist=flat[0])
     if (base := getattr(fn, "base_dist", None)) is not None:
-        inner = flattened(base, share)
+        inner = flattened(base, share, widening)
         return fn if inner is base else _holding(fn, base_dist=inner)
+    if widening != 1 and isinstance(fn, _NORMALS):
+        return _widened(fn, share, widening)
     weights = _weights(fn)
     if weights is None:
         return fn
@@ -80,6 +90,19 @@ def flattened(fn: TorchDistribution, share: float) -> TorchDistribution:
         return _holding(fn, _mixture_distribution=parts)
     name = next(name for kind, name in _LOGITS.items() if isinstance(fn, kind))
     return _holding(fn, **{name: even.log(), "categorical": parts})
+
+
+def _widened(fn: TorchDistribution, share: float, widening: float) -> TorchDistribution:
+    """A normal distribution mixed with one of the same mean and a larger deviation."""
+    place = -1 - len(fn.event_shape)
+    loc = torch.stack([fn.loc, fn.loc], place)
+    if isinstance(fn, distributions.MultivariateNormal):
+        tril = torch.stack([fn.scale_tril, widening * fn.scale_tril], -3)
+        parts = dist.MultivariateNormal(loc, scale_tril=tril, validate_args=False)
+    else:
+        parts = dist.Normal(loc, torch.stack([fn.scale, widening * fn.scale], place), validate_args=False)
+    weights = fn.loc.new_tensor([1 - share, share]).expand(parts.batch_shape)
+    return dist.MixtureSameFamily(dist.Categorical(weights, validate_args=False), parts, validate_args=False)
 
 
 def _holding(fn: TorchDistribution, **attributes: object) -> TorchDistribution:

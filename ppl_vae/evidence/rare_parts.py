@@ -5,13 +5,27 @@ from __future__ import annotations
 import torch
 
 from ppl_vae.data.inputs import Batch
-from ppl_vae.distributions.flattened import rare_parts
+from ppl_vae.distributions.flattened import normal_numbers, rare_parts
+from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.importance import log_mean_exp
+from ppl_vae.evidence.leave_one_out import leave_one_out
+from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.flat_prior import FlatPrior
 from ppl_vae.programs.handlers import latents, run
+from ppl_vae.programs.log_weight import log_parts
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
-__all__ = ["with_flat_prior"]
+__all__ = ["far_out", "with_flat_prior"]
+
+FAR = 3.0
+"""Factor of the deviation of normals that are looked at far out."""
+
+LOOKS = 2**10
+"""Draws per datum from the wide prior."""
+
+MOST = 32
+"""Most numbers and rare parts of a datum for which a look far out may find anything."""
 
 PROBED = 64
 """Data whose priors are looked at."""
@@ -32,3 +46,34 @@ def with_flat_prior(model: Program, x: Batch, share: float) -> Program:
     with fork_random_state(), torch.no_grad():
         rare = sum(rare_parts(site["fn"]) for site in latents(run(model, (x[:PROBED],), {}, draws=1)).values())
     return FlatPrior(model, share / max(1.0, rare)) if rare else model
+
+
+def far_out(model: Program, x: Batch) -> Estimate | None:
+    r"""A lower bound on log p(x) by importance weights of a prior that is flattened and wide; None for many latents.
+
+    Each normal number is drawn with three times its standard deviation in a share of the draws, and each rare state or
+    component more often, so that a part of the posterior far out, to which no slope leads, is met. It is poor in many
+    dimensions, but one that is higher than another bound shows that the other misses a part.
+
+    Arguments:
+        model: The model.
+        x: All data.
+    """
+    with fork_random_state(), torch.no_grad():
+        fns = [site["fn"] for site in latents(run(model, (x[:PROBED],), {}, draws=1)).values()]
+    count = sum(rare_parts(fn) + normal_numbers(fn) for fn in fns)
+    if not 0 < count <= MOST:
+        return None
+    wide, step = FlatPrior(model, 1 / (1 + count), FAR), max(1, rows_at_once(x) // LOOKS)
+    parts = []
+    for start in range(0, len(x), step):
+        part = x[start : start + step]
+        with torch.no_grad():
+            sites = latents(run(wide, (part,), {}, draws=LOOKS))
+            weights, _ = log_parts(wide, part, {name: site["value"] for name, site in sites.items()})
+        precise = torch.float32 if weights.device.type == "mps" else torch.float64
+        parts.append(weights.to(precise).expand(LOOKS, len(part)).nan_to_num(nan=-torch.inf, neginf=-torch.inf))
+    weights = torch.cat(parts, 1)
+    value, se = log_mean_exp(weights)
+    method = f"importance, {LOOKS} draws of a wide prior"
+    return Estimate(value, method, "lower", LOOKS, se, upper=leave_one_out(weights))

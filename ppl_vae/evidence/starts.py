@@ -27,7 +27,7 @@ from ppl_vae.evidence.estimate import Bound, Estimate
 from ppl_vae.evidence.importance import log_mean_exp
 from ppl_vae.evidence.leave_one_out import leave_one_out
 
-__all__ = ["by_start", "chosen", "disagreement", "together"]
+__all__ = ["CERTAIN", "LEAST", "by_start", "chosen", "disagreement", "together"]
 
 CERTAIN = 3
 """Standard errors by which starts must differ to disagree: few chains have errors of their own errors."""

@@ -182,7 +182,7 @@ def _row(handler: Messenger | None, row: int) -> Messenger | None:
     if isinstance(handler, Fixed):
         return Fixed(handler.given, _row(handler.handler, row))
     if isinstance(handler, FlatDraws):
-        return FlatDraws(handler.share, _row(handler.handler, row))
+        return FlatDraws(handler.share, handler.widening, _row(handler.handler, row))
     if getattr(handler, "draws_apart", False):
         return None
     if not isinstance(handler, SubstituteLatents):

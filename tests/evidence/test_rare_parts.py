@@ -13,7 +13,7 @@ from ppl_vae.evidence.ais import AIS, Schedule
 from ppl_vae.evidence.bdmc import sandwich
 from ppl_vae.evidence.mcmc import local_scale
 from ppl_vae.evidence.measure import measure
-from ppl_vae.evidence.rare_parts import with_flat_prior
+from ppl_vae.evidence.rare_parts import far_out, with_flat_prior
 from ppl_vae.programs.flat_prior import FlatPrior
 from ppl_vae.programs.log_weight import log_joint, log_parts
 from tests.support.z_test import assert_mean
@@ -164,3 +164,53 @@ def test_the_scale_within_a_mode_is_that_of_a_component():
     apart = torch.cat([torch.randn(128, 1), 50 + torch.randn(128, 1)])
     assert local_scale(normal).item() == pytest.approx(3.0, rel=0.3)
     assert local_scale(apart).item() < 3.0 < apart.std().item()
+
+
+def test_widened_normals_are_a_mixture_of_two_deviations():
+    expected = special.logsumexp(stats.norm([1.0, 1.0], [2.0, 6.0]).logpdf(4.0), b=[0.75, 0.25])
+    normals = flattened(dist.Normal(torch.ones(2), 2.0).to_event(1), 0.25, 3.0)
+    assert normals.log_prob(torch.full((2,), 4.0)).item() == pytest.approx(2 * expected)
+    tril = torch.tensor([[1.0, 0.0], [0.5, 2.0]])
+    plane = flattened(dist.MultivariateNormal(torch.zeros(2), scale_tril=tril), 0.25, 3.0)
+    covariance = (tril @ tril.T).numpy()
+    parts = [stats.multivariate_normal(np.zeros(2), k * covariance).logpdf([3.0, -1.0]) for k in (1, 9)]
+    assert plane.log_prob(torch.tensor([3.0, -1.0])).item() == pytest.approx(special.logsumexp(parts, b=[0.75, 0.25]))
+    numbers = flattened(dist.LogNormal(torch.ones(1), 2.0), 0.25, 3.0)
+    assert numbers.log_prob(torch.tensor([np.exp(4.0)])).item() == pytest.approx(expected - 4.0)
+
+
+def beyond(x):
+    """A mean that jumps where a normal is far out in its tail."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(6.0 * (z > 3.5), 1.0), obs=x)
+
+
+def prior_of_it(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+
+
+def test_a_tail_to_which_no_slope_leads_is_looked_at():
+    x = torch.tensor([6.5, 7.0, 0.3])
+    jumps = [stats.norm.logsf(3.5) + stats.norm(6.0).logpdf(x.numpy()), stats.norm.logcdf(3.5) + stats.norm.logpdf(x)]
+    truth = special.logsumexp(jumps, 0)
+    torch.manual_seed(0)
+    found = measure(beyond, prior_of_it, x, method="annealing", draws=8, temperatures=10, check=False)
+    assert found.evidence.mean == pytest.approx(truth.mean(), abs=0.5)
+    assert any("draws of a wide prior reach" in line for line in found.warnings)
+    assert truth.mean() in found.bracket()
+    looks = far_out(beyond, torch.full((400,), 7.0))
+    once = special.logsumexp(
+        [stats.norm.logsf(3.5) + stats.norm.logpdf(1), stats.norm.logcdf(3.5) + stats.norm.logpdf(7)]
+    )
+    assert_mean((looks.pointwise - once).exp(), torch.tensor(1.0))
+
+
+def test_many_numbers_are_not_looked_at():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(40), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
+
+    assert far_out(model, torch.zeros(3)) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
-from math import prod
+from math import hypot, log, prod
 from typing import ClassVar
 
 import torch
@@ -19,9 +19,10 @@ from ppl_vae.evidence.coordinates import Coordinates
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
+from ppl_vae.evidence.rare_parts import far_out
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.shortfall import Shortfall
-from ppl_vae.evidence.starts import by_start, chosen, disagreement, together
+from ppl_vae.evidence.starts import CERTAIN, LEAST, by_start, chosen, disagreement, together
 from ppl_vae.programs.given import Given
 from ppl_vae.programs.sites import GuideSite, model_sites
 from ppl_vae.programs.states import obstacle
@@ -94,6 +95,14 @@ class Annealing(EvidenceMethod):
         if not evidence.starts:
             return evidence
         best = chosen(evidence.starts)
+        wide = far_out(model, x)
+        if wide is not None and wide.mean - best.mean > max(CERTAIN * hypot(wide.se, best.se), LEAST):
+            note = (
+                f"draws of a wide prior reach {wide.mean:.3f}, the chains {best.mean:.3f}: these miss a part of the "
+                f"posterior to which no slope leads. The evidence is that of {wide.method}"
+            )
+            best = replace(wide, selection=log(2 + len(evidence.starts)), notes=(note,))
+            return replace(evidence, evidence=best, gap=_gap(best, evidence.elbo))
         line = disagreement(evidence.starts, best)
         notes = (*evidence.evidence.notes, *([line] if line else []))
         return replace(evidence, evidence=replace(best, notes=notes), gap=_gap(best, evidence.elbo))
