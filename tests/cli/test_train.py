@@ -111,13 +111,16 @@ def test_long_codes_get_importance_weights(folder):
     assert "k_hat_worst" in test["evidence"]
 
 
-@pytest.mark.parametrize("control", ["first_order", "none"])
-@pytest.mark.parametrize("estimator", ["auto", *available("estimators", own=False)])
+CONTROLS = [
+    (estimator, control)
+    for estimator in available("estimators", own=False)
+    for control in ("first_order", "none")
+    if control == "none" or make_estimator(estimator, control=False).no_control is None
+]
+
+
+@pytest.mark.parametrize(("estimator", "control"), CONTROLS)
 def test_every_estimator_trains(folder, estimator, control):
-    if estimator == "auto":
-        estimator = "disarm"  # what auto is with either answer
-    if make_estimator(estimator, control=False).no_control is not None:
-        control = "none"
     succeed("train", *SMALL, "--epochs", "1", "--estimator", estimator, "--control", control, "--out", "r")
     assert summary("r")["estimator"].startswith(estimator)
 

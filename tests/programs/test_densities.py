@@ -121,7 +121,7 @@ def measurements(model, guide, x):
         "information": lambda: information(model, guide, x),
         "sandwich": lambda: sandwich(model, guide, x, draws=4),
         "ladder": lambda: pv.ladder(model, {"one": guide}, x),
-        "curve": lambda: pv.rate_distortion_curve(model, guide, x),
+        "curve": lambda: pv.rate_distortion_curve(model, guide, x, chains=2, temperatures=10, draws=10),
     }
 
 

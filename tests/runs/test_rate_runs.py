@@ -57,7 +57,7 @@ def test_rate_and_distortion_are_logged_and_reported_whatever_the_objective():
 
 
 def test_a_rate_by_draws_of_its_own_is_told():
-    done = invoke("train", "ppca", "--guide", "low_rank", "--epochs", "1", "--evidence-draws", "2", "--out", "r")
+    done = invoke("train", "ppca", "--guide", "low_rank", "--epochs", "1", "--evidence-data", "200", "--out", "r")
     assert done.exit_code == 0, done.output
     found = json.loads(Path("r/summary.json").read_text())["splits"]
     parts = ("elbo", "rate", "distortion")

@@ -144,7 +144,7 @@ def test_images_are_shown_beside_their_reconstructions(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     np.save("images.npy", (rng.random((80, 8, 8)) > 0.5).astype(np.float32))
-    options = ("--latents", "2", "--channels", "2", "--epochs", "2", "--evidence-draws", "10", "--out", "r")
+    options = ("--latents", "8", "--channels", "2", "--epochs", "1", "--evidence-draws", "10", "--out", "r")
     succeed("train", "image_binary", "--guide", "mean_field", "--corpus", "images.npy", *options)
     page = check(_page("report", "r", "--no-measure"))
     assert "Samples: E[x | z] for z of the prior" in page.text
