@@ -32,7 +32,7 @@ _STATES = (distributions.Categorical, distributions.OneHotCategorical)
 
 
 def rare_parts(fn: TorchDistribution) -> float:
-    """Number of independent elements of an event that have a rare state or component; 0 for other families.
+    """Most independent elements of an event that have a rare state or component; 0 for other families.
 
     Example:
         >>> rare_parts(dist.Bernoulli(torch.tensor([0.5, 0.01, 0.001])).to_event(1))
@@ -42,10 +42,10 @@ def rare_parts(fn: TorchDistribution) -> float:
     weights = _weights(inner)
     if weights is None:
         return 0.0
-    possible = weights > 0
-    rare = (possible & (weights * possible.sum(-1, keepdim=True) < RARE)).any(-1)
-    elements = fn.event_shape.numel() / inner.event_shape.numel()
-    return float(rare.double().mean()) * float(elements)
+    rare, own = _has_rare(weights)[..., 0], len(fn.event_shape) - len(inner.event_shape)
+    rare = rare.reshape(*rare.shape[: max(0, rare.ndim - own)], -1)
+    repeated = fn.event_shape.numel() // inner.event_shape.numel() // rare.shape[-1]
+    return float(rare.sum(-1).max() * repeated)
 
 
 def normal_numbers(fn: TorchDistribution) -> int:
@@ -54,10 +54,11 @@ def normal_numbers(fn: TorchDistribution) -> int:
 
 
 def flattened(fn: TorchDistribution, share: float, widening: float = 1.0) -> TorchDistribution:
-    r"""The distribution with weights :math:`(1 - \epsilon) w + \epsilon\, u` of its states or components.
+    r"""The distribution with weights :math:`(1 - \epsilon) w + \epsilon\, u` where a state or component is rare.
 
-    u is uniform over those of positive weight. Inside wrappers that declare, expand, mask, move or transform, all but
-    the weights stays as it is; a distribution that has none is returned unchanged.
+    u is uniform over those of positive weight. Elements of an event without rare ones keep their weights. Inside
+    wrappers that declare, expand, mask, move or transform, all but the weights stays as it is; a distribution that has
+    none is returned unchanged.
 
     Arguments:
         fn: Independent bits, a categorical distribution, or a mixture.
@@ -81,6 +82,7 @@ def flattened(fn: TorchDistribution, share: float, widening: float = 1.0) -> Tor
         return fn
     possible = weights > 0
     even = (1 - share) * weights + share * possible / possible.sum(-1, keepdim=True)
+    even = torch.where(_has_rare(weights), even, weights)
     if isinstance(fn, distributions.Bernoulli):
         return dist.Bernoulli(even[..., 1], validate_args=False)
     if isinstance(fn, _STATES):
@@ -109,7 +111,14 @@ def _holding(fn: TorchDistribution, **attributes: object) -> TorchDistribution:
     """A copy with other attributes."""
     other = copy(fn)
     vars(other).update(attributes)
+    vars(other).pop("of_a_draw", None)  # which has the attributes of old
     return other
+
+
+def _has_rare(weights: Tensor) -> Tensor:
+    """Whether a part that is possible is rare, ``(..., 1)``."""
+    possible = weights > 0
+    return (possible & (weights * possible.sum(-1, keepdim=True) < RARE)).any(-1, keepdim=True)
 
 
 def _innermost(fn: TorchDistribution) -> TorchDistribution:

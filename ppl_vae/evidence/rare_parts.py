@@ -34,8 +34,8 @@ PROBED = 64
 def with_flat_prior(model: Program, x: Batch, share: float) -> Program:
     """Returns the model with latents drawn from a flattened prior where it has rare states or components, else itself.
 
-    With N rare elements in a datum's latents each distribution is flattened by an N-th of the share, so that few of
-    them are drawn together.
+    With N elements of a datum's latents that have rare states or components, each of them is flattened by an N-th of
+    the share, so that few rare ones are drawn together. A model with a flattened prior is returned as it is.
 
     Arguments:
         model: The model.
@@ -43,7 +43,9 @@ def with_flat_prior(model: Program, x: Batch, share: float) -> Program:
         share: Share of the weights that is uniform where one element is rare. Up to a half, no event has less than
             half of the probability that the prior gives it.
     """
-    with fork_random_state(), torch.no_grad():
+    if isinstance(model, FlatPrior):
+        return model
+    with fork_random_state(0), torch.no_grad():
         rare = sum(rare_parts(site["fn"]) for site in latents(run(model, (x[:PROBED],), {}, draws=1)).values())
     return FlatPrior(model, share / max(1.0, rare)) if rare else model
 
@@ -72,7 +74,7 @@ def far_out(model: Program, x: Batch) -> Estimate | None:
             sites = latents(run(wide, (part,), {}, draws=LOOKS))
             weights, _ = log_parts(wide, part, {name: site["value"] for name, site in sites.items()})
         precise = torch.float32 if weights.device.type == "mps" else torch.float64
-        parts.append(weights.to(precise).expand(LOOKS, len(part)).nan_to_num(nan=-torch.inf, neginf=-torch.inf))
+        parts.append(weights.to(precise).expand(LOOKS, len(part)).nan_to_num(-torch.inf, -torch.inf, -torch.inf))
     weights = torch.cat(parts, 1)
     value, se = log_mean_exp(weights)
     method = f"importance, {LOOKS} draws of a wide prior"

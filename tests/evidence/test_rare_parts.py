@@ -93,6 +93,21 @@ def test_models_without_rare_parts_stay_as_they_are_and_others_share_the_uniform
     assert flat.share == pytest.approx(0.2)  # two bits and a state are rare
 
 
+def test_elements_without_rare_parts_are_drawn_from_the_prior_itself():
+    on = torch.full((20,), 0.17)
+    on[0] = 0.01
+    bits = dist.Bernoulli(on).to_event(1)
+    assert rare_parts(bits) == 1
+    even = np.concatenate([[0.5 * 0.01 + 0.25], np.full(19, 0.17)])
+    for value in (torch.zeros(20), torch.ones(20)):
+        expected = np.log(np.where(value.numpy() == 1, even, 1 - even)).sum()
+        assert flattened(bits, 0.5).log_prob(value).item() == pytest.approx(expected)
+    several = torch.full((3, 20), 0.17)
+    several[1, :4] = 0.01
+    assert rare_parts(dist.Bernoulli(several).to_event(1)) == 4  # of the datum that has most
+    assert rare_parts(dist.Bernoulli(torch.tensor(0.01)).expand([7]).to_event(1)) == 7
+
+
 def test_the_joint_density_is_the_same_and_its_parts_are_those_of_the_prior_drawn_from():
     x = torch.tensor([0.3, 2.0, 4.0])
     values = {"b": torch.tensor([[[1.0, 0, 0]], [[0, 1.0, 1.0]]]).expand(2, 3, 3), "k": torch.tensor([[1], [2]])}

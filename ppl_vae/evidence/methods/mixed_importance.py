@@ -113,7 +113,8 @@ class MixedImportance(EvidenceMethod):
         """Log-weights summed over the states; a sample of the posterior, ``(data, *event)``, is among them if given."""
         listed, total = discrete(sites), None
         for values in each_state(listed, model, x):
-            p, q = given(model, guide, values)
+            one, q = given(model, guide, values)
+            p = with_flat_prior(one, x, 0.5) if self.prior_share else one
             blocks = list(mixtures(p, q, x, self.draws, self.prior_share, progress))
             weights = torch.cat([block.weights for block, _, _ in blocks], 1)
             weights = weights.masked_fill(weights.isnan(), -torch.inf)
