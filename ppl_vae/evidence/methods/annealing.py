@@ -94,15 +94,17 @@ class Annealing(EvidenceMethod):
     def conclude(self, model: Program, guide: Program, x: Batch, evidence: Evidence) -> Evidence:
         if not evidence.starts:
             return evidence
-        best = chosen(evidence.starts)
-        wide = far_out(model, x)
-        if wide is not None and wide.mean - best.mean > max(CERTAIN * hypot(wide.se, best.se), LEAST):
-            note = (
-                f"draws of a wide prior reach {wide.mean:.3f}, the chains {best.mean:.3f}: these miss a part of the "
-                f"posterior to which no slope leads. The evidence is that of {wide.method}"
-            )
-            best = replace(wide, selection=log(2 + len(evidence.starts)), notes=(note,))
-            return replace(evidence, evidence=best, gap=_gap(best, evidence.elbo))
+        best, wide = chosen(evidence.starts), far_out(model, x)
+        if wide is not None:
+            best = replace(best, selection=log(2 + len(evidence.starts)))  # it might have been the wide prior
+            higher, error = wide.mean - best.mean, hypot(wide.se, best.se)
+            if higher > error + LEAST:
+                note = (
+                    f"draws of a wide prior reach {wide.mean:.3f}, the chains {best.mean:.3f}: these miss a part of "
+                    f"the posterior to which no slope leads. The evidence is that of {wide.method}"
+                )
+                best = replace(wide, selection=best.selection, notes=(note,) if higher > CERTAIN * error else ())
+                return replace(evidence, evidence=best, gap=_gap(best, evidence.elbo))
         line = disagreement(evidence.starts, best)
         notes = (*evidence.evidence.notes, *([line] if line else []))
         return replace(evidence, evidence=replace(best, notes=notes), gap=_gap(best, evidence.elbo))
