@@ -68,7 +68,7 @@ def test_without_labels(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("train-images", b"", "train-images-idx3-ubyte begins with nothing, not with 00000803"),
-        ("train-images", gzip.compress(b""), "compressed by gzip: end its name in .gz"),
+        ("train-images", gzip.compress(b"", mtime=0), "compressed by gzip: end its name in .gz"),
         ("train-images", b"\x00\x00\x0d\x03" + bytes(99), "begins with 00000d03, not with 00000803"),
         (
             "train-images",
