@@ -193,5 +193,6 @@ def _parts(scored: Mapping[str, Site]) -> tuple[Tensor, dict[str, Tensor]]:
     likelihood, prior = total(observed, "model"), scores(drawn, "model")
     flat = {name: log_prob(other) for name, site in drawn.items() if (other := drawn_from(site))}
     # Latents drawn from a flattened prior: the likelihood makes up for it, so that the joint density is the same.
-    moved = without_masked(scored, {name: prior[name] - density for name, density in flat.items()})
+    apart = {name: torch.where(q == -torch.inf, 0, prior[name] - q) for name, q in flat.items()}
+    moved = without_masked(scored, apart)
     return reduce(torch.add, moved.values(), likelihood), prior | flat

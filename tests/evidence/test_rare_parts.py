@@ -229,3 +229,18 @@ def test_many_numbers_are_not_looked_at():
             pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
 
     assert far_out(model, torch.zeros(3)) is None
+
+
+def test_latents_outside_the_support_of_a_flattened_prior_have_no_weight():
+    def model(x):
+        weights = dist.Categorical(torch.tensor([0.99, 0.01]))
+        parts = dist.Uniform(torch.tensor([0.0, 5.0]), torch.tensor([1.0, 6.0]), validate_args=False)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.MixtureSameFamily(weights, parts, validate_args=False))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    flat = with_flat_prior(model, torch.zeros(1), 0.5)
+    assert isinstance(flat, FlatPrior)
+    likelihood, prior = log_parts(flat, torch.zeros(1), {"z": torch.tensor([[3.0], [5.5]])})
+    joint = (likelihood + prior["z"]).flatten().numpy()
+    np.testing.assert_allclose(joint, [-np.inf, np.log(0.01) + stats.norm.logpdf(5.5)])

@@ -226,3 +226,21 @@ def test_the_influence_of_a_rare_value_that_is_masked_is_found(prior):
 
     with pytest.raises(ValueError, match="site 'x' depends on masked latents .'rare'."):
         measure(model, guide, torch.zeros(3), torch.tensor([True, False, True]))
+
+
+def test_data_whose_latents_do_not_count_are_not_said_to_be_left_out_by_the_guide():
+    def model(x, known):
+        with pyro.plate("data", len(x)):
+            with poutine.mask(mask=~known):
+                z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("x", dist.Normal(torch.where(known, 0.0, z), 1.0), obs=x)
+
+    def guide(x, known):
+        with pyro.plate("data", len(x)), poutine.mask(mask=~known):
+            pyro.sample("z", dist.Normal(0.5 * x, 0.9))
+
+    x, known = torch.tensor([0.3, -1.0, 2.0, 0.5]), torch.tensor([True, False, False, False])
+    torch.manual_seed(0)
+    found = measure(model, guide, x, known, method="importance", draws=100, check=False)
+    assert found.evidence.pointwise[0].item() == pytest.approx(-0.5 * 0.3**2 - 0.5 * np.log(2 * np.pi))
+    assert not any("elsewhere" in line for line in found.warnings)

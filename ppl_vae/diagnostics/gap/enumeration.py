@@ -30,7 +30,7 @@ from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.states import States
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["SEARCHED", "by_enumeration", "missed_by"]
+__all__ = ["SEARCHED", "by_enumeration", "missed_by", "rows_of_tables"]
 
 CELLS = 2**24
 """Largest number of (datum, state) cells held at once: 128 MB in float64."""
@@ -71,7 +71,7 @@ def by_enumeration(
         progress: Called with the number of data completed since the last call.
     """
     count = prod(site.states for site in sites)
-    block = max(1, CELLS // count)
+    block = rows_of_tables(sites)
     checked = torch.linspace(0, len(x) - 1, min(check, len(x))).round().long()
     if coupled is not None or universal:
         checked = checked[:0]
@@ -106,6 +106,11 @@ def by_enumeration(
     method = f"ascent of {steps} steps along exact gradients"
     best, before, other = (Estimate(bound, method, "lower") for bound in (values[1], *values[3:]))
     return Gap(evidence, best, elbo, coupled.name, {GAINED: best.minus(before), LEAD: best.minus(other)})
+
+
+def rows_of_tables(sites: list[GuideSite]) -> int:
+    """Number of data for which the numbers of all states are held at once."""
+    return max(1, CELLS // prod(site.states for site in sites))
 
 
 def _split(

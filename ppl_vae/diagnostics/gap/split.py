@@ -10,7 +10,7 @@ import torch
 
 from ppl_vae.data.inputs import as_batch
 from ppl_vae.diagnostics.gap.closed_form import best_gaussian
-from ppl_vae.diagnostics.gap.enumeration import SEARCHED, by_enumeration, missed_by
+from ppl_vae.diagnostics.gap.enumeration import SEARCHED, by_enumeration, missed_by, rows_of_tables
 from ppl_vae.diagnostics.gap.family_members import members_of, structured, unknown_family
 from ppl_vae.diagnostics.gap.gap import ANY, Gap
 from ppl_vae.diagnostics.gap.gradient_ascent import optimal_member
@@ -175,13 +175,15 @@ def split_gap(
             if ascent.evidence.mean > value.mean:
                 value = replace(ascent.evidence, method=f"{ascent.evidence.method} from the best members")
             value = replace(value, selection=among)
-        missed: dict[str, Estimate] = {}
+        missed: dict[str, list[Estimate]] = {}
         rows = torch.linspace(0, len(x) - 1, min(check, len(x))).round().long()
-        if wrong is None and factorised and len(rows):
-            members = members_of(guide, x).program(ascent.free[rows])
+        for some in rows.split(rows_of_tables(sites)) if wrong is None and factorised and len(rows) else ():
+            members = members_of(guide, x).program(ascent.free[some])
             with evaluating(model):
-                missed = missed_by(model, members, x[rows], sites)
-        gap = Gap(value, ascent.best, measured.elbo, name, ascent.optimisation, missed=missed)
+                for what, estimate in missed_by(model, members, x[some], sites).items():
+                    missed.setdefault(what, []).append(estimate)
+        joined = {what: Estimate.join(parts) for what, parts in missed.items()}
+        gap = Gap(value, ascent.best, measured.elbo, name, ascent.optimisation, missed=joined)
         return gap.normalised(error)
 
 
