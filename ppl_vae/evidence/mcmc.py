@@ -18,6 +18,9 @@ STEP_RANGE = 1.5
 NEAR = 0.1
 """Share of samples that counts as near each."""
 
+AT_ONCE = 64
+"""Numbers of which the distances between all samples are held at once."""
+
 OF_NORMAL = 0.167
 """Median distance to the nearest tenth of 256 samples of a standard normal; 0.157 of infinitely many."""
 
@@ -159,9 +162,13 @@ def local_scale(samples: Tensor, dim: int = 0) -> Tensor:
     standard deviation of a normal, and about that of one component where a mixture's are far apart.
 
     Arguments:
-        samples: Independent samples, along ``dim``.
+        samples: Independent samples, along ``dim``; the last dimension counts the numbers of each.
         dim: The dimension that counts them.
     """
+    return torch.cat([_local_scale(part, dim) for part in samples.split(AT_ONCE, -1)], -1)
+
+
+def _local_scale(samples: Tensor, dim: int) -> Tensor:
     count = samples.shape[dim]
     place = max(1, round(NEAR * count))
     apart = (samples.unsqueeze(dim) - samples.unsqueeze(dim + 1)).abs()
