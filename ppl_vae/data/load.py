@@ -150,6 +150,10 @@ def _found(name: str) -> tuple[Plugin, Reader]:
         )
     if candidates:
         return candidates[0]
+    if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp") and path.is_file():
+        raise ValueError(
+            f"{shown(name, 300)} is a single picture; give the folder of your pictures (ppl-vae list corpora: IMAGES/)"
+        )
     unread = "".join(f"\n  {reason}" for reason in broken.values())
     fault = "has a format that no reader recognises" if path.exists() else "is neither a corpus nor a file or folder"
     nearest = "".join(f"\n  {reader.name}  {reader.line}" for reader in _nearest(path, [each for _, each in declared]))

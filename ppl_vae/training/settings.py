@@ -52,7 +52,10 @@ def parse_schedule(text: str, draws: int = 1) -> list[tuple[int, int]]:
             or part.strip().endswith("x")
             or int(epochs) < 1
         ):
-            raise ValueError(f"epochs are a number or phases such as 1000x1,500x10 (epochs x draws), got {shown(text)}")
+            raise ValueError(
+                "epochs are a number of at least 1, or phases such as 1000x1,500x10 (epochs x draws), got "
+                f"{shown(text)}"
+            )
         phases.append((int(epochs), int(own_draws or draws)))
     if min(phase[1] for phase in phases) < 1:
         raise ValueError(f"every phase needs at least one draw, got {shown(text)}")

@@ -19,7 +19,7 @@ from tests.support.cli import SMALL, flat, invoke
         (("train", "text", "--guide", "e1"), "there is no guide 'e1'; choose from"),
         (("train", "text", "--estimator", "amr"), "there is no estimator 'amr'; choose from auto, "),
         (("train", "text", "--corpus", "20nws"), "20nws"),
-        (("train", "text", "--epochs", "many"), "epochs are a number or phases such as 1000x1,500x10"),
+        (("train", "text", "--epochs", "many"), "epochs are a number of at least 1, or phases such as 1000x1,500x10"),
         (("train", "text", "--optimizer", "Adm"), "unknown optimizer 'Adm'; choose from"),
         (("train", "text", "--optimizer", "adm"), "; did you mean Adam?"),
         (("train", "text", "--lr", "1"), "; did you mean --learning-rate?"),

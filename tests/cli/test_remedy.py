@@ -114,7 +114,7 @@ def test_a_budget_ends_the_fits_and_mistakes_are_named(trained, monkeypatch, few
     content = json_of(*args, "--budget", "4")
     assert list(content["validation"]["families"]) == ["as trained", "half dreams"]
     assert content["notes"] == ["more training was not tried: the budget of 4 seconds was spent (--budget, budget=)"]
-    assert "epochs are a number or phases" in flat(invoke("remedy", "r", "--epochs", "x").output)
+    assert "epochs are a number of at least 1, or phases" in flat(invoke("remedy", "r", "--epochs", "x").output)
 
 
 def test_a_run_without_validation_data_is_refused(folder):

@@ -70,7 +70,8 @@ def test_new_files_are_short_and_clean_pass_their_tests_and_train(written, monke
 def test_data_of_the_user_are_what_the_new_model_trains_on(folder):
     np.save("cells.npy", np.random.default_rng(0).poisson(3.0, size=(50, 4)).astype(float))
     result = pv.new("mine", "counts", "cells.npy")
-    assert sorted(path.name for path in Path("mine").iterdir()) == ["mine.py", "mine_guide.py", "test_mine.py"]
+    files = ["mine.py", "mine_guide.py", "pytest.ini", "test_mine.py"]
+    assert sorted(path.name for path in Path("mine").iterdir()) == files
     text = Path("mine/mine.py").read_text()
     assert f"    corpus = {json.dumps(str(Path('cells.npy').resolve()))}\n" in text and "pathlib" not in text
     assert "ppl-vae check mine/mine.py --guide mine/mine_guide.py" in str(result)
@@ -100,3 +101,16 @@ def test_nothing_is_overwritten_and_refusals_say_what_to_do(folder):
         done = invoke("new", *arguments)
         assert done.exit_code and words in flat(done.output), done.output
     assert Path("mine/mine.py").read_text() == before and not Path("a").exists()
+
+
+def test_the_tests_of_a_new_pair_are_found_inside_another_project(folder):
+    """In a project whose pytest imports files by their paths, a folder of the model's name is no module."""
+    Path("pyproject.toml").write_text(
+        '[tool.pytest.ini_options]\naddopts = "--import-mode=importlib"\npythonpath = ["."]\n'
+    )
+    pv.new("mine")
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "mine"], capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stdout
+    assert found.stdout.count("test_mine.py::") == 4

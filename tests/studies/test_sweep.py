@@ -122,7 +122,7 @@ def test_faults_of_a_file_are_named(text, words):
         ("betta = 2", r"small.toml, cell factorised-beta-0.5: gmm with mean_field has no betta; did you mean beta\?"),
         ("free_bits = 'two'", "cell factorised-beta-0.5: gmm with mean_field.free_bits is 'two'; give a number"),
         ("model = 'gmn'", "there is no model 'gmn'"),
-        ("epochs = 'few'", "epochs are a number or phases"),
+        ("epochs = 'few'", "epochs are a number of at least 1, or phases"),
         ("retrain = 1", "retrain is 1; give true or false"),
     ],
 )

@@ -89,7 +89,10 @@ def new(name: str | Path, data: KindOfData = "points", data_file: str | Path | N
     stem = folder.name
     names = {"model": f"{stem}.py", "model_guide": f"{stem}_guide.py", "test_model": f"test_{stem}.py"}
     files = {folder / file: _written(_template(data, part), stem, corpus) for part, file in names.items()}
-    kinds = dict(zip(files, ("the model, p(x, z)", "its guide, q(z | x)", "tests of both"), strict=True))
+    # Without settings of its own pytest takes those of a project around, and may not find the model's file.
+    files[folder / "pytest.ini"] = b"[pytest]\n"
+    parts = ("the model, p(x, z)", "its guide, q(z | x)", "tests of both", "settings of the tests")
+    kinds = dict(zip(files, parts, strict=True))
     if corpus is None and data in EXAMPLES:
         example, content = EXAMPLES[data]
         files[folder / example] = content()

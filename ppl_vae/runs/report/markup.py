@@ -102,17 +102,19 @@ def folded(title: str, content: str) -> Markup:
 
 
 def stored(part: Mapping[str, Any], digits: int, unit: str = "") -> str:
-    """A number as a measurement stores it, with its sign and its error.
+    """A number as a measurement stores it, with its sign and its error at 95%, as everywhere on the page.
 
     Example:
         >>> stored({"mean": 1.5, "se": None, "bound": "lower"}, 2, " nats")
         '>= 1.50 nats'
         >>> stored({"mean": None, "se": None, "bound": "exact"}, 2)
         'not finite'
+        >>> stored({"mean": 1.5, "se": 0.1}, 2)
+        '1.50 \u00b1 0.2'
     """
     if part["mean"] is None:
         return "not finite"
-    error = f" \u00b1 {part['se']:.2g}" if part.get("se") else ""
+    error = f" \u00b1 {1.96 * part['se']:.2g}" if part.get("se") else ""
     return f"{SIGNS[part.get('bound', 'exact')]}{part['mean']:.{digits}f}{error}{unit}"
 
 
