@@ -52,7 +52,7 @@ def test_an_interrupted_ladder_is_taken_up(trained, interrupt):
         (("--ladder", "linear_counts,linear_counts"), "each guide of a ladder is named once"),
         (("--ladder", "linear"), "there is no guide 'linear'; choose from"),
         (("--epochs", "3"), "name them with --ladder"),
-        (("--ladder", "full", "--epochs", "x"), "epochs are a number or phases"),
+        (("--ladder", "full", "--epochs", "x"), "epochs are a number of at least 1, or phases"),
         (("--steps", "1"), "1 is not in the range x>=4"),
     ],
 )

@@ -165,7 +165,7 @@ def test_options_have_the_defaults_of_their_classes_and_values_of_their_types():
     ("options", "words"),
     [
         ({"epoch": 3}, r"gmm with mean_field has no epoch; did you mean epochs\? It has bits, centres"),
-        ({"epochs": "few"}, "epochs are a number or phases"),
+        ({"epochs": "few"}, "epochs are a number of at least 1, or phases"),
         ({"draws": 0}, "gmm with mean_field.draws is 0; give a whole number of at least 1"),
         ({"retrain": 1}, "retrain is 1; give true or false"),
         ({"evidence_draws": 1}, "evidence_draws is 1; give a whole number of at least 2"),
