@@ -11,7 +11,10 @@ from pathlib import Path
 from ppl_vae.data.source import SplitName
 from ppl_vae.data.text_file import shown, unquoted
 
-__all__ = ["Sorted", "files_in", "left_out", "sort_files", "split_named"]
+__all__ = ["IMAGES", "Sorted", "files_in", "left_out", "sort_files", "split_named"]
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+"""Endings of files of images."""
 
 _SPLITS: dict[str, SplitName] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),

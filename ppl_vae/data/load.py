@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ppl_vae.data.corpus import Corpus
 from ppl_vae.data.counts import PackedCounts
+from ppl_vae.data.folders import IMAGES
 from ppl_vae.data.splits import prepare
 from ppl_vae.data.text_file import reason, shown
 from ppl_vae.plugins.discovery import Plugin, available
@@ -150,7 +151,7 @@ def _found(name: str) -> tuple[Plugin, Reader]:
         )
     if candidates:
         return candidates[0]
-    if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp") and path.is_file():
+    if path.suffix.lower() in IMAGES and path.is_file():
         raise ValueError(
             f"{shown(name, 300)} is a single picture; give the folder of your pictures (ppl-vae list corpora: IMAGES/)"
         )

@@ -11,6 +11,7 @@ from torch import Tensor, distributions
 
 from ppl_vae.distributions.bits import JointBits
 from ppl_vae.distributions.mixtures import MixtureOfBits, MixtureOfNormals
+from ppl_vae.distributions.wrappers import chain
 
 __all__ = ["flattened", "normal_numbers", "rare_parts"]
 
@@ -38,7 +39,7 @@ def rare_parts(fn: TorchDistribution) -> float:
         >>> rare_parts(dist.Bernoulli(torch.tensor([0.5, 0.01, 0.001])).to_event(1))
         2.0
     """
-    inner = _innermost(fn)
+    inner = chain(fn)[-1]
     weights = _weights(inner)
     if weights is None:
         return 0.0
@@ -50,7 +51,7 @@ def rare_parts(fn: TorchDistribution) -> float:
 
 def normal_numbers(fn: TorchDistribution) -> int:
     """Number of normal numbers in an event; 0 for other families."""
-    return int(fn.event_shape.numel()) if isinstance(_innermost(fn), _NORMALS) else 0
+    return int(fn.event_shape.numel()) if isinstance(chain(fn)[-1], _NORMALS) else 0
 
 
 def flattened(fn: TorchDistribution, share: float, widening: float = 1.0) -> TorchDistribution:
@@ -119,12 +120,6 @@ def _has_rare(weights: Tensor) -> Tensor:
     """Whether a part that is possible is rare, ``(..., 1)``."""
     possible = weights > 0
     return (possible & (weights * possible.sum(-1, keepdim=True) < RARE)).any(-1, keepdim=True)
-
-
-def _innermost(fn: TorchDistribution) -> TorchDistribution:
-    while (base := getattr(fn, "base_dist", None)) is not None:
-        fn = base
-    return fn
 
 
 def _weights(fn: TorchDistribution) -> Tensor | None:

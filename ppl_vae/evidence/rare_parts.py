@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from pyro.distributions import TorchDistribution
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions.flattened import normal_numbers, rare_parts
@@ -45,8 +46,7 @@ def with_flat_prior(model: Program, x: Batch, share: float) -> Program:
     """
     if isinstance(model, FlatPrior):
         return model
-    with fork_random_state(0), torch.no_grad():
-        rare = sum(rare_parts(site["fn"]) for site in latents(run(model, (x[:PROBED],), {}, draws=1)).values())
+    rare = sum(map(rare_parts, _priors(model, x)))
     return FlatPrior(model, share / max(1.0, rare)) if rare else model
 
 
@@ -61,9 +61,7 @@ def far_out(model: Program, x: Batch) -> Estimate | None:
         model: The model.
         x: All data.
     """
-    with fork_random_state(), torch.no_grad():
-        fns = [site["fn"] for site in latents(run(model, (x[:PROBED],), {}, draws=1)).values()]
-    count = sum(rare_parts(fn) + normal_numbers(fn) for fn in fns)
+    count = sum(rare_parts(fn) + normal_numbers(fn) for fn in _priors(model, x))
     if not 0 < count <= MOST:
         return None
     wide, step = FlatPrior(model, 1 / (1 + count), FAR), max(1, rows_at_once(x) // LOOKS)
@@ -79,3 +77,9 @@ def far_out(model: Program, x: Batch) -> Estimate | None:
     value, se = log_mean_exp(weights)
     method = f"importance, {LOOKS} draws of a wide prior"
     return Estimate(value, method, "lower", LOOKS, se, upper=leave_one_out(weights))
+
+
+def _priors(model: Program, x: Batch) -> list[TorchDistribution]:
+    """Distributions of the latents of some data at one draw, the same at each look."""
+    with fork_random_state(0), torch.no_grad():
+        return [site["fn"] for site in latents(run(model, (x[:PROBED],), {}, draws=1)).values()]

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch import distributions as families
 
-from ppl_vae.programs.densities import Site, chain, innermost
+from ppl_vae.distributions.wrappers import chain
+from ppl_vae.programs.densities import Site, innermost
 from ppl_vae.programs.missing import counted, filled
 from ppl_vae.programs.rearranged import Rearranged
 

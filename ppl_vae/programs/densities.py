@@ -17,12 +17,12 @@ from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.poutine.messenger import Messenger
 from torch.distributions import constraints
 
+from ppl_vae.distributions.wrappers import chain
 from ppl_vae.programs.rearranged import Rearranged
 
 __all__ = [
     "InOrder",
     "Site",
-    "chain",
     "element_support",
     "has_dependent_support",
     "innermost",
@@ -123,14 +123,6 @@ def is_density(site: Site) -> bool:
             "finite value where data are missing)"
         )
     return True
-
-
-def chain(fn: TorchDistribution) -> list[TorchDistribution]:
-    """A distribution and those it is made of, from the outside to the inside."""
-    parts = [fn]
-    while (inner := getattr(parts[-1], "base_dist", None)) is not None:
-        parts.append(inner)
-    return parts
 
 
 def innermost(fn: TorchDistribution) -> TorchDistribution:

@@ -179,10 +179,10 @@ def _row(handler: Messenger | None, row: int) -> Messenger | None:
     """The handler of one sample among many."""
     if handler is None or type(handler) is Messenger:
         return None
-    if isinstance(handler, Fixed):
-        return Fixed(handler.given, _row(handler.handler, row))
-    if isinstance(handler, FlatDraws):
-        return FlatDraws(handler.share, handler.widening, _row(handler.handler, row))
+    if isinstance(handler, Fixed | FlatDraws):
+        around = copy(handler)
+        around.handler = _row(handler.handler, row) or Messenger()
+        return around
     if getattr(handler, "draws_apart", False):
         return None
     if not isinstance(handler, SubstituteLatents):

@@ -12,6 +12,7 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
 from ppl_vae.programs.handlers import Site, SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.layout_finder import REFUSED
+from ppl_vae.programs.placed import of_places
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 
@@ -92,8 +93,7 @@ def check_places(guide: Program, x: Batch) -> None:
     """
     if (site := placed_site(guide, x)) is not None:
         raise ValueError(
-            f"the density of latent site {site!r} under the guide changes with the place of a datum in the batch, as "
-            "with a parameter for each place, but a run trains on batches and measures held-out data; compute the "
+            f"{of_places(site)}, but a run trains on batches and measures held-out data; compute the "
             "parameters from the data (an amortised guide, such as mean_field), or train it by Pyro's SVI and measure "
             "those data (pv.measure)"
         )

@@ -7,7 +7,8 @@ from pyro.distributions import MaskedDistribution
 from torch import Tensor
 
 from ppl_vae.data.inputs import Field
-from ppl_vae.programs.densities import Site, chain, innermost
+from ppl_vae.distributions.wrappers import chain
+from ppl_vae.programs.densities import Site, innermost
 
 __all__ = ["MASKED", "counted", "filled"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ppl_vae.programs.execution import length
 
-__all__ = ["FEW", "check_placed", "identity", "placed", "refuse_placed"]
+__all__ = ["FEW", "check_placed", "identity", "of_places", "placed", "refuse_placed"]
 
 FEW = 5
 """Most data on which it is only looked at how a program runs."""
@@ -50,12 +50,19 @@ def check_placed(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Map
             refuse_placed(site, whole)
 
 
+def of_places(site: str) -> str:
+    """What is wrong with such a site, in words."""
+    return (
+        f"the density of latent site {site!r} under the guide changes with the place of a datum in the batch, as with "
+        "a parameter for each place"
+    )
+
+
 def refuse_placed(site: str | None, count: int) -> None:
     """Raises the error of a guide of which such a site is known, if there is one."""
     if site is not None:
         raise ValueError(
-            f"the density of latent site {site!r} under the guide changes with the place of a datum in the batch, as "
-            f"with a parameter for each place: it is known for these {count} data together, which are too many to be "
-            "run at once, and for no part of them; compute the parameters from the data (an amortised guide, such as "
-            "mean_field), or measure fewer data"
+            f"{of_places(site)}: it is known for these {count} data together, which are too many to be run at once, "
+            "and for no part of them; compute the parameters from the data (an amortised guide, such as mean_field), "
+            "or measure fewer data"
         )

@@ -15,7 +15,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.data.folders import files_in, left_out, sort_files
+from ppl_vae.data.folders import IMAGES, files_in, left_out, sort_files
 from ppl_vae.data.images import prepared
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.sizes import check_bytes
@@ -28,15 +28,13 @@ __all__ = ["READER"]
 if TYPE_CHECKING:
     from PIL import Image
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-
 
 def holds_images(folder: Path) -> bool:
     """Whether a folder has more images than ``.txt`` files."""
     if not folder.is_dir():
         return False
     endings = Counter(path.suffix.lower() for path in files_in(folder))
-    return sum(endings[ending] for ending in ENDINGS) > endings[".txt"]
+    return sum(endings[ending] for ending in IMAGES) > endings[".txt"]
 
 
 def read_images(
@@ -70,8 +68,8 @@ def read_images(
             splits, or only some have a class.
     """
     files = files_in(folder)
-    paths = [path for path in files if path.suffix.lower() in ENDINGS and path.is_file()]
-    others = [path for path in files if path.suffix.lower() not in ENDINGS]
+    paths = [path for path in files if path.suffix.lower() in IMAGES and path.is_file()]
+    others = [path for path in files if path.suffix.lower() not in IMAGES]
     texts = [path for path in others if path.suffix.lower() == ".txt"]
     if len(texts) * 20 > len(paths):
         raise ValueError(f"{folder} has images and {texts[0]} beside them; move out of it what is no image")

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Batch
+from ppl_vae.distributions.wrappers import chain
 from ppl_vae.evidence.clamping import early_notes
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.clamped import given_probs
-from ppl_vae.programs.densities import Site, chain, innermost
+from ppl_vae.programs.densities import Site, innermost
 from ppl_vae.programs.fit import support_of
 from ppl_vae.programs.handlers import latents, pair_faults, run
 from ppl_vae.programs.invariance import check_places, check_repeats, dependence_faults
