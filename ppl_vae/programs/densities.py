@@ -23,6 +23,7 @@ from ppl_vae.programs.rearranged import Rearranged
 __all__ = [
     "InOrder",
     "Site",
+    "agree",
     "element_support",
     "has_dependent_support",
     "innermost",
@@ -212,3 +213,12 @@ def scaled_sites(sites: Mapping[str, Site]) -> list[str]:
 
 def _is_one(scale: object) -> bool:
     return bool((scale == 1).all()) if isinstance(scale, torch.Tensor) else scale == 1
+
+
+def agree(one: torch.Tensor, other: torch.Tensor, tolerance: float = 1e-4) -> bool:
+    """Whether log-densities of one shape are equal up to rounding, NaN to NaN.
+
+    Those of a batch with a long document are float64, those of its other rows alone float32
+    (:data:`~ppl_vae.distributions.multinomial.LONG`).
+    """
+    return torch.allclose(one.to(other.dtype), other, rtol=tolerance, atol=tolerance, equal_nan=True)

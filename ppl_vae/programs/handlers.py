@@ -18,7 +18,7 @@ from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.autoguides import without_autoguide
 from ppl_vae.programs.canonical import DRAWS, Layout
 from ppl_vae.programs.clamped import unclamped
-from ppl_vae.programs.densities import Site, has_dependent_support, inside_support, unvalidated
+from ppl_vae.programs.densities import Site, agree, has_dependent_support, inside_support, unvalidated
 from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latents, observations
 from ppl_vae.programs.explain import explained, is_refusal
 from ppl_vae.programs.fit import check_densities, check_proposal, density_faults
@@ -235,7 +235,7 @@ def broadcasts_codes(score: Callable[[dict[str, Tensor]], Tensor], latents: Mapp
             apart = score({n: v.expand(3, *latents[n].shape()).clone() for n, v in values.items()})
         except (ValueError, RuntimeError, IndexError):
             return False  # the program builds on the batch size of its codes
-        return together.shape == apart.shape and torch.allclose(together, apart, rtol=1e-4, atol=1e-4)
+        return together.shape == apart.shape and agree(together, apart)
 
 
 class FirstRow:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ppl_vae.data.inputs import Batch, data_width
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
+from ppl_vae.programs.densities import agree
 from ppl_vae.programs.handlers import Site, SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.layout_finder import REFUSED
 from ppl_vae.programs.placed import of_places
@@ -57,7 +58,7 @@ def dependence_faults(program: Program, x: Batch, who: str = "model") -> dict[st
             name not in faults
             and name in alone
             and one.shape[1:] == (2,)
-            and not torch.allclose(one[:, :1], log_prob(alone[name]), rtol=1e-3, atol=1e-3, equal_nan=True)
+            and not agree(one[:, :1], log_prob(alone[name]), 1e-3)
         ):
             faults[name] = ValueError(
                 f"the density of site {name!r} for a datum changes with the other data of its batch, so that no datum "
@@ -117,7 +118,7 @@ def placed_site(guide: Program, x: Batch) -> str | None:
             return None  # a guide of these very data, which says so where it is given others
     for name in one:
         same = one[name].shape == other[name].shape
-        if same and not torch.allclose(one[name].flip(-1), other[name], rtol=1e-3, atol=1e-3, equal_nan=True):
+        if same and not agree(one[name].flip(-1), other[name], 1e-3):
             return name
     return None
 
@@ -135,7 +136,7 @@ def _faults_of_repeats(one: Mapping[str, Tensor], other: Mapping[str, Tensor], w
             "use modules, which are put into evaluation mode, or sample sites"
         )
         for name in one
-        if not torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-4, equal_nan=True)
+        if not agree(one[name], other[name])
     }
 
 
@@ -157,7 +158,7 @@ def _faults_of_batches(program: Program, x: Batch, who: str, own: str) -> dict[s
             one, other = log_prob(site), log_prob(again[name])
             if name in faults or one.shape[1:] != (len(x),) or other.shape[1:] != places.shape:
                 continue
-            if not torch.allclose(one[:, places.to(one.device)], other, rtol=1e-3, atol=1e-3, equal_nan=True):
+            if not agree(one[:, places.to(one.device)], other, 1e-3):
                 faults[name] = ValueError(
                     f"the density of site {name!r} for a datum changes with {remedy.format(len(places), len(x))}"
                 )

@@ -18,7 +18,7 @@ from ppl_vae.distributions import exponential_family
 from ppl_vae.nn.modes import evaluation_mode
 from ppl_vae.programs.arguments import ChangedDataError, call
 from ppl_vae.programs.canonical import Layout, Vectorise
-from ppl_vae.programs.densities import InOrder, Site, is_deterministic, unvalidated
+from ppl_vae.programs.densities import InOrder, Site, agree, is_deterministic, unvalidated
 from ppl_vae.programs.execution import Arguments, Sites, SubstituteLatents, execute, latents, length, rows_of
 from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.random_state import fork_random_state
@@ -243,7 +243,7 @@ def _agree(together: Sites, alone: list[Sites]) -> bool:
         events = [sites[name]["fn"].event_shape for sites in (together, *alone)]
         one, apart = densities[0], torch.cat([d.expand(1, *d.shape[1:]) for d in densities[1:]])
         one, apart = torch.broadcast_tensors(one, apart)
-        if len(set(events)) > 1 or not torch.allclose(one, apart, rtol=1e-4, atol=1e-4, equal_nan=True):
+        if len(set(events)) > 1 or not agree(one, apart):
             return False
     return True
 

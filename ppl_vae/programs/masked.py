@@ -14,7 +14,7 @@ from ppl_vae.distributions import exponential_family
 from ppl_vae.distributions.exponential_family import Family
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import data_block
-from ppl_vae.programs.densities import InOrder
+from ppl_vae.programs.densities import InOrder, agree
 from ppl_vae.programs.handlers import SubstituteLatents, latents, log_prob, run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
@@ -65,7 +65,7 @@ def _check(model: Program, x: Batch, names: list[str]) -> None:
     again = run(model, (x,), {}, draws=1, handler=SubstituteLatents(values))
     one, other = (without_masked(sites, {n: log_prob(s) for n, s in sites.items()}) for sites in (first, again))
     for name in one:
-        if not torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-4, equal_nan=True):
+        if not agree(one[name], other[name]):
             raise ValueError(
                 f"site {name!r} depends on masked latents ({', '.join(map(repr, names))}) of data for which they are "
                 "masked, so that their values are free and the ELBO has no bound; mask what depends on them, too, or "

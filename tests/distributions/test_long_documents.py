@@ -13,6 +13,7 @@ from ppl_vae.models.text import Text
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.distributions.multinomial import LONG
 from ppl_vae.evidence.measure import measure
+from ppl_vae.programs.invariance import check_deterministic, dependence_faults
 from ppl_vae.programs.log_weight import log_joint
 
 WORDS, BITS = 500, 3
@@ -94,3 +95,15 @@ def test_a_sum_of_many_numbers_is_off_by_less_than_is_said(kind):
     error = np.abs(found.evidence.pointwise.numpy() - truth).max()
     assert found.evidence.bound == ("approximate" if kind == torch.float32 else "exact")
     assert error < (4 * np.finfo(np.float32).eps * np.abs(truth).max() if kind == torch.float32 else 1e-6)
+
+
+@pytest.mark.parametrize("place", [0, 1, 200])
+def test_a_long_document_among_short_ones_is_no_other_document_for_them(place):
+    model, guide, x, counts = pair_of(20)
+    counts = np.resize(counts, (300, WORDS))
+    counts[place] *= LONG
+    x = PackedCounts.from_dense(torch.from_numpy(counts).float())
+    check_deterministic(model, x)
+    assert not dependence_faults(guide, x, "guide")
+    short = measure(model, guide, x[2:3])
+    np.testing.assert_allclose(measure(model, guide, x).elbo.pointwise[2], short.elbo.pointwise[0], rtol=1e-5)
