@@ -33,6 +33,7 @@ __all__ = [
     "log_proposal",
     "log_proposals",
     "log_terms",
+    "log_unmasked",
     "log_weight",
     "prior_terms",
     "terms_of",
@@ -55,6 +56,29 @@ def log_joint(model: Program, x: Batch, values: Mapping[str, Tensor]) -> Tensor:
     joint = total(run(model, (x,), {}, draws=draws, handler=SubstituteLatents(values)), "model")
     _check_rows(joint, x)
     return joint
+
+
+def log_unmasked(
+    model: Program, guide: Program, x: Batch, values: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """The two terms of :func:`log_weight` of given latents, without the densities of latents where they are masked.
+
+    Arguments:
+        model: The model.
+        guide: Its guide, of which no latent depends on a masked one.
+        x: A batch.
+        values: Latents as of :func:`log_joint`.
+
+    Returns:
+        log p(x, z) and log q(z given x), ``(draws, batch)`` each, in nats; and of latents that are masked for some data
+        by site where they are, ``(1, batch)`` or fewer dimensions.
+    """
+    scored = run(model, (x,), {}, draws=len(next(iter(values.values()))), handler=SubstituteLatents(values))
+    likelihood, prior = _parts(scored)
+    _check_rows(likelihood, x)
+    parts = (without_masked(scored, prior), without_masked(scored, log_proposals(guide, x, values)))
+    masked = {name: site["free"] for name, site in scored.items() if "free" in site}
+    return reduce(torch.add, parts[0].values(), likelihood), reduce(torch.add, parts[1].values()), masked
 
 
 def log_proposal(guide: Program, x: Batch, values: Mapping[str, Tensor]) -> Tensor:

@@ -82,6 +82,6 @@ def check_none(sites: Mapping[str, Site], what: str) -> None:
     for name, site in sites.items():
         if "free" in site:
             raise ValueError(
-                f"latent site {name!r} is masked: it counts for some data only, which {what} does not take; measure "
-                "takes it"
+                f"latent site {name!r} is masked: it counts for some data only, which {what} does not take; "
+                "evidence and the split of the gap take it"
             )

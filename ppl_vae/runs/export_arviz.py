@@ -17,6 +17,7 @@ from ppl_vae.data.inputs import Batch, Field, Inputs, as_batch, concatenate
 from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.arguments import argument_names
 from ppl_vae.programs.handlers import observations, run
+from ppl_vae.programs.prepared import prepared
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sampled import in_blocks
 from ppl_vae.programs.simulate import equals, simulate
@@ -46,7 +47,8 @@ def to_arviz(
 
     Groups, with dimensions (chain, draw, datum, ...) and one chain:
 
-    - ``posterior``: draws of each latent from the guide; bits as small integers.
+    - ``posterior``: draws of each latent from the guide; bits as small integers. Where a latent is masked for a datum
+      its draws are the guide's all the same, but have no part in the densities.
     - ``log_likelihood``: :math:`\log p(x_i \mid z_{si})` of the whole datum, named after the observed sites.
     - ``sample_stats``: ``log_weight``, ``log_joint`` and ``log_proposal``; and of each datum ``k_hat``, the Pareto
       shape of its largest weights (minus infinity where they are constant, NaN where it cannot be estimated).
@@ -83,7 +85,7 @@ def to_arviz(
         raise ValueError(
             f"take at least 2 draws per datum, got {draws}, and from 0 to {draws} predictive ones, got {predictive}"
         )
-    with evaluating(model, guide):
+    with prepared(model, guide, x):
         bits = {site.name for site in guide_sites(model, (x[:2],)) if site.kind == "bits"}
         with fork_random_state():
             sites = run(model, (x[:1],), {}, draws=1)
@@ -108,11 +110,15 @@ def to_arviz(
         drawn = []
         for draw in range(predictive):
             codes = {n: torch.from_numpy(v[draw]).to(sites[n]["value"]) for n, v in arrays.values.items()}
-            drawn.append(_observed(model, observed, simulate(model, x, codes)[1]))
+            try:
+                drawn.append(_observed(model, observed, simulate(model, x, codes)[1]))
+            except ValueError as error:
+                raise ValueError(f"{error}; or draw no data (--predictive 0, predictive=0)") from error
             if progress:
                 progress(len(x))
-    inputs = _inputs(model, x) if isinstance(x, Inputs) else {}
-    return assemble(arrays, _observed(model, observed, x), inputs, drawn, positions)
+        inputs = _inputs(model, x) if isinstance(x, Inputs) else {}
+        seen = _observed(model, observed, x)
+    return assemble(arrays, seen, inputs, drawn, positions)
 
 
 def _observed(model: Program, names: list[str], x: Batch) -> dict[str, Field]:

@@ -12,6 +12,7 @@ from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.programs.building import build_guide
 from ppl_vae.programs.layouts import set_layout
 from ppl_vae.programs.loading import Definition, find
+from ppl_vae.programs.masked import masks_verified
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 from ppl_vae.runs.config import ProgramChoice, RunConfig, to_json
@@ -116,8 +117,9 @@ class GuideFit:
 
     def _fit(self, run: RunFolder) -> str | None:
         log(f"fitting {self.label} to {len(self.train)} data, the model fixed; {run.folder}")
-        with frozen(self.pair.model), fork_random_state(self.settings.seed):
-            trainer = Trainer(self.pair.model, self.pair.guide, self.objective, run, self.settings)
+        model = self.pair.model
+        with masks_verified(model, self.train), frozen(model), fork_random_state(self.settings.seed):
+            trainer = Trainer(model, self.pair.guide, self.objective, run, self.settings)
             if not trainer.resume():
                 torch.manual_seed(self.settings.seed)
                 if self.is_own and self.validation is not None:

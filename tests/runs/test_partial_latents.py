@@ -46,7 +46,7 @@ def log_evidence(x, lengths, step):
     ]
 
 
-def test_sequences_of_unequal_length_are_trained_and_measured(tmp_path):
+def test_sequences_of_unequal_length_are_trained_and_measured(tmp_path, capsys):
     rng = np.random.default_rng(0)
     x, lengths = rng.normal(size=(60, STEPS)).astype("float32"), rng.integers(1, STEPS + 1, 60)
     run = pv.train(
@@ -61,6 +61,11 @@ def test_sequences_of_unequal_length_are_trained_and_measured(tmp_path):
         split.rate.se + split.distortion.se + elbo.se
     )
     assert (elbo.pointwise < evidence.pointwise + 4 * elbo.pointwise_se).all()
+    for measured in (run.gap(refine=2), run.gap(ladder=["mean_field"], epochs=1)):
+        np.testing.assert_allclose(measured.evidence.pointwise, truth, atol=1e-4)
+    assert "z_2" in run.export(draws=2, predictive=0).groups["posterior"]
+    assert [found.verdict for found in run.report().findings.values()] == ["network"]
+    assert capsys.readouterr().err.count("'z_0' is masked") == 1  # the information of latents alone is missing
 
 
 def test_labels_of_some_rows_are_trained_with_a_guide_of_this_package(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
 from ppl_vae.data.inputs import Batch
@@ -28,7 +29,8 @@ def best_gaussian(model: Program, guide: Program, x: Batch) -> Estimate | None:
 
     .. math:: \log p(x) - \max_q \mathrm{ELBO} = \tfrac12 \Bigl(\sum_b \log \det \Lambda_{bb} - \log \det \Lambda\Bigr)
 
-    where a block is one number of a site of normals, or all of a multivariate normal.
+    where a block is one number of a site of normals, or all of a multivariate normal. Latents that are masked for a
+    datum are integrated out of its posterior.
 
     Arguments:
         model: The model.
@@ -39,19 +41,33 @@ def best_gaussian(model: Program, guide: Program, x: Batch) -> Estimate | None:
     if discrete_obstacle(sites) or structured(guide) or not all(site.independent for site in independent):
         return None
     with fork_random_state():
-        drawn = latents(run(guide, (x[:2],), {}, draws=1))
+        drawn, prior = latents(run(guide, (x[:2],), {}, draws=1)), run(model, (x,), {}, draws=1)
     inner = {name: exponential_family.base(each["fn"]) for name, each in drawn.items()}
     if not all(isinstance(fn, (Normal, MultivariateNormal)) for fn in inner.values()):
         return None
     try:
-        _, precision, factor, evidence = gaussian_posterior(model, x)
+        _, precision, _, evidence = gaussian_posterior(model, x)
     except NotApplicableError:
         return None
-    gap = -factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    for part in Coordinates(model, x).real:
+    parts = Coordinates(model, x).real
+    masked = torch.zeros_like(precision[..., 0], dtype=torch.bool)
+    for part in parts:
+        masked[:, part.place] = torch.as_tensor(prior[part.name].get("free", False)).reshape(-1, 1)
+    if bool(masked.any()):
+        precision = _without(precision, masked)
+    gap = -torch.linalg.slogdet(precision).logabsdet / 2
+    for part in parts:
         block = precision[:, part.place, part.place]
         if isinstance(inner[part.name], Normal):
             gap = gap + block.diagonal(dim1=-2, dim2=-1).log().sum(-1) / 2
         else:
             gap = gap + torch.linalg.slogdet(block).logabsdet / 2
     return Estimate(evidence - gap, f"closed form: {members_of(guide, x).name}", "exact")
+
+
+def _without(precision: Tensor, masked: Tensor) -> Tensor:
+    """The precision of the latents that are not masked, ``(data, m, m)``; of each that is, 1 and independent."""
+    apart = masked[:, :, None] | masked[:, None, :]
+    covariance = torch.linalg.inv(precision).masked_fill(apart, 0) + masked.to(precision).diag_embed()
+    result: Tensor = torch.linalg.inv(covariance)
+    return result

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from math import prod
-from typing import cast
+from math import log, prod
 
 import torch
 from torch import Tensor
@@ -20,11 +18,10 @@ from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.as_written import noted
 from ppl_vae.evidence.clamping import settled
 from ppl_vae.evidence.estimate import Bound, Estimate
-from ppl_vae.evidence.methods.enumeration import enumerate_states
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.programs.clamped import watching_clamps
 from ppl_vae.programs.handlers import latents, run
-from ppl_vae.programs.log_weight import log_joint, log_proposal
+from ppl_vae.programs.log_weight import log_joint, log_proposal, log_unmasked
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
 from ppl_vae.programs.states import States
@@ -70,22 +67,19 @@ def by_enumeration(
             and bound.
         progress: Called with the number of data completed since the last call.
     """
-    count = prod(site.states for site in sites)
     block = rows_of_tables(sites)
     checked = torch.linspace(0, len(x) - 1, min(check, len(x))).round().long()
     if coupled is not None or universal:
         checked = checked[:0]
-    exact = f"enumeration of {count} states"
     pieces, blocks, missed = [], list[Evidence](), dict[str, list[Estimate]]()
     for start in range(0, len(x), block):
         part = x[start : start + block]
         with watching_clamps() as found:
             *values, joint = _split(model, guide, part, sites, universal, coupled, steps)
         pieces.append(values)
-        bound, log_p = (Estimate(value, exact, "exact") for value in (values[2], values[0]))
-        measured = Evidence(bound, log_p, log_p.minus(bound))
-        again = partial(enumerate_states, model, guide, part, sites)
-        blocks.append(settled(found, measured, cast(Callable[[], Evidence], again), start))
+        measured = _exact(values[0], values[2], sites)
+        again = partial(_measured, model, guide, part, sites)
+        blocks.append(settled(found, measured, again, start))
         rows = checked[(checked >= start) & (checked < start + len(part))].to(joint.device) - start
         if len(rows):
             for name, estimate in _missed(joint[rows], values[1][rows], sites).items():
@@ -106,6 +100,18 @@ def by_enumeration(
     method = f"ascent of {steps} steps along exact gradients"
     best, before, other = (Estimate(bound, method, "lower") for bound in (values[1], *values[3:]))
     return Gap(evidence, best, elbo, coupled.name, {GAINED: best.minus(before), LEAD: best.minus(other)})
+
+
+def _measured(model: Program, guide: Program, x: Batch, sites: list[GuideSite]) -> Evidence:
+    """Evidence and ELBO alone."""
+    joint, proposal = _tables(model, guide, x, States(sites, model, x[:3]))
+    return _exact(joint.logsumexp(1), _bound(joint, proposal), sites)
+
+
+def _exact(evidence: Tensor, elbo: Tensor, sites: list[GuideSite]) -> Evidence:
+    method = f"enumeration of {prod(site.states for site in sites)} states"
+    log_p, bound = (Estimate(value, method, "exact") for value in (evidence, elbo))
+    return Evidence(bound, log_p, log_p.minus(bound))
 
 
 def rows_of_tables(sites: list[GuideSite]) -> int:
@@ -150,13 +156,21 @@ def _split(
 
 
 def _tables(model: Program, guide: Program, x: Batch, states: States) -> tuple[Tensor, Tensor]:
-    """log p(x, z) and log q(z given x) of all states, ``(data, states)`` each, in float64 where the device has it."""
+    """log p(x, z) and log q(z given x) of all states, ``(data, states)`` each, in float64 where the device has it.
+
+    A latent that is masked for a datum has no part in its ELBO: both are uniform over it there, and so is, of
+    independent latents, the best member.
+    """
     shared = states.shared(partial(log_joint, model), partial(log_proposal, guide))
     joints, proposals = [], []
     for start in range(0, states.count, 2**11):
         codes = states.codes(start, start + 2**11, len(x), shared)
-        joints.append(log_joint(model, x, codes))
-        proposals.append(log_proposal(guide, x, codes))
+        joint, proposal, masked = log_unmasked(model, guide, x, codes)
+        for site in states.sites:
+            if site.name in masked:
+                joint = joint - masked[site.name] * log(site.states)
+        joints.append(joint)
+        proposals.append(proposal.expand(joint.shape))
     precise = torch.float32 if states.device.type == "mps" else torch.float64
     return torch.cat(joints).T.to(precise).contiguous(), torch.cat(proposals).T.to(precise).log_softmax(1)
 

@@ -20,6 +20,7 @@ from ppl_vae.evidence.intervals import Ends, ends, minus
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.results import Evidence, Result
 from ppl_vae.evidence.tables import html_table, text_table
+from ppl_vae.programs.masked import masks_verified
 from ppl_vae.programs.support import checked
 from ppl_vae.programs.types import Program, Progress
 
@@ -223,7 +224,7 @@ def ladder(
             )
     values: dict[str, Gap | Evidence] = {}
     unknown = {}
-    with checked(model, x):
+    with masks_verified(model, x), checked(model, x):
         for name, guide in guides.items():
             try:
                 values[name] = split_gap(

@@ -15,6 +15,7 @@ from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.importance import from_log_weights, log_weights
 from ppl_vae.nn.modes import evaluating, evaluation_mode, frozen
 from ppl_vae.objectives.choice import make_estimator
+from ppl_vae.programs.prepared import prepared
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program, Progress
 
@@ -64,21 +65,22 @@ def refine(
     """
     if steps < 1:
         raise ValueError(f"a guide is refined by at least one step, got {steps}")
-    family, report = members_of(guide, x), progress or (lambda cells: None)
-    estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
-    values, members = list[Estimate](), list[Tensor]()
-    block = ascents_at_once(x)
-    for start in range(0, len(x), block):
-        part = x[start : start + block]
-        with evaluating(model, guide):
-            first = family.guide_parameters(part)
-        with evaluation_mode(model, guide), frozen(model, guide):
-            (last,) = climb(model, family, part, first[None], steps, rate, step_draws, estimator, report)
-        with evaluating(model):
-            seed = int(torch.randint(2**31, ()))
-            before, after = (_elbo(model, family, part, free, draws, seed).pointwise for free in (first, last))
-            members.append(torch.where((after > before)[:, None], last, first))
-            values.append(_elbo(model, family, part, members[-1], draws, seed + 1))
+    with prepared(model, guide, x):
+        family, report = members_of(guide, x), progress or (lambda cells: None)
+        estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
+        values, members = list[Estimate](), list[Tensor]()
+        block = ascents_at_once(x)
+        for start in range(0, len(x), block):
+            part = x[start : start + block]
+            with evaluating(model, guide):
+                first = family.guide_parameters(part)
+            with evaluation_mode(model, guide), frozen(model, guide):
+                (last,) = climb(model, family, part, first[None], steps, rate, step_draws, estimator, report)
+            with evaluating(model):
+                seed = int(torch.randint(2**31, ()))
+                before, after = (_elbo(model, family, part, free, draws, seed).pointwise for free in (first, last))
+                members.append(torch.where((after > before)[:, None], last, first))
+                values.append(_elbo(model, family, part, members[-1], draws, seed + 1))
     value = replace(Estimate.join(values), method=f"guide refined by {steps} steps, {draws} draws")
     return value, torch.cat(members)
 

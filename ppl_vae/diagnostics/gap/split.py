@@ -106,7 +106,7 @@ def split_gap(
     x = as_batch(*data)
     if method not in SPLITS:
         raise ValueError(f"unknown method {method!r}; choose from {', '.join(SPLITS)}")
-    with prepared(model, guide, x, "the split of the gap"):
+    with prepared(model, guide, x):
         with evaluating(model, guide):
             sites = model_sites(model, x)
             with fork_random_state():

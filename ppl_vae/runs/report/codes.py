@@ -8,9 +8,9 @@ from torch import Tensor
 from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.information.active_units import as_numbers, beside, independent_kl
 from ppl_vae.diagnostics.information.rates import probe
-from ppl_vae.nn.modes import evaluating
 from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.handlers import run as run_program
+from ppl_vae.programs.prepared import prepared
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.report.subject import Subject
@@ -25,9 +25,10 @@ def posterior_means(run: Run, x: Batch) -> Tensor:
     """Posterior mean of each unit of each datum, ``(data, units, states)``: one state but for categoricals.
 
     Raises:
-        ValueError: If the guide does not draw the model's latents, or draws what was not observed.
+        ValueError: If the guide does not draw the model's latents, or draws what was not observed, or if a latent
+            counts for some data only.
     """
-    with evaluating(run.model, run.guide), fork_random_state(run.config.settings.seed):
+    with prepared(run.model, run.guide, x), fork_random_state(run.config.settings.seed):
         known, parts = probe(run.model, run.guide, x), []
         for start in range(0, len(x), block := max(1, rows_at_once(x) // (1 if known.closed else DRAWS))):
             part = x[start : start + block]

@@ -85,7 +85,10 @@ def _rgb(colour: str) -> tuple[float, ...]:
 
 def _of_codes(subject: Subject) -> Markup | None:
     """Posterior means of a continuous code of two dimensions, coloured by class where there are classes."""
-    means = posterior_means(subject.run, subject.data[:COUNT])
+    try:
+        means = posterior_means(subject.run, subject.data[:COUNT])
+    except ValueError:  # latents that count for some data only have no code of two dimensions
+        return None
     if tuple(means.shape[1:]) != (2, 1) or any(_states(means)):
         return None
     labels, names = subject.run.labels(subject.split), subject.run.corpus.label_names
