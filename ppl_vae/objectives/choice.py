@@ -112,7 +112,7 @@ def refusal(estimator: Estimator, sites: list[GuideSite]) -> str | None:
     dependent = [site.name for site in sites if not site.independent]
     if estimator.independent_latents and dependent:
         return (
-            f"{estimator.name} flips one bit with all other latents fixed, but site {dependent[0]!r} depends on others"
+            f"{estimator.name} changes bits with all other latents fixed, but site {dependent[0]!r} depends on others"
             "; use disarm"
         )
     states = prod(site.states for site in discrete)

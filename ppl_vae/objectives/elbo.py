@@ -13,12 +13,14 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from ppl_vae.distributions.shapes import side_by_side
+from ppl_vae.estimators.base.continuity import check_continuous
 from ppl_vae.estimators.base.estimator import Code, Estimator
 from ppl_vae.objectives.base import NonFiniteError
 from ppl_vae.objectives.choice import Auto, fit_estimator, lists_for_all, make_estimator, refusal
 from ppl_vae.objectives.divergence import Rate, closed_rates
 from ppl_vae.objectives.flip_differences import knows_flip_differences
-from ppl_vae.objectives.integrand import PairIntegrand, PairRuns, mean_over_rows
+from ppl_vae.objectives.integrand import PairIntegrand, mean_over_rows
+from ppl_vae.objectives.pair_runs import PairRuns
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.objectives.rate_distortion import RateDistortionObjective
 from ppl_vae.objectives.sampling import EstimatorDraws
@@ -77,7 +79,7 @@ class DiscreteELBO(RateDistortionObjective):
         3.5791
     """
 
-    learned_of_pairs = ("_structure", "estimator", "_shared", "_knows_flips")
+    learned_of_pairs = ("_structure", "estimator", "_shared", "_knows_flips", "_continuous")
 
     def __init__(
         self,
@@ -98,6 +100,7 @@ class DiscreteELBO(RateDistortionObjective):
         self._structure = PairSites([], 0)
         self._shared = False
         self._knows_flips: bool | None = None
+        self._continuous = False
 
     def _probe(self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Learns the plates and the guide's sites, once per pair."""
@@ -113,7 +116,7 @@ class DiscreteELBO(RateDistortionObjective):
                 warnings.warn(line, stacklevel=2)
         elif (reason := refusal(self.estimator, sites)) is not None:
             raise ValueError(reason)
-        self._knows_flips = None
+        self._knows_flips, self._continuous = None, False
         self._shared = self.estimator.exact and one_plate and lists_for_all(model, sites, args, kwargs)
         self._know(model, guide, args, kwargs)
 
@@ -171,6 +174,9 @@ class DiscreteELBO(RateDistortionObjective):
         knows = partial(self._knows_flip_differences, runs)
         f = PairIntegrand(runs, proposed, scored, discrete, rows, prior, guided, betas, weights, code, knows)
         differentiated = bool(discrete) and torch.is_grad_enabled()
+        if code is not None and estimator.between_bits and differentiated and not self._continuous:
+            check_continuous(code.detach(), f, estimator.name)
+            self._continuous = True
         # Before the bound, so that a likelihood that knows its flip differences computes them along with its values.
         gradient = estimator.gradient(code.detach(), f) if code is not None and differentiated else None
         if (estimator.exact or estimator.without_replacement) and discrete and f.log_weights[1].ndim:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, reduce
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import pyro
 import torch
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.distributions import state_tables
@@ -20,7 +18,7 @@ from ppl_vae.distributions.shapes import side_by_side
 from ppl_vae.estimators.base.estimator import Code
 from ppl_vae.estimators.base.integrand import Integrand, check_slopes
 from ppl_vae.estimators.base.states import parts, switched_values
-from ppl_vae.nn.modes import evaluation_mode, frozen, is_capturing
+from ppl_vae.nn.modes import is_capturing
 from ppl_vae.objectives.base import NonFiniteError, blame
 from ppl_vae.objectives.flip_differences import (
     KnownFlipDifferences,
@@ -28,54 +26,11 @@ from ppl_vae.objectives.flip_differences import (
     scaled_log_probabilities,
     scaled_logits,
 )
+from ppl_vae.objectives.pair_runs import PairRuns
 from ppl_vae.objectives.rate_distortion import Betas, scaled_sites
-from ppl_vae.programs.handlers import Sites, SubstituteLatents, run
-from ppl_vae.programs.sites import PairSites
-from ppl_vae.programs.types import Program
-from ppl_vae.programs.unobserved import with_masks_of
+from ppl_vae.programs.handlers import Sites, SubstituteLatents
 
-__all__ = ["PairIntegrand", "PairRuns", "mean_over_rows"]
-
-
-@dataclass(frozen=True)
-class PairRuns:
-    """A model and a guide with their arguments, to be run at given latents.
-
-    Arguments:
-        model: A Pyro program.
-        guide: A Pyro program.
-        args: Positional arguments of both.
-        kwargs: Keyword arguments of both.
-        structure: Sites and plates of the pair.
-        masks: Masks of the model's latents that hold for the guide's, too; known from the first run of the model.
-    """
-
-    model: Program
-    guide: Program
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    structure: PairSites
-    masks: dict[str, Any] = field(default_factory=dict)
-
-    def run_model(self, values: Mapping[str, Tensor], draws: int) -> Sites:
-        """Sites of the model with these latents."""
-        sites = self._run(self.model, SubstituteLatents(values), draws)
-        self.masks.update(with_masks_of(sites, values))
-        return sites
-
-    def run_guide(self, handler: Messenger, draws: int) -> Sites:
-        """Sites of the guide, whose latents a handler may give."""
-        return self.masked(self._run(self.guide, handler, draws))
-
-    def masked(self, sites: Sites) -> Sites:
-        """Sites of the guide with the masks of the model, as far as they are known."""
-        if not self.masks:
-            return sites
-        return Sites({n: s | {"mask": self.masks.get(n, s["mask"])} for n, s in sites.items()}, sites.indices)
-
-    def _run(self, program: Program, handler: Messenger, draws: int) -> Sites:
-        plates = None if self.structure.canonical else self.structure.plates
-        return run(program, self.args, self.kwargs, draws=draws, plates=plates, handler=handler, training=True)
+__all__ = ["PairIntegrand", "mean_over_rows"]
 
 
 @dataclass(eq=False)
@@ -168,35 +123,36 @@ class PairIntegrand(Integrand):
 
     @cached_property
     def slope_at_mean(self) -> Tensor:
-        bits, structure = self.discrete, self.runs.structure
+        bits, structure, runs = self.discrete, self.runs.structure, self.runs
         means = {n: state_tables.mean(site["fn"]).detach().requires_grad_() for n, site in bits.items()}
-        model, guide = self.runs.model, self.runs.guide
-        quietly = pyro.validation_enabled(False)
-        with quietly, torch.enable_grad(), frozen(model), evaluation_mode(model, guide), sampling_words():
+        with runs.between_bits(), sampling_words():
             values, parts = means | self.proposed.indices, list[Tensor]()
             if len(bits) < len(structure.sites):
-                proposed = self.runs.run_guide(SubstituteLatents(values), 1)
+                proposed = runs.run_guide(SubstituteLatents(values), 1)
                 values = proposed.values_of_latents()
                 others = {n: s for n, s in proposed.items() if n not in bits}
                 parts += [-part for part in structure.sum(others, betas=self.betas)]
-            try:
-                scored = self.runs.run_model(values, 1)
-                relaxed = {n: state_tables.relaxed_log_prob(site) for n, site in scored.items() if n in means}
-                known = {n: value for n, value in relaxed.items() if value is not None}
-                parts += structure.sum(scored, known, self.betas)
-                total = reduce(torch.add, [part.sum() for part in parts if part.ndim])
-                slopes = torch.autograd.grad(total, list(means.values()), materialize_grads=True)
-            except (ValueError, RuntimeError, IndexError, TypeError) as error:
-                raise ValueError(
-                    f"the first-order control variate evaluates the model at bits between 0 and 1 "
-                    f"(sites {list(bits)}), which it refuses: {error}; use an estimator without it (--control none)"
-                ) from error
+            who = "the first-order control variate", "use an estimator without it (--control none)"
+            _, slopes = runs.slopes_between(values, means, 1, self.betas, *who, parts)
         by_site = [slope.reshape(*self._guide_slope.shape[:-1], -1) for slope in slopes]
         if self._of_states:
             is_bits = [state_tables.is_bits(site["fn"]) for site in bits.values()]
             of_zeros = [torch.stack([torch.zeros_like(s), s], -1).flatten(-2) for s in by_site]
             by_site = [pair if b else s for b, pair, s in zip(is_bits, of_zeros, by_site, strict=True)]
         return side_by_side(by_site) - self._guide_slope
+
+    def relaxed(self, bits: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.code is not None
+        self._need_independent_latents("relaxed")
+        relaxed = {name: part.detach().requires_grad_() for name, part in self._by_site(bits).items()}
+        values = self.proposed.values_of_latents() | relaxed
+        who = "the estimator", "use one that draws zeros and ones (--estimator disarm --control none)"
+        with self.runs.between_bits():
+            joint, slopes = self.runs.slopes_between(values, relaxed, self.rows, self.betas, *who)
+        other_terms = self.values - _together(*self._log_joint).detach()
+        moved = ((bits - self.code.bits) * self._guide_slope).sum(-1)
+        slope = side_by_side([part.reshape(*bits.shape[:-1], -1) for part in slopes])
+        return _together(*joint).detach() + other_terms - moved, slope - self._guide_slope
 
     @cached_property
     def switched_values(self) -> Tensor:
@@ -218,11 +174,7 @@ class PairIntegrand(Integrand):
 
     @cached_property
     def flip_differences(self) -> Tensor:
-        if dependent := [site.name for site in self.runs.structure.sites if not site.independent]:
-            raise ValueError(
-                f"f.flip_differences flips one bit with all other latents fixed, but site {dependent[0]!r} depends on "
-                "others; declare independent_latents = True in the estimator"
-            )
+        self._need_independent_latents("flip_differences")
         if self._known is None:
             differences = self._of_flipped_codes()
         else:
@@ -253,16 +205,25 @@ class PairIntegrand(Integrand):
         log_probs = {**self.prior, **(known.log_prob if known is not None else {})}
         return self.runs.structure.sum(self.scored, log_probs, self.betas)
 
+    def _need_independent_latents(self, what: str) -> None:
+        if dependent := [site.name for site in self.runs.structure.sites if not site.independent]:
+            raise ValueError(
+                f"f.{what} flips bits with all other latents fixed, but site {dependent[0]!r} depends on others; "
+                "declare independent_latents = True in the estimator"
+            )
+
+    def _by_site(self, bits: Tensor) -> dict[str, Tensor]:
+        """Bits side by side, ``(rows, *plates, bits)``, as values of the sites."""
+        sites, values = [site for site in self.runs.structure.sites if site.discrete], self.proposed
+        by_site = zip(sites, bits.split([site.size for site in sites], -1), strict=True)
+        return {site.name: part.reshape(-1, *values[site.name]["value"].shape[1:]) for site, part in by_site}
+
     def _of_flipped_codes(self) -> Tensor:
         """Flip differences of log p(x, z), ``(rows, *plates, bits)``: the model runs for each bit."""
         assert self.code is not None
-        bits, structure = self.code.bits, self.runs.structure
-        now, values = _together(*self._log_joint).detach(), self.proposed.values_of_latents()
-        sites, size = [site for site in structure.sites if site.discrete], bits.shape[-1]
-        flipped = bit_flips(bits).flatten(0, 1).split([site.size for site in sites], -1)
-        codes = {
-            site.name: part.reshape(-1, *values[site.name].shape[1:]) for site, part in zip(sites, flipped, strict=True)
-        }
+        bits = self.code.bits
+        now, size = _together(*self._log_joint).detach(), bits.shape[-1]
+        codes = self._by_site(bit_flips(bits).flatten(0, 1))
         change = self._log_joint_at(codes, size).unflatten(0, (size, len(bits))) - now
         differences: Tensor = (1 - 2 * bits) * change.reshape(size, *bits.shape[:-1]).movedim(0, -1)
         return differences

@@ -140,6 +140,9 @@ class _Slopes(Integrand):
     def slope_at_mean(self) -> Tensor:
         return torch.zeros_like(self._slopes[0])
 
+    def relaxed(self, bits: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(bits[..., 0]), torch.zeros_like(bits)
+
     @property
     def flip_differences(self) -> Tensor:
         return torch.zeros_like(self._slopes)

@@ -33,6 +33,8 @@ def exact_elbo(pair: BitsOfPoints, x: torch.Tensor) -> torch.Tensor:
     [
         *((name, control) for name in ("arm", "disarm", "arms", "loo") for control in (False, True)),
         ("double_cv", None),
+        ("rodeo", None),
+        ("rebar", None),
         ("local", None),
         ("auto", None),
     ],
@@ -91,6 +93,7 @@ def test_value_agrees_with_pyros_own_objective():
         ("arms", False, [2]),
         ("loo", True, [2, 1]),
         ("double_cv", None, [2]),
+        ("rebar", None, [2, 2]),
         ("local", None, [2, 6]),
         ("enumerate", None, [8]),
     ],

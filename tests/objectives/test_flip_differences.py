@@ -181,7 +181,7 @@ def test_local_refuses_latents_that_follow_the_bits():
             z = pyro.sample("z", dist.Bernoulli(logits=x[:, :1]).to_event(1))
             pyro.sample("y", dist.Normal(z.sum(-1), 1.0))
 
-    message = "flips one bit with all other latents fixed, but site 'y' depends on others"
+    message = "changes bits with all other latents fixed, but site 'y' depends on others"
     with pytest.raises(ValueError, match=message):
         DiscreteELBO(Local()).loss(guide, guide, torch.randn(4, 3))
     with pytest.warns(UserWarning, match=f"{message}: using enumerate instead"):

@@ -122,6 +122,9 @@ class Given(Integrand):
     def slope_at_mean(self) -> Tensor:
         return self.properties["slope_at_mean"]
 
+    def relaxed(self, bits: Tensor) -> tuple[Tensor, Tensor]:
+        return self.properties["relaxed_values"], self.properties["relaxed_slopes"]
+
     @property
     def flip_differences(self) -> Tensor:
         return self.properties["flip_differences"]

@@ -79,6 +79,8 @@ class Estimator(ABC):
             weights of their own.
         least_draws: Smallest number of draws it works from.
         most_bits: Longest code it serves; None is any.
+        between_bits: Whether it is right only where f is continuous between zeros and ones
+            (:func:`~ppl_vae.estimators.base.continuity.check_continuous`), as where it reads ``f.relaxed``.
         single_site: Whether all bits must be those of one site.
         bias: Why its mean is not the gradient; None where it is.
         no_control: Why the first-order control variate does not go around it; None where it may.
@@ -92,6 +94,7 @@ class Estimator(ABC):
     without_replacement: ClassVar[bool] = False
     least_draws: int = 1
     most_bits: int | None = None
+    between_bits: bool = False
     single_site: bool = False
     bias: ClassVar[str | None] = None
     no_control: ClassVar[str | None] = None

@@ -40,7 +40,7 @@ class FirstOrder(Estimator):
         self.name = f"{estimator.name}+first_order"
         self.least_draws, self.most_bits = estimator.least_draws, estimator.most_bits
         self.independent_latents, self.categorical = estimator.independent_latents, estimator.categorical
-        self.single_site = estimator.single_site
+        self.single_site, self.between_bits = estimator.single_site, estimator.between_bits
 
     @property
     def without_control(self) -> Estimator:
@@ -79,6 +79,10 @@ class _Residual(Integrand):
     @cached_property
     def slope_at_mean(self) -> Tensor:
         return self.f.slope_at_mean - self.f.slope_at_mean
+
+    def relaxed(self, bits: Tensor) -> tuple[Tensor, Tensor]:
+        values, slopes = self.f.relaxed(bits)
+        return values - (bits * self.f.slope_at_mean).sum(-1), slopes - self.f.slope_at_mean
 
     @cached_property
     def flip_differences(self) -> Tensor:

@@ -44,6 +44,16 @@ class Integrand(ABC):
     def slope_at_mean(self) -> Tensor:
         """Gradient of f for the bits at their means, ``(*batch, bits)``: one evaluation at bits between 0 and 1."""
 
+    @abstractmethod
+    def relaxed(self, bits: Tensor) -> tuple[Tensor, Tensor]:
+        """f at bits between 0 and 1, ``(rows, *batch)``, and its gradient for them, ``(rows, *batch, bits)``.
+
+        One evaluation and its gradient, in which other latents are as in the same row of the draws.
+
+        Arguments:
+            bits: One code a row, ``(rows, *batch, bits)``.
+        """
+
     @property
     @abstractmethod
     def flip_differences(self) -> Tensor:
@@ -81,11 +91,17 @@ class FunctionIntegrand(Integrand):
     @cached_property
     def slopes(self) -> Tensor:
         check_slopes(self.code)
-        return self._slope(self.bits)
+        return self.relaxed(self.bits)[1]
 
     @cached_property
     def slope_at_mean(self) -> Tensor:
-        return self._slope(self.code.detach().mean[None])[0]
+        return self.relaxed(self.code.detach().mean[None])[1][0]
+
+    def relaxed(self, bits: Tensor) -> tuple[Tensor, Tensor]:
+        bits = bits.clone().requires_grad_()
+        values = self.function(bits)
+        (slope,) = torch.autograd.grad(values.sum(), bits)
+        return values.detach(), slope
 
     @cached_property
     def flip_differences(self) -> Tensor:
@@ -95,11 +111,6 @@ class FunctionIntegrand(Integrand):
     @cached_property
     def switched_values(self) -> Tensor:
         return switched_values(lambda z: self.function(z).detach(), self.bits, self.code.groups, self.values)
-
-    def _slope(self, bits: Tensor) -> Tensor:
-        bits = bits.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(self.function(bits).sum(), bits)
-        return slope
 
 
 def check_slopes(code: Code) -> None:

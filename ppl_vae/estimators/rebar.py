@@ -1,0 +1,60 @@
+"""REBAR: REINFORCE with relaxed bits as its control variate."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from ppl_vae.estimators.base.estimator import Code, Estimator
+from ppl_vae.estimators.base.integrand import Integrand
+
+__all__ = ["REBAR"]
+
+
+class REBAR(Estimator):
+    r"""REINFORCE, with f at relaxed bits as its control variate (Tucker et al. 2017).
+
+    .. math:: \hat g = \frac1S \sum_s \bigl(f(b_s) - f(y_s)\bigr) (b_s - \mu)
+        + \nabla f(y_s) \odot \frac{y_s (1 - y_s)}{\tau} \odot \frac{q(1 - b_s)}{p_s}
+
+    with :math:`\mu = \sigma(\eta)`, logistic noise :math:`\ell_s = \operatorname{logit} u_s`, bits
+    :math:`b_s = 1_{\eta + \ell_s > 0}`, relaxed bits :math:`y_s = \sigma((\eta + \ell_s) / \tau)`, the probability
+    q of each bit's value under the guide and :math:`p_s = u_s` where the bit is 1, :math:`1 - u_s` where it is 0. The
+    last factor is one less the derivative of the noise given the bit, which the paper, too, ties to :math:`u_s`, so
+    that both relaxed bits of its section 3.1 are one. The scale of the control variate, which the paper learns with the
+    temperature, is one: of a constant f nothing is left.
+
+    Unbiased where f is continuous between zeros and ones, as the first step of a training checks. Two evaluations of f
+    per draw.
+
+    Arguments:
+        temperature: :math:`\tau`, positive. By default what left the least noise under small networks, of 0.1 to 1.5.
+    """
+
+    factorised = True
+    between_bits = True
+    independent_latents = True
+    no_control: ClassVar[str | None] = "has relaxed bits for that"
+
+    def __init__(self, temperature: float = 0.2) -> None:
+        if not temperature > 0:
+            raise ValueError(f"the temperature is {temperature}; give a positive number")
+        self.temperature = temperature
+
+    def draw(self, logits: Tensor, draws: int) -> Code:
+        uniform = torch.rand(self.rows(draws), *logits.shape, dtype=logits.dtype, device=logits.device)
+        noise = uniform.logit(torch.finfo(logits.dtype).eps)
+        return Code((logits + noise > 0).to(logits.dtype), noise, logits)
+
+    def gradient(self, code: Code, f: Integrand) -> Tensor:
+        relaxed = ((code.logits + code.noise) / self.temperature).sigmoid()
+        values, slopes = f.relaxed(relaxed)
+        sign = 2 * code.bits - 1
+        # The chance of the other value over that of noise beyond this one; in logarithms, as both may be rare.
+        other = (logsigmoid(-sign * code.logits) - logsigmoid(sign * code.noise)).exp()
+        pathwise = slopes * relaxed * (1 - relaxed) / self.temperature * other
+        scores = (f.values - values)[..., None] * (code.bits - code.logits.sigmoid())
+        return (scores + pathwise).mean(0)
