@@ -15,7 +15,8 @@ Train                train, resume, load_run, Run, train_generator; AmortisedGui
 Objectives           DiscreteELBO, ImportanceWeightedELBO, SleepPhase, WakeSleep, RateCost; gradients in estimators
 Data                 load_corpus, Corpus, PackedCounts; pack, for data larger than memory
 Measure a pair       measure (ELBO, evidence and gap), split_gap, ladder, tightness, calibrate,
-                     information, rate_distortion_curve, sandwich; beneath them log_weight and simulate
+                     information, rate_distortion_curve, sandwich; RefinedGuide, better for certain data;
+                     beneath them log_weight and simulate
 Runs and studies     report (one HTML page), show (curves in the terminal), list_runs, remove_runs, compare, experiment,
                      catalogue (what is chosen by name, and what goes together), doctor (what this installation has)
 A model's form       set_layout, its plate over data and how it takes samples, where they are not found; regulariser,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ppl_vae.data.packed.pack import pack as pack
     from ppl_vae.diagnostics.calibration.calibrate import calibrate as calibrate
     from ppl_vae.diagnostics.gap.ladder import ladder as ladder
+    from ppl_vae.diagnostics.gap.refined_guide import RefinedGuide as RefinedGuide
     from ppl_vae.diagnostics.gap.split import split_gap as split_gap
     from ppl_vae.diagnostics.information.information import information as information
     from ppl_vae.diagnostics.information.rate_distortion_curve import rate_distortion_curve as rate_distortion_curve
@@ -79,6 +81,7 @@ _PLACES = {
     "ImportanceWeightedELBO": "objectives.importance_weighted",
     "PackedCounts": "data.counts",
     "RateCost": "objectives.rate_cost",
+    "RefinedGuide": "diagnostics.gap.refined_guide",
     "Run": "runs.open",
     "SleepPhase": "objectives.sleep_phase",
     "WakeSleep": "objectives.wake_sleep",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyro
@@ -21,14 +20,11 @@ from ppl_vae.diagnostics.tightness.tightness import tightness
 from ppl_vae.diagnostics.tightness.verdict import Tightness
 from ppl_vae.evidence.ais import Schedule
 from ppl_vae.evidence.bdmc import BDMC, sandwich, sandwich_cells
-from ppl_vae.evidence.measure import measure
-from ppl_vae.evidence.plan import OptionValue, plan
-from ppl_vae.evidence.results import Evidence, Result
+from ppl_vae.evidence.results import Result
 from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Progress
-from ppl_vae.runs.digests import method_digests
-from ppl_vae.runs.engines.base import Engine, make_engine
+from ppl_vae.runs.engines.base import Engine
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.resumable import BlockStore
@@ -43,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = [
     "measure_calibration",
     "measure_curve",
-    "measure_evidence",
     "measure_information",
     "measure_sandwich",
     "measure_tightness",
@@ -157,50 +152,6 @@ def measure_calibration(opened: Run, split: str, count: int, simulated: int, dra
         lambda pair, x, progress: calibrate(pair.model, pair.guide, x, progress=progress, **options),
         lambda pair, x: simulated * draws,
     )
-
-
-def measure_evidence(
-    opened: Run,
-    split: str,
-    method: str,
-    draws: int | None,
-    count: int = 0,
-    check: bool | None = None,
-    engine: Mapping[str, Any] | None = None,
-    **options: OptionValue,
-) -> Evidence:
-    """Measures ELBO, evidence and gap of one split of a run again, resuming an interrupted measurement.
-
-    Arguments:
-        opened: The run.
-        split: Name of the split.
-        method: Name of the evidence method, or path of its file.
-        draws: Number of samples per datum; None for the default of the method.
-        count: Size of a random sample of the data; 0 for all.
-        check: Whether to check the method on simulated data; None where that is cheap.
-        engine: Name and options of what computes the blocks, if not this process.
-        options: Options of the method.
-    """
-
-    def compute(pair: Pair, x: Batch, done: MutableMapping[int, Evidence], progress: Progress) -> Evidence:
-        return measure(pair.model, pair.guide, x, done=done, progress=progress, check=check, **settings)
-
-    settings: dict[str, Any] = {"method": method, "draws": draws, **options}
-    result = measure_in_blocks(
-        opened,
-        f"evidence-{split}-{Path(method).stem}",
-        split,
-        count,
-        settings,
-        Evidence,
-        compute,
-        lambda pair, x: plan(pair.model, x, **settings).cells,
-        method_digests(method),
-        make_engine(**(engine or {})),
-        lambda pair, x: range(0, len(x), plan(pair.model, x, **settings).block),
-    )
-    opened.name_worst("widest gaps", split, count, result.worst(3), result.gap.pointwise)
-    return result
 
 
 def measure_sandwich(opened: Run, split: str, draws: int, count: int, schedule: Schedule) -> BDMC:

@@ -41,6 +41,7 @@ class Measurements(Uses):
         data: Count = 0,
         draws: AtLeastTwo | None = None,
         check: bool | None = None,
+        refine: Count = 0,
         engine: Annotated[str, PluginChoice("engines")] = "local",
         jobs: Positive = 1,
         address: str | None = None,
@@ -51,20 +52,21 @@ class Measurements(Uses):
         """Measure the evidence by another method or with more samples.
 
         A file evidence/NAME.py of the working folder adds a method of your own, with the arguments of its constructor
-        as options. Writes evidence-SPLIT-METHOD.json and the values per datum into the run. After an interruption the
-        same command resumes the measurement.
+        as options. Writes evidence-SPLIT-METHOD.json (refined-SPLIT-METHOD.json) and the values per datum into the run.
+        After an interruption the same command resumes the measurement.
 
         Arguments:
             method: auto takes the first exact method that applies, else importance, and says why.
             draws: Samples per datum where needed, or annealing chains; by default 1000, of annealing 16.
             check: Measure what the method misses of the evidence of 20 data simulated from the model; by default where
                 that is cheap.
+            refine: Steps of gradient ascent for each datum, from the guide's output, after which it is measured; or 0.
             options: Options of the methods by name, such as temperatures.
         """
-        from ppl_vae.runs.measure import measure_evidence
+        from ppl_vae.runs.evidence import measure_evidence
 
         where = {"name": engine, "jobs": jobs, "address": address, "threads": threads, "retry": retry}
-        return measure_evidence(cast("Run", self), split, method, draws, data, check, where, **options)
+        return measure_evidence(cast("Run", self), split, method, draws, data, check, refine, where, **options)
 
     def gap(
         self,

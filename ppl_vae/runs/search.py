@@ -13,6 +13,7 @@ import torch
 
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.files import atomic_write
+from ppl_vae.data.inputs import Batch, concatenate
 from ppl_vae.data.query import read_query
 from ppl_vae.diagnostics.retrieval.codes import Codes, draw_codes, log_odds
 from ppl_vae.diagnostics.retrieval.hamming import nearest
@@ -20,8 +21,11 @@ from ppl_vae.diagnostics.retrieval.retrieval import Retrieval, retrieval
 from ppl_vae.diagnostics.retrieval.tfidf import TfIdf
 from ppl_vae.evidence.tables import text_table
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.types import Progress
 from ppl_vae.runs.measure import measure_and_save
 from ppl_vae.runs.open import Run
+from ppl_vae.runs.pair import Pair
+from ppl_vae.runs.refined import guide_for
 from ppl_vae.training.progress import Reporter
 
 __all__ = ["Hit", "SearchResult", "Written", "measure_retrieval", "search", "write_codes"]
@@ -64,7 +68,7 @@ class Written:
     __repr__ = __str__
 
 
-def write_codes(opened: Run, split: str, out: Path | None, rule: CodeRule) -> Written:
+def write_codes(opened: Run, split: str, out: Path | None, rule: CodeRule, refine: int = 0) -> Written:
     """Writes the codes of a run's data as packed bits, into an ``.npz`` that needs no unpickling.
 
     Arguments:
@@ -73,6 +77,7 @@ def write_codes(opened: Run, split: str, out: Path | None, rule: CodeRule) -> Wr
         out: Path of the file; by default ``codes.npz`` in the run.
         rule: How bits are read off the guide, as in :func:`~ppl_vae.diagnostics.retrieval.retrieval.retrieval`;
             medians are over the training data.
+        refine: Steps by which the guide is refined for each datum before; 0 for none.
 
     Raises:
         ValueError: If there is no such run or split, its model has no bits, or the file cannot be written.
@@ -83,7 +88,7 @@ def write_codes(opened: Run, split: str, out: Path | None, rule: CodeRule) -> Wr
     sizes = {}
     bits = 0
     for name in names:
-        codes = _codes(opened, name, rule)
+        codes = _codes(opened, name, rule, refine)
         arrays[f"{name}_codes"], sizes[name], bits = codes.packed, len(codes), codes.bits
         labels, titles = opened.labels(name), opened.titles(name)
         if labels is not None:
@@ -100,19 +105,24 @@ def write_codes(opened: Run, split: str, out: Path | None, rule: CodeRule) -> Wr
     return Written(path, bits, sizes)
 
 
-def _codes(opened: Run, split: str, rule: CodeRule) -> Codes:
-    pair, x = opened.pair, opened.split(split)
+def _codes(opened: Run, split: str, rule: CodeRule, refine: int) -> Codes:
+    model, x = opened.pair.model, opened.split(split)
     with (
-        Reporter(f"codes of {split}", len(x)) as reporter,
+        Reporter(f"codes of {split}", len(x) * (refine + 1)) as reporter,
         fork_random_state(opened.config.settings.seed),
         pyro.validation_enabled(False),
     ):
+        guide = guide_for(opened, x, refine, reporter.advance)
         if rule == "sampled":
-            return draw_codes(pair.model, pair.guide, x, progress=reporter.advance)
-        odds = log_odds(pair.model, pair.guide, x, progress=reporter.advance)
+            return draw_codes(model, guide, x, progress=reporter.advance)
+        odds = log_odds(model, guide, x, progress=reporter.advance)
         if rule == "mean-sign":
             return Codes.pack(odds > 0)
-        train = odds if split == "train" else log_odds(pair.model, pair.guide, opened.split("train"))
+        if split == "train":
+            train = odds
+        else:
+            known = opened.split("train")
+            train = log_odds(model, guide_for(opened, known, refine, None), known)
         return Codes.pack(odds > train.median(0).values)
 
 
@@ -238,8 +248,10 @@ def _hit(opened: Run, place: int, distance: int, similarity: float, shared: tupl
     return Hit(name, split, row, distance, similarity, label, shared)
 
 
-def measure_retrieval(opened: Run, split: str, k: int, count: int) -> Retrieval:
+def measure_retrieval(opened: Run, split: str, k: int, count: int, refine: int = 0) -> Retrieval:
     """Measures the precision@k of a run's codes; queries are one split, the database the splits before it.
+
+    The guide is refined before by so many steps for each query and document.
 
     Raises:
         ValueError: If the corpus has no labels, the split is that of training, or the run's model has no bits.
@@ -258,14 +270,11 @@ def measure_retrieval(opened: Run, split: str, k: int, count: int) -> Retrieval:
     opened.split(split)  # an error if the split does not exist
     rows = opened.subsample(split, count)
     database = PackedCounts.concatenate([opened.documents(name) for name in others])
-    return measure_and_save(
-        opened,
-        f"retrieval-{split}",
-        split,
-        count,
-        lambda pair, x, progress: retrieval(
+
+    def compute(pair: Pair, x: Batch, progress: Progress) -> Retrieval:
+        return retrieval(
             pair.model,
-            pair.guide,
+            guide_for(opened, concatenate([x, database]), refine, progress),
             x,
             database,
             labels if rows is None else labels[rows],
@@ -273,6 +282,9 @@ def measure_retrieval(opened: Run, split: str, k: int, count: int) -> Retrieval:
             k=k,
             label_names=opened.corpus.label_names,
             progress=progress,
-        ),
-        lambda pair, x: 2 * (len(x) + len(database)),
+        )
+
+    name = f"retrieval-{split}" + ("-refined" if refine else "")
+    return measure_and_save(
+        opened, name, split, count, compute, lambda pair, x: (2 + refine) * (len(x) + len(database))
     )

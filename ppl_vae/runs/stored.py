@@ -17,7 +17,7 @@ from ppl_vae.nn.checkpoint import Checkpoint
 from ppl_vae.plugins.discovery import available
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.digests import method_digests
-from ppl_vae.runs.measure import measure_evidence
+from ppl_vae.runs.evidence import measure_evidence
 from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.resumable import delete_blocks
 from ppl_vae.runs.state import RunState

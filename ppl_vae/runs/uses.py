@@ -75,6 +75,7 @@ class Uses:
         split: Literal["all", "train", "validation", "test"] = "all",
         out: str | Path | None = None,
         how: Literal["mean-sign", "median", "sampled"] = "mean-sign",
+        refine: Count = 0,
     ) -> Written:
         """Write the binary codes of a run's data.
 
@@ -85,10 +86,11 @@ class Uses:
             split: Data to encode.
             out: Path of the file; by default RUN/codes.npz.
             how: Take each bit's more probable value, its side of the training median, or a draw.
+            refine: Steps of gradient ascent for each datum, from the guide's output, before; 0 for none.
         """
         from ppl_vae.runs.search import write_codes
 
-        return write_codes(cast("Run", self), split, None if out is None else Path(out), how)
+        return write_codes(cast("Run", self), split, None if out is None else Path(out), how, refine)
 
     def search(self, query: str, *, count: Positive = 10) -> SearchResult:
         """Find the documents whose codes are nearest to a query's.
@@ -105,21 +107,23 @@ class Uses:
 
         return search(cast("Run", self), query, count)
 
-    def retrieval(self, *, split: Split = "test", data: Count = 0, k: Positive = 100) -> Retrieval:
+    def retrieval(self, *, split: Split = "test", data: Count = 0, k: Positive = 100, refine: Count = 0) -> Retrieval:
         """Measure how well codes retrieve documents of one class.
 
         Queries are the documents of the split; the database holds the training documents (and the validation documents,
         if the queries are test documents). Documents are ranked by Hamming distance, and the precision is the
         expectation over random orders of ties. Baselines are the cosine of words weighted by rarity, and chance.
 
-        Writes retrieval-SPLIT.json, the precision of each query, and a figure of precision against recall into the run.
+        Writes retrieval-SPLIT.json (retrieval-SPLIT-refined.json), the precision of each query, and a figure of
+        precision against recall into the run.
 
         Arguments:
             k: Number of documents that each query retrieves.
+            refine: Steps of gradient ascent for each query and document, from the guide's output, before; 0 for none.
         """
         from ppl_vae.runs.search import measure_retrieval
 
-        return measure_retrieval(cast("Run", self), split, k, data)
+        return measure_retrieval(cast("Run", self), split, k, data, refine)
 
     def frechet(
         self,

@@ -45,6 +45,16 @@ def test_a_split_shows_the_refined_guide(trained):
     assert "refinement apply to the split of the run's own gap: leave out the ladder" in flat(mixed.output)
 
 
+def test_evidence_of_the_refined_guide(trained):
+    plain, refined = (json_of("evidence", "r", "--data", "20", *args) for args in ((), ("--refine", "20")))
+    assert plain["elbo"]["mean"] < refined["elbo"]["mean"] < refined["evidence"]["mean"]
+    assert refined["evidence"]["mean"] == pytest.approx(plain["evidence"]["mean"], rel=1e-6)
+    assert refined["elbo"]["method"].startswith("guide refined by 20 steps")
+    assert Path("r/refined-test-auto.json").is_file()
+    for args, told in ((("--check",), "leave out --check"), (("--jobs", "2"), "leave out --engine and --jobs")):
+        assert told in flat(invoke("evidence", "r", "--refine", "5", *args).output)
+
+
 @pytest.mark.parametrize(
     ("train", "validation", "names"),
     [

@@ -11,6 +11,9 @@ from click.testing import CliRunner
 from ppl_vae.cli.main import main
 from ppl_vae.data import load_corpus
 from ppl_vae.data.query import read_query
+from ppl_vae.diagnostics.retrieval.codes import log_odds
+from ppl_vae.runs.open import open_run
+from ppl_vae.runs.refined import guide_for
 
 TOPICS = {
     "fruit": ["apple", "pear", "plum", "cherry", "fig", "grape", "melon", "peach"],
@@ -89,6 +92,19 @@ def test_codes_of_a_run_are_written_found_and_judged(folder):
     assert Path("r/retrieval-test.safetensors").exists() and Path("r/figures/retrieval-test.png").exists()
     content = json.loads(invoke("retrieval", "r", "--split", "validation", "--data", "9", "--k", "20", "--json").stdout)
     assert (content["queries"], content["database"]) == (9, sizes["train"])
+
+    run = open_run(Path("r"))
+    plain, refined = (
+        log_odds(run.model, guide_for(run, run.data["test"], steps, None), run.data["test"]) for steps in (0, 30)
+    )
+    assert (refined - plain).abs().mean() > 0.1
+    content = json.loads(invoke("codes", "r", "--split", "test", "--refine", "30", "--json").stdout)
+    assert content["data"] == {"test": sizes["test"]}
+    with np.load("r/codes.npz") as kept:
+        np.testing.assert_array_equal(np.unpackbits(kept["test_codes"], axis=1, count=6), refined > 0)
+    content = json.loads(invoke("retrieval", "r", "--k", "20", "--refine", "3", "--json").stdout)
+    assert content["precision"]["mean-sign"]["mean"] > 0.9
+    assert Path("r/retrieval-test-refined.json").exists()
 
 
 def test_a_run_trained_again_on_everything_keeps_its_labels(folder):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.data.inputs import Batch, data_width
+from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.gap.family_members import GuideFamily, members_of
 from ppl_vae.diagnostics.gap.gap import GAINED, LEAD
 from ppl_vae.diagnostics.gap.starts import draw_latents, regions
@@ -20,7 +20,7 @@ from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import evaluating, evaluation_mode, frozen
 from ppl_vae.objectives.choice import fit_estimator, make_estimator
 from ppl_vae.objectives.elbo import DiscreteELBO
-from ppl_vae.programs.blocks import CELLS
+from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program, Progress
@@ -162,8 +162,8 @@ def optimal_member(
 
 
 def ascents_at_once(x: Batch) -> int:
-    """Largest number of data whose parameters ascend together."""
-    return max(1, min(DATA, CELLS // data_width(x) // 8))
+    """Largest number of data whose parameters ascend together, and are sampled together from a guide of these data."""
+    return max(1, min(DATA, rows_at_once(x) // 8))
 
 
 def climb(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from ppl_vae.programs.prepared import prepared
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["refine"]
+__all__ = ["refine", "refined_parameters"]
 
 
 def refine(
@@ -63,26 +64,47 @@ def refine(
     Raises:
         ValueError: If a site's family is not known, naming it, or there is no step.
     """
-    if steps < 1:
-        raise ValueError(f"a guide is refined by at least one step, got {steps}")
+    how: dict[str, Any] = {"draws": draws, "rate": rate, "step_draws": step_draws, "progress": progress}
+    how["estimator"] = make_estimator(estimator) if isinstance(estimator, str) else estimator
+    values, members = list[Estimate](), list[Tensor]()
     with prepared(model, guide, x):
-        family, report = members_of(guide, x), progress or (lambda cells: None)
-        estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
-        values, members = list[Estimate](), list[Tensor]()
-        block = ascents_at_once(x)
+        family, block = members_of(guide, x), ascents_at_once(x)
         for start in range(0, len(x), block):
             part = x[start : start + block]
-            with evaluating(model, guide):
-                first = family.guide_parameters(part)
-            with evaluation_mode(model, guide), frozen(model, guide):
-                (last,) = climb(model, family, part, first[None], steps, rate, step_draws, estimator, report)
+            members.append(refined_parameters(model, guide, family, part, steps, **how))
             with evaluating(model):
                 seed = int(torch.randint(2**31, ()))
-                before, after = (_elbo(model, family, part, free, draws, seed).pointwise for free in (first, last))
-                members.append(torch.where((after > before)[:, None], last, first))
-                values.append(_elbo(model, family, part, members[-1], draws, seed + 1))
+                values.append(_elbo(model, family, part, members[-1], draws, seed))
     value = replace(Estimate.join(values), method=f"guide refined by {steps} steps, {draws} draws")
     return value, torch.cat(members)
+
+
+def refined_parameters(
+    model: Program,
+    guide: Program,
+    family: GuideFamily,
+    x: Batch,
+    steps: int,
+    *,
+    draws: int,
+    estimator: Estimator,
+    rate: float = 0.1,
+    step_draws: int = 2,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Parameters of the members that :func:`refine` finds for data that fit into memory together."""
+    if steps < 1:
+        raise ValueError(f"a guide is refined by at least one step, got {steps}")
+    with evaluating(model, guide):
+        first = family.guide_parameters(x)
+    with evaluation_mode(model, guide), frozen(model, guide):
+        (last,) = climb(
+            model, family, x, first[None], steps, rate, step_draws, estimator, progress or (lambda cells: None)
+        )
+    with evaluating(model):
+        seed = int(torch.randint(2**31, ()))
+        before, after = (_elbo(model, family, x, free, draws, seed).pointwise for free in (first, last))
+    return torch.where((after > before)[:, None], last, first)
 
 
 def _elbo(model: Program, family: GuideFamily, x: Batch, free: Tensor, draws: int, seed: int) -> Estimate:

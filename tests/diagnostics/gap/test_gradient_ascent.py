@@ -17,7 +17,7 @@ from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.measure import measure
 from ppl_vae.programs.amortised import independent, parameter_count, parameters_of
 from ppl_vae.programs.latent import Latent
-from tests.support.small_pairs import BitsOfPoints, LinearGaussian, documents
+from tests.support.small_pairs import BitsOfPoints, LinearGaussian, documents, text_pair
 from tests.support.z_test import assert_mean
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -276,3 +276,14 @@ def test_what_has_no_known_family_is_named():
         optimal_member(model, LinearCounts(model, documented), documented, steps=1)
     with pytest.raises(ValueError, match="unknown method 'guess'; choose from auto, enumeration, ascent"):
         split_gap(model, model, documented, method="guess")
+
+
+def test_more_data_than_are_sampled_together_ascend_in_blocks():
+    model, guide, _ = text_pair()
+    x = documents(300, 11)
+    gap = split_gap(model, guide, x, method="ascent", steps=8, restarts=1, draws=50, check=0)
+    assert gap.evidence.bound == "exact"
+    assert len(gap.best.pointwise) == 300
+    left = gap.evidence.pointwise - gap.best.pointwise
+    assert (left > -5 * gap.best.pointwise_se - 1e-4).all()
+    assert left.mean() < (gap.evidence.pointwise - gap.elbo.pointwise).mean()

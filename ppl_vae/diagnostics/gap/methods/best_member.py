@@ -12,12 +12,11 @@ from torch import Tensor
 
 from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.gap.family_members import members_of
-from ppl_vae.diagnostics.gap.gradient_ascent import optimal_member
+from ppl_vae.diagnostics.gap.gradient_ascent import ascents_at_once, optimal_member
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.several_proposals import Proposal, evidence_of, mixture_weights, with_posterior
 from ppl_vae.evidence.shortfall import Shortfall
-from ppl_vae.programs.blocks import rows_at_once
 from ppl_vae.programs.handlers import run
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite
@@ -25,9 +24,6 @@ from ppl_vae.programs.types import Program, Progress
 from ppl_vae.programs.unobserved import check_none
 
 __all__ = ["BestMember"]
-
-DATA = 2**9
-"""Largest number of data whose members are searched for together."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ class BestMember(EvidenceMethod):
         return len(x) * (self.draws + self.search_steps)
 
     def block(self, x: Batch) -> int:
-        return max(1, min(DATA, rows_at_once(x) // 8))
+        return ascents_at_once(x)
 
     def measure(self, model: Program, guide: Program, x: Batch, sites: list[GuideSite], progress: Progress) -> Evidence:
         proposals = self._proposals(model, guide, x, progress)
