@@ -25,7 +25,8 @@ PUBLIC = {
     ),
     "measuring": (
         "Measuring a pair",
-        "measure split_gap ladder tightness calibrate information rate_distortion_curve sandwich log_weight simulate",
+        "measure split_gap ladder tightness calibrate information rate_distortion_curve sandwich "
+        "RefinedGuide log_weight simulate",
         "Functions of any Pyro pair and its data.",
     ),
     "data": (
