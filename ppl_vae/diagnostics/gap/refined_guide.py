@@ -15,6 +15,7 @@ from ppl_vae.diagnostics.gap.gradient_ascent import ascents_at_once
 from ppl_vae.diagnostics.gap.refinement import refined_parameters
 from ppl_vae.estimators import Estimator
 from ppl_vae.objectives.choice import make_estimator
+from ppl_vae.programs.prepared import prepared
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["RefinedGuide"]
@@ -68,14 +69,14 @@ class RefinedGuide(nn.Module):
         progress: Progress | None = None,
     ) -> None:
         super().__init__()
-        self.family = members_of(guide, x)
         options: dict[str, Any] = {"draws": draws, "progress": progress}
         options["estimator"] = make_estimator(estimator) if isinstance(estimator, str) else estimator
-        block = ascents_at_once(x)
-        parts = [
-            refined_parameters(model, guide, self.family, x[start : start + block], steps, **options)
-            for start in range(0, len(x), block)
-        ]
+        with prepared(model, guide, x):
+            self.family, block = members_of(guide, x), ascents_at_once(x)
+            parts = [
+                refined_parameters(model, guide, self.family, x[start : start + block], steps, **options)
+                for start in range(0, len(x), block)
+            ]
         known = fingerprints(x)
         order = np.argsort(known, kind="stable")
         self._known = known[order]
