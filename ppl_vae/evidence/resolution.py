@@ -14,13 +14,12 @@ result is exaggerated, the more the narrower the peak, and perhaps to the wrong 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 from ppl_vae.evidence.bends import JUMPS, is_coarse, on_side, reach
 from ppl_vae.evidence.degree import SHAPE_ALONE
@@ -143,6 +142,12 @@ class _Streams(TorchDispatchMode):
         memory = self._beside[value.untyped_storage()._cdata][stream]
         return value if memory is None else _at(memory, value)
 
+    def _moved(self, value: Any, stream: int) -> Any:
+        """An argument of an operation, a value or a sequence of values, with the tensors of a stream."""
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._moved(each, stream) for each in value)
+        return self.of(value, stream)
+
     def _differs(self, value: object, stream: int) -> bool:
         return isinstance(value, Tensor) and self.of(value, stream) is not value
 
@@ -177,14 +182,14 @@ class _Streams(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__.rstrip("_")
-        leaves = tree_leaves((args, kwargs))
+        leaves = [*_leaves(args), *_leaves(kwargs.values())]
         if name in SHAPE_ALONE or not any(map(self.follows, leaves)):
             return func(*args, **kwargs)
         written = [
             leaf
             for argument, value in zip(func._schema.arguments, args, strict=False)
             if argument.alias_info is not None and argument.alias_info.is_write
-            for leaf in tree_leaves(value)
+            for leaf in _leaves([value])
             if isinstance(leaf, Tensor)
         ]
         moves = self._moves(name, args, kwargs)
@@ -196,7 +201,7 @@ class _Streams(TorchDispatchMode):
                 continue
             for target in written:
                 self._begin(target, stream)
-            mine = [tree_map(lambda leaf, k=stream: self.of(leaf, k), value) for value in args]
+            mine = [self._moved(value, stream) for value in args]
             for position, change in moved.items():
                 # What operations before have moved by more already is not moved back.
                 is_left = (mine[position] - args[position]).abs() < change.abs()
@@ -205,9 +210,9 @@ class _Streams(TorchDispatchMode):
                     mine[position].add_(change)
                 else:
                     mine[position] = on_side(name, mine[position], mine[position] + change)
-            streams.append((tuple(mine), tree_map(lambda leaf, k=stream: self.of(leaf, k), kwargs)))
+            streams.append((tuple(mine), {key: self._moved(value, stream) for key, value in kwargs.items()}))
         result = func(*args, **kwargs)
-        results = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        results = [leaf for leaf in _leaves([result]) if isinstance(leaf, Tensor)]
         if results and not written and all(map(self.follows, results)):  # views
             return result
         others = [None if each is None else func(*each[0], **each[1]) for each in streams]
@@ -216,14 +221,14 @@ class _Streams(TorchDispatchMode):
                 each is not None and other != result for each, other in zip(streams, others, strict=True)
             )
         elif not written:
-            parts = [[leaf for leaf in tree_leaves(other) if isinstance(leaf, Tensor)] for other in others]
+            parts = [[leaf for leaf in _leaves([other]) if isinstance(leaf, Tensor)] for other in others]
             for position, each in enumerate(results):
                 self._keep(each, [part[position] if part else None for part in parts])
         return result
 
     def _moves(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[int, dict[int, Tensor]]:
         """By what inputs of an operation are moved, by stream and position."""
-        neighbours = tuple(tree_map(lambda leaf: self.of(leaf, 0), args))
+        neighbours = tuple(self._moved(value, 0) for value in args)
         self.is_coarse |= is_coarse(name, args, neighbours, kwargs)
         moves = dict[int, dict[int, Tensor]]()
         for position, change in reach(name, args, neighbours, kwargs).items():
@@ -240,6 +245,15 @@ class _Streams(TorchDispatchMode):
         """Random signs, from another place of a long row of them each time."""
         count, start = shape.numel(), int(torch.randint(SIGNS, (), generator=self._random))
         return self._signs.repeat(count // SIGNS + 2)[start : start + count].reshape(shape)
+
+
+def _leaves(values: Iterable[Any]) -> Iterator[Any]:
+    """Arguments of an operation, those in lists one by one."""
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _leaves(value)
+        else:
+            yield value
 
 
 def _at(memory: torch.UntypedStorage, like: Tensor) -> Tensor:
