@@ -63,7 +63,7 @@ class LayoutFinder:
             if isinstance(sites, Exception):
                 return Layout(failure=sites)
             layout = self._plates(sites, grown, length(*few))
-            return self._vectorised(layout, few)
+            return self._vectorised(layout, few, sites)
 
     def _probe(self) -> tuple[Arguments, dict[str, Site] | Exception, dict[str, Site] | None]:
         """Sites of a run on three data and on five, or of one on all of them."""
@@ -170,19 +170,27 @@ class LayoutFinder:
             dims = {named[0].dim}
         return {name: f for name, f in over_data.items() if f.dim in dims}
 
-    def _vectorised(self, layout: Layout, few: Arguments) -> Layout:
-        """The layout with the first way of taking two samples that agrees with two runs of one sample each."""
+    def _vectorised(self, layout: Layout, few: Arguments, sites: Mapping[str, Site]) -> Layout:
+        """The layout with the first way of taking two samples that agrees with two runs of one sample each.
+
+        The sites of one such run are known.
+        """
         if not layout.names:
             return layout
+        if layout.canonical and self.vectorise is None:
+            try:
+                runs = [Sites(sites), Sites(self._sites(few))]
+                if _agree(self._run(layout, few, 2, _values(runs, torch.stack)), runs):
+                    return layout
+            except REFUSED:  # told below, if it is the program's fault
+                pass
         single = layout.turn("fold")
         try:
             alone = [self._run(single, few, 1) for _ in range(2)]
             _agree(alone[0], alone[:1])  # fails where a site cannot be scored
         except REFUSED as error:
             return replace(layout, failure=error)
-        values = {
-            name: torch.cat([sites[name]["value"] for sites in alone]) for name in latents(alone[0]) if name in alone[1]
-        }
+        values = _values(alone, torch.cat)
         if self.vectorise is not None:
             return self._chosen(layout.turn(self.vectorise))
         ways: tuple[Vectorise, ...] = ("left", "fold") if self.count else ("left",)
@@ -234,14 +242,20 @@ def _check_shapes(site: Site) -> None:
         ) from error
 
 
+def _values(runs: list[Sites], join: Callable[[list[Tensor]], Tensor]) -> dict[str, Tensor]:
+    """Latents of several runs, put together as several samples."""
+    return {name: join([sites[name]["value"] for sites in runs]) for name in latents(runs[0]) if name in runs[1]}
+
+
 def _agree(together: Sites, alone: list[Sites]) -> bool:
     """Whether the log-densities of samples taken together are those of each taken alone."""
     if any(set(sites) != set(together) for sites in alone):
         return False
     for name in together:
-        densities = [_log_prob(sites[name]) for sites in (together, *alone)]
+        one, *others = (_log_prob(sites[name]) for sites in (together, *alone))
         events = [sites[name]["fn"].event_shape for sites in (together, *alone)]
-        one, apart = densities[0], torch.cat([d.expand(1, *d.shape[1:]) for d in densities[1:]])
+        # Those of a run without a dimension of samples are (data,).
+        apart = torch.cat([d[None] if d.ndim == 1 else d.expand(1, *d.shape[1:]) for d in others])
         one, apart = torch.broadcast_tensors(one, apart)
         if len(set(events)) > 1 or not agree(one, apart):
             return False
