@@ -57,6 +57,7 @@ def pages() -> dict[str, str]:
         },
         "training.md": {"defaults": defaults()},
         "remedies.md": {"remedies": remedies()},
+        "newsgroups.md": {"refined": refined()},
         "speed.md": {"arithmetic": products()},
     }
     filled = {}
@@ -112,6 +113,17 @@ def remedies() -> str:
         numbers = (f"{row['elbo']:.2f}", *gains, f"{row['network']:.2f}", f"{row['family']:.2f}")
         rows.append((row["split"], row["guide"], *numbers, f"{row['seconds']:.0f}" if "seconds" in row else ""))
     return table("data|guide|ELBO|gain|gain of all|network's part|family's part|seconds", rows)
+
+
+def refined() -> str:
+    """Codes of 64 bits for 20 Newsgroups before and after their guides are refined for each document."""
+    rows = []
+    for row in read("refined")["rows"]:
+        numbers = (f"{row[key]:.2f}" for key in ("elbo", "refined_elbo"))
+        bounds = (f">= {row[key]:.2f}" for key in ("evidence", "refined_evidence"))
+        deviances = (f"{row[key]:.1f}" for key in ("deviance", "refined_deviance"))
+        rows.append((f"`{row['guide']}`", *numbers, *bounds, *deviances))
+    return table("guide|ELBO|refined|evidence|refined|deviance|refined", rows)
 
 
 def products() -> str:

@@ -48,6 +48,7 @@ NOT_RUN = {
     "machine",
     "race",
     "reliability",
+    "refined",
     "remedies",
     "sense",
     "setting",
