@@ -1,4 +1,4 @@
-"""Guides refined for each datum: ``python -m benchmarks.refined RUN...`` stores what ``evidence --refine`` left in runs.
+"""Guides refined for each datum: ``python -m benchmarks.refined RUN...`` stores what ``evidence --refine`` found.
 
 The numbers go to ``benchmarks/results/refined.json``, a row for each run, test data before and after;
 ``python -m website.tables`` writes the table of the manual from them.
