@@ -124,6 +124,10 @@ def __getattr__(name: str) -> object:
     place, colon, original = _PLACES[name].partition(":")
     module = importlib.import_module(f"{__name__}.{place}")
     value: object = module if colon and not original else getattr(module, original or name)
+    if name in ("measure", "split_gap"):  # inside of other measurements, which show their own, they are silent
+        from ppl_vae.runs.watched import WATCHED, watched
+
+        value = watched(getattr(module, name), *WATCHED[name])
     globals()[name] = value
     return value
 

@@ -41,7 +41,7 @@ def measure(
     model: Program,
     guide: Program,
     *data: object,
-    draws: int | None = 100,
+    draws: int | None = None,
     method: str = "auto",
     done: MutableMapping[int, Evidence] | None = None,
     progress: Progress | None = None,
@@ -60,14 +60,13 @@ def measure(
         data: The data, as the arguments that model and guide take: one batch, or several fields, each by itself or
             together in a tuple, dict, named tuple or dataclass (:func:`~ppl_vae.data.inputs.as_batch`). Worked through
             in blocks.
-        draws: Samples, or annealing chains, per datum, where they are needed; None for as many as the method usually
-            takes.
+        draws: Samples, or annealing chains, per datum, where they are needed; by default 1000, of annealing 16.
         method: Name of a method, or path of its file; ``"auto"`` takes the first exact one that applies, else
             importance sampling, and says why.
         done: Blocks measured already, by the position of their first datum. Each finished block is put in at once: pass
             the same mapping again after an interruption, with everything else the same, and the rest is measured.
         progress: Called with the number of cells done since the last call; :func:`~ppl_vae.evidence.plan.plan` knows
-            their total.
+            their total. By default ``pv.measure`` shows a bar on a terminal and in a notebook.
         check: Whether to measure what the method misses of the evidence of data simulated from the model; None where
             that is cheap.
         options: Options of the methods by name, such as ``most_bits`` of enumeration and ``temperatures`` of annealing.

@@ -41,7 +41,7 @@ class Plan:
     fallbacks: tuple[EvidenceMethod, ...] = ()
 
 
-def plan(model: Program, x: Batch, *, draws: int | None = 100, method: str = "auto", **options: OptionValue) -> Plan:
+def plan(model: Program, x: Batch, *, draws: int | None = None, method: str = "auto", **options: OptionValue) -> Plan:
     """Chooses the method for a model and its data.
 
     Arguments and errors are those of :func:`~ppl_vae.evidence.measure.measure`.

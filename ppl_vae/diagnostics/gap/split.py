@@ -93,7 +93,8 @@ def split_gap(
         check_evidence: Whether to measure what the evidence method misses of data simulated from the model; None where
             that is cheap.
         measurement: Evidence and ELBO of these data, for the gradient ascent; by default they are measured.
-        progress: Called with the number of data completed since the last call.
+        progress: Called with the number of data completed since the last call. By default ``pv.split_gap`` shows a bar
+            on a terminal and in a notebook.
         options: Options of the evidence method by name, such as ``temperatures`` of annealing.
 
     Returns:
