@@ -100,6 +100,7 @@ class Steps:
                 partial(recorded, parameters),
                 "steps run as they are written, since they cannot be replayed",
                 tolerance=1e-6,
+                is_told=True,
             )
         elif settings.replay and not parameters[0].is_cuda:
             log(

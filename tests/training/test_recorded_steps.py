@@ -110,7 +110,9 @@ def test_replayed_training_is_the_same_training(tmp_path, capsys, pair, objectiv
     assert [row.keys() for row in replayed] == [row.keys() for row in plain]
     assert replayed == [pytest.approx(row, rel=1e-5, abs=1e-6) for row in plain]
     (shape,) = trainer._steps._graphed.shapes.values()
-    assert shape.checked and "note" not in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert shape.checked and "note" not in told
+    assert told.count("steps of 10 data are recorded and replayed: the first replay gave the numbers of the step") == 1
 
 
 @pytest.mark.parametrize(
