@@ -13,6 +13,9 @@ from ppl_vae.evidence.upper import distrust_simulated, distrust_weights
 
 __all__ = ["Bracket", "UpperLimit", "bracket_of", "bracket_of_gap"]
 
+SHOWN = 0.01
+"""Nats of the lower limit, due to few data, that are worth a word."""
+
 
 @dataclass(frozen=True)
 class UpperLimit:
@@ -43,6 +46,8 @@ class Bracket:
         uppers: The upper limits by method.
         of: What lies between them.
         remedy: What may give an upper limit where there is none.
+        markov: Nats by which the lower limit lies below the estimate by Markov's inequality.
+        data: Number of data.
     """
 
     lower: float | None
@@ -51,6 +56,8 @@ class Bracket:
     uppers: tuple[UpperLimit, ...] = ()
     of: str = "mean log p(x)"
     remedy: str = ""
+    markov: float = 0.0
+    data: int = 0
 
     @property
     def reason(self) -> str:
@@ -71,9 +78,20 @@ class Bracket:
         head, low = f"{self.level:.0%} bracket:", "" if self.lower is None else f"{_figure(self.lower)} <= "
         if self.upper is None:
             above = f"unknown above: {self.reason}"
-            return f"{head} {low}{self.of}, {above}" if low else f"{head} {self.of} is unknown below and {above}"
+            return (
+                f"{head} {low}{self.of}, {above}{self._below()}"
+                if low
+                else f"{head} {self.of} is unknown below and {above}"
+            )
         methods = "; ".join(limit.method for limit in self.uppers if limit.value is not None)
-        return f"{head} {low}{self.of} <= {_figure(self.upper)}{f' ({methods})' if methods else ''}"
+        return f"{head} {low}{self.of} <= {_figure(self.upper)}{f' ({methods})' if methods else ''}{self._below()}"
+
+    def _below(self) -> str:
+        """What few data cost the lower limit; empty where that does not show."""
+        if not self.lower or self.markov < SHOWN:
+            return ""
+        below = f"the lower limit is {self.markov:.3f} below the estimate"
+        return f"; {below}, as it must be with {self.data} data: more narrow it"
 
     def to_json(self) -> dict[str, Any]:
         content = {"lower": self.lower, "upper": self.upper, "level": self.level}
@@ -98,9 +116,12 @@ def bracket_of(evidence: Estimate, level: float = LEVEL) -> Bracket | None:
     if evidence.bound == "exact":
         return None
     uppers = tuple(_uppers(evidence, level))
-    lower = None if evidence.common_se else (evidence.lower or evidence).at_least((1 + level) / 2)
-    lower = None if lower is None else finite(lower)
-    return Bracket(lower, _highest(uppers), level, uppers, remedy=_remedy(evidence))
+    bound = evidence.lower or evidence
+    lower = None if evidence.common_se else bound.at_least((1 + level) / 2)
+    lower, below = (None, 0.0) if lower is None else (finite(lower), bound.mean - lower)
+    return Bracket(
+        lower, _highest(uppers), level, uppers, "mean log p(x)", _remedy(evidence), below, len(evidence.pointwise)
+    )
 
 
 def _remedy(evidence: Estimate) -> str:
@@ -155,7 +176,7 @@ def bracket_of_gap(
         limit if limit.value is None else replace(limit, value=_at_least_zero(limit.value - bound.mean + margin))
         for limit in bracket.uppers
     )
-    return Bracket(0.0 if best else low, _highest(uppers), level, uppers, of, bracket.remedy)
+    return replace(bracket, lower=0.0 if best else low, upper=_highest(uppers), level=level, uppers=uppers, of=of)
 
 
 def _at_least_zero(value: float) -> float | None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import t
@@ -38,13 +39,20 @@ def test_exact_evidence_has_no_bracket_and_others_one_in_table_and_json():
     bracket = found.bracket()
     assert bracket.lower <= truth.mean() <= bracket.upper
     line = f"95% bracket: {bracket.lower:.3f} <= mean log p(x) <= {bracket.upper:.3f} (leave-one-out weights)"
-    assert line in str(found)
+    few = f"; the lower limit is {np.log(40) / 30:.3f} below the estimate, as it must be with 30 data: more narrow it"
+    assert line + few in str(found)
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))["evidence"]["bracket"]
     assert (content["lower"], content["upper"], content["level"]) == (bracket.lower, bracket.upper, 0.95)
     (limit,) = content["uppers"]
     assert limit["method"] == "leave-one-out weights" and limit["validity"].startswith("in expectation")
     narrow = found.bracket(level=0.5)
     assert bracket.lower < narrow.lower < narrow.upper < bracket.upper
+
+
+def test_many_data_take_nothing_from_the_lower_limit():
+    evidence = Estimate(torch.randn(400), "weights", "lower", 50, torch.full((400,), 0.1))
+    assert evidence.mean - bracket_of(evidence).lower == pytest.approx(np.log(40) / 400)
+    assert "below the estimate" not in str(bracket_of(evidence))
 
 
 def test_chains_have_an_upper_bound_each_chain_by_itself():
