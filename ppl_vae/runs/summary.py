@@ -141,9 +141,15 @@ class Summary:
 
     def captions(self) -> Iterator[str]:
         """What the table's numbers are: the methods, the errors, and the distances."""
-        methods = {s.measurement.evidence.method: s.measurement.evidence.bound for s in self.splits.values()}
+        methods = dict[str, list[str]]()
         directions = {"exact": ", exact", "lower": ", a lower bound"}
-        yield from (f"evidence: {m}{directions.get(b, ', approximate')}" for m, b in methods.items())
+        for name, split in self.splits.items():
+            evidence = split.measurement.evidence
+            how = f"{evidence.method}{directions.get(evidence.bound, ', approximate')}"
+            methods.setdefault(how, []).append(name)
+        for how, names in methods.items():
+            of = f" of {', '.join(names)}" if len(methods) > 1 else ""
+            yield f"evidence{of}: {how}"
         if self.objective not in TRAINED:
             chosen = SELECTION.get(self.chosen_by, "the loss on validation data chose the epoch")
             yield f"all figures are the model's own, with beta = 1; {chosen}"

@@ -208,6 +208,19 @@ def test_a_summary_has_the_warnings_of_its_splits():
     assert f"note: test: {CAUTION}" in str(summary)
 
 
+def test_a_table_names_the_splits_of_each_evidence_method_where_there_are_several():
+    split = results()["split"]
+    exact = replace(split.measurement.evidence, method="quadrature", bound="exact")
+    other = replace(split, measurement=replace(split.measurement, evidence=exact))
+    table = Summary("r", "text", "elbo", "arm", 1, 1, {"train": split, "validation": other, "test": split})
+    assert [line for line in table.captions() if line.startswith("evidence")] == [
+        "evidence of train, test: importance, 30 draws, a lower bound",
+        "evidence of validation: quadrature, exact",
+    ]
+    alike = Summary("r", "text", "elbo", "arm", 1, 1, {"train": split, "test": split})
+    assert next(alike.captions()) == "evidence: importance, 30 draws, a lower bound"
+
+
 def test_values_that_are_no_numbers_are_told():
     estimate = Estimate(torch.tensor([-1.0, torch.nan, torch.nan]), "100 draws", "lower", 100)
     assert any("2 of 3 data have no value (NaN)" in line for line in estimate.warnings)
