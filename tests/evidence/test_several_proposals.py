@@ -1,6 +1,7 @@
 """Samples of several proposals under their mixture, and the bounds they give from below and from above."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyro
@@ -10,6 +11,7 @@ import torch
 from scipy.stats import norm
 
 from ppl_vae.evidence.measure import measure
+from ppl_vae.evidence.psis import k_hat_limit
 from ppl_vae.evidence.several_proposals import Proposal, evidence_of, mixture_weights, with_posterior
 from tests.support.small_pairs import number_with_noise
 from tests.support.z_test import assert_mean
@@ -88,3 +90,16 @@ def test_best_members_find_the_mode_and_the_bit_that_the_guide_leaves_out():
     found = measure(model, guide, x, method="best_member", draws=400, search_steps=60).evidence
     assert truth.mean() - alone.mean > 0.7
     assert abs(truth.mean() - found.mean) < 4 * found.se + 0.05
+
+
+def test_tails_as_heavy_as_those_of_simulated_data_of_which_nothing_is_missed_are_no_reason_for_caution():
+    torch.manual_seed(0)
+    x = 2**0.5 * torch.randn(60)
+    options = {"draws": 200, "search_steps": 10, "search_starts": 1}
+    found = measure(linear, normal(1.0, 0.4), x, method="best_member", check=True, **options).evidence
+    limit, shortfall = k_hat_limit(200), found.shortfall
+    assert shortfall.k_hat is not None and shortfall.mean < 0.01
+    assert 0 < (found.k_hat > limit).sum() <= found.tolerated * len(x)
+    assert not any("k-hat" in line for line in found.warnings)
+    unchecked = replace(found, shortfall=None, tolerated=0.0)
+    assert any("have a Pareto k-hat over" in line for line in unchecked.warnings)

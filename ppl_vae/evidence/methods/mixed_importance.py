@@ -17,6 +17,7 @@ from ppl_vae.evidence.defensive import check_share, constant, from_mixture, mixt
 from ppl_vae.evidence.importance import from_log_weights, sampled_bound
 from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.methods.importance import constant_rows, covered, whose_weights
+from ppl_vae.evidence.psis import k_hat
 from ppl_vae.evidence.rare_parts import with_flat_prior
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.shortfall import Shortfall
@@ -99,7 +100,7 @@ class MixedImportance(EvidenceMethod):
         )
         assert low is not None and high is not None
         total = low.logsumexp(0)
-        return Shortfall(high.logsumexp(0) - total, lower=total - log(len(low)))
+        return Shortfall(high.logsumexp(0) - total, k_hat(low), lower=total - log(len(low)))
 
     def _sums(
         self,

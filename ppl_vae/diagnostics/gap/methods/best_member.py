@@ -14,6 +14,7 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.diagnostics.gap.family_members import members_of
 from ppl_vae.diagnostics.gap.gradient_ascent import ascents_at_once, optimal_member
 from ppl_vae.evidence.methods.base import EvidenceMethod
+from ppl_vae.evidence.psis import k_hat
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.several_proposals import Proposal, evidence_of, mixture_weights, with_posterior
 from ppl_vae.evidence.shortfall import Shortfall
@@ -79,7 +80,7 @@ class BestMember(EvidenceMethod):
         weights = weights.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
         upper = with_posterior(model, x, proposals, weights, posterior)
         total = weights.logsumexp(0)
-        return Shortfall(upper.logsumexp(0) - total, lower=total - log(len(weights)))
+        return Shortfall(upper.logsumexp(0) - total, k_hat(weights), lower=total - log(len(weights)))
 
     def _proposals(self, model: Program, guide: Program, x: Batch, progress: Progress | None) -> list[Proposal]:
         """The guide, the prior and the members at the ends of the search, with their numbers of samples."""
