@@ -50,11 +50,16 @@ class REBAR(Estimator):
         return Code((logits + noise > 0).to(logits.dtype), noise, logits)
 
     def gradient(self, code: Code, f: Integrand) -> Tensor:
-        relaxed = ((code.logits + code.noise) / self.temperature).sigmoid()
+        values, pathwise = self.relaxed(code, f, self.temperature)
+        scores = (f.values - values)[..., None] * (code.bits - code.logits.sigmoid())
+        return (scores + pathwise).mean(0)
+
+    @staticmethod
+    def relaxed(code: Code, f: Integrand, temperature: float) -> tuple[Tensor, Tensor]:
+        """f at the relaxed bits of each draw, and the pathwise part of its gradient that the scores leave out."""
+        relaxed = ((code.logits + code.noise) / temperature).sigmoid()
         values, slopes = f.relaxed(relaxed)
         sign = 2 * code.bits - 1
         # The chance of the other value over that of noise beyond this one; in logarithms, as both may be rare.
         other = (logsigmoid(-sign * code.logits) - logsigmoid(sign * code.noise)).exp()
-        pathwise = slopes * relaxed * (1 - relaxed) / self.temperature * other
-        scores = (f.values - values)[..., None] * (code.bits - code.logits.sigmoid())
-        return (scores + pathwise).mean(0)
+        return values, slopes * relaxed * (1 - relaxed) / temperature * other

@@ -111,7 +111,9 @@ class DiscreteELBO(RateDistortionObjective):
         one_plate = self._structure.plates == 1
         if self._replaceable is not None:
             known = model if one_plate else None
-            self.estimator, line = fit_estimator(self._replaceable, sites, known, args, kwargs, self._control)
+            fitted, line = fit_estimator(self._replaceable, sites, known, args, kwargs, self._control)
+            if fitted.name != self.estimator.name:  # else it keeps what it has learned
+                self.estimator = fitted
             if line is not None:
                 warnings.warn(line, stacklevel=2)
         elif (reason := refusal(self.estimator, sites)) is not None:
@@ -119,6 +121,23 @@ class DiscreteELBO(RateDistortionObjective):
         self._knows_flips, self._continuous = None, False
         self._shared = self.estimator.exact and one_plate and lists_for_all(model, sites, args, kwargs)
         self._know(model, guide, args, kwargs)
+
+    @property
+    def is_stationary(self) -> bool:
+        return super().is_stationary and not self.estimator.without_control.state
+
+    def after_step(self) -> None:
+        super().after_step()
+        self.estimator.without_control.after_step()
+
+    @property
+    def state(self) -> dict[str, float]:
+        return super().state | self.estimator.without_control.state
+
+    @state.setter
+    def state(self, values: dict[str, float]) -> None:
+        RateDistortionObjective.state.fset(self, values)  # type: ignore[attr-defined]
+        self.estimator.without_control.state = values
 
     def _knows_flip_differences(self, runs: PairRuns) -> bool:
         """Whether one run of the model gives all flip differences; cached per pair."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ppl_vae.data.inputs import Batch
 from ppl_vae.nn.observation_noise import has_analytic_noise
 from ppl_vae.objectives.base import Objective
+from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.objectives.rate_distortion import RateDistortionObjective
 from ppl_vae.objectives.sleep_phase import SleepPhase
 from ppl_vae.objectives.wake_sleep import WakeSleep
@@ -153,6 +154,8 @@ def check(model: nn.Module, guide: nn.Module, objective: Objective, settings: Se
         fault = (
             "a cost of the rate that is no multiple of it (--free-bits, --rate) is set by the mean of the whole batch"
         )
+    elif isinstance(objective, DiscreteELBO) and objective.estimator.without_control.state:
+        fault = f"the estimator {objective.estimator.name} learns from the gradients of the whole batch"
     elif settings.dreams:
         fault = "--dreams draws its own data"
     elif shared := shared_latents(model, x[:5]):

@@ -120,6 +120,6 @@ def test_mismatched_pairs_and_names_are_refused():
     with pytest.raises(
         ValueError,
         match="there is no estimator 'amr'; choose from auto, arm, arms, arms_tree, bitflip, disarm, double_cv, "
-        "enumerate, gumbel, local, local_states, loo, rebar, reinmax, rodeo, straight_through, unordered_set",
+        "enumerate, gumbel, local, local_states, loo, rebar, reinmax, relax, rodeo, straight_through, unordered_set",
     ):
         DiscreteELBO("amr")

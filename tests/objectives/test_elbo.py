@@ -35,6 +35,7 @@ def exact_elbo(pair: BitsOfPoints, x: torch.Tensor) -> torch.Tensor:
         ("double_cv", None),
         ("rodeo", None),
         ("rebar", None),
+        ("relax", None),
         ("local", None),
         ("auto", None),
     ],

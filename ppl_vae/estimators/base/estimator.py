@@ -109,6 +109,18 @@ class Estimator(ABC):
         """The estimator inside its control variate; itself where there is none."""
         return self
 
+    @property
+    def state(self) -> dict[str, float]:
+        """What it has learned from the steps before, for a checkpoint; may be set. Empty where it learns nothing."""
+        return {}
+
+    @state.setter  # noqa: B027
+    def state(self, values: dict[str, float]) -> None:
+        pass
+
+    def after_step(self) -> None:  # noqa: B027
+        """Learns from its last gradient; called after every step of the optimiser."""
+
     def rows(self, draws: int) -> int:
         """Number of values of f for so many independent draws per datum.
 
