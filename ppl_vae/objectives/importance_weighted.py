@@ -15,6 +15,7 @@ from ppl_vae.evidence.measure import quick_evidence
 from ppl_vae.nn.modes import evaluating, is_capturing
 from ppl_vae.nn.observation_noise import has_analytic_noise
 from ppl_vae.objectives.base import NonFiniteError, Objective, blame
+from ppl_vae.objectives.path_gradients import Paths, check_reparameterised
 from ppl_vae.programs.handlers import Sites, SubstituteLatents, check_cover, run, total
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.random_state import fork_random_state
@@ -56,12 +57,21 @@ class ImportanceWeightedELBO(Objective):
     (Lievin et al. 2020, eq. 17 at gamma = 0) has the constant -log(1 - 1/K) in its place, the same for many draws. One
     draw has no control variate: the bound is then the ELBO, and its gradient plain REINFORCE.
 
+    With path gradients the guide's parameters follow the draws alone (Tucker et al. 2019, eq. 8),
+
+    .. math:: \sum_k \tilde w_k^2\, \frac{\partial \log w_k}{\partial z_k}\, \frac{\partial z_k}{\partial \phi},
+
+    which leaves out the guide's score, whose mean is in the square: unbiased, and without noise where the guide is the
+    posterior. Of one draw it is the ELBO's, "sticking the landing" (Roeder, Wu and Duvenaud 2017). All latents of the
+    guide must be reparameterised; its statements run twice.
+
     Every site lies in the one ``pyro.plate("data", len(x))``, unscaled and unmasked: the likelihood of a subsample is
     no part of that of all data.
 
     Arguments:
         draws: K, where the likelihood is not exact.
         most_bits: Longest code to enumerate at every step; 0 never enumerates.
+        path_gradients: Whether the gradient for the guide, where the likelihood is not exact, leaves out its score.
 
     Raises:
         ValueError: On the first step, naming the site, if the pair does not keep the contract, or if model and guide
@@ -86,9 +96,11 @@ class ImportanceWeightedELBO(Objective):
 
     learned_of_pairs = ("_states", "_shared", "_discrete")
 
-    def __init__(self, draws: int = 16, most_bits: int = 10, **options: object) -> None:
+    def __init__(
+        self, draws: int = 16, most_bits: int = 10, *, path_gradients: bool = False, **options: object
+    ) -> None:
         super().__init__(draws, **options)
-        self.most_bits = most_bits
+        self.most_bits, self.path_gradients = most_bits, path_gradients
         self._states: States | None = None
         self._shared = False
         self._discrete: set[str] = set()
@@ -118,6 +130,8 @@ class ImportanceWeightedELBO(Objective):
             if self._states is not None:
                 scores = (lambda x, z: log_joint(model, x, z), lambda x, z: log_proposal(guide, x, z))
                 self._shared = self._states.shared(*scores)
+            elif self.path_gradients:
+                check_reparameterised(drawn)
         self._know(model, guide, (x,), {})
 
     def differentiable_loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
@@ -157,6 +171,8 @@ class ImportanceWeightedELBO(Objective):
     def _drawn(self, model: Program, guide: Program, x: Batch, start: int) -> tuple[Tensor, Tensor]:
         """The importance-weighted bound of each datum, and a surrogate with its gradient."""
         proposed = run(guide, (x,), {}, draws=self.draws, training=True)
+        if self.path_gradients:
+            return self._followed(model, guide, x, start, proposed)
         fixed = SubstituteLatents(proposed.values_of_latents())
         scored = run(model, (x,), {}, draws=self.draws, handler=fixed, training=True)
         log_q = self._total({n: s for n, s in proposed.items() if n in self._discrete}, "guide")
@@ -165,6 +181,20 @@ class ImportanceWeightedELBO(Objective):
         bound = weights.logsumexp(0) - math.log(self.draws)
         signal = (bound - _others(weights.detach()) + 1 / self.draws).detach()
         return bound, _finite(bound + (signal * log_q).sum(0), scored | proposed, start)
+
+    def _followed(self, model: Program, guide: Program, x: Batch, start: int, proposed: Sites) -> tuple[Tensor, Tensor]:
+        """The same, with the gradient for the guide along its draws."""
+        paths = Paths(proposed.values_of_latents())
+        scored = run(model, (x,), {}, draws=self.draws, handler=SubstituteLatents(paths.values), training=True)
+        log_q = paths.linear(
+            lambda values: self._total(
+                run(guide, (x,), {}, draws=self.draws, handler=SubstituteLatents(values), training=True), "guide"
+            )
+        )
+        weights = self._total(scored, "model") - log_q
+        bound = weights.logsumexp(0) - math.log(self.draws)
+        paths.weigh(weights.detach().softmax(0))
+        return bound, _finite(bound, scored | proposed, start)
 
     def _total(self, sites: Mapping[str, Any], who: str) -> Tensor:
         for name, site in sites.items():

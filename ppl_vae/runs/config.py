@@ -117,6 +117,8 @@ class RunConfig:
             the guide and the ELBO for the model.
         estimator: Gradient estimator through discrete latents, by name or file; auto chooses by the pair.
         control: Control variate of the estimator; by default first_order for the estimators that take one.
+        path_gradients: Whether the gradient of the likelihood's bound for the guide leaves out the guide's score
+            (Tucker et al. 2019), which needs reparameterised latents.
         kl: How the rate is taken where no latent is discrete: in closed form where there is one, or from the draws.
         examples: Training data shown to the guide before training. It reads numbers in units of their spread there, and
             begins near the prior; with fewer than 16 it reads them as they are, and begins at random.
@@ -143,6 +145,7 @@ class RunConfig:
     objective: Literal["elbo", "likelihood", "sleep", "wake_sleep", "symmetric"] = "elbo"
     estimator: Annotated[str, PluginChoice("estimators", ("auto",))] = "auto"
     control: Literal["first_order", "none"] | None = None
+    path_gradients: bool = False
     kl: Rate = "closed_form"
     examples: Annotated[int, msgspec.Meta(ge=1)] = 512
     plate: str | None = None

@@ -196,7 +196,7 @@ def training_options(model: Definition | None = None, guide: Definition | None =
         "Objective": [
             record.pop("objective"),
             *options_of(RateCost),
-            *(record.pop(name) for name in ("estimator", "control", "kl")),
+            *(record.pop(name) for name in ("estimator", "control", "path_gradients", "kl")),
         ],
         "Optimisation": [*own.values(), *settings.values(), retrain, start, record.pop("examples")],
         "Run": [seed, device, *record.values()],
@@ -221,6 +221,11 @@ def reader_options() -> list[Option]:
 
 def _check_relevance(options: Mapping[str, Value], objective: str) -> None:
     """Refuses options of the rate where the objective has none, and says which options of the estimator are unused."""
+    if objective != "likelihood" and options.get("path_gradients"):
+        raise ValueError(
+            "--path-gradients (path_gradients=) are those of the importance-weighted bound: take --objective "
+            "likelihood (objective='likelihood'), with one draw for the ELBO"
+        )
     if objective == "elbo":
         return
     learned = {"likelihood": "the likelihood", "sleep": "the sleep phase"}.get(objective, "wake-sleep")

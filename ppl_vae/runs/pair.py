@@ -217,7 +217,7 @@ def make_objective(config: RunConfig, pair: Pair, settings: Settings, x: Batch) 
             return SleepPhase(), "pairs drawn from the model", settings
         return WakeSleep(), "wake-sleep, no gradient through latents", settings
     if config.objective == "likelihood":
-        likelihood = ImportanceWeightedELBO()
+        likelihood = ImportanceWeightedELBO(path_gradients=config.path_gradients)
         method = likelihood.method(pair.model, pair.guide, x[:2])
         if method == "importance weights" and fewest < 2:
             log("note: the importance-weighted bound of a single draw is the ELBO: take --draws 16 or more")

@@ -171,6 +171,7 @@ def test_options_have_the_defaults_of_their_classes_and_values_of_their_types():
         ({"evidence_draws": 1}, "evidence_draws is 1; give a whole number of at least 2"),
         ({"estimator": "amr"}, "estimator: there is no estimator 'amr'; choose from auto, "),
         ({"batch_size": 0}, "batch size must be at least 1"),
+        ({"path_gradients": True}, "take --objective likelihood"),
         ({"objective": "likelihood", "beta": 2.0}, "--beta weighs the rate, and the likelihood has none"),
         ({"corpus": "docstrings"}, "model gmm reads tensors, but docstrings holds documents"),
         ({"start": "nowhere"}, "nowhere is not a run folder"),
