@@ -7,6 +7,7 @@ A run is the folder of an experiment. Its rows, claims and processor time are ke
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Pivot:
         experiment: Name of the experiment.
         columns: Quantities by the head of their columns; ``"limit of "`` before one takes its known value.
         head: Head of the first column.
-        digits: Decimals.
+        digits: Most decimals; of a standard error no more are shown than its first two digits.
         groups: What the groups are called, of those that are shown; None shows all.
     """
 
@@ -62,8 +63,10 @@ class Pivot:
         if row["unit"] == "units":
             return f"{value:g}"
         error = 0.0 if known else row["se"] or 0.0
-        seen = error >= 0.5 * 10.0**-self.digits
-        return f"{value:.{self.digits}f}" + (f" ± {error:.{self.digits}f}" if seen else "")
+        if error < 0.5 * 10.0**-self.digits:
+            return f"{value:.{self.digits}f}"
+        digits = min(self.digits, max(0, 1 - math.floor(math.log10(error))))
+        return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,18 @@ TABLES: dict[str, Sequence[Pivot | Lines]] = {
                 "distance": "distance from a Boltzmann machine",
             },
             "prior, trained by",
-        )
+        ),
+        Pivot(
+            "tight_text",
+            {
+                "evidence": "test evidence",
+                "ELBO": "test ELBO",
+                "family gap": "test family gap",
+                "amortisation gap": "test amortisation gap",
+            },
+            "pair",
+            digits=4,
+        ),
     ],
     "ppca.md": [
         Pivot(
