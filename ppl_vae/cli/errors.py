@@ -14,6 +14,7 @@ from types import FrameType
 
 import click
 
+from ppl_vae.plugins.nearest import NotFoundError
 from ppl_vae.plugins.places import message_of
 
 __all__ = ["errors_in_one_line", "receive_signals"]
@@ -53,6 +54,12 @@ class Refused(click.ClickException):
     """An error in one line."""
 
 
+class NotFound(Refused):
+    """A name or path of something that is not there, which is a fault of usage."""
+
+    exit_code = 2
+
+
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
     """Shows an error without its traceback, unless ``--debug`` or ``PPL_VAE_DEBUG=1`` asks for it."""
@@ -79,7 +86,7 @@ def errors_in_one_line() -> Iterator[None]:
             ) from error
         if os.environ.get("PPL_VAE_DEBUG"):
             traceback.print_exc()
-        raise Refused(_message(error)) from error
+        raise (NotFound if isinstance(error, NotFoundError) else Refused)(_message(error)) from error
 
 
 def _status() -> int:

@@ -166,7 +166,7 @@ class Group(click.Group):
             return super().invoke(ctx)
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="ppl-vae")
 @click.option(
     "--debug", is_flag=True, help="Show the traceback of an error, as PPL_VAE_DEBUG=1 does; anywhere on the line."

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ppl_vae.data.array_file import array_of
 from ppl_vae.data.sizes import check_bytes, memory_budget
 from ppl_vae.data.text_file import unquoted
+from ppl_vae.plugins.nearest import NotFoundError
 
 __all__ = ["arrays_by_child"]
 
@@ -37,7 +38,7 @@ def arrays_by_child(path: Path, program: str, kind: str, *arguments: str) -> dic
         ValueError: If the file is missing, damaged, not of the kind, or larger than the memory allows.
     """
     if not path.is_file():
-        raise ValueError(f"there is no file {path}; check the path")
+        raise NotFoundError(f"there is no file {path}; check the path")
     size = path.stat().st_size
     check_bytes(str(path), size, "on disk")
     child = [sys.executable, "-P", str(Path(__file__).with_name(program))]

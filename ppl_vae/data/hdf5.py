@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ppl_vae.data.child_process import arrays_by_child
+from ppl_vae.plugins.extras import install
 
 __all__ = ["hdf5_arrays"]
 
@@ -25,5 +26,5 @@ def hdf5_arrays(path: Path, *groups: str) -> dict[str, NDArray[Any]]:
             damaged, or larger than the memory allows.
     """
     if importlib.util.find_spec("h5py") is None:
-        raise ValueError(f"{path} is an HDF5 file, which needs h5py: pip install 'ppl-vae[h5ad]'")
+        raise ValueError(f"{path} is an HDF5 file, which needs h5py: {install('h5ad')}")
     return arrays_by_child(path, "hdf5_child.py", "HDF5 file", *groups)

@@ -17,6 +17,7 @@ from ppl_vae.data.folders import IMAGES
 from ppl_vae.data.splits import prepare
 from ppl_vae.data.text_file import reason, shown
 from ppl_vae.plugins.discovery import Plugin, available
+from ppl_vae.plugins.nearest import NotFoundError
 from ppl_vae.plugins.options import checked
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _found(name: str) -> tuple[Plugin, Reader]:
     unread = "".join(f"\n  {reason}" for reason in broken.values())
     fault = "has a format that no reader recognises" if path.exists() else "is neither a corpus nor a file or folder"
     nearest = "".join(f"\n  {reader.name}  {reader.line}" for reader in _nearest(path, [each for _, each in declared]))
-    raise ValueError(
+    raise (ValueError if path.exists() else NotFoundError)(
         f"{shown(name, 300)} {fault}; the nearest of those that are read (ppl-vae list corpora has all of them):"
         f"{nearest}" + (f"\nnot loaded:{unread}" if broken else "")
     )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppl_vae.data.sizes import check_bytes, unpacked
+from ppl_vae.plugins.nearest import NotFoundError
 
 __all__ = [
     "LARGEST_COUNT",
@@ -99,7 +100,7 @@ def read_bytes(path: Path) -> bytes:
         check_bytes(str(path), path.stat().st_size, "on disk")
         return path.read_bytes()
     except FileNotFoundError:
-        raise ValueError(f"there is no file {path}; check the path") from None
+        raise NotFoundError(f"there is no file {path}; check the path") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); check what it is and its permissions") from None
 

@@ -201,12 +201,13 @@ def draw_seeds(
 
 def draw_spread(axes: Axes, values: Mapping[str, Tensor], xlabel: str) -> None:
     """Histograms over the data of values ``(data,)`` by the name of a part of the gap; of a single one its mean."""
+    low = min(each.amin().item() for each in values.values())
+    high = max(each.amax().item() for each in values.values())
+    if high - low < 1e-9 * max(abs(low), abs(high), 1.0):  # equal but for rounding, which bins cannot divide
+        low, high = low - 0.5, high + 0.5
+    limits = (low, high)
     for name, each in values.items():
         opacity = 0.6 if len(values) > 1 else 1.0
-        low, high = each.amin().item(), each.amax().item()
-        if high - low < 1e-9 * max(abs(low), abs(high), 1.0):  # equal but for rounding, which bins cannot divide
-            low, high = low - 0.5, high + 0.5
-        limits = (low, high)
         axes.hist(each.cpu().numpy(), bins=40, range=limits, color=PART_COLOURS[name], alpha=opacity, label=name)
         if len(values) == 1:
             axes.axvline(each.mean().item(), color=OKABE_ITO.vermilion, label=f"mean {each.mean():.3g}")

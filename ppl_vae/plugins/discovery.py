@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Literal, TypeVar
 
 import ppl_vae
-from ppl_vae.plugins.nearest import nearest
+from ppl_vae.plugins.nearest import NotFoundError, nearest
 from ppl_vae.plugins.user_files import digest, load_file
 
 __all__ = [
@@ -88,7 +88,7 @@ class Plugin:
     def summary(self) -> str:
         """First sentence of the docstring of its class, or of the file, read without running it."""
         # Classes of an experiment's file are its tools, not what it adds.
-        return summary_of(self.file, of_class=self.kind != "experiments")
+        return summary_of(self.file, of_class=self.kind != "experiments").replace("``", "")
 
     def load(self, sha256: str | None = None) -> ModuleType:
         """Runs the file, once a process, and returns its module.
@@ -245,13 +245,13 @@ def find(kind: Kind, name: str, *, own: bool = True, besides: Sequence[str] = ()
     if path.suffix in suffixes:
         beside = [file.name for file in path.parent.glob("*") if file.suffix in suffixes]
         near = [str(path.with_name(file)) for file in nearest(path.name, beside)] or nearest(path.stem, plugins)
-        raise ValueError(
+        raise NotFoundError(
             f"there is no file {name} (working folder {Path.cwd()}), nor a shipped {singular} of that name"
             + (f"; did you mean {near[0]}?" if near else "")
         )
     choices = ", ".join((*besides, *plugins))
     near = nearest(name, (*besides, *plugins))
-    raise ValueError(
+    raise NotFoundError(
         f"there is no {singular} {name!r}; choose from {choices}, or give the path of a {' or '.join(suffixes)} file"
         + (f"; did you mean {near[0]}?" if near else "")
     )

@@ -6,7 +6,11 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["nearest"]
+__all__ = ["NotFoundError", "nearest"]
+
+
+class NotFoundError(ValueError):
+    """What a name or path names is not there: at the command line the usage is wrong, exit code 2."""
 
 
 def nearest(name: str, names: Iterable[str], count: int = 1) -> list[str]:

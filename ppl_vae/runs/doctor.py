@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ppl_vae.evidence.tables import html_table, text_table
+from ppl_vae.plugins.extras import install
 
 __all__ = ["Diagnosis", "Row", "doctor"]
 
@@ -133,7 +134,7 @@ def _packages() -> Iterator[Row]:
                 f"extra {extra}",
                 "note",
                 f"without {', '.join(missing)}",
-                f"pip install 'ppl-vae[{extra}]' for {purpose}",
+                f"{install(extra)} for {purpose}",
             )
         else:
             yield Row(f"extra {extra}", "ok", ", ".join(f"{each.name} {_version(each.name)}" for each in wanted))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,20 +19,22 @@ CARD = "README.md"
 """Name of its file in the run folder, which sites that hold models show."""
 
 
-def model_card(summary: Summary, config: RunConfig) -> str:
+def model_card(summary: Summary, config: RunConfig, command: str) -> str:
     """The model card of a run (Mitchell et al. 2019), with the metadata that the Hugging Face hub reads above it.
 
     Arguments:
         summary: What the training ended with.
         config: The configuration.
+        command: What trains the run again, in its folder; empty if no command does.
     """
-    return "\n".join(line.rstrip() for line in _lines(summary, config)) + "\n"
+    return "\n".join(line.rstrip() for line in _lines(summary, config, command)) + "\n"
 
 
 def write_card(run: RunFolder, summary: Summary) -> None:
     """Writes the card into the folder of a run; a failure is a note, and no result is lost to it."""
     try:
-        run.write(CARD, model_card(summary, _without_places(RunConfig.of(run))).encode())
+        config = _without_places(RunConfig.of(run))
+        run.write(CARD, model_card(summary, config, _command(run, config)).encode())
     except Exception as error:  # whatever an option of the user's makes of it
         log(f"note: the model card is not written ({type(error).__name__}: {error})")
 
@@ -48,7 +50,18 @@ def _without_places(config: RunConfig) -> RunConfig:
     )
 
 
-def _lines(summary: Summary, config: RunConfig) -> Iterator[str]:
+def _command(run: RunFolder, config: RunConfig) -> str:
+    """What trains a run again in its folder, where copies of the user's files are."""
+    command = train_command(config)
+    for name in dict.fromkeys((config.model.name, config.guide.name)):
+        file, colon, item = name.partition(":")
+        copies = [copy.relative_to(run.folder).as_posix() for copy in run.folder.glob("code/*/*") if copy.name == file]
+        if len(copies) == 1:
+            command = re.sub(rf"(?<=[ (']){re.escape(name)}(?=[ ']|$)", f"{copies[0]}{colon}{item}", command)
+    return command
+
+
+def _lines(summary: Summary, config: RunConfig, command: str) -> Iterator[str]:
     yield from ("---", "library_name: ppl-vae", "tags: [pyro, variational-autoencoder]", "---", "")
     title, columns, rows = summary.cells()
     what = title.removeprefix(summary.pair).lstrip(": ")
@@ -78,10 +91,16 @@ def _lines(summary: Summary, config: RunConfig) -> Iterator[str]:
         "Evidence is log p(x) of the model; the gap, evidence minus ELBO, is the divergence of the guide from the",
     )
     yield "posterior. These numbers are of these data alone: they do not say what the model is good for."
-    if command := train_command(config):
-        yield from ("", "## Train it again", "", f"    {command}")
-    folder = json.dumps(Path(summary.run).name)
-    yield from ("", "## Use it", "", "    import ppl_vae as pv", f"    run = pv.load_run({folder})")
+    if command:
+        yield from ("", "## Train it again", "", f"    {command}", "")
+        yield "In this folder; data of a file are not in it: give their path."
+    yield from (
+        "",
+        "## Use it",
+        "",
+        "    import ppl_vae as pv",
+        '    run = pv.load_run(".")  # the path of this folder',
+    )
     yield "    run.model, run.guide, run.gap()"
     yield from ("", "Opening a run executes the copies of model and guide in `code/`: read them first.")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ppl_vae.plugins.extras import install
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
 
@@ -33,6 +34,6 @@ def write_table(run: RunFolder, rows: list[dict[str, object]]) -> None:
     try:
         frame.to_parquet(content, index=False)
     except ImportError:
-        log("note: cells.csv has no cells.parquet beside it, which needs pyarrow: pip install 'ppl-vae[parquet]'")
+        log(f"note: cells.csv has no cells.parquet beside it, which needs pyarrow: {install('parquet')}")
         return
     run.write("cells.parquet", content.getvalue())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ppl_vae.evidence.tables import text_table
+from ppl_vae.plugins.extras import install
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.studies.cell_table import write_table
 from ppl_vae.training.lock import holder
@@ -120,7 +121,7 @@ def tune(
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
     except ImportError as error:
-        raise ValueError(f"tuning needs Optuna ({error}): pip install 'ppl-vae[tune]'") from error
+        raise ValueError(f"tuning needs Optuna ({error}): {install('tune')}") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     states, epochs = optuna.trial.TrialState, max(config.settings.epochs or EPOCHS for config, _ in cells.values())
     study = optuna.create_study(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from ppl_vae.data.files import atomic_write
+from ppl_vae.plugins.extras import install
 from ppl_vae.training.progress import log
 
 __all__ = ["CSVLogger", "Logger", "LoggerName", "TensorBoardLogger", "Tracker", "logged_to"]
@@ -75,7 +76,7 @@ class TensorBoardLogger:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ImportError(f"{error}; pip install 'ppl-vae[tensorboard]'") from error
+            raise ImportError(f"{error}; {install('tensorboard')}") from error
         # What a killed process wrote of epochs that come again is not drawn.
         self.writer = SummaryWriter(str(folder / "tensorboard" / name), purge_step=len(rows) + 1)  # type: ignore[no-untyped-call]
 

@@ -14,6 +14,7 @@ from typing import Any
 from ppl_vae.data.files import NotWrittenError, atomic_write, remove_strays
 from ppl_vae.data.json_file import json_of
 from ppl_vae.nn.checkpoint import Checkpoint
+from ppl_vae.plugins.nearest import NotFoundError
 from ppl_vae.training.lock import place_of
 from ppl_vae.training.progress import log
 
@@ -95,7 +96,7 @@ class RunFolder:
         """
         run = cls(folder)
         if not (folder / "config.json").is_file():
-            raise ValueError(f"{folder} is not a run folder: it has no config.json; give a folder that --out named")
+            raise NotFoundError(f"{folder} is not a run folder: it has no config.json; give a folder that --out named")
         run.config  # noqa: B018  (a damaged file is reported before anything else happens)
         remove_strays(folder)
         run.watch()

@@ -58,6 +58,22 @@ def test_mistakes_are_named(folder, args, words):
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("train", "nosuch"),
+        ("train", "gmm", "--corpus", "nosuch.npz"),
+        ("generator", "nosuch"),
+        ("data", "pack", "nosuch", "--out", "p"),
+        ("experiment", "nosuch"),
+        ("gap", "nosuch"),
+        ("train", "--resume", "nosuch"),
+    ],
+)
+def test_what_is_named_and_not_there_is_a_fault_of_usage(folder, args):
+    assert invoke(*args).exit_code == 2
+
+
 def test_absent_devices_are_refused(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = invoke("train", "text", "--device", "cuda")

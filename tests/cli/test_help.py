@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import click
 import pytest
 
 from ppl_vae.cli.main import COMMANDS, GROUPS, main
@@ -30,6 +31,15 @@ def test_every_help_page_ends_with_an_example_whose_options_it_shows(name):
     assert all(f" {option} " in flat(output) for option in options if option.startswith("--"))
     loaded = main.get_command(None, name)
     assert loaded is not None and loaded.help.splitlines()[0] == COMMANDS[name].summary
+
+
+@pytest.mark.parametrize(("columns", "width"), [("80", 80), ("100", 100), ("200", 110)])
+def test_help_is_as_wide_as_the_terminal_up_to_110_columns(monkeypatch, columns, width):
+    monkeypatch.setenv("COLUMNS", columns)
+    above = click.Context(main, info_name="ppl-vae", **main.context_settings)
+    command = COMMANDS["gap"].load()
+    page = command.get_help(click.Context(command, parent=above, info_name="gap"))
+    assert width - 15 < max(map(len, page.splitlines())) <= width
 
 
 def test_unknown_commands_are_answered_with_the_nearest_names():

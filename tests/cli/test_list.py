@@ -48,6 +48,10 @@ def test_list_shows_what_goes_with_what(folder):
     assert json_of("list", "estimators") == {"estimators": content["estimators"]}
 
 
+def test_the_list_shows_no_markup():
+    assert "`" not in invoke("list").output and "auto" in invoke("list", "engines").output
+
+
 def test_list_shows_evidence_methods_and_experiments(folder):
     for kind in ("evidence", "experiments"):
         Path(kind).mkdir()

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import ppl_vae as pv
+from ppl_vae.plugins import extras
+from ppl_vae.plugins.extras import install
 from ppl_vae.runs.doctor import EXTRAS
 from tests.support.cli import invoke, json_of
 
@@ -56,7 +58,17 @@ def test_an_extra_that_is_missing_is_a_note(rows, monkeypatch):
     monkeypatch.setattr("ppl_vae.runs.doctor.metadata.version", without)
     row = rows()["extra search"]
     assert (row.state, row.found) == ("note", "without faiss-cpu")
-    assert "pip install 'ppl-vae[search]'" in row.remedy
+    assert install("search") in row.remedy
+
+
+def test_extras_of_a_clone_are_installed_from_it(monkeypatch, tmp_path):
+    root = Path(extras.__file__).parents[2]
+    monkeypatch.chdir(root)
+    assert install("fid") == "pip install -e '.[fid]'"
+    monkeypatch.chdir(tmp_path)
+    assert install("fid") == f"pip install -e '{root}[fid]'"
+    monkeypatch.setattr(extras, "__file__", str(tmp_path / "site-packages" / "ppl_vae" / "plugins" / "extras.py"))
+    assert install("fid") == "pip install 'ppl-vae[fid]'"
 
 
 def test_every_extra_of_users_is_looked_at():

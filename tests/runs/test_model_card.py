@@ -31,7 +31,7 @@ def test_the_card_has_the_table_the_data_and_the_command_of_the_run(folder):
     assert str(Path.cwd()) not in text
 
 
-def test_the_card_of_the_users_own_files_names_no_place_of_this_machine(folder):
+def test_the_card_of_the_users_own_files_names_no_place_of_this_machine(folder, monkeypatch):
     Path("mine.py").write_text(
         "import pyro, torch\nimport pyro.distributions as dist\n\n\n"
         "def model(x):\n"
@@ -43,7 +43,11 @@ def test_the_card_of_the_users_own_files_names_no_place_of_this_machine(folder):
     pv.train("mine.py", "mean_field", "numbers.npy", epochs=1, out="run")
     text = Path("run", CARD).read_text()
     assert "| model | mine.py |" in text and "numbers.npy (SHA-256" in text
-    assert str(Path.cwd()) not in text and "ppl-vae train mine.py --guide mean_field" in text
+    (copy,) = Path("run").glob("code/*/mine.py")
+    assert str(Path.cwd()) not in text
+    assert f"ppl-vae train {copy.relative_to('run')} --guide mean_field" in text
+    monkeypatch.chdir("run")
+    assert 'run = pv.load_run(".")' in text and pv.load_run(".").config.model.name.endswith("mine.py")
 
 
 def test_a_card_that_cannot_be_made_is_a_note(folder, monkeypatch, capsys):

@@ -260,7 +260,7 @@ def test_what_goes_wrong_is_said_in_words(tmp_path, monkeypatch):
     listed = CliRunner().invoke(main, ["experiment"])
     assert "gmm" in listed.output and "Four Gaussians" in listed.output
     refused = CliRunner().invoke(main, ["experiment", "atlantis"])
-    assert refused.exit_code == 1 and "choose from" in refused.output
+    assert refused.exit_code == 2 and "choose from" in refused.output
     refused = CliRunner().invoke(main, ["experiment", "gmm", "--preset", "huge"])
     assert "no preset 'huge'; choose from smoke, cpu, paper" in refused.output
     (tmp_path / "empty.py").write_text("x = 1\n")

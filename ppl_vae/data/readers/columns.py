@@ -15,6 +15,7 @@ from ppl_vae.data.readers.arrays import as_floats
 from ppl_vae.data.readers.base import Reader
 from ppl_vae.data.source import Source, SourceSplit, SplitName
 from ppl_vae.data.table import table_source
+from ppl_vae.plugins.extras import install
 
 __all__ = ["READERS", "table_or_fields"]
 
@@ -87,7 +88,7 @@ def _parquet(path: Path) -> Any:  # pyarrow has no types
         from pyarrow import parquet
     except ImportError as error:
         raise ValueError(
-            f"{path} is a Parquet table, which needs pyarrow: pip install 'ppl-vae[parquet]', or write the columns "
+            f"{path} is a Parquet table, which needs pyarrow: {install('parquet')}, or write the columns "
             "with numpy.savez"
         ) from error
     return parquet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["ANY", "GAINED", "LEAD", "MISSED", "NEGLIGIBLE", "OVERFITTED", "SHARE", "STRUCTURE", "Gap"]
+
+SMALLEST = 1e-6
+"""Nats below which parts of a gap are drawn as equal."""
 
 ANY = "all distributions of the code"
 """The family whose best member is the posterior."""
@@ -197,5 +201,9 @@ class Gap(Result):
         draw_gap_bars(bars, {"": self.rows()})
         bars.set_title(folded(f"family: {self.family}", 4.5))
         gaps = {"family gap": self.family_gap, "amortisation gap": self.amortisation_gap}
-        logs = {name: gap.pointwise.clamp(min=1e-6).log10() for name, gap in gaps.items()}
-        draw_spread(spread, logs, xlabel="log10 of nats (below -6 drawn at -6)")
+        values = {name: gap.pointwise for name, gap in gaps.items()}
+        if all(bool((each >= -SMALLEST).all()) for each in values.values()):
+            logs = {name: each.clamp(min=SMALLEST).log10() for name, each in values.items()}
+            draw_spread(spread, logs, xlabel=f"log10 of nats (at most {SMALLEST:g} at {math.log10(SMALLEST):g})")
+        else:  # estimates below zero have no logarithm
+            draw_spread(spread, values, xlabel="nats (below zero: of the draws' noise)")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ppl_vae.data.images import image_shape
 from ppl_vae.nn.checkpoint import Checkpoint, fill
 from ppl_vae.nn.dcgan import Discriminator
+from ppl_vae.plugins.extras import install
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.training.progress import Reporter, log
 
@@ -194,7 +195,7 @@ def inception(weights: Path | None = None, device: str | torch.device = "cpu") -
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
-        raise ValueError(f"Inception needs torch-fidelity ({error}): pip install 'ppl-vae[fid]'") from error
+        raise ValueError(f"Inception needs torch-fidelity ({error}): {install('fid')}") from error
     tensors = torch.load(file, map_location="cpu", weights_only=True)
     # It would unpickle the file; it is given the tensors instead.
     with mock.patch.object(torch, "load", lambda *args, **kwargs: tensors):

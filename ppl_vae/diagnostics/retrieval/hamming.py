@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppl_vae.diagnostics.retrieval.codes import Codes
+from ppl_vae.plugins.extras import install
 
 __all__ = ["Neighbours", "distance_blocks", "distances", "nearest"]
 
@@ -97,7 +98,7 @@ def nearest(
         )
     installed = importlib.util.find_spec("faiss") is not None
     if backend == "faiss" and not installed:
-        raise ValueError("faiss is not installed; pip install 'ppl-vae[search]', or take the backend numpy")
+        raise ValueError(f"faiss is not installed; {install('search')}, or take the backend numpy")
     by_faiss = backend == "faiss" or (backend == "auto" and installed)
     return (_by_faiss if by_faiss else _by_numpy)(queries, database, min(count, len(database)))
 

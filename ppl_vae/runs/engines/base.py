@@ -12,6 +12,7 @@ from typing import ClassVar, Never, TypeVar
 from joblib import wrap_non_picklable_objects
 
 from ppl_vae.plugins.discovery import find
+from ppl_vae.plugins.extras import install
 from ppl_vae.runs.place import Place, Refusal, at_place
 from ppl_vae.training.progress import Reporter
 
@@ -102,7 +103,7 @@ class Engine(ABC):
     def missing(self, error: ImportError) -> Never:
         """Refuses for want of a package, naming the extra."""
         name = type(self).__name__.lower()
-        raise ValueError(f"the engine {name} needs more packages ({error}): pip install 'ppl-vae[{name}]'") from error
+        raise ValueError(f"the engine {name} needs more packages ({error}): {install(name)}") from error
 
 
 def make_engine(name: str = "local", **options: object) -> Engine:

@@ -1,9 +1,11 @@
+import math
 from functools import partial
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from matplotlib.figure import Figure
 from ppl_vae.guides.full import Full
 from ppl_vae.guides.linear_counts import LinearCounts
 from ppl_vae.guides.mean_field import MeanField
@@ -11,7 +13,9 @@ from ppl_vae.models.text import Text
 
 from ppl_vae.diagnostics.gap.branch_and_bound import bracket_mean_field
 from ppl_vae.diagnostics.gap.coordinate_ascent import optimal_mean_field
+from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.diagnostics.gap.split import split_gap
+from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.measure import measure
 from tests.support.small_pairs import BitsOfPoints, documents
 
@@ -218,3 +222,15 @@ def test_a_likely_code_among_impossible_ones_is_found(bits):
     lower, upper = bracket_mean_field(table, best)
     assert (upper >= best).all()
     assert (lower >= best - 1e-9).all()
+
+
+@pytest.mark.parametrize(("least", "drawn"), [(0.02, "log10 of nats"), (0.0, "log10 of nats"), (-0.6, "nats")])
+def test_parts_below_zero_are_drawn_where_they_are(least, drawn):
+    parts = torch.tensor([least, 0.5, 0.1, 2.0])
+    elbo, evidence = (Estimate(each, "draws", "exact") for each in (torch.zeros(4), parts + 0.2))
+    gap = Gap(evidence, Estimate(parts, "ascent", "exact"), elbo, "independent latents")
+    axes = Figure().subplots(1, 2)
+    gap.draw_panels(*axes)
+    assert axes[1].get_xlabel().startswith(f"{drawn} (")
+    low = min(bar.get_x() for bar in axes[1].patches)
+    assert low == pytest.approx(least if least < 0 else max(math.log10(max(least, 1e-6)), -6), abs=1e-6)

@@ -61,5 +61,5 @@ def test_mistakes_are_answered_in_words(monkeypatch):
     with pytest.raises(ValueError, match="0 neighbours among 2 codes cannot be found"):
         nearest(random_codes(2, 8), random_codes(2, 8), 0)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"faiss is not installed; pip install 'ppl-vae\[search\]'"):
+    with pytest.raises(ValueError, match="faiss is not installed; pip install "):
         nearest(random_codes(2, 8), random_codes(2, 8), 1, backend="faiss")
