@@ -2,6 +2,7 @@
 
     python -m benchmarks.categorical --sites 4 --states 8
 
+Two states are a bit: ``python -m benchmarks.bits`` races the estimators of bits by the same clock.
 Synthetic binary data of a known structure: each datum is made of one of so many patterns per site, with noise. The
 first table: root mean square error of one gradient estimate over the norm of the exact one (the mean of many where
 states are too many to list), for the parameters of the guide, after some epochs; and the error in the time of the
@@ -88,6 +89,29 @@ class SingleEncoder(Encoder):
             pyro.sample("z", dist.OneHotCategorical(logits=self.net(x)))
 
 
+class BitDecoder(Decoder):
+    """The same of two states, as bits."""
+
+    def __init__(self, bits: int, states: int) -> None:
+        super().__init__(bits, states - 1)
+
+    def forward(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(logits=torch.zeros(self.shape[0])).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=self.net(z)).to_event(1), obs=x)
+
+
+class BitEncoder(Encoder):
+    """The same of two states, as bits."""
+
+    def __init__(self, bits: int, states: int) -> None:
+        super().__init__(bits, states - 1)
+
+    def forward(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(logits=self.net(x)).to_event(1))
+
+
 @dataclass
 class Racer:
     """A pair in training, its own clock and random state, and the negative ELBO after each epoch."""
@@ -100,7 +124,8 @@ class Racer:
     losses: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        kinds = (SingleDecoder, SingleEncoder) if self.shape[0] == 1 else (Decoder, Encoder)
+        single, bits = self.shape[0] == 1, self.shape[1] == 2
+        kinds = (SingleDecoder, SingleEncoder) if single else (BitDecoder, BitEncoder) if bits else (Decoder, Encoder)
         with fork_random_state(self.seed):
             self.model, self.guide = (kind(*self.shape) for kind in kinds)
             self.random = torch.get_rng_state()
@@ -133,7 +158,7 @@ def noise(specs: list[str], repeats: int, epochs: int, x: Tensor, shape: tuple[i
     trained = Racer("loo:4", 0, x, shape)
     for _ in range(epochs):
         trained.epoch(x[:BATCH])
-    listed = shape[1] ** shape[0] <= 4096 and shape[0] == 1
+    listed = shape[1] ** shape[0] <= 4096 and (shape[0] == 1 or shape[1] == 2)
 
     def exact(batch: Tensor) -> Tensor:
         if listed:

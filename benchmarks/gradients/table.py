@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -70,9 +70,9 @@ class Scores:
         return row
 
 
-def estimators() -> Iterator[Estimator]:
-    """Every shipped estimator that is unbiased, without and with the control variate."""
-    for name in available("estimators", own=False):
+def estimators(names: Collection[str] = ()) -> Iterator[Estimator]:
+    """Every shipped estimator that is unbiased, or those named, without and with the control variate."""
+    for name in names or available("estimators", own=False):
         plain = make_estimator(name, False)
         if plain.bias is not None:
             continue
@@ -125,16 +125,22 @@ def _z(values: torch.Tensor) -> float:
     return float(values.mean() / values.std() * len(values) ** 0.5)
 
 
-def run(models: int, copies: int, after: Callable[[int, list[Scores]], bool] | None = None) -> list[Scores]:
+def run(
+    models: int,
+    copies: int,
+    after: Callable[[int, list[Scores]], bool] | None = None,
+    names: Collection[str] = (),
+) -> list[Scores]:
     """Scores of so many models per estimator.
 
     Arguments:
         models: Number of models that each estimator serves.
         copies: Number of gradient estimates per model.
         after: Called after each random model with its number and the scores so far; ends the run by returning True.
+        names: Of the estimators; all by default.
     """
     torch.set_default_dtype(torch.float64)
-    kinds = list(estimators())
+    kinds = list(estimators(names))
     found = [Scores(kind.name, copies) for kind in kinds]
     with warnings.catch_warnings(), pyro.validation_enabled(False):
         warnings.simplefilter("ignore")

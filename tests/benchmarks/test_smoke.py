@@ -36,6 +36,7 @@ NOT_RUN = {
     "__init__",
     "arithmetic",
     "bills",
+    "bits",
     "categorical",
     "clusters",
     "defaults",
