@@ -34,6 +34,7 @@ class Pivot:
         head: Head of the first column.
         digits: Most decimals; of a standard error no more are shown than its first two digits.
         groups: What the groups are called, of those that are shown; None shows all.
+        sweep: Whether the report is of a sweep, whose cells are groups of the table, too.
     """
 
     experiment: str
@@ -41,12 +42,15 @@ class Pivot:
     head: str
     digits: int = 3
     groups: Mapping[str, str] | None = None
+    sweep: bool = False
 
     def markdown(self) -> str:
         """The table, with standard errors over seeds where there are several and a digit shows them."""
         found: dict[str, dict[str, dict[str, Any]]] = {}
         for row in stored(self.experiment)["rows"]:
-            found.setdefault(row["group"], {})[row["quantity"]] = row
+            at, _, quantity = row["quantity"].rpartition(": ") if self.sweep else ("", "", row["quantity"])
+            if at or not self.sweep:
+                found.setdefault(", ".join(filter(None, [row["group"], at])), {})[quantity] = row
         names = {name: name for name in found} if self.groups is None else self.groups
         lines = [
             (label, *(self._cell(found[name], quantity) for quantity in self.columns.values()))
@@ -117,6 +121,30 @@ TABLES: dict[str, Sequence[Pivot | Lines]] = {
             },
             "pair",
             digits=4,
+        ),
+    ],
+    "rates.md": [
+        Pivot(
+            "rate_distortion_gmm",
+            {"rate R": "R", "distortion D": "D", "ELBO": "ELBO", "evidence": "evidence", "information I": "I"},
+            "guide, weight of the rate",
+            sweep=True,
+        ),
+        Pivot(
+            "toy_channel",
+            {
+                "rate": "rate",
+                "distortion": "distortion",
+                "ELBO": "ELBO",
+                "I(z; true bit)": "I(z; true bit)",
+                "distance": "distance",
+            },
+            "encoder, minimised",
+            groups={
+                f"encoder {encoder}, {cost}": f"{encoder}, {cost}"
+                for encoder in ("affine in the level", "free table")
+                for cost in ("ELBO", "D + |R - 0.5|", "least D at R = 0.5")
+            },
         ),
     ],
     "ppca.md": [

@@ -144,11 +144,13 @@ def draw_plane(figure: Figure, points: list[TrainedPair], entropy: float, title:
     plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)", xlim=across)
     plane.set_ylim(low - 0.05 * tall, high + 0.08 * tall)
     plane.set_title(f"grey: D + R below the best bound on H, {entropy:.1f}; dashed: equal ELBO", fontsize=9)
-    plane.legend(frameon=False, fontsize=7, loc="upper right")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     above.axhline(0, color="0.6", linewidth=0.8)
-    above.set_yscale("symlog", linthresh=1)
+    most = max(p.bound - entropy for p in points)
+    if most > 5:
+        above.set_yscale("symlog", linthresh=1)
     above.set(xlabel="rate R (nats)", ylabel="D + R above the best bound (nats)")
-    above.set_ylim(-0.2, 1.5 * max(max(p.bound - entropy for p in points), 1))
+    above.set_ylim(-0.05 * min(most, 4), 1.5 * max(most, 1) if most > 5 else 1.1 * most)
     _label_apart(above, {(p.rate, p.bound - entropy): _short(p) for p in points})
     above.set_title("numbers: " + ", ".join(points[0].at), fontsize=9)
     figure.suptitle(title, fontsize=11)
@@ -178,19 +180,13 @@ def draw_curves(figure: Figure, points: list[TrainedPair]) -> None:
         style = {"linestyle": ":", "linewidth": 1, "marker": ".", "markersize": 5}
         plane.plot(*curve, color=look["color"], label=f"{family}, {first.description}", **style)
         plane.plot(*first.values["curve guide"].tolist(), markersize=8, markeredgecolor="black", **look)
-        losses = []
-        for p in members:
-            betas = p.values["curve beta"]
-            place = int((betas.log() - log(p.beta or 1e-3)).abs().argmin())
-            losses.append(
-                (
-                    p.values["curve guide"][0].item(),
-                    p.values["lost"][place].item(),
-                    2 * p.values["lost se"][place].item(),
-                )
-            )
-        r, lost, error = zip(*sorted(losses), strict=True)
-        loss.errorbar(r, lost, error, capsize=2, linewidth=1, markersize=4, **look)
+        for seed in {p.seed for p in members}:
+            course = sorted((p for p in members if p.seed == seed), key=lambda p: p.beta)
+            r = [p.values["curve guide"][0].item() for p in course]
+            places = [int((p.values["curve beta"].log() - log(p.beta or 1e-3)).abs().argmin()) for p in course]
+            at = list(zip(course, places, strict=True))
+            lost, se = ([p.values[key][i].item() for p, i in at] for key in ("lost", "lost se"))
+            loss.errorbar(r, lost, [2 * e for e in se], capsize=2, linewidth=1, markersize=4, **look)
     plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)")
     count, data = len(points[0].values["curve beta"]), int(points[0]["curve data"])
     plane.set_title(
@@ -200,7 +196,7 @@ def draw_curves(figure: Figure, points: list[TrainedPair]) -> None:
     plane.legend(frameon=False, fontsize=7)
     loss.axhline(0, color="0.6", linewidth=0.8)
     loss.set(xlabel="rate R of the guide (nats)", ylabel=r"its D + $\beta$ R above the smallest (nats)")
-    loss.set_title("every run, at the weight nearest to that of its training", fontsize=9)
+    loss.set_title("every run, at the weight nearest to that of its training; a line per seed", fontsize=9)
 
 
 def draw_sheet(figure: Figure, picked: Mapping[str, TrainedPair]) -> None:
