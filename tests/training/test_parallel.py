@@ -139,6 +139,7 @@ class Global(nn.Module):
         (Global(), Guide("bits"), DiscreteELBO(), {}, "all data share the latent 'shift'"),
         (Model("bits"), Guide("bits"), SleepPhase(), {}, "the objective SleepPhase draws its own data"),
         (Model("bits"), Guide("bits"), DiscreteELBO(beta=RateCost(free_bits=1.0)), {}, "--free-bits, --rate"),
+        (Model("bits"), Guide("bits"), DiscreteELBO("relax"), {}, "the estimator relax learns from the gradients"),
         (Model("bits"), Guide("bits"), DiscreteELBO(), {"dreams": 0.5}, "--dreams draws its own data"),
     ],
 )
