@@ -9,6 +9,7 @@ from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.runs.report.finding import GapPart, judge
+from ppl_vae.runs.report.sections.gap import _bars
 from ppl_vae.runs.report.sections.words import distinctive, perplexity
 from ppl_vae.runs.report.subject import Subject
 
@@ -95,3 +96,19 @@ def test_words_that_set_documents_apart_are_scored_as_published():
     expected = (odds[0] - odds[1]) / np.sqrt(1 / (one + prior) + 1 / (other + prior))
     found = distinctive(torch.from_numpy(one), torch.from_numpy(other))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+
+
+def test_what_is_drawn_of_a_split_gap_is_the_number_beside_it():
+    torch.manual_seed(0)
+    elbo = Estimate(-3 - torch.rand(20), "200 draws", "unbiased", 200, torch.full((20,), 0.1))
+    best = Estimate(elbo.pointwise + 0.5, "ascent", "lower", 200, torch.full((20,), 0.05))
+    evidence = Estimate(best.pointwise + 0.2, "importance", "lower", 200, torch.full((20,), 0.02))
+    split = Gap(evidence, best, elbo, "independent latents").of_sample(torch.arange(20), 60)
+    bars = {bar.name: bar for bar in _bars(split)}
+    for name, value in (("the network's part", split.amortisation_gap), ("the family's part", split.family_gap)):
+        assert bars[name].high - bars[name].low == pytest.approx(value.mean)
+        assert bars[name].error == pytest.approx(value.se)
+        assert f"{value.mean:.3f}" in bars[name].value and "least" not in bars[name].value
+    assert bars["ELBO"].low == bars["the network's part"].low == pytest.approx(elbo.mean)
+    assert bars["the family's part"].high == bars["evidence"].low == pytest.approx(evidence.mean)
+    assert bars["evidence"].value.startswith("≥\N{NO-BREAK SPACE}")

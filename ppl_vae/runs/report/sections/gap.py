@@ -6,6 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ppl_vae.diagnostics.gap.gap import Gap
+from ppl_vae.evidence.estimate import Estimate
+from ppl_vae.evidence.results import Evidence
 from ppl_vae.runs.report.charts import Bar, floating_bars
 from ppl_vae.runs.report.finding import Finding, find
 from ppl_vae.runs.report.markup import columns, figure, joined, nats, paragraph, table
@@ -26,28 +29,40 @@ def section(subject: Subject) -> Markup | None:
     finding = find(subject)
     if finding.total is None or subject.evidence is None:
         return None
-    elbo = subject.evidence.elbo.mean
-    chart = floating_bars(_bars(finding, elbo), f"{finding.sentence}", f"nats per {subject.noun}")
-    where = subject.sized(subject.evidence.data)
-    caption = f"From the ELBO up to the evidence, {where}{f'; {finding.note}' if finding.note else ''}."
-    return columns(figure(chart, caption), _explained(subject, finding))
+    result = subject.evidence if subject.gap is None else subject.gap
+    chart = floating_bars(_bars(result), f"{finding.sentence}", f"nats per {subject.noun}")
+    errors = "; ±: Monte Carlo standard error of the mean over these data" if result.has_draws else ""
+    where = subject.sized(len(result.elbo.pointwise))
+    return columns(figure(chart, f"From the ELBO up to the evidence, {where}{errors}."), _explained(subject, finding))
 
 
-def _bars(finding: Finding, elbo: float) -> list[Bar]:
-    total = finding.total
-    assert total is not None
-    top = elbo + total.value
-    bars = [Bar("ELBO", elbo, elbo, f"{elbo:.2f}", "black")]
-    if finding.family is not None and finding.network is not None:
-        middle = elbo + finding.network.value
-        bars.append(Bar("the network's part", elbo, middle, finding.network.words, "orange"))
-        bars.append(Bar("the family's part", middle, top, finding.family.words, "blue"))
+def _bars(result: Evidence | Gap) -> list[Bar]:
+    """A bar for each part, all of one measurement: what is drawn is the number beside it."""
+    low, top = result.elbo.mean, result.evidence.mean
+    bars = [_bar("ELBO", low, low, result.elbo, "black")]
+    if isinstance(result, Gap):
+        middle = result.best.mean
+        bars.append(_bar("the network's part", low, middle, result.amortisation_gap, "orange"))
+        bars.append(_bar("the family's part", middle, top, result.family_gap, "blue"))
     else:
-        bars.append(Bar("gap", elbo, top, total.words, "sky_blue"))
-    bars.append(Bar("evidence", top, top, f"{'at least ' if total.high is None else ''}{top:.2f}", "green"))
-    if total.high is not None and total.high - total.value > 0.02 * total.value:
-        bars.append(Bar("evidence is at most", top, elbo + total.high, f"{elbo + total.high:.2f}", "pale"))
+        bars.append(_bar("gap", low, top, result.gap, "sky_blue"))
+    bars.append(_bar("evidence", top, top, result.evidence, "green"))
+    bracket = result.brackets().get("evidence")
+    if bracket is not None and bracket.upper is not None and bracket.upper - top > 0.02 * (top - low):
+        limit = f"≤ {bracket.upper:.3f} at {bracket.level:.0%}"
+        bars.append(Bar("upper limit of the evidence", top, bracket.upper, limit, "pale"))
     return bars
+
+
+def _bar(name: str, low: float, high: float, value: Estimate, colour: str) -> Bar:
+    return Bar(name, low, high, _signs(value.figure), colour, value.se)
+
+
+def _signs(figure: str) -> str:
+    """A number with its signs as a page writes them; a line breaks before its parentheses only."""
+    for typed, sign in (("<= ", "≤ "), (">= ", "≥ "), (" +- ", " ± ")):
+        figure = figure.replace(typed, sign.replace(" ", "\N{NO-BREAK SPACE}"))
+    return figure
 
 
 def _explained(subject: Subject, finding: Finding) -> Markup:
@@ -55,8 +70,10 @@ def _explained(subject: Subject, finding: Finding) -> Markup:
     if subject.gap is None:
         parts.append(paragraph(f"The gap is not split: {subject.missing.get('gap', '')}"))
     else:
-        rows = [(name, subject.gap.figure(each), each.how) for name, each in subject.gap.rows().items()]
+        rows = [(name, _signs(subject.gap.figure(each)), each.how) for name, each in subject.gap.rows().items()]
+        errors = subject.gap.errors_in_words().replace("+-", "±")
         caption = f"The split of {subject.gap.data:,} {subject.nouns}, nats; family: {subject.gap.family}"
+        caption = "; ".join(filter(None, (caption, errors)))
         parts.append(table(caption, ("", "mean", "how"), rows, text=("how",)))
         if subject.check is not None:
             parts.append(paragraph(_checked(subject.check), "faint"))
