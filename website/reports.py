@@ -35,6 +35,7 @@ class Pivot:
         digits: Most decimals; of a standard error no more are shown than its first two digits.
         groups: What the groups are called, of those that are shown; None shows all.
         sweep: Whether the report is of a sweep, whose cells are groups of the table, too.
+        limits: Whether the known value stands in brackets beside each mean.
     """
 
     experiment: str
@@ -43,6 +44,7 @@ class Pivot:
     digits: int = 3
     groups: Mapping[str, str] | None = None
     sweep: bool = False
+    limits: bool = False
 
     def markdown(self) -> str:
         """The table, with standard errors over seeds where there are several and a digit shows them."""
@@ -59,6 +61,11 @@ class Pivot:
         return table("|".join([self.head, *self.columns]), lines)
 
     def _cell(self, rows: Mapping[str, Mapping[str, Any]], quantity: str) -> str:
+        if self.limits and quantity in rows and rows[quantity]["limit"] is not None:
+            return f"{self._shown(rows, quantity)} ({self._shown(rows, f'limit of {quantity}')})"
+        return self._shown(rows, quantity)
+
+    def _shown(self, rows: Mapping[str, Mapping[str, Any]], quantity: str) -> str:
         known = quantity.startswith("limit of ")
         row = rows.get(quantity.removeprefix("limit of "))
         value = None if row is None else row["limit" if known else "mean"]
@@ -146,6 +153,18 @@ TABLES: dict[str, Sequence[Pivot | Lines]] = {
                 for cost in ("ELBO", "D + |R - 0.5|", "least D at R = 0.5")
             },
         ),
+    ],
+    "ladder.md": [
+        Pivot(
+            "ladder",
+            {
+                f"`{guide}`": guide
+                for guide in ("mean_field", "tree", "mixture", "autoregressive", "low_rank", "full", "flow")
+            },
+            "model",
+            digits=4,
+            limits=True,
+        )
     ],
     "ppca.md": [
         Pivot(

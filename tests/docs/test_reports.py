@@ -16,6 +16,7 @@ def die(tmp_path, monkeypatch):
         Row("throw", [3.0, 5.0], limit=3.5, paper=3.25, group="fair"),
         Row("sum", [7.0], group="fair"),
         Row("throw", [6.0, 6.5], group="loaded"),
+        Row("weight 2: throw", [1.0], group="swept"),
     ]
     claims = [Claim.exact("a die has six sides", True, "6"), Claim.greater("it is loaded", [1.0, 1.1, 1.2])]
     run = tmp_path / "run"
@@ -37,13 +38,25 @@ def test_a_report_becomes_lines_or_a_table_of_its_groups(die):
         "| fair: throw | 4.00 | 1 | 3.50 | 3.25 |",
         "| fair: sum | 7.00 |  |  |  |",
         "| loaded: throw | 6.25 | 0.25 |  |  |",
+        "| swept: weight 2: throw | 1.00 |  |  |  |",
     ]
-    pivot = reports.Pivot("die", {"throw": "throw", "known": "limit of throw", "sum": "sum"}, "die", 1)
+    pivot = reports.Pivot(
+        "die",
+        {"throw": "throw", "known": "limit of throw", "sum": "sum"},
+        "die",
+        1,
+        {"fair": "fair", "loaded": "loaded"},
+    )
     assert pivot.markdown().splitlines() == [
         "| die | throw | known | sum |",
         "|---|---|---|---|",
         "| fair | 4.0 ± 1.0 | 3.5 | 7.0 |",
         "| loaded | 6.2 ± 0.2 |  |  |",
+    ]
+    beside = reports.Pivot("die", {"throw": "throw"}, "die", 3, {"fair": "a fair one"}, limits=True)
+    assert beside.markdown().splitlines()[2:] == ["| a fair one | 4.0 ± 1.0 (3.500) |"]
+    assert reports.Pivot("die", {"throw": "throw"}, "die", sweep=True).markdown().splitlines()[2:] == [
+        "| swept, weight 2 | 1.000 |"
     ]
 
 
