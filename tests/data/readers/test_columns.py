@@ -1,5 +1,6 @@
 """Columns called like a model's arguments: .npz and Parquet."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from ppl_vae.data import find_reader, load_corpus
 from ppl_vae.data.inputs import Inputs
+from ppl_vae.plugins.extras import install
 
 X, Y = np.arange(60.0).reshape(30, 2), np.arange(30) % 3
 
@@ -93,7 +95,7 @@ def test_parquet_without_its_package_says_what_to_install(tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     assert find_reader(str(tmp_path / "a.parquet")).name == "TABLE.parquet"
-    with pytest.raises(ValueError, match=r"needs pyarrow: pip install 'ppl-vae\[parquet\]'"):
+    with pytest.raises(ValueError, match=re.escape(f"needs pyarrow: {install('parquet')}")):
         load_corpus(str(tmp_path / "a.parquet"))
 
 
