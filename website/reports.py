@@ -105,6 +105,20 @@ class Lines:
 
 TABLES: dict[str, Sequence[Pivot | Lines]] = {
     "gmm.md": [Lines("gmm")],
+    "likelihood.md": [
+        Pivot(
+            "consistent_set",
+            {
+                "a b, trained": "coupling",
+                "optimum": "limit of coupling",
+                "likelihood, trained": "likelihood",
+                "at the optimum": "limit of likelihood",
+                "gap, trained": "gap",
+                "gap at the optimum": "limit of gap",
+            },
+            "objective",
+        )
+    ],
     "boltzmann.md": [
         Pivot(
             "rbm",

@@ -56,7 +56,7 @@ def pages() -> dict[str, str]:
             "bias": bias.markdown(read("bias")["rows"]),
         },
         "training.md": {"defaults": defaults()},
-        "remedies.md": {"remedies": remedies()},
+        "remedies.md": {f"remedies of {model}": remedies(model) for model in ("text", "gmm")},
         "newsgroups.md": {"refined": refined()},
         "speed.md": {"arithmetic": products()},
     }
@@ -102,10 +102,10 @@ def defaults() -> str:
     return table("data|epochs|baseline|plain PyTorch|defaults", rows)
 
 
-def remedies() -> str:
-    """What remedies bought for the text pair of the README."""
+def remedies(model: str) -> str:
+    """What remedies bought for a pair."""
     rows = []
-    for row in read("remedies")["rows"]:
+    for row in (row for row in read("remedies")["rows"] if row["model"] == model):
         gains = (
             f"{row[f'gain{of}']:+.2f} ± {row[f'gain_se{of}']:.2f}" if f"gain{of}" in row else ""
             for of in ("", "_over_all")
