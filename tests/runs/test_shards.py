@@ -31,7 +31,7 @@ def elsewhere(trained, monkeypatch):
     monkeypatch.setattr("ppl_vae.evidence.methods.base.data_block", lambda x, draws=1: 15)
     monkeypatch.setattr(gap_runs, "BLOCK", 15)
     engine = Elsewhere()
-    for module in ("measure", "gap"):
+    for module in ("evidence", "gap"):
         monkeypatch.setattr(f"ppl_vae.runs.{module}.make_engine", lambda **options: engine)
     return engine
 
