@@ -56,7 +56,7 @@ def pages() -> dict[str, str]:
             "bias": bias.markdown(read("bias")["rows"]),
         },
         "training.md": {"defaults": defaults()},
-        "remedies.md": {f"remedies of {model}": remedies(model) for model in ("text", "gmm")},
+        "remedies.md": {f"remedies of {model}": remedies(model) for model in ("text", "gmm", "rbm")},
         "newsgroups.md": {"refined": refined()},
         "speed.md": {"arithmetic": products()},
     }
@@ -104,13 +104,14 @@ def defaults() -> str:
 
 def remedies(model: str) -> str:
     """What remedies bought for a pair."""
-    rows = []
+    rows, digits = [], 2 if model == "text" else 3
     for row in (row for row in read("remedies")["rows"] if row["model"] == model):
         gains = (
-            f"{row[f'gain{of}']:+.2f} ± {row[f'gain_se{of}']:.2f}" if f"gain{of}" in row else ""
+            f"{row[f'gain{of}']:+.{digits}f} ± {row[f'gain_se{of}']:.{digits}f}" if f"gain{of}" in row else ""
             for of in ("", "_over_all")
         )
-        numbers = (f"{row['elbo']:.2f}", *gains, f"{row['network']:.2f}", f"{row['family']:.2f}")
+        parts = (f"{row[name]:.{digits}f}" for name in ("network", "family"))
+        numbers = (f"{row['elbo']:.{digits}f}", *gains, *parts)
         rows.append((row["split"], row["guide"], *numbers, f"{row['seconds']:.0f}" if "seconds" in row else ""))
     return table("data|guide|ELBO|gain|gain of all|network's part|family's part|seconds", rows)
 
