@@ -15,7 +15,7 @@ from ppl_vae.evidence.measure import quick_evidence
 from ppl_vae.nn.modes import evaluating, is_capturing
 from ppl_vae.nn.observation_noise import has_analytic_noise
 from ppl_vae.objectives.base import NonFiniteError, Objective, blame
-from ppl_vae.objectives.path_gradients import Paths, check_reparameterised
+from ppl_vae.objectives.path_gradients import Paths, check_reparameterised, check_repeats
 from ppl_vae.programs.handlers import Sites, SubstituteLatents, check_cover, run, total
 from ppl_vae.programs.log_weight import log_joint, log_proposal
 from ppl_vae.programs.random_state import fork_random_state
@@ -63,7 +63,7 @@ class ImportanceWeightedELBO(Objective):
 
     which leaves out the guide's score, whose mean is in the square: unbiased, and without noise where the guide is the
     posterior. Of one draw it is the ELBO's, "sticking the landing" (Roeder, Wu and Duvenaud 2017). All latents of the
-    guide must be reparameterised; its statements run twice.
+    guide must be reparameterised; its statements run twice, and must do the same both times.
 
     Every site lies in the one ``pyro.plate("data", len(x))``, unscaled and unmasked: the likelihood of a subsample is
     no part of that of all data.
@@ -94,7 +94,7 @@ class ImportanceWeightedELBO(Objective):
 
     measures: Literal["elbo", "evidence", "conditional"] = "evidence"
 
-    learned_of_pairs = ("_states", "_shared", "_discrete")
+    learned_of_pairs = ("_states", "_shared", "_discrete", "_repeats")
 
     def __init__(
         self, draws: int = 16, most_bits: int = 10, *, path_gradients: bool = False, **options: object
@@ -104,6 +104,7 @@ class ImportanceWeightedELBO(Objective):
         self._states: States | None = None
         self._shared = False
         self._discrete: set[str] = set()
+        self._repeats = False
 
     def method(self, model: Program, guide: Program, x: Batch) -> str:
         """The method that computes the likelihood of a pair."""
@@ -132,6 +133,7 @@ class ImportanceWeightedELBO(Objective):
                 self._shared = self._states.shared(*scores)
             elif self.path_gradients:
                 check_reparameterised(drawn)
+        self._repeats = False
         self._know(model, guide, (x,), {})
 
     def differentiable_loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
@@ -191,6 +193,10 @@ class ImportanceWeightedELBO(Objective):
                 run(guide, (x,), {}, draws=self.draws, handler=SubstituteLatents(values), training=True), "guide"
             )
         )
+        if not self._repeats and not is_capturing():
+            with torch.no_grad():
+                check_repeats(self._total(proposed, "guide"), log_q)
+            self._repeats = True
         weights = self._total(scored, "model") - log_q
         bound = weights.logsumexp(0) - math.log(self.draws)
         paths.weigh(weights.detach().softmax(0))

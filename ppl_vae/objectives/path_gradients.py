@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from ppl_vae.programs.densities import agree
 from ppl_vae.programs.handlers import Sites, latents
 
-__all__ = ["Paths", "check_reparameterised"]
+__all__ = ["Paths", "check_reparameterised", "check_repeats"]
 
 
 class Paths:
@@ -47,7 +48,10 @@ class Paths:
             apart = {name: value.detach().requires_grad_(value.requires_grad) for name, value in self.values.items()}
             followed = [name for name, value in apart.items() if value.requires_grad]
             log_q = log_proposal(apart)
-            slopes = torch.autograd.grad(log_q.sum(), [apart[name] for name in followed], allow_unused=True)
+            # A guide whose parameters are fixed has nothing to follow, and the density of points no slope.
+            followed = followed if log_q.requires_grad else []
+            total, at = log_q.sum(), [apart[name] for name in followed]
+            slopes = torch.autograd.grad(total, at, allow_unused=True) if at else ()
         result = log_q.detach()
         for name, slope in zip(followed, slopes, strict=True):
             if slope is not None:
@@ -68,3 +72,20 @@ def check_reparameterised(sites: Sites) -> None:
                 f"path gradients follow the draws of a guide, but those of site {name!r} of the guide, {site['fn']}, "
                 "are no differentiable function of its parameters; leave path gradients out"
             )
+
+
+def check_repeats(drawn: Tensor, again: Tensor) -> None:
+    """Refuses a guide whose log q at its draws is another in a second run, as under dropout.
+
+    Arguments:
+        drawn: log q as of the run that drew, ``(draws, data)``.
+        again: The same as of the second run, whose weights are then those of no bound.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    if bool((drawn.isfinite() & again.isfinite()).all()) and not agree(drawn, again, 1e-3):
+        raise ValueError(
+            "path gradients run the guide twice, and the density of its draws is another the second time: it is random "
+            "beside its latents, as by dropout; leave the dropout of the guide or path gradients out"
+        )

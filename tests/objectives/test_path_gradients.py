@@ -110,3 +110,27 @@ def test_bits_are_no_paths():
 
     with pytest.raises(ValueError, match="those of site 'z' of the guide, .*, are no differentiable function"):
         ImportanceWeightedELBO(path_gradients=True).loss(model, guide, X)
+
+
+def test_a_guide_with_dropout_is_refused_as_its_second_run_has_another_density():
+    drop = nn.Dropout(0.5)
+
+    def guide(x: torch.Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z1", dist.Normal(drop(x), 0.3))
+
+    with pytest.raises(ValueError, match="path gradients run the guide twice"):
+        ImportanceWeightedELBO(4, path_gradients=True).differentiable_loss(Normals(0.5, 0.0).model, guide, X)
+
+
+def test_with_a_fixed_guide_the_model_has_its_gradient():
+    pair = Normals(0.3, -0.2)
+    pair.free.requires_grad_(False)
+    gradients = []
+    for path_gradients in (False, True):
+        torch.manual_seed(0)
+        objective = ImportanceWeightedELBO(4, path_gradients=path_gradients)
+        loss = objective.differentiable_loss(pair.model, pair.guide, X)
+        gradients.append(torch.autograd.grad(loss, pair.weight)[0])
+    assert gradients[1] != 0
+    torch.testing.assert_close(*gradients)
