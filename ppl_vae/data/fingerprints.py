@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,14 +16,19 @@ __all__ = ["fingerprints"]
 _Numbers = NDArray[np.uint64]
 
 
-def fingerprints(x: Batch) -> NDArray[np.uint64]:
+def fingerprints(x: Batch, names: Sequence[str] = ()) -> NDArray[np.uint64]:
     r"""A 64-bit number of each datum, ``(data,)``, made of all its fields.
 
     .. math:: h_i = \sum_j f\bigl(b_{ij} + f(j)\bigr) \bmod 2^{64}
 
-    over the places j of a datum, with the bits :math:`b_{ij}` of its float64 numbers and the finaliser f of SplitMix64
+    over the places j of a datum, with the bits :math:`b_{ij}` of its numbers as float64, to which integers that are no
+    float64 add what rounding takes off, and the finaliser f of SplitMix64
     (Steele, Lea and Flood 2014). Of n different data two have the same number with probability about
     :math:`n^2 / 2^{65}`.
+
+    Arguments:
+        x: The data. Their fields count in the order of their names, however they are given.
+        names: Those of positional fields, else their positions.
 
     Example:
         >>> x = torch.tensor([[0.0, 1.0], [2.0, 1.0], [0.0, 1.0]])
@@ -29,7 +36,7 @@ def fingerprints(x: Batch) -> NDArray[np.uint64]:
         >>> bool(one == same), bool(one == other)
         (True, False)
     """
-    fields: list[Field] = [*x.fields().values()] if isinstance(x, Inputs) else [x]
+    fields: list[Field] = [field for _, field in sorted(x.fields(names).items())] if isinstance(x, Inputs) else [x]
     result = np.zeros(len(x), np.uint64)
     for position, field in enumerate(fields):
         result += _mixed(_of_field(field) + np.uint64(position))
@@ -50,7 +57,10 @@ def _of_field(field: Field) -> _Numbers:
 
 def _bits(values: torch.Tensor) -> _Numbers:
     # Adding zero turns -0.0, which equals 0.0, into it.
-    bits: _Numbers = (values.cpu().double() + 0.0).contiguous().numpy().view(np.uint64)
+    rounded = (values.cpu().double() + 0.0).contiguous()
+    bits: _Numbers = rounded.numpy().view(np.uint64)
+    if values.dtype == torch.int64:
+        bits = bits + _mixed((values.cpu() - rounded.long()).numpy().view(np.uint64))
     return bits
 
 

@@ -29,3 +29,15 @@ def test_all_fields_of_a_datum_count_each_in_its_place():
     x, y = torch.cartesian_prod(torch.arange(5.0), torch.arange(5.0)).T
     found = fingerprints(Inputs(x, label=y, scale=2.0))
     assert len(np.unique(found)) == 25
+
+
+def test_the_order_in_which_fields_are_given_does_not_count():
+    x, y = torch.arange(3.0), torch.arange(3.0, 6.0)
+    found = fingerprints(Inputs(x, y), ["x", "y"])
+    np.testing.assert_array_equal(fingerprints(Inputs(y=y, x=x), ["x", "y"]), found)
+    assert not np.isin(fingerprints(Inputs(x=y, y=x)), found).any()
+
+
+def test_integers_that_are_no_float64_are_told_apart():
+    large = 2**60 + torch.arange(-200, 200)
+    assert len(np.unique(fingerprints(large))) == 400

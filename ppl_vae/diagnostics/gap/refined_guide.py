@@ -15,6 +15,7 @@ from ppl_vae.diagnostics.gap.gradient_ascent import ascents_at_once
 from ppl_vae.diagnostics.gap.refinement import refined_parameters
 from ppl_vae.estimators import Estimator
 from ppl_vae.objectives.choice import make_estimator
+from ppl_vae.programs.arguments import argument_names
 from ppl_vae.programs.prepared import prepared
 from ppl_vae.programs.types import Program, Progress
 
@@ -77,14 +78,15 @@ class RefinedGuide(nn.Module):
                 refined_parameters(model, guide, self.family, x[start : start + block], steps, **options)
                 for start in range(0, len(x), block)
             ]
-        known = fingerprints(x)
+        self._names = argument_names(guide)
+        known = fingerprints(x, self._names)
         order = np.argsort(known, kind="stable")
         self._known = known[order]
         self.free: Tensor
         self.register_buffer("free", torch.cat(parts)[torch.from_numpy(order).to(parts[0].device)])
 
     def forward(self, *args: object, **kwargs: object) -> None:
-        wanted = fingerprints(as_batch(*args, **kwargs))
+        wanted = fingerprints(as_batch(*args, **kwargs), self._names)
         rows = np.searchsorted(self._known, wanted).clip(max=len(self._known) - 1)
         missing = np.flatnonzero(self._known[rows] != wanted)
         if len(missing):
