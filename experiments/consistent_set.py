@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 1, "side": 12, "nodes": 61, "steps": 60, "data": 200, "epochs": 2},
+    "smoke": {"seeds": 1, "side": 8, "nodes": 41, "steps": 10, "data": 200, "epochs": 2},
     "cpu": {"seeds": 5, "side": 89, "nodes": 161, "steps": 600, "data": 20_000, "epochs": 60},
     "paper": {"seeds": 20, "side": 177, "nodes": 321, "steps": 2_000, "data": 100_000, "epochs": 100},
 }
