@@ -101,6 +101,10 @@ class CorpusConfig:
         return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
+LATER = ("path_gradients",)
+"""Entries that runs stored by earlier versions lack; their defaults are what those versions did."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """All that determines a run.
@@ -229,7 +233,7 @@ def to_json(record: DataclassInstance) -> dict[str, object]:
 
 
 def from_json(kind: type[R], content: dict[str, object], file: Path) -> R:
-    """A record from what a file holds, every entry of which must be there and have its type.
+    """A record from what a file holds, every entry of which must be there, unless it is :data:`LATER`, with its type.
 
     Arguments:
         kind: The dataclass.
@@ -246,7 +250,8 @@ def from_json(kind: type[R], content: dict[str, object], file: Path) -> R:
     else:
         found, expected = _entries(content), _entries(to_json(record))
         unknown = [place for place in found if not any(f"{other}.".startswith(f"{place}.") for other in expected)]
-        missing = [place for place in expected if not any(f"{other}.".startswith(f"{place}.") for other in found)]
+        there = {*found, *LATER}
+        missing = [place for place in expected if not any(f"{other}.".startswith(f"{place}.") for other in there)]
         if not unknown and not missing:
             return record
         faults = [f"{unquoted(place)} is unknown" for place in unknown]

@@ -11,7 +11,7 @@ import torch
 from ppl_vae.data import corpora
 from ppl_vae.objectives.rate_cost import RateCost
 from ppl_vae.programs.loading import find
-from ppl_vae.runs.config import CorpusConfig, ProgramChoice, RunConfig, from_json, to_json
+from ppl_vae.runs.config import LATER, CorpusConfig, ProgramChoice, RunConfig, from_json, to_json
 from ppl_vae.runs.options import run_config, training_options
 from ppl_vae.runs.pair import Pair
 from ppl_vae.training.run_folder import RunFolder
@@ -65,8 +65,11 @@ PLACES = [place for place in leaves(to_json(CONFIG)) if not set(place) & set(FRE
 @pytest.mark.parametrize("place", PLACES, ids=".".join)
 def test_every_missing_and_every_ill_typed_entry_is_named_with_its_place(place, tmp_path):
     dotted = ".".join(place)
-    with pytest.raises(ValueError, match=rf"config.json: {dotted} is missing; restore the file, or start a new run$"):
-        from_json(RunConfig, changed(place, ...), tmp_path / "config.json")
+    if dotted in LATER:
+        assert from_json(RunConfig, changed(place, ...), tmp_path / "config.json") == CONFIG
+    else:
+        with pytest.raises(ValueError, match=rf"json: {dotted} is missing; restore the file, or start a new run$"):
+            from_json(RunConfig, changed(place, ...), tmp_path / "config.json")
     wrong = {} if place[-1] == "schedule" else [{}]
     with pytest.raises(ValueError, match=rf"config.json: {dotted} is .+; (give|choose from) .+; restore the file, or"):
         from_json(RunConfig, changed(place, wrong), tmp_path / "config.json")
