@@ -180,7 +180,17 @@ TABLES: dict[str, Sequence[Pivot | Lines]] = {
             },
             "data",
             digits=4,
-        )
+        ),
+        Pivot(
+            "curved",
+            {
+                "evidence above the best line": "evidence above the best line",
+                "the truth's": "limit of evidence above the best line",
+                "gap": "gap",
+                "curvature": "curvature",
+            },
+            "data, trained by",
+        ),
     ],
 }
 """Tables of reports by page, below the marker of their experiment."""
