@@ -168,6 +168,18 @@ TABLES: dict[str, Sequence[Pivot | Lines]] = {
             },
         ),
     ],
+    "ladder.md": [
+        Pivot(
+            "ladder",
+            {
+                f"`{guide}`": guide
+                for guide in ("mean_field", "tree", "mixture", "autoregressive", "low_rank", "full", "flow")
+            },
+            "model",
+            digits=4,
+            limits=True,
+        )
+    ],
     "ppca.md": [
         Pivot(
             "ppca",
