@@ -74,7 +74,7 @@ def write_codes(opened: Run, split: str, out: Path | None, rule: CodeRule, refin
     Arguments:
         opened: The run.
         split: Name of one of its splits, or ``"all"``.
-        out: Path of the file; by default ``codes.npz`` in the run.
+        out: Path of the file; by default ``codes.npz`` in the run, of a refined guide ``codes-refined.npz``.
         rule: How bits are read off the guide, as in :func:`~ppl_vae.diagnostics.retrieval.retrieval.retrieval`;
             medians are over the training data.
         refine: Steps by which the guide is refined for each datum before; 0 for none.
@@ -83,7 +83,7 @@ def write_codes(opened: Run, split: str, out: Path | None, rule: CodeRule, refin
         ValueError: If there is no such run or split, its model has no bits, or the file cannot be written.
     """
     names = list(opened.data) if split == "all" else [split]
-    path = out or opened.folder / f"{opened.state.named('codes')}.npz"
+    path = out or opened.folder / f"{opened.state.named('codes-refined' if refine else 'codes')}.npz"
     arrays: dict[str, Any] = {}
     sizes = {}
     bits = 0

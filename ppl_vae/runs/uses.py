@@ -84,7 +84,7 @@ class Uses:
 
         Arguments:
             split: Data to encode.
-            out: Path of the file; by default RUN/codes.npz.
+            out: Path of the file; by default RUN/codes.npz (RUN/codes-refined.npz).
             how: Take each bit's more probable value, its side of the training median, or a draw.
             refine: Steps of gradient ascent for each datum, from the guide's output, before; 0 for none.
         """

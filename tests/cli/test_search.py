@@ -100,7 +100,7 @@ def test_codes_of_a_run_are_written_found_and_judged(folder):
     assert (refined - plain).abs().mean() > 0.1
     content = json.loads(invoke("codes", "r", "--split", "test", "--refine", "30", "--json").stdout)
     assert content["data"] == {"test": sizes["test"]}
-    with np.load("r/codes.npz") as kept:
+    with np.load("r/codes-refined.npz") as kept:
         np.testing.assert_array_equal(np.unpackbits(kept["test_codes"], axis=1, count=6), refined > 0)
     content = json.loads(invoke("retrieval", "r", "--k", "20", "--refine", "3", "--json").stdout)
     assert content["precision"]["mean-sign"]["mean"] > 0.9
