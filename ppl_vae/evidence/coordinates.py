@@ -68,7 +68,8 @@ class Coordinates:
             if transform is None:
                 raise ValueError(
                     f"site {name!r} is {exponential_family.family(fn)}; latents must be bits, or continuous "
-                    "with a known map to the real numbers"
+                    "with a known map to the real numbers; the automatic method of ppl-vae evidence (pv.measure) sums "
+                    "over few states"
                 )
             inner = transform.inv(value)
             if has_dependent_support(fn) and not isinstance(innermost(fn), MixtureSameFamily):
