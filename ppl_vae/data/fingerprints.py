@@ -22,9 +22,8 @@ def fingerprints(x: Batch, names: Sequence[str] = ()) -> NDArray[np.uint64]:
     .. math:: h_i = \sum_j f\bigl(b_{ij} + f(j)\bigr) \bmod 2^{64}
 
     over the places j of a datum, with the bits :math:`b_{ij}` of its numbers as float64, to which integers that are no
-    float64 add what rounding takes off, and the finaliser f of SplitMix64
-    (Steele, Lea and Flood 2014). Of n different data two have the same number with probability about
-    :math:`n^2 / 2^{65}`.
+    float64 add what rounding takes off, and the finaliser f of SplitMix64 (Steele, Lea and Flood 2014). Of n different
+    data two have the same number with probability about :math:`n^2 / 2^{65}`.
 
     Arguments:
         x: The data. Their fields count in the order of their names, however they are given.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ppl_vae.estimators.base.estimator import Code
+from ppl_vae.estimators.base.relaxed import check_temperature, noisy_code
 from ppl_vae.estimators.straight_through import StraightThrough
 
 __all__ = ["Gumbel"]
@@ -30,14 +30,13 @@ class Gumbel(StraightThrough):
     bias: ClassVar[str | None] = "it takes the slope of f at drawn bits, and the derivative of relaxed ones"
 
     def __init__(self, temperature: float = 0.5) -> None:
-        if not temperature > 0:
-            raise ValueError(f"the temperature is {temperature}; give a positive number")
+        check_temperature(temperature)
         self.temperature = temperature
 
     def draw(self, logits: Tensor, draws: int) -> Code:
-        uniform = torch.rand(self.rows(draws), *logits.shape, dtype=logits.dtype, device=logits.device)
-        noise = uniform.logit(torch.finfo(logits.dtype).eps)
-        return Code((logits + noise > 0).to(logits.dtype).requires_grad_(), noise, logits)
+        code = noisy_code(logits, self.rows(draws))
+        code.bits.requires_grad_()
+        return code
 
     def derivative(self, code: Code) -> Tensor:
         relaxed = ((code.logits + code.noise) / self.temperature).sigmoid()

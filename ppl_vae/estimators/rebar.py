@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ppl_vae.estimators.base.estimator import Code, Estimator
 from ppl_vae.estimators.base.integrand import Integrand
+from ppl_vae.estimators.base.relaxed import check_temperature, noisy_code
 
 __all__ = ["REBAR"]
 
@@ -40,14 +40,11 @@ class REBAR(Estimator):
     no_control: ClassVar[str | None] = "has relaxed bits for that"
 
     def __init__(self, temperature: float = 0.2) -> None:
-        if not temperature > 0:
-            raise ValueError(f"the temperature is {temperature}; give a positive number")
+        check_temperature(temperature)
         self.temperature = temperature
 
     def draw(self, logits: Tensor, draws: int) -> Code:
-        uniform = torch.rand(self.rows(draws), *logits.shape, dtype=logits.dtype, device=logits.device)
-        noise = uniform.logit(torch.finfo(logits.dtype).eps)
-        return Code((logits + noise > 0).to(logits.dtype), noise, logits)
+        return noisy_code(logits, self.rows(draws))
 
     def gradient(self, code: Code, f: Integrand) -> Tensor:
         values, pathwise = self.relaxed(code, f, self.temperature)

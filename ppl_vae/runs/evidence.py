@@ -52,7 +52,8 @@ def measure_evidence(
     """
     if refine and check:
         raise ValueError("the check simulates data that the guide is not refined for: leave out --check or --refine")
-    if refine and (engine or {}).get("name", "local") + str((engine or {}).get("jobs", 1)) != "local1":
+    computing = make_engine(**(engine or {}))
+    if refine and not computing.alone:
         raise ValueError("a guide is refined in this process: leave out --engine and --jobs")
 
     def compute(pair: Pair, x: Batch, done: MutableMapping[int, Evidence], progress: Progress) -> Evidence:
@@ -73,7 +74,7 @@ def measure_evidence(
         compute,
         lambda pair, x: plan(pair.model, x, **settings).cells + refine * len(x),
         method_digests(method),
-        make_engine(**(engine or {})),
+        computing,
         lambda pair, x: range(0, len(x), plan(pair.model, x, **settings).block),
     )
     opened.name_worst("widest gaps", split, count, result.worst(3), result.gap.pointwise)

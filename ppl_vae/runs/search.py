@@ -274,7 +274,7 @@ def measure_retrieval(opened: Run, split: str, k: int, count: int, refine: int =
     def compute(pair: Pair, x: Batch, progress: Progress) -> Retrieval:
         return retrieval(
             pair.model,
-            guide_for(opened, concatenate([x, database]), refine, progress),
+            guide_for(opened, concatenate([x, database]) if refine else x, refine, progress),
             x,
             database,
             labels if rows is None else labels[rows],

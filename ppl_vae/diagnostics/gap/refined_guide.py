@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ppl_vae.data.fingerprints import fingerprints
 from ppl_vae.data.inputs import Batch, as_batch
-from ppl_vae.diagnostics.gap.family_members import members_of
-from ppl_vae.diagnostics.gap.gradient_ascent import ascents_at_once
-from ppl_vae.diagnostics.gap.refinement import refined_parameters
+from ppl_vae.diagnostics.gap.refinement import refined_parts
 from ppl_vae.estimators import Estimator
-from ppl_vae.objectives.choice import make_estimator
 from ppl_vae.programs.arguments import argument_names
-from ppl_vae.programs.prepared import prepared
 from ppl_vae.programs.types import Program, Progress
 
 __all__ = ["RefinedGuide"]
@@ -70,14 +64,9 @@ class RefinedGuide(nn.Module):
         progress: Progress | None = None,
     ) -> None:
         super().__init__()
-        options: dict[str, Any] = {"draws": draws, "progress": progress}
-        options["estimator"] = make_estimator(estimator) if isinstance(estimator, str) else estimator
-        with prepared(model, guide, x):
-            self.family, block = members_of(guide, x), ascents_at_once(x)
-            parts = [
-                refined_parameters(model, guide, self.family, x[start : start + block], steps, **options)
-                for start in range(0, len(x), block)
-            ]
+        blocks = refined_parts(model, guide, x, steps, draws=draws, estimator=estimator, progress=progress)
+        families, _, parts = zip(*blocks, strict=True)
+        self.family = families[0]
         self._names = argument_names(guide)
         known = fingerprints(x, self._names)
         order = np.argsort(known, kind="stable")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +22,7 @@ from ppl_vae.programs.prepared import prepared
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program, Progress
 
-__all__ = ["refine", "refined_parameters"]
+__all__ = ["refine", "refined_parts"]
 
 
 def refine(
@@ -64,47 +66,46 @@ def refine(
     Raises:
         ValueError: If a site's family is not known, naming it, or there is no step.
     """
-    how: dict[str, Any] = {"draws": draws, "rate": rate, "step_draws": step_draws, "progress": progress}
-    how["estimator"] = make_estimator(estimator) if isinstance(estimator, str) else estimator
     values, members = list[Estimate](), list[Tensor]()
-    with prepared(model, guide, x):
-        family, block = members_of(guide, x), ascents_at_once(x)
-        for start in range(0, len(x), block):
-            part = x[start : start + block]
-            members.append(refined_parameters(model, guide, family, part, steps, **how))
+    how: dict[str, Any] = {"rate": rate, "step_draws": step_draws, "estimator": estimator, "progress": progress}
+    with closing(refined_parts(model, guide, x, steps, draws=draws, **how)) as parts:
+        for family, part, free in parts:
+            members.append(free)
             with evaluating(model):
-                seed = int(torch.randint(2**31, ()))
-                values.append(_elbo(model, family, part, members[-1], draws, seed))
+                values.append(_elbo(model, family, part, free, draws, int(torch.randint(2**31, ()))))
     value = replace(Estimate.join(values), method=f"guide refined by {steps} steps, {draws} draws")
     return value, torch.cat(members)
 
 
-def refined_parameters(
+def refined_parts(
     model: Program,
     guide: Program,
-    family: GuideFamily,
     x: Batch,
     steps: int,
     *,
-    draws: int,
-    estimator: Estimator,
+    draws: int = 200,
     rate: float = 0.1,
     step_draws: int = 2,
+    estimator: Estimator | str = "auto",
     progress: Progress | None = None,
-) -> Tensor:
-    """Parameters of the members that :func:`refine` finds for data that fit into memory together."""
+) -> Generator[tuple[GuideFamily, Batch, Tensor]]:
+    """Yields the guide's family, a block of data, and the parameters of the members that :func:`refine` finds."""
     if steps < 1:
         raise ValueError(f"a guide is refined by at least one step, got {steps}")
-    with evaluating(model, guide):
-        first = family.guide_parameters(x)
-    with evaluation_mode(model, guide), frozen(model, guide):
-        (last,) = climb(
-            model, family, x, first[None], steps, rate, step_draws, estimator, progress or (lambda cells: None)
-        )
-    with evaluating(model):
-        seed = int(torch.randint(2**31, ()))
-        before, after = (_elbo(model, family, x, free, draws, seed).pointwise for free in (first, last))
-    return torch.where((after > before)[:, None], last, first)
+    estimator = make_estimator(estimator) if isinstance(estimator, str) else estimator
+    report = progress or (lambda cells: None)
+    with prepared(model, guide, x):
+        family, block = members_of(guide, x), ascents_at_once(x)
+        for start in range(0, len(x), block):
+            part = x[start : start + block]
+            with evaluating(model, guide):
+                first = family.guide_parameters(part)
+            with evaluation_mode(model, guide), frozen(model, guide):
+                (last,) = climb(model, family, part, first[None], steps, rate, step_draws, estimator, report)
+            with evaluating(model):
+                seed = int(torch.randint(2**31, ()))
+                before, after = (_elbo(model, family, part, free, draws, seed).pointwise for free in (first, last))
+            yield family, part, torch.where((after > before)[:, None], last, first)
 
 
 def _elbo(model: Program, family: GuideFamily, x: Batch, free: Tensor, draws: int, seed: int) -> Estimate:
