@@ -51,8 +51,17 @@ def downloading(name: str, folder: Path, site: str, remedy: str) -> Iterator[Pat
             yield Path(scratch)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{name} is not in {folder} and cannot be downloaded from {site} ({error}); {remedy}"
+            f"{name} is not in {folder} and cannot be downloaded from {site} ({_in_words(error)}); {remedy}"
         ) from error
+
+
+def _in_words(error: Exception) -> str:
+    """An error's message; of a connection that failed, instead of all that its libraries tried, that it did."""
+    from requests.exceptions import ConnectionError, Timeout
+
+    if isinstance(error, Timeout):
+        return "the server does not answer"
+    return "there is no connection to the server" if isinstance(error, ConnectionError) else str(error)
 
 
 def check_md5(name: str, content: bytes, published: str) -> None:

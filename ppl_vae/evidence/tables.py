@@ -11,10 +11,15 @@ from typing import TextIO
 
 from ppl_vae.plugins.streams import is_terminal
 
-__all__ = ["html_table", "noted", "text_table"]
+__all__ = ["html_table", "in_short", "noted", "text_table"]
 
 READABLE = 26
 """Width in characters below which a column of sentences is hard to read."""
+
+
+def in_short(names: Sequence[str], most: int) -> str:
+    """Names, the first ones of many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def text_table(

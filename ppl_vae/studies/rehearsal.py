@@ -19,7 +19,8 @@ from ppl_vae.runs.config import RunConfig, to_json
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.rates import clock_of, measurement_seconds, training_seconds
 from ppl_vae.runs.train import measured_splits
-from ppl_vae.studies.study import Compute, Labels, Study
+from ppl_vae.studies.cell_table import reasons
+from ppl_vae.studies.study import Compute, Labels, Study, in_words
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
@@ -55,19 +56,22 @@ class Rehearsal(Study):
     ) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
         """Returns for all cells the values of those that are rehearsed."""
         costs, values = dict[object, float](), dict[object, dict[str, Tensor]]()
-        done, failed = {}, {}
+        faults, done, failed = dict[object, str](), {}, {}
         for name, compute in cells.items():
             kind = self._kind(name, labels)
+            if kind in faults:
+                failed[name] = faults[kind]
+                continue
             if kind not in costs:
                 try:
                     if not costs:  # what is done once, such as imports, is not the cell's
+                        before = set(self.folder.glob("runs/*"))
                         self.values(name, compute)
-                        self._forget(name)
+                        self._forget(name, before)
                     begun, self._saved = self.clock(), 0.0
                     values[kind] = self.values(name, compute)
                 except Exception as error:
-                    failed[name] = f"{type(error).__name__}: {error}"
-                    self.notes[f"{name} cannot be rehearsed ({failed[name]}), and is not in it"] = None
+                    faults[kind] = failed[name] = in_words(error)
                     continue
                 spent = self.clock() - begun
                 self.inside += spent
@@ -77,11 +81,14 @@ class Rehearsal(Study):
                 self.known += 1
             else:
                 self.cells[name] = costs[kind]
+        self.notes |= {f"not in it, since they cannot be rehearsed: {line}": None for line in reasons(failed)}
         return done, failed
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, name: str, before: set[Path]) -> None:
+        """Removes what a cell stored, and the runs that were not there before."""
         (self.folder / "values" / f"{name}.safetensors").unlink()
-        shutil.rmtree(self.folder / "runs", ignore_errors=True)
+        for run in set(self.folder.glob("runs/*")) - before:
+            shutil.rmtree(run, ignore_errors=True)
 
     def _kind(self, name: str, labels: Labels | None) -> object:
         known = (labels or {}).get(name)

@@ -27,7 +27,7 @@ from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.engines.base import Engine, make_engine
 from ppl_vae.runs.place import Place, TaskError
 from ppl_vae.runs.rates import clock_of
-from ppl_vae.studies.cell_table import cell_row, write_table
+from ppl_vae.studies.cell_table import cell_row, reasons, write_table
 from ppl_vae.studies.report import Report
 from ppl_vae.training.lock import LOCK, is_foreign
 from ppl_vae.training.progress import log
@@ -35,7 +35,7 @@ from ppl_vae.training.run_folder import RunFolder, versions
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
 
-__all__ = ["Study", "digest"]
+__all__ = ["Study", "digest", "in_words"]
 
 Compute = Callable[[], Mapping[str, Tensor | float]]
 
@@ -130,10 +130,8 @@ class Study:
         """
         done, failed = self.attempted(cells, labels)
         if failed:
-            raise ValueError(
-                f"{len(failed)} of {len(cells)} cells failed, the others are stored: "
-                + "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-            )
+            others = ", the others are stored" if len(failed) < len(cells) else ""
+            raise ValueError(f"{len(failed)} of {len(cells)} cells failed{others}: {'; '.join(reasons(failed))}")
         return done
 
     def attempted(
@@ -153,7 +151,7 @@ class Study:
             if values is not None:
                 done[name] = values
             else:
-                failed[name] = str(result) if isinstance(result, (ValueError, TaskError)) else _in_words(result)
+                failed[name] = in_words(result)
                 log(f"{name} failed: {failed[name]}")
         for name in cells:
             known_as = (labels or {}).get(name, {})
@@ -295,5 +293,6 @@ def digest(identity: object) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _in_words(error: object) -> str:
-    return f"{type(error).__name__}: {error}"
+def in_words(error: object) -> str:
+    """An error's message, after its kind where the message is not written for users."""
+    return str(error) if isinstance(error, (ValueError, TaskError)) else f"{type(error).__name__}: {error}"

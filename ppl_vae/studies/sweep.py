@@ -28,6 +28,7 @@ from ppl_vae.data.text_file import reason, shown, unquoted
 from ppl_vae.plugins.options import Value
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.options import run_config
+from ppl_vae.studies.cell_table import reasons
 from ppl_vae.studies.rate_distortion_plane import TrainedPair
 from ppl_vae.studies.report import Report
 from ppl_vae.studies.study import Study, digest
@@ -234,9 +235,9 @@ class Sweep:
             labels[key] = {"family": cell.family, **cell.at, "seed": seed}
             points[key] = partial(TrainedPair, cell.family, cell.at, configs[name].rate_cost.beta, seed)
         results, failed = study.attempted(computations, labels)
-        lines = tuple(f"failed: {name}: {reason}" for name, reason in failed.items())
         if not results:
-            raise ValueError(f"all {len(failed)} cells failed; {'; '.join(lines)}")
+            raise ValueError(f"all {len(failed)} cells failed: {'; '.join(reasons(failed))}")
+        lines = tuple(f"failed: {line}" for line in reasons(failed))
         corpora = {config.corpus.name for config in configs.values()}
         measured = [points[name](values) for name, values in results.items()]
         return report_of(study, measured, self.title, lines, corpora.pop() if len(corpora) == 1 else "")

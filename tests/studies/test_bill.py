@@ -110,3 +110,27 @@ def test_a_dry_run_names_the_cells_that_the_sweep_computes(folder):
     assert took["cells"].keys() == bill["seconds"]["cells"].keys() and all(s > 0 for s in took["cells"].values())
     again = json_of("experiment", "small.toml", "--dry-run")
     assert (again["stored"], again["seconds"]["cells"]) == (2, {})
+
+
+def test_what_cannot_be_rehearsed_is_tried_once_and_named_once(tmp_path):
+    study, tried = Rehearsal(tmp_path / "r", "cpu", lambda name: False), []
+
+    def fail(name):
+        tried.append(name)
+        raise ValueError("no such corpus")
+
+    cells = {f"a-{seed}": lambda seed=seed: fail(f"a-{seed}") for seed in range(5)} | {"b-0": lambda: {"x": 1.0}}
+    assert list(study.attempted(cells)[0]) == ["b-0"] and tried == ["a-0"]
+    assert list(study.notes) == ["not in it, since they cannot be rehearsed: a-0, a-1, a-2 and 2 more: no such corpus"]
+
+
+def test_cells_that_follow_others_find_their_runs(tmp_path):
+    study = Rehearsal(tmp_path / "r", "cpu", lambda name: False)
+
+    def leaves(name):
+        (study.folder / "runs" / name).mkdir(parents=True)
+        return {"x": 1.0}
+
+    study.attempted({"first-0": lambda: leaves("first-0"), "first-1": lambda: leaves("first-1")})
+    study.attempted({"second-0": lambda: {"there": float((study.folder / "runs" / "first-0").is_dir())}})
+    assert study.values("second-0", dict)["there"] == 1.0

@@ -18,7 +18,7 @@ from ppl_vae.diagnostics.holm import holm
 from ppl_vae.evidence.estimate import Estimate, finite
 from ppl_vae.evidence.figures import OKABE_ITO
 from ppl_vae.evidence.results import Result
-from ppl_vae.evidence.tables import text_table
+from ppl_vae.evidence.tables import in_short, text_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -251,8 +251,7 @@ class Calibration(Result):
             differences.plot(POINTS, shares - POINTS, ls="--" if each.kind == "density" else "-", **style)
             named.setdefault(word, []).insert(0, each.name)
         for word, names in named.items():
-            several = [*dict.fromkeys(names)]
-            label = f"{word}: {', '.join(several[:3])}" + (f" and {len(several) - 3} more" if len(several) > 3 else "")
+            label = f"{word}: {in_short([*dict.fromkeys(names)], 3)}"
             differences.plot([], [], color=COLOURS.get(word, "0.45"), label=label)
         differences.axhline(0, color="black", lw=0.8)
         differences.set(

@@ -15,6 +15,7 @@ from ppl_vae.data.inputs import Batch
 from ppl_vae.distributions import exponential_family
 from ppl_vae.evidence.estimate import finite
 from ppl_vae.evidence.figures import OKABE_ITO
+from ppl_vae.evidence.tables import in_short
 from ppl_vae.programs.clamped import note_clamped, rounding_on_average
 from ppl_vae.programs.handlers import Site, SubstituteLatents, latents, run
 from ppl_vae.programs.random_state import fork_random_state
@@ -95,8 +96,7 @@ class Units:
         summary = f"active units: {int(self.active.sum())} of {len(self.names)}{near}"
         if not self.collapsed:
             return summary
-        more = len(self.collapsed) - 8
-        return f"{summary}; collapsed: {', '.join(self.collapsed[:8])}" + (f" and {more} more" if more > 0 else "")
+        return f"{summary}; collapsed: {in_short(self.collapsed, 8)}"
 
     def draw(self, axes: Axes) -> None:
         """Draws bars of each unit's divergence, or of its variance where single units have no divergence."""

@@ -18,13 +18,14 @@ from ppl_vae.evidence.importance import ImpossibleError
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.plan import plan
 from ppl_vae.evidence.results import Evidence
+from ppl_vae.evidence.tables import in_short
 from ppl_vae.objectives.base import Objective
 from ppl_vae.objectives.elbo import DiscreteELBO
 from ppl_vae.plugins.discovery import available
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.runs.check.ledger import Ledger
-from ppl_vae.runs.check.trial import PARTS, Trial, in_short
+from ppl_vae.runs.check.trial import PARTS, Trial
 from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.training.progress import collecting

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ppl_vae.data.inputs import Batch
+from ppl_vae.evidence.tables import in_short
 from ppl_vae.nn.modes import matmul_precision
 from ppl_vae.objectives.base import NonFiniteError, Objective
 from ppl_vae.programs.random_state import fork_random_state
@@ -24,7 +25,7 @@ from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
 
-__all__ = ["Trial", "in_short", "undone"]
+__all__ = ["Trial", "undone"]
 
 STEPS = 5
 """Largest number of steps: a parameter behind one that begins at zero has a gradient from the second on."""
@@ -134,11 +135,6 @@ def _step(trainer: Trainer, batch: Batch, x: Batch, done: int) -> None:
     except Exception as error:
         note_last_batch(error, batch, x, trainer.settings.batch_size)
         raise
-
-
-def in_short(names: Sequence[str], most: int) -> str:
-    """Names, the first ones of many."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class _Clock:
