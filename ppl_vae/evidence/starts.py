@@ -27,13 +27,27 @@ from ppl_vae.evidence.estimate import Bound, Estimate
 from ppl_vae.evidence.importance import log_mean_exp
 from ppl_vae.evidence.leave_one_out import leave_one_out
 
-__all__ = ["CERTAIN", "LEAST", "by_start", "chosen", "disagreement", "together"]
+__all__ = ["CERTAIN", "FEWEST", "LEAST", "by_start", "chosen", "disagreement", "few_weights", "together"]
 
 CERTAIN = 3
 """Standard errors by which starts must differ to disagree: few chains have errors of their own errors."""
 
 LEAST = 0.01
 """Difference between starts that is never a warning, in nats per datum."""
+
+FEWEST = 16
+"""Weights, of all data, that tell the error of their mean: of skewed ones the largest is seldom among fewer."""
+
+
+def few_weights(best: Estimate) -> str | None:
+    """A warning where an estimate has too few chains to know its own error; None where it has enough."""
+    if best.draws * len(best.pointwise) >= FEWEST:
+        return None
+    data = "one datum" if len(best.pointwise) == 1 else f"{len(best.pointwise)} data"
+    return (
+        f"{best.draws} chains each of {data} are too few to know their own error, which may be many times the +- that is "
+        "stated: raise the draws (--draws, draws=) to 32 or more"
+    )
 
 
 def by_start(weights: Mapping[str, Tensor], method: str, bound: Bound) -> dict[str, Estimate]:

@@ -13,7 +13,7 @@ from ppl_vae.evidence.bdmc import sandwich
 from ppl_vae.evidence.bracket import bracket_of
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.measure import measure
-from ppl_vae.evidence.starts import by_start, chosen, disagreement, together
+from ppl_vae.evidence.starts import by_start, chosen, disagreement, few_weights, together
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -113,6 +113,23 @@ def test_the_upper_limit_of_a_start_that_is_better_alone_is_not_lowered_by_the_o
     assert together(starts).mean < -0.6  # half of the chains count as nothing
     bracket = bracket_of(best)
     assert bracket.lower < 0 < bracket.upper < 1
+
+
+def test_few_weights_are_warned_of_where_their_error_may_be_many_times_what_is_stated():
+    """Of four log-normal weights, whose mean is one, the stated error is too small; of 32 seldom by much."""
+    torch.manual_seed(0)
+
+    def scores(draws):
+        found = by_start({"guide": torch.randn(draws, 4000) - 0.5}, "annealing", "lower")["guide"]
+        assert found.pointwise_se is not None
+        return (found.pointwise.abs() / found.pointwise_se).numpy()
+
+    few, many = scores(4), scores(32)
+    assert (few > 3).mean() > 0.1 > 2 * (many > 3).mean()
+    one = by_start({"guide": torch.randn(8, 1)}, "annealing", "lower")
+    assert "8 chains each of one datum are too few" in str(few_weights(one["guide"]))
+    for enough in (torch.randn(8, 2), torch.randn(16, 1)):
+        assert few_weights(by_start({"guide": enough}, "annealing", "lower")["guide"]) is None
 
 
 def test_chains_of_one_walk_have_one_start():

@@ -22,7 +22,7 @@ from ppl_vae.evidence.methods.base import EvidenceMethod
 from ppl_vae.evidence.rare_parts import far_out
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.evidence.shortfall import Shortfall
-from ppl_vae.evidence.starts import CERTAIN, LEAST, by_start, chosen, disagreement, together
+from ppl_vae.evidence.starts import CERTAIN, LEAST, by_start, chosen, disagreement, few_weights, together
 from ppl_vae.programs.given import Given
 from ppl_vae.programs.sites import GuideSite, model_sites
 from ppl_vae.programs.states import obstacle
@@ -93,7 +93,8 @@ class Annealing(EvidenceMethod):
 
     def conclude(self, model: Program, guide: Program, x: Batch, evidence: Evidence) -> Evidence:
         if not evidence.starts:
-            return evidence
+            line = few_weights(evidence.evidence)
+            return evidence.noting(line) if line else evidence
         best, wide = chosen(evidence.starts), far_out(model, x)
         if wide is not None:
             best = replace(best, selection=log(2 + len(evidence.starts)))  # it might have been the wide prior
@@ -105,8 +106,8 @@ class Annealing(EvidenceMethod):
                 )
                 best = replace(wide, selection=best.selection, notes=(note,) if higher > CERTAIN * error else ())
                 return replace(evidence, evidence=best, gap=_gap(best, evidence.elbo))
-        line = disagreement(evidence.starts, best)
-        notes = (*evidence.evidence.notes, *([line] if line else []))
+        lines = disagreement(evidence.starts, best), few_weights(best)
+        notes = (*evidence.evidence.notes, *filter(None, lines))
         return replace(evidence, evidence=replace(best, notes=notes), gap=_gap(best, evidence.elbo))
 
     def shortfall(self, model: Program, guide: Program, x: Batch, posterior: Mapping[str, Tensor]) -> Shortfall | None:
