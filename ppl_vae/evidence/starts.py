@@ -45,8 +45,8 @@ def few_weights(best: Estimate) -> str | None:
         return None
     data = "one datum" if len(best.pointwise) == 1 else f"{len(best.pointwise)} data"
     return (
-        f"{best.draws} chains each of {data} are too few to know their own error, which may be many times the +- that is "
-        "stated: raise the draws (--draws, draws=) to 32 or more"
+        f"{best.draws} chains each of {data} are too few to know their own error, which may be many times the +- that "
+        "is stated: raise the draws (--draws, draws=) to 32 or more"
     )
 
 
