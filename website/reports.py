@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stored import FOLDER
+from ppl_vae.studies.claims import ONE_SEED
 from ppl_vae.studies.decisions import test_in_words
 from website.markdown import table
 
 __all__ = ["TABLES", "Pivot", "claims", "fill", "store", "stored"]
 
 REPORTS = FOLDER / "experiments"
+
+MANY = 10
+"""Claims that one seed cannot decide, of which no more have lines of their own."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,49 @@ class Lines:
         return table("quantity|ours|se|limit|paper", lines)
 
 
-TABLES: dict[str, Sequence[Pivot | Lines]] = {
+@dataclass(frozen=True)
+class Crossed:
+    """A table of a report with a line for each setting and a column for each condition, of several quantities.
+
+    Groups of such a report are called by their setting, a comma, and their condition.
+
+    Arguments:
+        experiment: Name of the experiment.
+        head: Head of the first column.
+        limit: Quantity whose known value stands in the second column, and its head.
+        quantities: Head of the columns by quantity; ``"lost "`` before one takes how far it lies below its known value.
+        conditions: What conditions are called in the heads.
+        digits: Decimals.
+    """
+
+    experiment: str
+    head: str
+    limit: tuple[str, str]
+    quantities: Mapping[str, str]
+    conditions: Mapping[str, str]
+    digits: int = 3
+
+    def markdown(self) -> str:
+        """The table."""
+        found: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+        for row in stored(self.experiment)["rows"]:
+            condition = next(name for name in self.conditions if row["group"].endswith(f", {name}"))
+            setting = row["group"].removesuffix(f", {condition}")
+            found.setdefault(setting, {})[condition, row["quantity"]] = row
+        columns = [(condition, quantity) for quantity in self.quantities for condition in self.conditions]
+        heads = [f"{self.quantities[quantity]}{self.conditions[condition]}" for condition, quantity in columns]
+        lines = []
+        for setting, rows in found.items():
+            known = next(row["limit"] for (_, quantity), row in rows.items() if quantity == self.limit[0])
+            lines.append((setting, f"{known:.{self.digits}f}", *(self._cell(rows, *column) for column in columns)))
+        return table("|".join([self.head, self.limit[1], *heads]), lines)
+
+    def _cell(self, rows: Mapping[tuple[str, str], Mapping[str, Any]], condition: str, quantity: str) -> str:
+        row = rows[condition, quantity.removeprefix("lost ")]
+        return f"{row['limit'] - row['mean'] if quantity.startswith('lost ') else row['mean']:.{self.digits}f}"
+
+
+TABLES: dict[str, Sequence[Pivot | Lines | Crossed]] = {
     "gmm.md": [Lines("gmm")],
     "likelihood.md": [
         Pivot(
@@ -168,6 +214,21 @@ TABLES: dict[str, Sequence[Pivot | Lines]] = {
             },
         ),
     ],
+    "sphere.md": [
+        Crossed(
+            "sphere",
+            "dimensions and noise",
+            ("radius", "r*"),
+            {"radius": "radius: ", "lost evidence": "lost: "},
+            {
+                "radius, importance weights": "`radius`, weights",
+                "radius, ELBO": "`radius`, ELBO",
+                "network, importance weights": "network, weights",
+                "network, ELBO": "network, ELBO",
+            },
+            4,
+        )
+    ],
     "ladder.md": [
         Pivot(
             "ladder",
@@ -215,11 +276,20 @@ def stored(name: str) -> dict[str, Any]:
 
 
 def claims(name: str) -> str:
-    """The claims of a report and what became of them; p-values are adjusted over all of them."""
+    """The claims of a report and what became of them; p-values are adjusted over all of them.
+
+    Those that one seed cannot decide are counted.
+    """
+    every = stored(name)["claims"]
+    open_ones = [claim for claim in every if claim["reason"] == ONE_SEED]
+    counted = len(open_ones) > MANY
     lines = [
         (claim["text"], claim["answer"], claim["figures"].replace("+-", "±"), test_in_words(claim))
-        for claim in stored(name)["claims"]
+        for claim in every
+        if not (counted and claim in open_ones)
     ]
+    if counted:
+        lines.append((f"{len(open_ones)} claims about trained pairs", "undecided", "", ONE_SEED))
     return table("claim|answer|measured|test", lines)
 
 

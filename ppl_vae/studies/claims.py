@@ -22,9 +22,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-__all__ = ["Claim", "Over"]
+__all__ = ["ONE_SEED", "Claim", "Over"]
 
 Over = Literal["seeds", "data"]
+
+ONE_SEED = "one seed decides nothing about training"
+"""Why a claim about training is undecided with a single seed."""
 
 EQUAL = 1e-12
 """Distance at which two numbers count as equal, relative to the larger one or to 1: rounding is no sampling error."""
@@ -182,7 +185,7 @@ class Claim:
             return cls(text, _joined(f"{shown} among {count} {over}", figures), 1.0, 1.0, "not finite")
         test = _OneSidedTest(values)
         if count == 1:
-            reason = "one seed decides nothing about training" if over == "seeds" else "one datum has no error"
+            reason = ONE_SEED if over == "seeds" else "one datum has no error"
             return cls(text, _joined(f"{values[0]:+.4g}", figures), 1.0, 1.0, reason)
         p_false, p_true = p_values(test)
         shown = f"{test.mean:+.4g} +- {test.se:.2g} over {count} {over}"
