@@ -29,7 +29,7 @@ from ppl_vae.evidence.measure import measure
 from ppl_vae.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_vae.programs.simulate import simulate
 from ppl_vae.studies.claims import Claim
-from ppl_vae.studies.curvature import curvature, mesh
+from ppl_vae.studies.curvature import curvature, mesh, surface
 from ppl_vae.studies.grid import Cells, Grid, slug
 from ppl_vae.studies.report import Report, Row, gap_rows
 from ppl_vae.studies.study import Study
@@ -61,10 +61,7 @@ PARTS = ("family gap", "amortisation gap")
 
 
 class CurvedSurface(Ppca):
-    r"""The surface :math:`\mu(z) = (z_1, z_2, (z_1^2 - 1) / 2, z_1 z_2 / \sqrt2, (z_2^2 - 1) / 2)` with noise.
-
-    Its coordinates are uncorrelated under the prior of z. The first two have variance 1; the other three have variance
-    1/2 and are uncorrelated with z, so that no linear decoder explains three sevenths of the variance.
+    """The surface of :func:`~ppl_vae.studies.curvature.surface` with noise.
 
     Arguments:
         noise: Standard deviation of the noise.
@@ -74,8 +71,7 @@ class CurvedSurface(Ppca):
         super().__init__(2, scale=noise, shape=(5,))
 
     def mean(self, z: Tensor) -> Tensor:
-        one, two = z.unbind(-1)
-        return torch.stack([one, two, (one**2 - 1) / 2, one * two / 2**0.5, (two**2 - 1) / 2], -1)
+        return surface(z)
 
 
 def data_of(study: Study, noise: float | None, seed: int, points: int, tested: int) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["curvature", "mesh"]
+__all__ = ["curvature", "mesh", "surface"]
 
 
 class MeanDecoder(Protocol):
@@ -19,6 +19,19 @@ class MeanDecoder(Protocol):
     def mean(self, z: Tensor, /) -> Tensor: ...
 
     def parameters(self) -> Iterator[Tensor]: ...
+
+
+def surface(z: Tensor) -> Tensor:
+    r"""A curved surface in five dimensions, :math:`(z_1, z_2, (z_1^2 - 1) / 2, z_1 z_2 / \sqrt2, (z_2^2 - 1) / 2)`.
+
+    Its coordinates are uncorrelated under a standard normal z. The first two have variance 1; the other three have
+    variance 1/2 and are uncorrelated with z, so that no linear decoder explains three sevenths of the variance.
+
+    Arguments:
+        z: Places on it, ``(..., 2)``.
+    """
+    one, two = z.unbind(-1)
+    return torch.stack([one, two, (one**2 - 1) / 2, one * two / 2**0.5, (two**2 - 1) / 2], -1)
 
 
 def curvature(model: MeanDecoder) -> Tensor:
