@@ -35,6 +35,9 @@ CERTAIN = 3
 LEAST = 0.01
 """Difference between starts that is never a warning, in nats per datum."""
 
+FAR = 5.0
+"""Nats per datum that chains from the guide fall short of those from the prior where neither need have arrived."""
+
 FEWEST = 16
 """Weights, of all data, that tell the error of their mean: of skewed ones the largest is seldom among fewer."""
 
@@ -100,7 +103,20 @@ def chosen(starts: Mapping[str, Estimate]) -> Estimate:
         # The upper bound of all chains, which is too low where half of them count as nothing; it may be raised.
         raised = (best.pointwise - everything.pointwise).clamp(min=0)
         best = replace(best, upper=replace(best.upper, pointwise=best.upper.pointwise + raised))
+    best = _doubted(best, starts)
     return replace(best, selection=log(1 + len(starts)))
+
+
+def _doubted(best: Estimate, starts: Mapping[str, Estimate]) -> Estimate:
+    """The best estimate, its upper bound raised by what chains from the guide miss where that is far.
+
+    They have not come to the posterior in so many temperatures, and those from the prior, which ended higher, may be as
+    far from it. (Chains from the prior that end far below those from a good guide are usual.)
+    """
+    if best.upper is None or "guide" not in starts or best.mean - starts["guide"].mean <= FAR:
+        return best
+    missed = (best.pointwise - starts["guide"].pointwise).clamp(min=0)
+    return replace(best, upper=replace(best.upper, pointwise=best.upper.pointwise + missed))
 
 
 def disagreement(starts: Mapping[str, Estimate], best: Estimate) -> str | None:

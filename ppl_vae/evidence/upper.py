@@ -10,6 +10,9 @@ from ppl_vae.evidence.psis import k_hat, k_hat_limit, tail_size
 
 __all__ = ["above", "distrust_simulated", "distrust_weights"]
 
+APART = 10.0
+"""Distance between the bounds, in nats per datum, beyond which one of them is a guess."""
+
 HEAVY = 0.7
 """Pareto shape beyond which a mean over samples cannot be trusted (Vehtari et al. 2024)."""
 
@@ -40,7 +43,10 @@ def distrust_weights(evidence: Estimate) -> str:
     shortfall, near = evidence.shortfall, evidence.upper.mean - evidence.mean < CONSTANT
     if near and shortfall is not None and shortfall.unlike(evidence.pointwise):
         return "weights that hardly differ, of data unlike those of the model, show nothing of what was not drawn"
-    return _heavy_tails(evidence)
+    if reason := _heavy_tails(evidence):
+        return reason
+    apart = evidence.upper.mean - evidence.mean > APART
+    return f"the bounds by its weights lie over {APART:g} nats per datum apart" if apart else ""
 
 
 def _constant_weights(evidence: Estimate) -> str:

@@ -115,6 +115,15 @@ def test_the_upper_limit_of_a_start_that_is_better_alone_is_not_lowered_by_the_o
     assert bracket.lower < 0 < bracket.upper < 1
 
 
+def test_nothing_is_known_above_where_chains_from_the_guide_end_far_below_those_from_the_prior():
+    torch.manual_seed(0)
+    weights = {"guide": torch.randn(8, 4) - 60, "prior": torch.randn(8, 4)}
+    bracket = bracket_of(chosen(by_start(weights, "annealing", "lower")))
+    assert bracket.upper is None and "lie over 10 nats per datum apart" in bracket.reason
+    near = {"guide": torch.randn(8, 4) - 3, "prior": torch.randn(8, 4)}
+    assert bracket_of(chosen(by_start(near, "annealing", "lower"))).upper < 5
+
+
 def test_few_weights_are_warned_of_where_their_error_may_be_many_times_what_is_stated():
     """Of four log-normal weights, whose mean is one, the stated error is too small; of 32 seldom by much."""
     torch.manual_seed(0)

@@ -27,6 +27,7 @@ def test_unknown_above_says_why():
     single = torch.full((100, 4), -torch.inf).scatter(0, torch.zeros(1, 4).long(), 1.0)
     reasons = {
         "a single sample carries the evidence of 4 data": lower(single),
+        "bounds by its weights lie over 10 nats per datum apart": lower(torch.cat([weights[:7], weights[:1] + 9])),
         "constant weights show nothing": lower(0 * weights, k_hat=torch.full((4,), -torch.inf)),
         "the k-hat of the weights, 0.90 on average": lower(weights, k_hat=torch.full((4,), 0.9)),
         "neither a bound nor unbiased": replace(lower(weights), bound="approximate"),
