@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import pyro
 import torch
 
 from ppl_vae.nn.modes import frozen
@@ -16,8 +20,10 @@ from ppl_vae.programs.masked import masks_verified
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.types import Program
 from ppl_vae.runs.config import ProgramChoice, RunConfig, to_json
+from ppl_vae.runs.engines.base import Engine
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.pair import Pair, make_objective
+from ppl_vae.runs.shards import open_as, place_of
 from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
@@ -25,7 +31,37 @@ from ppl_vae.training.settings import parse_schedule
 from ppl_vae.training.trainer import Trainer
 from ppl_vae.training.undertraining import undertrained
 
-__all__ = ["GuideFit"]
+__all__ = ["GuideFit", "fit_elsewhere"]
+
+
+def fit_elsewhere(opened: Run, engine: Engine, names: Mapping[str, str], epochs: str | None) -> None:
+    """Fits guides by an engine, each in a process of its own; :meth:`GuideFit.fit` then finds them done.
+
+    Arguments:
+        opened: The run, which workers open by its folder.
+        engine: The engine.
+        names: Names or files of guides by label.
+        epochs: Maximum number of epochs of each; None for that of the run.
+
+    Raises:
+        ValueError: If a worker cannot open the run as it is here, or a fit fails; the others are stored.
+    """
+    place = place_of(opened)
+    there = partial(_fit_there, place.folder, opened.state.key, epochs)
+    tasks = {label: partial(there, name) for label, name in names.items()}
+    failed = [
+        f"{label}: {result}" for label, result in engine.compute("fits", tasks, place) if isinstance(result, Exception)
+    ]
+    if failed:
+        raise ValueError(
+            f"{len(failed)} of {len(tasks)} fits failed ({'; '.join(failed)}); the others are stored, and the same "
+            "command continues"
+        )
+
+
+def _fit_there(folder: Path, key: str, epochs: str | None, name: str) -> None:
+    with pyro.validation_enabled(False):
+        GuideFit(open_as(folder, key), name, epochs).fit()
 
 
 class GuideFit:

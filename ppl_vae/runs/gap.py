@@ -19,7 +19,7 @@ from ppl_vae.programs.types import Program, Progress
 from ppl_vae.runs.config import OBJECT
 from ppl_vae.runs.digests import method_digests
 from ppl_vae.runs.engines.base import make_engine
-from ppl_vae.runs.fit import GuideFit
+from ppl_vae.runs.fit import GuideFit, fit_elsewhere
 from ppl_vae.runs.measure import measure_and_save, measure_in_blocks
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.pair import Pair
@@ -89,6 +89,7 @@ def measure_ladder(
     count: int,
     guides: Sequence[str | Program],
     epochs: str | None,
+    engine: Mapping[str, Any] | None = None,
     **options: Any,  # those of split_gap
 ) -> Ladder:
     """Fits guides to the model of a run and measures them on one split.
@@ -101,6 +102,7 @@ def measure_ladder(
             run of objects is fitted already.
         epochs: Epochs of fitting, in the notation of :func:`~ppl_vae.training.settings.parse_schedule`; by default
             those of the run.
+        engine: Name and options of the engine that fits the guides; by default this process, one after the other.
         options: Options of :func:`~ppl_vae.diagnostics.gap.split.split_gap`.
 
     Raises:
@@ -113,6 +115,9 @@ def measure_ladder(
     if len(set(labels)) < len(labels):
         raise ValueError(f"each guide of a ladder is named once, got {', '.join(labels)}")
     try:
+        if not (elsewhere := make_engine(**(engine or {}))).alone:
+            named = {f.label: str(each) for each, f in zip(guides, fits, strict=True) if isinstance(f, GuideFit)}
+            fit_elsewhere(opened, elsewhere, named, epochs)
         remarks = [line for fit in fits if (line := fit.fit())]
     except KeyboardInterrupt:
         log("the fits are stored; the same command continues")

@@ -134,8 +134,7 @@ class Measurements(Uses):
                 raise ValueError(
                     "evidence methods and refinement apply to the split of the run's own gap: leave out the ladder"
                 )
-            if engine != "local" or jobs > 1:
-                raise ValueError("a ladder is fitted and measured in this process: leave out --engine and --jobs")
+            how |= {"engine": where}
             return measure_ladder(run, split, data, list(ladder), None if epochs is None else str(epochs), **how)
         how |= {"refine": refine, "evidence": evidence, "evidence_draws": evidence_draws}
         how |= {"check_evidence": check_evidence, "engine": where}

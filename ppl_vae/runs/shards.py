@@ -18,7 +18,7 @@ from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.place import Place
 
-__all__ = ["compute_blocks"]
+__all__ = ["compute_blocks", "open_as", "place_of"]
 
 B = TypeVar("B", bound=Result)
 
@@ -85,9 +85,7 @@ def compute_blocks(
     Raises:
         ValueError: If a worker cannot open the run as it is here, or a block fails; the others are stored.
     """
-    if opened.config.is_of_objects:
-        raise ValueError("a run of objects is measured in its own process: workers have only its folder")
-    place = Place.here(opened.folder, "config.json")
+    place = place_of(opened)
     block = partial(_block, place.folder, opened.state.key, split, count, compute, store)
     failed = [
         f"{which}: {result}"
@@ -101,6 +99,29 @@ def compute_blocks(
         )
 
 
+def place_of(opened: Run) -> Place:
+    """What workers must have in common with this process.
+
+    Raises:
+        ValueError: If the run is one of objects, which no worker has.
+    """
+    if opened.config.is_of_objects:
+        raise ValueError("a run of objects is measured in its own process: workers have only its folder")
+    return Place.here(opened.folder, "config.json")
+
+
+def open_as(folder: Path, key: str) -> Run:
+    """The run of a worker, which is that of the process that sends the work.
+
+    Raises:
+        ValueError: If its code or state is another one.
+    """
+    opened = open_run(folder)
+    if opened.state.key != key:
+        raise ValueError(f"a worker opens {folder} with other code or another state; leave out --code and --engine")
+    return opened
+
+
 def _block(
     folder: Path,
     key: str,
@@ -110,9 +131,7 @@ def _block(
     store: Callable[[Run], MutableMapping[int, Any]],
     start: int,
 ) -> None:
-    opened = open_run(folder)
-    if opened.state.key != key:
-        raise ValueError(f"a worker opens {folder} with other code or another state; leave out --code and --engine")
+    opened = open_as(folder, key)
     x, pair = opened.split(split, count), opened.pair
     with fork_random_state(opened.config.settings.seed), pyro.validation_enabled(False):
         try:

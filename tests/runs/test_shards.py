@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 from types import SimpleNamespace
 
 import pytest
@@ -68,6 +69,15 @@ def test_a_worker_that_opens_another_state_is_refused(elsewhere, monkeypatch):
         opened.evidence("importance", draws=20)
 
 
-def test_a_ladder_stays_in_this_process(elsewhere):
-    refused = invoke("gap", "r", "--ladder", "linear_counts", "--jobs", "2")
-    assert "a ladder is fitted and measured in this process: leave out --engine" in flat(refused.output)
+def test_guides_of_a_ladder_are_fitted_by_an_engine_as_in_one_process(elsewhere, monkeypatch):
+    command = ("gap", "r", "--ladder", "linear_frequencies,linear_counts", "--epochs", "2", "--data", "10")
+    sent = json_of(*command)
+    rmtree("r/ladder")
+    with monkeypatch.context() as patch:
+        patch.setattr(Elsewhere, "alone", True)
+        assert json_of(*command) == sent
+    rmtree("r/ladder")
+    monkeypatch.setattr(Elsewhere, "lost", 1)
+    words = "1 of 2 fits failed (linear_counts: gone); the others are stored, and the same command continues"
+    assert words in flat(invoke(*command).output)
+    assert [len(list(path.rglob("*.safetensors"))) > 0 for path in Path("r/ladder").iterdir()].count(True) == 1
