@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -305,6 +306,21 @@ def bills() -> str:
     return table("experiment|cells|told|took|told / took", lines)
 
 
+def outcomes() -> str:
+    """What became of the claims of each stored report, and what it cost."""
+    lines = []
+    for name in sorted(path.stem for path in REPORTS.glob("*.json")):
+        report = stored(name)
+        answers = Counter(claim["answer"] for claim in report["claims"])
+        exact = sum(claim["exact"] for claim in report["claims"])
+        counts = (f"{answers[answer]}" for answer in ("held", "did not hold", "undecided"))
+        page = next((page for page, tables in TABLES.items() if any(each.experiment == name for each in tables)), "")
+        link = f"[`{name}`]({page})" if page else f"`{name}`"
+        hours = f"{report['seconds'] / 3600:.2f}"
+        lines.append((link, report["preset"], *counts, f"{exact}", f"{report['level']:.0%}", report["date"], hours))
+    return table("experiment|preset|held|did not hold|undecided|of these exact|level|date|core-hours", lines)
+
+
 def fill() -> dict[str, dict[str, str]]:
     """Tables by page and marker."""
     of_reports = {
@@ -312,7 +328,7 @@ def fill() -> dict[str, dict[str, str]]:
         | {f"claims of {each.experiment}": claims(each.experiment) for each in tables}
         for page, tables in TABLES.items()
     }
-    return of_reports | {"growing.md": {"bills": bills()}}
+    return of_reports | {"growing.md": {"bills": bills()}, "papers.md": {"outcomes": outcomes()}}
 
 
 def store(run: Path) -> None:
