@@ -91,12 +91,14 @@ class Scenario:
         first: The command, with ``{data}`` for the folder of the data.
         again: The command that continues it; None is the same one.
         run: Whether it takes a trained run, ``r``.
+        refused: What the error of the command holds where a killed one had already done all of its work.
     """
 
     name: str
     first: str
     again: str | None = None
     run: bool = False
+    refused: str = ""
 
     def command(self, data: Path, cwd: Path, resumed: bool = False) -> list[str]:
         """The words of the first command, or of the one that continues where one has begun."""
@@ -123,6 +125,7 @@ SCENARIOS = {
             "generator {data}/images.npy --epochs 4 --batch-size 16 --latents 2 --channels 2 --out r",
             "generator --resume r",
         ),
+        Scenario("data pack", "data pack {data}/topics.npz --out r", refused="r exists already"),
         Scenario("sweep", "experiment {data}/sweep.toml --out r"),
     )
 }

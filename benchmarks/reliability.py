@@ -39,10 +39,10 @@ def siege(content: dict[str, Any]) -> str:
 
 def kills(content: dict[str, Any]) -> str:
     """Kills by command."""
-    names = ("command", "kills", "ends", "equal", "orphans")
-    rows = [tuple(row[name] for name in names) for row in content["rows"]]
-    total = ("all", *(sum(row[name] for row in content["rows"]) for name in names[1:]))
-    return markdown(("command", "kills", "ends", "equal to one never killed", "orphans"), [*rows, total], 4)
+    rows = [(row["command"], row["kills"], row["recovered"], row["orphans"], row["commit"]) for row in content["rows"]]
+    total = ("all", *(sum(row[column] for row in rows) for column in (1, 2, 3)), "")
+    heads = ("command", "kills", "resumed to the same bits", "orphans", "commit")
+    return markdown(heads, [*rows, total], 4)
 
 
 def disk(content: dict[str, Any]) -> str:

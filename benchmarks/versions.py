@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stored import keep
+from benchmarks.stored import keep, read
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,6 +42,12 @@ OF_EXTRAS = {
 }
 """Tests that an extra adds."""
 
+RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
+"""How ``uv`` chooses the versions of an environment."""
+
+IGNORED = {"oldest": ("-W", "ignore::DeprecationWarning", "-W", "ignore::FutureWarning"), "newest": ()}
+"""Warnings that old packages cause in new ones that they require, such as Matplotlib 3.7 in pyparsing."""
+
 UNPINNED = ("build", "mypy", "pytest-xdist", "ruff")
 """Tools of which any version serves."""
 
@@ -54,24 +60,29 @@ def requirements() -> tuple[list[str], dict[str, list[str]]]:
     return config["options"]["install_requires"].split(), extras
 
 
-def oldest(requirement: str, instead: dict[str, str]) -> str:
-    """The lower bound itself, or what stands for it where it cannot be installed here."""
-    name, _, version = requirement.partition(">=")
-    version = instead.get(name, version)
-    return f"{name}=={version}" + (".*" if version.count(".") < 2 and name not in instead else "") if version else name
+def name_of(requirement: str) -> str:
+    """The package that is required."""
+    return re.split(r"[<>=]", requirement)[0]
 
 
-def install(python: Path, packages: list[str]) -> str:
-    """Installs packages; returns the end of the error, empty if there is none."""
-    command = [str(python), "-m", "pip", "install", "--quiet", *packages]
+def install(python: Path, packages: list[str], resolution: str) -> str:
+    """Installs packages; returns the end of the error, empty if there is none.
+
+    Arguments:
+        python: Python of the environment, beside which lies ``uv``, which can choose lower bounds.
+        packages: Requirements.
+        resolution: ``"lowest-direct"`` for the lower bound of each requirement, or ``"highest"``.
+    """
+    uv = [str(python.parent / "uv"), "pip", "install", "--quiet", "--python", str(python), "--only-binary", ":all:"]
+    command = [*uv, "--resolution", resolution, *packages]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-    return "" if done.returncode == 0 else (errors or done.stderr.splitlines() or ["failed"])[-1]
+    return "" if done.returncode == 0 else " ".join(done.stderr.split()) or "failed"
 
 
-def test(python: Path, paths: tuple[str, ...]) -> dict[str, Any]:
+def test(python: Path, paths: tuple[str, ...], environment: str) -> dict[str, Any]:
     """The numbers of tests that passed, failed and were skipped, and the names of those that failed."""
-    command = [str(python), "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-rfE", *paths]
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-rfE", *IGNORED[environment]]
+    command = [str(python), "-m", "pytest", *options, *paths]
     begun = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     last = (done.stdout.splitlines() or [""])[-1]
@@ -97,35 +108,34 @@ def versions(python: Path, names: list[str]) -> dict[str, str]:
 def main() -> None:
     """Prints a row for each environment, and stores them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instead", default="", help="oldest versions that install here, as NAME==VERSION,...")
-    parser.add_argument("--only", default="oldest,newest", help="environments to make")
+    parser.add_argument("--instead", default="", help="versions that install here, as NAME==VERSION,...")
+    parser.add_argument("--only", default=",".join(RESOLUTIONS), help="environments to make")
     parser.add_argument("--folder", type=Path, help="where the environments are made and kept; else they are not")
     parser.add_argument("--tests", nargs="*", default=CORE, help="tests to run without extras")
     options = parser.parse_args()
     required, extras = requirements()
-    instead = dict(each.split("==") for each in options.instead.split(",") if each)
+    instead = {each.partition("==")[0]: each for each in options.instead.split(",") if each}
     rows: list[dict[str, Any]] = []
     for environment in options.only.split(","):
-        pin = (lambda each: oldest(each, instead)) if environment == "oldest" else (lambda each: each)
-        tools = [each if each in UNPINNED else pin(each) for each in extras["test"]]
         with tempfile.TemporaryDirectory(prefix="versions-") as scratch:
             folder = (options.folder or Path(scratch)) / environment
             subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
             python = folder / "bin" / "python"
-            names = [re.split(r"[>=]", each)[0] for each in required]
-            for extra, added in {
-                "": [*map(pin, required), *tools],
-                **{n: [*map(pin, extras[n])] for n in OF_EXTRAS},
-            }.items():
-                error = install(python, added)
+            subprocess.run([str(python), "-m", "pip", "install", "--quiet", "uv"], check=True)
+            bounded = [each for each in extras["test"] if each not in UNPINNED]
+            for extra, added in {"": required, **{name: extras[name] for name in OF_EXTRAS}}.items():
+                packages = [instead.get(name_of(each), each) for each in added]
+                error = install(python, packages + ([] if extra else bounded), RESOLUTIONS[environment])
+                error = error or install(python, list(UNPINNED), "highest")
                 row: dict[str, Any] = {"environment": environment, "extra": extra or "none", "error": error}
                 if not error:
-                    row |= test(python, OF_EXTRAS.get(extra, tuple(options.tests)))
-                    also = [re.split(r"[>=]", each)[0] for each in extras[extra]] if extra else names
-                    row["versions"] = versions(python, also)
+                    row |= test(python, OF_EXTRAS.get(extra, tuple(options.tests)), environment)
+                    row["versions"] = versions(python, [name_of(each) for each in added])
                 rows.append(row)
                 print(json.dumps(row), flush=True)
-    keep("versions", rows)
+    others = [row for row in read("versions").get("rows", ()) if row["environment"] not in options.only.split(",")]
+    keep("versions", sorted(others + rows, key=lambda row: list(RESOLUTIONS).index(row["environment"])))
+    sys.exit(any(row["error"] or row["failed"] for row in rows))
 
 
 if __name__ == "__main__":

@@ -97,12 +97,12 @@ def pack(
     """
     folder = Path(out)
     check_arguments(vocabulary, validation, seed)
+    remove_strays(folder.parent, below=False)  # also of a command that was killed once its folder was whole
     if folder.exists():
         raise ValueError(f"{folder} exists already; choose another folder, or remove it first")
     scratch = folder.parent / scratch_name()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_strays(folder.parent, below=False)
         result = _packed(_sources(corpora, options), scratch, folder, vocabulary, validation, seed)
         os.replace(scratch / "packed", folder)
     except OSError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,7 @@ from scipy.sparse import csr_matrix, save_npz
 
 import ppl_vae as pv
 from ppl_vae.data import PackedCounts, Source, SourceSplit, load_corpus
+from ppl_vae.data.files import scratch_name
 from ppl_vae.data.inputs import Inputs
 from ppl_vae.data.packed import growing, split_writer
 from ppl_vae.data.packed.growing import GrowingArray
@@ -135,8 +139,13 @@ def test_what_cannot_be_packed_leaves_nothing(tmp_path: Path, parts: list[object
 def test_refusals_name_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pv.pack("gaussians", "p")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    killed = tmp_path / scratch_name().replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+    killed.mkdir()
     with pytest.raises(ValueError, match="p exists already; choose another folder"):
         pv.pack("gaussians", "p")
+    assert not killed.exists()
     with pytest.raises(ValueError, match="p is packed already; load it"):
         pv.pack("p", "q")
     corpus = load_corpus("p")
