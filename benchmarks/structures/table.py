@@ -75,7 +75,8 @@ def evaluate(build: Callable[[], Structure], steps: int = STEPS) -> Row:
         loss = [svi.step(*args) for _ in range(steps)][-1] / len(args[0])
         measured = pv.measure(structure.model, structure.guide, *structure.args, draws=500, **structure.options)
     except Exception as error:  # noqa: BLE001 -- an error of another kind is a fault too, and is shown
-        return Row(structure, message=f"{type(error).__name__}: {error}")
+        kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__
+        return Row(structure, message=f"{kind}: {error}")
     evidence = measured.evidence
     notes = "; ".join(evidence.notes)
     if structure.truth is None:
@@ -99,7 +100,7 @@ def markdown(rows: list[Row]) -> str:
     lines = ["| program | as written | | evidence against the truth, nats per datum |", "|---|---|---|---|"]
     for row in rows:
         if not row.runs:
-            result = row.message.splitlines()[0].removeprefix("ValueError: ")
+            result = row.message.splitlines()[0].removeprefix("ValueError: ").replace("|", r"\|")
         elif row.excess is None:
             result = "given draws of what all data share, beside a joint bound"
         elif row.exact:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ppl_vae.data.json_file import json_of
 from ppl_vae.data.text_file import shown
+from ppl_vae.distributions.scales import bounded_log_scale
 from ppl_vae.nn.spread import is_near_unit
 
 __all__ = ["GaussianDecoder", "NoiseOptions", "ObservationNoise", "ScaleOptions", "has_analytic_noise", "read_trace"]
@@ -82,6 +83,7 @@ class ObservationNoise(nn.Module):
             self.layer = nn.Linear(inputs, math.prod(self.shape))
             nn.init.zeros_(self.layer.weight)
             nn.init.constant_(self.layer.bias, first.item())
+            self._start = first.exp().item()
         elif self.kind == "schedule" and source:
             self.trace = [math.log(value) for value in read_trace(Path(source))]
             self.register_buffer("log_scale", torch.tensor(self.trace[0]))
@@ -99,7 +101,9 @@ class ObservationNoise(nn.Module):
                 return scale.clamp(min=self.floor)
             return scale + self.floor if self.kind == "learned" else scale
         assert hidden is not None
-        sigma: Tensor = self.layer(hidden).exp().unflatten(-1, self.shape) + self.floor
+        # Far from its start, as after the first steps on wide data, a density under it would overflow.
+        log_scale = bounded_log_scale(self.layer(hidden), self._start)
+        sigma: Tensor = log_scale.exp().unflatten(-1, self.shape) + self.floor
         if self.training:
             self._last = sigma.detach()
         return sigma

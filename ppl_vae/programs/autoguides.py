@@ -99,6 +99,7 @@ class _OfSingleData:
         self._guide = weakref.ref(guide)
         self.name, self.remedy = _name(type(guide)), _remedy(type(guide))
         self.places: dict[bytes, int] = {}
+        self.plate = ""
 
     @property
     def guide(self) -> autoguide.AutoGuide:
@@ -136,6 +137,7 @@ class _OfSingleData:
                     f"which parameters are whose; {self.remedy}"
                 )
             sizes |= {frame.size for frame in frames}
+            self.plate = frames[0].name if frames else self.plate
         if len(sizes) != 1:
             raise ValueError(
                 f"{self.name} has latents in plates of sizes {sorted(sizes)}, of which none is known to be that "
@@ -149,8 +151,9 @@ class _OfSingleData:
         known, asked = _fields(size, first["args"], first["kwargs"]), _fields(None, args, kwargs)
         if not known:
             raise ValueError(
-                f"{self.name} has parameters for {size} data, but was called without tensors of {size} rows by "
-                f"which to know them; {self.remedy}"
+                f"{self.name} has parameters for {size} rows of plate {self.plate!r}, but was called without tensors "
+                f"of {size} rows by which to know them: if these are latents that all data share, write a guide of "
+                f"them and of those of single data; else {self.remedy}"
             )
         if len(known) == len(asked) and all(map(_same, asked, known)):
             return torch.arange(size, device=known[0].device)

@@ -43,6 +43,7 @@ class Layout:
         opaque: Sites whose distributions are not given by their parameters.
         failure: The error of a program that did not run.
         others: Names and sizes of the plates of a program none of which is over data.
+        masked: Whether the distribution of a latent has a mask, ``dist.Normal(0, 1).mask(m)``.
     """
 
     plates: int = 1
@@ -58,6 +59,7 @@ class Layout:
     opaque: frozenset[str] = frozenset()
     failure: Exception | None = None
     others: tuple[tuple[str, int], ...] = ()
+    masked: bool = False
 
     def turn(self, vectorise: Vectorise) -> Layout:
         """The same layout, with samples taken in another way."""

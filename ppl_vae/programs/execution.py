@@ -26,7 +26,7 @@ from ppl_vae.programs.flat_prior import FlatDraws
 from ppl_vae.programs.given import Fixed
 from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.rearranged import CannotRebuildError, Rearranged, rebuilt
-from ppl_vae.programs.unobserved import unmasked
+from ppl_vae.programs.unobserved import MasksOfDraws, unmasked
 
 __all__ = ["Arguments", "Sites", "SubstituteLatents", "execute", "latents", "length", "observations", "rows_of"]
 
@@ -139,6 +139,7 @@ def execute(
         handler,
         None if layout.shows_sites_as_they_are else Canonical(layout, draws, training, opaque),
         _DrawsPlate(draws, -layout.plates - 1) if left else None,
+        MasksOfDraws() if layout.masked else None,
     ]
     with ExitStack() as stack:
         for each in filter(None, handlers):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import inf
 
+import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import AffineTransform, TransformedDistribution, VonMises, constraints
 
 from ppl_vae.programs.densities import Site, element_support, innermost
 
-__all__ = ["check_densities", "check_proposal", "density_faults", "is_discrete", "support_of"]
+__all__ = ["check_densities", "check_proposal", "density_faults", "fault_of_names", "is_discrete", "support_of"]
 
 
 def is_discrete(site: Site) -> bool:
@@ -51,6 +52,52 @@ def check_proposal(prior: Site, proposal: Site) -> None:
         return
     if _differs(wanted, offered) and isinstance(value, Tensor) and not bool(wanted.check(value).all()):
         raise _misfit(prior, theirs, ours, "the guide's draws lie outside the support of the model")
+
+
+def fault_of_names(model: Mapping[str, Site], guide: Mapping[str, Site]) -> str | None:
+    """What is wrong with the names of the latents of a model and the sites of its guide, in words; None if nothing is.
+
+    Arguments:
+        model: The latents of the model.
+        guide: The sites of the guide.
+    """
+    if factors := sorted(name for name, site in guide.items() if isinstance(site["fn"], dist.Unit)):
+        return (
+            f"site {factors[0]!r} of the guide is a pyro.factor: its term is no density, so that ELBO and evidence of "
+            "this pair are not defined; put it inside `with pv.regulariser():` of the model, and measurements leave it "
+            "out"
+        )
+    if auxiliary := [name for name, site in guide.items() if site["infer"].get("is_auxiliary")]:
+        return (
+            f"the guide draws auxiliary sites {auxiliary}, over which its density would have to be summed; draw the "
+            "model's latents directly"
+        )
+    if not model and not guide:
+        return (
+            "the model has no latents: all its sites are observed, so that its ELBO is its log-likelihood, without a "
+            "gap; observe less, or score its sites by pyro.poutine.trace(model).get_trace(x).log_prob_sum()"
+        )
+    missing = sorted(model.keys() - guide.keys())
+    points = [name for name in missing if isinstance(innermost(model[name]["fn"]), dist.Delta)]
+    summed = [name for name in missing if model[name]["infer"].get("enumerate")]
+    if points:
+        return (
+            f"site {points[0]!r} of the model is a Delta, which the guide does not draw: what follows from other sites "
+            f"is `pyro.deterministic({points[0]!r}, value)`, which is no latent"
+        )
+    if summed:
+        kind = type(innermost(model[summed[0]]["fn"])).__name__
+        return (
+            f"the guide does not draw {summed}, which the model marks for enumeration (infer={{'enumerate': ...}}): "
+            "TraceEnum_ELBO sums them out by itself, but here the guide draws all latents, and the evidence sums over "
+            f"their states; draw them in the guide, too, as dist.{kind}(logits=network(x)) for {summed[0]!r}"
+        )
+    if missing or guide.keys() - model.keys():
+        return (
+            f"the guide draws {sorted(guide)} but the latents of the model are {sorted(model)}; name the guide's sites "
+            "after the model's"
+        )
+    return None
 
 
 def check_densities(sites: Mapping[str, Site], model: Mapping[str, Site]) -> None:

@@ -21,7 +21,7 @@ from ppl_vae.programs.clamped import unclamped
 from ppl_vae.programs.densities import Site, agree, has_dependent_support, inside_support, unvalidated
 from ppl_vae.programs.execution import Sites, SubstituteLatents, execute, latents, observations
 from ppl_vae.programs.explain import explained, is_refusal
-from ppl_vae.programs.fit import check_densities, check_proposal, density_faults
+from ppl_vae.programs.fit import check_densities, check_proposal, density_faults, fault_of_names
 from ppl_vae.programs.flat_prior import FlatPrior
 from ppl_vae.programs.given import Given
 from ppl_vae.programs.kept_apart import check_untouched
@@ -162,23 +162,9 @@ def check_cover(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
 
 def cover_faults(model: Mapping[str, Site], guide: Mapping[str, Site]) -> list[ValueError]:
     """All faults by :func:`check_cover`: of the guide's names, then of each site."""
-    wanted, offered = set(latents(model)), set(guide)
-    auxiliary = [name for name, site in guide.items() if site["infer"].get("is_auxiliary")]
-    faults = list[ValueError]()
-    if auxiliary:
-        faults.append(
-            ValueError(
-                f"the guide draws auxiliary sites {auxiliary}, over which its density would have to be summed; "
-                "draw the model's latents directly"
-            )
-        )
-    elif wanted != offered:
-        faults.append(
-            ValueError(
-                f"the guide draws {sorted(offered)} but the latents of the model are {sorted(wanted)}; "
-                "name the guide's sites after the model's"
-            )
-        )
+    wanted, faults = latents(model), list[ValueError]()
+    if (of_names := fault_of_names(wanted, guide)) is not None:
+        faults.append(ValueError(of_names))
     for name in [name for name in guide if name in wanted]:
         try:
             check_proposal(model[name], guide[name])
@@ -216,6 +202,8 @@ def check_points(model: Callable[..., Any], guide: Callable[..., Any], x: Batch)
             scored = run(model, (x[:2],), {}, draws=1)
         except REFUSED:
             return  # what needs all data, or is refused in its place
+    if not latents(scored) and not proposed:
+        raise ValueError(fault_of_names({}, {}))
     check_densities({name: site for name, site in proposed.items() if name in scored}, scored)
 
 

@@ -20,8 +20,10 @@ from ppl_vae.programs.arguments import ChangedDataError, call
 from ppl_vae.programs.canonical import Layout, Vectorise
 from ppl_vae.programs.densities import InOrder, Site, agree, is_deterministic, unvalidated
 from ppl_vae.programs.execution import Arguments, Sites, SubstituteLatents, execute, latents, length, rows_of
+from ppl_vae.programs.in_place import AsWritten
 from ppl_vae.programs.parameters import LocalParameters
 from ppl_vae.programs.random_state import fork_random_state
+from ppl_vae.programs.unobserved import masks_of_draws
 
 __all__ = ["REFUSED", "LayoutFinder"]
 
@@ -62,7 +64,8 @@ class LayoutFinder:
             few, sites, grown = self._probe()
             if isinstance(sites, Exception):
                 return Layout(failure=sites)
-            layout = self._plates(sites, grown, length(*few))
+            masked = any(masks_of_draws(site["fn"]) for site in sites.values() if not site["is_observed"])
+            layout = replace(self._plates(sites, grown, length(*few)), masked=masked)
             return self._vectorised(layout, few, sites)
 
     def _probe(self) -> tuple[Arguments, dict[str, Site] | Exception, dict[str, Site] | None]:
@@ -84,12 +87,13 @@ class LayoutFinder:
     def _sites(self, taken: Arguments) -> dict[str, Site]:
         """The sites of a run as the program has them; stores are cleared, as parameters may have a row per datum."""
         pyro.get_param_store().clear()
-        with LocalParameters(), poutine.trace() as tracer, InOrder(None):
+        with LocalParameters(), poutine.trace() as tracer, InOrder(None), AsWritten() as written:
             try:
                 call(self.program, *taken)
             except (IndexError, RuntimeError, ValueError) as error:
                 _refuse_own_rows(error, tracer.trace.nodes, length(*taken))
                 raise
+        written.check()
         sites = {
             name: site
             for name, site in tracer.trace.nodes.items()
@@ -114,6 +118,8 @@ class LayoutFinder:
                 else f.name == "data"
             )
         }
+        if unsized := not over_data and count is not None:
+            over_data = _without_size(frames, (sites, count), (grown or {}, len(_MORE)))
         if grown is None and not over_data:
             over_data = {name: f for name, f in frames.items() if f.full_size == count}
         if self.plate is not None:
@@ -130,7 +136,7 @@ class LayoutFinder:
             if not site["is_observed"]
         )
         elsewhere = () if over_data else tuple((name, f.size) for name, f in frames.items())
-        if all(stack == [("data", -1)] for stack in stacks):
+        if all(stack == [("data", -1)] for stack in stacks) and not (unsized and over_data):
             names = frozenset({"data"})
             return Layout(1, names=names, canonical=True, latents=drawn, rows=rows, others=elsewhere)
         if not over_data:
@@ -213,6 +219,21 @@ class LayoutFinder:
         handler = SubstituteLatents(values) if values is not None else Messenger()
         with InOrder(None):
             return execute(self.program, *few, layout, draws=draws, handler=handler, training=True, opaque=self.opaque)
+
+
+def _without_size(
+    frames: Mapping[str, CondIndepStackFrame], *runs: tuple[Mapping[str, Site], int]
+) -> dict[str, CondIndepStackFrame]:
+    """The plate without a size, ``pyro.plate("data")``, if it is the only one and its sites have a row per datum."""
+    unsized = {name: f for name, f in frames.items() if f.size == -1 and f.dim is not None}
+    rows = [
+        site["fn"].batch_shape[f.dim :][:1] == (count,)
+        for sites, count in runs
+        for site in sites.values()
+        for f in site["cond_indep_stack"]
+        if f.name in unsized
+    ]
+    return unsized if len(unsized) == 1 and all(rows) and runs[-1][0] else {}
 
 
 def _refuse_own_rows(error: Exception, sites: Mapping[str, Site], count: int | None) -> None:

@@ -14,18 +14,56 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
+import pyro.distributions as dist
 import torch
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.programs.densities import Site
 from ppl_vae.programs.given import GIVEN
 
-__all__ = ["VERIFIED", "check_none", "unmasked", "has_partial_latents", "without_masked", "with_masks_of"]
+__all__ = [
+    "VERIFIED",
+    "MasksOfDraws",
+    "check_none",
+    "has_partial_latents",
+    "masks_of_draws",
+    "unmasked",
+    "with_masks_of",
+    "without_masked",
+]
 
 _SUFFIX = "_unobserved"
 
 VERIFIED: ContextVar[frozenset[str]] = ContextVar("verified", default=frozenset())
 """Names of masked latents that are known to have no influence where they are masked."""
+
+
+class MasksOfDraws(Messenger):
+    """Makes ``dist.Normal(0, 1).mask(m)`` of a latent the mask of its site, where m is the same for all of a datum.
+
+    So :func:`unmasked` finds it, whether a program writes it or ``poutine.mask(mask=m)``; any other stays as it is.
+    """
+
+    def _pyro_sample(self, msg: Site) -> None:
+        if msg["is_observed"] or (masked := masks_of_draws(msg["fn"])) is None:
+            return
+        events = msg["fn"].event_dim - masked.event_dim
+        mask = torch.as_tensor(masked._mask).expand(masked.batch_shape)
+        if events:
+            every = mask.flatten(mask.ndim - events)
+            mask = every.all(-1)
+            if not torch.equal(mask, every.any(-1)):
+                return
+        msg["fn"] = masked.base_dist.to_event(events) if events else masked.base_dist
+        msg["mask"] = mask if msg["mask"] is None else mask & msg["mask"]
+
+
+def masks_of_draws(fn: object) -> dist.MaskedDistribution | None:
+    """The distribution with a mask that a latent is drawn from, in ``to_event`` or not."""
+    while isinstance(fn, torch.distributions.Independent):
+        fn = fn.base_dist
+    return fn if isinstance(fn, dist.MaskedDistribution) else None
 
 
 def _is_partial(name: str, site: Site, sites: Mapping[str, Site]) -> bool:

@@ -37,6 +37,18 @@ def test_constants_are_in_the_likelihood(sigma):
     torch.testing.assert_close(found[0], expected, rtol=1e-6, atol=1e-6)  # 0.3 in single precision
 
 
+def test_vectors_far_from_their_start_are_bounded():
+    noise, h = ObservationNoise("vector", (2,), inputs=3, start=0.5), torch.tensor([[1.0, -1.0, 0.5], [1e4, -1e4, 1e3]])
+    torch.nn.init.constant_(noise.layer.weight, 0.3)
+    with torch.no_grad():
+        near, far = noise(h)
+        noise.layer.weight.neg_()
+        small = noise(h)[1]
+    torch.testing.assert_close(near, torch.full((2,), 0.5 * math.exp(0.15)))
+    assert 0.5 * math.exp(4) < far.max().item() <= 0.5 * math.exp(7) * 1.001
+    assert 0.5 * math.exp(-15) * 0.999 <= small.min().item() < 0.5 * math.exp(-12)
+
+
 def test_vectors_are_learned_by_the_decoder():
     noise, h = ObservationNoise("vector", (2, 3), inputs=4, start=0.5), torch.randn(7, 4)
     assert torch.allclose(noise(h), torch.full((7, 2, 3), 0.5))

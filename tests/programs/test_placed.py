@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
+from ppl_vae.distributions.coupled_normal import CoupledNormal
 from ppl_vae.programs.invariance import check_places
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -65,3 +66,18 @@ def test_rows_of_other_data_are_named():
     with pytest.raises(ValueError, match="Shape mismatch") as error:
         pv.measure(model, guide, x)
     assert "parameter 'loc' has a row for each datum of another batch" in "".join(error.value.__notes__)
+
+
+@pytest.mark.parametrize("placed", [False, True])
+def test_rounding_of_a_narrow_density_far_from_zero_is_no_place(placed):
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            loc = 1e3 * (torch.arange(len(x)) if placed else x)[:, None].float()
+            pyro.sample("z", CoupledNormal(loc, scale_tril=1e-6 * torch.eye(1, dtype=torch.float32)))
+
+    x = torch.linspace(1, 2, 9, dtype=torch.float32)
+    if placed:
+        with pytest.raises(ValueError, match="changes with the place of a datum"):
+            check_places(guide, x)
+    else:
+        check_places(guide, x)
