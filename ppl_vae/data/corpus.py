@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -53,6 +53,7 @@ class Corpus:
         notes: Lines for the user about what was dropped or assumed on the way.
         word: What a word of a text is; queries are split by it.
         known_fingerprint: The fingerprint, where it was computed before.
+        classes: Names of the classes of fields that are texts in the source, by field.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Corpus:
     notes: tuple[str, ...] = ()
     word: re.Pattern[str] = WORD
     known_fingerprint: str | None = None
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def train(self) -> Data:

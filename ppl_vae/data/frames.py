@@ -12,22 +12,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from ppl_vae.data.fields import table_or_fields
 from ppl_vae.data.sizes import check_bytes
 from ppl_vae.data.source import Source, SourceSplit
-from ppl_vae.data.table import LABELS, SPLITS, by_split, table_source
+from ppl_vae.data.table import LABELS, SPLITS, by_split
 from ppl_vae.data.text_file import LARGEST_COUNT, shown
 from ppl_vae.data.tokens import class_ids
 
 __all__ = ["annotated_source", "dataset_tensors", "source_of"]
 
 
-def source_of(given: Any, *, counts: bool, missing: bool) -> Source | None:
+def source_of(given: Any, *, counts: bool, missing: bool, arguments: Sequence[str] = ()) -> Source | None:
     """The source of a data frame (pandas, polars) or of AnnData; None of anything else.
 
     Arguments:
         given: The object.
         counts: Whether its numbers are counts of documents.
         missing: Whether NaN is allowed.
+        arguments: Names of the arguments of the model: columns called like them are its fields.
 
     Raises:
         ValueError: As of tables and of :func:`annotated_source`.
@@ -43,7 +45,7 @@ def source_of(given: Any, *, counts: bool, missing: bool) -> Source | None:
         raise ValueError("two columns of the table have one name; give every column a name of its own")
     index = getattr(given, "index", None)
     rows = [str(name) for name in index] if index is not None and index.dtype.kind in "OUS" else None
-    return table_source("the table", columns, counts=counts, missing=missing, names=rows)
+    return table_or_fields("the table", columns, ",".join(arguments), counts=counts, missing=missing, rows=rows)
 
 
 def _column(column: Any) -> NDArray[Any]:

@@ -49,7 +49,8 @@ class Layout:
 def layout_of(text: str, tabs: bool = False) -> Layout | None:
     """The layout of a table of numbers; None of a table of texts, and of what is no table.
 
-    Most columns of a table of numbers hold numbers, none is called ``text``, and none holds sentences.
+    Most columns of a table of numbers hold numbers, but for texts that repeat, as classes do; none is called ``text``,
+    and none holds sentences.
 
     Arguments:
         text: The table, or its beginning.
@@ -86,9 +87,10 @@ whole=(False, False, True))
         name != "" and all(map(_is_number, column)) and any(column) for name, column in zip(names, columns, strict=True)
     )
     texts = [column for column, number in zip(columns, numeric, strict=True) if not number]
+    kinds = [column for column in texts if sum(numeric) > 1 and 2 * len(set(column)) <= len(column)]
     if (
         not any(numeric)
-        or 2 * sum(numeric) < width - 1
+        or 2 * sum(numeric) < width - len(kinds) - 1
         or any(sum(len(cell.split()) for cell in c) >= _WORDS * len(c) for c in texts)
     ):
         return None

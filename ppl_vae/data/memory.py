@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ def corpus_of(
     seed: int = 0,
     missing: bool = False,
     counts: bool = False,
-    one_argument: bool = False,
+    arguments: Sequence[str] = (),
 ) -> Corpus:
     """Splits data at random into training, validation and test data; a corpus is returned as it is.
 
@@ -39,8 +39,9 @@ def corpus_of(
         seed: Chooses the validation data.
         missing: Whether NaN is allowed: a value that is missing, which the model masks.
         counts: Whether the numbers of a data frame or of AnnData are counts, for models of documents.
-        one_argument: Whether the model takes one argument: the first part of the items of a dataset; a second one, if
-            it is a whole number, is the label.
+        arguments: Names of the arguments of the model. Several are the columns of a data frame that are called so; of
+            the items of a dataset a model of one takes the first part, and a second one, if it is a whole number, is
+            the label.
 
     Raises:
         ValueError: If the values are none of these, or not finite.
@@ -52,7 +53,8 @@ def corpus_of(
     """
     if isinstance(values, Corpus):
         return values
-    source = source_of(values, counts=counts, missing=missing)
+    source = source_of(values, counts=counts, missing=missing, arguments=arguments)
+    one_argument = len(arguments) == 1
     if source is not None:
         return prepare("data", source, validation=validation, seed=seed, vocabulary=max(1, len(source.words)))
     tensors, labels = dataset_tensors(values), None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -67,12 +68,14 @@ class Source:
         words: The word of each column of the counts; empty for other data.
         label_names: The name of each class id; empty without labels.
         notes: Lines for the user.
+        classes: Names of the classes of fields that hold texts, by field.
     """
 
     splits: dict[SplitName, SourceSplit]
     words: tuple[str, ...] = ()
     label_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def numbered_words(ids: range | NDArray[np.int64]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from ppl_vae.data.corpus import Corpus, Data
 from ppl_vae.data.counts import PackedCounts
 from ppl_vae.data.inputs import Batch, Inputs
 from ppl_vae.data.source import Source, SourceSplit, SplitName
+from ppl_vae.data.text_file import unquoted
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -60,12 +61,15 @@ def prepare(name: str, source: Source, *, vocabulary: int = 10_000, validation: 
     """
     check_arguments(vocabulary, validation, seed)
     notes = list(source.notes)
+    for field, classes in source.classes.items():
+        listed = unquoted(", ".join(f"{number} {each}" for number, each in enumerate(classes)), 100)
+        notes.append(f"{field} has {len(classes)} classes: {listed}")
     if isinstance(source.splits["train"].values, np.ndarray | dict):
         splits, words = _arrays(name, source, validation, seed, notes), source.words
     else:
         splits, words = _documents(name, source, vocabulary, validation, seed, notes)
     data = {split: _tensors(splits[split]) for split in _SPLITS}
-    return Corpus(name, data, source.label_names, words, tuple(notes))
+    return Corpus(name, data, source.label_names, words, tuple(notes), classes=source.classes)
 
 
 def _tensors(split: SourceSplit) -> Data:

@@ -15,7 +15,7 @@ from ppl_vae.data.source import Source, SourceSplit, SplitName
 from ppl_vae.data.text_file import LARGEST_COUNT, shown, unquoted
 from ppl_vae.data.tokens import class_ids
 
-__all__ = ["by_split", "counts_of", "table_source"]
+__all__ = ["LABELS", "by_split", "counts_of", "label_texts", "table_source"]
 
 LABELS = ("label", "labels", "class", "target", "species", "cell_type")
 """Columns of these names are labels, where they hold texts or whole numbers."""
@@ -73,7 +73,7 @@ def table_source(
     values = counts_of(where, chosen) if counts else _matrix(where, chosen, missing, notes)
     ids, classes = None, tuple[str, ...]()
     if roles.label is not None:
-        ids, classes = class_ids(_labels(where, roles.label, columns[roles.label]))
+        ids, classes = class_ids(label_texts(where, roles.label, columns[roles.label]))
     if roles.names is not None:
         names = [str(name) for name in columns[roles.names]]
     whole = SourceSplit(values, ids, None if names is None else tuple(names))
@@ -141,7 +141,12 @@ def _notes(where: str, roles: _Roles) -> list[str]:
     return notes
 
 
-def _labels(where: str, name: str, values: NDArray[Any]) -> list[str]:
+def label_texts(where: str, name: str, values: NDArray[Any]) -> list[str]:
+    """A column of labels as texts.
+
+    Raises:
+        ValueError: If one is missing, naming its row.
+    """
     labels = [f"{value:g}" if isinstance(value, float) else str(value).strip() for value in values.tolist()]
     for row, (label, value) in enumerate(zip(labels, values.tolist(), strict=True)):
         if not label or value is None or value != value:

@@ -101,7 +101,7 @@ def corpus_for(data: object, config: RunConfig, model: Program) -> Corpus:
         seed=config.corpus.seed,
         missing=bool(config.corpus.options.get("missing", False)),
         counts=definition.data is PackedCounts,
-        one_argument=len(definition.arguments) == 1,
+        arguments=definition.arguments,
     )
 
 

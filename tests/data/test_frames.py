@@ -108,7 +108,7 @@ class Endless(IterableDataset[torch.Tensor]):
 
 @pytest.mark.parametrize("wrap", [lambda data: data, lambda data: DataLoader(data, batch_size=7, shuffle=True)])
 def test_a_dataset_is_read_once(wrap: object) -> None:
-    corpus = corpus_of(wrap(Images()), one_argument=True)  # type: ignore[operator]
+    corpus = corpus_of(wrap(Images()), arguments=["x"])  # type: ignore[operator]
     assert sum(map(len, corpus.splits.values())) == 30 and corpus.label_names == ("0", "1", "2")
     for data in corpus.splits.values():
         assert data.labels is not None and data.values.shape[1:] == (1, 2, 2)
@@ -122,3 +122,12 @@ def test_datasets_that_cannot_be_read() -> None:
         corpus_of(Ragged())
     with pytest.raises(ValueError, match="Endless has no length"):
         corpus_of(Endless())
+
+
+def test_columns_of_a_frame_are_the_arguments_of_a_model_of_several() -> None:
+    frame = pandas.DataFrame({"age": np.arange(30), "kind": KINDS, "dose (mg)": NUMBERS[:, 0], "other": KINDS})
+    corpus = corpus_of(frame, arguments=("age", "kind", "dose_mg"))
+    fields = corpus.train.values.kwargs
+    assert corpus.classes == {"kind": ("B", "T")} and [name for name in fields] == ["age", "kind", "dose_mg"]
+    for age, kind, dose in zip(*(values.tolist() for values in fields.values()), strict=True):
+        assert KINDS[age] == "BT"[kind] and dose == np.float32(NUMBERS[age, 0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ppl_vae as pv
-from website import api, concepts, tables
+from website import api, concepts, figures, tables
 from website.markdown import to_markdown
 
 
@@ -57,3 +57,20 @@ def test_every_page_has_its_place_in_the_site():
     places = [f"- {page.relative_to(tables.DOCS).with_suffix('.md')}\n" for page in tables.DOCS.rglob("*.md")]
     places += [f"- notebooks/{source.stem}.md\n" for source in tables.DOCS.glob("notebooks/*.py")]
     assert [place for place in places if place not in listed and place.replace("- ", ": ") not in listed] == []
+
+
+def test_figures_are_drawn_from_the_tables_of_their_pages():
+    from matplotlib.figure import Figure
+
+    drawn = {}
+    for draw in (figures.raises, figures.harm, figures.image_bits, figures.plane):
+        draw(figure := Figure())
+        drawn[draw.__name__] = [bar.get_width() for bar in figure.axes[0].patches], figure.axes
+    assert drawn["raises"][0] == [0.432, 0.468, 0.432, 0.362, 0.386, 0.419, 0.425]
+    lost = [bar.get_width() for bar in drawn["harm"][1][1].patches]
+    assert lost == [0, 0, 792, 546, 0, 0, 813, 540]  # the truth itself loses nothing
+    assert drawn["image_bits"][0][7:9] == [-0.893, 1.052]
+    first = drawn["plane"][1][0].lines[0]
+    assert (first.get_xdata()[0], first.get_ydata()[0]) == (81.4, 52.7)
+    with pytest.raises(ValueError, match="no table that begins with"):
+        figures.rows_of("rates.md", "| nothing |")

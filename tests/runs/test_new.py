@@ -114,3 +114,54 @@ def test_the_tests_of_a_new_pair_are_found_inside_another_project(folder):
     )
     assert found.returncode == 0, found.stdout
     assert found.stdout.count("test_mine.py::") == 4
+
+
+def test_a_table_of_the_user_gives_a_site_for_each_column(folder, monkeypatch):
+    rng = np.random.default_rng(0)
+    columns = {
+        "who": [f"P{i}" for i in range(40)],
+        "age": rng.integers(18, 90, 40),
+        "blood pressure (mmHg)": np.where(np.arange(40) == 3, "", rng.integers(90, 160, 40).astype(str)),
+        "visits": rng.poisson(2.0, 40),
+        "sex": rng.choice(["female", "male"], 40),
+        "owner": rng.integers(2, size=40),
+        "label": rng.integers(3, size=40),
+        "constant": np.ones(40),
+    }
+    rows = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+    Path("people.csv").write_text("\n".join([",".join(columns), *rows]))
+    written = json_of("new", "mine", "--data", "table", "--data-file", "people.csv")
+    assert written["left_out"] == {
+        "who": "40 different texts",
+        "label": "a label, which colours reports and is no part of a datum",
+        "constant": "one value in all rows",
+    }
+    text = Path("mine/mine.py").read_text()
+    for line in (
+        "def forward(self, age, blood_pressure_mmHg, visits, sex, owner):",
+        ".mask(~blood_pressure_mmHg.isnan())",
+        'pyro.sample("visits", dist.Poisson(',
+        'pyro.sample("sex", dist.Categorical(logits=out[..., 3:5]), obs=sex)',
+    ):
+        assert line in text
+    for name in ("mine", "mine_guide"):
+        monkeypatch.setitem(sys.modules, name, None)  # forgotten afterwards
+        del sys.modules[name]
+    monkeypatch.syspath_prepend("mine")
+    for name, test in vars(load_file(Path("mine/test_mine.py"))).items():
+        if name.startswith("test_"):
+            test()
+    check, train = (written["commands"][i].split()[1:] for i in (0, 2))
+    assert "--missing" in check and "--missing" in train
+    succeed(*train, *FEW, "--epochs", "1")
+    succeed("report", "runs/mine", "--no-measure")
+    assert "<b>sex</b> female" in Path("runs/mine/report.html").read_text()
+
+
+def test_what_is_no_table_is_refused(folder):
+    np.save("cells.npy", np.ones((5, 2)))
+    Path("same.csv").write_text("a,b\n1,2\n1,2\n")
+    for file, words in (("cells.npy", "is no table; take --data points"), ("same.csv", "fewer than two columns")):
+        done = invoke("new", "mine", "--data", "table", "--data-file", file)
+        assert done.exit_code and words in flat(done.output), done.output
+    assert not Path("mine").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,18 +93,40 @@ def read_split_tables(folder: Path, counts: bool = False, missing: bool = False,
     names = sources["train"].words
     splits = dict[SplitName, SourceSplit]()
     ids, classes = _labels(sources)
+    every = _all_classes(sources)
     for split, source in sources.items():
         if apart := sorted(set(source.words) ^ set(names)):
             raise ValueError(
                 f"{paths[split]} and {paths['train'].name} do not have the same columns: {shown(apart[0])} is in one "
                 "only; give both the same"
             )
-        part = source.splits["train"]
+        part = _same_classes(source, every)
         order = [source.words.index(name) for name in names]
         values = part.array[:, order] if names and not isinstance(part.values, dict) else part.values
         splits[split] = SourceSplit(values, ids[split], part.titles)
     notes = tuple(dict.fromkeys(note for source in sources.values() for note in source.notes))
-    return Source(splits, names, classes, notes)
+    return Source(splits, names, classes, notes, every)
+
+
+def _all_classes(sources: Mapping[SplitName, Source]) -> dict[str, tuple[str, ...]]:
+    """Names of the classes of each field of texts, in all tables together."""
+    names = {name for source in sources.values() for name in source.classes}
+    return {
+        name: tuple(sorted({each for source in sources.values() for each in source.classes.get(name, ())}))
+        for name in names
+    }
+
+
+def _same_classes(source: Source, every: Mapping[str, tuple[str, ...]]) -> SourceSplit:
+    """The data of one table, its classes numbered as those of all tables together."""
+    part = source.splits["train"]
+    if not isinstance(part.values, dict):
+        return part
+    numbered = {
+        name: np.array([every[name].index(each) for each in classes], dtype=np.int64)[part.values[name]]
+        for name, classes in source.classes.items()
+    }
+    return replace(part, values={**part.values, **numbered})
 
 
 def _read(paths: Mapping[SplitName, Path], **options: object) -> dict[SplitName, Source]:

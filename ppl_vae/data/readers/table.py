@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.data.fields import table_or_fields
 from ppl_vae.data.layout import MISSING, Layout, layout_of
 from ppl_vae.data.readers.base import Reader
-from ppl_vae.data.readers.columns import table_or_fields
 from ppl_vae.data.separated import rows_of
 from ppl_vae.data.sizes import check_bytes
 from ppl_vae.data.source import Source

@@ -7,7 +7,7 @@ import keyword
 import re
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +16,7 @@ from ppl_vae.data.files import atomic_write
 from ppl_vae.data.load import find_reader
 from ppl_vae.plugins.nearest import nearest
 from ppl_vae.runs.new.examples import EXAMPLES
+from ppl_vae.runs.new.table import Table
 
 __all__ = ["KindOfData", "New", "new"]
 
@@ -43,19 +44,26 @@ class New:
         folder: Where they lie.
         files: The files and what they are, in the order in which to read them.
         commands: What to do next, in this order.
+        left_out: Columns of a table that the model does not describe, and why.
     """
 
     folder: Path
     files: dict[Path, str]
     commands: tuple[str, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         files = [{"file": str(file), "is": what} for file, what in self.files.items()]
-        return {"folder": str(self.folder), "files": files, "commands": list(self.commands)}
+        return {"folder": str(self.folder), "files": files, "commands": list(self.commands)} | (
+            {"left_out": self.left_out} if self.left_out else {}
+        )
 
     def __str__(self) -> str:
         width = max(len(str(file)) for file in self.files)
         lines = [f"  {file!s:{width}}  {what}" for file, what in self.files.items()]
+        if self.left_out:
+            lines += ["", "columns that the model leaves out:"]
+            lines += [f"  {name}: {why}" for name, why in self.left_out.items()]
         return "\n".join(["written:", *lines, "", "next:", *(f"  {command}" for command in self.commands)])
 
     __repr__ = __str__
@@ -70,8 +78,8 @@ def new(name: str | Path, data: KindOfData = "points", data_file: str | Path | N
         name: Folder to make; its last part names the files: NAME.py, NAME_guide.py and test_NAME.py.
         data: What the data are: documents; counts, as of genes in cells; points, vectors of real numbers; images; or
             a table of columns of several kinds.
-        data_file: Your own data, in a form that ppl-vae list corpora shows; without it data of the package, or an
-            example beside the files.
+        data_file: Your own data, in a form that ppl-vae list corpora shows; of a table the model has a site for each
+            column. Without it data of the package, or an example beside the files.
 
     Raises:
         ValueError: If the folder is there already, the name is no Python name or that of an installed package, there is
@@ -88,7 +96,8 @@ def new(name: str | Path, data: KindOfData = "points", data_file: str | Path | N
     corpus = None if data_file is None else _checked_file(Path(data_file), data)
     stem = folder.name
     names = {"model": f"{stem}.py", "model_guide": f"{stem}_guide.py", "test_model": f"test_{stem}.py"}
-    files = {folder / file: _written(_template(data, part), stem, corpus) for part, file in names.items()}
+    table = None if corpus is None or data != "table" else Table.read(Path(corpus))
+    files = {folder / file: _written(_template(data, part, table), stem, corpus) for part, file in names.items()}
     # Without settings of its own pytest takes those of a project around, and may not find the model's file.
     files[folder / "pytest.ini"] = b"[pytest]\n"
     parts = ("the model, p(x, z)", "its guide, q(z | x)", "tests of both", "settings of the tests")
@@ -105,6 +114,7 @@ def new(name: str | Path, data: KindOfData = "points", data_file: str | Path | N
         raise ValueError(f"{folder} cannot be written ({error.strerror}); choose another place") from error
     pair = shlex.join([str(folder / names["model"]), "--guide", str(folder / names["model_guide"])])
     run = f"runs/{stem}"
+    pair += " --missing" if table is not None and table.missing else ""
     commands = (
         f"ppl-vae check {pair}",
         f"pytest {shlex.quote(str(folder))}",
@@ -112,7 +122,7 @@ def new(name: str | Path, data: KindOfData = "points", data_file: str | Path | N
         f"ppl-vae gap {run} --data 100",
         f"ppl-vae report {run}",
     )
-    return New(folder, kinds, commands)
+    return New(folder, kinds, commands, {} if table is None else table.left_out)
 
 
 def _check_name(folder: Path) -> None:
@@ -142,8 +152,13 @@ def _checked_file(file: Path, data: str) -> str:
     return str(file.resolve())
 
 
-def _template(data: str, part: str) -> list[str]:
+def _template(data: str, part: str, table: Table | None) -> list[str]:
     """The lines of a template; the tests of most kinds of data differ in how a datum is called and a model is built."""
+    if table is not None:
+        if part == "test_model":
+            return table.test(_template(data, part, None))
+        name = part.replace("model", "columns") + ".txt"
+        return table.filled((TEMPLATES / data / name).read_text(encoding="utf-8"))
     file = TEMPLATES / data / f"{part}.py"
     if file.exists():
         return file.read_text(encoding="utf-8").splitlines()

@@ -63,10 +63,12 @@ def exhibit(run: Run, x: Batch, row: int, name: str, rare: Tensor | None = None)
     if isinstance(x, PackedCounts):
         return _document(run.corpus.vocabulary, x, row, rare)
     if isinstance(x, Inputs):
-        parts = [
-            Markup("<div><b>{}</b> {}</div>").format(field, exhibit(run, value, row, f"{field} of {name}", rare))
-            for field, value in x.fields().items()
-        ]
+        parts = []
+        for field, value in x.fields().items():
+            classes = run.corpus.classes.get(field)
+            named = classes is not None and isinstance(value, Tensor)
+            shown = classes[int(value[row])] if named else exhibit(run, value, row, f"{field} of {name}", rare)
+            parts.append(Markup("<div><b>{}</b> {}</div>").format(field, shown))
         return joined(parts)
     value = x[row].detach().cpu()
     if x.is_floating_point() and pixels(x) is not None:

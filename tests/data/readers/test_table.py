@@ -109,3 +109,47 @@ def test_several_arguments_of_a_model_are_columns(tmp_path: Path) -> None:
 def test_malformed(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(tmp_path, content)
+
+
+MIXED = """name,age,sex,blood pressure (mmHg),species,region
+P1,30,f,120,a,north
+P2,41,m,,a,south
+P3,52,f,135,b,
+P4,60,m,140,b,south
+"""
+
+
+def test_columns_of_texts_are_classes_of_a_model_that_takes_them(tmp_path: Path):
+    """Their names stay with the data; a column is found by its name as an argument's, and a label stands aside."""
+    path = tmp_path / "mixed.csv"
+    path.write_text(MIXED)
+    named = {"fields": "age,sex,blood_pressure_mmHg,region", "validation": 0.0}
+    with pytest.raises(ValueError, match="mmHg.*row 1.*--missing allows it"):
+        load_corpus(str(path), **named)
+    with pytest.raises(ValueError, match="column 'region', row 2 .* is empty; fill it, or make empty cells a class"):
+        load_corpus(str(path), fields="age,region")
+    corpus = load_corpus(str(path), missing=True, **named)
+    assert corpus.classes == {"sex": ("f", "m"), "region": ("(missing)", "north", "south")}
+    assert any(note == "region has 3 classes: 0 (missing), 1 north, 2 south" for note in corpus.notes)
+    assert corpus.label_names == ("a", "b") and any(
+        "name of" in note and "is not read" in note for note in corpus.notes
+    )
+    rows = {row.split(",")[1]: row.split(",") for row in MIXED.splitlines()[1:]}
+    for data in corpus.splits.values():
+        fields = data.values.kwargs
+        for i, age in enumerate(fields["age"].tolist()):
+            _, _, sex, pressure, species, region = rows[str(age)]
+            assert corpus.classes["sex"][int(fields["sex"][i])] == sex
+            assert corpus.classes["region"][int(fields["region"][i])] == (region or "(missing)")
+            assert corpus.label_names[int(data.labels[i])] == species
+            value = fields["blood_pressure_mmHg"][i]
+            assert value.isnan() if not pressure else value == float(pressure)
+
+
+def test_classes_of_two_tables_have_the_same_numbers(tmp_path: Path):
+    (tmp_path / "train.csv").write_text("a,kind\n" + "1,north\n2,south\n" * 5)
+    (tmp_path / "test.csv").write_text("a,kind\n3,east\n4,south\n")
+    corpus = load_corpus(str(tmp_path), fields="a,kind")
+    assert corpus.classes["kind"] == ("east", "north", "south")
+    assert corpus.test.values.kwargs["kind"].tolist() == [0, 2]
+    assert set(corpus.train.values.kwargs["kind"].tolist()) == {1, 2}
