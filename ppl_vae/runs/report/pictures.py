@@ -66,8 +66,10 @@ def exhibit(run: Run, x: Batch, row: int, name: str, rare: Tensor | None = None)
         parts = []
         for field, value in x.fields().items():
             classes = run.corpus.classes.get(field)
-            named = classes is not None and isinstance(value, Tensor)
-            shown = classes[int(value[row])] if named else exhibit(run, value, row, f"{field} of {name}", rare)
+            if classes is None or not isinstance(value, Tensor):
+                shown: Markup | str = exhibit(run, value, row, f"{field} of {name}", rare)
+            else:
+                shown = classes[int(value[row])]
             parts.append(Markup("<div><b>{}</b> {}</div>").format(field, shown))
         return joined(parts)
     value = x[row].detach().cpu()

@@ -28,7 +28,7 @@ from ppl_vae.training.progress import log
 
 __all__ = ["Report", "Section", "report", "rendered"]
 
-FOOTNOTE = "nats per {}, higher is better; ±: at 95%"
+FOOTNOTE = "nats per {}, higher is better; ±: at 95%, where no other meaning stands beside it"
 
 
 @dataclass(frozen=True)
