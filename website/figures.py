@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.sphere import draw_density
 from ppl_vae.evidence.figures import OKABE_ITO
 
 if TYPE_CHECKING:
@@ -153,7 +152,6 @@ FIGURES: dict[str, tuple[Callable[[Figure], None], tuple[float, float]]] = {
     "hashing-raises.png": (raises, (7.5, 3.4)),
     "gan-harm.png": (harm, (12.0, 4.6)),
     "image-bits.png": (image_bits, (8.5, 4.0)),
-    "sphere-heat.png": (draw_density, (11.0, 3.9)),
 }
 """Each figure of ``docs/figures``: what draws it, and its size in inches."""
 
