@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from math import exp, lgamma, sqrt
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -27,7 +30,8 @@ def frames(points: int, dimensions: int) -> Tensor:
     return found[torch.randperm(len(found))]
 
 
-def normal_limit(sigma: float, dimensions: int) -> dict[str, float]:
+@cache
+def normal_limit(sigma: float, dimensions: int) -> Mapping[str, float]:
     r"""The highest ELBO of the decoder r z / |z| under normal guides, and its radius (R = 1).
 
     The data and the prior look the same from every side, and so does the best guide: it has its mean at
@@ -71,7 +75,7 @@ def normal_limit(sigma: float, dimensions: int) -> dict[str, float]:
     if found.fun < -1e-9:
         m, (a, b) = float(found.x[0]), np.exp(found.x[1:]).tolist()
     elbo = float(log_density(1.0, 0.0, sigma, dimensions)) - min(float(found.fun), 0.0)
-    return {"radius": abs(cosine(m, a, b)), "elbo": elbo, "mean": m, "along": a, "across": b}
+    return MappingProxyType({"radius": abs(cosine(m, a, b)), "elbo": elbo, "mean": m, "along": a, "across": b})
 
 
 def normal_threshold(dimensions: int) -> float:

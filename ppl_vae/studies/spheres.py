@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -45,14 +46,16 @@ def resultant(concentration: ArrayLike, dimensions: int) -> Numbers:
         >>> round(float(resultant(k, 3)), 12), round(float(1 / np.tanh(k) - 1 / k), 12)
         (0.613567309813, 0.613567309813)
     """
-    k = np.asarray(concentration, dtype=np.float64)
+    k: Any = np.asarray(concentration, dtype=np.float64)
     # An error at the start shrinks by exp(-depth^2 / k) on its way up.
     depth = 30 + int(7 * sqrt(k.max(initial=0.0)))
     order = dimensions / 2 - 1 + depth
     found = k / (order + 0.5 + np.sqrt((order + 1.5) ** 2 + k**2))
+    if k.ndim == 0:  # Python computes with single numbers ten times as fast
+        k, found = float(k), float(found)
     for step in range(depth, 0, -1):
         found = k / (dimensions + 2 * (step - 1) + k * found)
-    return found
+    return np.asarray(found)
 
 
 def best_radius(radius: float, sigma: float, dimensions: int) -> float:
