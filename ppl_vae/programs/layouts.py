@@ -14,7 +14,7 @@ from ppl_vae.programs.given import Given
 from ppl_vae.programs.layout_finder import REFUSED, LayoutFinder
 from ppl_vae.programs.memory import Memory
 
-__all__ = ["draws_note", "layout_again", "layout_of", "set_layout"]
+__all__ = ["draws_note", "inherit_layout", "layout_again", "layout_of", "set_layout"]
 
 _LAYOUTS, _CHOICES = Memory(), Memory()
 
@@ -38,6 +38,12 @@ def set_layout(*programs: Callable[..., Any], plate: str | None = None, vectoris
             choices[method] = plate, vectorise
             layouts, _ = _LAYOUTS.of(program)
             layouts.clear()
+
+
+def inherit_layout(program: Callable[..., Any], original: Callable[..., Any]) -> None:
+    """What is stated and known of the layout of a module holds for its copy, too."""
+    for memory in (_LAYOUTS, _CHOICES):
+        memory.of(program)[0].update(memory.of(original)[0])
 
 
 def layout_of(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Layout:

@@ -15,6 +15,7 @@ from torch.distributions import constraints
 
 from ppl_vae.evidence.measure import measure
 from ppl_vae.evidence.plan import plan
+from ppl_vae.programs.layout_finder import LayoutFinder
 from tests.support.repeated import measured
 from tests.support.small_pairs import LinearGaussian
 from tests.support.z_test import assert_mean
@@ -44,6 +45,14 @@ def test_the_posterior_of_a_linear_gaussian_leaves_no_gap():
     x = pair.simulate(5)[1]
     found = measure(pair.model, pair.posterior, x)
     torch.testing.assert_close(found.gap.pointwise, torch.zeros(5))
+
+
+def test_the_layout_of_a_model_is_found_once_for_all_of_its_copies(monkeypatch):
+    model, x, found = Ppca(2, shape=(3,)), torch.randn(6, 3), []
+    find = LayoutFinder.find
+    monkeypatch.setattr(LayoutFinder, "find", lambda self: found.append(self.program) or find(self))
+    assert measure(model, MeanField(model, x, layers=1, width=4), x).evidence.bound == "exact"
+    assert [program for program in found if isinstance(program, Ppca)] == [model]
 
 
 def hierarchical(x):

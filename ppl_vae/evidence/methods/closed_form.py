@@ -26,6 +26,7 @@ from ppl_vae.evidence.results import Evidence
 from ppl_vae.nn.modes import frozen
 from ppl_vae.programs.given import Given
 from ppl_vae.programs.handlers import check_cover, latents, run
+from ppl_vae.programs.layouts import inherit_layout
 from ppl_vae.programs.log_weight import log_joint
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import GuideSite, discrete_obstacle, guide_sites
@@ -184,7 +185,11 @@ def _twice(model: Program) -> Program:
     """A copy of a module in double precision."""
     if isinstance(model, Given):
         return model.double(_twice(model.func))
-    return copy.deepcopy(model).double() if isinstance(model, torch.nn.Module) else model
+    if not isinstance(model, torch.nn.Module):
+        return model
+    twice = copy.deepcopy(model).double()
+    inherit_layout(twice, model)
+    return twice
 
 
 def _double(field: Field) -> Field:
