@@ -126,7 +126,7 @@ def test_the_joint_density_is_the_same_and_its_parts_are_those_of_the_prior_draw
 @pytest.mark.parametrize(
     ("method", "options", "error"),
     [
-        ("annealing", {"draws": 16, "temperatures": 200}, 0.5),
+        ("annealing", {"draws": 16, "temperatures": 80}, 0.5),
         ("best_member", {"draws": 200}, 0.05),
         ("importance", {"draws": 1000}, None),
     ],

@@ -113,10 +113,11 @@ class TestObjective:
 
 
 PAIR = ("models/ppca.py", "--latents", "1", "--corpus", "gaussians", "--device", "cpu")
+FEW = ("--batch-size", "3000", "--evidence-draws", "5", "--evidence-data", "50")
 
 
 def train(*args: str):
-    result = CliRunner().invoke(main, ["train", *PAIR, "--guide", "linear_counts", "--evidence-draws", "5", *args])
+    result = CliRunner().invoke(main, ["train", *PAIR, "--guide", "linear_counts", *FEW, *args])
     assert "Traceback" not in result.output
     return result
 

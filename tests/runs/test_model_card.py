@@ -14,7 +14,7 @@ def cells(line: str) -> list[str]:
 
 
 def test_the_card_has_the_table_the_data_and_the_command_of_the_run(folder):
-    run = pv.train("gmm", "mean_field", "gaussians", epochs=1, bits=2, evidence_data=20, out="run")
+    run = pv.train("gmm", "mean_field", "gaussians", epochs=1, batch_size=3000, evidence_data=20, out="run")
     text = Path("run", CARD).read_text()
     lines = text.splitlines()
     assert lines[:2] == ["---", "library_name: ppl-vae"] and lines.count("---") == 2
@@ -55,13 +55,13 @@ def test_a_card_that_cannot_be_made_is_a_note(folder, monkeypatch, capsys):
         raise KeyError("no such option")
 
     monkeypatch.setattr("ppl_vae.runs.model_card.train_command", fails)
-    run = pv.train("gmm", "mean_field", "gaussians", epochs=1, bits=2, evidence_data=20, out="run")
+    run = pv.train("gmm", "mean_field", "gaussians", epochs=1, batch_size=3000, evidence_data=20, out="run")
     assert run.summary is not None and not Path("run", CARD).exists()
     assert "the model card is not written (KeyError: 'no such option')" in capsys.readouterr().err
 
 
 def test_a_card_of_the_state_before_does_not_outlive_the_start_of_more_epochs(folder, monkeypatch):
-    pv.train("gmm", "mean_field", "gaussians", epochs=1, bits=2, evidence_data=20, out="run")
+    pv.train("gmm", "mean_field", "gaussians", epochs=1, batch_size=3000, evidence_data=20, out="run")
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt

@@ -185,7 +185,7 @@ def test_modules_built_before_a_training_are_measured_and_trained_after_it(point
     model = Scaled()
     guide = Reading(model, x)
     before = pv.measure(model, guide, x, method="closed_form")
-    pv.train("gmm", "mean_field", "gaussians", epochs=1, out="other")
+    pv.train("gmm", "mean_field", "gaussians", epochs=1, batch_size=3000, evidence_data=20, out="other")
     after = pv.measure(model, guide, x, method="closed_form")
     assert torch.allclose(before.evidence.pointwise, after.evidence.pointwise)
     run = pv.train(model, guide, points, epochs=20, learning_rate=0.1, out="run")

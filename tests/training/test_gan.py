@@ -221,8 +221,8 @@ def test_faults_are_told(folder):
     assert "has shape (3, 2, 4, 4), the generator needs (4," in words(
         *VAE, "--latents", "4", "--generator", "g/generator.safetensors"
     )
-    point = ("train", "ppca", "--corpus", "gaussians", "--epochs", "1", "--evidence-draws", "5", "--out", "p")
-    assert invoke(*point, "--device", "cpu").exit_code == 0
+    point = ("train", "ppca", "--corpus", "gaussians", "--epochs", "1", "--evidence-data", "9", "--out", "p")
+    assert invoke(*point, "--batch-size", "3000", "--device", "cpu").exit_code == 0
     assert "compares images" in words("frechet", "p")
     assert invoke(*VAE, "--out", "v").exit_code == 0
     assert "weights are not at" in words("frechet", "v", "--features", "inception", "--weights", "none.pth")

@@ -14,7 +14,7 @@ from ppl_vae.training.logging import CSVLogger
 from tests.support.cli import invoke, succeed
 
 ARGS = ("gmm", "mean_field", "gaussians")
-OPTIONS = {"epochs": 2, "evidence_data": 10, "bits": 2}
+OPTIONS = {"epochs": 2, "evidence_data": 10, "bits": 2, "batch_size": 3000}
 
 
 def metrics(folder: Path) -> list[dict]:
@@ -57,7 +57,7 @@ def test_a_logger_that_fails_is_left_out_with_a_note_and_the_training_is_the_sam
 
 def test_csv_has_a_row_an_epoch_and_a_column_a_metric(folder):
     succeed("train", "gmm", "--corpus", "gaussians", "--guide", "mean_field", "--bits", "2", "--epochs", "2",
-            "--evidence-data", "10", "--loggers", "csv", "--out", "run")  # fmt: skip
+            "--evidence-data", "10", "--batch-size", "3000", "--loggers", "csv", "--out", "run")  # fmt: skip
     succeed("train", "--resume", "run", "--epochs", "3", "--loggers", "csv")
     rows = list(csv.DictReader(Path("run/train.csv").read_text().splitlines()))
     kept = metrics(Path("run"))

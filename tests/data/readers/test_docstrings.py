@@ -140,6 +140,7 @@ def test_quiet_unless_on_a_terminal(tmp_path: Path, capfd: pytest.CaptureFixture
 
 
 def test_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_PER_PACKAGE", 750)
     corpus = load_corpus(cache=tmp_path)
     assert corpus.name == "docstrings" and {"numpy", "pyro", "scipy", "torch"} <= set(corpus.label_names)
     assert len(corpus.train) + len(corpus.validation) + len(corpus.test) > 4_000
