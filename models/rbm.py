@@ -12,7 +12,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from ppl_vae.distributions.bits import JointBits
-from ppl_vae.distributions.rbm import RBMPrior, log_partition
+from ppl_vae.distributions.rbm import ENUMERATED, AnnealedPartition, RBMPrior, log_partition
 from ppl_vae.nn.arguments import check_at_least
 from ppl_vae.nn.dense import HiddenLayers
 from ppl_vae.programs.random_state import fork_random_state
@@ -67,7 +67,7 @@ class Rbm(PyroModule):
         self.hidden = HiddenLayers(bits, hidden, width)
         self.linear = nn.Linear(self.hidden.outputs, prod(self.shape))
         self.code_bias = nn.Parameter(torch.zeros(2**bits if prior == "any" else bits))
-        self._known: tuple[list[Tensor], tuple[Tensor, float]] | None = None
+        self._known: tuple[tuple[Tensor, ...], AnnealedPartition | tuple[Tensor, float]] | None = None
 
     def forward(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
@@ -78,13 +78,22 @@ class Rbm(PyroModule):
     def prior(self) -> RBMPrior | JointBits | dist.Independent:
         """The prior of the code."""
         if self.kind == "rbm":
-            return RBMPrior(self.linear.weight, self.linear.bias, self.code_bias, self.log_c())
+            log_c = self.log_c()
+            known = None if self.training or self._known is None else self._known[1]
+            annealed = known if isinstance(known, AnnealedPartition) else None
+            return RBMPrior(self.linear.weight, self.linear.bias, self.code_bias, log_c, annealed)
         return JointBits(self.code_bias) if self.kind == "any" else dist.Bernoulli(logits=self.code_bias).to_event(1)
 
     def log_c(self) -> tuple[Tensor, float]:
-        """The log-normaliser and its standard error, computed once for a state where no gradient is wanted."""
-        parts = [self.linear.weight, self.linear.bias, self.code_bias]
-        if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
+        """The log-normaliser and its standard error, computed once for a state but for the gradient of a step.
+
+        Where both sides have over 20 bits, chains are annealed for every step; all that looks at a pair beside its
+        training takes the same chains for the same state.
+        """
+        parts = (self.linear.weight, self.linear.bias, self.code_bias)
+        annealed = min(self.linear.weight.shape) > ENUMERATED
+        wanted = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
+        if wanted and (self.training or not annealed):
             return log_partition(*parts)
         # By value: a fused optimiser and .data change parameters without raising their version.
         known = self._known
@@ -93,8 +102,10 @@ class Rbm(PyroModule):
         ):
             # The same state must have the same normaliser, also when a measurement is resumed.
             with torch.no_grad(), fork_random_state(0):
-                known = self._known = [part.clone() for part in parts], log_partition(*parts)
-        return known[1]
+                state = tuple(part.clone() for part in parts)
+                known = self._known = state, AnnealedPartition(*parts) if annealed else log_partition(*parts)
+        log_c = known[1]
+        return log_c.at(*parts) if isinstance(log_c, AnnealedPartition) else log_c
 
     def posterior(self, x: Tensor) -> dict[str, dist.Independent]:
         """The exact posterior of the code, for the prior of a Boltzmann machine."""

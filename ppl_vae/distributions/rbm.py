@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ppl_vae.distributions.bits import BitsDistribution
 
-__all__ = ["RBMPrior", "log_partition"]
+__all__ = ["ENUMERATED", "AnnealedPartition", "RBMPrior", "log_partition"]
 
 ENUMERATED = 20
 """Most bits whose states are all visited for the normaliser."""
@@ -37,6 +37,8 @@ class RBMPrior(BitsDistribution):
         visible: u, ``(visible,)``.
         hidden: v, ``(hidden,)``.
         log_c: The log-normaliser and its standard error; by default :func:`log_partition` gives them.
+        annealed: Chains of this machine, from whose ends up to as many draws begin; by default there are others for
+            each call.
 
     Example:
         >>> fn = RBMPrior(torch.zeros(3, 2), torch.zeros(3), torch.zeros(2))
@@ -45,9 +47,14 @@ class RBMPrior(BitsDistribution):
     """
 
     def __init__(
-        self, weight: Tensor, visible: Tensor, hidden: Tensor, log_c: tuple[Tensor, float] | None = None
+        self,
+        weight: Tensor,
+        visible: Tensor,
+        hidden: Tensor,
+        log_c: tuple[Tensor, float] | None = None,
+        annealed: AnnealedPartition | None = None,
     ) -> None:
-        self.weight, self.visible, self.hidden = weight, visible, hidden
+        self.weight, self.visible, self.hidden, self.annealed = weight, visible, hidden, annealed
         self.log_c, self.log_prob_se = log_partition(weight, visible, hidden) if log_c is None else log_c
         super().__init__(torch.Size(), hidden.shape, hidden)
 
@@ -71,8 +78,10 @@ class RBMPrior(BitsDistribution):
             x = _draw(self.weight.T, self.hidden, self.visible, count)
             z = torch.bernoulli((x @ self.weight + self.hidden).sigmoid())
         else:
-            ends, logits = _anneal(*parts, chains=min(1_000, max(200, count)), temperatures=TEMPERATURES)
-            z = ends[torch.multinomial(logits.softmax(0), count, replacement=True)]
+            annealed = self.annealed
+            if annealed is None or count > annealed.chains:
+                annealed = AnnealedPartition(*parts, chains=min(1_000, max(200, count)))
+            z = annealed.ends(count)
             for _ in range(SWEEPS):
                 z = _sweep(z, *parts)
         return z[: shape.numel()].reshape(*shape, self.bits)
@@ -133,12 +142,40 @@ def log_partition(
             for start in range(0, 2 ** len(hidden), BLOCK)
         ]
         return torch.stack(parts).logsumexp(0), 0.0
-    with torch.no_grad():
-        ends, log_weights = _anneal(weight, visible, hidden, chains, temperatures)
-        value, share = log_weights.logsumexp(0) - log(chains), log_weights.softmax(0)
-        error = (share * chains).std() / chains**0.5  # of the logarithm, by the delta method
-    surrogate = (share * log_unnormalised(ends, weight, visible, hidden)).sum()
-    return value + surrogate - surrogate.detach(), error.item()
+    return AnnealedPartition(weight, visible, hidden, chains=chains, temperatures=temperatures).at(
+        weight, visible, hidden
+    )
+
+
+class AnnealedPartition:
+    """Annealed chains of a machine, which give its log-normaliser (:func:`log_partition`) as often as it is asked for.
+
+    Arguments:
+        weight: W, ``(visible, hidden)``.
+        visible: u, ``(visible,)``.
+        hidden: v, ``(hidden,)``.
+        chains: Number of annealed chains.
+        temperatures: Number of annealing steps; None is 1,000.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self, weight: Tensor, visible: Tensor, hidden: Tensor, *, chains: int = 200, temperatures: int | None = None
+    ) -> None:
+        self.chains = chains
+        self._ends, log_weights = _anneal(weight, visible, hidden, chains, temperatures or TEMPERATURES)
+        self._value, self._share = log_weights.logsumexp(0) - log(chains), log_weights.softmax(0)
+        # Of the logarithm, by the delta method.
+        self._error = ((self._share * chains).std() / chains**0.5).item()
+
+    def ends(self, count: int) -> Tensor:
+        """Ends of chains drawn by their weights, ``(count, hidden)``."""
+        return self._ends[torch.multinomial(self._share, count, replacement=True)]
+
+    def at(self, weight: Tensor, visible: Tensor, hidden: Tensor) -> tuple[Tensor, float]:
+        """The log-normaliser with its gradient in the parameters, of the values that the chains had, and its error."""
+        surrogate = (self._share * log_unnormalised(self._ends, weight, visible, hidden)).sum()
+        return self._value + surrogate - surrogate.detach(), self._error
 
 
 def _log_sum(start: int, weight: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 from ppl_vae.guides.linear_counts import LinearCounts
@@ -114,6 +116,23 @@ def test_the_normaliser_is_computed_once_for_a_state(monkeypatch):
     assert first != second != found()
     model.float()
     assert found().dtype == torch.float32
+
+
+def test_chains_are_annealed_once_for_a_state_but_for_a_step(monkeypatch):
+    for module in (boltzmann, sys.modules[Rbm.__module__]):
+        monkeypatch.setattr(module, "ENUMERATED", 2)
+    monkeypatch.setattr(boltzmann, "TEMPERATURES", 5)
+    calls, anneal = [], boltzmann._anneal
+    monkeypatch.setattr(boltzmann, "_anneal", lambda *parts: calls.append(1) or anneal(*parts))
+    model, x = machine(), bit_states(4)[:3]
+    model.eval()
+    measure(model, Posterior(model, x), x, method="importance", draws=10, check=False)
+    value = model.log_c()[0]
+    assert value.requires_grad and torch.equal(value, model.log_c()[0])
+    assert len(calls) == 1
+    model.train()
+    assert model.log_c()[0].item() != value.item()  # of other chains
+    assert len(calls) == 2
 
 
 def test_an_annealed_normaliser_is_one_number_a_state_and_its_error_is_told(monkeypatch):
