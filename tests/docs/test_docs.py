@@ -6,9 +6,24 @@ from pathlib import Path
 import pytest
 import torch
 
+from ppl_vae.data import synthetic
+from ppl_vae.data.readers import gaussians
 from tests.support.z_test import assert_mean
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def few_points(monkeypatch):
+    """The corpus of points has a tenth of its data: the blocks show how, not how well."""
+
+    def fixed_sample(*of_all):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(synthetic, "_TRAIN", 1_000)
+            return synthetic.fixed_sample(*of_all)
+
+    monkeypatch.setattr(gaussians, "SIZE", 1_200)
+    monkeypatch.setattr(gaussians, "fixed_sample", fixed_sample)
 
 
 PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md"))]
