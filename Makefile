@@ -14,6 +14,7 @@ types:
 	$(BIN)/mypy
 
 docs:
+	$(BIN)/python -m website.notebooks
 	$(BIN)/mkdocs build --strict
 
 dist:

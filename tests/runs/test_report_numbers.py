@@ -9,7 +9,7 @@ from ppl_vae.diagnostics.gap.gap import Gap
 from ppl_vae.evidence.estimate import Estimate
 from ppl_vae.evidence.results import Evidence
 from ppl_vae.runs.report.finding import GapPart, judge
-from ppl_vae.runs.report.sections.gap import _bars
+from ppl_vae.runs.report.sections.gap import _bars, section
 from ppl_vae.runs.report.sections.words import distinctive, perplexity
 from ppl_vae.runs.report.subject import Subject
 
@@ -112,3 +112,13 @@ def test_what_is_drawn_of_a_split_gap_is_the_number_beside_it():
     assert bars["ELBO"].low == bars["the network's part"].low == pytest.approx(elbo.mean)
     assert bars["the family's part"].high == bars["evidence"].low == pytest.approx(evidence.mean)
     assert bars["evidence"].value.startswith("≥\N{NO-BREAK SPACE}")
+
+
+def test_a_split_of_a_sample_says_what_the_sentence_is_of():
+    evidence, elbo = estimate(-3.0, count=20), estimate(-6.0, count=20)
+    whole = Evidence(elbo, evidence, evidence.minus(elbo))
+    for count in (10, 20):
+        levels = [estimate(value, count=count) for value in (-2.0, -2.1, -4.0)]
+        subject = Measured(whole, Gap(*levels, family="independent latents"), count=20)
+        subject.check = None
+        assert ("The sentence at the top is of all 20" in section(subject)) == (count < 20)

@@ -32,8 +32,14 @@ def section(subject: Subject) -> Markup | None:
     result = subject.evidence if subject.gap is None else subject.gap
     chart = floating_bars(_bars(result), f"{finding.sentence}", f"nats per {subject.noun}")
     errors = "; ±: Monte Carlo standard error of the mean over these data" if result.has_draws else ""
-    where = subject.sized(len(result.elbo.pointwise))
-    return columns(figure(chart, f"From the ELBO up to the evidence, {where}{errors}."), _explained(subject, finding))
+    measured, known = len(result.elbo.pointwise), len(subject.evidence.elbo.pointwise)
+    caption = f"From the ELBO up to the evidence, {subject.sized(measured)}{errors}."
+    if measured < known:
+        caption += (
+            f" The sentence at the top is of all {known:,}: of their gap the part of the network is what the family's, "
+            "estimated here, leaves."
+        )
+    return columns(figure(chart, caption), _explained(subject, finding))
 
 
 def _bars(result: Evidence | Gap) -> list[Bar]:
