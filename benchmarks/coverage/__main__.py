@@ -100,7 +100,7 @@ def price(out: Path | None) -> None:
 def everything(context: click.Context, runs: int, cases: int, pairs: int, out: Path) -> None:
     """All five, and the commit they were measured at."""
     out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps({"commit": commit()}))
+    out.write_text("{}")
     context.invoke(price, out=out)
     context.invoke(judge, pairs=pairs, out=out)
     context.invoke(deceive, cases=cases, methods=",".join(adversarial.METHODS), out=out)
@@ -113,8 +113,11 @@ def everything(context: click.Context, runs: int, cases: int, pairs: int, out: P
 @click.option("--page", type=click.Path(path_type=Path, exists=True), help="Page whose tables are replaced.")
 def show(file: Path, page: Path | None) -> None:
     """Prints the tables of stored rates, or puts them into a page, below the comments that name them."""
-    for part in PARTS:
-        table = table_of(file, part)
+    commits = json.loads(file.read_text())["commits"]
+    tables = {part: table_of(file, part) for part in PARTS}
+    rows = (PARTS, ["---"] * len(PARTS), [commits.get(part, "not measured yet") for part in PARTS])
+    tables["commits"] = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    for part, table in tables.items():
         if page:
             page.write_text(fill_page(page.read_text(encoding="utf-8"), part, table))
         else:
@@ -147,6 +150,7 @@ def store(out: Path | None, part: str, rates: Iterable[Rate], more: bool = False
     if out:
         content = json.loads(out.read_text()) if out.exists() else {}
         content[part] = [*(content.get(part, []) if more else []), *(asdict(rate) for rate in rates)]
+        content.setdefault("commits", {})[part] = commit()
         out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 

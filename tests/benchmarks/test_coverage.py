@@ -89,7 +89,7 @@ def test_statements_and_warnings_in_small(tmp_path):
     CliRunner().invoke(main, ["draw", "--picture", str(tmp_path / "found.png")], catch_exceptions=False)
     assert (tmp_path / "found.png").stat().st_size > 10_000
     page = tmp_path / "page.md"
-    page.write_text("".join(f"<!-- {part} -->\n\n| stale |\n\nText.\n" for part in PARTS))
+    page.write_text("".join(f"<!-- {part} -->\n\n| stale |\n\nText.\n" for part in (*PARTS, "commits")))
     CliRunner().invoke(main, ["show", str(out), "--page", str(page)], catch_exceptions=False)
     assert markdown(due) in page.read_text() and "stale" not in page.read_text()
     assert page.read_text().count("Text.") == len(PARTS)
