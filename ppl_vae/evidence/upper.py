@@ -43,10 +43,14 @@ def distrust_weights(evidence: Estimate) -> str:
     shortfall, near = evidence.shortfall, evidence.upper.mean - evidence.mean < CONSTANT
     if near and shortfall is not None and shortfall.unlike(evidence.pointwise):
         return "weights that hardly differ, of data unlike those of the model, show nothing of what was not drawn"
-    if reason := _heavy_tails(evidence):
-        return reason
-    apart = evidence.upper.mean - evidence.mean > APART
-    return f"the bounds by its weights lie over {APART:g} nats per datum apart" if apart else ""
+    return _heavy_tails(evidence) or _apart(evidence)
+
+
+def _apart(evidence: Estimate) -> str:
+    """Why bounds that lie far apart tell nothing; empty where they do not."""
+    if evidence.upper is None or evidence.upper.mean - evidence.mean <= APART:
+        return ""
+    return f"the bounds by its weights lie over {APART:g} nats per datum apart"
 
 
 def _constant_weights(evidence: Estimate) -> str:
@@ -98,6 +102,8 @@ def distrust_simulated(evidence: Estimate) -> str:
     shortfall, limit = evidence.shortfall, k_hat_limit(evidence.draws)
     if reason := _not_unbiased(evidence) or _heavy_tails(evidence):
         return reason
+    if not _constant_weights(evidence) and (reason := _apart(evidence)):
+        return reason  # a few samples that weigh all may be the first of others
     if shortfall is None:
         return "not measured"
     if len(shortfall.pointwise) < FEWEST_SIMULATED:

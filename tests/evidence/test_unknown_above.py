@@ -39,6 +39,8 @@ def test_unknown_above_says_why():
         bracket = bracket_of(estimate)
         assert bracket.upper is None and reason in bracket.reason and reason in str(bracket)
         assert bracket.to_json()["unknown_above"] == bracket.reason
+    apart = replace(lower(torch.cat([weights[:7], weights[:1] + 9])), shortfall=Shortfall(torch.full((20,), 2.0)))
+    assert bracket_of(apart).upper is None
     both = replace(lower(weights), k_hat=torch.full((4,), 0.9), shortfall=Shortfall(torch.full((20,), 2.0)))
     why = "the k-hat of the weights, 0.90 on average, is not below 0.7 by more than its error"
     reason = f"leave-one-out weights and simulated data: {why}"
