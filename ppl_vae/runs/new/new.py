@@ -115,10 +115,11 @@ def new(name: str | Path, data: KindOfData = "points", data_file: str | Path | N
     pair = shlex.join([str(folder / names["model"]), "--guide", str(folder / names["model_guide"])])
     run = f"runs/{stem}"
     pair += " --missing" if table is not None and table.missing else ""
+    epochs = " --epochs 40" if table is None else ""  # a small table takes more, which the default counts by its steps
     commands = (
         f"ppl-vae check {pair}",
         f"pytest {shlex.quote(str(folder))}",
-        f"ppl-vae train {pair} --epochs 40 --out {run}",
+        f"ppl-vae train {pair}{epochs} --out {run}",
         f"ppl-vae gap {run} --data 100",
         f"ppl-vae report {run}",
     )
