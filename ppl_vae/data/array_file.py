@@ -42,7 +42,8 @@ class ArrayFile:
         path: The file.
 
     Raises:
-        ValueError: If it is no archive, or a name stands in it twice.
+        ValueError: If it is no archive, a name stands in it twice, or its directory has other names than its members:
+            an array whose name is damaged would be passed over.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,6 +54,12 @@ class ArrayFile:
         for place, name in enumerate(self.files):
             if name in self.files[:place]:
                 raise ValueError(f"{path} holds two arrays {shown(name)}; write it again with numpy.savez")
+        loaded(str(path), self._check_names, "numpy.savez")
+
+    def _check_names(self) -> None:
+        for member in self._archive.infolist():
+            with self._archive.open(member):  # which compares it
+                pass
 
     def __enter__(self) -> ArrayFile:
         return self

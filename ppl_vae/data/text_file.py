@@ -36,6 +36,9 @@ LARGEST_COUNT = 2**24
 
 LARGEST_ID = 2**31 - 1
 
+_COPIES = 12
+"""Bytes that reading takes for each byte of text, its characters, words and numbers; measured are 9 to 13."""
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 _NO_NUMBER = re.compile(r"[^0-9eE+.\- \t\n]")
@@ -161,13 +164,18 @@ class TextFile:
         """The error for a fault in line ``line``, counted from 1."""
         return ValueError(f"{self.where}, line {line}: {problem}; {remedy}")
 
+    def check_size(self, copies: int) -> None:
+        """Refuses a text if so many bytes for each of its own are more than may be taken."""
+        check_bytes(self.where, copies * len(self.content), "while it is read as text")
+
     @cached_property
     def text(self) -> str:
         """The contents as text, with the line ends of any system as ``\\n``.
 
         Raises:
-            ValueError: If they are not UTF-8.
+            ValueError: If they are not UTF-8, or what is read off them would not fit into memory.
         """
+        self.check_size(_COPIES)
         try:
             text = self.content.decode("utf-8-sig")
         except UnicodeDecodeError as error:

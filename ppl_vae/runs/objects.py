@@ -22,6 +22,7 @@ from ppl_vae.runs.config import RunConfig
 from ppl_vae.runs.digests import source_digest
 from ppl_vae.runs.options import object_config, run_config
 from ppl_vae.runs.pair import Pair, build_pair, check_kind
+from ppl_vae.training.process import flush_denormals
 
 __all__ = [
     "Program",
@@ -164,7 +165,7 @@ def settle(*programs: object) -> None:
     Raises:
         ValueError: If a module was built under the setting, and it was taken back since.
     """
-    torch.set_flush_denormal(True)
+    flush_denormals()
     if all(isinstance(program, (str, Path, type)) for program in programs if program is not None):
         pyro.settings.set(module_local_params=True)
         return

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyro
 import torch
 
-__all__ = ["prepare"]
+__all__ = ["flush_denormals", "prepare"]
+
+
+def flush_denormals() -> None:
+    """Makes denormal numbers 0 from here on; NumPy 1.26, asked for its limits later, would warn of that."""
+    np.finfo(np.float64)
+    torch.set_flush_denormal(True)
 
 
 def prepare() -> None:
@@ -14,5 +21,5 @@ def prepare() -> None:
     Worker threads inherit it. Adam's moments of dead units decay into denormal numbers, on which a step takes up to a
     hundred times as long. Parameters of Pyro modules are those of the module, not of a store that all modules share.
     """
-    torch.set_flush_denormal(True)
+    flush_denormals()
     pyro.settings.set(module_local_params=True)

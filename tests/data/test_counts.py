@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_matrix, random_array
+from scipy.sparse import csr_matrix
+from scipy.sparse import random as random_sparse
 from scipy.stats import multinomial
 
 from ppl_vae.data.counts import PackedCounts
@@ -48,7 +49,7 @@ def test_concatenation_is_undone_by_slicing():
 
 
 def test_product_and_its_gradient_are_those_of_the_dense_matrix(float64):
-    matrix = random_array((30, 50), density=0.1, format="csr", rng=0, data_sampler=lambda size: np.ones(size))
+    matrix = random_sparse(30, 50, 0.1, "csr", random_state=0, data_rvs=np.ones)
     x = PackedCounts.from_csr(csr_matrix(matrix))
     weight = torch.randn(50, 4, requires_grad=True)
     table = torch.from_numpy(matrix.toarray())

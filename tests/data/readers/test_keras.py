@@ -46,3 +46,14 @@ def test_malformed(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) 
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         load_corpus(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("name", ["x_train.nPy", "x_tes_.npy"])
+def test_an_array_whose_name_is_damaged_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    np.savez(tmp_path / "a.npz", x_train=IMAGES[:24], x_test=IMAGES[24:])
+    content = (tmp_path / "a.npz").read_bytes()
+    whole = {"x_train.nPy": "x_train.npy", "x_tes_.npy": "x_test.npy"}[name].encode()
+    at = content.rindex(whole)
+    (tmp_path / "a.npz").write_bytes(content[:at] + name.encode() + content[at + len(whole) :])
+    with pytest.raises(ValueError, match="File name in directory"):
+        load_corpus(str(tmp_path / "a.npz"))

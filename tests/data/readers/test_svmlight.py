@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.sparse import random_array
+from scipy.sparse import random as random_sparse
 
 from ppl_vae.data.readers.svmlight import read_svmlight
 from tests.support.data_files import TABLE, documents_of, read
@@ -86,7 +86,7 @@ def test_far_ids_cost_nothing(tmp_path: Path) -> None:
 
 def test_entries_are_not_read_one_by_one(tmp_path: Path) -> None:
     """The lines of Python that run are far fewer than a million entries: the arrays do the work."""
-    table = random_array((5_000, 20_000), density=0.01, rng=0, data_sampler=lambda size: np.ones(size)).tocsr()
+    table = random_sparse(5_000, 20_000, 0.01, "csr", random_state=0, data_rvs=np.ones)
     rows, columns = table.nonzero()
     lines = np.char.add(np.char.add((columns + 1).astype(str), ":"), "1").tolist()
     ends = table.indptr.tolist()
