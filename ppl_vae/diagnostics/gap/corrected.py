@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_vae.data.inputs import Batch
@@ -20,6 +19,7 @@ from ppl_vae.programs.layouts import layout_of
 from ppl_vae.programs.random_state import fork_random_state
 from ppl_vae.programs.sites import guide_sites
 from ppl_vae.programs.types import Program
+from ppl_vae.programs.unobserved import MasksOfDraws
 
 __all__ = ["CorrectedFamily", "corrected_family"]
 
@@ -55,7 +55,7 @@ class CorrectedGuide(nn.Module):
             guide(*args, **kwargs)
 
 
-class _Correct(Messenger):
+class _Correct(MasksOfDraws):
     def __init__(self, corrections: dict[str, _Correction], free: Tensor, over_data: frozenset[str]) -> None:
         super().__init__()
         self.corrections, self.free, self.over_data = corrections, free, over_data
@@ -64,6 +64,7 @@ class _Correct(Messenger):
         correction = self.corrections.get(msg["name"])
         if correction is None:
             return
+        super()._pyro_sample(msg)  # parameters are those of the distribution without its mask
         numbers, free = free_parameters(msg["fn"]), self.free[:, correction.place]
         for part, factors in reversed([*enumerate(free.split(correction.shifts, -1))]):
             placed = self._placed(factors, msg, numbers)

@@ -1,5 +1,7 @@
 """The split of gaps of latents that count for some data only, against NumPy on the latents that do."""
 
+from contextlib import nullcontext
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -125,3 +127,27 @@ def test_draws_for_arviz_are_weighed_without_masked_latents():
     weights = found["sample_stats"]["log_weight"].values[0]
     bound = TRUTH[:, 0] - TRUTH[:, 1] - TRUTH[:, 2]
     assert (np.abs(weights.mean(0) - bound) < 4 * weights.std(0) / 20).all()
+
+
+def test_a_mask_inside_the_distribution_is_that_of_the_site():
+    """The gap of a guide whose second site depends on the first, with the mask written both ways."""
+    x, seen = torch.randn(4, 2), torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
+
+    def chain(x, seen, inside, observed):
+        z = torch.zeros(len(x), 1)
+        with pyro.plate("data", len(x)):
+            for t in range(2):
+                mask = seen[:, t : t + 1]
+                with nullcontext() if inside else poutine.mask(mask=mask[:, 0].bool()):
+                    step, value = dist.Normal(0.5 * z, 0.8), x[:, t : t + 1]
+                    z = pyro.sample(f"z_{t}", (step.mask(mask) if inside else step).to_event(1))
+                    if observed:
+                        seen_step = dist.Normal(z.sin(), 0.5)
+                        pyro.sample(f"x_{t}", (seen_step.mask(mask) if inside else seen_step).to_event(1), obs=value)
+
+    gaps = []
+    for inside in (False, True):
+        torch.manual_seed(0)
+        pair = [partial(chain, inside=inside, observed=observed) for observed in (True, False)]
+        gaps.append(pv.split_gap(*pair, x, seen, steps=4, draws=8, restarts=1, check=0).best.pointwise)
+    torch.testing.assert_close(*gaps)
