@@ -11,7 +11,8 @@ __all__ = ["flush_denormals", "prepare"]
 
 def flush_denormals() -> None:
     """Makes denormal numbers 0 from here on; NumPy 1.26, asked for its limits later, would warn of that."""
-    np.finfo(np.float64)
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)
     torch.set_flush_denormal(True)
 
 
