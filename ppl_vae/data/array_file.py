@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -141,5 +142,8 @@ def _array(content: bytes) -> NDArray[Any]:
         raise ValueError(
             f"its header announces {shown(shape)} of {shown(str(kind))}, it has {len(content) - begin:,} bytes"
         )
+    points = np.dtype(np.uint32).newbyteorder(kind.byteorder)
+    if kind.kind == "U" and np.frombuffer(content, points, offset=begin).max(initial=0) > sys.maxunicode:
+        raise ValueError("its texts hold characters that Unicode does not have")
     # A copy, which can be written to.
     return np.ndarray(shape, kind, bytearray(content[begin:]), order="F" if order else "C")

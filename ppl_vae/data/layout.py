@@ -73,7 +73,8 @@ whole=(False, False, True))
             [cell.strip() for cell in row] for _, row in rows_of(TextFile("", "\n".join(lines).encode()), separator)
         ]
     except ValueError:
-        return None
+        # A table with a damaged quote is refused by its reader, with the line; it is no text.
+        return layout_of(text.replace('"', ""), tabs) if '"' in text else None
     header = not any(_NUMBER.fullmatch(cell) for cell in rows[0]) or not all(map(_is_number, rows[0]))
     body = rows[1:] if header else rows
     width = max(map(len, body), default=0)

@@ -83,17 +83,26 @@ def check_documents(where: str, documents: int, entries: int) -> None:
         )
 
 
-def unpacked(where: str, read: Callable[[int], bytes]) -> bytes:
+def unpacked(where: str, read: Callable[[int], bytes], announced: Callable[[bytes], int] | None = None) -> bytes:
     """Uncompressed content, read piece by piece, at most :func:`memory_budget` of it.
+
+    Arguments:
+        where: Name of the file.
+        read: Reads so many bytes.
+        announced: How long the content is by its beginning; no more is read than shows that it is longer.
 
     Raises:
         ValueError: If there is more.
     """
-    size, parts = 0, list[bytes]()
+    size, parts, most = 0, list[bytes](), None
     while part := read(_CHUNK):
         parts.append(part)
         size += len(part)
         check_bytes(where, size, "or more uncompressed")
+        if announced is not None and most is None:
+            most = announced(part)
+        if most is not None and size > most:
+            break
     return b"".join(parts)
 
 

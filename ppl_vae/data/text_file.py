@@ -8,6 +8,7 @@ import lzma
 import math
 import re
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -135,24 +136,28 @@ class TextFile:
     content: bytes
 
     @classmethod
-    def open(cls, path: Path) -> TextFile:
+    def open(cls, path: Path, announced: Callable[[bytes], int] | None = None) -> TextFile:
         """Reads a file; the endings ``.gz``, ``.tgz`` and ``.xz`` are uncompressed.
+
+        Arguments:
+            path: The file.
+            announced: As of :func:`~ppl_vae.data.sizes.unpacked`.
 
         Raises:
             ValueError: If the file is missing, unreadable, truncated or damaged.
         """
-        return cls.unpack(str(path), read_bytes(path))
+        return cls.unpack(str(path), read_bytes(path), announced)
 
     @classmethod
-    def unpack(cls, where: str, content: bytes) -> TextFile:
+    def unpack(cls, where: str, content: bytes, announced: Callable[[bytes], int] | None = None) -> TextFile:
         """A file from bytes that are still compressed if ``where`` has such an ending."""
         try:
             if where.endswith((".gz", ".tgz")):
                 with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
-                    content = unpacked(where, packed.read)
+                    content = unpacked(where, packed.read, announced)
             elif where.endswith(".xz"):
                 with lzma.LZMAFile(io.BytesIO(content)) as packed:
-                    content = unpacked(where, packed.read)
+                    content = unpacked(where, packed.read, announced)
         except (OSError, EOFError, zlib.error, lzma.LZMAError, MemoryError) as error:  # xz says how much it takes
             raise ValueError(
                 f"{where} is truncated or not compressed as its ending says ({reason(error)}); download or "

@@ -89,3 +89,12 @@ def test_a_member_longer_than_the_file(tmp_path: Path) -> None:
         pytest.raises(ValueError, match="'train' is said to take more bytes"),
     ):
         file["train"]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_texts_of_characters_that_unicode_does_not_have_are_refused(order: str) -> None:
+    whole = content(np.array(["a\U0010ffff", "b"], dtype=f"{order}U2"))
+    assert array_of("t.npy", whole).tolist() == ["a\U0010ffff", "b"]
+    damaged = whole[:-8] + (0x110000).to_bytes(4, "little" if order == "<" else "big") + whole[-4:]
+    with pytest.raises(ValueError, match="characters that Unicode does not have"):
+        array_of("t.npy", damaged)

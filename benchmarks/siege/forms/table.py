@@ -67,12 +67,14 @@ def parse(path: Path) -> object:
     columns = list(zip(*(row for row in body if len(row) == len(names)), strict=True))
     pairs = zip(names, columns, strict=False)
     numeric = [name != "" and all(map(is_number, column)) and any(column) for name, column in pairs]
-    wordy = [sum(len(c.split()) for c in col) >= 4 * len(col) for col, n in zip(columns, numeric, strict=True) if not n]
+    others = [col for col, n in zip(columns, numeric, strict=True) if not n]
+    kinds = sum(sum(numeric) > 1 and 2 * len(set(col)) <= len(col) for col in others)
+    wordy = [sum(len(c.split()) for c in col) >= 4 * len(col) for col in others]
     if (
         not columns
         or "text" in map(str.lower, names)
         or not any(numeric)
-        or 2 * sum(numeric) < len(names) - 1
+        or 2 * sum(numeric) < len(names) - kinds - 1
         or any(wordy)
     ):
         return texts.parse(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Annotated
@@ -161,8 +162,18 @@ def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.divide(images, 255, dtype=np.float32)
 
 
+def _announced(where: str, axes: int, first: bytes) -> int:
+    """Length of a file by its beginning, before the rest is uncompressed; 0 of one that is no IDX file."""
+    head = 4 + 4 * axes
+    if first[:4] != bytes([0, 0, 8, axes]) or len(first) < head:
+        return 0
+    size = prod(struct.unpack(f">{axes}I", first[4:head]))
+    check_bytes(where, 4 * size, "as 32-bit floats")
+    return head + size
+
+
 def _read(path: Path, axes: int) -> NDArray[np.uint8]:
-    content = TextFile.open(path).content
+    content = TextFile.open(path, partial(_announced, str(path), axes)).content
     head = 4 + 4 * axes
     # Two zeros, the type (8: unsigned bytes), the number of axes; then their sizes.
     if content[:4] != bytes([0, 0, 8, axes]) or len(content) < head:
@@ -174,9 +185,10 @@ def _read(path: Path, axes: int) -> NDArray[np.uint8]:
             f"with {axes} ax{'es' if axes > 1 else 'is'} does; {remedy}"
         )
     shape = struct.unpack(f">{axes}I", content[4:head])
-    if len(content) - head != prod(shape):
-        raise ValueError(f"{path} announces {shape} bytes and has {len(content) - head}; download the file again")
     check_bytes(str(path), 4 * prod(shape), "as 32-bit floats")
+    if (found := len(content) - head) != prod(shape):
+        has = found if found < prod(shape) else "more"
+        raise ValueError(f"{path} announces {shape} bytes and has {has}; download the file again")
     if 0 in shape:
         raise ValueError(f"{path} has shape {shape}, which holds no data; give at least one")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)

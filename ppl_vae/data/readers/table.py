@@ -76,11 +76,14 @@ def _check_shape(file: TextFile, layout: Layout) -> None:
                 "close every quote, and double those in a cell",
             )
     wanted, short = len(layout.names) - 1, layout.header and layout.names[0] == ""
+    first = True
     for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip(" ") and line.count(layout.separator) != wanted:
-            if short and line.count(layout.separator) == wanted - 1:
-                short = False  # the header of R's write.table
-                continue
+        if not line.strip(" "):
+            continue
+        is_head, first = first and short, False
+        if line.count(layout.separator) != wanted:
+            if is_head and line.count(layout.separator) == wanted - 1:
+                continue  # the header of R's write.table
             cells = line.count(layout.separator) + 1
             raise file.error(
                 number, f"{cells} cells where there are {wanted + 1} columns", "correct or remove the line"

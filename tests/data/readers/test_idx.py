@@ -96,3 +96,17 @@ def test_splits_of_several_sizes(tmp_path: Path) -> None:
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(np.zeros((10, 28, 27), np.uint8)))
     with pytest.raises(ValueError, match="images of several sizes .train 28 x 28, test 28 x 27.; give all splits"):
         load_corpus(str(tmp_path))
+
+
+def test_no_more_of_a_file_is_uncompressed_than_its_header_announces(tmp_path, monkeypatch):
+    read = []
+    whole = gzip.GzipFile.read
+    monkeypatch.setattr(gzip.GzipFile, "read", lambda self, size=-1: read.append(part := whole(self, size)) or part)
+    path = tmp_path / "x-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(idx(np.zeros((2, 3, 4), np.uint8)) + bytes(2**26)))
+    with pytest.raises(ValueError, match=r"announces \(2, 3, 4\) bytes and has more"):
+        load_corpus(str(path))
+    assert sum(map(len, read)) < 2**25
+    path.write_bytes(gzip.compress(bytes([0, 0, 8, 3]) + b"\x7f\xff\xff\xff" * 3 + bytes(2**26)))
+    with pytest.raises(ValueError, match="as 32-bit floats, more than"):
+        load_corpus(str(path))

@@ -153,3 +153,16 @@ def test_classes_of_two_tables_have_the_same_numbers(tmp_path: Path):
     assert corpus.classes["kind"] == ("east", "north", "south")
     assert corpus.test.values.kwargs["kind"].tolist() == [0, 2]
     assert set(corpus.train.values.kwargs["kind"].tolist()) == {1, 2}
+
+
+def test_a_table_with_a_damaged_quote_is_refused_and_no_text(tmp_path):
+    rows = "\n".join(f'{k},"{k + 0.5}",{-k}' for k in range(20))
+    (tmp_path / "t.csv").write_text(f'a,b,c\n{rows}\n1,"2.5,3\n')
+    with pytest.raises(ValueError, match=r"t\.csv, line 22: a quote within a cell, or one that is not closed"):
+        load_corpus(str(tmp_path / "t.csv"))
+
+
+def test_a_short_row_is_not_taken_for_the_header_of_r(tmp_path):
+    (tmp_path / "t.csv").write_text(",a,b\nc0,1.5\nc1,2.5,3.5\nc2,4.5,5.5\n")
+    with pytest.raises(ValueError, match=r"line 2: 2 cells where there are 3 columns"):
+        load_corpus(str(tmp_path / "t.csv"))
