@@ -167,7 +167,7 @@ def _announced(where: str, axes: int, first: bytes) -> int:
     head = 4 + 4 * axes
     if first[:4] != bytes([0, 0, 8, axes]) or len(first) < head:
         return 0
-    size = prod(struct.unpack(f">{axes}I", first[4:head]))
+    size: int = prod(struct.unpack(f">{axes}I", first[4:head]))
     check_bytes(where, 4 * size, "as 32-bit floats")
     return head + size
 
