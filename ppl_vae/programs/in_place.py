@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -36,7 +37,7 @@ class AsWritten(Messenger):
             ChangedDataError: Naming its site and what it is of it.
         """
         for name, what, tensor, copy in self._made:
-            if not bool(((tensor == copy) | (tensor.isnan() & copy.isnan())).all()):
+            if not torch.equal(tensor, copy) and not bool(((tensor == copy) | (tensor.isnan() & copy.isnan())).all()):
                 raise ChangedDataError(
                     f"the {what} of site {name!r} is changed in place after its statement (as by m |= new, m[...] = 0 "
                     "and m.add_(1)), so that the site is scored by what it is at the end; make a new tensor, such as "
