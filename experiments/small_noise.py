@@ -122,11 +122,16 @@ NOTES = (
 )
 
 
+def average(cells: Cells[Condition], condition: Condition, key: str) -> float:
+    """Mean of a value over the seeds."""
+    return Row(key, cells.means(condition, key)).mean
+
+
 def rows_of(condition: Condition, cells: Cells[Condition]) -> list[Row]:
     """What was measured of one family at one noise."""
     noise, kind = condition
     group = f"noise {noise:g}, {kind}"
-    limit = sum(cells.means(condition, "predicted")) / len(cells[condition]) if kind == "diagonal" else 0.0
+    limit = average(cells, condition, "predicted") if kind == "diagonal" else 0.0
     names = {"gap": "gap", "lower": "gap, lower end", "upper": "gap, upper end", FAMILY: FAMILY, NETWORK: NETWORK}
     return [
         *(
@@ -147,9 +152,8 @@ def claims_of(cells: Cells[Condition], noises: list[float]) -> list[Claim]:
         for kind in GUIDES
     ]
     for kind in GUIDES:
-        pairs = zip(cells.means((least, kind), NETWORK), cells.means((most, kind), NETWORK), strict=True)
         text = f"{kind}: the network's part is wider at noise {least:g} than at {most:g}"
-        claims.append(Claim.greater(text, [small - large for small, large in pairs]))
+        claims.append(Claim.greater(text, cells.differences((least, kind), (most, kind), NETWORK)))
         text = f"noise {least:g}, {kind}: the whole gap is below {SMALL} nats"
         claims.append(Claim.below(text, cells.means((least, kind), "upper"), SMALL))
     return claims
@@ -168,13 +172,10 @@ def draw(figure: Figure, cells: Cells[Condition], noises: list[float]) -> None:
                 axes, {noise: cells.means((noise, kind), key) for noise in noises}, colour, label=f"{kind} guide"
             )
             if key == "gap":
-                ends = [
-                    [sum(cells.means((n, kind), end)) / len(cells[n, kind]) for n in noises]
-                    for end in ("lower", "upper")
-                ]
+                ends = [[average(cells, (noise, kind), end) for noise in noises] for end in ("lower", "upper")]
                 axes.fill_between(noises, *ends, color=colour, alpha=0.2, linewidth=0)
         if key == FAMILY:
-            means = [sum(cells.means((n, "diagonal"), "predicted")) / len(cells[n, "diagonal"]) for n in noises]
+            means = [average(cells, (noise, "diagonal"), "predicted") for noise in noises]
             axes.plot(noises, means, ":", color="black", label="Jacobian's prediction, diagonal")
         axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
         axes.set(xlabel="noise of the data")

@@ -7,147 +7,21 @@ A run is the folder of an experiment. Its rows, claims and processor time are ke
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from benchmarks.stored import FOLDER
 from ppl_vae.studies.claims import ONE_SEED
 from ppl_vae.studies.decisions import test_in_words
 from website.markdown import table
+from website.report_tables import Crossed, Lines, Pivot, keep, kept, stored
 
-__all__ = ["TABLES", "Pivot", "claims", "fill", "store", "stored"]
-
-REPORTS = FOLDER / "experiments"
+__all__ = ["TABLES", "claims", "fill", "store"]
 
 MANY = 10
 """Claims that one seed cannot decide, of which no more have lines of their own."""
-
-
-@dataclass(frozen=True)
-class Pivot:
-    """A table of a report: a line for each of its groups, a column for each of some quantities.
-
-    Arguments:
-        experiment: Name of the experiment.
-        columns: Quantities by the head of their columns; ``"limit of "`` before one takes its known value.
-        head: Head of the first column.
-        digits: Most decimals; of a standard error no more are shown than its first two digits.
-        groups: What the groups are called, of those that are shown; None shows all.
-        sweep: Whether the report is of a sweep, whose cells are groups of the table, too.
-        limits: Whether the known value stands in brackets beside each mean.
-    """
-
-    experiment: str
-    columns: Mapping[str, str]
-    head: str
-    digits: int = 3
-    groups: Mapping[str, str] | None = None
-    sweep: bool = False
-    limits: bool = False
-
-    def markdown(self) -> str:
-        """The table, with standard errors over seeds where there are several and a digit shows them."""
-        found: dict[str, dict[str, dict[str, Any]]] = {}
-        for row in stored(self.experiment)["rows"]:
-            at, _, quantity = row["quantity"].rpartition(": ") if self.sweep else ("", "", row["quantity"])
-            if at or not self.sweep:
-                found.setdefault(", ".join(filter(None, [row["group"], at])), {})[quantity] = row
-        names = {name: name for name in found} if self.groups is None else self.groups
-        lines = [
-            (label, *(self._cell(found[name], quantity) for quantity in self.columns.values()))
-            for name, label in names.items()
-        ]
-        return table("|".join([self.head, *self.columns]), lines)
-
-    def _cell(self, rows: Mapping[str, Mapping[str, Any]], quantity: str) -> str:
-        if self.limits and quantity in rows and rows[quantity]["limit"] is not None:
-            return f"{self._shown(rows, quantity)} ({self._shown(rows, f'limit of {quantity}')})"
-        return self._shown(rows, quantity)
-
-    def _shown(self, rows: Mapping[str, Mapping[str, Any]], quantity: str) -> str:
-        known = quantity.startswith("limit of ")
-        row = rows.get(quantity.removeprefix("limit of "))
-        value = None if row is None else row["limit" if known else "mean"]
-        if row is None or value is None:
-            return ""
-        if row["unit"] == "units":
-            return f"{value:g}"
-        error = 0.0 if known else row["se"] or 0.0
-        if error < 0.5 * 10.0**-self.digits:
-            return f"{value:.{self.digits}f}"
-        digits = min(self.digits, max(0, 1 - math.floor(math.log10(error))))
-        return f"{value:.{digits}f} ± {error:.{digits}f}"
-
-
-@dataclass(frozen=True)
-class Lines:
-    """A table of a report with a line for each of its rows.
-
-    Arguments:
-        experiment: Name of the experiment.
-        digits: Decimals.
-    """
-
-    experiment: str
-    digits: int = 3
-
-    def markdown(self) -> str:
-        """Quantity, mean over seeds, standard error, known limit and the paper's value."""
-        lines = []
-        for row in stored(self.experiment)["rows"]:
-            ours, limit = ("" if row[key] is None else f"{row[key]:.{self.digits}f}" for key in ("mean", "limit"))
-            paper = "" if row["paper"] is None else f"{row['paper']:g}"
-            name = f"{row['group']}: {row['quantity']}" if row["group"] else row["quantity"]
-            lines.append((name, ours, f"{row['se']:.2g}" if row["se"] else "", limit, paper))
-        return table("quantity|ours|se|limit|paper", lines)
-
-
-@dataclass(frozen=True)
-class Crossed:
-    """A table of a report with a line for each setting and a column for each condition, of several quantities.
-
-    Groups of such a report are called by their setting, a comma, and their condition.
-
-    Arguments:
-        experiment: Name of the experiment.
-        head: Head of the first column.
-        limit: Quantity whose known value stands in the second column, and its head.
-        quantities: Head of the columns by quantity; ``"lost "`` before one takes how far it lies below its known value.
-        conditions: What conditions are called in the heads.
-        digits: Decimals.
-    """
-
-    experiment: str
-    head: str
-    limit: tuple[str, str]
-    quantities: Mapping[str, str]
-    conditions: Mapping[str, str]
-    digits: int = 3
-
-    def markdown(self) -> str:
-        """The table."""
-        found: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
-        for row in stored(self.experiment)["rows"]:
-            condition = next(name for name in self.conditions if row["group"].endswith(f", {name}"))
-            setting = row["group"].removesuffix(f", {condition}")
-            found.setdefault(setting, {})[condition, row["quantity"]] = row
-        columns = [(condition, quantity) for quantity in self.quantities for condition in self.conditions]
-        heads = [f"{self.quantities[quantity]}{self.conditions[condition]}" for condition, quantity in columns]
-        lines = []
-        for setting, rows in found.items():
-            known = next(row["limit"] for (_, quantity), row in rows.items() if quantity == self.limit[0])
-            lines.append((setting, f"{known:.{self.digits}f}", *(self._cell(rows, *column) for column in columns)))
-        return table("|".join([self.head, self.limit[1], *heads]), lines)
-
-    def _cell(self, rows: Mapping[tuple[str, str], Mapping[str, Any]], condition: str, quantity: str) -> str:
-        row = rows[condition, quantity.removeprefix("lost ")]
-        return f"{row['limit'] - row['mean'] if quantity.startswith('lost ') else row['mean']:.{self.digits}f}"
 
 
 TABLES: dict[str, Sequence[Pivot | Lines | Crossed]] = {
@@ -270,12 +144,6 @@ TABLES: dict[str, Sequence[Pivot | Lines | Crossed]] = {
 """Tables of reports by page, below the marker of their experiment."""
 
 
-def stored(name: str) -> dict[str, Any]:
-    """The stored report of an experiment."""
-    content: dict[str, Any] = json.loads((REPORTS / f"{name}.json").read_text(encoding="utf-8"))
-    return content
-
-
 def claims(name: str) -> str:
     """The claims of a report and what became of them; p-values are adjusted over all of them.
 
@@ -297,7 +165,7 @@ def claims(name: str) -> str:
 def bills() -> str:
     """What ``--dry-run`` told of stored experiments beside what they took, in minutes of a processor."""
     lines = []
-    for name in sorted(path.stem for path in REPORTS.glob("*.json")):
+    for name in kept():
         report = stored(name)
         if (told := report["billed"]) is not None:
             took = report["seconds"]
@@ -309,7 +177,7 @@ def bills() -> str:
 def outcomes() -> str:
     """What became of the claims of each stored report, and what it cost."""
     lines = []
-    for name in sorted(path.stem for path in REPORTS.glob("*.json")):
+    for name in kept():
         report = stored(name)
         answers = Counter(claim["answer"] for claim in report["claims"])
         exact = sum(claim["exact"] for claim in report["claims"])
@@ -345,9 +213,7 @@ def store(run: Path) -> None:
         "billed": round(seconds["billed"]) if "billed" in seconds else None,
         **report,
     }
-    REPORTS.mkdir(exist_ok=True)
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    (REPORTS / f"{settings['experiment']}.json").write_text(text + "\n", encoding="utf-8")
+    keep(settings["experiment"], content)
 
 
 def main() -> None:

@@ -99,24 +99,22 @@ def chosen(starts: Mapping[str, Estimate]) -> Estimate:
     for each in starts.values():
         if sign * (each.mean - best.mean) > error:
             best = each
-    if best is not everything and best.upper is not None:
+    if best is not everything:
         # The upper bound of all chains, which is too low where half of them count as nothing; it may be raised.
-        raised = (best.pointwise - everything.pointwise).clamp(min=0)
-        best = replace(best, upper=replace(best.upper, pointwise=best.upper.pointwise + raised))
-    best = _doubted(best, starts)
+        best = _raised(best, everything)
+    if "guide" in starts and best.mean - starts["guide"].mean > FAR:
+        # Chains from the guide have not come to the posterior in so many temperatures, and those from the prior, which
+        # ended higher, may be as far from it. (Those from the prior often end far below those from a good guide.)
+        best = _raised(best, starts["guide"])
     return replace(best, selection=log(1 + len(starts)))
 
 
-def _doubted(best: Estimate, starts: Mapping[str, Estimate]) -> Estimate:
-    """The best estimate, its upper bound raised by what chains from the guide miss where that is far.
-
-    They have not come to the posterior in so many temperatures, and those from the prior, which ended higher, may be as
-    far from it. (Chains from the prior that end far below those from a good guide are usual.)
-    """
-    if best.upper is None or "guide" not in starts or best.mean - starts["guide"].mean <= FAR:
+def _raised(best: Estimate, above: Estimate) -> Estimate:
+    """An estimate whose upper bound is raised by as much as it lies above another one."""
+    if best.upper is None:
         return best
-    missed = (best.pointwise - starts["guide"].pointwise).clamp(min=0)
-    return replace(best, upper=replace(best.upper, pointwise=best.upper.pointwise + missed))
+    by = (best.pointwise - above.pointwise).clamp(min=0)
+    return replace(best, upper=replace(best.upper, pointwise=best.upper.pointwise + by))
 
 
 def disagreement(starts: Mapping[str, Estimate], best: Estimate) -> str | None:

@@ -23,7 +23,7 @@ from ppl_vae.runs.config import ProgramChoice, RunConfig, to_json
 from ppl_vae.runs.engines.base import Engine
 from ppl_vae.runs.open import Run
 from ppl_vae.runs.pair import Pair, make_objective
-from ppl_vae.runs.shards import open_as, place_of
+from ppl_vae.runs.shards import open_as, send
 from ppl_vae.training.lock import locked
 from ppl_vae.training.progress import log
 from ppl_vae.training.run_folder import RunFolder
@@ -46,20 +46,11 @@ def fit_elsewhere(opened: Run, engine: Engine, names: Mapping[str, str], epochs:
     Raises:
         ValueError: If a worker cannot open the run as it is here, or a fit fails; the others are stored.
     """
-    place = place_of(opened)
-    there = partial(_fit_there, place.folder, opened.state.key, epochs)
-    tasks = {label: partial(there, name) for label, name in names.items()}
-    failed = [
-        f"{label}: {result}" for label, result in engine.compute("fits", tasks, place) if isinstance(result, Exception)
-    ]
-    if failed:
-        raise ValueError(
-            f"{len(failed)} of {len(tasks)} fits failed ({'; '.join(failed)}); the others are stored, and the same "
-            "command continues"
-        )
+    there = partial(_fit_there, epochs=epochs)
+    send(opened, engine, "fits", {label: partial(there, name=name) for label, name in names.items()})
 
 
-def _fit_there(folder: Path, key: str, epochs: str | None, name: str) -> None:
+def _fit_there(folder: Path, key: str, *, name: str, epochs: str | None) -> None:
     with pyro.validation_enabled(False):
         GuideFit(open_as(folder, key), name, epochs).fit()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from ppl_vae.runs.open import Run, open_run
 from ppl_vae.runs.pair import Pair
 from ppl_vae.runs.place import Place
 
-__all__ = ["compute_blocks", "open_as", "place_of"]
+__all__ = ["compute_blocks", "open_as", "send"]
 
 B = TypeVar("B", bound=Result)
 
@@ -85,29 +85,33 @@ def compute_blocks(
     Raises:
         ValueError: If a worker cannot open the run as it is here, or a block fails; the others are stored.
     """
-    place = place_of(opened)
-    block = partial(_block, place.folder, opened.state.key, split, count, compute, store)
-    failed = [
-        f"{which}: {result}"
-        for which, result in engine.compute("blocks", {f"{name}-{at}": partial(block, at) for at in starts}, place)
-        if isinstance(result, Exception)
-    ]
-    if failed:
-        raise ValueError(
-            f"{len(failed)} of {len(starts)} blocks failed ({'; '.join(failed)}); the others are stored, and the same "
-            "command continues"
-        )
+    block = partial(_block, split=split, count=count, compute=compute, store=store)
+    send(opened, engine, "blocks", {f"{name}-{at}": partial(block, start=at) for at in starts})
 
 
-def place_of(opened: Run) -> Place:
-    """What workers must have in common with this process.
+def send(opened: Run, engine: Engine, what: str, tasks: Mapping[str, Callable[[Path, str], None]]) -> None:
+    """Computes parts of the work on a run by an engine, which store what they compute in its folder.
+
+    Arguments:
+        opened: The run, which workers open by its folder.
+        engine: The engine.
+        what: What the tasks are, in the plural.
+        tasks: Functions by name, of the folder of the run and the key of its state, as :func:`open_as` takes them.
 
     Raises:
-        ValueError: If the run is one of objects, which no worker has.
+        ValueError: If the run is one of objects, a worker cannot open it as it is here, or a task fails.
     """
     if opened.config.is_of_objects:
         raise ValueError("a run of objects is measured in its own process: workers have only its folder")
-    return Place.here(opened.folder, "config.json")
+    place = Place.here(opened.folder, "config.json")
+    sent = {name: partial(task, place.folder, opened.state.key) for name, task in tasks.items()}
+    computed = engine.compute(what, sent, place)
+    failed = [f"{name}: {result}" for name, result in computed if isinstance(result, Exception)]
+    if failed:
+        raise ValueError(
+            f"{len(failed)} of {len(tasks)} {what} failed ({'; '.join(failed)}); the others are stored, and the same "
+            "command continues"
+        )
 
 
 def open_as(folder: Path, key: str) -> Run:

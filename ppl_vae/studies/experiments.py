@@ -23,7 +23,7 @@ from ppl_vae.runs.package_digest import package_digest
 from ppl_vae.studies.bill import Bill, add_up
 from ppl_vae.studies.rehearsal import Rehearsal
 from ppl_vae.studies.report import Report
-from ppl_vae.studies.study import Study, in_words
+from ppl_vae.studies.study import Study, error_in_words
 from ppl_vae.studies.sweep import Sweep, tuning_cells
 from ppl_vae.studies.tune import Criterion, Tuned
 from ppl_vae.studies.tune import tune as tune_cells
@@ -213,7 +213,9 @@ def _rehearsed(chosen: Experiment, settings: dict[str, Any], study: Study, prese
         except Exception as error:
             if not rehearsal.cells and not rehearsal.known:
                 raise
-            rehearsal.notes[f"not in it is what follows the cells, which cannot be rehearsed: {in_words(error)}"] = None
+            rehearsal.notes[
+                f"not in it is what follows the cells, which cannot be rehearsed: {error_in_words(error)}"
+            ] = None
         measured = study.clock() - begun
     rest, notes = measured - rehearsal.inside, tuple(rehearsal.notes)
     bill = Bill(f"{chosen.name}, preset {preset}", rehearsal.cells, rest, measured, rehearsal.known, notes)

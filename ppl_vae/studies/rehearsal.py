@@ -20,7 +20,7 @@ from ppl_vae.runs.pair import Pair, make_objective
 from ppl_vae.runs.rates import clock_of, measurement_seconds, training_seconds
 from ppl_vae.runs.train import measured_splits
 from ppl_vae.studies.cell_table import reasons
-from ppl_vae.studies.study import Compute, Labels, Study, in_words
+from ppl_vae.studies.study import Compute, Labels, Study, error_in_words
 from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
@@ -71,7 +71,7 @@ class Rehearsal(Study):
                     begun, self._saved = self.clock(), 0.0
                     values[kind] = self.values(name, compute)
                 except Exception as error:
-                    faults[kind] = failed[name] = in_words(error)
+                    faults[kind] = failed[name] = error_in_words(error)
                     continue
                 spent = self.clock() - begun
                 self.inside += spent

@@ -35,7 +35,7 @@ from ppl_vae.training.run_folder import RunFolder, versions
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.trainer import Trainer
 
-__all__ = ["Study", "digest", "in_words"]
+__all__ = ["Study", "digest", "error_in_words"]
 
 Compute = Callable[[], Mapping[str, Tensor | float]]
 
@@ -151,7 +151,7 @@ class Study:
             if values is not None:
                 done[name] = values
             else:
-                failed[name] = in_words(result)
+                failed[name] = error_in_words(result)
                 log(f"{name} failed: {failed[name]}")
         for name in cells:
             known_as = (labels or {}).get(name, {})
@@ -293,6 +293,6 @@ def digest(identity: object) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def in_words(error: object) -> str:
+def error_in_words(error: object) -> str:
     """An error's message, after its kind where the message is not written for users."""
     return str(error) if isinstance(error, (ValueError, TaskError)) else f"{type(error).__name__}: {error}"

@@ -28,7 +28,7 @@ def die(tmp_path, monkeypatch):
     }
     for name, content in files.items():
         (run / f"{name}.json").write_text(json.dumps(content))
-    monkeypatch.setattr(reports, "REPORTS", tmp_path / "experiments")
+    monkeypatch.setattr("website.report_tables.REPORTS", tmp_path / "experiments")
     reports.store(run)
 
 

@@ -162,21 +162,26 @@ def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.divide(images, 255, dtype=np.float32)
 
 
-def _announced(where: str, axes: int, first: bytes) -> int:
-    """Length of a file by its beginning, before the rest is uncompressed; 0 of one that is no IDX file."""
-    head = 4 + 4 * axes
-    if first[:4] != bytes([0, 0, 8, axes]) or len(first) < head:
-        return 0
-    size: int = prod(struct.unpack(f">{axes}I", first[4:head]))
-    check_bytes(where, 4 * size, "as 32-bit floats")
-    return head + size
+def _shape(where: str, axes: int, first: bytes) -> tuple[int, ...] | None:
+    """The shape by the beginning of a file, if it may be taken into memory; None of one that is no IDX file."""
+    # Two zeros, the type (8: unsigned bytes), the number of axes; then their sizes.
+    if first[:4] != bytes([0, 0, 8, axes]) or len(first) < 4 + 4 * axes:
+        return None
+    shape: tuple[int, ...] = struct.unpack_from(f">{axes}I", first, 4)
+    check_bytes(where, 4 * prod(shape), "as 32-bit floats")
+    return shape
 
 
 def _read(path: Path, axes: int) -> NDArray[np.uint8]:
-    content = TextFile.open(path, partial(_announced, str(path), axes)).content
-    head = 4 + 4 * axes
-    # Two zeros, the type (8: unsigned bytes), the number of axes; then their sizes.
-    if content[:4] != bytes([0, 0, 8, axes]) or len(content) < head:
+    head, read = 4 + 4 * axes, partial(_shape, str(path), axes)
+
+    def announced(first: bytes) -> int:
+        """Length of the file, before the rest is uncompressed."""
+        shape = read(first)
+        return 0 if shape is None else head + prod(shape)
+
+    content = TextFile.open(path, announced).content
+    if (shape := read(content)) is None:
         remedy = (
             "it is compressed by gzip: end its name in .gz" if content[:2] == b"\x1f\x8b" else "check what the file is"
         )
@@ -184,8 +189,6 @@ def _read(path: Path, axes: int) -> NDArray[np.uint8]:
             f"{path} begins with {content[:4].hex() or 'nothing'}, not with 000008{axes:02x} as an IDX file of bytes "
             f"with {axes} ax{'es' if axes > 1 else 'is'} does; {remedy}"
         )
-    shape = struct.unpack(f">{axes}I", content[4:head])
-    check_bytes(str(path), 4 * prod(shape), "as 32-bit floats")
     if (found := len(content) - head) != prod(shape):
         has = found if found < prod(shape) else "more"
         raise ValueError(f"{path} announces {shape} bytes and has {has}; download the file again")

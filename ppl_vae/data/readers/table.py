@@ -76,11 +76,10 @@ def _check_shape(file: TextFile, layout: Layout) -> None:
                 "close every quote, and double those in a cell",
             )
     wanted, short = len(layout.names) - 1, layout.header and layout.names[0] == ""
-    first = True
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip(" "):
             continue
-        is_head, first = first and short, False
+        is_head, short = short, False
         if line.count(layout.separator) != wanted:
             if is_head and line.count(layout.separator) == wanted - 1:
                 continue  # the header of R's write.table
